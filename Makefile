@@ -1,0 +1,59 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOP := bidsapp workflows interfaces models training
+SOURCES := $(TOP) tests setup.py $(wildcard benchmarks)
+DEMO ?= demo
+DEMO_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint format clean
+
+help:
+	@echo "make demo    participant and group on two participants made from the ICBM152 template"
+	@echo "make test    import contracts, ruff and the test suite"
+	@echo "make lint    ruff, formatting, import contracts and mypy"
+	@echo "make clean   remove what the above made, .venv included"
+
+venv: $(STAMP)
+
+$(STAMP): setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
+	@touch $@
+
+$(DEMO)/bids/dataset_description.json: bidsapp/demo.py | $(STAMP)
+	$(BIN)/python -m brainseg.bidsapp.demo $(DEMO)/bids
+
+demo: $(STAMP) $(DEMO)/bids/dataset_description.json
+	$(BIN)/brainseg-bids $(DEMO)/bids $(DEMO)/derivatives participant group $(DEMO_FLAGS)
+	@echo
+	@echo "Reports, to open in a browser:"
+	@find "$(CURDIR)/$(DEMO)/derivatives" -maxdepth 1 -name '*.html' | sort | sed 's/^/  /'
+
+test: $(STAMP)
+	$(BIN)/lint-imports
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/python -m pytest --import-mode=importlib tests $(PYTEST_FLAGS)
+
+lint: $(STAMP) .types/brainseg
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/lint-imports
+	MYPYPATH=.types $(BIN)/mypy --namespace-packages --explicit-package-bases -p brainseg
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+# mypy cannot follow the mapping of folders to brainseg.*; these links show it the installed layout.
+.types/brainseg:
+	mkdir -p $@
+	for top in $(TOP); do ln -sfn ../../$$top $@/$$top; done
+
+clean:
+	rm -rf $(VENV) .types $(DEMO)/bids $(DEMO)/derivatives $(DEMO)/work .hypothesis build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	find $(TOP) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""One thin Nipype node a stage, with its resources."""

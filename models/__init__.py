@@ -1,0 +1,1 @@
+"""The science on arrays: geometry, networks, weights and inference."""

@@ -1,0 +1,105 @@
+"""Label tables: the one source of truth for structures, tissues, colours and left/right partners.
+
+A table is a TSV in BIDS form (``index name abbreviation color mapping``) with, for structures, the
+columns ``tissue`` and ``partner``. Networks predict structures *without side* (the left index stands for
+both); the side is added afterwards.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.resources import files
+
+import numpy as np
+
+TISSUES = ("background", "gm", "wm", "ventricles", "csf", "deepgm")
+"""Names of the six tissues, in the order of the tissue decoder's outputs."""
+
+DSEG = {"background": 0, "gm": 1, "deepgm": 1, "wm": 2, "ventricles": 3, "csf": 3}
+"""Tissue to the value of a BIDS ``dseg`` with 1 GM, 2 WM, 3 CSF."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One row of a label table."""
+
+    index: int
+    name: str
+    abbreviation: str
+    color: str
+    mapping: int
+    tissue: str
+    partner: int
+
+
+class LabelTable:
+    """A label table by index, with the views that networks and reports need.
+
+    Parameters
+    ----------
+    labels : list of Label
+        The rows; index 0 is background.
+    """
+
+    def __init__(self, labels: list[Label]) -> None:
+        self.labels = sorted(labels, key=lambda label: label.index)
+        self.by_index = {label.index: label for label in self.labels}
+
+    def __iter__(self):
+        return iter(self.labels)
+
+    def __getitem__(self, index: int) -> Label:
+        return self.by_index[index]
+
+    @cached_property
+    def unsided(self) -> tuple[int, ...]:
+        """Indices that networks predict: background, unpaired structures and the left of each pair."""
+        return tuple(x.index for x in self.labels if not x.name.startswith("Right-"))
+
+    @cached_property
+    def right_of(self) -> np.ndarray:
+        """For each of ``unsided`` the index on the right side (itself if unpaired)."""
+        return np.array([self.by_index[i].partner for i in self.unsided])
+
+    @cached_property
+    def tissue_of(self) -> np.ndarray:
+        """For each of ``unsided`` the position of its tissue in ``TISSUES``."""
+        return np.array([TISSUES.index(self.by_index[i].tissue) for i in self.unsided])
+
+    def lookup(self, column: str, size: int | None = None) -> np.ndarray:
+        """Array that maps an index to ``tissue`` (position in TISSUES), ``dseg`` or ``unsided`` (position)."""
+        out = np.zeros(size or self.labels[-1].index + 1, np.uint8)
+        for label in self.labels:
+            if column == "tissue":
+                out[label.index] = TISSUES.index(label.tissue)
+            elif column == "dseg":
+                out[label.index] = DSEG[label.tissue]
+            elif column == "unsided":
+                left = min(label.index, label.partner)
+                out[label.index] = self.unsided.index(left)
+            else:
+                raise ValueError(f"unknown column {column!r}")
+        return out
+
+
+@cache
+def load(name: str) -> LabelTable:
+    """Load the label table ``name`` that the package ships (``adult``, ``tissue``)."""
+    text = (files(__package__) / "labels" / f"{name}.tsv").read_text()
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    return LabelTable(
+        [
+            Label(
+                int(row["index"]),
+                row["name"],
+                row["abbreviation"],
+                row["color"],
+                int(row["mapping"]),
+                row.get("tissue") or row["name"],
+                int(row.get("partner") or row["index"]),
+            )
+            for row in rows
+        ]
+    )

@@ -1,0 +1,198 @@
+"""Networks: a U-Net with a stride-2 stem, one shared encoder and one decoder for each task.
+
+The body works at half the input's resolution, where the channels are; a light refiner at full
+resolution sharpens each task's logits. On a CPU this is several times faster than a U-Net of the same
+size at full resolution, at nearly the same accuracy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalization with an affine, statistics in float32, fast for channels-last bf16 on CPU.
+
+    Parameters
+    ----------
+    channels : int
+        Number of channels.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize ``x`` (B, C, X, Y, Z) over space."""
+        return F.instance_norm(x, weight=self.weight.to(x.dtype), bias=self.bias.to(x.dtype), eps=1e-5)
+
+
+class Block(nn.Sequential):
+    """Two 3x3x3 convolutions, each normalized and rectified."""
+
+    def __init__(self, inner: int, outer: int) -> None:
+        super().__init__(
+            nn.Conv3d(inner, outer, 3, padding=1, bias=False),
+            InstanceNorm(outer),
+            nn.LeakyReLU(0.01, inplace=True),
+            nn.Conv3d(outer, outer, 3, padding=1, bias=False),
+            InstanceNorm(outer),
+            nn.LeakyReLU(0.01, inplace=True),
+        )
+
+
+class Decoder(nn.Module):
+    """From the encoder's features to one task's logits, at half and at full resolution.
+
+    Parameters
+    ----------
+    encoder : sequence of int
+        Channels of the encoder, from the finest level.
+    widths : sequence of int
+        Channels of this decoder at every level but the deepest, from the finest.
+    outputs : int
+        Number of logits.
+    refine : int
+        Channels of the full-resolution refiner; 0 interpolates the half-resolution logits instead.
+    detail : int
+        Channels of the full-resolution features that the refiner sees.
+    """
+
+    def __init__(
+        self, encoder: Sequence[int], widths: Sequence[int], outputs: int, refine: int, detail: int
+    ) -> None:
+        super().__init__()
+        deeper = [*widths[1:], encoder[-1]]
+        self.up = nn.ModuleList(
+            Block(deeper[level] + encoder[level], widths[level]) for level in reversed(range(len(widths)))
+        )
+        self.low = nn.Conv3d(widths[0], outputs, 1)
+        self.refine = refine
+        if refine:
+            self.lift = nn.Conv3d(widths[0], refine, 1)
+            self.sharpen = nn.Sequential(
+                nn.Conv3d(refine + detail, refine, 3, padding=1, bias=False),
+                InstanceNorm(refine),
+                nn.LeakyReLU(0.01, inplace=True),
+                nn.Conv3d(refine, outputs, 1),
+            )
+
+    def forward(self, features: Sequence[Tensor], detail: Tensor | None, skip: Tensor | None) -> tuple:
+        """Return the logits at full and at half resolution; ``skip`` is added to the latter."""
+        x = features[-1]
+        for block, shallow in zip(self.up, reversed(features[:-1]), strict=True):
+            x = block(torch.cat([_double(x), shallow], 1))
+        low = self.low(x)
+        if skip is not None:
+            low = low + skip.to(low.dtype)
+        full = F.interpolate(low, scale_factor=2, mode="trilinear", align_corners=False)
+        if self.refine:
+            full = full + self.sharpen(torch.cat([_double(self.lift(x)), detail], 1))
+        return full, low
+
+
+class StemUNet(nn.Module):
+    """U-Net with a stride-2 stem, a shared encoder and one decoder for each task.
+
+    Parameters
+    ----------
+    inputs : int
+        Channels of the input: the image first, then head coordinates.
+    channels : sequence of int
+        Channels of the encoder's levels; the first works at half the input's resolution.
+    tasks : mapping of str to mapping
+        For each task ``outputs`` and, if wanted, ``refine`` (16) and ``width`` (1.0), which scales the
+        decoder's channels.
+    prior : int
+        Classes of a prior (a coarser network's posteriors at half resolution), 0 for none. The task
+        ``prior_task`` has as many outputs and its logits start from the logarithm of the prior.
+    prior_task : str
+        The task that the prior belongs to.
+    detail : int
+        Channels of the full-resolution features.
+
+    Notes
+    -----
+    Every side of the input must be a multiple of ``stride``.
+    """
+
+    def __init__(
+        self,
+        inputs: int = 4,
+        channels: Sequence[int] = (24, 48, 96, 192),
+        tasks: Mapping[str, Mapping] | None = None,
+        prior: int = 0,
+        prior_task: str = "structure",
+        detail: int = 8,
+    ) -> None:
+        super().__init__()
+        tasks = tasks or {"structure": {"outputs": 19}}
+        self.stride = 2 ** len(channels)
+        self.prior_task = prior_task if prior else None
+        first = channels[0]
+        self.stem = nn.Sequential(
+            nn.Conv3d(inputs, first, 4, stride=2, padding=1, bias=False),
+            InstanceNorm(first),
+            nn.LeakyReLU(0.01, inplace=True),
+        )
+        if prior:
+            self.condition = nn.Conv3d(prior, first, 1)
+            # Zero at the start: the network begins as the one without a prior whose weights it may take.
+            nn.init.zeros_(self.condition.weight)
+            nn.init.zeros_(self.condition.bias)
+            self.trust = nn.Parameter(torch.tensor(0.5))
+        self.down = nn.ModuleList(
+            Block(channels[max(level - 1, 0)], width) for level, width in enumerate(channels)
+        )
+        self.detail = nn.Sequential(
+            nn.Conv3d(1, detail, 3, padding=1, bias=False),
+            InstanceNorm(detail),
+            nn.LeakyReLU(0.01, inplace=True),
+        )
+        self.decoders = nn.ModuleDict()
+        for name, spec in tasks.items():
+            widths = [max(8, round(width * spec.get("width", 1.0))) for width in channels[:-1]]
+            self.decoders[name] = Decoder(
+                channels, widths, spec["outputs"], spec.get("refine", 16), detail
+            )
+
+    def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
+        """Compute the logits of every task.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, inputs, X, Y, Z)
+            Image in [0, 1], then coordinates; orientation RAS.
+        prior : Tensor, shape (B, prior, X/2, Y/2, Z/2), optional
+            Probabilities that sum to one.
+
+        Returns
+        -------
+        dict
+            For each task the logits at full and at half resolution.
+        """
+        h = self.stem(x)
+        skip = None
+        if self.prior_task:
+            h = h + self.condition(prior)
+            skip = self.trust * torch.log(prior.float().clamp(min=1e-3))
+        features = []
+        for level, block in enumerate(self.down):
+            h = block(h if level == 0 else F.max_pool3d(h, 2))
+            features.append(h)
+        needs_detail = any(decoder.refine for decoder in self.decoders.values())
+        detail = self.detail(x[:, :1]) if needs_detail else None
+        return {
+            name: decoder(features, detail, skip if name == self.prior_task else None)
+            for name, decoder in self.decoders.items()
+        }
+
+
+def _double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="nearest")

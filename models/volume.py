@@ -1,0 +1,302 @@
+"""Geometry: a volume is a tensor and an affine, and every step between grids happens here, in millimetres.
+
+Orientation is RAS throughout: x to the right, y to the front, z up. Affines take voxel indices to mm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import nibabel as nib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Voxels along each axis.
+    affine : ndarray, shape (4, 4)
+        Voxel index to mm (RAS).
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel size (mm) along each axis."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def voxel_volume(self) -> float:
+        """Volume of a voxel (mm3)."""
+        return abs(float(np.linalg.det(self.affine[:3, :3])))
+
+    def corners(self) -> np.ndarray:
+        """The eight outer voxel centres (mm), shape (8, 3)."""
+        ends = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1).T
+        return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image on a grid.
+
+    Attributes
+    ----------
+    data : Tensor, shape (X, Y, Z) or (C, X, Y, Z)
+        Values.
+    affine : ndarray, shape (4, 4)
+        Voxel index to mm (RAS).
+    """
+
+    data: Tensor
+    affine: np.ndarray
+
+    @property
+    def grid(self) -> Grid:
+        """Where the voxels lie."""
+        x, y, z = self.data.shape[-3:]
+        return Grid((x, y, z), self.affine)
+
+    def with_data(self, data: Tensor) -> Volume:
+        """The same grid with other values."""
+        return Volume(data, self.affine)
+
+    def canonical(self) -> Volume:
+        """Flip and permute axes so that they run to the right, front and top; no interpolation.
+
+        Examples
+        --------
+        >>> flipped = Volume(torch.arange(8.).view(2, 2, 2), np.diag([-1., 1, 1, 1]))
+        >>> flipped.canonical().data[0, 0, 0].item()
+        4.0
+        """
+        orientation = nib.orientations.io_orientation(self.affine)
+        order = np.argsort(orientation[:, 0]).astype(int)
+        lead = self.data.ndim - 3
+        data = self.data.permute(*range(lead), *[lead + int(i) for i in order])
+        flips = [lead + k for k, i in enumerate(order) if orientation[i, 1] < 0]
+        data = data.flip(flips).contiguous() if flips else data.contiguous()
+        shape = self.grid.shape
+        inverse = nib.orientations.inv_ornt_aff(orientation, shape)
+        return Volume(data, self.affine @ inverse)
+
+    def crop(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Volume:
+        """The box of ``shape`` from voxel ``start``; what lies outside is zero."""
+        lead = self.data.shape[:-3]
+        out = torch.zeros(*lead, *shape, dtype=self.data.dtype, device=self.data.device)
+        source, target = [slice(None)] * len(lead), [slice(None)] * len(lead)
+        for s, n, size in zip(start, shape, self.grid.shape, strict=True):
+            low, high = max(s, 0), min(s + n, size)
+            source.append(slice(low, max(high, low)))
+            target.append(slice(low - s, max(high, low) - s))
+        out[tuple(target)] = self.data[tuple(source)]
+        affine = self.affine.copy()
+        affine[:3, 3] = self.affine[:3, :3] @ np.asarray(start, float) + self.affine[:3, 3]
+        return Volume(out, affine)
+
+
+def lattice(volume: Volume | Grid, spacing: float, stride: int = 1) -> Grid:
+    """The upright grid of ``spacing`` mm that covers a volume, on a lattice fixed in space.
+
+    Copies of one image that are padded, reoriented or resampled get the same lattice, so that what is
+    computed on it does not depend on how the image was stored. Along axes whose voxels have that size
+    already, the lattice goes through their centres and nothing is interpolated.
+
+    Parameters
+    ----------
+    volume : Volume or Grid
+        What is to be covered.
+    spacing : float
+        Voxel size (mm).
+    stride : int
+        Every side becomes a multiple of it.
+    """
+    grid = volume.grid if isinstance(volume, Volume) else volume
+    corners = grid.corners()
+    half = np.abs(grid.affine[:3, :3]).sum(1) / 2
+    low, high = corners.min(0) - half, corners.max(0) + half
+    offset = np.zeros(3)
+    upright = np.abs(grid.affine[:3, :3])
+    for axis in range(3):
+        row = upright[axis]
+        if np.isclose(row.max(), spacing, atol=1e-3) and np.isclose(row.sum(), row.max(), atol=1e-3):
+            offset[axis] = grid.affine[axis, 3] % spacing
+    start = np.floor((low + spacing / 2 - offset) / spacing + 1e-4) * spacing + offset
+    count = np.maximum(np.ceil((high - spacing / 2 - start) / spacing - 1e-4).astype(int) + 1, 1)
+    count = -(-count // stride) * stride
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = start
+    return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
+
+
+def box(mask: Volume, margin: float, stride: int = 1) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Start and shape of the box around ``mask`` with a margin in mm, sides a multiple of ``stride``.
+
+    Raises
+    ------
+    ValueError
+        If the mask is empty.
+    """
+    inside = mask.data > 0
+    if not bool(inside.any()):
+        raise ValueError("the mask is empty")
+    start, shape = [], []
+    for axis, size in enumerate(mask.grid.spacing):
+        line = inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0]
+        pad = math.ceil(margin / size)
+        low, high = int(line[0]) - pad, int(line[-1]) + pad + 1
+        extra = -(high - low) % stride
+        start.append(low - extra // 2)
+        shape.append(high - low + extra)
+    return (start[0], start[1], start[2]), (shape[0], shape[1], shape[2])
+
+
+def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 0.0) -> Volume:
+    """Interpolate a volume on another grid.
+
+    Parameters
+    ----------
+    volume : Volume
+        Values; with channels (C, X, Y, Z) each is interpolated.
+    grid : Grid
+        Where the values are wanted.
+    mode : {'linear', 'nearest'}
+        Interpolation. Linear interpolation to larger voxels averages over them first.
+    outside : float
+        Value beyond the volume's edge.
+
+    Returns
+    -------
+    Volume
+        On ``grid``; floating point for 'linear', the input's type for 'nearest'.
+
+    Examples
+    --------
+    >>> v = Volume(torch.arange(4.).view(4, 1, 1), np.eye(4))
+    >>> shifted = np.eye(4); shifted[0, 3] = 0.5
+    >>> resample(v, Grid((3, 1, 1), shifted)).data.flatten().tolist()
+    [0.5, 1.5, 2.5]
+    """
+    matrix = np.linalg.inv(volume.affine) @ grid.affine
+    whole = np.round(matrix)
+    if np.allclose(matrix, whole, atol=1e-4) and np.allclose(whole[:3, :3], np.eye(3)) and outside == 0.0:
+        same = volume if mode == "nearest" else volume.with_data(_floating(volume.data))
+        moved = same.crop(tuple(int(i) for i in whole[:3, 3]), grid.shape)  # type: ignore[arg-type]
+        return Volume(moved.data, grid.affine)
+    data = volume.data if volume.data.ndim == 4 else volume.data[None]
+    if mode == "nearest":
+        out = _nearest(data, matrix, grid.shape, outside)
+    else:
+        data = _antialias(_floating(data), matrix)
+        out = _linear(data, matrix, grid.shape, outside)
+    return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
+
+
+def normalize(image: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
+    """Scale intensities to [0, 1] between percentiles that padding and a few bright voxels do not move.
+
+    The upper percentile is taken over the foreground: voxels above 5 % of the range.
+    """
+    flat = image.reshape(-1)
+    flat = flat[:: max(1, flat.numel() // 200_000)].float()
+    bottom, top = torch.quantile(flat, torch.tensor([low, 0.999], device=flat.device)).tolist()
+    if top <= bottom:
+        # A small object in a large empty field.
+        top = float(image.max())
+    foreground = flat[flat > bottom + 0.05 * (top - bottom)]
+    if foreground.numel() > 50:
+        top = float(torch.quantile(foreground, high))
+    if not top > bottom:
+        return torch.zeros_like(image, dtype=torch.float32)
+    return ((image - bottom) / (top - bottom)).clamp(0, 1)
+
+
+def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """Apply a 4x4 matrix to points of shape (..., 3)."""
+    return points @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+def coordinate_channels(grid: Grid, matrix: np.ndarray, scale: float, device=None) -> Tensor:
+    """Coordinates of every voxel after ``matrix`` (mm to mm), divided by ``scale``, shape (3, X, Y, Z)."""
+    total = torch.from_numpy((matrix @ grid.affine) / np.array([scale, scale, scale, 1])[:, None]).float()
+    x, y, z = (
+        torch.arange(n, dtype=torch.float32).view([-1 if a == k else 1 for a in range(3)])
+        for k, n in enumerate(grid.shape)
+    )
+    rows = [total[i, 0] * x + total[i, 1] * y + total[i, 2] * z + total[i, 3] for i in range(3)]
+    return torch.stack(rows).to(device or "cpu")
+
+
+def _floating(data: Tensor) -> Tensor:
+    return data if data.is_floating_point() else data.float()
+
+
+def _antialias(data: Tensor, matrix: np.ndarray) -> Tensor:
+    """Blur along axes that are sampled more coarsely than the data."""
+    step = np.abs(matrix[:3, :3]).max(1)
+    for axis, ratio in enumerate(step):
+        if ratio < 1.2 or data.shape[axis + 1] < 2:
+            continue
+        # Half the extent of the wider voxel: the blur of averaging over it.
+        sigma = 0.42 * math.sqrt(ratio**2 - 1)
+        radius = max(1, math.ceil(2.5 * sigma))
+        t = torch.arange(-radius, radius + 1, dtype=data.dtype, device=data.device)
+        kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+        shape, pad = [1, 1, 1, 1, 1], [0, 0, 0]
+        shape[2 + axis], pad[axis] = -1, radius
+        weight = (kernel / kernel.sum()).view(shape)
+        edge = [0, 0, 0, 0, 0, 0]
+        edge[2 * (2 - axis)] = edge[2 * (2 - axis) + 1] = radius
+        data = F.conv3d(F.pad(data[:, None], edge, mode="replicate"), weight)[:, 0]
+    return data
+
+
+def _linear(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
+    """Trilinear interpolation, slab by slab so that the sampling grid stays small."""
+    sizes = data.shape[1:]
+    scale = np.array([2.0 / max(n - 1, 1) for n in sizes])
+    total = torch.from_numpy(matrix[:3] * scale[:, None]).float().to(data.device)
+    lead = data[None] - outside if outside else data[None]
+    out = torch.empty(data.shape[0], *shape, dtype=data.dtype, device=data.device)
+    y = torch.arange(shape[1], device=data.device).view(1, -1, 1)
+    z = torch.arange(shape[2], device=data.device).view(1, 1, -1)
+    for first in range(0, shape[0], 16):
+        x = torch.arange(first, min(first + 16, shape[0]), device=data.device).view(-1, 1, 1)
+        where = [
+            (r[0] * x + r[1] * y + r[2] * z + r[3] - 1) if n > 1 else (0.0 * (x + y + z))
+            for r, n in zip(total, sizes, strict=True)
+        ]
+        points = torch.stack(where, -1).flip(-1)[None].to(data.dtype)
+        out[:, first : first + 16] = F.grid_sample(
+            lead, points, mode="bilinear", padding_mode="zeros", align_corners=True
+        )[0]
+    return out + outside if outside else out
+
+
+def _nearest(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
+    """Nearest neighbour by index, so that integers stay integers."""
+    total = torch.from_numpy(matrix[:3]).to(data.device)
+    out = torch.full((data.shape[0], *shape), outside, dtype=data.dtype, device=data.device)
+    y = torch.arange(shape[1], device=data.device).view(1, -1, 1)
+    z = torch.arange(shape[2], device=data.device).view(1, 1, -1)
+    for first in range(0, shape[0], 16):
+        x = torch.arange(first, min(first + 16, shape[0]), device=data.device).view(-1, 1, 1)
+        inside = torch.ones((), dtype=torch.bool, device=data.device)
+        index = []
+        for row, n in zip(total, data.shape[1:], strict=True):
+            i = (row[0] * x + row[1] * y + row[2] * z + row[3] + 1e-6).round().long()
+            inside = inside & (i >= 0) & (i < n)
+            index.append(i.clamp(0, n - 1))
+        values = data[:, index[0], index[1], index[2]]
+        out[:, first : first + 16] = torch.where(inside, values, out[:, first : first + 16])
+    return out

@@ -1,0 +1,110 @@
+"""Weights and their cards: ``<name>.safetensors`` beside ``<name>.json``; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .networks import StemUNet
+
+ARCHITECTURES = {"StemUNet": StemUNet}
+
+
+class ModelError(Exception):
+    """Weights that are missing, damaged or not what their card says."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its card.
+
+    Attributes
+    ----------
+    network : StemUNet
+        In evaluation mode, float32.
+    card : dict
+        Architecture, label table, voxel size, training data, licence, scores.
+    """
+
+    network: StemUNet
+    card: dict[str, Any]
+
+
+def path_of(name: str) -> Path:
+    """Path of the weights ``name``: a file, or the name of weights that the package ships.
+
+    Raises
+    ------
+    ModelError
+        If there are none; the message lists what there is.
+    """
+    given = Path(name)
+    if given.suffix == ".safetensors":
+        path = given
+    else:
+        path = Path(str(files(__package__) / "weights" / f"{name}.safetensors"))
+    if not path.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.safetensors")) or ["none"]
+        raise ModelError(f"no weights at {path}; in that folder there are: {', '.join(known)}")
+    return path
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """Read the card of the weights ``name``."""
+    path = path_of(name).with_suffix(".json")
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"the weights {path.stem} have no card: {path} is missing") from None
+    except ValueError as error:
+        raise ModelError(f"the card {path} is not valid JSON ({error})") from None
+
+
+def load(name: str) -> Model:
+    """Build the network that the card describes and load its weights.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, or the weights are not those that the card names by their SHA-256.
+    """
+    path, card = path_of(name), read_card(name)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if card.get("sha256") != digest:
+        raise ModelError(f"{path} is not the file its card describes (SHA-256 differs): fetch it again")
+    spec = card["architecture"]
+    if spec["class"] not in ARCHITECTURES:
+        raise ModelError(f"{path}: unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
+    network = ARCHITECTURES[spec["class"]](**spec["arguments"])
+    state = {k: v.float() for k, v in load_file(path).items()}
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit the architecture on its card: {error}") from None
+    return Model(network.eval().requires_grad_(False), card)
+
+
+@lru_cache(maxsize=8)
+def load_once(name: str, device: str = "cpu") -> Model:
+    """Like :func:`load`, kept for the life of the process and ready to run on ``device``."""
+    model = load(name)
+    model.network.to(torch.device(device), memory_format=torch.channels_last_3d)
+    return model
+
+
+def save(folder: Path, state: dict[str, Tensor], card: dict[str, Any]) -> Path:
+    """Write weights in half precision with their card."""
+    path = folder / f"{card['name']}.safetensors"
+    save_file({k: v.detach().cpu().half().contiguous() for k, v in state.items()}, path)
+    card = card | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return path

@@ -1,0 +1,1 @@
+"""Generator, losses, recipes and metrics behind the networks; imports models only."""

@@ -1,0 +1,66 @@
+"""Losses of the tasks, each with its weight: what a decoder's logits are compared with."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def soft_dice(probabilities: Tensor, target: Tensor, least: int = 20) -> Tensor:
+    """One minus the mean Dice over the classes that have at least ``least`` voxels in ``target``.
+
+    Parameters
+    ----------
+    probabilities : Tensor, shape (B, C, X, Y, Z)
+        Softmax of the logits.
+    target : Tensor of int64, shape (B, X, Y, Z)
+        Class positions.
+    """
+    count = probabilities.shape[1]
+    flat = target.reshape(-1)
+    p = probabilities.movedim(1, 0).reshape(count, -1)
+    size = torch.bincount(flat, minlength=count).to(p.dtype)
+    own = p.gather(0, flat[None])[0]
+    overlap = torch.zeros(count, dtype=p.dtype, device=p.device).index_add_(0, flat, own)
+    score = (2 * overlap + 1) / (p.sum(1) + size + 1)
+    present = size >= least
+    return 1 - score[present].mean()
+
+
+def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Cross-entropy, weighted by class, plus soft Dice."""
+    logits = logits.float()
+    log_p = F.log_softmax(logits, 1)
+    return F.nll_loss(log_p, target, weight=weight) + soft_dice(log_p.exp(), target)
+
+
+def distance_loss(predicted: Tensor, target: Tensor, band: float = 10.0) -> Tensor:
+    """Mean absolute error of a signed distance (mm), both clipped to ``band``, the border counting more."""
+    target = target.clamp(-band, band)
+    weight = 1 + 3 * torch.exp(-((target / 4) ** 2))
+    return (weight * (predicted.float().clamp(-1.5 * band, 1.5 * band) - target).abs()).mean() / 5
+
+
+def side_loss(logit: Tensor, side: Tensor) -> Tensor:
+    """Binary cross-entropy of left (1) against right (0) where a side is defined (not -1)."""
+    known = side >= 0
+    return F.binary_cross_entropy_with_logits(logit.float()[known], side[known].float())
+
+
+def hierarchical_loss(logits: Tensor, tissue: Tensor, tissue_of: Tensor) -> Tensor:
+    """Structure probabilities summed by tissue, against the tissue truth (cross-entropy + Dice).
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, C, X, Y, Z)
+        Structure logits.
+    tissue : Tensor of int64, shape (B, X, Y, Z)
+        Tissue positions.
+    tissue_of : Tensor of int64, shape (C,)
+        Tissue of every structure.
+    """
+    p = F.softmax(logits.float(), 1)
+    count = int(tissue_of.max()) + 1
+    summed = torch.zeros(p.shape[0], count, *p.shape[2:], device=p.device).index_add_(1, tissue_of, p)
+    return F.nll_loss(torch.log(summed.clamp(min=1e-5)), tissue) + soft_dice(summed, tissue)

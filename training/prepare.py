@@ -1,0 +1,166 @@
+"""Label maps into prepared arrays: what a training run reads, with nothing but torch and numpy.
+
+For each map: the labels as positions in the source table (uint8, RAS, 1 mm, cropped to the head), the
+signed distance to the brain's surface at 2 mm, and the affine that takes its millimetres to the atlas
+frame, which is the mean position of the structures over all maps.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from scipy import ndimage
+
+from ..models.affine import fit_affine
+
+DISTANCE_UNIT = 0.25
+"""Millimetres in one step of the stored signed distance."""
+
+CLOSING = 4.0
+"""Radius (mm) by which tissue and ventricles are closed into a brain mask: sulci belong to it, spine not."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source table as columns; every array is indexed by position in ``values``.
+
+    Attributes
+    ----------
+    values : ndarray of int
+        The label values in the maps.
+    contrast : ndarray of int
+        Position in ``classes``: labels that share one intensity distribution.
+    structure : ndarray of int
+        FreeSurfer id without side that the label trains, 0 for background.
+    side : ndarray of int
+        1 left, 0 right, -1 neither.
+    tissue : ndarray of bool
+        Whether the label is inside the brain before closing.
+    classes : ndarray of int
+        The values that name the intensity classes.
+    means : dict of str to ndarray
+        For each contrast the class means (0-255), NaN where unknown.
+    """
+
+    values: np.ndarray
+    contrast: np.ndarray
+    structure: np.ndarray
+    side: np.ndarray
+    tissue: np.ndarray
+    classes: np.ndarray
+    means: dict[str, np.ndarray]
+
+
+def source_table(name: str = "headmaps") -> Source:
+    """Read the table ``training/sources/<name>.tsv``."""
+    text = (files(__package__) / "sources" / f"{name}.tsv").read_text()
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    classes = sorted({int(row["contrast_class"]) for row in rows})
+    first = {int(row["contrast_class"]): row for row in reversed(rows)}
+    number = lambda text: np.nan if text == "n/a" else float(text)  # noqa: E731
+    contrasts = [c for c in rows[0] if c.endswith("w") or c == "FLAIR"]
+    return Source(
+        values=np.array([int(row["source"]) for row in rows]),
+        contrast=np.array([classes.index(int(row["contrast_class"])) for row in rows]),
+        structure=np.array([int(row["structure"]) for row in rows]),
+        side=np.array([{"left": 1, "right": 0}.get(row["side"], -1) for row in rows]),
+        tissue=np.array([row["tissue_of_brain"] == "1" for row in rows]),
+        classes=np.array(classes),
+        means={c: np.array([number(first[k][c]) for k in classes], np.float32) for c in contrasts},
+    )
+
+
+def brain_mask(tissue: np.ndarray, closing: float = CLOSING) -> np.ndarray:
+    """Close ``tissue`` (1 mm voxels) by a ball of ``closing`` mm and fill its holes."""
+    pad = int(np.ceil(closing)) + 2
+    grown = ndimage.distance_transform_edt(~np.pad(tissue, pad)) <= closing
+    closed = ndimage.distance_transform_edt(grown) > closing
+    inner = tuple(slice(pad, -pad) for _ in range(3))
+    return ndimage.binary_fill_holes(closed[inner] | tissue)
+
+
+def signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Signed distance to the surface of ``mask`` in voxels, positive inside."""
+    return ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
+
+
+def centroids(labels: np.ndarray, source: Source, affine: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
+    """Centroid (mm) of every structure and side."""
+    key = np.where(source.structure > 0, source.structure * 4 + source.side + 1, 0)
+    keys = key[labels]
+    found = [k for k in np.unique(keys) if k > 0 and k // 4 != 24]
+    points = ndimage.center_of_mass(np.ones(keys.shape, np.uint8), keys, found)
+    xyz = np.asarray(points) @ affine[:3, :3].T + affine[:3, 3]
+    return {(int(k) // 4, int(k) % 4 - 1): p for k, p in zip(found, xyz, strict=True)}
+
+
+def prepare(paths: list[Path], out: Path, table: str = "headmaps") -> None:
+    """Write ``out`` (npz) from label maps.
+
+    Parameters
+    ----------
+    paths : list of Path
+        NIfTI label maps whose values all stand in the source table.
+    out : Path
+        File to write.
+    table : str
+        Name of the source table.
+
+    Raises
+    ------
+    ValueError
+        If a map holds a value that the table lacks; the message names both.
+    """
+    source = source_table(table)
+    position = np.full(source.values.max() + 1, -1)
+    position[source.values] = np.arange(len(source.values))
+    arrays: dict[str, np.ndarray] = {}
+    points, affines = [], []
+    for number, path in enumerate(paths):
+        image = nib.as_closest_canonical(nib.load(path))
+        values = np.asarray(image.dataobj).astype(np.int32)
+        unknown = sorted(set(np.unique(values).tolist()) - set(source.values.tolist()))
+        if unknown:
+            raise ValueError(f"{path}: labels {unknown} are not in the source table {table!r}")
+        box = tuple(slice(max(a.min() - 1, 0), a.max() + 2) for a in np.nonzero(values))
+        labels = position[values[box]].astype(np.uint8)
+        affine = image.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
+        distance = signed_distance(brain_mask(source.tissue[labels]))[::2, ::2, ::2]
+        arrays[f"labels{number}"] = labels
+        arrays[f"distance{number}"] = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
+        points.append(centroids(labels, source, affine))
+        affines.append(affine)
+    mean = _mean_centroids(points)
+    for number, (own, affine) in enumerate(zip(points, affines, strict=True)):
+        shared = sorted(set(own) & set(mean))
+        to_atlas = fit_affine(np.array([own[k] for k in shared]), np.array([mean[k] for k in shared]))
+        arrays[f"affine{number}"] = affine
+        arrays[f"atlas{number}"] = to_atlas @ affine
+    atlas = {f"{s}:{side}": point.tolist() for (s, side), point in sorted(mean.items())}
+    meta = {"count": len(paths), "table": table, "centroids": atlas, "names": [p.name for p in paths]}
+    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def _mean_centroids(points: list[dict]) -> dict[tuple[int, int], np.ndarray]:
+    """Mean centroids over the maps, made symmetric about x = 0, the origin in the middle of the brain."""
+    shared = sorted(set.intersection(*map(set, points)))
+    each = np.array([[own[k] for k in shared] for own in points])
+    each -= each.mean(1, keepdims=True)
+    mean = each.mean(0)
+    for _ in range(3):
+        moved = []
+        for own in each:
+            matrix = fit_affine(own, mean)
+            moved.append(own @ matrix[:3, :3].T + matrix[:3, 3])
+        mean = np.mean(moved, 0) * (np.std(each) / np.std(moved))
+    out = dict(zip(shared, mean, strict=True))
+    flip = np.array([-1.0, 1.0, 1.0])
+    other = {k: (k[0], 1 - k[1]) if k[1] >= 0 else k for k in shared}
+    return {k: (out[k] + flip * out[other[k]]) / 2 for k in shared if other[k] in out}

@@ -1,0 +1,107 @@
+"""A recipe: one YAML file that says how a network is made."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes
+    ----------
+    name : str
+        Name of the weights.
+    kind : {'whole-head', 'cascade'}
+        What the network sees (see :mod:`brainseg.training.samples`).
+    architecture : dict
+        Arguments of :class:`brainseg.models.networks.StemUNet`.
+    losses : dict of str to float
+        Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance`` and ``side``.
+    stages : list of dict
+        One after the other: ``until`` (share of the training time), ``shape``, ``spacing`` and, if
+        wanted, other ranges of the generator.
+    minutes : float
+        Training time; it can be raised later and training goes on.
+    rate : float
+        Highest learning rate.
+    generator : dict
+        What differs from :class:`brainseg.training.generator.GeneratorConfig`.
+    table : str
+        Label table.
+    coarse : str or None
+        Weights whose posteriors a cascade sees.
+    context : {'structure', 'distance'}
+        Which of them.
+    start : str or None
+        Weights to begin from, where names and shapes agree.
+    seed : int
+        Random seed.
+    licence, data : str
+        Of the training data; they go on the model card.
+    class_weights : dict of int to float
+        Weights of structures in the cross-entropy, others 1.
+    """
+
+    name: str
+    kind: str
+    architecture: dict[str, Any]
+    losses: dict[str, float]
+    stages: list[dict[str, Any]]
+    minutes: float = 60.0
+    rate: float = 1.5e-3
+    generator: dict[str, Any] = field(default_factory=dict)
+    table: str = "adult"
+    coarse: str | None = None
+    context: str = "structure"
+    spread: float = 6.0
+    repeat: int = 1
+    start: str | None = None
+    seed: int = 0
+    licence: str = "Apache-2.0"
+    data: str = ""
+    class_weights: dict[int, float] = field(default_factory=dict)
+    text: str = ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the recipe's text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def read(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
+    """Read a recipe: a file, or the name of one that the package ships.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is neither; the message lists the names.
+    ValueError
+        If the recipe has a key that no recipe has, or lacks one.
+    """
+    path = Path(name)
+    if path.is_file():
+        text = path.read_text()
+    else:
+        folder = files(__package__) / "recipes"
+        shipped = sorted(p.name for p in folder.iterdir() if p.name.endswith(".yaml"))
+        wanted = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
+        if wanted not in shipped:
+            raise FileNotFoundError(f"no recipe {str(name)!r}: neither a file nor one of {', '.join(shipped)}")
+        text = (folder / wanted).read_text()
+    values = yaml.safe_load(text) | (changes or {})
+    known = {f.name for f in fields(Recipe)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{name}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+    missing = sorted({"name", "kind", "architecture", "losses", "stages"} - set(values))
+    if missing:
+        raise ValueError(f"{name}: missing keys {', '.join(missing)}")
+    return Recipe(**values, text=text)

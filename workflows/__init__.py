@@ -1,0 +1,1 @@
+"""The stages as Nipype graphs, one file a stage."""
