@@ -110,10 +110,12 @@ class StemUNet(nn.Module):
         For each task ``outputs`` and, if wanted, ``refine`` (16) and ``width`` (1.0), which scales the
         decoder's channels.
     prior : int
-        Classes of a prior (a coarser network's posteriors at half resolution), 0 for none. The task
-        ``prior_task`` has as many outputs and its logits start from the logarithm of the prior.
+        Channels of a prior (what a coarser network said, at half resolution), 0 for none.
     prior_task : str
-        The task that the prior belongs to.
+        The task that the prior belongs to; it has as many outputs.
+    link : {'log', 'linear'}
+        Whether that task's logits start from the prior's logarithm (probabilities) or from the prior
+        itself (a distance).
     detail : int
         Channels of the full-resolution features.
 
@@ -129,12 +131,14 @@ class StemUNet(nn.Module):
         tasks: Mapping[str, Mapping] | None = None,
         prior: int = 0,
         prior_task: str = "structure",
+        link: str = "log",
         detail: int = 8,
     ) -> None:
         super().__init__()
         tasks = tasks or {"structure": {"outputs": 19}}
         self.stride = 2 ** len(channels)
         self.prior_task = prior_task if prior else None
+        self.link = link
         first = channels[0]
         self.stem = nn.Sequential(
             nn.Conv3d(inputs, first, 4, stride=2, padding=1, bias=False),
@@ -146,7 +150,7 @@ class StemUNet(nn.Module):
             # Zero at the start: the network begins as the one without a prior whose weights it may take.
             nn.init.zeros_(self.condition.weight)
             nn.init.zeros_(self.condition.bias)
-            self.trust = nn.Parameter(torch.tensor(0.5))
+            self.trust = nn.Parameter(torch.tensor(0.5 if link == "log" else 1.0))
         self.down = nn.ModuleList(
             Block(channels[max(level - 1, 0)], width) for level, width in enumerate(channels)
         )
@@ -170,7 +174,7 @@ class StemUNet(nn.Module):
         x : Tensor, shape (B, inputs, X, Y, Z)
             Image in [0, 1], then coordinates; orientation RAS.
         prior : Tensor, shape (B, prior, X/2, Y/2, Z/2), optional
-            Probabilities that sum to one.
+            Probabilities that sum to one, or a distance.
 
         Returns
         -------
@@ -181,7 +185,8 @@ class StemUNet(nn.Module):
         skip = None
         if self.prior_task:
             h = h + self.condition(prior)
-            skip = self.trust * torch.log(prior.float().clamp(min=1e-3))
+            given = torch.log(prior.float().clamp(min=1e-3)) if self.link == "log" else prior.float()
+            skip = self.trust * given
         features = []
         for level, block in enumerate(self.down):
             h = block(h if level == 0 else F.max_pool3d(h, 2))

@@ -184,7 +184,7 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
     --------
     >>> v = Volume(torch.arange(4.).view(4, 1, 1), np.eye(4))
     >>> shifted = np.eye(4); shifted[0, 3] = 0.5
-    >>> resample(v, Grid((3, 1, 1), shifted)).data.flatten().tolist()
+    >>> resample(v, Grid((3, 1, 1), shifted)).data.flatten().round(decimals=4).tolist()
     [0.5, 1.5, 2.5]
     """
     matrix = np.linalg.inv(volume.affine) @ grid.affine

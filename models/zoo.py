@@ -105,6 +105,7 @@ def save(folder: Path, state: dict[str, Tensor], card: dict[str, Any]) -> Path:
     """Write weights in half precision with their card."""
     path = folder / f"{card['name']}.safetensors"
     save_file({k: v.detach().cpu().half().contiguous() for k, v in state.items()}, path)
+    path.chmod(0o644)
     card = card | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return path

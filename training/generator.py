@@ -130,9 +130,9 @@ class HeadGenerator:
         self.class_of = torch.from_numpy(self.source.contrast).to(self.device)
 
     def draw(self, number: int | None = None) -> Draw:
-        """Draw a head (torch's global generator decides)."""
+        """Draw a head (torch's global generator decides) from map ``number``, counted around, or any."""
         config = self.config
-        number = _integer(0, len(self.maps)) if number is None else number
+        number = _integer(0, len(self.maps)) if number is None else number % len(self.maps)
         thick = 1 + (config.slice_thickness - 1) * _uniform(0, 1) ** 2
         slices = [1.0, 1.0, 1.0]
         if _uniform(0, 1) < config.low_resolution:
@@ -159,7 +159,11 @@ class HeadGenerator:
         )
 
     def render(
-        self, draw: Draw, centre: tuple[float, float, float], shape: tuple[int, int, int], spacing: float,
+        self,
+        draw: Draw,
+        centre: tuple[float, float, float],
+        shape: tuple[int, int, int],
+        spacing: float,
         finer: int = 1,
     ) -> Rendered:
         """Put a draw on a grid.
@@ -175,20 +179,24 @@ class HeadGenerator:
         spacing : float
             Voxel size (mm).
         finer : int
-            Render intensities on a grid that many times finer and average: partial volume. The labels are
-            those of every fine voxel's majority, approximated by the one at the centre.
+            Render intensities on a grid that many times finer and average: partial volume. A voxel's
+            label is the one at its centre.
         """
         fine_shape = tuple(n * finer for n in shape)
         fine = spacing / finer
         atlas, voxel = self._positions(draw, centre, fine_shape, fine)
         labels = _gather(self.maps[draw.number], voxel)
-        distance = self._distance(draw, voxel, finer)
+        if finer > 1:
+            voxel, atlas = (
+                [F.avg_pool3d(axis.expand(fine_shape)[None, None], finer)[0, 0] for axis in axes]
+                for axes in (voxel, atlas)
+            )
+        distance = self._distance(draw, voxel)
         image = self._intensities(draw, labels, distance, finer)
         if finer > 1:
             image = F.avg_pool3d(image[None, None], finer)[0, 0]
-            middle = slice(finer // 2, None, finer)
-            labels = labels[middle, middle, middle]
-            atlas = [F.avg_pool3d(axis.expand(fine_shape)[None, None], finer)[0, 0] for axis in atlas]
+            # With an even number of fine voxels none of them lies at the centre.
+            labels = _gather(self.maps[draw.number], voxel)
         image = self._acquire(draw, image, spacing)
         coordinates = torch.stack([axis.expand(shape) for axis in atlas])
         return Rendered(image, labels, distance, coordinates)
@@ -209,7 +217,7 @@ class HeadGenerator:
         return rotation @ scale @ shear
 
     def _deformation(self) -> Tensor:
-        """Displacement (mm) on the atlas cube: a smooth velocity field, integrated by scaling and squaring."""
+        """Displacement (mm) on the atlas cube: a smooth velocity field by scaling and squaring."""
         n = _integer(4, 12)
         strength = _uniform(0, self.config.deformation)
         velocity = torch.randn(1, 3, n, n, n, device=self.device) * strength
@@ -266,17 +274,15 @@ class HeadGenerator:
         ]
         return atlas, voxel
 
-    def _distance(self, draw: Draw, voxel: list[Tensor], finer: int) -> Tensor:
+    def _distance(self, draw: Draw, voxel: list[Tensor]) -> Tensor:
         """Signed distance in world mm, from the map's own by the mean change of scale."""
-        if finer > 1:
-            voxel = [F.avg_pool3d(axis[None, None], finer)[0, 0] for axis in voxel]
         stored = self.distances[draw.number]
         where = torch.stack(
             [(v / 2) / (n - 1) * 2 - 1 for v, n in zip(voxel, stored.shape, strict=True)], -1
         ).flip(-1)
-        sampled = F.grid_sample(
-            stored[None, None], where[None], padding_mode="border", align_corners=True
-        )[0, 0]
+        sampled = F.grid_sample(stored[None, None], where[None], padding_mode="border", align_corners=True)[
+            0, 0
+        ]
         total = self.from_atlas[draw.number][:3, :3] @ draw.to_atlas
         return sampled / abs(float(torch.linalg.det(total))) ** (1 / 3)
 
@@ -302,7 +308,9 @@ class HeadGenerator:
         x = x * torch.exp(F.interpolate(points, size=image.shape, mode="trilinear", align_corners=True))
         x = _blur(x, [0.4 + max(s / spacing - 1, 0) * 0.35 for s in draw.slices])
         if max(draw.slices) > spacing:
-            size = [max(4, round(n / max(s / spacing, 1))) for n, s in zip(image.shape, draw.slices, strict=True)]
+            size = [
+                max(4, round(n / max(s / spacing, 1))) for n, s in zip(image.shape, draw.slices, strict=True)
+            ]
             low = F.interpolate(x, size=size, mode="trilinear", align_corners=False)
             low = low + torch.randn_like(low) * draw.noise
             x = F.interpolate(low, size=image.shape, mode="trilinear", align_corners=False)

@@ -10,11 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import labels
+from ..models.inference import COORDINATE_SCALE
 from ..models.networks import StemUNet
 from .generator import Draw, HeadGenerator, Rendered
-
-COORDINATE_SCALE = 64.0
-"""Millimetres in one unit of the coordinate channels."""
 
 
 @dataclass
@@ -161,7 +159,7 @@ class Cascade:
         with torch.autocast(device, dtype=torch.bfloat16):
             out = self.network(x)
         if self.context == "distance":
-            return out["mask"][0][:, :1].float().clamp(-15, 15) / 10
+            return out["mask"][0][:, :1].float().clamp(-1.5, 1.5)
         return out["structure"][0].float().softmax(1)
 
     def _at_half(self, context: Tensor, coarse_centre, centre) -> Tensor:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,6 +22,9 @@ from .samples import Cascade, Example, WholeHead
 
 CHECKPOINT_EVERY = 180.0
 """Seconds between checkpoints."""
+
+VALIDATE_EVERY = 4
+"""Checkpoints between validations."""
 
 
 class Trainer:
@@ -51,7 +55,7 @@ class Trainer:
         self.network = StemUNet(**recipe.architecture).to(device, memory_format=torch.channels_last_3d)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
-        self.step, self.seconds, self.running = 0, 0.0, {}
+        self.step, self.seconds, self.running, self.saves = 0, 0.0, {}, 0
         self.tissue_of = torch.from_numpy(self.table.tissue_of).long().to(device)
         weights = [recipe.class_weights.get(i, 1.0) for i in self.table.unsided]
         self.class_weights = torch.tensor(weights, device=device)
@@ -80,7 +84,8 @@ class Trainer:
             if self.step % 20 == 0:
                 self._log()
             if now - last > CHECKPOINT_EVERY:
-                self.save()
+                self.saves += 1
+                self.save(validate=self.saves % VALIDATE_EVERY == 0)
                 last = began = time.monotonic()
         self.save()
         self.export()
@@ -185,13 +190,14 @@ class Trainer:
             mean["mean"] = sum(structures) / len(structures)
         return mean
 
-    def save(self) -> None:
-        """Write the checkpoint, never a partial one, and the validation scores to the log."""
-        scores = self.validate()
+    def save(self, validate: bool = True) -> None:
+        """Write the checkpoint, never a partial one, and the log with the validation scores."""
+        scores = self.validate() if validate else {}
         record = {"step": self.step, "seconds": round(self.seconds), "loss": self.running, "scores": scores}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
-        print("validation " + " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
+        if scores:
+            print("validation " + " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema,
@@ -220,9 +226,16 @@ class Trainer:
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
             "coarse": self.recipe.coarse,
+            "centroids": self._centroids(),
             "scores": {"held-out label maps, synthetic images": self.validate()},
         }
         return zoo.save(self.folder, self.ema, card)
+
+    def _centroids(self) -> dict[str, list[float]]:
+        """Where the structures lie in the atlas frame (mm)."""
+        with np.load(self.data) as arrays:
+            found = json.loads(str(arrays["meta"]))["centroids"]
+        return {k: [round(c, 2) for c in point] for k, point in found.items()}
 
     def _resume(self) -> None:
         state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)

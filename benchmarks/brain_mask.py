@@ -1,0 +1,123 @@
+"""Brain masks of synthetic whole heads, against the label maps that the heads were made from.
+
+``python benchmarks/brain_mask.py HEADS [--out benchmarks/README.md]`` where HEADS is an ``.npz`` that
+``brainseg.training.prepare`` wrote, or a folder of whole-head label maps, none of which may have trained.
+
+Every map is rendered at 1 mm with its skull in every contrast, by a fixed seed, and goes through
+``brainseg.models.skullstrip``. The truth is brain tissue and ventricles closed by 4 mm, as in training: the
+sulci belong to it. For comparison with other definitions the table also has Dice against tissue and
+ventricles unclosed, and against these with all fluid around them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tables
+import torch
+
+from brainseg.models import skullstrip
+from brainseg.models.volume import Volume
+from brainseg.training import prepare
+from brainseg.training.generator import GeneratorConfig, HeadGenerator
+from brainseg.training.metrics import agreement
+
+CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
+SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
+FLUID = 24
+NATURAL = {"rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0}
+
+
+def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str, np.ndarray]]:
+    """A synthetic scan and its masks by definition."""
+    torch.manual_seed(1000 * CONTRASTS.index(contrast) + number)
+    generator = HeadGenerator(heads, GeneratorConfig(contrasts={contrast: 1.0}, **NATURAL))
+    head = generator.render(generator.draw(number), CENTRE, SHAPE, 1.0)
+    affine = np.eye(4)
+    affine[:3, 3] = np.array(CENTRE) - (np.array(SHAPE) - 1) / 2
+    position = head.labels.numpy()
+    tissue = generator.source.tissue[position]
+    return Volume(head.image, affine), {
+        "closed": closed(tissue),
+        "tissue": tissue,
+        "with fluid": tissue | (generator.source.values[position] == FLUID),
+    }
+
+
+def closed(tissue: np.ndarray) -> np.ndarray:
+    """The training's definition of a brain, computed in the box of the tissue."""
+    ends = [np.nonzero(tissue.any(tuple(a for a in range(3) if a != axis)))[0][[0, -1]] for axis in range(3)]
+    box = tuple(slice(int(low), int(high) + 1) for low, high in ends)
+    out = np.zeros_like(tissue)
+    out[box] = prepare.brain_mask(tissue[box])
+    return out
+
+
+def score(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, float]:
+    """Dice by definition, and the surface distance to the closed one."""
+    scan, truth = rendered(heads, contrast, number)
+    mask = skullstrip.skullstrip(scan, mode="auto").mask.data.numpy() > 0
+    main = agreement(truth["closed"], mask, surfaces=surfaces)
+    return {
+        "closed": main.dice,
+        "hd95_mm": main.hd95_mm,
+        "tissue": agreement(truth["tissue"], mask, surfaces=False).dice,
+        "with fluid": agreement(truth["with fluid"], mask, surfaces=False).dice,
+    }
+
+
+def report(scores: dict[str, list[dict[str, float]]]) -> str:
+    """The table by contrast."""
+    columns = ("closed", "hd95_mm", "tissue", "with fluid")
+    rows = []
+    every = [one for found in scores.values() for one in found]
+    for name, found in [*scores.items(), ("**all**", every)]:
+        lowest = min(one["closed"] for one in found)
+        first, *others = (float(np.mean([one[c] for one in found])) for c in columns)
+        rows.append([name, len(found), first, lowest, *others])
+    header = [
+        "contrast",
+        "heads",
+        "Dice",
+        "lowest",
+        "HD95 (mm)",
+        "Dice, tissue unclosed",
+        "Dice, with all fluid",
+    ]
+    return (
+        "Brain masks of synthetic whole heads at 1 mm, label maps that never trained.\n\n"
+        f"{tables.markdown(header, rows)}\n\n{tables.stamp('head-coarse', 'skullstrip')}"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("heads", type=Path, help="prepared arrays (.npz), or a folder of label maps")
+    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, default=CONTRASTS)
+    parser.add_argument("--no-surfaces", action="store_true", help="Dice only, faster")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as folder:
+        heads = args.heads
+        if heads.is_dir():
+            heads = Path(folder) / "heads.npz"
+            prepare.prepare(sorted(args.heads.glob("*.nii*")), heads)
+        count = len(HeadGenerator(heads, GeneratorConfig()).maps)
+        scores: dict[str, list[dict[str, float]]] = {}
+        for contrast in args.contrasts:
+            for number in range(count):
+                found = score(heads, contrast, number, not args.no_surfaces)
+                scores.setdefault(contrast, []).append(found)
+                tables.say(f"{contrast} {number} " + " ".join(f"{k} {v:.3f}" for k, v in found.items()))
+    text = report(scores)
+    print(text)
+    if args.out:
+        tables.put(args.out, "brain_mask", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

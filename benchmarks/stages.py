@@ -1,0 +1,247 @@
+"""Wall time, CPU time and peak memory of one participant by stage, on two cores.
+
+``python benchmarks/stages.py IMAGE [--out benchmarks/README.md]`` runs the real command on a dataset of one
+participant made around IMAGE in a temporary folder, then the same stages as library calls in one process.
+
+In the command's table a process counts for the stage in which the status file says the run is: memory is
+the resident memory of all processes together (pages that they share count more than once), CPU time is
+what all of them used, short-lived ones up to the last look, every tenth of a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import tables
+
+PERIOD = 0.1
+STATUS = Path("logs") / "status" / "sub-01.json"
+BEFORE, AFTER = "start", "end"
+GIB = 2.0**30
+
+
+@dataclass
+class Use:
+    """What a stage used."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+    peak: float = 0.0
+
+    def add(self, wall: float, cpu: float, memory: float) -> None:
+        """Add what was used since the last look."""
+        self.wall, self.cpu, self.peak = self.wall + wall, self.cpu + cpu, max(self.peak, memory)
+
+
+def total(used: dict[str, Use]) -> Use:
+    """Sum of times, largest memory."""
+    uses = list(used.values())
+    return Use(sum(u.wall for u in uses), sum(u.cpu for u in uses), max(u.peak for u in uses))
+
+
+def dataset(image: Path, folder: Path) -> Path:
+    """A dataset of one participant around an image."""
+    suffix = re.search(r"_([A-Za-z0-9]+)\.nii(\.gz)?$", image.name)
+    kind = suffix[1] if suffix and suffix[1] in ("T1w", "T2w", "FLAIR", "PDw", "T2starw") else "T1w"
+    anat = folder / "sub-01" / "anat"
+    anat.mkdir(parents=True)
+    end = ".nii.gz" if image.name.endswith(".gz") else ".nii"
+    shutil.copyfile(image, anat / f"sub-01_{kind}{end}")
+    (folder / "README").write_text("One participant, to measure time and memory.\n")
+    content = {"Name": "one participant", "BIDSVersion": "1.10.0", "DatasetType": "raw"}
+    (folder / "dataset_description.json").write_text(json.dumps(content))
+    return folder
+
+
+def command(image: Path, cores: int, extra: list[str]) -> tuple[dict[str, Use], dict]:
+    """Run the command and watch it; returns what each stage used, and the status file's content."""
+    with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
+        place = Path(folder)
+        bids, out = dataset(image, place / "bids"), place / "out"
+        program = Path(sys.executable).with_name("brainseg-bids")
+        argv = [
+            str(program),
+            str(bids),
+            str(out),
+            "participant",
+            "--nprocs",
+            str(cores),
+            "--population",
+            "adult",
+        ]
+        argv += ["--device", "cpu", "--work-dir", str(place / "work"), *extra]
+        allowed = sorted(os.sched_getaffinity(0))[:cores]
+        with (place / "output.txt").open("w+") as output:
+            process = subprocess.Popen(
+                argv,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+            )
+            used = watch(process, out / STATUS)
+            if process.returncode:
+                output.seek(0)
+                raise SystemExit(f"{' '.join(argv)}\nexit code {process.returncode}\n{output.read()}")
+        return used, json.loads((out / STATUS).read_text())
+
+
+def watch(process: subprocess.Popen, status: Path) -> dict[str, Use]:
+    """Look at the process tree until it ends."""
+    root = psutil.Process(process.pid)
+    used: dict[str, Use] = {}
+    spent: dict[int, float] = {}
+    last = time.monotonic()
+    while process.poll() is None:
+        memory, cpu = 0.0, 0.0
+        for one in [root, *_children(root)]:
+            try:
+                with one.oneshot():
+                    times, memory = one.cpu_times(), memory + one.memory_info().rss
+                    now = times.user + times.system
+                cpu += now - spent.get(one.pid, 0.0)
+                spent[one.pid] = now
+            except psutil.Error:
+                continue
+        moment = time.monotonic()
+        used.setdefault(_stage(status), Use()).add(moment - last, cpu, memory)
+        last = moment
+        time.sleep(PERIOD)
+    return used
+
+
+def _children(root: psutil.Process) -> list[psutil.Process]:
+    try:
+        return root.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _stage(status: Path) -> str:
+    try:
+        content = json.loads(status.read_text())
+    except (OSError, ValueError):
+        return BEFORE
+    if content.get("state") not in ("running", "done"):
+        return BEFORE
+    finished = content.get("state") == "done" and content.get("outputs", [""])[-1].endswith(".html")
+    return AFTER if finished else content.get("stage") or BEFORE
+
+
+def library(image: Path, cores: int) -> dict[str, Use]:
+    """The stages as library calls, in a fresh process."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    worker = context.Process(target=_library, args=(image, cores, sender))
+    worker.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise SystemExit("the library calls failed, see above") from None
+    finally:
+        worker.join()
+
+
+def _library(image: Path, cores: int, sender) -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(cores)
+    used: dict[str, Use] = {}
+
+    def timed(name, call, *args, **kwargs):
+        memory, done = [0.0], threading.Event()
+        thread = threading.Thread(target=_look, args=(memory, done))
+        thread.start()
+        wall, cpu = time.monotonic(), _cpu()
+        result = call(*args, **kwargs)
+        wall, cpu = time.monotonic() - wall, _cpu() - cpu
+        done.set()
+        thread.join()
+        used[name] = Use(wall, cpu, memory[0])
+        return result
+
+    def modules():
+        import ants  # noqa: F401
+        import torch
+
+        from brainseg.models import bias, conform, registration, segmentation, skullstrip, templates
+
+        torch.set_num_threads(cores)
+        return conform, skullstrip, bias, segmentation, registration, templates
+
+    conform, skullstrip, bias, segmentation, registration, templates = timed("imports", modules)
+    scan = timed("conform", conform.read, image)
+    brain = timed("skullstrip", skullstrip.skullstrip, scan)
+    corrected, _ = timed("bias", bias.correct, scan, brain.mask)
+    found = timed("segmentation", segmentation.segment, corrected, brain.mask)
+    template = timed("template", templates.load)
+    if template.centroids:
+        timed("registration", registration.align, found.centroids, template)
+    sender.send(used)
+
+
+def _cpu() -> float:
+    use = resource.getrusage(resource.RUSAGE_SELF)
+    return use.ru_utime + use.ru_stime
+
+
+def _look(memory: list[float], done: threading.Event) -> None:
+    own = psutil.Process()
+    while not done.wait(0.02):
+        memory[0] = max(memory[0], own.memory_info().rss)
+    memory[0] = max(memory[0], own.memory_info().rss)
+
+
+def table(used: dict[str, Use], seconds: dict[str, float] | None = None) -> str:
+    """Markdown of what the stages used; ``seconds`` are the status file's own."""
+    sums = total(used)
+    rows = [
+        [name, u.wall, *([seconds.get(name, float("nan"))] if seconds else []), u.cpu, u.peak / GIB]
+        for name, u in used.items()
+    ]
+    last = [sums.wall, *([sum(seconds.values())] if seconds else []), sums.cpu, sums.peak / GIB]
+    rows.append(["**all**", *(f"**{value:.1f}**" for value in last)])
+    own = ["wall by the status file (s)"] if seconds else []
+    return tables.markdown(["stage", "wall (s)", *own, "CPU (s)", "peak memory (GiB)"], rows, digits=1)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("image", type=Path, help="a scan, NIfTI")
+    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--library-only", action="store_true", help="leave the command out")
+    parser.add_argument("extra", nargs="*", help="further arguments of brainseg-bids, after --")
+    args = parser.parse_args(argv)
+    import nibabel as nib
+
+    image = nib.load(args.image)
+    shape = "x".join(map(str, image.shape))
+    size = "x".join(f"{s:.3g}" for s in image.header.get_zooms()[:3])
+    text = f"One participant, {shape} voxels of {size} mm, {args.cores} cores."
+    if not args.library_only:
+        used, content = command(args.image, args.cores, args.extra)
+        text += "\n\nThe command `brainseg-bids BIDS OUT participant`:\n\n" + table(used, content["seconds"])
+    text += "\n\nThe stages as library calls, in one process:\n\n" + table(library(args.image, args.cores))
+    text += "\n\n" + tables.stamp("head-coarse", "skullstrip", "segmentation")
+    print(text)
+    if args.out:
+        tables.put(args.out, "stages", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

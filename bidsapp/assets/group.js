@@ -1,0 +1,215 @@
+/* the table: sort by a click on a heading, find by a word */
+const table = one("#table");
+if (table) {
+  const body = one("tbody", table), heads = all("thead th, thead td", table);
+  const keyOf = (row, column) => {
+    const cell = row.cells[column], text = cell.dataset.sort ?? one("data", cell)?.value ?? cell.textContent.trim();
+    return text === "" ? null : Number.isNaN(Number(text)) ? text.toLowerCase() : Number(text);
+  };
+  heads.forEach((head, column) => one("button", head)?.addEventListener("click", () => {
+    const down = head.getAttribute("aria-sort") === "ascending";
+    heads.forEach((other) => other.removeAttribute("aria-sort"));
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    const compare = (a, b) => {
+      if (a === null || b === null) return (a === null) - (b === null);
+      return (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true })) * (down ? -1 : 1);
+    };
+    body.append(...[...body.rows].sort((a, b) => compare(keyOf(a, column), keyOf(b, column))));
+  }));
+  const find = one("#find");
+  find.addEventListener("input", () => {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...body.rows];
+    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    one("#found").textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
+  });
+}
+
+/* plots */
+const source = one("#data"), tip = one("#tip");
+if (source && one("#overview-plot")) {
+  const { measures, units } = JSON.parse(source.textContent);
+  const node = (name, attributes = {}, ...children) => {
+    const out = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) out.setAttribute(key, value);
+    out.append(...children);
+    return out;
+  };
+  const quantile = (sorted, q) => {
+    const at = q * (sorted.length - 1), low = Math.floor(at);
+    return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
+  };
+  const state = { mode: "absolute", sides: false, measure: 0, marked: "" };
+  const valueOf = (unit, m) => {
+    const value = unit.values[m];
+    if (value === null || state.mode === "absolute") return value;
+    return unit.values[0] ? (100 * value) / unit.values[0] : null;
+  };
+  const show = (value) => (state.mode === "absolute" ? showVolume(value, "mL") : `${value.toFixed(value < 1 ? 3 : 2)} %`);
+  const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} %`;
+
+  /* the same offset for a participant in every strip, so that neighbours do not hide each other */
+  const jitter = units.map((_, i) => ((i * 0.618034) % 1) - 0.5);
+
+  const light = (key) => {
+    for (const dot of all(".dot.lit")) dot.classList.remove("lit");
+    for (const row of all("tr.lit")) row.classList.remove("lit");
+    if (!key) return;
+    for (const dot of all(`.dot[data-key="${CSS.escape(key)}"]`)) dot.classList.add("lit");
+    one(`tr[data-key="${CSS.escape(key)}"]`)?.classList.add("lit");
+  };
+  const dotOf = (unit, x, y, words, kind = "", focusable = false, r = 5) => {
+    const dot = node("circle", { class: `dot ${kind}`, cx: x, cy: y, r, "data-key": unit.key });
+    const link = node("a", { href: unit.report, tabindex: focusable ? 0 : -1, "aria-label": `${unit.key}: ${words}` }, dot);
+    const enter = () => {
+      const box = dot.getBoundingClientRect();
+      tip.textContent = `${unit.key}: ${words}`;
+      tip.hidden = false;
+      const width = tip.offsetWidth, left = box.right + 8 + width > innerWidth ? box.left - 8 - width : box.right + 8;
+      tip.style.left = `${Math.max(4, left)}px`; tip.style.top = `${Math.max(4, box.top - 12)}px`;
+      light(unit.key);
+    };
+    const leave = () => { tip.hidden = true; light(state.marked); };
+    link.addEventListener("pointerenter", enter); link.addEventListener("pointerleave", leave);
+    link.addEventListener("focus", enter); link.addEventListener("blur", leave);
+    return link;
+  };
+
+  const overview = () => {
+    const rows = measures.map((measure, m) => ({ measure, m })).filter(({ measure, m }) => {
+      if (state.mode === "relative" && m === 0) return false;
+      if (measure.group === "Sides") return state.sides;
+      return !(state.sides && measure.group === "Structures" && measure.parts.length === 2);
+    });
+    const width = 1100, left = 250, right = 20, top = 8, step = 24, height = top + rows.length * step + 42;
+    const found = rows.map(({ m }) => {
+      const values = units.map((unit) => valueOf(unit, m)).filter((v) => v !== null).sort((a, b) => a - b);
+      return { values, median: values.length ? quantile(values, 0.5) : 0 };
+    });
+    const spread = found.flatMap(({ values, median }) => values.map((v) => Math.abs(100 * (v / median - 1)))).filter(Number.isFinite).sort((a, b) => a - b);
+    const reach = Math.max(10, Math.min(100, Math.ceil((spread.length ? quantile(spread, 0.98) : 10) / 10) * 10));
+    const across = (percent) => left + (width - left - right) * (0.5 + Math.max(-1, Math.min(1, percent / reach)) / 2);
+    const svg = node("svg", { viewBox: `0 0 ${width} ${height}` });
+    for (const percent of [-1, -0.5, 0, 0.5, 1].map((part) => part * reach)) {
+      svg.append(node("line", { class: percent ? "grid" : "zero", x1: across(percent), x2: across(percent), y1: top, y2: height - 38 }));
+      svg.append(node("text", { x: across(percent), y: height - 22, "text-anchor": "middle" }, percent ? signed(percent).replace(".0", "") : "median"));
+    }
+    svg.append(node("text", { x: across(0), y: height - 4, "text-anchor": "middle" }, `deviation from the median; points beyond ±${reach} % stand at the edge`));
+    rows.forEach(({ measure, m }, i) => {
+      const y = top + i * step + step / 2, { values, median } = found[i], percent = (v) => 100 * (v / median - 1);
+      const label = node("text", { class: "label pick", x: left - 28, y: y + 4.5, "text-anchor": "end" }, measure.name);
+      label.addEventListener("click", () => { choose(m); one("#one").scrollIntoView(); });
+      if (measure.color) svg.append(node("rect", { x: left - 21, y: y - 5.5, width: 11, height: 11, rx: 3, fill: measure.color, stroke: "#0003" }));
+      svg.append(label);
+      if (values.length > 4 && median) {
+        const [low, high] = [across(percent(quantile(values, 0.25))), across(percent(quantile(values, 0.75)))];
+        svg.append(node("rect", { class: "box", x: low, y: y - 8, width: Math.max(1, high - low), height: 16, rx: 3 }));
+      }
+      const dots = node("g");
+      units.forEach((unit, u) => {
+        const value = valueOf(unit, m);
+        if (value === null || !median) return;
+        dots.append(dotOf(unit, across(percent(value)), y + jitter[u] * 10, `${measure.name} ${show(value)}, ${signed(percent(value))} against the median`, "", false, units.length > 60 ? 3.2 : 4.6));
+      });
+      svg.append(dots);
+      if (units.length > 30 && values.length && median) {
+        const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => across(percent(quantile(values, q))));
+        svg.append(node("path", { class: "quartiles", d: `M${low},${y - 8}h${high - low}v16h${low - high}ZM${middle},${y - 8}v16` }));
+      }
+    });
+    one("#overview-plot").replaceChildren(svg);
+  };
+
+  const ticks = (low, high, count) => {
+    const rough = (high - low) / count || 1, power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].map((k) => k * power).find((s) => s >= 0.75 * rough), out = [];
+    for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-6; t += step) out.push(t);
+    return out;
+  };
+  const radius = units.length > 60 ? 3.6 : 5;
+  const KINDS = ["", "two", "three"];
+  const frame = (values) => {
+    const width = 560, height = 330, left = 74, right = 14, top = 14, bottom = 44;
+    let low = Math.min(...values), high = Math.max(...values);
+    const pad = (high - low) * 0.08 || Math.abs(high) * 0.05 || 1;
+    low -= pad; high += pad;
+    const y = (v) => top + (height - top - bottom) * (1 - (v - low) / (high - low));
+    const svg = node("svg", { viewBox: `0 0 ${width} ${height}` });
+    for (const t of ticks(low, high, 5)) {
+      svg.append(node("line", { class: "grid", x1: left, x2: width - right, y1: y(t), y2: y(t) }));
+      svg.append(node("text", { x: left - 7, y: y(t) + 4, "text-anchor": "end" }, show(t)));
+    }
+    return { svg, y, width, height, left, right, bottom };
+  };
+
+  const detail = () => {
+    const m = state.measure, split = one("#split")?.value ?? "";
+    const known = units.map((unit, u) => ({ unit, u, value: valueOf(unit, m) })).filter(({ value }) => value !== null);
+    const levels = split ? [...new Set(known.map(({ unit }) => unit[split] || "n/a"))].sort() : [""];
+    const kind = (unit) => (split ? KINDS[levels.indexOf(unit[split] || "n/a") % 3] : "");
+    const strip = one("#strip-plot"), against = one("#age-plot"), words = one("#summary-words");
+    if (!known.length) { strip.replaceChildren(); against?.replaceChildren(); words.textContent = ""; return; }
+    const values = known.map(({ value }) => value), f = frame(values);
+    levels.forEach((level, k) => {
+      const middle = f.left + ((f.width - f.left - f.right) * (k + 0.5)) / levels.length, half = Math.min(70, (f.width - f.left) / levels.length / 2.6);
+      const mine = known.filter(({ unit }) => !split || (unit[split] || "n/a") === level), sorted = mine.map(({ value }) => value).sort((a, b) => a - b);
+      if (sorted.length > 4) {
+        const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
+        f.svg.append(node("line", { class: "whisker", x1: middle, x2: middle, y1: f.y(sorted[0]), y2: f.y(sorted.at(-1)) }), node("rect", { class: "box", x: middle - half, width: 2 * half, y: c, height: Math.max(1, a - c), rx: 4 }), node("line", { class: "whisker", x1: middle - half, x2: middle + half, y1: b, y2: b }));
+      }
+      const dots = node("g");
+      for (const { unit, u, value } of mine) dots.append(dotOf(unit, middle + jitter[u] * half * 1.5, f.y(value), `${measures[m].name} ${show(value)}`, kind(unit), true, radius));
+      f.svg.append(dots);
+      if (sorted.length > 30) {
+        const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
+        f.svg.append(node("path", { class: "quartiles", d: `M${middle - half},${a}H${middle + half}V${c}H${middle - half}ZM${middle - half},${b}H${middle + half}` }));
+      }
+      f.svg.append(node("text", { class: "label", x: middle, y: f.height - 14, "text-anchor": "middle" }, level ? `${split} ${level} (n = ${mine.length})` : `n = ${mine.length}`));
+    });
+    strip.replaceChildren(f.svg);
+    const sorted = [...values].sort((a, b) => a - b);
+    words.textContent = `${measures[m].name}: median ${show(quantile(sorted, 0.5))}, from ${show(sorted[0])} to ${show(sorted.at(-1))}.`;
+    if (against) words.textContent += drawAge(against, known, kind);
+  };
+
+  const drawAge = (plot, known, kind) => {
+    const aged = known.filter(({ unit }) => unit.age !== null);
+    if (!aged.length) { plot.replaceChildren(); return ""; }
+    const f = frame(aged.map(({ value }) => value)), ages = aged.map(({ unit }) => unit.age);
+    let low = Math.min(...ages), high = Math.max(...ages);
+    const pad = (high - low) * 0.06 || 1;
+    low -= pad; high += pad;
+    const x = (age) => f.left + ((f.width - f.left - f.right) * (age - low)) / (high - low);
+    for (const t of ticks(low, high, 6)) f.svg.append(node("line", { class: "grid", x1: x(t), x2: x(t), y1: 14, y2: f.height - f.bottom }), node("text", { x: x(t), y: f.height - 26, "text-anchor": "middle" }, String(+t.toFixed(2))));
+    f.svg.append(node("text", { class: "label", x: (f.left + f.width) / 2, y: f.height - 7, "text-anchor": "middle" }, "age (years)"));
+    let text = "";
+    if (aged.length > 4 && new Set(ages).size > 2) {
+      const n = aged.length, mean = (list) => list.reduce((a, b) => a + b, 0) / n, ma = mean(ages), mv = mean(aged.map(({ value }) => value));
+      const sxy = mean(aged.map(({ unit, value }) => (unit.age - ma) * (value - mv))), sxx = mean(ages.map((age) => (age - ma) ** 2)), syy = mean(aged.map(({ value }) => (value - mv) ** 2));
+      const slope = sxy / sxx, at = (age) => mv + slope * (age - ma), [from, to] = [Math.min(...ages), Math.max(...ages)];
+      f.svg.append(node("line", { class: "fit", x1: x(from), x2: x(to), y1: f.y(at(from)), y2: f.y(at(to)) }));
+      text = ` Against age: r = ${(sxy / Math.sqrt(sxx * syy || 1)).toFixed(2).replace("-", "−")} (n = ${n}), ${slope < 0 ? "−" : "+"}${show(Math.abs(slope) * 10)} in ten years.`;
+    }
+    const dots = node("g");
+    for (const { unit, value } of aged) dots.append(dotOf(unit, x(unit.age), f.y(value), `${unit.age} years, ${measures[state.measure].name} ${show(value)}`, kind(unit), true, radius));
+    f.svg.append(dots);
+    plot.replaceChildren(f.svg);
+    return text;
+  };
+
+  const select = one("#measure");
+  for (const group of ["Whole", "Structures", "Sides"]) {
+    const part = document.createElement("optgroup");
+    part.label = group === "Sides" ? "Left and right apart" : group;
+    measures.forEach((measure, m) => { if (measure.group === group) part.append(new Option(measure.name, m)); });
+    if (part.children.length) select.append(part);
+  }
+  const choose = (m) => { state.measure = m; select.value = m; detail(); };
+  select.addEventListener("change", () => choose(Number(select.value)));
+  one("#split")?.addEventListener("change", detail);
+  one("#sides").addEventListener("change", (event) => { state.sides = event.target.checked; overview(); });
+  one("[data-mode]").addEventListener("change", (event) => { state.mode = event.target.value; overview(); detail(); light(state.marked); });
+  one("#mark").addEventListener("input", (event) => { state.marked = event.target.value.trim(); light(state.marked); });
+  overview();
+  choose(Math.max(0, measures.findIndex((measure) => measure.name === "Hippocampus")));
+  document.body.dataset.ready = "yes";
+}

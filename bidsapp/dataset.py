@@ -1,0 +1,247 @@
+"""The dataset: which participants and sessions there are, and which image of each is the reference."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
+from . import filters, sidecars
+from .demographics import Demographics, check_population
+from .layout import anatomical_images
+from .settings import Settings
+
+SEVERAL = 8
+"""As many names are listed in a message."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One participant in one session (or without sessions).
+
+    Attributes
+    ----------
+    participant, session : str
+        Labels without ``sub-`` and ``ses-``; the session is None where there are none.
+    image : Path or None
+        The reference image.
+    suffix : str
+        Its suffix, such as ``T1w``.
+    entities : dict
+        Entities of its name as pybids reads them.
+    others : list of Path
+        Further anatomical images, which are left alone.
+    age : float or None
+        Years, from the dataset's tables.
+    sex : str or None
+        As written there.
+    problem : BrainsegError or None
+        Why the unit cannot be processed at all.
+    notes : list of str
+        What a reader of the results should know.
+    """
+
+    participant: str
+    session: str | None
+    image: Path | None
+    suffix: str = ""
+    entities: dict[str, Any] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)
+    age: float | None = None
+    sex: str | None = None
+    problem: BrainsegError | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """``sub-01`` or ``sub-01_ses-02``."""
+        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session is not None else "")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of the dataset is to be processed.
+
+    Attributes
+    ----------
+    units : list of Unit
+        In name order.
+    notes : list of str
+        What the user should know of the choice.
+    """
+
+    units: list[Unit]
+    notes: list[str]
+
+
+def select(settings: Settings) -> Selection:
+    """Find the units that the settings ask for.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset cannot be used at all.
+    UsageError
+        If a participant or session that was asked for is not there, or a filter matches nothing.
+    """
+    root = settings.bids_dir
+    notes = check_dataset(root)
+    wanted = filters.read(settings.bids_filter_file, notes) if settings.bids_filter_file else {}
+    people = Demographics(root)
+    labels = _participants(settings, people)
+    found = [i for i in anatomical_images(settings, labels) if i.participant in set(labels)]
+    matched = filters.match([i for i in found if i.suffix in settings.suffixes], wanted, notes)
+    sessions = _sessions(settings, found)
+    if not matched and settings.bids_filter_file:
+        there = ", ".join(sorted({i.path.name for i in found})[:SEVERAL]) or "none"
+        reason = "no image of the participants matches its filters"
+        raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
+    units: list[Unit] = []
+    for label in labels:
+        mine = [image for image in matched if image.participant == label]
+        chosen = [image for image in mine if not sessions or image.session in sessions]
+        if mine and not chosen:
+            notes.append(f"sub-{label} has no such session and is left out")
+        elif not chosen:
+            there = sorted({image.suffix for image in found if image.participant == label})
+            units.append(Unit(label, None, None, problem=_no_image(settings, label, there)))
+        else:
+            units += _units(chosen, settings, people)
+    return Selection(sorted(units, key=lambda unit: natural(unit.key)), notes)
+
+
+def check_dataset(root: Path) -> list[str]:
+    """Whether ``root`` is a BIDS dataset; returns notes.
+
+    Raises
+    ------
+    DatasetError
+        If it is not there or has no usable ``dataset_description.json``.
+    """
+    if not root.is_dir():
+        what = "it is not a folder" if root.exists() else "the folder does not exist"
+        raise DatasetError(root, what, "Give the folder that holds dataset_description.json")
+    path = root / "dataset_description.json"
+    if not path.exists():
+        remedy = 'If it is a BIDS dataset, add the file: {"Name": "my study", "BIDSVersion": "1.10.0"}'
+        nearby = [p.parent for p in sorted(root.glob("*/dataset_description.json"))] + [
+            p for p in root.parents if (p / "dataset_description.json").exists()
+        ]
+        if nearby:
+            remedy = f"Did you mean {nearby[0]}"
+        raise DatasetError(root, "it has no dataset_description.json, so it is not a BIDS dataset", remedy)
+    try:
+        description = sidecars.read_object(path)
+    except InputError as error:
+        raise DatasetError(error.path, error.reason, error.remedy) from None
+    if description.get("DatasetType", "raw") != "raw":
+        return [f"The dataset says that it is of type {description['DatasetType']!r}, not raw."]
+    return []
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Key for sorting names as people do: run-2 before run-10.
+
+    Examples
+    --------
+    >>> sorted(["run-10", "run-2", "a"], key=natural)
+    ['a', 'run-2', 'run-10']
+    """
+    parts = re.split(r"(\d+)", text)
+    return [(1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts if part]
+
+
+def _participants(settings: Settings, people: Demographics) -> list[str]:
+    """Labels to process: those asked for, or all."""
+    root = settings.bids_dir
+    there = {path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir()}
+    if not settings.participant_label:
+        if not there:
+            raise DatasetError(root, "it has no participants (no folder sub-...)", "Check the path")
+        return sorted(there, key=natural)
+    # One that the table lists but that has no folder is a participant without images, not a typing error.
+    known = there | {label for label in people.people if label}
+    unknown = [label for label in settings.participant_label if label not in known]
+    if unknown:
+        names = ", ".join(f"sub-{label}" for label in unknown)
+        remedy = f"Nearest are {', '.join(f'sub-{n}' for n in nearest(unknown, known))}" if known else ""
+        reason = f"it has no participant {names} ({len(there)} are there)"
+        raise UsageError(root, reason, remedy)
+    return sorted(settings.participant_label, key=natural)
+
+
+def nearest(wanted: list[str], known: set[str]) -> list[str]:
+    """The names most like those wanted.
+
+    Examples
+    --------
+    >>> nearest(["1"], {"01", "02", "11", "zz"})
+    ['01', '11', '02']
+    """
+    names = sorted(known, key=natural)
+    out: list[str] = []
+    for name in wanted:
+        alike = [n for n in names if n.lower().lstrip("0") == name.lower().lstrip("0")]
+        alike += difflib.get_close_matches(name, names, n=SEVERAL, cutoff=0.5)
+        out += alike or names[:SEVERAL]
+    out += [n for n in names if len(out) < 3]
+    return list(dict.fromkeys(out))[:SEVERAL]
+
+
+def _sessions(settings: Settings, found: list) -> set[str]:
+    """Sessions asked for, all of which at least one participant has."""
+    there = {image.session for image in found if image.session is not None}
+    unknown = [label for label in settings.session_label if label not in there]
+    if unknown:
+        names = ", ".join(f"ses-{label}" for label in unknown)
+        listed = ", ".join(f"ses-{n}" for n in nearest(unknown, there)) if there else "none"
+        reason = f"no participant has an anatomical image in {names}"
+        raise UsageError(settings.bids_dir, reason, f"Sessions there: {listed}")
+    return set(settings.session_label)
+
+
+def _no_image(settings: Settings, label: str, there: list[str]) -> InputError:
+    folder = settings.bids_dir / f"sub-{label}"
+    if not folder.is_dir():
+        return InputError(
+            folder, "participants.tsv lists the participant, but there is no folder", "Add the images"
+        )
+    remedy = "Add one under anat/, or choose other participants with --participant-label"
+    if there:
+        remedy = f"There are {', '.join(there)}: see --modalities and --bids-filter-file"
+    wanted = ", ".join(settings.suffixes) if settings.modalities else "T1w, T2w, FLAIR, ..."
+    return InputError(folder, f"the participant has no image to work on ({wanted})", remedy)
+
+
+def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]:
+    """Units of one participant."""
+    by_session = defaultdict(list)
+    for image in images:
+        by_session[image.session].append(image)
+    out = []
+    for session, group in by_session.items():
+        group.sort(key=lambda image: (settings.suffixes.index(image.suffix), natural(image.path.name)))
+        first = group[0]
+        person = people(first.participant, session)
+        unit = Unit(
+            participant=first.participant,
+            session=session,
+            image=first.path,
+            suffix=first.suffix,
+            entities=first.entities,
+            others=[image.path for image in group[1:]],
+            age=person.age,
+            sex=person.sex,
+        )
+        try:
+            note = check_population(settings.population, person, first.path)
+            sidecars.read(first.path, settings.bids_dir)
+            unit = replace(unit, notes=[note] if note else [])
+        except InputError as error:
+            unit = replace(unit, problem=error)
+        out.append(unit)
+    return out

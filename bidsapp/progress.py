@@ -1,0 +1,201 @@
+"""What the user sees while it runs: a live line for each participant on a terminal, plain lines in a log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from .status import Record
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+LOG = logging.getLogger("brainseg")
+SPACE = 4
+"""Lines of the terminal that stay free of live lines."""
+
+
+class Progress:
+    """Plain lines, for logs and wherever there is no terminal.
+
+    Parameters
+    ----------
+    total : int
+        Units to process.
+    """
+
+    def __init__(self, total: int = 0) -> None:
+        self.total, self.began = total, time.monotonic()
+        self.states: dict[str, str] = {}
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """A line for the user and for the log."""
+        LOG.info("%s", text)
+
+    def warn(self, text: str) -> None:
+        """A line that the user should not miss."""
+        LOG.warning("%s", text)
+
+    def started(self, key: str) -> None:
+        """A unit begins."""
+        self.states[key] = "running"
+
+    def stage(self, key: str, stage: str) -> None:
+        """A unit enters a stage."""
+        LOG.info("%s  %s", key, stage)
+
+    def skipped(self, key: str, reason: str) -> None:
+        """A unit is left out."""
+        self.states[key] = "skipped"
+        LOG.info("%s  skipped: %s", key, reason)
+
+    def ended(self, record: Record) -> None:
+        """A unit has ended, one way or the other."""
+        self.states[record.unit.key] = record.state
+        (LOG.error if record.fault else LOG.info)("%s", describe(record))
+
+
+class Live(Progress):
+    """Live lines on a terminal; what has ended stays above them."""
+
+    def __init__(self, total: int = 0) -> None:
+        from rich.console import Console
+        from rich.live import Live as RichLive
+
+        super().__init__(total)
+        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self.since: dict[str, float] = {}
+        self.stages: dict[str, list[tuple[str, float]]] = {}
+        self.live = RichLive(
+            get_renderable=self._render,
+            console=self.console,
+            refresh_per_second=5,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> Live:
+        self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        self._print(text)
+
+    def warn(self, text: str) -> None:
+        super().warn(text)
+        self._print(text, "yellow")
+
+    def started(self, key: str) -> None:
+        super().started(key)
+        self.since[key] = time.monotonic()
+        self.stages[key] = []
+
+    def stage(self, key: str, stage: str) -> None:
+        super().stage(key, stage)
+        self.stages.setdefault(key, []).append((stage, time.monotonic()))
+
+    def skipped(self, key: str, reason: str) -> None:
+        super().skipped(key, reason)
+        self._print(f"- {key}  skipped: {reason}", "dim")
+
+    def ended(self, record: Record) -> None:
+        super().ended(record)
+        self.stages.pop(record.unit.key, None)
+        failed = record.state == "failed"
+        style = "red" if failed else "yellow" if record.fault else "green"
+        self._print(f"{'✗' if failed else '!' if record.fault else '✓'} {describe(record)}", style)
+
+    def _print(self, text: str, style: str = "") -> None:
+        from rich.text import Text
+
+        with suppress(OSError):  # the terminal may be gone; the run goes on
+            self.console.print(Text(text, style=style))
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.spinner import Spinner
+        from rich.table import Table
+        from rich.text import Text
+
+        now = time.monotonic()
+        running = list(self.stages.items())
+        room = max(1, self.console.size.height - SPACE)
+        lines = Table.grid(padding=(0, 1))
+        for key, stages in running[:room]:
+            spinner = Spinner("dots", style="cyan")
+            spinner.start_time = 0.0
+            row = Text(no_wrap=True, overflow="ellipsis")
+            for (name, begin), (_, end) in zip(stages, stages[1:] + [("", now)], strict=True):
+                last = name == stages[-1][0] and end == now
+                row.append(f"{name} {end - begin:.0f}s  ", style="bold cyan" if last else "dim")
+            lines.add_row(spinner, Text(key, style="bold"), row)
+        if len(running) > room:
+            lines.add_row("", f"... and {len(running) - room} more", "")
+        states = list(self.states.values())
+        done = sum(state not in ("running", "skipped") for state in states)
+        failed = states.count("failed")
+        foot = Table.grid(padding=(0, 1))
+        foot.add_row(
+            ProgressBar(total=max(1, self.total), completed=done, width=24),
+            Text(f"{done} of {self.total}"),
+            Text(f"{failed} failed" if failed else "", style="red"),
+            Text(clock(now - self.began), style="dim"),
+        )
+        return Group(lines, foot)
+
+
+def describe(record: Record) -> str:
+    """One line on a unit that has ended.
+
+    Examples
+    --------
+    >>> from .dataset import Unit
+    >>> describe(Record(Unit("01", None, None), state="done", seconds={"conform": 2.2, "segmentation": 33.0}))
+    'sub-01  done in 35 s (conform 2, segmentation 33)'
+    """
+    key = record.unit.key
+    if record.report_only:
+        return f"{key}  the report failed: {record.fault}" if record.fault else f"{key}  report written"
+    if record.state == "failed":
+        return f"{key}  failed at {record.stage or 'start'}: {record.fault}"
+    spent = {stage: took for stage, took in record.seconds.items() if took >= 1}
+    parts = f" ({', '.join(f'{stage} {took:.0f}' for stage, took in spent.items())})" if spent else ""
+    line = f"{key}  done in {clock(sum(record.seconds.values()))}{parts}"
+    if record.stripped:
+        line += "; the image was already skull-stripped"
+    return f"{line}; but the report failed: {record.fault}" if record.fault else line
+
+
+def clock(seconds: float) -> str:
+    """A duration as people say it.
+
+    Examples
+    --------
+    >>> clock(35.2), clock(130), clock(7300)
+    ('35 s', '2 min 10 s', '2 h 1 min')
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def choose(total: int, plain: bool) -> Progress:
+    """Live lines on a terminal, plain ones elsewhere or where they are asked for."""
+    return Progress(total) if plain or not sys.stdout.isatty() else Live(total)

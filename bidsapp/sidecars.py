@@ -1,0 +1,65 @@
+"""JSON sidecars that apply to an image by BIDS' inheritance principle, and whether they can be read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..models.errors import InputError
+
+
+def applicable(image: Path, root: Path) -> list[Path]:
+    """Sidecars of ``image``, from the dataset's root down to its own folder."""
+    entities, suffix = _parts(image.name.split(".")[0])
+    folders = [folder for folder in image.parents if folder == root or root in folder.parents]
+    out = []
+    for folder in reversed(folders):
+        for path in sorted(folder.glob(f"*{suffix}.json")):
+            own, own_suffix = _parts(path.stem)
+            if own_suffix == suffix and own <= entities:
+                out.append(path)
+    return out
+
+
+def read(image: Path, root: Path) -> dict[str, Any]:
+    """Metadata of ``image``; what lies nearer to it wins.
+
+    Raises
+    ------
+    InputError
+        If a sidecar is broken; it names that file.
+    """
+    out: dict[str, Any] = {}
+    for path in applicable(image, root):
+        out |= read_object(path)
+    return out
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Content of a JSON file that holds an object.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no JSON, or holds something else.
+    """
+    remedy = "Correct it (a JSON checker finds the place) or remove it"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(path, f"the JSON file cannot be read ({error.strerror})", "Fetch it again") from None
+    except json.JSONDecodeError as error:
+        where = "it is empty" if not error.doc.strip() else f"line {error.lineno}: {error.msg}"
+        raise InputError(path, f"it is not valid JSON ({where})", remedy) from None
+    except ValueError:
+        raise InputError(path, "it is not valid JSON (not UTF-8 text)", remedy) from None
+    if not isinstance(content, dict):
+        raise InputError(path, f"it holds a JSON {type(content).__name__}, not an object", remedy)
+    return content
+
+
+def _parts(stem: str) -> tuple[set[str], str]:
+    """Entities (``key-value``) and suffix of a name without extension."""
+    *entities, suffix = stem.split("_")
+    return set(entities), suffix

@@ -1,0 +1,32 @@
+"""Bias correction as a node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nipype.interfaces.base import File, TraitedSpec, traits
+
+from ..models import bias
+from .base import Stage, StageInputSpec, load, save
+
+
+class _CorrectBiasInputSpec(StageInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="the scan")
+    in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
+    shrink = traits.Range(low=1, value=4, usedefault=True, desc="thinning of the grid for the estimate")
+
+
+class _CorrectBiasOutputSpec(TraitedSpec):
+    out_file = File(exists=True, desc="the scan without its bias field, float32")
+
+
+class CorrectBias(Stage):
+    """Remove the smooth intensity field of the coils."""
+
+    input_spec = _CorrectBiasInputSpec
+    output_spec = _CorrectBiasOutputSpec
+
+    def _stage(self, folder: Path) -> None:
+        scan, mask = load(self.inputs.in_file), load(self.inputs.in_mask)
+        corrected, _ = bias.correct(scan, mask, shrink=self.inputs.shrink)
+        self._results["out_file"] = save(corrected, folder / "corrected.nii")

@@ -1,0 +1,214 @@
+"""Names, sidecars and tables of one unit's derivatives: pure functions, no file is touched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..models import labels, templates
+
+REFERENCES = {templates.DEFAULT: "https://osf.io/7pj92"}
+"""Where a template is described."""
+
+VOLUME_COLUMNS = {
+    "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
+    "name": {"Description": "Name of the structure"},
+    "hemisphere": {"Description": "Side of the brain", "Levels": {"L": "left", "R": "right"}},
+    "volume_mm3": {"Description": "Sum of the structure's probability over all voxels", "Units": "mm^3"},
+    "label_volume_mm3": {"Description": "Volume of the voxels that carry the label", "Units": "mm^3"},
+    "fraction_of_brain": {"Description": "volume_mm3 divided by the volume of the brain mask"},
+}
+DSEG_ROWS = [
+    (1, "Gray Matter", "GM", "#cd3e4e", 1),
+    (2, "White Matter", "WM", "#f5f5f5", 2),
+    (3, "Cerebrospinal Fluid", "CSF", "#3c78c8", 3),
+]
+LABEL_COLUMNS = ("index", "name", "abbreviation", "color", "mapping")
+PROBABILITY_STEPS = 4096
+"""Probabilities are kept to this part of one: what lies below is noise that does not compress."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """Where the derivatives of a unit lie and what they are called.
+
+    Parameters
+    ----------
+    out_dir, bids_root : Path
+        The derivatives' root and the dataset's.
+    source_file : Path
+        The scan.
+    key : str
+        ``sub-01`` or ``sub-01_ses-02``.
+    template : str
+        Name of the template.
+
+    Examples
+    --------
+    >>> names = Names(Path("/out"), Path("/raw"), Path("/raw/sub-1/anat/sub-1_acq-x_T1w.nii.gz"), "sub-1")
+    >>> names.path("desc-brain_mask.nii.gz").as_posix()
+    '/out/sub-1/anat/sub-1_acq-x_desc-brain_mask.nii.gz'
+    >>> names.uri("dseg.nii.gz"), names.raw
+    ('bids::sub-1/anat/sub-1_acq-x_dseg.nii.gz', 'bids:raw:sub-1/anat/sub-1_acq-x_T1w.nii.gz')
+    """
+
+    out_dir: Path
+    bids_root: Path
+    source_file: Path
+    key: str
+    template: str = templates.DEFAULT
+
+    @property
+    def suffix(self) -> str:
+        """Suffix of the scan, such as ``T1w``."""
+        return self.source_file.name.split(".")[0].rpartition("_")[2]
+
+    @property
+    def prefix(self) -> str:
+        """What the names begin with: the scan's without its suffix."""
+        return self.source_file.name.split(".")[0].rpartition("_")[0]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the derivatives."""
+        return self.out_dir.joinpath(*self.key.split("_"), "anat")
+
+    @property
+    def raw_path(self) -> str:
+        """The scan, relative to its dataset."""
+        try:
+            return self.source_file.relative_to(self.bids_root).as_posix()
+        except ValueError:
+            return self.source_file.name
+
+    @property
+    def raw(self) -> str:
+        """BIDS URI of the scan."""
+        return f"bids:raw:{self.raw_path}"
+
+    @property
+    def preproc(self) -> str:
+        """Ending of the bias-corrected scan."""
+        return f"desc-preproc_{self.suffix}.nii.gz"
+
+    def path(self, ending: str) -> Path:
+        """Path of the derivative with that ending."""
+        return self.folder / f"{self.prefix}_{ending}"
+
+    def uri(self, ending: str) -> str:
+        """BIDS URI of the derivative with that ending."""
+        return f"bids::{self.path(ending).relative_to(self.out_dir).as_posix()}"
+
+    def in_space(self, ending: str) -> str:
+        """Ending of the same in the template's space."""
+        return f"space-{self.template}_{ending}"
+
+    def transform(self, forward: bool) -> str:
+        """Ending of the transform to the template, or back."""
+        start, end = (self.suffix, self.template) if forward else (self.template, self.suffix)
+        return f"from-{start}_to-{end}_mode-image_xfm.h5"
+
+
+def sidecars(names: Names, stripped: bool, error_mm: float, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Sidecar of every derivative, by the ending of what it describes."""
+    mask, dseg = "desc-brain_mask.nii.gz", "dseg.nii.gz"
+    sources = [names.uri(names.preproc), names.uri(mask)]
+    native = {"SpatialReference": names.raw}
+    segmented = {"Manual": False, "Sources": sources, **native}
+    out = {
+        names.preproc: {
+            "Description": "Bias-corrected (N4), on the grid of its source, with all that its source shows",
+            "SkullStripped": stripped,
+            "Sources": [names.raw],
+            **native,
+        },
+        mask: {
+            "Description": "Brain",
+            "Type": "Brain",
+            "Sources": [names.raw],
+            "RawSources": [names.raw_path],
+            **native,
+        },
+        dseg: {"Description": "1 gray matter, 2 white matter, 3 cerebrospinal fluid", **segmented},
+        "desc-aseg_dseg.nii.gz": {"Description": "Structures by FreeSurfer id", **segmented},
+        "desc-tissue_dseg.nii.gz": {"Description": "Six tissues; those of the structures", **segmented},
+        "desc-aseg_volumes.tsv": {
+            **VOLUME_COLUMNS,
+            "Notes": notes,
+            "Sources": [names.uri("desc-aseg_dseg.nii.gz"), names.uri(mask)],
+        },
+    }
+    for label in ("GM", "WM", "CSF"):
+        out[f"label-{label}_probseg.nii.gz"] = {"Description": f"Probability of {label}", **segmented}
+    for forward in (True, False):
+        out[names.transform(forward)] = _of_transform(names, error_mm)
+    return out | _of_template_space(names, out)
+
+
+def _of_transform(names: Names, error_mm: float) -> dict[str, Any]:
+    return {
+        "Description": "Affine in ITK's convention, fitted to the centroids of the structures",
+        "Sources": [names.uri("desc-aseg_dseg.nii.gz")],
+        "SpatialReference": REFERENCES.get(names.template, names.template),
+        "MedianResidual": round(error_mm, 3),
+        "MedianResidualUnits": "mm",
+    }
+
+
+def _of_template_space(names: Names, native: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same in the template's space."""
+    moved = names.uri(names.transform(True))
+    out = {}
+    for ending in (names.preproc, "desc-brain_mask.nii.gz", "dseg.nii.gz"):
+        content = {k: v for k, v in native[ending].items() if k != "RawSources"}
+        content["Description"] = f"{content['Description']}; resampled to {names.template}"
+        content["Sources"] = [names.uri(ending), moved]
+        content["SpatialReference"] = REFERENCES.get(names.template, names.template)
+        out[names.in_space(ending)] = content
+    return out
+
+
+def volume_rows(
+    volumes: dict[int, float], structures: np.ndarray, mask: np.ndarray, voxel_mm3: float
+) -> list[tuple[Any, ...]]:
+    """Rows of the table of volumes: every structure of the label table, found or not."""
+    table = labels.load("adult")
+    counts = np.bincount(structures.ravel().astype(np.int64), minlength=table.labels[-1].index + 1)
+    brain = max(float(np.count_nonzero(mask)) * voxel_mm3, 1e-6)
+    rows = []
+    for label in table:
+        if label.index == 0:
+            continue
+        soft, hard = volumes.get(label.index, 0.0), float(counts[label.index]) * voxel_mm3
+        side = {"Left": "L", "Right": "R"}.get(label.name.split("-")[0], "n/a")
+        rows.append((label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}"))
+    return rows
+
+
+def label_rows(name: str) -> list[tuple[Any, ...]]:
+    """Rows of a label table as the derivatives carry it."""
+    return [tuple(getattr(label, column) for column in LABEL_COLUMNS) for label in labels.load(name)]
+
+
+def as_stored(data: np.ndarray, on_disk: np.dtype) -> np.ndarray:
+    """The bias-corrected scan in the type that suits its source: whole numbers only where nothing is lost.
+
+    Examples
+    --------
+    >>> as_stored(np.array([0.4, 1200.0]), np.dtype("uint16")).dtype.name
+    'int16'
+    >>> as_stored(np.array([0.4, 90.0]), np.dtype("uint8")).dtype.name
+    'float32'
+    """
+    low, high = float(data.min()), float(data.max())
+    if np.dtype(on_disk).kind in "iu" and high - low >= 500 and low >= -32768 and high <= 32767:
+        return np.rint(data).astype(np.int16)
+    return data.astype(np.float32)
+
+
+def as_probability(data: np.ndarray) -> np.ndarray:
+    """Probabilities rounded to what means something, float32."""
+    return (np.rint(data * PROBABILITY_STEPS) / PROBABILITY_STEPS).astype(np.float32)

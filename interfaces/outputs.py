@@ -1,0 +1,151 @@
+"""The one sink: every derivative of a unit gets its name, type, geometry and sidecar here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+
+from ..models import labels, registration, templates
+from ..models.volume import Volume, resample
+from . import derivatives, files
+from .base import Stage, StageInputSpec, load
+from .derivatives import Names
+from .registration import read_transform
+from .segmentation import read_measures
+
+TISSUES = ("GM", "WM", "CSF")
+
+
+class _WriteDerivativesInputSpec(StageInputSpec):
+    bids_root = Str(mandatory=True, desc="the dataset")
+    out_dir = Str(mandatory=True, desc="the derivatives' root")
+    key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
+    template = Str(templates.DEFAULT, usedefault=True, desc="name of the template")
+    in_preproc = File(exists=True, mandatory=True, desc="the bias-corrected scan")
+    in_mask = File(exists=True, mandatory=True, desc="the brain")
+    in_structures = File(exists=True, mandatory=True, desc="FreeSurfer ids")
+    in_tissue = File(exists=True, mandatory=True, desc="the six tissues")
+    in_probabilities = InputMultiObject(File(exists=True), mandatory=True, desc="GM, WM, CSF")
+    in_measures = File(exists=True, mandatory=True, desc="volumes and centroids")
+    in_transform = File(exists=True, mandatory=True, desc="matrix from the scan to the template")
+    stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
+    notes = traits.List(Str, desc="what a reader of the results should know")
+
+
+class _WriteDerivativesOutputSpec(TraitedSpec):
+    out_files = OutputMultiObject(File(exists=True), desc="everything that was written")
+    notes = traits.List(Str, desc="the notes, each once")
+    stripped = traits.Bool(desc="whether the scan came without a skull")
+
+
+class WriteDerivatives(Stage):
+    """Write the derivatives of one unit."""
+
+    input_spec = _WriteDerivativesInputSpec
+    output_spec = _WriteDerivativesOutputSpec
+    _always_run = True  # what it writes lies outside the work folder, where Nipype does not look
+
+    def _stage(self, folder: Path) -> None:
+        given = self.inputs
+        names = Names(
+            Path(given.out_dir), Path(given.bids_root), Path(given.source_file), given.key, given.template
+        )
+        notes = list(dict.fromkeys(given.notes or []))
+        matrix, error_mm = read_transform(given.in_transform)
+        files.sweep(names.folder, names.prefix)
+        with ThreadPoolExecutor(int(given.num_threads)) as pool:
+            jobs = [pool.submit(job) for job in self._jobs(names, matrix)]
+            written = [job.result() for job in jobs]
+        # Last, so that what a sidecar describes is there.
+        about = derivatives.sidecars(names, bool(given.stripped), error_mm, notes)
+        written += [files.write_json(_beside(names.path(end)), content) for end, content in about.items()]
+        self._results["out_files"] = sorted(str(path) for path in written)
+        self._results["notes"] = notes
+        self._results["stripped"] = bool(given.stripped)
+
+    def _jobs(self, names: Names, matrix: np.ndarray) -> list[Callable[[], Path]]:
+        """What is to be written besides sidecars."""
+        scan = _Scan.read(self.inputs)
+        volumes, _ = read_measures(self.inputs.in_measures)
+        images = scan.native(names) | scan.in_template(names, matrix)
+        jobs = [partial(files.write_image, names.path(end), *image) for end, image in images.items()]
+        rows = derivatives.volume_rows(
+            volumes, scan.structures.data.numpy(), scan.mask.data.numpy(), scan.mask.grid.voxel_volume
+        )
+        columns = tuple(derivatives.VOLUME_COLUMNS)
+        jobs.append(partial(files.write_table, names.path("desc-aseg_volumes.tsv"), columns, rows))
+        for forward, direction in ((True, matrix), (False, np.linalg.inv(matrix))):
+            write = partial(registration.write_transform, matrix=direction)
+            jobs.append(partial(files.write_binary, names.path(names.transform(forward)), write))
+        return jobs
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """A unit's images, as the stages left them."""
+
+    source: nib.spatialimages.SpatialImage
+    preproc: Volume
+    mask: Volume
+    structures: Volume
+    tissue: Volume
+    probabilities: dict[str, Volume]
+
+    @classmethod
+    def read(cls, given: Any) -> _Scan:
+        return cls(
+            nib.load(given.source_file),
+            load(given.in_preproc),
+            load(given.in_mask),
+            load(given.in_structures),
+            load(given.in_tissue),
+            {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
+        )
+
+    def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+        """Images on the scan's grid by their ending: data, affine and its code."""
+        structures = self.structures.data.numpy()
+        dseg = labels.load("adult").lookup("dseg")[structures]
+        data = {
+            names.preproc: derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype()),
+            "desc-brain_mask.nii.gz": (self.mask.data.numpy() > 0).astype(np.uint8),
+            "dseg.nii.gz": dseg.astype(np.int16),
+            "desc-aseg_dseg.nii.gz": structures.astype(np.int16),
+            "desc-tissue_dseg.nii.gz": self.tissue.data.numpy().astype(np.uint8),
+        }
+        for name, volume in self.probabilities.items():
+            data[f"label-{name}_probseg.nii.gz"] = derivatives.as_probability(volume.data.numpy())
+        # The source's own affine: that of the work folder went through another header.
+        affine, code = np.asarray(self.source.affine), files.geometry_code(self.source)
+        return {ending: (values, affine, code) for ending, values in data.items()}
+
+    def in_template(self, names: Names, matrix: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+        """Images on the template's grid by their ending; probabilities are interpolated, never labels."""
+        grid = templates.load(names.template).image.grid
+
+        def moved(volume: Volume) -> np.ndarray:
+            return resample(Volume(volume.data.float(), matrix @ volume.affine), grid).data.numpy()
+
+        inside = moved(self.mask) > 0.5
+        dseg = np.stack([moved(volume) for volume in self.probabilities.values()]).argmax(0) + 1
+        preproc = derivatives.as_stored(moved(self.preproc), self.source.get_data_dtype())
+        data = {
+            names.preproc: preproc,
+            "desc-brain_mask.nii.gz": inside.astype(np.uint8),
+            "dseg.nii.gz": (dseg * inside).astype(np.int16),
+        }
+        code = 4 if names.template.startswith("MNI152") else 2  # MNI152, or aligned to something else
+        return {names.in_space(ending): (values, grid.affine, code) for ending, values in data.items()}
+
+
+def _beside(path: Path) -> Path:
+    """The sidecar of a file."""
+    return path.with_name(path.name.split(".")[0] + ".json")

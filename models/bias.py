@@ -1,0 +1,58 @@
+"""Bias correction by N4 (Tustison et al. 2010), through antspyx, on a shrunken grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from .volume import Volume
+
+
+def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, Volume]:
+    """Remove the smooth intensity field of the coils.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    mask : Volume
+        The brain, on the same grid: the field is estimated there and extrapolated smoothly.
+    shrink : int
+        Factor by which the grid is thinned for the estimate.
+
+    Returns
+    -------
+    corrected : Volume, float32
+        The scan divided by the field, with its median in the brain kept.
+    field : Volume, float32
+        The field, 1 on average in the brain.
+    """
+    import ants
+
+    data = volume.data.numpy()
+    inside = mask.data.numpy() > 0
+    # N4 works on logarithms: what is not above zero must be.
+    low = float(data[inside].min())
+    positive = data - min(low, 0.0) + 1e-3 * max(float(np.abs(data[inside]).max()), 1e-6)
+    spacing = [float(s) for s in volume.grid.spacing]
+    image = ants.from_numpy(np.maximum(positive, 1e-6).astype(np.float32), spacing=spacing)
+    region = ants.from_numpy(inside.astype(np.float32), spacing=spacing)
+    # Voxels of a few mm are thin enough already.
+    factor = max(1, min(shrink, int(4.5 / max(spacing))))
+    field = ants.n4_bias_field_correction(
+        image,
+        mask=region,
+        shrink_factor=factor,
+        convergence={"iters": [40, 40, 30], "tol": 1e-4},
+        spline_param=200,
+        return_bias_field=True,
+    ).numpy()
+    field = np.where(np.isfinite(field) & (field > 1e-3), field, 1.0).astype(np.float32)
+    field /= np.median(field[inside])
+    corrected = data / field
+    before, after = np.median(data[inside]), np.median(corrected[inside])
+    if after > 0 and before > 0:
+        corrected *= before / after
+    return volume.with_data(torch.from_numpy(corrected.astype(np.float32))), volume.with_data(
+        torch.from_numpy(field)
+    )

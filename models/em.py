@@ -1,0 +1,126 @@
+"""The scan's own say: Gaussian classes fitted to its intensities, the network's posteriors as prior.
+
+What little training leaves blurred the scan itself knows better, whatever its contrast (the idea of
+Van Leemput et al. 1999 and of SAMSEG, Puonti et al. 2016, with a learned prior in place of an atlas).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+GROUPS = {
+    2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 26: "striatum", 17: "limbic",
+    18: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid", 5: "fluid", 14: "fluid",
+    15: "fluid", 24: "fluid", 0: "rest",
+}  # fmt: skip
+"""Structures that share one intensity distribution."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The fitted classes.
+
+    Attributes
+    ----------
+    posteriors : Tensor, shape (C, N)
+        Probabilities of the structures at every voxel.
+    separation : float
+        Distance of the means of grey and white matter in units of their pooled deviation.
+    weight : float
+        How much the likelihood counted (0: the prior was kept as it was).
+    """
+
+    posteriors: Tensor
+    separation: float
+    weight: float
+
+
+def fit(
+    intensities: Tensor,
+    prior: Tensor,
+    structures: tuple[int, ...],
+    *,
+    iterations: int = 12,
+    floor: float = 1e-4,
+    strength: float = 1.0,
+    anchor: float = 0.5,
+) -> Fit:
+    """Fit Gaussian classes by expectation-maximization.
+
+    Parameters
+    ----------
+    intensities : Tensor, shape (N,)
+        Bias-corrected intensities in the brain.
+    prior : Tensor, shape (C, N)
+        Probabilities of the structures from the network.
+    structures : tuple of int
+        FreeSurfer id (without side) of every row of ``prior``.
+    iterations : int
+        Number of steps.
+    floor : float
+        Least prior probability, so that the scan can overrule the network.
+    strength : float
+        Exponent of the likelihood; less than 1 trusts the network more.
+    anchor : float
+        How strongly a class is held to the intensities where the network is sure of it, in voxels for
+        every voxel of the class; it keeps classes of low contrast from drifting into each other.
+    """
+    names = sorted({GROUPS[s] for s in structures})
+    group = torch.tensor([names.index(GROUPS[s]) for s in structures])
+    low, high = torch.quantile(intensities[:: max(1, len(intensities) // 100_000)], torch.tensor([0.001, 0.999]))
+    y = ((intensities - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.2)
+    log_prior = torch.log(prior.clamp(min=floor))
+    log_prior = log_prior - torch.logsumexp(log_prior, 0)
+    # The classes are fitted on a sample: a few ten thousand voxels fix a mean.
+    step = max(1, y.numel() // 60_000)
+    ys, log_ps = y[::step], log_prior[:, ::step]
+    responsibility = log_ps.exp()
+    sure = torch.where(responsibility > 0.7, responsibility, responsibility * 0.02)
+    start = _moments(ys, sure, group, len(names))
+    mean, variance = start
+    for step_ in range(iterations):
+        if step_:
+            mean, variance = _moments(ys, responsibility, group, len(names), start, anchor)
+        responsibility = (log_ps + strength * _log_density(ys, mean, variance)[group]).softmax(0)
+    separation = 0.0
+    if {"gm", "wm"} <= set(names):
+        gm, wm = names.index("gm"), names.index("wm")
+        pooled = ((variance[gm] + variance[wm]) / 2).sqrt()
+        separation = float((mean[gm] - mean[wm]).abs() / pooled)
+    # Where grey and white matter look alike the scan has nothing to add to the network.
+    weight = strength * min(1.0, max(0.0, (separation - 0.8) / 0.8))
+    if weight == 0:
+        return Fit(prior, separation, 0.0)
+    density = _log_density(y, mean, variance)
+    posteriors = log_prior.add_(density[group], alpha=weight).softmax(0)
+    return Fit(posteriors, separation, weight)
+
+
+def _moments(
+    y: Tensor,
+    responsibility: Tensor,
+    group: Tensor,
+    count: int,
+    start: tuple[Tensor, Tensor] | None = None,
+    anchor: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every class; with ``start``, drawn to it by a conjugate prior."""
+    shared = torch.zeros(count, y.numel()).index_add_(0, group, responsibility)
+    # Rows that claim nearly no voxel take the prior mean of all, not a division by nothing.
+    size = shared.sum(1) + 1e-3
+    total, mean = size, (shared @ y + 1e-3 * y.mean()) / size
+    if start is not None:
+        held = anchor * size
+        total = size + held
+        mean = (size * mean + held * start[0]) / total
+    variance = (shared * (y - mean[:, None]) ** 2).sum(1)
+    if start is not None:
+        variance = variance + held * (start[1] + (mean - start[0]) ** 2)
+    return mean, variance / total + 4e-4
+
+
+def _log_density(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    return -0.5 * (y - mean[:, None]) ** 2 / variance[:, None] - 0.5 * variance.log()[:, None]

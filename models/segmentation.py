@@ -1,0 +1,273 @@
+"""Segmentation of the brain into structures and tissues.
+
+Coarse to fine: the whole brain at 3 mm, then in its box with the coarse posteriors as context, then the
+scan's own intensities at 1 mm (:mod:`brainseg.models.em`). Structures are predicted without side; the
+coarse network says which half is left. Results come back on the grid of the input by interpolating
+probabilities, never labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from . import coarse, em, labels, zoo
+from .errors import InputError
+from .inference import COORDINATE_SCALE, run
+from .skullstrip import brain_grid, half
+from .volume import Grid, Volume, coordinate_channels, lattice, normalize, resample
+
+WORKING = 1.0
+"""Voxel size (mm) at which the scan's intensities decide."""
+
+MARGIN = 6.0
+"""Margin (mm) around the coarse brain."""
+
+SMOOTHING = 0.4
+"""Share of the neighbourhood's mean in every voxel's posteriors: a light Markov random field."""
+
+DSEG_NAMES = ("GM", "WM", "CSF")
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """A segmented brain; all volumes lie on the input's grid.
+
+    Attributes
+    ----------
+    structures : Volume, int16
+        FreeSurfer ids.
+    tissue : Volume, uint8
+        Position in :data:`brainseg.models.labels.TISSUES`.
+    probabilities : dict of str to Volume
+        ``GM``, ``WM`` and ``CSF``, float32.
+    volumes : dict of int to float
+        Soft volume (mm3) by FreeSurfer id: probabilities summed.
+    centroids : dict of int to tuple
+        Centre (mm) by FreeSurfer id.
+    notes : list of str
+        What a reader of the result should know.
+    """
+
+    structures: Volume
+    tissue: Volume
+    probabilities: dict[str, Volume]
+    volumes: dict[int, float]
+    centroids: dict[int, tuple[float, float, float]]
+    notes: list[str] = field(default_factory=list)
+
+
+def segment(
+    volume: Volume,
+    mask: Volume,
+    *,
+    device: str = "cpu",
+    model: str = "segmentation",
+    likelihood: bool = True,
+) -> SegmentationResult:
+    """Segment a brain.
+
+    Parameters
+    ----------
+    volume : Volume
+        Bias-corrected scan of any contrast.
+    mask : Volume
+        The brain, on the same grid.
+    device : str
+        Where to compute.
+    model : str
+        Weights of the fine network.
+    likelihood : bool
+        Whether the scan's own intensities are fitted.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty or what it holds is no brain.
+    """
+    if not bool((mask.data > 0).any()):
+        raise InputError(None, "its brain mask is empty", "Look at the mask")
+    inside = mask.data > 0
+    masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
+    seen = coarse.look(masked, device=device)
+    table = labels.load(zoo.load_once(model, device).card["label_table"])
+    prior = fine_posteriors(masked, seen, model, device)
+    grid = brain_grid(masked, seen, WORKING, MARGIN, 1)
+    notes: list[str] = []
+    posteriors = _posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
+    left = _side(seen, grid)
+    posteriors.data[:] = _without_strays(posteriors.data, left.data)
+    if seen.error > 6:
+        notes.append(f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation.")
+    return _on_input(volume, mask, posteriors, left, table, notes)
+
+
+def fine_posteriors(masked: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
+    """Posteriors of the fine network in the brain's box, at its own voxel size."""
+    loaded = zoo.load_once(model, device)
+    grid = brain_grid(masked, seen, loaded.card["spacing"], MARGIN, loaded.network.stride)
+    image = normalize(resample(masked.canonical(), grid).data)
+    context = resample(seen.structures, half(grid)).data
+    # Outside of the coarse window there is background.
+    context[0] += (1 - context.sum(0)).clamp(min=0)
+    coordinates = coordinate_channels(grid, seen.to_atlas, COORDINATE_SCALE)
+    out = run(loaded.network, image, coordinates, context, device)
+    return Volume(out["structure"].softmax(0), grid.affine)
+
+
+def _floor(values: Tensor) -> float:
+    """Level below all intensities in the brain, so that zero outside of it is darkest."""
+    return min(float(values.min()), 0.0)
+
+
+def _posteriors_at(
+    grid: Grid, masked: Volume, mask: Volume, prior: Volume, table, likelihood: bool, notes: list[str]
+) -> Volume:
+    """Posteriors at the working voxel size; all background outside the mask."""
+    image = resample(masked.canonical(), grid).data
+    inside = resample(mask.with_data(mask.data.float()).canonical(), grid).data > 0.5
+    brought = resample(prior, grid).data[:, inside]
+    brought[0] += (1 - brought.sum(0)).clamp(min=0)
+    # In the brain there is no background: what the network takes for it is fluid, or whatever comes next.
+    fluid = table.unsided.index(24)
+    brought[fluid] += 0.1 * brought[0]
+    brought[0] *= 0.0
+    brought /= brought.sum(0).clamp(min=1e-6)
+    if likelihood:
+        fitted = em.fit(image[inside], brought, table.unsided)
+        brought = fitted.posteriors
+        if fitted.weight == 0:
+            notes.append(
+                "Grey and white matter have nearly the same intensity in this scan: "
+                "the segmentation is the network's alone."
+            )
+    full = torch.zeros(len(brought), *grid.shape)
+    full[:, inside] = brought
+    if likelihood and SMOOTHING:
+        full = _smooth(full, inside)
+    full[0] = (~inside).float()
+    full[1:, ~inside] = 0
+    return Volume(full, grid.affine)
+
+
+def _smooth(posteriors: Tensor, inside: Tensor) -> Tensor:
+    """Mix every voxel's posteriors with the mean of its neighbours in the brain."""
+    weight = F.avg_pool3d(inside[None, None].float(), 3, 1, 1)[0, 0].clamp(min=1e-6)
+    for k in range(len(posteriors)):
+        near = F.avg_pool3d(posteriors[k][None, None], 3, 1, 1)[0, 0] / weight
+        posteriors[k].mul_(1 - SMOOTHING).add_(near, alpha=SMOOTHING)
+    return posteriors
+
+
+def _side(seen: coarse.Coarse, grid: Grid) -> Volume:
+    """Log odds of left against right: the coarse network's, and far from the middle the coordinate's."""
+    logit = resample(seen.left, grid).data
+    x = coordinate_channels(grid, seen.to_atlas, 1.0)[0]
+    return Volume(logit - x / 4, grid.affine)
+
+
+def _without_strays(posteriors: Tensor, left: Tensor) -> Tensor:
+    """Take the structures away where they form specks apart from their main body."""
+    hard = posteriors.argmax(0).numpy()
+    halves = (left > 0).numpy()
+    for k in range(1, len(posteriors)):
+        own = hard == k
+        boxes = ndimage.find_objects(own.astype(np.uint8))
+        if not boxes:
+            continue
+        where = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in boxes[0])
+        part, side = own[where], halves[where]
+        stray = np.zeros_like(part)
+        for half_mask in (part & side, part & ~side):
+            pieces, count = ndimage.label(half_mask)
+            if count > 1:
+                size = np.bincount(pieces.ravel())
+                size[0] = 0
+                small = size < 0.2 * size.max()
+                small[0] = False
+                stray |= small[pieces]
+        if stray.any():
+            posteriors[k][where][torch.from_numpy(stray)] *= 0.01
+    return posteriors
+
+
+def _on_input(
+    volume: Volume, mask: Volume, posteriors: Volume, left: Volume, table: labels.LabelTable, notes: list[str]
+) -> SegmentationResult:
+    """Labels, tissue probabilities and volumes on the input's grid, class by class to save memory."""
+    grid = volume.grid
+    inside = mask.data > 0
+    start, shape = _box_of(inside)
+    affine = grid.affine.copy()
+    affine[:3, 3] += grid.affine[:3, :3] @ np.array(start)
+    part = Grid(shape, affine)
+    window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
+    within = inside[window]
+    share = resample(left, part).data.sigmoid()
+    best = torch.full(shape, 1e-6)
+    structure = torch.zeros(shape, dtype=torch.int16)
+    total = torch.zeros(shape)
+    tissues = torch.zeros(len(DSEG_NAMES), *shape)
+    sums: dict[int, float] = {}
+    centres: dict[int, tuple[float, float, float]] = {}
+    axes = [torch.arange(n, dtype=torch.float32) for n in shape]
+    for k, index in enumerate(table.unsided):
+        if index == 0:
+            continue
+        p = resample(Volume(posteriors.data[k], posteriors.affine), part).data * within
+        total += p
+        tissues[labels.DSEG[table[index].tissue] - 1] += p
+        better = p > best
+        best = torch.where(better, p, best)
+        partner = table[index].partner
+        sided = torch.where(share > 0.5, index, partner).to(torch.int16)
+        structure = torch.where(better, sided, structure)
+        for id_, weight in ((index, p * share), (partner, p * (1 - share))) if partner != index else ((index, p),):
+            mass = float(weight.sum())
+            sums[id_] = mass * grid.voxel_volume
+            if mass > 0:
+                centre = [
+                    float((weight.sum(tuple(a for a in range(3) if a != axis)) * axes[axis]).sum()) / mass
+                    for axis in range(3)
+                ]
+                point = part.affine[:3, :3] @ np.array(centre) + part.affine[:3, 3]
+                centres[id_] = (float(point[0]), float(point[1]), float(point[2]))
+    # At the mask's edge interpolation loses a little to the background.
+    tissues /= total.clamp(min=1e-3)
+    structure = _filled(structure, within)
+    whole = torch.zeros(grid.shape, dtype=torch.int16)
+    whole[window] = structure
+    probabilities = {}
+    for name, values in zip(DSEG_NAMES, tissues, strict=True):
+        out = torch.zeros(grid.shape)
+        out[window] = values * within
+        probabilities[name] = volume.with_data(out)
+    tissue = torch.from_numpy(table.lookup("tissue"))[whole.int()]
+    return SegmentationResult(
+        volume.with_data(whole), volume.with_data(tissue), probabilities, sums, centres, notes
+    )
+
+
+def _filled(structure: Tensor, within: Tensor) -> Tensor:
+    """Give voxels of the mask that no class claimed the label of the nearest that has one."""
+    empty = within & (structure == 0)
+    if not bool(empty.any()) or not bool((structure > 0).any()):
+        return structure
+    _, nearest = ndimage.distance_transform_edt(structure.numpy() == 0, return_indices=True)
+    return torch.where(empty, torch.from_numpy(structure.numpy()[tuple(nearest)]), structure)
+
+
+def _box_of(inside: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    found = [inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0] for axis in range(3)]
+    start = tuple(int(f[0]) for f in found)
+    return start, tuple(int(f[-1]) - s + 1 for f, s in zip(found, start, strict=True))  # type: ignore[return-value]
+
+
+def working_grid(volume: Volume) -> Grid:
+    """The lattice on which a scan is worked on, for those who want to look inside."""
+    return lattice(volume, WORKING)

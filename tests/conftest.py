@@ -1,0 +1,100 @@
+"""Fixtures that several modules share."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def one_thread():
+    """One thread for torch: small arrays gain nothing from two, and lose much where other work runs."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _beside(name: str):
+    """Import a module of this folder; pytest's import mode leaves the folder out of the path."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def toy():
+    """The module that makes label maps of toy heads."""
+    return _beside("toy_heads")
+
+
+@pytest.fixture(scope="session")
+def scans():
+    """The module that makes scans from the template."""
+    return _beside("template_scans")
+
+
+@pytest.fixture(scope="session")
+def phantoms():
+    """The module that writes derivatives of ellipsoids."""
+    return _beside("fake_tree")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A browser without a window; skips where there is none."""
+    browser = _beside("browser").Browser()
+    yield browser
+    browser.driver.quit()
+
+
+@pytest.fixture(scope="session")
+def toy_arrays(toy, tmp_path_factory):
+    """Arrays prepared from two toy heads."""
+    from brainseg.training.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("heads")
+    out = folder / "heads.npz"
+    prepare(toy.write(folder), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def fake():
+    """The module with the quick chain and small datasets."""
+    return _beside("fake_chain")
+
+
+@pytest.fixture
+def app(fake, monkeypatch, tmp_path):
+    """``brainseg-bids`` with the quick chain, in this process and its own work folder."""
+    from brainseg.bidsapp import graph
+    from brainseg.bidsapp.cli import main
+
+    fake.install(monkeypatch.setattr)
+    monkeypatch.setattr(graph, "POLL", 0.01)
+    monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls.txt"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*argv, **behaviours) -> int:
+        wanted = {key.replace("_", "-", 1): value for key, value in behaviours.items()}
+        monkeypatch.setenv("FAKE_CHAIN", json.dumps(wanted))
+        given = [str(word) for word in argv]
+        more = {"--plugin": "linear", "--device": "cpu", "--work-dir": str(tmp_path / "work")}
+        more = [word for flag, value in more.items() if flag not in given for word in (flag, value)]
+        return main([*given, "--skip-bids-validation", *more])
+
+    run.calls = lambda: (
+        (tmp_path / "calls.txt").read_text().splitlines() if (tmp_path / "calls.txt").exists() else []
+    )
+    return run
+
+
+@pytest.fixture(scope="session")
+def stages():
+    """The module that makes what the stages leave for the outputs, and stand-ins for the science."""
+    return _beside("stage_results")

@@ -1,0 +1,86 @@
+"""The command line: help, mistakes, and what is offered."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from brainseg.bidsapp import __version__, cli
+
+COMMAND = [sys.executable, "-m", "brainseg.bidsapp"]
+
+
+def test_help_is_quick_grouped_and_complete():
+    began = time.monotonic()
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert time.monotonic() - began < 5  # under a second where nothing else runs
+    for action in cli.parser()._actions:
+        assert action.help, action
+        assert all(flag in done.stdout for flag in action.option_strings)
+    for heading in ("which images", "how they are processed", "with what", "how the run goes", "exit codes"):
+        assert heading in done.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from brainseg.bidsapp import cli\n"
+        "cli.parser().format_help()\n"
+        "heavy = {'torch', 'nipype', 'bids', 'niworkflows', 'matplotlib', 'pandas', 'nibabel'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == f"brainseg-bids {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--particpant-label", "01"], "--participant-label"),
+        (["--nprocs", "many"], "--nprocs"),
+        (["--device", "gpu"], "cuda"),
+        (["--skull-strip", "maybe"], "auto"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_exit_code_2(argv, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["/b", "/o", "participant", *argv])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 2
+
+
+def test_a_mistake_is_no_traceback(tmp_path, capsys):
+    assert cli.main([str(tmp_path / "nowhere"), str(tmp_path / "out"), "participant"]) == 65
+    said = capsys.readouterr().err
+    assert "nowhere: the folder does not exist" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_inside_is_code_70(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("brainseg.bidsapp.dataset.select", lambda settings: 1 / 0)
+    argv = [str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "w")]
+    assert cli.main(argv) == 70
+    assert "internal error: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_every_flag_does_something():
+    """Every flag reaches the settings, and every setting is read somewhere."""
+    folder = Path(cli.__file__).parent
+    sources = "".join(p.read_text() for p in folder.glob("*.py") if p.name not in ("cli.py", "settings.py"))
+    aside = {"help", "version", "config_file", "notrack", "mem"}
+    derived = {"modalities": "suffixes", "random_seed": "random_seed", "population": "population"}
+    for action in cli.parser()._actions:
+        if action.dest not in aside:
+            name = derived.get(action.dest, action.dest)
+            assert f".{name}" in sources, f"{action.option_strings or action.dest} does nothing"

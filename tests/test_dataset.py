@@ -1,0 +1,213 @@
+"""The dataset: units, references, choices and filters."""
+
+import json
+
+import pytest
+
+from brainseg.bidsapp import dataset, layout
+from brainseg.bidsapp.cli import parse
+from brainseg.bidsapp.demographics import years
+from brainseg.models.errors import DatasetError, UsageError
+
+
+@pytest.fixture
+def bids(tmp_path):
+    """A dataset of empty files: names are all that counts here."""
+    root = tmp_path / "bids"
+    root.mkdir()
+    (root / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.10.0"}')
+
+    def add(*names):
+        for name in names:
+            parts = name.split("_")
+            folder = root.joinpath(*[p for p in parts if p[:4] in ("sub-", "ses-")], "anat")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).touch()
+        return root
+
+    return add
+
+
+def _select(root, *argv):
+    return dataset.select(parse([str(root), str(root.parent / "out"), "participant", *map(str, argv)]))
+
+
+def _references(selection):
+    return {unit.key: unit.image.name if unit.image else None for unit in selection.units}
+
+
+def test_one_reference_for_each_participant_and_session(bids):
+    root = bids(
+        "sub-01_ses-1_T1w.nii.gz",
+        "sub-01_ses-2_T2w.nii.gz",
+        "sub-02_FLAIR.nii.gz",
+        "sub-02_run-10_T1w.nii.gz",
+        "sub-02_run-2_T1w.nii",
+        "sub-02_part-phase_T1w.nii.gz",
+        "sub-10_PDw.nii.gz",
+    )
+    found = _select(root)
+    assert _references(found) == {
+        "sub-01_ses-1": "sub-01_ses-1_T1w.nii.gz",
+        "sub-01_ses-2": "sub-01_ses-2_T2w.nii.gz",
+        "sub-02": "sub-02_run-2_T1w.nii",
+        "sub-10": "sub-10_PDw.nii.gz",
+    }
+    assert [path.name for path in found.units[2].others] == [
+        "sub-02_run-10_T1w.nii.gz",
+        "sub-02_FLAIR.nii.gz",
+    ]
+
+
+def test_only_images_of_participants_are_looked_at(bids):
+    root = bids("sub-01_T1w.nii.gz")
+    for folder in ("derivatives/x/sub-01/anat", "sourcedata/sub-01/anat", "sub-01/func", "sub-01/.git"):
+        (root / folder).mkdir(parents=True)
+        (root / folder / "sub-01_acq-other_T1w.nii.gz").touch()
+    (root / "derivatives" / "x" / "dataset_description.json").write_text("{")
+    (root / "sub-01" / "anat" / "sub-01_T1w_copy.nii.gz").touch()
+    found = _select(root)
+    assert _references(found) == {"sub-01": "sub-01_T1w.nii.gz"}
+    assert found.units[0].others == []
+
+
+def test_participants_by_label(bids):
+    root = bids("sub-01_T1w.nii.gz", "sub-02_T1w.nii.gz", "sub-12_T1w.nii.gz")
+    assert list(_references(_select(root, "--participant-label", "sub-02", "01"))) == ["sub-01", "sub-02"]
+    with pytest.raises(UsageError) as caught:
+        _select(root, "--participant-label", "1")
+    assert "sub-1 (3 are there)" in str(caught.value)
+    assert "Nearest are sub-01" in str(caught.value)
+
+
+def test_sessions_by_label(bids):
+    root = bids("sub-01_ses-a_T1w.nii.gz", "sub-01_ses-b_T1w.nii.gz", "sub-02_ses-a_T1w.nii.gz")
+    found = _select(root, "--session-label", "b")
+    assert list(_references(found)) == ["sub-01_ses-b"]
+    assert "sub-02 has no such session" in found.notes[0]
+    with pytest.raises(UsageError, match="Sessions there: ses-a, ses-b"):
+        _select(root, "--session-label", "c")
+
+
+def test_modalities(bids):
+    root = bids("sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz")
+    found = _select(root, "--modalities", "t2w", "FLAIR")
+    assert _references(found) == {"sub-01": "sub-01_T2w.nii.gz", "sub-02": None}
+    assert "There are T1w" in str(found.units[1].problem)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ({"acquisition": None}, "sub-01_run-01_T1w.nii.gz"),
+        ({"acq": "*"}, "sub-01_acq-mprage_T1w.nii.gz"),
+        ({"run": 2}, "sub-01_run-02_T1w.nii.gz"),
+        ({"run": ["02", "3"]}, "sub-01_run-02_T1w.nii.gz"),
+    ],
+)
+def test_filters(bids, tmp_path, query, expected):
+    root = bids("sub-01_acq-mprage_T1w.nii.gz", "sub-01_run-01_T1w.nii.gz", "sub-01_run-02_T1w.nii.gz")
+    path = tmp_path / "filter.json"
+    path.write_text(json.dumps({"t1w": query, "bold": {"task": "rest"}}))
+    found = _select(root, "--bids-filter-file", path)
+    assert _references(found) == {"sub-01": expected}
+    assert any("'bold'" in note for note in found.notes)
+    assert any("of 3 images" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"t1w": {"acquisition": "nowhere"}}', ["no image", "sub-01_T1w.nii.gz"]),
+        ('{"t1w": {"aquisition": "x"}}', ["aquisition", "acquisition"]),
+        ('{"t1w": ', ["not valid JSON"]),
+        ('{"t1w": 3}', ["must hold an object"]),
+    ],
+)
+def test_a_filter_that_cannot_be_meant_is_an_error(bids, tmp_path, text, words):
+    path = tmp_path / "filter.json"
+    path.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        _select(bids("sub-01_T1w.nii.gz"), "--bids-filter-file", path)
+    assert all(word in str(caught.value) for word in [str(path), *words])
+
+
+def test_the_index_is_kept_and_renewed(bids, tmp_path, monkeypatch):
+    root, kept = bids("sub-01_T1w.nii.gz"), tmp_path / "index"
+    made = []
+    real = layout._index
+    monkeypatch.setattr(layout, "_index", lambda *a: made.append(a) or real(*a))
+    assert len(_select(root, "--bids-database-dir", kept).units) == 1
+    assert len(_select(root, "--bids-database-dir", kept).units) == 1
+    assert len(made) == 1
+    bids("sub-02_T1w.nii.gz")
+    assert all(unit.image for unit in _select(root, "--bids-database-dir", kept).units)
+    assert len(made) == 2
+    (kept / layout.DATABASE).write_text("damaged")
+    assert len(_select(root, "--bids-database-dir", kept).units) == 2
+    assert [path.name for path in kept.iterdir()] == [layout.DATABASE]
+    with pytest.raises(UsageError, match="inside the dataset"):
+        _select(root, "--bids-database-dir", root / "index")
+
+
+def test_a_dataset_must_be_one(bids, tmp_path):
+    root = bids()
+    with pytest.raises(DatasetError, match="no participants"):
+        _select(root)
+    with pytest.raises(DatasetError, match=r"no dataset_description.json.*Did you mean .*bids"):
+        _select(tmp_path)
+    (root / "dataset_description.json").write_text("{,}")
+    with pytest.raises(DatasetError, match=r"dataset_description.json: it is not valid JSON \(line 1"):
+        _select(root)
+
+
+def test_ages_from_the_tables(bids):
+    root = bids("sub-01_T1w.nii.gz", "sub-02_ses-1_T1w.nii.gz", "sub-03_T1w.nii.gz", "sub-04_T1w.nii.gz")
+    rows = ["participant_id\tAge\tsex", "sub-01\t89+\tF", "sub-02\tn/a\tM", "03\t9\tn/a", "sub-04\t0.5\tM"]
+    (root / "participants.tsv").write_text("\n".join(rows))
+    (root / "sub-02" / "sub-02_sessions.tsv").write_text("session_id\tage\nses-1\t30.5\n")
+    units = {unit.key: unit for unit in _select(root).units}
+    assert [unit.age for unit in units.values()] == [89.0, 30.5, 9.0, 0.5]
+    assert [unit.sex for unit in units.values()] == ["F", "M", None, "M"]
+    assert "trained on adults" in units["sub-03"].notes[0]
+    assert "no networks for infants" in str(units["sub-04"].problem)
+    assert _select(root, "--population", "adult").units[3].problem is None
+
+
+def test_ages_in_months_and_before_birth(bids):
+    root = bids("sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz")
+    (root / "participants.tsv").write_text(
+        "participant_id\tage\tgestational_age\nsub-01\tn/a\t28\nsub-02\t480\tn/a\n"
+    )
+    (root / "participants.json").write_text('{"age": {"Units": "months"}}')
+    first, second = _select(root).units
+    assert "fetal" in str(first.problem)
+    assert second.age == pytest.approx(40)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("25", 25), ("25,5", 25.5), (">89", 89), ("", None), ("old", None)]
+)
+def test_years(text, value):
+    assert years(text) == value
+
+
+def test_a_participant_without_images_fails_alone(bids):
+    root = bids("sub-01_T1w.nii.gz")
+    (root / "sub-02" / "func").mkdir(parents=True)
+    (root / "participants.tsv").write_text("participant_id\nsub-01\nsub-03\n")
+    found = _select(root)
+    assert _references(found) == {"sub-01": "sub-01_T1w.nii.gz", "sub-02": None}
+    assert str(root / "sub-02") in str(found.units[1].problem)
+    listed = _select(root, "--participant-label", "03").units[0]
+    assert "participants.tsv lists" in str(listed.problem)
+
+
+def test_sidecars_by_inheritance(bids):
+    root = bids("sub-01_ses-1_T1w.nii.gz", "sub-01_ses-2_T1w.nii.gz", "sub-02_ses-1_T1w.nii.gz")
+    (root / "T1w.json").write_text('{"EchoTime": 1}')
+    (root / "T2w.json").write_text("broken, but of no image here")
+    (root / "sub-01" / "sub-01_ses-2_T1w.json").write_text("{")
+    problems = {unit.key: str(unit.problem or "") for unit in _select(root).units}
+    assert problems["sub-01_ses-1"] == problems["sub-02_ses-1"] == ""
+    assert "sub-01_ses-2_T1w.json: it is not valid JSON" in problems["sub-01_ses-2"]

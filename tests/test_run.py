@@ -1,0 +1,305 @@
+"""Runs: what is done, skipped, resumed and told, with a chain of quick nodes in place of the real one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from brainseg.bidsapp import __version__, faults, graph, status
+from brainseg.bidsapp.cli import parse
+
+FAKE = Path(__file__).with_name("fake_chain.py")
+
+
+@pytest.fixture
+def bids(fake, tmp_path):
+    return fake.dataset(tmp_path / "bids", ["sub-01", "sub-02_ses-1", "sub-02_ses-2"])
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def _states(out):
+    return {
+        p.stem: json.loads(p.read_text())["state"] for p in sorted((out / "logs" / "status").glob("*.json"))
+    }
+
+
+def _log(out):
+    return sorted(out.glob("logs/*/brainseg.log"))[-1]
+
+
+def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
+    assert app(bids, out, "participant") == 0
+    assert _states(out) == {"sub-01": "done", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+    content = status.read(out, "sub-02_ses-1")
+    assert content["image"] == str(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz")
+    assert content["notes"] == ["a note from the science"]
+    assert content["stripped"] is True
+    assert content["version"] == __version__
+    assert set(content["seconds"]) == {"conform", "segmentation", "outputs", "report"}
+    assert content["outputs"][-1] == "sub-02_ses-1.html"
+    assert all((out / name).is_file() for name in content["outputs"])
+    # the report was made when the results stood, and says so
+    assert '"state": "done"' in (out / "sub-02_ses-1.html").read_text()
+    assert "Nothing was done to the images." in (out / "logs" / "CITATION.md").read_text()
+    assert not (tmp_path / "work").exists()
+    assert not list((out / "logs" / "status").glob(".*"))
+    said = capsys.readouterr().out
+    assert "sub-01  segmentation" in said
+    assert "3 done" in said
+    assert "nipype" not in said
+    log = _log(out)
+    assert "nipype.workflow" in log.read_text()
+    again = parse(["--config-file", str(log.with_name("brainseg.toml"))])
+    assert (again.bids_dir, again.output_dir, again.plugin) == (bids, out, "linear")
+    assert "[record]" in log.with_name("brainseg.toml").read_text()
+    assert json.loads(log.with_name("summary.json").read_text()) == _states(out)
+    assert json.loads(log.with_name("bids-validator.json").read_text())["ran"] is False
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, capsys):
+    assert app(bids, out, "participant") == 0
+    before = len(app.calls())
+    assert app(bids, out, "participant") == 0
+    assert len(app.calls()) == before
+    assert "3 skipped" in capsys.readouterr().out
+    fake.dataset(bids, ["sub-01"], sub_01=fake.head((25, 25, 25)))
+    (out / "sub-02" / "ses-2" / "anat" / "sub-02_ses-2_desc-preproc_T1w.json").unlink()
+    assert app(bids, out, "participant") == 0
+    assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01", "sub-02_ses-2"}
+    before = len(app.calls())
+    assert app(bids, out, "participant", "--skull-strip", "force", "--participant-label", "01") == 0
+    assert (
+        app(bids, out, "participant", "--skull-strip", "force", "--participant-label", "01", "--no-resume")
+        == 0
+    )
+    assert len(app.calls()) == before + 6
+
+
+def test_one_failure_leaves_the_others_whole(app, bids, out, tmp_path, capsys):
+    assert app(bids, out, "participant", sub_01={"segmentation": "raise"}) == 1
+    assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+    error = status.read(out, "sub-01")["error"]
+    assert error["stage"] == "segmentation"
+    assert error["node"].endswith("sub_01_wf.segmentation_wf.segmentation")
+    assert error["reason"] == "ValueError: three is no brain"
+    assert "three is no brain" in (out / error["crash"]).read_text()
+    said = capsys.readouterr()
+    assert "Traceback" not in said.out + said.err
+    assert re.search(
+        r"sub-01  failed at segmentation: .*sub-01_T1w.nii.gz: ValueError: three is no brain", said.out
+    )
+    # what it had reached is kept, and the next run goes on from there
+    assert [p.name for p in tmp_path.glob("work/*/brainseg_wf/*")] == ["sub_01_wf"]
+    before = len(app.calls())
+    assert app(bids, out, "participant") == 0
+    assert app.calls()[before:] == ["sub-01 segmentation", "sub-01 outputs"]
+    assert _states(out)["sub-01"] == "done"
+
+
+def test_errors_of_the_science_keep_file_reason_and_remedy(app, bids, out):
+    assert app(bids, out, "participant", "--participant-label", "01", sub_01={"segmentation": "input"}) == 1
+    error = status.read(out, "sub-01")["error"]
+    assert error["file"] == str(bids / "sub-01/anat/sub-01_T1w.nii.gz")
+    assert (error["reason"], error["remedy"]) == ("its brain mask is empty", "Look at the mask")
+
+
+def test_missing_weights_are_code_126(app, bids, out):
+    wanted = {"segmentation": "missing"}
+    assert (
+        app(bids, out, "participant", sub_01=wanted, **{"sub_02_ses-1": wanted, "sub_02_ses-2": wanted})
+        == 126
+    )
+    assert status.read(out, "sub-01")["error"]["file"] == "/weights/x.safetensors"
+
+
+def test_a_workflow_that_cannot_be_built_fails_alone(app, bids, out):
+    assert app(bids, out, "participant", sub_01={"build": 1}) == 1
+    assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+
+
+def test_a_failed_report_is_code_3_and_made_again(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--participant-label", "01", sub_01={"report": "raise"}) == 3
+    assert _states(out) == {"sub-01": "done"}
+    assert "no ink" in status.read(out, "sub-01")["error"]["reason"]
+    before = len(app.calls())
+    assert app(bids, out, "participant", "--participant-label", "01") == 0
+    assert len(app.calls()) == before
+    assert status.read(out, "sub-01")["error"] is None
+    assert "sub-01.html" in status.read(out, "sub-01")["outputs"]
+    assert "sub-01  report written" in capsys.readouterr().out
+
+
+def test_reports_only(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--participant-label", "02") == 0
+    before, page = len(app.calls()), out / "sub-02_ses-1.html"
+    page.unlink()
+    assert app(bids, out, "participant", "--reports-only") == 0
+    assert page.is_file()
+    assert len(app.calls()) == before
+    assert "sub-01  skipped: nothing of it is in the output folder yet" in capsys.readouterr().out
+    assert status.read(out, "sub-02_ses-1")["seconds"]["segmentation"] >= 0
+
+
+def test_stop_on_first_crash(app, bids, out):
+    assert app(bids, out, "participant", "--stop-on-first-crash", sub_01={"segmentation": "raise"}) == 1
+    assert _states(out) == {"sub-01": "failed"}
+    summary = json.loads(_log(out).with_name("summary.json").read_text())
+    assert summary == {"sub-01": "failed", "sub-02_ses-1": "waiting", "sub-02_ses-2": "waiting"}
+
+
+def test_boilerplate_and_graph(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--boilerplate-only") == 0
+    assert "Nothing was done" in (out / "logs" / "CITATION.md").read_text()
+    assert app.calls() == []
+    assert app(bids, out, "participant", "--participant-label", "01", "--write-graph") == 0
+    assert list(out.glob("logs/*/graph*.dot"))
+    assert "Workflow: " in capsys.readouterr().out
+
+
+def test_dry_run_writes_nothing(app, bids, out, tmp_path, capsys):
+    (bids / "sub-01" / "anat" / "sub-01_T1w.json").write_text("{")
+    assert app(bids, out, "participant", "group", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "sub-01  would fail: " in said
+    assert "sub-02_ses-1  would be processed  sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz" in said
+    assert "sub-02/ses-1/anat/sub-02_ses-1_desc-aseg_dseg.nii.gz" in said
+    assert "MNI152NLin2009aSym" in said
+    assert not out.exists()
+    assert not (tmp_path / "work").exists()
+
+
+def test_levels_run_in_order_and_the_first_failure_counts(app, bids, out, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        "brainseg.bidsapp.group.run_group", lambda path: done.append(_states(path)) or path, raising=False
+    )
+    assert app(bids, out, "participant", "group", sub_01={"segmentation": "raise"}) == 1
+    assert done == [{"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}]
+    monkeypatch.setattr("brainseg.bidsapp.group.run_group", lambda path: 1 / 0)
+    assert app(bids, out, "group") == 3
+
+
+def test_keep_work_dir_and_verbose(app, bids, out, tmp_path, capsys):
+    assert app(bids, out, "participant", "--participant-label", "01", "--keep-work-dir", "-v") == 0
+    assert list(tmp_path.glob("work/*/brainseg_wf/sub_01_wf/conform"))
+    assert "[Node] Executing" in capsys.readouterr().out
+
+
+def test_a_unit_of_another_process_is_left_alone(app, bids, out, capsys):
+    with status.claim(out, "sub-01"):
+        assert app(bids, out, "participant") == 0
+    assert "sub-01" not in _states(out)
+    assert "sub-01  skipped: another process is working on it" in capsys.readouterr().out
+
+
+def test_graphics_cards_that_are_not_there():
+    base = ["/b", "/o", "participant"]
+    assert graph.devices(parse([*base, "--device", "cpu"])) == ["cpu"]
+    with pytest.raises(Exception, match="--n-gpus 2"):
+        graph.devices(parse([*base, "--device", "cpu", "--n-gpus", "2"]))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "/o/x"), "the disk is full"),
+        (PermissionError(13, "Permission denied", "/o/x"), "it cannot be accessed (Permission denied)"),
+        (MemoryError(), "the memory did not suffice"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "the memory did not suffice"),
+        (ValueError("x\ny"), "ValueError: x"),
+    ],
+)
+def test_what_was_thrown_is_said_in_words(error, reason):
+    assert faults.explain(error, None).reason == reason
+
+
+def _start(fake_chain, *argv, env=None, **popen):
+    command = [sys.executable, str(fake_chain), *map(str, argv), "--device", "cpu", "--skip-bids-validation"]
+    return subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.PIPE, text=True, **popen)
+
+
+def _wait_for(what, seconds=60):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)
+
+
+def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
+    """In worker processes: one is killed by the system, the other units are whole, the status is true."""
+    bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"]), tmp_path / "out"
+    env = {
+        "FAKE_CHAIN": json.dumps({"sub-02": {"segmentation": "kill"}}),
+        "FAKE_CALLS": str(tmp_path / "calls"),
+    }
+    argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "2", "--mem", "2G"]
+    if len(os.sched_getaffinity(0)) < 2:
+        argv[-3] = "1"
+    with _start(FAKE, *argv, env=env) as run:
+        said = run.communicate(timeout=120)[0]
+    assert run.returncode == 1, said
+    assert _states(out) == {"sub-01": "done", "sub-02": "failed", "sub-03": "done"}
+    assert "process was killed" in status.read(out, "sub-02")["error"]["reason"]
+    assert "Traceback" not in said
+    log = _log(out).read_text()
+    assert "[Node] Executing" in log  # the workers' words go to the log
+    assert "[Node] Executing" not in said
+
+
+def test_resume_after_kill_9(app, fake, tmp_path):
+    """The main process is killed: its workers end too, and the next run goes on where it was."""
+    import psutil
+
+    bids, out, calls = (
+        fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"]),
+        tmp_path / "out",
+        tmp_path / "calls.txt",
+    )
+    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600}}), "FAKE_CALLS": str(calls)}
+    argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "1"]
+    with _start(FAKE, *argv, env=env) as run:
+        _wait_for(lambda: calls.exists() and "sub-01 segmentation" in calls.read_text())
+        workers = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert _states(out) == {"sub-01": "running"}
+    assert not psutil.wait_procs(workers, timeout=20)[1]
+    before = app.calls()
+    assert before == ["sub-01 conform", "sub-01 segmentation"]
+    assert app(bids, out, "participant") == 0
+    # the chain's inputs differ in what was to happen, so this node and the next ones run, conform does not
+    assert app.calls()[2:5] == ["sub-01 segmentation", "sub-01 outputs", "sub-02 conform"]
+    assert _states(out) == {"sub-01": "done", "sub-02": "done"}
+    assert not (tmp_path / "work").exists()
+
+
+def test_being_asked_to_end(fake, tmp_path):
+    """Slurm's SIGTERM: what ran is told as failed, the exit code says the signal."""
+    bids, out, calls = (
+        fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"]),
+        tmp_path / "out",
+        tmp_path / "calls.txt",
+    )
+    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600}}), "FAKE_CALLS": str(calls)}
+    argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "1"]
+    with _start(FAKE, *argv, env=env, stderr=subprocess.PIPE) as run:
+        _wait_for(lambda: calls.exists() and "sub-01 segmentation" in calls.read_text())
+        run.send_signal(signal.SIGTERM)
+        said, errors = run.communicate(timeout=60)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert errors.strip() == "brainseg-bids: stopped by SIGTERM"
+    assert "Traceback" not in said
+    assert _states(out) == {"sub-01": "failed"}
+    error = status.read(out, "sub-01")["error"]
+    assert (error["reason"], error["stage"]) == ("the run was stopped by SIGTERM", "segmentation")
+    assert "goes on where it was" in error["remedy"]

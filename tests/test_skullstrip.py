@@ -1,0 +1,75 @@
+"""Skull-stripping of the template, with and without a head around it, however it is stored."""
+
+import numpy as np
+import pytest
+import torch
+
+from brainseg.models import skullstrip as stage
+from brainseg.models.errors import InputError
+from brainseg.models.volume import Volume, resample
+from brainseg.training.metrics import agreement
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def head(scans):
+    scan = scans.headed(scans.template())
+    return scan, stage.skullstrip(scan)
+
+
+def dice(a: Volume, b: Volume) -> float:
+    """Dice of two masks, the second brought to the first one's grid."""
+    moved = resample(b, a.grid, mode="nearest").data.numpy() > 0
+    return agreement(a.data.numpy() > 0, moved, surfaces=False).dice
+
+
+def test_head_is_stripped(head, scans):
+    scan, found = head
+    assert not found.stripped
+    assert found.mask.data.dtype == torch.uint8 and found.mask.grid.shape == scan.grid.shape
+    np.testing.assert_array_equal(found.mask.affine, scan.affine)
+    truth = resample(scans.brain_of(scans.template()), scan.grid, mode="nearest")
+    assert dice(truth, found.mask) > 0.93
+    # the distance is positive inside and grows with depth
+    inside = found.mask.data > 0
+    assert float((found.distance.data[inside] > 0).float().mean()) > 0.98
+    assert float(found.distance.data[~inside].median()) < -5
+
+
+@pytest.mark.parametrize("change", ["reoriented", "padded", "resampled"])
+def test_mask_does_not_depend_on_how_the_head_is_stored(head, scans, change):
+    scan, found = head
+    copy = getattr(scans, change)(scan)
+    again = stage.skullstrip(copy)
+    assert again.mask.grid.shape == copy.grid.shape and not again.stripped
+    assert dice(found.mask, again.mask) >= 0.97
+
+
+def test_stripped_scan_is_recognised_and_kept(scans):
+    scan = scans.template()
+    found = stage.skullstrip(scan)
+    assert found.stripped
+    assert dice(scans.brain_of(scan), found.mask) > 0.985
+    # a background that is not zero is background all the same
+    lifted = scan.with_data(scan.data + 40)
+    assert dice(found.mask, stage.skullstrip(lifted).mask) > 0.985
+
+
+def test_modes(head, scans):
+    scan, _ = head
+    assert stage.skullstrip(scan, mode="skip").stripped
+    forced = stage.skullstrip(scans.template(), mode="force")
+    assert not forced.stripped
+    assert dice(scans.brain_of(scans.template()), forced.mask) > 0.93
+
+
+def test_what_is_no_head_is_refused():
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    noise = torch.from_numpy(np.random.default_rng(0).random((80, 90, 80)).astype(np.float32))
+    with pytest.raises(InputError, match="brain"):
+        stage.skullstrip(Volume(noise, affine))
+    ball = torch.zeros(60, 60, 60)
+    ball[28:32, 28:32, 28:32] = 1
+    with pytest.raises(InputError, match="brain"):
+        stage.skullstrip(Volume(ball, affine))

@@ -1,0 +1,24 @@
+"""Where the structures of a template lie: computed once by the program's own segmentation of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..models import segmentation, templates, zoo
+
+
+def write_centroids(folder: Path, name: str = templates.DEFAULT, device: str = "cpu") -> Path:
+    """Segment the template ``name`` and write ``<folder>/<name>.json``; returns its path."""
+    template = templates.load(name)
+    result = segmentation.segment(template.image, template.mask, device=device)
+    record = {
+        "name": name,
+        "space": "RAS mm",
+        "computed_with": {m: zoo.read_card(m)["sha256"] for m in ("head-coarse", "segmentation")},
+        "centroids": {str(k): [round(c, 2) for c in v] for k, v in sorted(result.centroids.items())},
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    return path

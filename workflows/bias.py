@@ -1,0 +1,56 @@
+"""Bias correction: from a scan and its brain to an even one."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.bias import CorrectBias
+
+DESC = """\
+Intensity non-uniformity was corrected with N4 (Tustison et al., 2010, doi:10.1109/TMI.2010.2046908) as \
+ANTs implements it, estimated in the brain on a grid thinned {shrink} times. """
+
+
+def init_bias_wf(
+    *, name: str = "bias_wf", shrink: int = 4, num_threads: int = 1, mem_gb: float = 1.5
+) -> LiterateWorkflow:
+    """Remove the smooth intensity field of the coils.
+
+    Parameters
+    ----------
+    name : str
+        Name of the workflow.
+    shrink : int
+        Factor by which the grid is thinned for the estimate.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of the node.
+
+    Inputs
+    ------
+    source_file
+        The scan as the dataset holds it.
+    in_file
+        The conformed scan.
+    in_mask
+        The brain.
+
+    Outputs
+    -------
+    out_file
+        The corrected scan, float32, same grid.
+    """
+    workflow = LiterateWorkflow(name)
+    workflow.__desc__ = DESC.format(shrink=shrink)
+    inputs = ["source_file", "in_file", "in_mask"]
+    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(["out_file"]), name="outputnode")
+    bias = pe.Node(CorrectBias(shrink=shrink), name="bias", n_procs=num_threads, mem_gb=mem_gb)
+    workflow.connect(
+        [
+            (inputnode, bias, [(n, n) for n in inputs]),
+            (bias, outputnode, [("out_file", "out_file")]),
+        ]
+    )
+    return workflow

@@ -1,0 +1,83 @@
+"""Segmentation: from a brain to its structures and tissues."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.segmentation import Segment
+
+DESC = """\
+The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
+{fine:g} mm, trained on synthetic images in the same way. Their posteriors were the prior of a Gaussian \
+mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput et al., \
+1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums of \
+the structures'. Volumes are sums of probabilities. """
+OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
+
+
+def init_segmentation_wf(
+    *,
+    name: str = "segmentation_wf",
+    structures: int = 32,
+    spacing: tuple[float, float] = (3.0, 1.5),
+    device: str = "cpu",
+    num_threads: int = 1,
+    mem_gb: float = 3.0,
+) -> LiterateWorkflow:
+    """Segment a brain.
+
+    Parameters
+    ----------
+    name : str
+        Name of the workflow.
+    structures : int
+        Number of structures, for the methods text.
+    spacing : tuple of float
+        Voxel sizes (mm) of the coarse and of the fine network, for the methods text.
+    device : str
+        Where the networks run.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of the node.
+
+    Inputs
+    ------
+    source_file
+        The scan as the dataset holds it.
+    in_file
+        The bias-corrected scan.
+    in_mask
+        The brain.
+
+    Outputs
+    -------
+    out_structures
+        FreeSurfer ids, on the scan's grid.
+    out_tissue
+        Six tissues, same grid.
+    out_probabilities
+        Probabilities of GM, WM and CSF, same grid.
+    out_measures
+        JSON with volumes (mm3) and centroids (mm) by FreeSurfer id.
+    notes
+        What a reader of the results should know.
+    """
+    workflow = LiterateWorkflow(name)
+    workflow.__desc__ = DESC.format(structures=structures, coarse=spacing[0], fine=spacing[1])
+    inputs = ["source_file", "in_file", "in_mask"]
+    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
+    segmentation = pe.Node(
+        Segment(device=device, use_gpu=device.startswith("cuda")),
+        name="segmentation",
+        n_procs=num_threads,
+        mem_gb=mem_gb,
+    )
+    workflow.connect(
+        [
+            (inputnode, segmentation, [(n, n) for n in inputs]),
+            (segmentation, outputnode, [(n, n) for n in OUTPUTS]),
+        ]
+    )
+    return workflow
