@@ -79,7 +79,7 @@ def score(reference: Path, found: Volume, surfaces: bool = True) -> dict[str, tu
     rows |= {row["index"] + 100: row for row in apart if row["index"] in (4, 5, 43, 44)}
     out = {}
     for name, ids in (HEADLINE | BESIDE).items():
-        sides = [rows[i] for i in ids]
+        sides = [rows[i] for i in ids if i in rows] or [{"dice": np.nan, "hd95_mm": np.nan}]
         out[name] = tuple(float(np.mean([side[k] for side in sides])) for k in ("dice", "hd95_mm"))
     return out
 
@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
             continue
         found, told = run(image, likelihood=args.stage == "chain")
         scores[name] = score(reference, found, not args.no_surfaces)
-        mean = np.mean([scores[name][k][0] for k in HEADLINE])
+        mean = np.nanmean([scores[name][k][0] for k in HEADLINE])
         tables.say(
             f"{name} Dice {mean:.3f}, {told['seconds']:.0f} s, "
             f"stripped: {told['stripped']} {' '.join(told['notes'])}"

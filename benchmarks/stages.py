@@ -231,6 +231,9 @@ def main(argv: list[str] | None = None) -> int:
     image = nib.load(args.image)
     shape = "x".join(map(str, image.shape))
     size = "x".join(f"{s:.3g}" for s in image.header.get_zooms()[:3])
+    there = len(os.sched_getaffinity(0))
+    if there < args.cores:
+        raise SystemExit(f"this process may use {there} cores, not {args.cores}: see taskset, or --cores")
     text = f"One participant, {shape} voxels of {size} mm, {args.cores} cores."
     if not args.library_only:
         used, content = command(args.image, args.cores, args.extra)

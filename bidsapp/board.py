@@ -20,6 +20,9 @@ from .status import REPORT, Fault, Record
 FINISH = "finish"
 """Name of the node at which a unit's results are complete."""
 
+FOUND = 0.1
+"""Seconds below which a stage's results were found, not computed."""
+
 
 class Board:
     """The units of a run and where they stand.
@@ -54,13 +57,19 @@ class Board:
         self.on_end: Callable[[Record], None] = lambda record: None
         self._names: dict[str, str] = {}
         self._running: dict[tuple[str, str], set[str]] = {}
+        self._before: dict[str, dict[str, float]] = {}
         self._since: dict[tuple[str, str], float] = {}
         self._warned = False
+        self._unwritten: set[str] = set()
 
     def expect(self, unit: Unit, workflow: str) -> None:
         """Expect events of ``unit`` from the workflow of that name."""
         self._names[workflow] = unit.key
-        self.records[unit.key] = Record(unit, state="waiting", settings=self.settings, run=self.run)
+        record = Record(unit, state="waiting", settings=self.settings, run=self.run)
+        before = status.read(self.out_dir, unit.key)
+        if before.get("state") != "done" and before.get("inputs") == status.fingerprint(unit.image):
+            self._before[unit.key] = before.get("seconds") or {}
+        self.records[unit.key] = record
         self.pending.add(unit.key)
 
     def expect_report(self, key: str, workflow: str) -> None:
@@ -135,6 +144,11 @@ class Board:
                     record, Fault(record.stage, reason, str(record.unit.image or ""), remedy, kind="Stopped")
                 )
 
+    def write_again(self) -> None:
+        """Try once more to write what could not be written: by now there may be space."""
+        for key in sorted(self._unwritten):
+            self._write(self.records[key])
+
     @property
     def faults(self) -> list[Fault]:
         """Every fault, of reports too."""
@@ -177,19 +191,21 @@ class Board:
             names.add(name)
             if len(names) == 1:
                 self._since[at] = time.monotonic()
-            return len(names) == 1
-        if name in names:
+        elif name in names:
             names.discard(name)
             if not names:
                 took = time.monotonic() - self._since.pop(at)
                 record.seconds[stage] = round(record.seconds.get(stage, 0.0) + took, 2)
-        return False
 
     def _complete(self, record: Record, files: Iterable[str]) -> None:
         """The results stand; the report reads this from the status file."""
         paths = [Path(name) for name in ([files] if isinstance(files, (str, Path)) else files)]
         record.outputs = sorted(self._relative(path) for path in paths)
         record.notes, record.stripped = read_notes(paths)
+        # Stages whose results were found took their time in an earlier run.
+        before = self._before.get(record.unit.key, {})
+        found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < FOUND <= took}
+        record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
         record.state, record.finished = "done", status.now()
         self._write(record)
 
@@ -223,6 +239,9 @@ class Board:
                     f"{path}: the status cannot be written ({error.strerror}). Free some space."
                 )
             self._warned = True
+            self._unwritten.add(key)
+        else:
+            self._unwritten.discard(key)
 
     def _fullest(self) -> str:
         """The folder whose disk has the least space left."""

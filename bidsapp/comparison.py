@@ -18,7 +18,7 @@ TISSUE_NAMES = {
     "csf": "Other CSF",
 }
 HIPPOCAMPI = ("Left-Hippocampus", "Right-Hippocampus")
-MANY = 120
+FEW, MANY = 20, 120
 
 
 class Cohort:
@@ -97,19 +97,22 @@ class Strip:
         Examples
         --------
         >>> Strip([1.0, 2.0, 3.0, 4.0]).place(2.0)["words"]
-        '2nd smallest of 4, percentile 38'
+        '2nd smallest of 4'
         """
         count = len(self.values)
         below, upto = (int(np.searchsorted(self.values, value, side)) for side in ("left", "right"))
         small = below + 1 <= count / 2
         rank, end = (below + 1, "smallest") if small else (count - below, "largest")
         percentile = round(50 * (below + upto) / count)
+        place = end if rank == 1 else f"{ordinal(rank)} {end}"
         return {
             "x": self.across(value),
             "percentile": percentile,
+            # Among few a percentile would claim too much.
+            "short": place if count < FEW else f"P{percentile}",
             "median": self.median,
             "dots": self.dots,
-            "words": f"{end if rank == 1 else f'{ordinal(rank)} {end}'} of {count}, percentile {percentile}",
+            "words": f"{place} of {count}" + (f", percentile {percentile}" if count >= FEW else ""),
         }
 
 
@@ -121,7 +124,8 @@ def ordinal(n: int) -> str:
 
 def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
     """Of each structure: name without side, tissue, the names to add up (both sides or one), colour."""
-    table, out = labels.load("adult"), []
+    table = labels.load("adult")
+    out: list[tuple[str, str, tuple[str, ...], str]] = []
     for label in table:
         if label.index == 0 or label.name.startswith("Right-"):
             continue
@@ -170,7 +174,7 @@ def tiles_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
     color = {label.name: label.color for label in [*labels.load("tissue"), *labels.load("adult")]}
     rows = [
         ("Brain", ("brain",), ""),
-        ("Grey matter, cortical and deep", ("gm", "deepgm"), color["gm"]),
+        ("Grey matter", ("gm", "deepgm"), color["gm"]),
         ("White matter", ("wm",), color["wm"]),
         (TISSUE_NAMES["ventricles"], ("ventricles",), color["ventricles"]),
         (TISSUE_NAMES["csf"], ("csf",), color["csf"]),

@@ -188,8 +188,8 @@ def nearest(wanted: list[str], known: set[str]) -> list[str]:
         alike = [n for n in names if n.lower().lstrip("0") == name.lower().lstrip("0")]
         alike += difflib.get_close_matches(name, names, n=SEVERAL, cutoff=0.5)
         out += alike or names[:SEVERAL]
-    out += [n for n in names if len(out) < 3]
-    return list(dict.fromkeys(out))[:SEVERAL]
+    out = list(dict.fromkeys(out))
+    return (out + [n for n in names if n not in out][: max(0, 3 - len(out))])[:SEVERAL]
 
 
 def _sessions(settings: Settings, found: list) -> set[str]:

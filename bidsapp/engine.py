@@ -59,29 +59,30 @@ def start_server() -> None:
     forkserver.ensure_running()
 
 
-def start_worker(cwd: str, log_file: str | None, level: int) -> None:
+def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
     """Prepare a worker: its output goes to the log, and it ends with the main process, however that ends."""
     os.chdir(cwd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if log_file:
-        send_to_log(Path(log_file), level)
+    send_to_log(Path(log_file), level, echo)
 
 
-def send_to_log(path: Path, level: int) -> None:
-    """Send what this process says, also its libraries and also past Python, to a file."""
-    logging.raiseExceptions = False
-    with suppress(OSError):
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        for stream in (1, 2):
-            os.dup2(handle, stream)
-        os.close(handle)
+def send_to_log(path: Path, level: int, echo: bool) -> None:
+    """Send what this process says to a file: what Nipype says, and unless ``echo`` all that is printed."""
     import nipype
 
-    logger = logging.getLogger("nipype")
-    logger.handlers[:] = [logging.StreamHandler(sys.stderr)]
-    logger.handlers[0].setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.raiseExceptions = False
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if echo else []
+    with suppress(OSError):
+        handlers.append(logging.FileHandler(path, encoding="utf-8"))
+        if not echo:
+            # Past Python too: compiled libraries print as they like.
+            for stream in (1, 2):
+                os.dup2(handlers[0].stream.fileno(), stream)
+    for handler in handlers:
+        handler.setFormatter(logging.Formatter(LOG_FORMAT))
+    logging.getLogger("nipype").handlers[:] = handlers
     for child in nipype.logging.loggers.values():
         child.setLevel(level)
 
@@ -146,13 +147,23 @@ class WorkersPlugin(_Telling, MultiProcPlugin):
     dies there is at fault.
     """
 
+    pool: ProcessPoolExecutor
+
     def __init__(
-        self, plugin_args: dict[str, Any], *, on_failure, order, seed=0, log_file=None, level=20
+        self,
+        plugin_args: dict[str, Any],
+        *,
+        on_failure: Callable[[Any, Fault], None],
+        order: Callable[[Any], int],
+        seed: int,
+        log_file: Path,
+        level: int = logging.INFO,
+        echo: bool = False,
     ) -> None:
         super().__init__(plugin_args=plugin_args | {"mp_context": "forkserver", "raise_insufficient": False})
         self.pool.shutdown(wait=False)
         self.on_failure, self.order, self.seed = on_failure, order, seed
-        self._worker = (str(Path.cwd()), str(log_file) if log_file else None, level)
+        self._worker = (str(Path.cwd()), str(log_file), level, echo)
         self._pools: list[ProcessPoolExecutor] = []
         self.pool = self._new_pool(max(1, min(self.processors, int(self.memory_gb))))
         self._lost: set[int] = set()

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """For each plane the axes that run across, up and through."""
-LETTERS = {"axial": "LR", "coronal": "LR", "sagittal": "PA"}
+LETTERS = {"axial": ("L", "R"), "coronal": ("L", "R"), "sagittal": ("P", "A")}
 """For each plane what its left and its right edge are."""
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]

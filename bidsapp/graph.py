@@ -41,6 +41,13 @@ def chain(**arguments: Any) -> Any:
     return init_participant_wf(**arguments)
 
 
+def describe_dataset(out_dir: Path, bids_root: Path) -> None:
+    """Write what makes the output folder a BIDS dataset, before anything else."""
+    from ..interfaces.dataset import write_dataset_description
+
+    write_dataset_description(out_dir, bids_root, __version__)
+
+
 def devices(settings: Settings) -> list[str]:
     """Devices to share the units among.
 
@@ -209,9 +216,8 @@ def _plugin(workflow: Any, settings: Settings, places: Places, board: Board, gpu
     if settings.plugin == "linear":
         return engine.LinearPlugin(arguments, **telling)
     level = logging.DEBUG if settings.verbose > 1 else logging.INFO
-    # What the user wants to see of the workers cannot go to the log alone.
-    log_file = None if settings.verbose else places.log / "brainseg.log"
-    return engine.WorkersPlugin(arguments, **telling, log_file=log_file, level=level)
+    log = {"log_file": places.log / "brainseg.log", "level": level, "echo": bool(settings.verbose)}
+    return engine.WorkersPlugin(arguments, **telling, **log)
 
 
 def _guarded(function: Callable[..., None]) -> Callable[..., None]:

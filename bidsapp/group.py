@@ -150,7 +150,7 @@ def _names(unit: Result) -> dict[str, str]:
 
 def _describe(name: str) -> dict[str, Any]:
     """Entry of a data dictionary for a column that is not a volume."""
-    return {
+    entries: dict[str, dict[str, Any]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a without sessions"},
         "age": {"Description": "Age, from the dataset", "Units": "year"},
@@ -169,7 +169,8 @@ def _describe(name: str) -> dict[str, Any]:
         "file": {"Description": "File at fault"},
         "reason": {"Description": "Why it failed or what is missing"},
         "remedy": {"Description": "What can be done"},
-    }[name]
+    }
+    return entries[name]
 
 
 def _measure(name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
@@ -114,7 +115,11 @@ def signed(value: Any, digits: int = 1) -> str:
 
 
 def markdown(text: str) -> Markup:
-    """Markdown as HTML; tags in it are shown, not obeyed, and pictures are not fetched."""
+    """Markdown as HTML; tags in it are shown, not obeyed, and pictures are not fetched.
+
+    DOIs become links.
+    """
     from markdown_it import MarkdownIt
 
+    text = re.sub(r"doi:(10\.[^\s<>()\[\]]*[\w/])", r"[doi:\1](https://doi.org/\1)", text)
     return Markup(MarkdownIt("commonmark", {"html": False}).disable("image").render(text))

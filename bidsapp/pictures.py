@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -366,13 +366,18 @@ def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.
 
 def _template(like: Scan) -> tuple[np.ndarray | None, np.ndarray]:
     """Template image and mask on the grid of an image in its space; no image without the template."""
-    try:
-        from ..models import templates
-
-        template = templates.load(SPACE)
-    except Exception:  # the page does without
-        return None, np.zeros(like.data.shape, np.uint8)
     shape, affine = like.data.shape, like.affine
-    image = Scan(template.image.canonical().data.numpy(), template.image.canonical().affine)
-    mask = Scan(template.mask.canonical().data.numpy(), template.mask.canonical().affine)
+    try:
+        image, mask = _template_scans()
+    except Exception:  # the page does without
+        return None, np.zeros(shape, np.uint8)
     return image.onto(shape, affine).data, (mask.onto(shape, affine, order=0).data > 0).astype(np.uint8)
+
+
+@cache
+def _template_scans() -> tuple[Scan, Scan]:
+    from ..models import templates
+
+    template = templates.load(SPACE)
+    image, mask = template.image.canonical(), template.mask.canonical()
+    return Scan(image.data.numpy(), image.affine), Scan(mask.data.numpy(), mask.affine)

@@ -17,7 +17,7 @@ from . import __version__, sidecars
 from .settings import Settings
 
 NAME = "brainseg-bids"
-OUT_GB, WORK_GB = 0.15, 0.6
+OUT_GB, WORK_GB = 0.1, 0.6
 """Space (GB) that one unit needs in the output and, while it is computed, in the work folder."""
 
 
@@ -112,7 +112,7 @@ def prepare_work(places: Places, units: int, at_once: int) -> list[str]:
     _writable(places.work, "work folder")
     notes = []
     for path, each, count in ((places.out, OUT_GB, units), (places.work, WORK_GB, min(units, at_once))):
-        free = shutil.disk_usage(path).free / 1e9
+        free = _free(path) / 1e9
         if free < each:
             free_mb, each_mb = round(free * 1000), round(each * 1000)
             reason = f"only {free_mb} MB are free there, and one participant needs about {each_mb} MB"
@@ -131,6 +131,13 @@ def clean_work(places: Places, name: str | None = None) -> None:
     for folder in (places.work / "brainseg_wf", places.work, places.work.parent):
         with suppress(OSError):
             folder.rmdir()
+
+
+def _free(path: Path) -> int:
+    """Free bytes at a folder, or above it: another process of a job array may just have removed it."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
 
 
 def _writable(path: Path, what: str) -> None:

@@ -73,8 +73,8 @@ class Live(Progress):
 
         super().__init__(total)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self.since: dict[str, float] = {}
-        self.stages: dict[str, list[tuple[str, float]]] = {}
+        # Replaced, never changed: another thread draws them.
+        self.stages: dict[str, tuple[tuple[str, float], ...]] = {}
         self.live = RichLive(
             get_renderable=self._render,
             console=self.console,
@@ -101,12 +101,11 @@ class Live(Progress):
 
     def started(self, key: str) -> None:
         super().started(key)
-        self.since[key] = time.monotonic()
-        self.stages[key] = []
+        self.stages[key] = ()
 
     def stage(self, key: str, stage: str) -> None:
         super().stage(key, stage)
-        self.stages.setdefault(key, []).append((stage, time.monotonic()))
+        self.stages[key] = (*self.stages.get(key, ()), (stage, time.monotonic()))
 
     def skipped(self, key: str, reason: str) -> None:
         super().skipped(key, reason)
@@ -115,6 +114,8 @@ class Live(Progress):
     def ended(self, record: Record) -> None:
         super().ended(record)
         self.stages.pop(record.unit.key, None)
+        if self.live.is_started:
+            self.live.refresh()
         failed = record.state == "failed"
         style = "red" if failed else "yellow" if record.fault else "green"
         self._print(f"{'✗' if failed else '!' if record.fault else '✓'} {describe(record)}", style)
@@ -140,13 +141,14 @@ class Live(Progress):
             spinner = Spinner("dots", style="cyan")
             spinner.start_time = 0.0
             row = Text(no_wrap=True, overflow="ellipsis")
-            for (name, begin), (_, end) in zip(stages, stages[1:] + [("", now)], strict=True):
-                last = name == stages[-1][0] and end == now
-                row.append(f"{name} {end - begin:.0f}s  ", style="bold cyan" if last else "dim")
+            for number, (name, begin) in enumerate(stages, 1):
+                last = number == len(stages)
+                took = (now if last else stages[number][1]) - begin
+                row.append(f"{name} {max(took, 0):.0f}s  ", style="bold cyan" if last else "dim")
             lines.add_row(spinner, Text(key, style="bold"), row)
         if len(running) > room:
             lines.add_row("", f"... and {len(running) - room} more", "")
-        states = list(self.states.values())
+        states = tuple(self.states.values())
         done = sum(state not in ("running", "skipped") for state in states)
         failed = states.count("failed")
         foot = Table.grid(padding=(0, 1))

@@ -100,13 +100,17 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "mask_words": _mask_words(facts, stripped),
         "bias_range": facts.get("bias_range"),
         "bias_scale": facts.get("bias_scale"),
-        "structure_count": sum((results.number(row.get("volume_mm3")) or 0) > 0 for row in result.rows.values()),
+        "structure_count": sum(
+            (results.number(row.get("volume_mm3")) or 0) > 0 for row in result.rows.values()
+        ),
         "legend": _legend(result),
         "labels": _viewer_labels(result),
         "histogram": _histogram(facts.get("histograms", {})),
         "space": SPACE,
         "dice": facts.get("dice"),
-        "residual": results.number(result.sidecar(f"from-*_to-{SPACE}_mode-image_xfm.h5").get("MedianResidual")),
+        "residual": results.number(
+            result.sidecar(f"from-*_to-{SPACE}_mode-image_xfm.h5").get("MedianResidual")
+        ),
         "groups": groups,
         "cohort_words": _cohort_words(result, cohort),
         "cohort_size": len(cohort),
@@ -226,10 +230,7 @@ def _cohort_words(result: Result, cohort: Cohort) -> str:
     count = len(cohort)
     if result.key not in cohort or count < 2:
         return "There is no other participant in this folder yet to compare with."
-    few = " With so few, a percentile says little." if count < 20 else ""
-    return (
-        f"The last column places this one among the n = {count} in this folder when the page was made.{few}"
-    )
+    return f"The last column places this one among the n = {count} in this folder when the page was made."
 
 
 def _histogram(histograms: dict[str, list[float]]) -> list[dict[str, Any]]:

@@ -60,10 +60,10 @@ def run(chosen: Settings, argv: list[str]) -> int:
         try:
             return _levels(chosen, wanted, spots, told)
         except BrainsegError as error:
-            LOG.error("%s", error)
+            LOG.debug("%s", error)
             raise
         except KeyboardInterrupt:
-            LOG.error("stopped")
+            LOG.debug("stopped")
             raise
         except Exception as error:
             return _internal(error, chosen, spots)
@@ -72,7 +72,15 @@ def run(chosen: Settings, argv: list[str]) -> int:
 def _levels(chosen: Settings, wanted: Selection, spots: Places, told: Progress) -> int:
     code = OK
     for level in chosen.analysis_level:
-        found = _participants(chosen, wanted, spots, told) if level == "participant" else _group(spots, told)
+        try:
+            found = (
+                _participants(chosen, wanted, spots, told) if level == "participant" else _group(spots, told)
+            )
+        except BrainsegError as error:
+            if not code:
+                raise
+            told.warn(str(error))
+            found = error.exit_code
         # The first failure is told, unless a later one is of a graver kind.
         code = code if code and found in (OK, REPORT_FAILED) else found or code
     return code
@@ -83,11 +91,9 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
     for note in wanted.notes:
         told.say(note)
     board = Board(spots.out, spots.run, told, chosen.that_matter, work=spots.work)
-    from ..interfaces.dataset import write_dataset_description
-
     if chosen.boilerplate_only:
         return _methods(chosen, wanted, spots, told, board)
-    write_dataset_description(spots.out, chosen.bids_dir, __version__)
+    graph.describe_dataset(spots.out, chosen.bids_dir)
     check = None
     if not (chosen.skip_bids_validation or chosen.reports_only):
         check = validator.Validation(chosen.bids_dir).start()
@@ -99,6 +105,7 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
         try:
             _compute(chosen, todo, reports, spots, board, told)
         finally:
+            board.write_again()
             _pages(board, spots)
             with suppress(OSError):
                 status.write_text(spots.log / "summary.json", json.dumps(board.summary(), indent=2) + "\n")

@@ -29,6 +29,7 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     out_dir = Str(mandatory=True, desc="the derivatives' root")
     key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
     template = Str(templates.DEFAULT, usedefault=True, desc="name of the template")
+    label_table = Str("adult", usedefault=True, desc="label table of the structures")
     in_preproc = File(exists=True, mandatory=True, desc="the bias-corrected scan")
     in_mask = File(exists=True, mandatory=True, desc="the brain")
     in_structures = File(exists=True, mandatory=True, desc="FreeSurfer ids")
@@ -78,7 +79,11 @@ class WriteDerivatives(Stage):
         images = scan.native(names) | scan.in_template(names, matrix)
         jobs = [partial(files.write_image, names.path(end), *image) for end, image in images.items()]
         rows = derivatives.volume_rows(
-            volumes, scan.structures.data.numpy(), scan.mask.data.numpy(), scan.mask.grid.voxel_volume
+            volumes,
+            scan.structures.data.numpy(),
+            scan.mask.data.numpy(),
+            scan.mask.grid.voxel_volume,
+            scan.label_table,
         )
         columns = tuple(derivatives.VOLUME_COLUMNS)
         jobs.append(partial(files.write_table, names.path("desc-aseg_volumes.tsv"), columns, rows))
@@ -98,6 +103,7 @@ class _Scan:
     structures: Volume
     tissue: Volume
     probabilities: dict[str, Volume]
+    label_table: str
 
     @classmethod
     def read(cls, given: Any) -> _Scan:
@@ -108,12 +114,13 @@ class _Scan:
             load(given.in_structures),
             load(given.in_tissue),
             {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
+            given.label_table,
         )
 
     def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
         """Images on the scan's grid by their ending: data, affine and its code."""
         structures = self.structures.data.numpy()
-        dseg = labels.load("adult").lookup("dseg")[structures]
+        dseg = labels.load(self.label_table).lookup("dseg")[structures]
         data = {
             names.preproc: derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype()),
             "desc-brain_mask.nii.gz": (self.mask.data.numpy() > 0).astype(np.uint8),

@@ -5,15 +5,18 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from nipype.interfaces.base import File, Str, TraitedSpec, traits
+from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
 from ..models import skullstrip
+from ..models.volume import Volume
 from .base import NetworkInputSpec, Stage, load, on_device, save
 
 
 class _SkullStripInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the scan")
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="what to do with a scan without skull")
+    model = Str("skullstrip", usedefault=True, desc="weights that refine the surface")
+    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
 
 
 class _SkullStripOutputSpec(TraitedSpec):
@@ -30,7 +33,7 @@ class SkullStrip(Stage):
 
     def _stage(self, folder: Path) -> None:
         volume = load(self.inputs.in_file)
-        find = partial(skullstrip.skullstrip, volume, mode=self.inputs.mode)
+        find = partial(skullstrip.skullstrip, volume, mode=self.inputs.mode, model=self.inputs.model)
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         if result.stripped and self.inputs.mode == "skip":
             notes.append(
@@ -38,6 +41,25 @@ class SkullStrip(Stage):
             )
         elif result.stripped:
             notes.append("The image came without a skull; its own extent is the brain mask.")
+        if isdefined(self.inputs.plausible_ml):
+            notes += notes_on(result.mask, *self.inputs.plausible_ml)
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
         self._results["stripped"] = bool(result.stripped)
         self._results["notes"] = notes
+
+
+def notes_on(mask: Volume, least: float, most: float) -> list[str]:
+    """What is odd in a brain mask's volume, given what brains can have (mL).
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> notes_on(Volume(torch.ones(50, 50, 50), np.diag([2.0, 2.0, 2.0, 1.0])), 600, 2200)
+    []
+    >>> notes_on(Volume(torch.ones(50, 50, 50), np.eye(4)), 600, 2200)
+    ['The brain mask has 125 mL; brains have 600 to 2200 mL: look at the mask.']
+    """
+    found = float((mask.data > 0).sum()) * mask.grid.voxel_volume / 1000
+    if least <= found <= most:
+        return []
+    return [f"The brain mask has {found:.0f} mL; brains have {least:g} to {most:g} mL: look at the mask."]

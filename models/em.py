@@ -46,7 +46,7 @@ def fit(
     iterations: int = 12,
     floor: float = 1e-4,
     strength: float = 1.0,
-    anchor: float = 0.5,
+    anchor: float = 0.25,
 ) -> Fit:
     """Fit Gaussian classes by expectation-maximization.
 
@@ -91,7 +91,7 @@ def fit(
         pooled = ((variance[gm] + variance[wm]) / 2).sqrt()
         separation = float((mean[gm] - mean[wm]).abs() / pooled)
     # Where grey and white matter look alike the scan has nothing to add to the network.
-    weight = strength * min(1.0, max(0.0, (separation - 0.8) / 0.8))
+    weight = strength * min(1.0, max(0.0, (separation - 0.4) / 0.6))
     if weight == 0:
         return Fit(prior, separation, 0.0)
     density = _log_density(y, mean, variance)

@@ -20,7 +20,7 @@ from . import coarse, em, labels, zoo
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
 from .skullstrip import brain_grid, half
-from .volume import Grid, Volume, coordinate_channels, lattice, normalize, resample
+from .volume import Grid, Volume, box, coordinate_channels, lattice, normalize, resample
 
 WORKING = 1.0
 """Voxel size (mm) at which the scan's intensities decide."""
@@ -96,8 +96,8 @@ def segment(
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
     seen = coarse.look(masked, device=device)
     table = labels.load(zoo.load_once(model, device).card["label_table"])
-    prior = fine_posteriors(masked, seen, model, device)
-    grid = brain_grid(masked, seen, WORKING, MARGIN, 1)
+    prior = fine_posteriors(masked, mask, seen, model, device)
+    grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
     notes: list[str] = []
     posteriors = _posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
     left = _side(seen, grid)
@@ -107,10 +107,13 @@ def segment(
     return _on_input(volume, mask, posteriors, left, table, notes)
 
 
-def fine_posteriors(masked: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
+def fine_posteriors(
+    masked: Volume, mask: Volume, seen: coarse.Coarse, model: str, device: str
+) -> Volume:
     """Posteriors of the fine network in the brain's box, at its own voxel size."""
     loaded = zoo.load_once(model, device)
-    grid = brain_grid(masked, seen, loaded.card["spacing"], MARGIN, loaded.network.stride)
+    stride = loaded.network.stride
+    grid = _covering(brain_grid(masked, seen, loaded.card["spacing"], MARGIN, stride), mask, stride)
     image = normalize(resample(masked.canonical(), grid).data)
     context = resample(seen.structures, half(grid)).data
     # Outside of the coarse window there is background.
@@ -118,6 +121,22 @@ def fine_posteriors(masked: Volume, seen: coarse.Coarse, model: str, device: str
     coordinates = coordinate_channels(grid, seen.to_atlas, COORDINATE_SCALE)
     out = run(loaded.network, image, coordinates, context, device)
     return Volume(out["structure"].softmax(0), grid.affine)
+
+
+def _covering(grid: Grid, mask: Volume, stride: int = 1) -> Grid:
+    """``grid`` (upright), grown by multiples of ``stride`` where the mask reaches beyond it."""
+    start, shape = box(mask, 0.0)
+    affine = mask.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array(start)
+    corners = Grid(shape, affine).corners()
+    first = (corners.min(0) - grid.affine[:3, 3]) / grid.spacing
+    last = (corners.max(0) - grid.affine[:3, 3]) / grid.spacing
+    before = np.ceil(np.maximum(0, -first) / stride - 1e-4).astype(int) * stride
+    after = np.ceil(np.maximum(0, last + 1 - np.array(grid.shape)) / stride - 1e-4).astype(int) * stride
+    grown = grid.affine.copy()
+    grown[:3, 3] -= grid.spacing * before
+    x, y, z = (int(n) for n in np.array(grid.shape) + before + after)
+    return Grid((x, y, z), grown)
 
 
 def _floor(values: Tensor) -> float:

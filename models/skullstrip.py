@@ -83,7 +83,9 @@ def skullstrip(
         raise InputError(
             None,
             f"the brain found in it has {size / 1000:.0f} mL, which no brain has",
-            "Look at the image; if its brain is already extracted, use --skull-strip skip",
+            "It was taken as already extracted; use --skull-strip force if it has a skull"
+            if stripped
+            else "Look at the image; if its brain is already extracted, use --skull-strip skip",
         )
     return SkullStripResult(result, on_input, stripped)
 

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -98,3 +101,46 @@ def app(fake, monkeypatch, tmp_path):
 def stages():
     """The module that makes what the stages leave for the outputs, and stand-ins for the science."""
     return _beside("stage_results")
+
+
+@pytest.fixture(scope="session")
+def nifti():
+    """Writes small NIfTI files: ``nifti(path, shape=..., spacing=..., dtype=...)`` returns the path."""
+    import nibabel as nib
+    import numpy as np
+
+    def write(path: Path, shape=(12, 13, 14), spacing=6.0, dtype="int16") -> Path:
+        data = np.random.default_rng(1).integers(0, 200, shape).astype(dtype)
+        image = nib.Nifti1Image(data, np.diag([spacing] * 3 + [1.0]))
+        image.set_sform(image.affine, 1)
+        image.set_qform(image.affine, 1)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(image, path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def demo_dataset(tmp_path_factory):
+    """The demonstration dataset: the template as sub-01 and a deformed copy as sub-02."""
+    from brainseg.bidsapp.demo import build
+
+    return build(tmp_path_factory.mktemp("demo") / "bids")
+
+
+@pytest.fixture(scope="session")
+def finished_run(demo_dataset, tmp_path_factory):
+    """A real run, participant and group, on the demonstration dataset.
+
+    Has ``bids`` and ``out`` (folders, not to be written to), ``code``, ``said`` and ``command``, which runs
+    the same again.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    out = folder / "derivatives"
+    command = [sys.executable, "-m", "brainseg.bidsapp", str(demo_dataset), str(out), "participant", "group"]
+    command += ["--work-dir", str(folder / "work"), "--device", "cpu"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    return SimpleNamespace(
+        bids=demo_dataset, out=out, code=done.returncode, said=done.stdout + done.stderr, command=command
+    )

@@ -1,8 +1,9 @@
 """A chain of three quick nodes in place of the real one, and small datasets for it.
 
 As a program it is ``brainseg-bids`` with that chain. What happens to a unit is said by the environment
-variable FAKE_CHAIN, JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``, ``full``,
-``kill`` or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes a line.
+variable FAKE_CHAIN, JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``,
+``missing``, ``full``, ``kill``, ``light`` (nothing heavy is imported) or seconds to sleep; FAKE_CALLS
+names a file in which every node that runs writes a line.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ def conform(in_file, key, behaviour, calls):
     """Read the image as the real chain does."""
     from pathlib import Path
 
-    from brainseg.models.conform import read
-
     if calls != "file:":  # a bare path would be hashed by its content's age
         with Path(calls[5:]).open("a") as log:
             log.write(f"{key} conform\n")
-    read(in_file)
+    if behaviour != "light":
+        from brainseg.models.conform import read
+
+        read(in_file)
     return in_file
 
 
@@ -67,8 +69,6 @@ def write(in_file, key, behaviour, calls, out_dir):
     participant, _, session = key.partition("_")
     folder = Path(out_dir) / participant / session / "anat"
     folder.mkdir(parents=True, exist_ok=True)
-    description = {"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "brainseg-bids"}]}
-    (Path(out_dir) / "dataset_description.json").write_text(json.dumps(description))
     prefix = Path(in_file).name.split(".")[0].rsplit("_", 1)[0]
     volumes = folder / f"{prefix}_desc-aseg_volumes.json"
     volumes.write_text(json.dumps({"Notes": ["a note from the science"]}))
@@ -128,6 +128,12 @@ def chain(*, name, source_file, out_dir, key, **_):
     return workflow
 
 
+def describe(out_dir, bids_root):
+    """Stand in for the description of the output as a dataset."""
+    description = {"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "brainseg-bids"}]}
+    (out_dir / "dataset_description.json").write_text(json.dumps(description))
+
+
 def report_node(out_dir, key):
     """Stand in for the node that writes the report."""
     from nipype.interfaces.utility import Function
@@ -148,9 +154,8 @@ def install(patch=setattr) -> None:
 
     patch(graph, "chain", chain)
     patch(nodes, "report_node", report_node)
-    patch(
-        engine, "PRELOAD", ["brainseg.models.conform", "nipype.pipeline.engine", "nipype.interfaces.utility"]
-    )
+    patch(graph, "describe_dataset", describe)
+    patch(engine, "PRELOAD", ["nipype.pipeline.engine", "nipype.interfaces.utility"])
 
 
 def head(shape=(24, 26, 22), spacing=3.0) -> nib.Nifti1Image:

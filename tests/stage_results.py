@@ -93,13 +93,17 @@ def install(patch) -> None:
     """Put quick stand-ins for the science in place; ``patch`` is ``monkeypatch.setattr``."""
     from brainseg.models import bias, segmentation, skullstrip
 
-    def strip(volume: Volume, *, mode: str = "auto", device: str = "cpu") -> SkullStripResult:
+    def strip(
+        volume: Volume, *, mode: str = "auto", model: str = "", device: str = "cpu"
+    ) -> SkullStripResult:
         mask = torch.from_numpy(mask_of(volume.data.numpy()))
         return SkullStripResult(volume.with_data(mask), volume, mode == "skip")
 
     patch(skullstrip, "skullstrip", strip)
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))
-    patch(segmentation, "segment", lambda volume, mask, *, device="cpu": segmentation_of(volume, mask))
+    patch(
+        segmentation, "segment", lambda volume, mask, *, model="", device="cpu": segmentation_of(volume, mask)
+    )
     patch(templates, "load", small_template)
 
 

@@ -1,5 +1,6 @@
 """Runs: what is done, skipped, resumed and told, with a chain of quick nodes in place of the real one."""
 
+import io
 import json
 import os
 import re
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.bidsapp import __version__, faults, graph, status
+from brainseg.bidsapp import __version__, dataset, faults, graph, progress, status
 from brainseg.bidsapp.cli import parse
 
 FAKE = Path(__file__).with_name("fake_chain.py")
+LIGHT = {"conform": "light"}
 
 
 @pytest.fixture
@@ -223,12 +225,44 @@ def test_what_was_thrown_is_said_in_words(error, reason):
     assert faults.explain(error, None).reason == reason
 
 
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_live_lines_on_a_terminal(app, bids, out, monkeypatch):
+    """On a terminal there is a line for each unit with its stages, and what ended stays above."""
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    told = progress.choose(2, plain=False)
+    assert isinstance(told, progress.Live)
+    assert type(progress.choose(2, plain=True)) is progress.Progress
+    with told:
+        for key in ("sub-01", "sub-02"):
+            told.started(key)
+            told.stage(key, "conform")
+            told.stage(key, "segmentation")
+        told.live.refresh()
+        assert "conform 0s" in terminal.getvalue()
+        fault = status.Fault("segmentation", "it is empty", "/b/x.nii", "Fetch it again")
+        told.ended(status.Record(dataset.Unit("02", None, None), "failed", stage="segmentation", fault=fault))
+        told.skipped("sub-03", "already done")
+        told.live.refresh()
+    said = terminal.getvalue()
+    assert "✗ sub-02  failed at segmentation: /b/x.nii: it is empty. Fetch it again." in said
+    assert "- sub-03  skipped: already done" in said
+    assert "1 of 2" in said
+    assert "1 failed" in said
+
+
 def _start(fake_chain, *argv, env=None, **popen):
     command = [sys.executable, str(fake_chain), *map(str, argv), "--device", "cpu", "--skip-bids-validation"]
     return subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.PIPE, text=True, **popen)
 
 
-def _wait_for(what, seconds=60):
+def _wait_for(what, seconds=300):
     until = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < until, "it took too long"
@@ -239,14 +273,16 @@ def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
     """In worker processes: one is killed by the system, the other units are whole, the status is true."""
     bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"]), tmp_path / "out"
     env = {
-        "FAKE_CHAIN": json.dumps({"sub-02": {"segmentation": "kill"}}),
+        "FAKE_CHAIN": json.dumps(
+            {"sub-02": {"segmentation": "kill"} | LIGHT, "sub-01": LIGHT, "sub-03": LIGHT}
+        ),
         "FAKE_CALLS": str(tmp_path / "calls"),
     }
     argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "2", "--mem", "2G"]
     if len(os.sched_getaffinity(0)) < 2:
         argv[-3] = "1"
     with _start(FAKE, *argv, env=env) as run:
-        said = run.communicate(timeout=120)[0]
+        said = run.communicate(timeout=400)[0]
     assert run.returncode == 1, said
     assert _states(out) == {"sub-01": "done", "sub-02": "failed", "sub-03": "done"}
     assert "process was killed" in status.read(out, "sub-02")["error"]["reason"]
@@ -265,7 +301,7 @@ def test_resume_after_kill_9(app, fake, tmp_path):
         tmp_path / "out",
         tmp_path / "calls.txt",
     )
-    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600}}), "FAKE_CALLS": str(calls)}
+    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600} | LIGHT}), "FAKE_CALLS": str(calls)}
     argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "1"]
     with _start(FAKE, *argv, env=env) as run:
         _wait_for(lambda: calls.exists() and "sub-01 segmentation" in calls.read_text())
@@ -273,11 +309,11 @@ def test_resume_after_kill_9(app, fake, tmp_path):
         run.send_signal(signal.SIGKILL)
         run.wait()
     assert _states(out) == {"sub-01": "running"}
-    assert not psutil.wait_procs(workers, timeout=20)[1]
+    assert not psutil.wait_procs(workers, timeout=60)[1]
     before = app.calls()
     assert before == ["sub-01 conform", "sub-01 segmentation"]
-    assert app(bids, out, "participant") == 0
-    # the chain's inputs differ in what was to happen, so this node and the next ones run, conform does not
+    assert app(bids, out, "participant", sub_01=LIGHT) == 0
+    # the second node was not done, and is told otherwise now; the first one is not run again
     assert app.calls()[2:5] == ["sub-01 segmentation", "sub-01 outputs", "sub-02 conform"]
     assert _states(out) == {"sub-01": "done", "sub-02": "done"}
     assert not (tmp_path / "work").exists()
@@ -290,12 +326,12 @@ def test_being_asked_to_end(fake, tmp_path):
         tmp_path / "out",
         tmp_path / "calls.txt",
     )
-    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600}}), "FAKE_CALLS": str(calls)}
+    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600} | LIGHT}), "FAKE_CALLS": str(calls)}
     argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "1"]
     with _start(FAKE, *argv, env=env, stderr=subprocess.PIPE) as run:
         _wait_for(lambda: calls.exists() and "sub-01 segmentation" in calls.read_text())
         run.send_signal(signal.SIGTERM)
-        said, errors = run.communicate(timeout=60)
+        said, errors = run.communicate(timeout=200)
     assert run.returncode == 128 + signal.SIGTERM
     assert errors.strip() == "brainseg-bids: stopped by SIGTERM"
     assert "Traceback" not in said

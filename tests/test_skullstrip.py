@@ -58,7 +58,11 @@ def test_stripped_scan_is_recognised_and_kept(scans):
 
 def test_modes(head, scans):
     scan, _ = head
-    assert stage.skullstrip(scan, mode="skip").stripped
+    taken = stage.skullstrip(scans.template(), mode="skip")
+    assert taken.stripped
+    assert dice(scans.brain_of(scans.template()), taken.mask) > 0.985
+    with pytest.raises(InputError, match="which no brain has"):
+        stage.skullstrip(scan, mode="skip")
     forced = stage.skullstrip(scans.template(), mode="force")
     assert not forced.stripped
     assert dice(scans.brain_of(scans.template()), forced.mask) > 0.93

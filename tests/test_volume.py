@@ -142,13 +142,14 @@ def test_lattice_of_the_own_voxel_size_interpolates_nothing(codes):
     assert torch.equal(out.data, vol.canonical().data)
 
 
+@pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("codes", ["RAS", "LIP", "ASL"])
-def test_linear_resampling_is_exact_on_a_ramp(codes):
+def test_resampling_is_exact_on_a_ramp(codes, mode):
     vol = reoriented(ramp((30, 32, 28), OBLIQUE), codes)
     middle = transform_points(vol.affine, (np.array(vol.grid.shape) - 1) / 2)
     matrix = rotation((-5.0, 9.0, 3.0)) * 0.7
     affine = affine_of(matrix, middle - matrix @ np.array([4.5, 5.0, 5.5]))
-    out = resample(vol, Grid((10, 11, 12), affine))
+    out = resample(vol, Grid((10, 11, 12), affine), mode=mode)
     torch.testing.assert_close(out.data, ramp((10, 11, 12), affine).data, rtol=0, atol=5e-3)
 
 
@@ -172,7 +173,21 @@ def test_nearest_keeps_labels_and_type():
     assert torch.equal(back.data, labels.data)
 
 
-@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_cubic_blurs_less_than_linear_and_stays_in_range():
+    x = torch.linspace(0, 20 * np.pi, 80)
+    vol = Volume((x.sin()[:, None, None] * torch.ones(80, 9, 9)).float(), np.eye(4))
+    affine = np.eye(4)
+    affine[0, 3] = 10.5
+    found = {m: resample(vol, Grid((50, 9, 9), affine), mode=m).data[:, 4, 4] for m in ("linear", "cubic")}
+    truth = ((torch.arange(50) + 10.5) * 20 * np.pi / 79).sin()
+    error = {m: float((v - truth).abs().mean()) for m, v in found.items()}
+    assert error["cubic"] < 0.2 * error["linear"]
+    step = Volume((torch.arange(30) > 14).float().view(-1, 1, 1).expand(30, 8, 8).contiguous(), np.eye(4))
+    fine = resample(step, Grid((60, 8, 8), np.diag([0.5, 1.0, 1.0, 1.0])), mode="cubic").data
+    assert float(fine.min()) >= 0 and float(fine.max()) <= 1
+
+
+@pytest.mark.parametrize("mode", ["linear", "cubic", "nearest"])
 def test_outside_value(mode):
     vol = Volume(torch.ones(6, 6, 6), np.eye(4))
     affine = np.eye(4)

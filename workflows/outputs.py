@@ -33,6 +33,7 @@ def init_outputs_wf(
     key: str,
     name: str = "outputs_wf",
     template: str = templates.DEFAULT,
+    label_table: str = "adult",
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
@@ -48,6 +49,8 @@ def init_outputs_wf(
         Name of the workflow.
     template : str
         Name of the template.
+    label_table : str
+        Label table of the structures.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
@@ -77,7 +80,9 @@ def init_outputs_wf(
     inputnode = pe.Node(IdentityInterface([*passed, *NOTES]), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_files", "notes", "stripped"]), name="outputnode")
     notes = pe.Node(Merge(len(NOTES)), name="notes", run_without_submitting=True)
-    sink = WriteDerivatives(bids_root=bids_root, out_dir=out_dir, key=key, template=template)
+    sink = WriteDerivatives(
+        bids_root=bids_root, out_dir=out_dir, key=key, template=template, label_table=label_table
+    )
     outputs = pe.Node(sink, name="outputs", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect(
         [

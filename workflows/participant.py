@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import nibabel as nib
+import numpy as np
 from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import unusable
-from ..models import labels, templates, zoo
-from ..models.errors import UsageError
+from ..models import labels, populations, templates, zoo
+from ..models.populations import Population
 from .bias import init_bias_wf
 from .conform import init_conform_wf
 from .outputs import init_outputs_wf
@@ -16,18 +18,15 @@ from .registration import init_registration_wf
 from .segmentation import init_segmentation_wf
 from .skullstrip import init_skullstrip_wf
 
-NETWORKS = {"adult": ("head-coarse", "skullstrip", "segmentation")}
-"""Coarse, skull-stripping and segmentation network of each population."""
-
 MEMORY = {
-    "conform": 0.8,
-    "skullstrip": 2.0,
-    "bias": 1.5,
-    "segmentation": 3.0,
-    "registration": 0.8,
-    "outputs": 2.0,
+    "conform": (0.4, 0.4),
+    "skullstrip": (0.8, 1.6),
+    "bias": (0.8, 2.4),
+    "segmentation": (1.2, 1.4),
+    "registration": (1.0, 0.1),
+    "outputs": (0.8, 1.3),
 }
-"""Memory (GB) of each stage's process for a head at 1 mm, measured."""
+"""Memory (GB) of each stage's process, measured: whatever the image, and more for each 256^3 voxels of it."""
 
 DESC = """\
 Anatomical images were processed with *brainseg-bids*, a BIDS App (Gorgolewski et al., 2017, \
@@ -86,96 +85,93 @@ def init_participant_wf(
     Raises
     ------
     UsageError
-        If there are no networks for the population.
+        If there is no such population.
     MissingFileError
         If its networks are not installed.
     """
-    coarse, skull, brain = spacings(population)
-    need = {stage: min(gb, mem_gb) for stage, gb in MEMORY.items()}
-    network = {"device": device, "num_threads": num_threads}
-    place = {"bids_root": bids_root, "out_dir": out_dir, "key": key, "template": template}
+    record = populations.load(population)
+    coarse, skull, brain = spacings(record)
+    need = {stage: min(gb, mem_gb) for stage, gb in memory(source_file).items()}
+    run, network = {"num_threads": num_threads}, {"num_threads": num_threads, "device": device}
+
+    conform_wf = init_conform_wf(mem_gb=need["conform"])
+    skullstrip_wf = init_skullstrip_wf(
+        mode=skull_strip,
+        model=record.skullstrip,
+        plausible_ml=record.brain_ml,
+        spacing=(coarse, skull),
+        mem_gb=need["skullstrip"],
+        **network,
+    )
+    bias_wf = init_bias_wf(mem_gb=need["bias"], **run)
+    segmentation_wf = init_segmentation_wf(
+        model=record.segmentation,
+        structures=len(labels.load(record.labels).labels) - 1,
+        spacing=(coarse, brain),
+        mem_gb=need["segmentation"],
+        **network,
+    )
+    registration_wf = init_registration_wf(template=template, mem_gb=need["registration"])
+    outputs_wf = init_outputs_wf(
+        bids_root=bids_root,
+        out_dir=out_dir,
+        key=key,
+        template=template,
+        label_table=record.labels,
+        mem_gb=need["outputs"],
+        **run,
+    )
 
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
     inputnode = pe.Node(IdentityInterface(["source_file"]), name="inputnode")
     inputnode.inputs.source_file = source_file
     outputnode = pe.Node(IdentityInterface(["out_files", "notes", "stripped"]), name="outputnode")
-    conform_wf = init_conform_wf(mem_gb=need["conform"])
-    skullstrip_wf = init_skullstrip_wf(
-        mode=skull_strip, spacing=(coarse, skull), mem_gb=need["skullstrip"], **network
-    )
-    bias_wf = init_bias_wf(num_threads=num_threads, mem_gb=need["bias"])
-    segmentation_wf = init_segmentation_wf(
-        structures=len(labels.load("adult").labels) - 1,
-        spacing=(coarse, brain),
-        mem_gb=need["segmentation"],
-        **network,
-    )
-    registration_wf = init_registration_wf(template=template, mem_gb=need["registration"])
-    outputs_wf = init_outputs_wf(num_threads=num_threads, mem_gb=need["outputs"], **place)
-    stages = (conform_wf, skullstrip_wf, bias_wf, segmentation_wf, registration_wf, outputs_wf)
+    for stage in (conform_wf, skullstrip_wf, bias_wf, segmentation_wf, registration_wf, outputs_wf):
+        workflow.connect(inputnode, "source_file", stage, "inputnode.source_file")
 
-    image, mask = "inputnode.in_file", "inputnode.in_mask"
-    workflow.connect([(inputnode, stage, [("source_file", "inputnode.source_file")]) for stage in stages])
+    def link(source: LiterateWorkflow, target: LiterateWorkflow, **fields: str) -> None:
+        """Connect outputs of a stage with inputs of another."""
+        pairs = [(f"outputnode.{a}", f"inputnode.{b}") for a, b in fields.items()]
+        workflow.connect([(source, target, pairs)])
+
+    link(conform_wf, skullstrip_wf, out_file="in_file")
+    link(conform_wf, bias_wf, out_file="in_file")
+    link(skullstrip_wf, bias_wf, out_mask="in_mask")
+    link(skullstrip_wf, segmentation_wf, out_mask="in_mask")
+    link(bias_wf, segmentation_wf, out_file="in_file")
+    link(segmentation_wf, registration_wf, out_measures="in_measures")
+    link(conform_wf, outputs_wf, notes="conform_notes")
+    link(skullstrip_wf, outputs_wf, out_mask="in_mask", stripped="stripped", notes="skullstrip_notes")
+    link(bias_wf, outputs_wf, out_file="in_preproc")
+    link(segmentation_wf, outputs_wf, out_structures="in_structures", out_tissue="in_tissue")
+    link(segmentation_wf, outputs_wf, out_probabilities="in_probabilities", out_measures="in_measures")
+    link(segmentation_wf, outputs_wf, notes="segmentation_notes")
+    link(registration_wf, outputs_wf, out_transform="in_transform", notes="registration_notes")
     workflow.connect(
-        [
-            (conform_wf, skullstrip_wf, [("outputnode.out_file", image)]),
-            (conform_wf, bias_wf, [("outputnode.out_file", image)]),
-            (skullstrip_wf, bias_wf, [("outputnode.out_mask", mask)]),
-            (skullstrip_wf, segmentation_wf, [("outputnode.out_mask", mask)]),
-            (bias_wf, segmentation_wf, [("outputnode.out_file", image)]),
-            (segmentation_wf, registration_wf, [("outputnode.out_measures", "inputnode.in_measures")]),
-            (conform_wf, outputs_wf, [("outputnode.notes", "inputnode.conform_notes")]),
-            (
-                skullstrip_wf,
-                outputs_wf,
-                [
-                    ("outputnode.out_mask", mask),
-                    ("outputnode.stripped", "inputnode.stripped"),
-                    ("outputnode.notes", "inputnode.skullstrip_notes"),
-                ],
-            ),
-            (bias_wf, outputs_wf, [("outputnode.out_file", "inputnode.in_preproc")]),
-            (
-                segmentation_wf,
-                outputs_wf,
-                [
-                    ("outputnode.out_structures", "inputnode.in_structures"),
-                    ("outputnode.out_tissue", "inputnode.in_tissue"),
-                    ("outputnode.out_probabilities", "inputnode.in_probabilities"),
-                    ("outputnode.out_measures", "inputnode.in_measures"),
-                    ("outputnode.notes", "inputnode.segmentation_notes"),
-                ],
-            ),
-            (
-                registration_wf,
-                outputs_wf,
-                [
-                    ("outputnode.out_transform", "inputnode.in_transform"),
-                    ("outputnode.notes", "inputnode.registration_notes"),
-                ],
-            ),
-            (outputs_wf, outputnode, [(f"outputnode.{n}", n) for n in ("out_files", "notes", "stripped")]),
-        ]
+        [(outputs_wf, outputnode, [(f"outputnode.{n}", n) for n in ("out_files", "notes", "stripped")])]
     )
     return workflow
 
 
-def spacings(population: str) -> list[float]:
+def spacings(record: Population) -> list[float]:
     """Voxel sizes (mm) of a population's networks, from their cards.
 
     Raises
     ------
-    UsageError
-        If there are no networks for the population.
     MissingFileError
         If they are not installed.
     """
-    if population not in NETWORKS:
-        raise UsageError(
-            None, f"there are no networks for the population {population!r}", f"Use {', '.join(NETWORKS)}"
-        )
     try:
-        return [float(zoo.read_card(name)["spacing"]) for name in NETWORKS[population]]
+        return [float(zoo.read_card(name)["spacing"]) for name in record.networks]
     except zoo.ModelError as error:
         raise unusable(error) from error
+
+
+def memory(source_file: str) -> dict[str, float]:
+    """Memory (GB) that each stage needs for a scan."""
+    try:
+        size = float(np.prod(nib.load(source_file).shape[:3])) / 256**3
+    except Exception:  # conform will say what is wrong with it
+        size = 1.0
+    return {stage: round(fixed + more * size, 2) for stage, (fixed, more) in MEMORY.items()}

@@ -20,6 +20,7 @@ OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", 
 def init_segmentation_wf(
     *,
     name: str = "segmentation_wf",
+    model: str = "segmentation",
     structures: int = 32,
     spacing: tuple[float, float] = (3.0, 1.5),
     device: str = "cpu",
@@ -32,6 +33,8 @@ def init_segmentation_wf(
     ----------
     name : str
         Name of the workflow.
+    model : str
+        Weights of the fine network.
     structures : int
         Number of structures, for the methods text.
     spacing : tuple of float
@@ -69,7 +72,7 @@ def init_segmentation_wf(
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     segmentation = pe.Node(
-        Segment(device=device, use_gpu=device.startswith("cuda")),
+        Segment(model=model, device=device, use_gpu=device.startswith("cuda")),
         name="segmentation",
         n_procs=num_threads,
         mem_gb=mem_gb,

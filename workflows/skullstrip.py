@@ -24,6 +24,8 @@ def init_skullstrip_wf(
     *,
     name: str = "skullstrip_wf",
     mode: str = "auto",
+    model: str = "skullstrip",
+    plausible_ml: tuple[float, float] = (100.0, 2600.0),
     spacing: tuple[float, float] = (3.0, 1.0),
     device: str = "cpu",
     num_threads: int = 1,
@@ -37,6 +39,10 @@ def init_skullstrip_wf(
         Name of the workflow.
     mode : {'auto', 'skip', 'force'}
         Whether a scan without skull is recognised, taken for granted or ruled out.
+    model : str
+        Weights that refine the brain's surface.
+    plausible_ml : tuple of float
+        Volumes (mL) that a brain can have; a mask of another is noted.
     spacing : tuple of float
         Voxel sizes (mm) of the coarse and of the fine network, for the methods text.
     device : str
@@ -65,7 +71,13 @@ def init_skullstrip_wf(
     inputnode = pe.Node(IdentityInterface(["source_file", "in_file"]), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_mask", "stripped", "notes"]), name="outputnode")
     skullstrip = pe.Node(
-        SkullStrip(mode=mode, device=device, use_gpu=device.startswith("cuda")),
+        SkullStrip(
+            mode=mode,
+            model=model,
+            plausible_ml=plausible_ml,
+            device=device,
+            use_gpu=device.startswith("cuda"),
+        ),
         name="skullstrip",
         n_procs=num_threads,
         mem_gb=mem_gb,

@@ -1,0 +1,100 @@
+"""The benchmarks' own arithmetic: tables between markers, the headline, and what a stage used."""
+
+import doctest
+import importlib
+import re
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from brainseg.models.volume import Volume
+from brainseg.training import evaluate
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def test_tables_stand_between_their_markers(scripts, tmp_path):
+    tables = scripts("tables")
+    assert doctest.testmod(tables).failed == 0
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n<!-- a: begin, written by the script -->\nold\n<!-- a: end -->\n\nafter\n")
+    tables.put(page, "a", "new")
+    tables.put(page, "b", "more")
+    tables.put(page, "a", "newer")
+    text = page.read_text()
+    assert text.startswith("# Title") and "after" in text
+    assert "old" not in text and "new\n" not in text
+    assert text.count("newer") == text.count("more") == 1
+    tables.put(page, "b", "more")
+    assert page.read_text() == text
+
+
+def test_page_has_a_place_for_every_table():
+    page = (FOLDER / "README.md").read_text()
+    found = re.findall(r"<!-- (.+): begin, written by the script -->", page)
+    assert found == ["adult_manual chain", "adult_manual network", "brain_mask", "stages"]
+    for name in found:
+        assert f"<!-- {name}: end -->" in page
+    for script in FOLDER.glob("*.py"):
+        assert script.name == "tables.py" or f"`{script.name} " in page
+
+
+def _scan(folder):
+    """Manual labels, one block for every structure, and the same in our ids."""
+    mapping = evaluate.read_mapping("neuromorphometrics")
+    wanted = sorted({k for k, v in mapping.structure.items() if v > 0 and k < 102})
+    theirs = np.zeros((20, 8 * len(wanted), 12), np.uint8)
+    for place, label in enumerate(wanted):
+        theirs[4:14, 8 * place + 1 : 8 * place + 7, 3:9] = label
+    path = folder / "sub-01_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(theirs, np.diag([-1.0, 1, 1, 1])), path)
+    ours = mapping.apply(theirs, path)
+    return path, Volume(torch.from_numpy(ours), np.diag([-1.0, 1, 1, 1]))
+
+
+def test_headline(scripts, tmp_path):
+    bench = scripts("adult_manual")
+    path, ours = _scan(tmp_path)
+    right = bench.score(path, ours)
+    assert set(right) == set(bench.HEADLINE) | set(bench.BESIDE)
+    assert len(bench.HEADLINE) == 16
+    assert all(value == (1, 0) for value in right.values())
+
+    # a temporal horn called ventricle costs nothing in the headline
+    joined = ours.data.clone()
+    joined[joined == 5], joined[joined == 44] = 4, 43
+    found = bench.score(path, ours.with_data(joined))
+    assert found["lateral ventricle"][0] == 1 and found["temporal horn"][0] == 0
+    assert found["lateral ventricle without temporal horn"][0] == pytest.approx(2 / 3)
+
+    # sides exchanged: nothing paired is right
+    swapped = {5: 44} | dict(v for v in bench.HEADLINE.values() if len(v) == 2)
+    swapped |= {b: a for a, b in swapped.items()}
+    turned = ours.data.clone()
+    for one, other in swapped.items():
+        turned[ours.data == one] = other
+    found = bench.score(path, ours.with_data(turned), surfaces=False)
+    assert found["brainstem"][0] == 1 and found["putamen"][0] == 0
+    text = bench.report({"sub-01": right, "sub-02": found}, "chain", True)
+    assert "| **headline mean** | **0.594** |" in text
+
+
+def test_what_stages_used(scripts, tmp_path):
+    bench = scripts("stages")
+    used = {"start": bench.Use(1.0, 0.5, 2.0**30), "bias": bench.Use(3.0, 6.0, 2.0**31)}
+    text = bench.table(used, {"bias": 2.9})
+    assert "| bias | 3.0 | 2.9 | 6.0 | 2.0 |" in text and "**4.0**" in text
+    assert "| start | 1.0 | – | 0.5 | 1.0 |" in text
+    image = tmp_path / "sub-9_acq-x_FLAIR.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), image)
+    made = bench.dataset(image, tmp_path / "bids")
+    assert (made / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz").is_file()
