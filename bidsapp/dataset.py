@@ -152,7 +152,7 @@ def natural(text: str) -> list[tuple[int, int, str]]:
     ['a', 'run-2', 'run-10']
     """
     parts = re.split(r"(\d+)", text)
-    return [(1, int(part), part) if part.isdigit() else (0, 0, part) for part in parts if part]
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
 def _participants(settings: Settings, people: Demographics) -> list[str]:

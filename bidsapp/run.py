@@ -110,9 +110,7 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
             with suppress(OSError):
                 status.write_text(spots.log / "summary.json", json.dumps(board.summary(), indent=2) + "\n")
             places.clean_work(spots)
-    for line in check.lines() if check else ["The BIDS validator was not run (--skip-bids-validation)"]:
-        told.say(line)
-    _keep_validation(check, spots)
+    _tell_validation(check, chosen, spots, told)
     _sum_up(board, spots, told)
     return exit_code(board)
 
@@ -262,8 +260,16 @@ def _sum_up(board: Board, spots: Places, told: Progress) -> None:
         told.say("Run the same command again to process what is missing; what is done stays.")
 
 
-def _keep_validation(check: validator.Validation | None, spots: Places) -> None:
-    found = check.found if check else {"ran": False, "reason": "--skip-bids-validation"}
+def _tell_validation(
+    check: validator.Validation | None, chosen: Settings, spots: Places, told: Progress
+) -> None:
+    """Say and keep what the BIDS validator found, or that it did not run."""
+    if chosen.reports_only:
+        return
+    reason = "--skip-bids-validation"
+    for line in check.lines() if check else [f"The BIDS validator was not run ({reason})"]:
+        told.say(line)
+    found = check.found if check else {"ran": False, "reason": reason}
     with suppress(OSError):
         status.write_text(spots.log / validator.FILE, json.dumps(found, indent=2) + "\n")
 

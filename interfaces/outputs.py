@@ -77,7 +77,9 @@ class WriteDerivatives(Stage):
         scan = _Scan.read(self.inputs)
         volumes, _ = read_measures(self.inputs.in_measures)
         images = scan.native(names) | scan.in_template(names, matrix)
-        jobs = [partial(files.write_image, names.path(end), *image) for end, image in images.items()]
+        jobs: list[Callable[[], Path]] = [
+            partial(files.write_image, names.path(end), *image) for end, image in images.items()
+        ]
         rows = derivatives.volume_rows(
             volumes,
             scan.structures.data.numpy(),

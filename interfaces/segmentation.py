@@ -16,6 +16,7 @@ class _SegmentInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the bias-corrected scan")
     in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
     model = Str("segmentation", usedefault=True, desc="weights of the fine network")
+    coarse_model = Str("head-coarse", usedefault=True, desc="weights that find the brain")
 
 
 class _SegmentOutputSpec(TraitedSpec):
@@ -34,7 +35,9 @@ class Segment(Stage):
 
     def _stage(self, folder: Path) -> None:
         scan, mask = load(self.inputs.in_file), load(self.inputs.in_mask)
-        find = partial(segmentation.segment, scan, mask, model=self.inputs.model)
+        find = partial(
+            segmentation.segment, scan, mask, model=self.inputs.model, coarse_model=self.inputs.coarse_model
+        )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         measures = folder / "measures.json"
         measures.write_text(json.dumps({"volumes": result.volumes, "centroids": result.centroids}))

@@ -16,6 +16,7 @@ class _SkullStripInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="the scan")
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="what to do with a scan without skull")
     model = Str("skullstrip", usedefault=True, desc="weights that refine the surface")
+    coarse_model = Str("head-coarse", usedefault=True, desc="weights that find the brain")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
 
 
@@ -33,7 +34,13 @@ class SkullStrip(Stage):
 
     def _stage(self, folder: Path) -> None:
         volume = load(self.inputs.in_file)
-        find = partial(skullstrip.skullstrip, volume, mode=self.inputs.mode, model=self.inputs.model)
+        find = partial(
+            skullstrip.skullstrip,
+            volume,
+            mode=self.inputs.mode,
+            model=self.inputs.model,
+            coarse_model=self.inputs.coarse_model,
+        )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         if result.stripped and self.inputs.mode == "skip":
             notes.append(

@@ -87,7 +87,9 @@ def look(volume: Volume, *, model: str = "head-coarse", device: str = "cpu") -> 
         points = centroids(structures, out["mask"][1], grid, table)
         shared = sorted(set(points) & set(atlas))
         if len(shared) < 6:
-            raise InputError(None, "no brain was found in it", "Look at the image: is it a head, is its header right?")
+            raise InputError(
+                None, "no brain was found in it", "Look at the image: is it a head, is its header right?"
+            )
         moving = np.array([points[k] for k in shared])
         fixed = np.array([atlas[k] for k in shared])
         to_atlas = fit_affine(moving, fixed, kind="affine" if len(shared) >= 12 else "similarity")
@@ -117,7 +119,7 @@ def centroids(
     share = left.sigmoid()
     out = {}
     for k, index in enumerate(table.unsided):
-        if index == 0 or table[index].tissue == "csf" and index not in (14, 15):
+        if index == 0 or (table[index].tissue == "csf" and index not in (14, 15)):
             continue
         paired = table[index].partner != index
         for side, part in ((1, share), (0, 1 - share)) if paired else ((-1, None),):

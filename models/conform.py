@@ -53,7 +53,9 @@ def _open(path: Path) -> nib.spatialimages.SpatialImage:
     fetch = "Fetch or convert it again"
     if not path.exists():
         if path.is_symlink():
-            raise InputError(path, "its content is not on this machine (a broken link)", f"Run: datalad get {path}")
+            raise InputError(
+                path, "its content is not on this machine (a broken link)", f"Run: datalad get {path}"
+            )
         raise InputError(path, "the file does not exist")
     if path.stat().st_size == 0:
         raise InputError(path, "the file is empty", fetch)
@@ -77,7 +79,9 @@ def _check_shape(path: str | Path, shape: tuple[int, ...]) -> None:
         )
     if min(shape[:3]) < LEAST_VOXELS:
         raise InputError(
-            path, f"it is only {min(shape[:3])} voxels wide (shape {_by(shape)})", "Give a scan of the whole brain"
+            path,
+            f"it is only {min(shape[:3])} voxels wide (shape {_by(shape)})",
+            "Give a scan of the whole brain",
         )
 
 
@@ -96,7 +100,8 @@ def _check_affine(path: str | Path, image, affine: np.ndarray) -> None:
     if spacing.max() > 20 or extent.min() < LEAST_MM or extent.max() > 2000:
         raise InputError(
             path,
-            f"its field of view is {_by(extent.round().astype(int))} mm with voxels of {_by(spacing.round(2))} mm",
+            f"its field of view of {_by(extent.round().astype(int))} mm "
+            f"or its voxels of {_by(spacing.round(2))} mm are impossible",
             "Check the header's units and voxel size; a brain does not fit",
         )
 
@@ -104,11 +109,15 @@ def _check_affine(path: str | Path, image, affine: np.ndarray) -> None:
 def _data(path: str | Path, image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     if image.get_data_dtype().names is not None or image.get_data_dtype().kind == "c":
-        raise InputError(path, "its voxels are colours or complex numbers", "Give a scan of single intensities")
+        raise InputError(
+            path, "its voxels are colours or complex numbers", "Give a scan of single intensities"
+        )
     try:
         return np.array(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch) from None
+        raise InputError(
+            path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch
+        ) from None
 
 
 def _check_values(path: str | Path, data: np.ndarray) -> None:
@@ -116,7 +125,9 @@ def _check_values(path: str | Path, data: np.ndarray) -> None:
     if not finite.all():
         count = int(data.size - finite.sum())
         raise InputError(
-            path, f"{count} voxels are NaN or infinite", "Replace them (for example by 0) or export the scan again"
+            path,
+            f"{count} voxels are NaN or infinite",
+            "Replace them (for example by 0) or export the scan again",
         )
     low, high = float(data.min()), float(data.max())
     if low == high:

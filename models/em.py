@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 GROUPS = {
-    2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 26: "striatum", 17: "limbic",
-    18: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid", 5: "fluid", 14: "fluid",
-    15: "fluid", 24: "fluid", 0: "rest",
+    2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 26: "striatum",
+    17: "limbic", 18: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid",
+    5: "fluid", 14: "fluid", 15: "fluid", 24: "fluid", 0: "rest",
 }  # fmt: skip
 """Structures that share one intensity distribution."""
 
@@ -70,7 +70,9 @@ def fit(
     """
     names = sorted({GROUPS[s] for s in structures})
     group = torch.tensor([names.index(GROUPS[s]) for s in structures])
-    low, high = torch.quantile(intensities[:: max(1, len(intensities) // 100_000)], torch.tensor([0.001, 0.999]))
+    low, high = torch.quantile(
+        intensities[:: max(1, len(intensities) // 100_000)], torch.tensor([0.001, 0.999])
+    )
     y = ((intensities - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.2)
     log_prior = torch.log(prior.clamp(min=floor))
     log_prior = log_prior - torch.logsumexp(log_prior, 0)

@@ -69,7 +69,7 @@ class LabelTable:
         return np.array([TISSUES.index(self.by_index[i].tissue) for i in self.unsided])
 
     def lookup(self, column: str, size: int | None = None) -> np.ndarray:
-        """Array that maps an index to ``tissue`` (position in TISSUES), ``dseg`` or ``unsided`` (position)."""
+        """Array from index to its ``tissue`` (position in TISSUES), ``dseg`` or ``unsided`` position."""
         out = np.zeros(size or self.labels[-1].index + 1, np.uint8)
         for label in self.labels:
             if column == "tissue":

@@ -162,9 +162,7 @@ class StemUNet(nn.Module):
         self.decoders = nn.ModuleDict()
         for name, spec in tasks.items():
             widths = [max(8, round(width * spec.get("width", 1.0))) for width in channels[:-1]]
-            self.decoders[name] = Decoder(
-                channels, widths, spec["outputs"], spec.get("refine", 16), detail
-            )
+            self.decoders[name] = Decoder(channels, widths, spec["outputs"], spec.get("refine", 16), detail)
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
         """Compute the logits of every task.

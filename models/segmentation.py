@@ -68,6 +68,7 @@ def segment(
     *,
     device: str = "cpu",
     model: str = "segmentation",
+    coarse_model: str = "head-coarse",
     likelihood: bool = True,
 ) -> SegmentationResult:
     """Segment a brain.
@@ -80,8 +81,8 @@ def segment(
         The brain, on the same grid.
     device : str
         Where to compute.
-    model : str
-        Weights of the fine network.
+    model, coarse_model : str
+        Weights of the fine network, and those that find the brain.
     likelihood : bool
         Whether the scan's own intensities are fitted.
 
@@ -94,7 +95,7 @@ def segment(
         raise InputError(None, "its brain mask is empty", "Look at the mask")
     inside = mask.data > 0
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
-    seen = coarse.look(masked, device=device)
+    seen = coarse.look(masked, model=coarse_model, device=device)
     table = labels.load(zoo.load_once(model, device).card["label_table"])
     prior = fine_posteriors(masked, mask, seen, model, device)
     grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
@@ -103,13 +104,13 @@ def segment(
     left = _side(seen, grid)
     posteriors.data[:] = _without_strays(posteriors.data, left.data)
     if seen.error > 6:
-        notes.append(f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation.")
+        notes.append(
+            f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation."
+        )
     return _on_input(volume, mask, posteriors, left, table, notes)
 
 
-def fine_posteriors(
-    masked: Volume, mask: Volume, seen: coarse.Coarse, model: str, device: str
-) -> Volume:
+def fine_posteriors(masked: Volume, mask: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
     """Posteriors of the fine network in the brain's box, at its own voxel size."""
     loaded = zoo.load_once(model, device)
     stride = loaded.network.stride
@@ -246,7 +247,9 @@ def _on_input(
         partner = table[index].partner
         sided = torch.where(share > 0.5, index, partner).to(torch.int16)
         structure = torch.where(better, sided, structure)
-        for id_, weight in ((index, p * share), (partner, p * (1 - share))) if partner != index else ((index, p),):
+        for id_, weight in (
+            ((index, p * share), (partner, p * (1 - share))) if partner != index else ((index, p),)
+        ):
             mass = float(weight.sum())
             sums[id_] = mass * grid.voxel_volume
             if mass > 0:

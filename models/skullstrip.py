@@ -44,7 +44,12 @@ class SkullStripResult:
 
 
 def skullstrip(
-    volume: Volume, *, mode: str = "auto", device: str = "cpu", model: str = "skullstrip"
+    volume: Volume,
+    *,
+    mode: str = "auto",
+    device: str = "cpu",
+    model: str = "skullstrip",
+    coarse_model: str = "head-coarse",
 ) -> SkullStripResult:
     """Find the brain.
 
@@ -57,17 +62,19 @@ def skullstrip(
         does, ``force`` never.
     device : str
         Where to compute.
-    model : str
-        Weights that refine the surface at 1 mm.
+    model, coarse_model : str
+        Weights that refine the surface, and those that find the brain.
 
     Raises
     ------
     InputError
         If there is no brain in the scan.
     """
-    seen = coarse.look(volume, device=device)
+    seen = coarse.look(volume, model=coarse_model, device=device)
     if float((seen.distance.data > 0).sum()) * seen.distance.grid.voxel_volume < PLAUSIBLE[0]:
-        raise InputError(None, "no brain was found in it", "Look at the image: is it a head, is its header right?")
+        raise InputError(
+            None, "no brain was found in it", "Look at the image: is it a head, is its header right?"
+        )
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, seen))
     if stripped:
         mask = _extent(volume)

@@ -1,5 +1,7 @@
 """The command line: help, mistakes, and what is offered."""
 
+import doctest
+import importlib
 import subprocess
 import sys
 import time
@@ -9,6 +11,21 @@ import pytest
 
 from brainseg.bidsapp import __version__, cli
 
+MODULES = (
+    *("board", "cli", "dataset", "demographics", "engine", "faults", "filters", "graph", "layout", "nodes"),
+    *(
+        "places",
+        "plan",
+        "progress",
+        "resources",
+        "run",
+        "settings",
+        "sidecars",
+        "status",
+        "tools",
+        "validator",
+    ),
+)
 COMMAND = [sys.executable, "-m", "brainseg.bidsapp"]
 
 
@@ -84,3 +101,8 @@ def test_every_flag_does_something():
         if action.dest not in aside:
             name = derived.get(action.dest, action.dest)
             assert f".{name}" in sources, f"{action.option_strings or action.dest} does nothing"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_are_true(name):
+    assert doctest.testmod(importlib.import_module(f"brainseg.bidsapp.{name}")).failed == 0

@@ -94,7 +94,9 @@ def read(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
         shipped = sorted(p.name for p in folder.iterdir() if p.name.endswith(".yaml"))
         wanted = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
         if wanted not in shipped:
-            raise FileNotFoundError(f"no recipe {str(name)!r}: neither a file nor one of {', '.join(shipped)}")
+            raise FileNotFoundError(
+                f"no recipe {str(name)!r}: neither a file nor one of {', '.join(shipped)}"
+            )
         text = (folder / wanted).read_text()
     values = yaml.safe_load(text) | (changes or {})
     known = {f.name for f in fields(Recipe)}

@@ -78,7 +78,9 @@ class WholeHead:
     examples, as before the brain is found, and good in the others.
     """
 
-    def __init__(self, generator: HeadGenerator, shape=(64, 80, 64), spacing: float = 3.0, finer: int = 2) -> None:
+    def __init__(
+        self, generator: HeadGenerator, shape=(64, 80, 64), spacing: float = 3.0, finer: int = 2
+    ) -> None:
         self.generator, self.shape, self.spacing, self.finer = generator, shape, spacing, finer
         self.targets = Targets(generator)
 
@@ -95,9 +97,7 @@ class WholeHead:
         centre = tuple(float(s * torch.randn(()).clamp(-1.5, 1.5) / 1.5) for s in spread)
         rendered = self.generator.render(draw, centre, self.shape, self.spacing, self.finer)
         image = rendered.image
-        lines = [
-            (torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape
-        ]
+        lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image.device)
         x = torch.cat([image[None, None], grid[None]], 1)
         return Example(x, None, self.targets(rendered, draw)), centre
@@ -123,8 +123,14 @@ class Cascade:
     """
 
     def __init__(
-        self, coarse: WholeHead, network: StemUNet, shape, spacing: float, spread: float = 6.0,
-        context: str = "structure", repeat: int = 1,
+        self,
+        coarse: WholeHead,
+        network: StemUNet,
+        shape,
+        spacing: float,
+        spread: float = 6.0,
+        context: str = "structure",
+        repeat: int = 1,
     ) -> None:
         self.coarse, self.network = coarse, network
         self.generator, self.targets = coarse.generator, coarse.targets

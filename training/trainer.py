@@ -100,7 +100,12 @@ class Trainer:
             return WholeHead(generator, tuple(stage["shape"]), stage["spacing"])
         whole = WholeHead(generator)
         return Cascade(
-            whole, self.coarse, stage["shape"], stage["spacing"], self.recipe.spread, self.recipe.context,
+            whole,
+            self.coarse,
+            stage["shape"],
+            stage["spacing"],
+            self.recipe.spread,
+            self.recipe.context,
             self.recipe.repeat,
         )
 
@@ -116,7 +121,9 @@ class Trainer:
                 small = target[:, ::2, ::2, ::2].contiguous()
                 found[name] = found[name] + 0.3 * weight * segmentation_loss(low, small, class_weights)
             elif name == "hierarchical":
-                found[name] = weight * hierarchical_loss(out["structure"][0], targets["tissue"], self.tissue_of)
+                found[name] = weight * hierarchical_loss(
+                    out["structure"][0], targets["tissue"], self.tissue_of
+                )
             elif name == "distance":
                 found[name] = weight * distance_loss(out["mask"][0][:, 0] * 10, targets["distance"])
             elif name == "side":
@@ -132,7 +139,9 @@ class Trainer:
             return self.network(x, example.prior)
 
     def _train_step(self, example: Example, share: float) -> None:
-        rate = self.recipe.rate * min(1, (self.step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * share)) + 0.005)
+        rate = (
+            self.recipe.rate * min(1, (self.step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * share)) + 0.005)
+        )
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         parts = self.losses(self.forward(example), example.targets)
@@ -153,7 +162,8 @@ class Trainer:
         left = self.recipe.minutes - self.seconds / 60
         parts = " ".join(f"{k} {v:.3f}" for k, v in self.running.items())
         print(
-            f"step {self.step} {self.seconds / max(self.step, 1):.2f} s/step left {left:.0f} min {parts}", flush=True
+            f"step {self.step} {self.seconds / max(self.step, 1):.2f} s/step left {left:.0f} min {parts}",
+            flush=True,
         )
 
     @torch.no_grad()

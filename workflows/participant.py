@@ -98,6 +98,7 @@ def init_participant_wf(
     skullstrip_wf = init_skullstrip_wf(
         mode=skull_strip,
         model=record.skullstrip,
+        coarse_model=record.coarse,
         plausible_ml=record.brain_ml,
         spacing=(coarse, skull),
         mem_gb=need["skullstrip"],
@@ -106,6 +107,7 @@ def init_participant_wf(
     bias_wf = init_bias_wf(mem_gb=need["bias"], **run)
     segmentation_wf = init_segmentation_wf(
         model=record.segmentation,
+        coarse_model=record.coarse,
         structures=len(labels.load(record.labels).labels) - 1,
         spacing=(coarse, brain),
         mem_gb=need["segmentation"],

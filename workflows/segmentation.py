@@ -21,6 +21,7 @@ def init_segmentation_wf(
     *,
     name: str = "segmentation_wf",
     model: str = "segmentation",
+    coarse_model: str = "head-coarse",
     structures: int = 32,
     spacing: tuple[float, float] = (3.0, 1.5),
     device: str = "cpu",
@@ -33,7 +34,7 @@ def init_segmentation_wf(
     ----------
     name : str
         Name of the workflow.
-    model : str
+    model, coarse_model : str
         Weights of the fine network.
     structures : int
         Number of structures, for the methods text.
@@ -72,7 +73,7 @@ def init_segmentation_wf(
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     segmentation = pe.Node(
-        Segment(model=model, device=device, use_gpu=device.startswith("cuda")),
+        Segment(model=model, coarse_model=coarse_model, device=device, use_gpu=device.startswith("cuda")),
         name="segmentation",
         n_procs=num_threads,
         mem_gb=mem_gb,

@@ -25,6 +25,7 @@ def init_skullstrip_wf(
     name: str = "skullstrip_wf",
     mode: str = "auto",
     model: str = "skullstrip",
+    coarse_model: str = "head-coarse",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
     spacing: tuple[float, float] = (3.0, 1.0),
     device: str = "cpu",
@@ -39,7 +40,7 @@ def init_skullstrip_wf(
         Name of the workflow.
     mode : {'auto', 'skip', 'force'}
         Whether a scan without skull is recognised, taken for granted or ruled out.
-    model : str
+    model, coarse_model : str
         Weights that refine the brain's surface.
     plausible_ml : tuple of float
         Volumes (mL) that a brain can have; a mask of another is noted.
@@ -74,6 +75,7 @@ def init_skullstrip_wf(
         SkullStrip(
             mode=mode,
             model=model,
+            coarse_model=coarse_model,
             plausible_ml=plausible_ml,
             device=device,
             use_gpu=device.startswith("cuda"),
