@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .volume import Volume
+from .volume import Volume, box
+
+MARGIN = 10.0
+"""Margin (mm) around the brain in which the field is fitted."""
 
 
 def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, Volume]:
@@ -29,8 +32,14 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
     """
     import ants
 
-    data = volume.data.numpy()
-    inside = mask.data.numpy() > 0
+    whole = volume.data.numpy()
+    # The spline is fitted to the brain; beyond its box the field goes on as it is at the edge.
+    start, shape = box(mask, MARGIN)
+    window = tuple(
+        slice(max(s, 0), min(s + n, size)) for s, n, size in zip(start, shape, whole.shape, strict=True)
+    )
+    data = np.ascontiguousarray(whole[window])
+    inside = mask.data.numpy()[window] > 0
     # N4 works on logarithms: what is not above zero must be.
     low = float(data[inside].min())
     positive = data - min(low, 0.0) + 1e-3 * max(float(np.abs(data[inside]).max()), 1e-6)
@@ -49,8 +58,10 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
     ).numpy()
     field = np.where(np.isfinite(field) & (field > 1e-3), field, 1.0).astype(np.float32)
     field /= np.median(field[inside])
-    corrected = data / field
-    before, after = np.median(data[inside]), np.median(corrected[inside])
+    around = [(w.start, size - w.stop) for w, size in zip(window, whole.shape, strict=True)]
+    before, after = np.median(data[inside]), np.median((data / field)[inside])
+    field = np.pad(field, around, mode="edge")
+    corrected = whole / field
     if after > 0 and before > 0:
         corrected *= before / after
     return volume.with_data(torch.from_numpy(corrected.astype(np.float32))), volume.with_data(
