@@ -149,7 +149,7 @@ def _posteriors_at(
     grid: Grid, masked: Volume, mask: Volume, prior: Volume, table, likelihood: bool, notes: list[str]
 ) -> Volume:
     """Posteriors at the working voxel size; all background outside the mask."""
-    image = resample(masked.canonical(), grid).data
+    image = resample(masked.canonical(), grid, mode="cubic").data
     inside = resample(mask.with_data(mask.data.float()).canonical(), grid).data > 0.5
     brought = resample(prior, grid).data[:, inside]
     brought[0] += (1 - brought.sum(0)).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Skull-stripping: the signed distance to the brain's surface, first at 3 mm, then at 1 mm.
+"""Skull-stripping: the signed distance to the brain's surface, first at 3 mm, then finer.
 
 The distance as the regressed quantity follows SynthStrip (Hoopes et al. 2022).
 """
@@ -98,7 +98,7 @@ def skullstrip(
 
 
 def refine(volume: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
-    """The signed distance at 1 mm, in a box around the coarse brain."""
+    """The signed distance at the fine network's voxel size, in a box around the coarse brain."""
     loaded = zoo.load_once(model, device)
     grid = brain_grid(volume, seen, loaded.card["spacing"], MARGIN, loaded.network.stride)
     image = normalize(resample(volume.canonical(), grid).data)

@@ -67,15 +67,17 @@ def padded(scan: Volume, before=(11, 3, 20), after=(4, 17, 9)) -> Volume:
     return scan.crop(tuple(-b for b in before), shape)
 
 
-def resampled(scan: Volume, spacing=(0.8, 0.8, 0.8), turned: float = 0.0) -> Volume:
-    """The scan on a grid of other voxels, turned by some degrees about the vertical axis."""
-    angle = np.radians(turned)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
-    matrix = turn @ np.diag(spacing)
-    extent = np.array(scan.grid.shape) * scan.grid.spacing * (1 + 0.15 * abs(np.sin(2 * angle)))
-    shape = tuple(int(np.ceil(e / s)) for e, s in zip(extent, spacing, strict=True))
+def resampled(scan: Volume, spacing=(0.8, 0.8, 0.8)) -> Volume:
+    """The scan on a grid of other voxels by splines, what was empty still empty."""
+    shape = tuple(
+        int(np.ceil(n * old / new))
+        for n, old, new in zip(scan.grid.shape, scan.grid.spacing, spacing, strict=True)
+    )
+    affine = np.diag([*spacing, 1.0])
     centre = scan.affine[:3, :3] @ ((np.array(scan.grid.shape) - 1) / 2) + scan.affine[:3, 3]
-    affine = np.eye(4)
-    affine[:3, :3] = matrix
-    affine[:3, 3] = centre - matrix @ ((np.array(shape) - 1) / 2)
-    return resample(scan, Grid(shape, affine))
+    affine[:3, 3] = centre - np.array(spacing) * (np.array(shape) - 1) / 2
+    grid = Grid(shape, affine)
+    out = resample(scan, grid, mode="cubic")
+    there = resample(scan.with_data((scan.data > 0).to(torch.uint8)), grid, mode="nearest").data > 0
+    least = float(scan.data[scan.data > 0].min())
+    return out.with_data(torch.where(there, out.data.clamp(min=least), 0.0))

