@@ -94,16 +94,14 @@ def install(patch) -> None:
     from brainseg.models import bias, segmentation, skullstrip
 
     def strip(
-        volume: Volume, *, mode: str = "auto", model: str = "", device: str = "cpu"
+        volume: Volume, *, mode: str = "auto", model: str = "", coarse_model: str = "", device: str = "cpu"
     ) -> SkullStripResult:
         mask = torch.from_numpy(mask_of(volume.data.numpy()))
         return SkullStripResult(volume.with_data(mask), volume, mode == "skip")
 
     patch(skullstrip, "skullstrip", strip)
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))
-    patch(
-        segmentation, "segment", lambda volume, mask, *, model="", device="cpu": segmentation_of(volume, mask)
-    )
+    patch(segmentation, "segment", lambda volume, mask, **_: segmentation_of(volume, mask))
     patch(templates, "load", small_template)
 
 

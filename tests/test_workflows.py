@@ -194,7 +194,7 @@ def test_errors_keep_file_reason_and_remedy(nifti, tmp_path):
 
 
 def test_errors_that_name_no_file_are_given_the_scan(nifti, tmp_path, monkeypatch):
-    def refuse(volume, *, mode, model, device):
+    def refuse(volume, *, mode, model, coarse_model, device):
         raise InputError(None, "no brain was found in it", "Look at the image")
 
     monkeypatch.setattr(skullstrip, "skullstrip", refuse)
@@ -206,7 +206,7 @@ def test_errors_that_name_no_file_are_given_the_scan(nifti, tmp_path, monkeypatc
 
 
 def test_missing_templates_and_networks_are_told(nifti, tmp_path, monkeypatch):
-    def missing(volume, *, mode, model, device):
+    def missing(volume, *, mode, model, coarse_model, device):
         raise zoo.ModelError("no weights at /models/x.safetensors")
 
     monkeypatch.setattr(skullstrip, "skullstrip", missing)
