@@ -45,13 +45,22 @@ class Browser:
             time.sleep(0.05)
         return value
 
-    def click(self, selector: str) -> None:
-        """Click an element, as a person would who sees it."""
+    def click(self, selector: str, seconds: float = 30) -> None:
+        """Click an element, as a person would who sees it and waits until the page stands still."""
+        from selenium.common.exceptions import ElementClickInterceptedException
+
         element = self.driver.find_element("css selector", selector)
-        self.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element
-        )
-        element.click()
+        end = time.monotonic() + seconds
+        while True:
+            self.driver.execute_script(
+                "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", element
+            )
+            try:
+                return element.click()
+            except ElementClickInterceptedException:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.1)
 
     def type(self, selector: str, *keys: str) -> None:
         """Send keys to an element."""

@@ -326,10 +326,12 @@ def test_in_a_browser(tree, browser):
     )
     assert seen > 200
     browser.click("#viewer input[name=show][value=tissues] + *, #viewer label:has(input[value=tissues])")
+    text = "document.querySelector('#readout').textContent"
+    before = browser.run(text)
     browser.type("canvas[data-plane=axial]", *"\ue012" * 3)
-    moved = browser.run("document.querySelector('#readout').textContent")
+    browser.until(f"{text} !== {json.dumps(before)}")
     browser.type("canvas[data-plane=axial]", *"\ue014" * 3)
-    browser.until(f"document.querySelector('#readout').textContent !== {json.dumps(moved)}")
+    browser.until(f"{text} === {json.dumps(before)}")
 
     layer = "document.querySelector('[data-view=mask] img[data-layer=contour]')"
     assert browser.run(f"{layer}.naturalWidth") > 0

@@ -42,6 +42,19 @@ def distance_loss(predicted: Tensor, target: Tensor, band: float = 10.0) -> Tens
     return (weight * (predicted.float().clamp(-1.5 * band, 1.5 * band) - target).abs()).mean() / 5
 
 
+def border_loss(predicted: Tensor, target: Tensor, scale: float = 1.5) -> Tensor:
+    """Cross-entropy and Dice of the inside (distance > 0), the distance over ``scale`` (mm) as the logit.
+
+    The regressed distance alone is content with the mean head's surface; the inside as a class is not.
+    """
+    inside = (target > 0).float()
+    logit = predicted.float().clamp(-15, 15) / scale
+    near = torch.exp(-((target / 8) ** 2)) + 0.1
+    entropy = (near * F.binary_cross_entropy_with_logits(logit, inside, reduction="none")).sum() / near.sum()
+    p = logit.sigmoid()
+    return entropy + 1 - 2 * (p * inside).sum() / (p.sum() + inside.sum()).clamp(min=1)
+
+
 def side_loss(logit: Tensor, side: Tensor) -> Tensor:
     """Binary cross-entropy of left (1) against right (0) where a side is defined (not -1)."""
     known = side >= 0

@@ -24,7 +24,7 @@ class Recipe:
     architecture : dict
         Arguments of :class:`brainseg.models.networks.StemUNet`.
     losses : dict of str to float
-        Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance`` and ``side``.
+        Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance``, ``border`` and ``side``.
     stages : list of dict
         One after the other: ``until`` (share of the training time), ``shape``, ``spacing`` and, if
         wanted, other ranges of the generator.
@@ -40,8 +40,8 @@ class Recipe:
         Weights whose posteriors a cascade sees.
     context : {'structure', 'distance'}
         Which of them.
-    start : str or None
-        Weights to begin from, where names and shapes agree.
+    start : str, list of str or None
+        Weights to begin from, where names and shapes agree; the first that has a tensor gives it.
     seed : int
         Random seed.
     licence, data : str
@@ -63,7 +63,7 @@ class Recipe:
     context: str = "structure"
     spread: float = 6.0
     repeat: int = 1
-    start: str | None = None
+    start: str | list[str] | None = None
     seed: int = 0
     licence: str = "Apache-2.0"
     data: str = ""

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..models import labels, zoo
 from ..models.networks import StemUNet
 from .generator import GeneratorConfig, HeadGenerator
-from .losses import distance_loss, hierarchical_loss, segmentation_loss, side_loss
+from .losses import border_loss, distance_loss, hierarchical_loss, segmentation_loss, side_loss
 from .recipe import Recipe
 from .samples import Cascade, Example, WholeHead
 
@@ -65,7 +65,7 @@ class Trainer:
         if (folder / "checkpoint.pt").exists():
             self._resume()
         elif recipe.start:
-            self._start_from(zoo.load(recipe.start).network.state_dict())
+            self._start_from([recipe.start] if isinstance(recipe.start, str) else recipe.start)
 
     def run(self) -> None:
         """Train until the recipe's minutes are spent, then export."""
@@ -126,6 +126,8 @@ class Trainer:
                 )
             elif name == "distance":
                 found[name] = weight * distance_loss(out["mask"][0][:, 0] * 10, targets["distance"])
+            elif name == "border":
+                found[name] = weight * border_loss(out["mask"][0][:, 0] * 10, targets["distance"])
             elif name == "side":
                 found[name] = weight * side_loss(out["mask"][0][:, 1], targets["side"])
             else:
@@ -256,9 +258,13 @@ class Trainer:
         torch.set_rng_state(state["random"].cpu())
         print(f"resumed at step {self.step}", flush=True)
 
-    def _start_from(self, state: dict[str, Tensor]) -> None:
+    def _start_from(self, names: list[str]) -> None:
+        """Take the tensors that fit from shipped weights; earlier names go first."""
         own = self.network.state_dict()
-        taken = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
-        self.network.load_state_dict(own | taken)
+        for name in reversed(names):
+            state = zoo.load(name).network.state_dict()
+            taken = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+            own = own | taken
+            print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)
+        self.network.load_state_dict(own)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        print(f"started from {len(taken)} of {len(own)} tensors of {self.recipe.start}", flush=True)
