@@ -12,7 +12,17 @@ from typing import Any, NoReturn
 
 from ..models.errors import BrainsegError, UsageError
 from . import __version__
-from .settings import MODALITIES, POPULATIONS, TEMPLATES, Settings, build, read_toml
+from .settings import (
+    FLAVORS,
+    MODALITIES,
+    POPULATIONS,
+    REFERENCES,
+    STEPS,
+    TEMPLATES,
+    Settings,
+    build,
+    read_toml,
+)
 
 DESCRIPTION = """\
 Brain MRI in, derivatives out: for every participant of a BIDS dataset a brain mask, a bias-corrected
@@ -78,6 +88,11 @@ def _add_choice(group: argparse._ArgumentGroup) -> None:
     )
     add("--session-label", nargs="+", metavar="LABEL", help="only these, with or without ses- (default: all)")
     add("--modalities", nargs="+", metavar="SUFFIX", help=f"only images of these ({', '.join(MODALITIES)})")
+    add(
+        "--subject-anatomical-reference",
+        choices=tuple(REFERENCES),
+        help="; ".join(f"{name}: {what}" for name, what in REFERENCES.items()) + " (default: sessionwise)",
+    )
     add("--bids-filter-file", metavar="JSON", help="{suffix: {entity: value}}; null: absent, *: any value")
     add("--bids-database-dir", metavar="DIR", help="keep the index of the dataset there between runs")
     add(
@@ -106,6 +121,27 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         choices=("auto", "skip", "force"),
         help="auto recognises images without skull; skip takes all as such, force none",
     )
+    add(
+        "--steps",
+        nargs="+",
+        metavar="STEP",
+        help="switch steps on, or off as no-STEP: "
+        + "; ".join(f"{name} ({'on' if on else 'off'}): {what}" for name, (on, what) in STEPS.items()),
+    )
+    add(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        metavar="NAME=PATH",
+        help="derivatives whose mask, segmentation or transforms are used in place of computing them",
+    )
+    add(
+        "--derivatives-flavor",
+        choices=FLAVORS,
+        help="names of the results: as fMRIPrep looks for them, as NiBabies does, or both "
+        "(default: fmriprep)",
+    )
+    add("--sloppy", action="store_true", help="fast and coarse, for trying; the results are marked")
     add("--random-seed", type=int, metavar="N", help="seed of every random number (default: 0)")
 
 
@@ -132,6 +168,7 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         action=argparse.BooleanOptionalAction,
         help="go on where an earlier run was, and leave finished participants as they are (default: yes)",
     )
+    add("--resume-failed", action="store_true", help="only what failed in an earlier run")
     add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
     add("--reports-only", action="store_true", help="make the reports anew from the derivatives")
@@ -141,6 +178,11 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
         "--plugin",
         choices=("multiproc", "linear"),
         help="several processes, or one step after the other in one",
+    )
+    add(
+        "--nipype-plugin-file",
+        metavar="YAML",
+        help="run by another Nipype plugin: {plugin: SLURM, plugin_args: {...}}",
     )
     add("--debug", action="store_true", help="as --plugin linear; keeps intermediate files, shows tracebacks")
     add("--config-file", metavar="TOML", help="options from a file; every run keeps its own in OUT/logs/RUN")

@@ -30,6 +30,23 @@ POPULATIONS = {
 MAX_THREADS = 8
 """Threads of one step by default: more hardly speed one up, and other participants can use them."""
 
+REFERENCES = {
+    "sessionwise": "one image of each session, results in its own folder",
+    "first-lex": "the first image of all sessions, results in the participant's folder",
+    "unbiased": "the average of all images of that contrast in a space halfway between them",
+}
+"""Which image a participant's anatomy is taken from."""
+
+FLAVORS = ("fmriprep", "nibabies", "both")
+"""Whose names the derivatives go by: NiBabies wants ``space-T1w`` where fMRIPrep wants no ``space-``."""
+
+STEPS = {
+    "coregistration": (True, "other contrasts of the session on the grid of the reference image"),
+    "posteriors": (True, "probabilities of gray matter, white matter and fluid"),
+    "template-outputs": (True, "image, mask and segmentation in template space"),
+}
+"""Steps that can be switched: whether they are on if nothing is said, and what they give."""
+
 RECORD = "record"
 """Table of a run's TOML that is for the reader and not read back."""
 
@@ -56,6 +73,11 @@ class Settings:
     bids_database_dir: Path | None = None
     skip_bids_validation: bool = False
     population: str = "auto"
+    subject_anatomical_reference: str = "sessionwise"
+    derivatives: tuple[str, ...] = ()
+    derivatives_flavor: str = "fmriprep"
+    steps: tuple[str, ...] = ()
+    sloppy: bool = False
     output_spaces: tuple[str, ...] = TEMPLATES
     skull_strip: str = "auto"
     random_seed: int = 0
@@ -65,9 +87,11 @@ class Settings:
     device: str = "auto"
     n_gpus: int | None = None
     plugin: str = "multiproc"
+    nipype_plugin_file: Path | None = None
     work_dir: Path = Path("work")
     keep_work_dir: bool = False
     resume: bool = True
+    resume_failed: bool = False
     stop_on_first_crash: bool = False
     reports_only: bool = False
     boilerplate_only: bool = False
@@ -89,7 +113,30 @@ class Settings:
             "skull_strip": self.skull_strip,
             "output_spaces": list(self.output_spaces),
             "random_seed": self.random_seed,
+            "subject_anatomical_reference": self.subject_anatomical_reference,
+            "derivatives": list(self.derivatives),
+            "derivatives_flavor": self.derivatives_flavor,
+            "steps": sorted(name for name in STEPS if self.step(name)),
+            "sloppy": self.sloppy,
         }
+
+    def step(self, name: str) -> bool:
+        """Whether a step is on: the last word on it counts, else its default.
+
+        Examples
+        --------
+        >>> chosen = Settings(Path("/in"), Path("/out"), ("group",), steps=("no-posteriors",))
+        >>> chosen.step("posteriors"), chosen.step("template-outputs")
+        (False, True)
+        """
+        said = [word for word in self.steps if word.removeprefix("no-") == name]
+        return not said[-1].startswith("no-") if said else STEPS[name][0]
+
+    @property
+    def precomputed(self) -> dict[str, Path]:
+        """Folders of derivatives to take results from, by name."""
+        pairs = (text.partition("=") for text in self.derivatives)
+        return {name: Path(path) for name, _, path in pairs}
 
 
 def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -114,7 +161,10 @@ def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
                 None, f"no {name} was given", "Usage: brainseg-bids BIDS OUT {participant,group}"
             )
     values["analysis_level"] = _levels(values.get("analysis_level", ()))
-    for name in ("bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "work_dir"):
+    values["derivatives"] = _derivatives(values.get("derivatives", ()))
+    values["steps"] = _steps(values.get("steps", ()))
+    paths = ("bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "nipype_plugin_file")
+    for name in (*paths, "work_dir"):
         if name in values or name == "work_dir":
             values[name] = Path(values.get(name, "work")).expanduser().resolve()
     values["participant_label"] = _labels(values.get("participant_label", ()), "sub-")
@@ -238,6 +288,37 @@ def _spaces(given: Any) -> tuple[str, ...]:
             )
         out.append(name)
     return tuple(dict.fromkeys(out)) or TEMPLATES
+
+
+def _derivatives(given: Any) -> tuple[str, ...]:
+    """``NAME=PATH`` with absolute paths; a path alone is named after its folder."""
+    out: dict[str, Path] = {}
+    for text in (given,) if isinstance(given, str) else given:
+        name, equals, path = str(text).partition("=")
+        folder = Path(path if equals else name).expanduser().resolve()
+        name = name if equals else folder.name
+        if not folder.is_dir():
+            raise UsageError(folder, "--derivatives: there is no such folder", "Check the path")
+        if not name.isalnum():
+            name = "".join(letter for letter in name if letter.isalnum()) or "derivatives"
+        if name in out and out[name] != folder:
+            raise UsageError(
+                folder, f"--derivatives: two folders are named {name!r}", "Give them as NAME=PATH"
+            )
+        out[name] = folder
+    return tuple(f"{name}={folder}" for name, folder in out.items())
+
+
+def _steps(given: Any) -> tuple[str, ...]:
+    words = _labels((given,) if isinstance(given, str) else given, "")
+    for word in words:
+        if word.removeprefix("no-") not in STEPS:
+            raise UsageError(
+                None,
+                f"--steps {word}: there is no such step",
+                f"Steps are {', '.join(STEPS)}; no-STEP is off",
+            )
+    return words
 
 
 def _check_population(name: str) -> None:
