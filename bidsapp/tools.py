@@ -96,7 +96,7 @@ def segment(given: argparse.Namespace) -> int:
     structures = result.structures.data.numpy().astype("int16")
     _write(structures, given)
     if given.volumes:
-        _write_volumes(Path(given.volumes), result.volumes, structures, found.mask)
+        _write_volumes(Path(given.volumes), result, structures, found.mask)
     for note in result.notes:
         print(f"note: {note}")
     print(f"{given.out}: {len(set(structures.ravel().tolist()) - {0})} structures")
@@ -353,10 +353,16 @@ def _write(data: Any, given: argparse.Namespace) -> None:
         file.write(image.to_bytes())
 
 
-def _write_volumes(path: Path, volumes: dict[int, float], structures: Any, mask: Volume) -> None:
+def _write_volumes(path: Path, result: Any, structures: Any, mask: Volume) -> None:
     from ..interfaces import derivatives, files
 
-    rows = derivatives.volume_rows(volumes, structures, mask.data.numpy(), mask.grid.voxel_volume)
+    rows = derivatives.volume_rows(
+        result.volumes,
+        structures,
+        mask.data.numpy(),
+        mask.grid.voxel_volume,
+        uncertainty=result.uncertainty,
+    )
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(list(derivatives.VOLUME_COLUMNS))

@@ -20,6 +20,10 @@ VOLUME_COLUMNS = {
     "volume_mm3": {"Description": "Sum of the structure's probability over all voxels", "Units": "mm^3"},
     "label_volume_mm3": {"Description": "Volume of the voxels that carry the label", "Units": "mm^3"},
     "fraction_of_brain": {"Description": "volume_mm3 divided by the volume of the brain mask"},
+    "uncertainty": {
+        "Description": "Mean over the voxels that carry the label of the entropy of the structures' "
+        "probabilities, divided by its largest possible value: 0 sure, 1 every structure equally likely"
+    },
 }
 DSEG_ROWS = [
     (1, "Gray Matter", "GM", "#cd3e4e", 1),
@@ -180,6 +184,7 @@ def volume_rows(
     mask: np.ndarray,
     voxel_mm3: float,
     label_table: str = "adult",
+    uncertainty: dict[int, float] | None = None,
 ) -> list[tuple[Any, ...]]:
     """Rows of the table of volumes: every structure of the label table, found or not."""
     table = labels.load(label_table)
@@ -191,7 +196,9 @@ def volume_rows(
             continue
         soft, hard = volumes.get(label.index, 0.0), float(counts[label.index]) * voxel_mm3
         side = {"Left": "L", "Right": "R"}.get(label.name.split("-")[0], "n/a")
-        rows.append((label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}"))
+        unsure = f"{uncertainty[label.index]:.4f}" if label.index in (uncertainty or {}) else "n/a"
+        row = (label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}", unsure)
+        rows.append(row)
     return rows
 
 

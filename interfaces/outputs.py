@@ -19,7 +19,7 @@ from . import derivatives, files
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
 from .registration import read_transform
-from .segmentation import read_measures
+from .segmentation import read_measures, read_uncertainty
 
 TISSUES = ("GM", "WM", "CSF")
 
@@ -86,6 +86,7 @@ class WriteDerivatives(Stage):
             scan.mask.data.numpy(),
             scan.mask.grid.voxel_volume,
             scan.label_table,
+            read_uncertainty(self.inputs.in_measures),
         )
         columns = tuple(derivatives.VOLUME_COLUMNS)
         jobs.append(partial(files.write_table, names.path("desc-aseg_volumes.tsv"), columns, rows))

@@ -23,7 +23,7 @@ class _SegmentOutputSpec(TraitedSpec):
     out_structures = File(exists=True, desc="FreeSurfer ids, int16")
     out_tissue = File(exists=True, desc="position in models.labels.TISSUES, uint8")
     out_probabilities = OutputMultiObject(File(exists=True), desc="GM, WM and CSF, float32")
-    out_measures = File(exists=True, desc="JSON: volumes (mm3) and centroids (mm) by FreeSurfer id")
+    out_measures = File(exists=True, desc="JSON: volumes (mm3), centroids (mm), uncertainty by FreeSurfer id")
     notes = traits.List(Str, desc="what a reader of the results should know")
 
 
@@ -40,7 +40,15 @@ class Segment(Stage):
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         measures = folder / "measures.json"
-        measures.write_text(json.dumps({"volumes": result.volumes, "centroids": result.centroids}))
+        measures.write_text(
+            json.dumps(
+                {
+                    "volumes": result.volumes,
+                    "centroids": result.centroids,
+                    "uncertainty": result.uncertainty,
+                }
+            )
+        )
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")
         self._results["out_tissue"] = save(result.tissue, folder / "tissue.nii")
         self._results["out_probabilities"] = [
@@ -55,3 +63,9 @@ def read_measures(path: str | Path) -> tuple[dict[int, float], dict[int, tuple[f
     content = json.loads(Path(path).read_text())
     volumes = {int(index): float(volume) for index, volume in content["volumes"].items()}
     return volumes, {int(index): tuple(point) for index, point in content["centroids"].items()}
+
+
+def read_uncertainty(path: str | Path) -> dict[int, float]:
+    """Uncertainty by FreeSurfer id, as :class:`brainseg.models.segmentation.SegmentationResult` has it."""
+    content = json.loads(Path(path).read_text())
+    return {int(index): float(value) for index, value in content.get("uncertainty", {}).items()}

@@ -8,6 +8,7 @@ probabilities, never labels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -52,6 +53,10 @@ class SegmentationResult:
         Centre (mm) by FreeSurfer id.
     notes : list of str
         What a reader of the result should know.
+    uncertainty : dict of int to float
+        By FreeSurfer id the mean over the voxels that carry it of the posteriors' entropy, divided by its
+        largest possible value: 0 sure, 1 every structure equally likely. Structures without a voxel have
+        none.
     """
 
     structures: Volume
@@ -60,6 +65,7 @@ class SegmentationResult:
     volumes: dict[int, float]
     centroids: dict[int, tuple[float, float, float]]
     notes: list[str] = field(default_factory=list)
+    uncertainty: dict[int, float] = field(default_factory=dict)
 
 
 def segment(
@@ -231,7 +237,7 @@ def _on_input(
     share = resample(left, part).data.sigmoid()
     best = torch.full(shape, 1e-6)
     structure = torch.zeros(shape, dtype=torch.int16)
-    total = torch.zeros(shape)
+    total, entropy = torch.zeros(shape), torch.zeros(shape)
     tissues = torch.zeros(len(DSEG_NAMES), *shape)
     sums: dict[int, float] = {}
     centres: dict[int, tuple[float, float, float]] = {}
@@ -241,6 +247,7 @@ def _on_input(
             continue
         p = resample(Volume(posteriors.data[k], posteriors.affine), part).data * within
         total += p
+        entropy -= torch.xlogy(p, p)
         tissues[labels.DSEG[table[index].tissue] - 1] += p
         better = p > best
         best = torch.where(better, p, best)
@@ -264,6 +271,7 @@ def _on_input(
     structure = _filled(structure, within)
     whole = torch.zeros(grid.shape, dtype=torch.int16)
     whole[window] = structure
+    uncertainty = _mean_by_label(_normalised_entropy(entropy, total, len(table.unsided)), structure)
     probabilities = {}
     for name, values in zip(DSEG_NAMES, tissues, strict=True):
         out = torch.zeros(grid.shape)
@@ -271,8 +279,28 @@ def _on_input(
         probabilities[name] = volume.with_data(out)
     tissue = torch.from_numpy(table.lookup("tissue"))[whole.int()]
     return SegmentationResult(
-        volume.with_data(whole), volume.with_data(tissue), probabilities, sums, centres, notes
+        volume.with_data(whole), volume.with_data(tissue), probabilities, sums, centres, notes, uncertainty
     )
+
+
+def _normalised_entropy(entropy: Tensor, total: Tensor, classes: int) -> Tensor:
+    """Entropy, in parts of its largest value, of probabilities p that sum to ``total``, not to one.
+
+    Parameters
+    ----------
+    entropy : Tensor
+        Sum of -p log p.
+    """
+    total = total.clamp(min=1e-3)
+    return ((entropy / total + total.log()) / math.log(classes)).clamp(0, 1)
+
+
+def _mean_by_label(values: Tensor, structure: Tensor) -> dict[int, float]:
+    """Mean of ``values`` over the voxels of every label but 0."""
+    flat = structure.reshape(-1).long()
+    count = torch.bincount(flat)
+    mean = torch.bincount(flat, weights=values.reshape(-1).double()) / count
+    return {int(k): float(mean[k]) for k in count.nonzero()[:, 0] if k > 0}
 
 
 def _filled(structure: Tensor, within: Tensor) -> Tensor:

@@ -135,7 +135,9 @@ def unit(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> Unit:
     mask = volume.with_data(torch.from_numpy(mask_of(data)))
     found = segmentation_of(volume, mask)
     measures, transform = work / "measures.json", work / "transform.json"
-    measures.write_text(json.dumps({"volumes": found.volumes, "centroids": found.centroids}))
+    measures.write_text(
+        json.dumps({"volumes": found.volumes, "centroids": found.centroids, "uncertainty": {17: 0.0625}})
+    )
     transform.write_text(json.dumps({"matrix": MATRIX.tolist(), "error_mm": 1.25}))
     inputs = {
         "source_file": str(source),

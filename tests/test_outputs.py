@@ -141,6 +141,7 @@ def test_volumes(unit, path):
     assert float(rows[17]["volume_mm3"]) == pytest.approx(0.99 * hard, abs=0.01)
     brain = np.asarray(nib.load(path("desc-brain_mask.nii.gz")).dataobj).sum() * 64
     assert float(rows[17]["fraction_of_brain"]) == pytest.approx(0.99 * hard / brain, abs=1e-6)
+    assert (rows[17]["uncertainty"], rows[53]["uncertainty"]) == ("0.0625", "n/a")
     about = json.loads(path("desc-aseg_volumes.json").read_text())
     assert about["Notes"] == ["One thing.", "Another thing."]
     assert set(lines[0]) <= set(about)

@@ -131,3 +131,20 @@ def test_empty_mask_is_refused(found):
     scan, mask, _ = found
     with pytest.raises(InputError, match="mask is empty"):
         stage.segment(scan, mask.with_data(torch.zeros_like(mask.data)))
+
+
+def test_uncertainty_is_the_entropy_over_the_voxels_of_a_label():
+    p = torch.tensor([[0.5, 1.0, 1 / 3], [0.5, 0.0, 1 / 3], [0.0, 0.0, 1 / 3]]) * 0.9
+    entropy = -torch.xlogy(p, p).sum(0)
+    values = stage._normalised_entropy(entropy, p.sum(0), 3)
+    torch.testing.assert_close(values, torch.tensor([np.log(2) / np.log(3), 0.0, 1.0]).float())
+    by_label = stage._mean_by_label(values, torch.tensor([17, 17, 53]))
+    assert by_label == pytest.approx({17: np.log(2) / np.log(3) / 2, 53: 1.0})
+
+
+def test_small_structures_are_less_sure_than_white_matter(found):
+    _, _, result = found
+    present = set(result.structures.data.unique().tolist()) - {0}
+    assert set(result.uncertainty) == present
+    assert all(0 <= value <= 1 for value in result.uncertainty.values())
+    assert result.uncertainty[18] > result.uncertainty[2]
