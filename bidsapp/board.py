@@ -67,6 +67,7 @@ class Board:
         self._names[workflow] = unit.key
         record = Record(unit, state="waiting", settings=self.settings, run=self.run)
         before = status.read(self.out_dir, unit.key)
+        record.earlier = status.outdated(before, unit.image)
         if before.get("state") != "done" and before.get("inputs") == status.fingerprint(unit.image):
             self._before[unit.key] = before.get("seconds") or {}
         self.records[unit.key] = record
@@ -87,6 +88,7 @@ class Board:
     def refuse(self, unit: Unit, fault: Fault) -> None:
         """Record a unit that fails before it begins."""
         record = Record(unit, started=status.now(), settings=self.settings, run=self.run)
+        record.earlier = status.outdated(status.read(self.out_dir, unit.key), unit.image)
         self.records[unit.key] = record
         self._fail(record, fault)
 
@@ -206,6 +208,8 @@ class Board:
         before = self._before.get(record.unit.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < FOUND <= took}
         record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
+        status.remove(self.out_dir, record.unit.participant, sorted({*record.earlier} - {*record.outputs}))
+        record.earlier = []
         record.state, record.finished = "done", status.now()
         self._write(record)
 

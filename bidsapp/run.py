@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ..models.errors import BrainsegError, MissingFileError, ReportError, UsageError
-from . import __version__, dataset, faults, graph, places, plan, progress, settings, status, validator
+from . import __version__, dataset, faults, graph, places, plan, progress, roster, settings, status, validator
 from .board import Board
 from .dataset import Selection, Unit
 from .places import Places
@@ -94,6 +94,7 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
     if chosen.boilerplate_only:
         return _methods(chosen, wanted, spots, told, board)
     graph.describe_dataset(spots.out, chosen.bids_dir)
+    roster.write(spots.out, chosen.bids_dir)
     check = None
     if not (chosen.skip_bids_validation or chosen.reports_only):
         check = validator.Validation(chosen.bids_dir).start()

@@ -56,7 +56,10 @@ class Fault:
 
 @dataclass
 class Record:
-    """The status of one unit, as it stands in its file."""
+    """The status of one unit, as it stands in its file.
+
+    ``earlier`` are files that were made from another image; they go when the new results stand.
+    """
 
     unit: Unit
     state: str = "running"
@@ -68,6 +71,7 @@ class Record:
     notes: list[str] = field(default_factory=list)
     stripped: bool = False
     outputs: list[str] = field(default_factory=list)
+    earlier: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     run: str = ""
     report_only: bool = False
@@ -97,6 +101,7 @@ class Record:
             "settings": self.settings,
             "inputs": fingerprint(unit.image),
             "outputs": self.outputs,
+            "earlier": self.earlier,
         }
 
 
@@ -168,6 +173,22 @@ def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
         return "no"
     # A failed report is no reason to compute again: it is made from the results.
     return "report" if missing or content.get("error") else "yes"
+
+
+def outdated(before: dict[str, Any], image: Path | None) -> list[str]:
+    """Files that an earlier status lists and that were made from another image than ``image``."""
+    lists = [before.get("earlier")] + [before.get("outputs")] * (before.get("inputs") != fingerprint(image))
+    return sorted({str(name) for names in lists if isinstance(names, list) for name in names})
+
+
+def remove(out_dir: Path, participant: str, names: list[str]) -> None:
+    """Remove files of a participant; what lies elsewhere, whatever the list says, is left alone."""
+    folder = (out_dir / f"sub-{participant}").resolve()
+    for name in names:
+        path = out_dir / name
+        if folder in path.parent.resolve().parents and path.is_file():
+            with suppress(OSError):
+                path.unlink()
 
 
 @contextmanager

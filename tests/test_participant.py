@@ -52,6 +52,7 @@ def test_the_tree_is_as_described(finished_run, stages):
     one = (DATA / "outputs_T1w.txt").read_text().split()
     two = [name.replace("sub-01", "sub-02") for name in one]
     level = [f"{key}.html" for key in ("sub-01", "sub-02", "index", "group")]
+    level += ["participants.tsv", "participants.json"]
     found = set(stages.tree(finished_run.out))
     assert {name for name in found if not name.startswith("group_")} == {*one, *two, *level}
     assert {"group_volumes.tsv", "group_volumes.json"} <= found
