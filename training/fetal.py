@@ -1,0 +1,406 @@
+"""Fetal brains for training: in any position, real and synthetic, with and without what surrounds them.
+
+Synthetic intensities follow FetalSynthSeg (Zalevskyi et al. 2024): a Gaussian mixture splits every
+meta-label (fluid, grey, white) of a real image into subclasses, and each subclass gets its own intensity.
+Real images take part as well, deformed and with changed contrast, where their licence lets them.
+
+Frames: *atlas* is the upright brain scaled to one length, so that a brain of 21 weeks fills the same box as
+one of 38; *world* is the synthetic scan's own millimetres.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.inference import COORDINATE_SCALE
+from ..models.volume import normalize
+from .prepare import DISTANCE_UNIT, signed_distance
+from .samples import Example
+
+LENGTH = 92.0
+"""Length (mm) of every brain, front to back, in the atlas frame."""
+
+MOST_SUBCLASSES = 4
+"""Largest number of intensity subclasses of a meta-label."""
+
+POSE_SCALE = 40.0
+"""Atlas millimetres in one unit of the pose that a network predicts."""
+
+
+def read_table() -> dict[str, np.ndarray]:
+    """Columns of the table of the fetal sources' labels, by label value."""
+    text = (files(__package__) / "sources" / "fetal.tsv").read_text()
+    rows = sorted(csv.DictReader(text.splitlines(), delimiter="\t"), key=lambda row: int(row["source"]))
+    return {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
+
+
+def subclasses(values: np.ndarray, count: int, steps: int = 30) -> np.ndarray:
+    """Subclass of every value by a Gaussian mixture in one dimension, fitted by EM.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,)
+        Intensities of one meta-label.
+    count : int
+        Subclasses.
+    steps : int
+        Steps of EM.
+
+    Returns
+    -------
+    ndarray of uint8, shape (N,)
+        0 .. count - 1, from dark to bright.
+    """
+    sample = values[:: max(1, len(values) // 20_000)].astype(np.float64)
+    mean = np.quantile(sample, (np.arange(count) + 0.5) / count)
+    variance = np.full(count, sample.var() / count**2 + 1e-6)
+    share = np.full(count, 1 / count)
+    for _ in range(steps):
+        p = _memberships(sample, mean, variance, share)
+        size = p.sum(1) + 1e-6
+        mean = p @ sample / size
+        variance = (p * (sample - mean[:, None]) ** 2).sum(1) / size + 1e-4 * sample.var() + 1e-6
+        share = size / size.sum()
+    order = np.argsort(mean)
+    found = _memberships(values, mean[order], variance[order], share[order])
+    return found.argmax(0).astype(np.uint8)
+
+
+def _memberships(values, mean, variance, share) -> np.ndarray:
+    log = (
+        -0.5 * (values - mean[:, None]) ** 2 / variance[:, None] + np.log(share / np.sqrt(variance))[:, None]
+    )
+    p = np.exp(log - log.max(0))
+    return p / p.sum(0)
+
+
+def prepare(folders: list[Path], out: Path) -> None:
+    """Write ``out`` (npz) from subject folders with ``*_T2w.nii.gz`` and ``*_dseg.nii.gz``.
+
+    For each subject: image (uint8), labels, subclass of every voxel for 1..4 subclasses a meta-label, the
+    signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks.
+    """
+    table = read_table()
+    arrays: dict[str, np.ndarray] = {}
+    names, ages = [], []
+    for number, folder in enumerate(folders):
+        image, labels, affine = _read(folder)
+        seeds = np.zeros((MOST_SUBCLASSES, *labels.shape), np.uint8)
+        for meta in (1, 2, 3):
+            where = table["meta"][labels] == meta
+            for n in range(1, MOST_SUBCLASSES + 1):
+                seeds[n - 1][where] = subclasses(image[where], n)
+        distance = signed_distance(labels > 0) * float(np.linalg.norm(affine[:3, 0]))
+        top = np.quantile(image[labels > 0], 0.999)
+        arrays[f"image{number}"] = (np.clip(image / top, 0, 1) * 255).round().astype(np.uint8)
+        arrays[f"labels{number}"] = labels
+        arrays[f"seeds{number}"] = seeds
+        stored = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
+        arrays[f"distance{number}"] = stored
+        upright = to_atlas(labels > 0, affine)
+        arrays[f"atlas{number}"] = upright @ affine
+        arrays[f"scale{number}"] = np.array(upright[0, 0])
+        names.append(folder.name)
+        ages.append(float("".join(c for c in folder.name if c.isdigit())))
+    meta = {"count": len(folders), "names": names, "weeks": ages}
+    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Similarity from mm to the atlas frame of an upright brain: centre of its box, its length."""
+    index = np.argwhere(brain)
+    ends = np.stack([index.min(0) - 0.5, index.max(0) + 0.5]) @ affine[:3, :3].T + affine[:3, 3]
+    scale = LENGTH / abs(ends[1, 1] - ends[0, 1])
+    out = np.diag([scale, scale, scale, 1.0])
+    out[:3, 3] = -scale * ends.mean(0)
+    return out
+
+
+def _read(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, labels and affine, upright and cropped to the brain."""
+    image = nib.as_closest_canonical(nib.load(next(folder.glob("*_T2w.nii.gz"))))
+    labels = np.asarray(nib.as_closest_canonical(nib.load(next(folder.glob("*_dseg.nii.gz")))).dataobj)
+    index = np.argwhere(labels > 0)
+    low, high = np.maximum(index.min(0) - 4, 0), index.max(0) + 5
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ low
+    return np.asarray(image.dataobj, np.float32)[box], labels[box].astype(np.uint8), affine
+
+
+@dataclass
+class Case:
+    """A prepared subject; arrays of one shape."""
+
+    image: Tensor
+    labels: Tensor
+    seeds: Tensor
+    distance: Tensor
+    from_atlas: Tensor
+    scale: float
+    weeks: float
+
+
+@dataclass(frozen=True)
+class FetalConfig:
+    """Ranges of the draws; angles in degrees, lengths in mm, intensities on a scale of 0-255."""
+
+    real: float = 0.5
+    """Share of real images; the others are synthetic."""
+    random: float = 0.4
+    """Share of synthetic images with random instead of T2w-like subclass means."""
+    surroundings: float = 0.5
+    """Probability of tissue around the brain."""
+    any_position: float = 0.75
+    """Probability of a position drawn from all rotations (whole brains only)."""
+    rotation: float = 12.0
+    scaling: float = 0.08
+    anisotropy: float = 0.06
+    shift: float = 4.0
+    deformation: float = 3.0
+    bias: float = 0.35
+    noise: float = 0.03
+    gamma: float = 0.25
+    blur: float = 0.5
+
+
+class FetalGenerator:
+    """Draws brains from prepared arrays onto grids.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`prepare`.
+    config : FetalConfig
+        Ranges.
+    every : int
+        Take every so many voxels of the arrays (after averaging), for coarse grids.
+    device : str
+        Where everything is computed.
+    """
+
+    def __init__(self, path: Path, config: FetalConfig, every: int = 1, device: str = "cpu") -> None:
+        self.config, self.device = config, torch.device(device)
+        table = read_table()
+        self.structure = torch.from_numpy(table["structure"]).to(self.device)
+        self.meta = torch.from_numpy(table["meta"]).to(self.device)
+        self.cases: list[Case] = []
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+            self.names = meta["names"]
+            for k in range(meta["count"]):
+                matrix = torch.from_numpy(np.linalg.inv(arrays[f"atlas{k}"])).float()
+                image = torch.from_numpy(arrays[f"image{k}"])
+                if every > 1:
+                    matrix = torch.diag(torch.tensor([1 / every] * 3 + [1.0])) @ matrix
+                    smooth = F.avg_pool3d(image[None, None].float(), 3, 1, 1)[0, 0]
+                    image = smooth[::every, ::every, ::every].round().to(torch.uint8)
+                pick = (slice(None, None, every),) * 3
+                labels = torch.from_numpy(arrays[f"labels{k}"][pick].copy())
+                seeds = torch.from_numpy(arrays[f"seeds{k}"][(slice(None), *pick)].copy())
+                distance = torch.from_numpy(arrays[f"distance{k}"][pick].copy())
+                self.cases.append(
+                    Case(*(t.to(self.device) for t in (image, labels, seeds, distance, matrix)),
+                         float(arrays[f"scale{k}"]), meta["weeks"][k])
+                )  # fmt: skip
+
+    def source(self, case: Case, real: bool) -> Tensor:
+        """Intensities (0-255) on the subject's own grid: its image, or subclasses with new means."""
+        if real:
+            return case.image.float()
+        values = torch.zeros(case.labels.shape, device=self.device)
+        random = _uniform(0, 1) < self.config.random
+        meta = self.meta[case.labels.int()]
+        for k in (1, 2, 3):
+            n = int(torch.randint(1, MOST_SUBCLASSES + 1, ()))
+            where = (meta == k).nonzero(as_tuple=True)
+            seeds = case.seeds[n - 1][where].int()
+            if random:
+                means = torch.rand(n, device=self.device) * 200 + 25
+            else:
+                own = torch.zeros(n, device=self.device).index_add_(0, seeds, case.image[where].float())
+                size = torch.bincount(seeds, minlength=n).clamp(min=1)
+                means = own / size * _uniform(0.85, 1.15) + torch.randn(n, device=self.device) * 12
+            deviations = 3 + torch.rand(n, device=self.device) * (15 if random else 8)
+            values[where] = means[seeds] + deviations[seeds] * torch.randn(seeds.shape, device=self.device)
+        return values.clamp(0, 320)
+
+    def render(
+        self, number: int, turn: Tensor, shift: Tensor, spacing: float, shape: tuple[int, int, int],
+        in_atlas: bool, real: bool | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """Put a brain on a grid about the origin.
+
+        Parameters
+        ----------
+        number : int
+            The subject.
+        turn : Tensor, shape (3, 3)
+            Grid's mm to atlas mm, but for the brain's size unless ``in_atlas``.
+        shift : Tensor, shape (3,)
+            Atlas coordinates of the grid's centre.
+        spacing, shape : float, tuple of int
+            The grid.
+        in_atlas : bool
+            Whether the grid's mm are those of the atlas frame instead of real ones.
+        real : bool, optional
+            Real or synthetic; drawn if not given.
+
+        Returns
+        -------
+        tuple of Tensor
+            Image in [0, 1], structure positions, signed distance (mm) and atlas coordinates (3, X, Y, Z).
+        """
+        case, c = self.cases[number], self.config
+        lines = [(torch.arange(n, device=self.device) - (n - 1) / 2) * spacing for n in shape]
+        world = torch.stack(torch.meshgrid(*lines, indexing="ij")).reshape(3, -1)
+        size = 1.0 if in_atlas else case.scale
+        atlas = (turn.to(world) * size) @ world + shift.to(world)[:, None]
+        atlas = atlas + self._deformation(shape).reshape(3, -1)
+        mirrored = _uniform(0, 1) < 0.5
+        inner = atlas * torch.tensor([[-1.0], [1.0], [1.0]]) if mirrored else atlas
+        voxel = case.from_atlas[:3, :3] @ inner + case.from_atlas[:3, 3:]
+        counts = torch.tensor(case.labels.shape, device=self.device)[:, None]
+        where = (2 * voxel / (counts - 1) - 1).T.flip(-1).view(1, *shape, 3)
+        real = _uniform(0, 1) < c.real if real is None else real
+        sampled = F.grid_sample(self.source(case, real)[None, None], where, align_corners=True)[0, 0]
+        distance = F.grid_sample(
+            case.distance.float()[None, None], where, padding_mode="border", align_corners=True
+        )[0, 0] * DISTANCE_UNIT  # fmt: skip
+        index = voxel.round().long()
+        inside = ((index >= 0) & (index < counts)).all(0)
+        index = torch.minimum(index.clamp(min=0), counts - 1)
+        flat = (index[0] * counts[1] + index[1]) * counts[2] + index[2]
+        labels = (case.labels.view(-1)[flat] * inside).view(shape)
+        image = self._acquire(self._surround(sampled, distance))
+        return image, self.structure[labels.int()], distance, atlas.view(3, *shape)
+
+    def _deformation(self, shape: tuple[int, int, int]) -> Tensor:
+        n = int(torch.randint(3, 7, ()))
+        points = torch.randn(1, 3, n, n, n, device=self.device) * _uniform(0, self.config.deformation)
+        return F.interpolate(points, size=shape, mode="trilinear", align_corners=True)[0]
+
+    def _surround(self, image: Tensor, distance: Tensor) -> Tensor:
+        """Skull, scalp, fluid and maternal tissue as shells and blobs around the brain."""
+        outside = distance <= 0
+        if _uniform(0, 1) >= self.config.surroundings:
+            return image
+        coarse = [max(2, n // int(torch.randint(6, 17, ()))) for n in image.shape]
+        blobs = F.interpolate(
+            torch.randn(1, 5, *coarse, device=self.device), size=image.shape, mode="trilinear"
+        )[0]
+        values = torch.rand(5, device=self.device) * 230
+        tissue = values[blobs.argmax(0)] + blobs[0] * 12
+        wavy = distance + blobs[1] * 1.2
+        start = 0.0
+        for thickness, low, high in ((3, 0, 120), (5, 40, 230), (12, 120, 255)):
+            start -= _uniform(0.3, 1) * thickness
+            level = _uniform(low, high)
+            if _uniform(0, 1) < 0.75:
+                tissue = torch.where(wavy > start, level + blobs[2] * 8, tissue)
+        far = _uniform(4, 40)
+        if _uniform(0, 1) < 0.4:
+            tissue = tissue * (distance > -far)
+        return torch.where(outside, tissue.clamp(min=0), image)
+
+    def _acquire(self, image: Tensor) -> Tensor:
+        """Blur, bias field, noise, normalization and gamma."""
+        c = self.config
+        x = image[None, None]
+        if _uniform(0, 1) < c.blur:
+            w = _uniform(0.05, 0.3)
+            x = (1 - 2 * w) * x + 2 * w * F.avg_pool3d(x, 3, 1, 1, count_include_pad=False)
+        points = torch.randn(1, 1, 4, 4, 4, device=self.device) * _uniform(0, c.bias)
+        x = x * torch.exp(F.interpolate(points, size=image.shape, mode="trilinear", align_corners=True))
+        x = x + torch.randn_like(x) * 255 * _uniform(0, c.noise) * (x > 0)
+        x = normalize(x[0, 0].clamp(min=0))
+        return x ** math.exp(c.gamma * float(torch.randn(()).clamp(-2, 2)))
+
+
+class AnyPosition:
+    """A whole brain at a coarse voxel size, lying in any way: surface, tissues and pose."""
+
+    def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
+        self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
+
+    def __iter__(self) -> Iterator[Example]:
+        while True:
+            yield self.example()
+
+    def example(self, number: int | None = None) -> Example:
+        """Draw a brain (the given subject, or any)."""
+        g, c = self.generator, self.generator.config
+        number = int(torch.randint(len(g.cases), ())) if number is None else number % len(g.cases)
+        free = _uniform(0, 1) < c.any_position
+        turn = any_rotation() if free else small_rotation(c.rotation * 2)
+        turn = stretch(c.scaling * 1.5, c.anisotropy) @ turn
+        shift = torch.randn(3).clamp(-2, 2) * (c.shift * (2.5 if free else 1.0))
+        image, structure, distance, atlas = g.render(number, turn, shift, self.spacing, self.shape, False)
+        lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
+        grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image)
+        pose = torch.stack([atlas[1], atlas[2], atlas[0].abs()]) / POSE_SCALE
+        targets = {"structure": structure[None], "distance": distance[None], "pose": pose[None]}
+        return Example(torch.cat([image[None], grid])[None], None, targets)
+
+
+class Upright:
+    """A brain in the atlas frame, nearly upright as the coarse network puts it."""
+
+    def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
+        self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
+
+    def __iter__(self) -> Iterator[Example]:
+        while True:
+            yield self.example()
+
+    def example(self, number: int | None = None) -> Example:
+        """Draw a brain (the given subject, or any)."""
+        g, c = self.generator, self.generator.config
+        number = int(torch.randint(len(g.cases), ())) if number is None else number % len(g.cases)
+        turn = stretch(c.scaling, c.anisotropy) @ small_rotation(c.rotation)
+        shift = torch.randn(3).clamp(-2, 2) * c.shift / 2
+        image, structure, _, _ = g.render(number, turn, shift, self.spacing, self.shape, True)
+        lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
+        grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image)
+        return Example(torch.cat([image[None], grid])[None], None, {"structure": structure[None]})
+
+
+def any_rotation() -> Tensor:
+    """A rotation drawn evenly from all (Shoemake 1992)."""
+    q = torch.randn(4)
+    w, x, y, z = (q / q.norm()).tolist()
+    return torch.tensor([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ])  # fmt: skip
+
+
+def small_rotation(degrees: float) -> Tensor:
+    """A rotation about a random axis."""
+    skew = torch.zeros(3, 3)
+    a, b, c = ((torch.rand(3) * 2 - 1) * math.radians(degrees)).tolist()
+    skew[0, 1], skew[0, 2], skew[1, 2] = -c, b, -a
+    return torch.linalg.matrix_exp(skew - skew.T)
+
+
+def stretch(scaling: float, anisotropy: float) -> Tensor:
+    """A diagonal matrix: one factor for all axes, and a little for each."""
+    overall = 1 + _uniform(-scaling, scaling)
+    return torch.diag(overall * (1 + (torch.rand(3) * 2 - 1) * anisotropy))
+
+
+def _uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))

@@ -1,0 +1,114 @@
+"""The trainer of the fetal networks: other examples and one more loss, all else as for adults."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .fetal import AnyPosition, FetalConfig, FetalGenerator, Upright
+from .trainer import CHECKPOINT_EVERY, VALIDATE_EVERY, Trainer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from .recipe import Recipe
+
+KINDS = {"any-position": AnyPosition, "upright": Upright}
+"""Kinds of recipes that this trainer knows."""
+
+
+def pose_loss(predicted: Tensor, target: Tensor, distance: Tensor) -> Tensor:
+    """Mean absolute error of the pose in the brain and near it."""
+    weight = ((distance + 6) / 6).clamp(0, 1)[:, None]
+    return (weight * (predicted.float() - target).abs()).sum() / (3 * weight.sum()).clamp(min=1)
+
+
+class FetalTrainer(Trainer):
+    """Trains from :func:`brainseg.training.fetal.prepare`'s arrays; its budget is processor time."""
+
+    def __init__(self, recipe: Recipe, *arguments, **options) -> None:
+        self.pose = recipe.losses.get("pose", 0.0)
+        others = {k: v for k, v in recipe.losses.items() if k != "pose"}
+        super().__init__(replace(recipe, losses=others), *arguments, **options)
+
+    def run(self) -> None:
+        """Train until the recipe's minutes of processor time are spent, then export."""
+        stage, source = None, None
+        last, began = time.monotonic(), time.process_time()
+        while self.seconds < self.recipe.minutes * 60:
+            share = self.seconds / (self.recipe.minutes * 60)
+            wanted = next(s for s in self.recipe.stages if share <= s["until"])
+            if wanted is not stage:
+                stage, source = wanted, iter(self.samples(wanted, self.data))
+                print(f"stage {stage}", flush=True)
+                began = time.process_time()
+            self._train_step(next(source), share)
+            now = time.process_time()
+            self.seconds += now - began
+            began = now
+            if self.step % 20 == 0:
+                self._log()
+            if time.monotonic() - last > CHECKPOINT_EVERY:
+                self.saves += 1
+                self.save(validate=self.saves % VALIDATE_EVERY == 0)
+                last, began = time.monotonic(), time.process_time()
+        self.save()
+        self.export()
+
+    def samples(self, stage: dict[str, Any], data: Path) -> AnyPosition | Upright:
+        """The examples of a stage."""
+        kind = KINDS[self.recipe.kind]
+        changes = self.recipe.generator | {k: v for k, v in stage.items() if hasattr(FetalConfig, k)}
+        config = replace(FetalConfig(), **changes)
+        generator = FetalGenerator(data, config, 2 if kind is AnyPosition else 1, self.device)
+        return kind(generator, stage["shape"], stage["spacing"])
+
+    def losses(self, out: dict[str, tuple[Tensor, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every weighted loss of the recipe."""
+        found = super().losses(out, targets)
+        if self.pose:
+            predicted = out["mask"][0][:, 1:]
+            found["pose"] = self.pose * pose_loss(predicted, targets["pose"], targets["distance"])
+        return found
+
+    @torch.no_grad()
+    def validate(self, heads: int = 4) -> dict[str, float]:
+        """Dice by tissue, and error of the pose, on real images that never train."""
+        from .metrics import dice_by_class
+
+        if self.validation is None:
+            return {}
+        state = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.ema)
+        rng = torch.get_rng_state()
+        torch.manual_seed(1)
+        stage = self.recipe.stages[-1] | {"real": 1.0, "surroundings": 0.5, "deformation": 0.0}
+        source = self.samples(stage, self.validation)
+        scores: dict[str, list[float]] = {}
+        count = len(source.generator.cases)
+        for number in range(0, count, max(1, count // heads)):
+            example = source.example(number)
+            out = self.forward(example)
+            found = dice_by_class(out["structure"][0].argmax(1), example.targets["structure"])
+            for k, v in found.items():
+                scores.setdefault(str(self.table.unsided[k]), []).append(v)
+            if "pose" in example.targets:
+                inside = example.targets["distance"][0] > 0
+                error = (out["mask"][0][0, 1:].float() - example.targets["pose"][0]).abs()
+                scores.setdefault("pose", []).append(float(error[:, inside].mean()))
+                seen = out["mask"][0][0, 0] > 0
+                overlap = 2 * (seen & inside).sum() / (seen.sum() + inside.sum())
+                scores.setdefault("mask", []).append(float(overlap))
+        self.network.load_state_dict(state)
+        torch.set_rng_state(rng)
+        mean = {k: sum(v) / len(v) for k, v in scores.items()}
+        tissues = [v for k, v in mean.items() if k.isdigit()]
+        return mean | {"mean": sum(tissues) / len(tissues)}
+
+    def _centroids(self) -> dict[str, list[float]]:
+        return {}
