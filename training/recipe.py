@@ -40,6 +40,8 @@ class Recipe:
         Weights whose posteriors a cascade sees.
     context : {'structure', 'distance'}
         Which of them.
+    offset : list of float
+        Where the middle of a cascade's box lies in the atlas frame (mm).
     start : str, list of str or None
         Weights to begin from, where names and shapes agree; the first that has a tensor gives it.
     seed : int
@@ -63,6 +65,7 @@ class Recipe:
     context: str = "structure"
     spread: float = 6.0
     repeat: int = 1
+    offset: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     start: str | list[str] | None = None
     seed: int = 0
     licence: str = "Apache-2.0"

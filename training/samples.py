@@ -120,6 +120,8 @@ class Cascade:
         What the fine network gets from the coarse one.
     repeat : int
         Fine grids from one head.
+    offset : tuple of float
+        Where the grid's middle lies in the atlas frame (mm); the origin is the brain's middle.
     """
 
     def __init__(
@@ -131,11 +133,13 @@ class Cascade:
         spread: float = 6.0,
         context: str = "structure",
         repeat: int = 1,
+        offset=(0.0, 0.0, 0.0),
     ) -> None:
         self.coarse, self.network = coarse, network
         self.generator, self.targets = coarse.generator, coarse.targets
         self.shape, self.spacing, self.spread = tuple(shape), spacing, spread
         self.context, self.repeat = context, repeat
+        self.offset = torch.tensor(offset, dtype=torch.float32)
 
     def __iter__(self) -> Iterator[Example]:
         while True:
@@ -147,8 +151,9 @@ class Cascade:
         whole, coarse_centre = self.coarse.example(draw=draw, near=1.0)
         out = []
         context = self._context(whole)
+        middle = torch.linalg.solve(draw.to_atlas, self.offset.to(draw.to_atlas)).tolist()
         for _ in range(self.repeat):
-            centre = tuple(float(self.spread * torch.randn(()).clamp(-2, 2)) for _ in range(3))
+            centre = tuple(m + float(self.spread * torch.randn(()).clamp(-2, 2)) for m in middle)
             rendered = self.generator.render(draw, centre, self.shape, self.spacing)
             turn = torch.eye(3) + torch.randn(3, 3) * 0.02
             shift = torch.randn(3) * 1.5

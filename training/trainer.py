@@ -107,6 +107,7 @@ class Trainer:
             self.recipe.spread,
             self.recipe.context,
             self.recipe.repeat,
+            self.recipe.offset,
         )
 
     def losses(self, out: dict[str, tuple[Tensor, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -238,6 +239,7 @@ class Trainer:
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
             "coarse": self.recipe.coarse,
+            "offset": self.recipe.offset,
             "centroids": self._centroids(),
             "scores": {"held-out label maps, synthetic images": self.validate()},
         }
