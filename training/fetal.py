@@ -24,19 +24,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..models import labels as label_tables
 from ..models.inference import COORDINATE_SCALE
+from ..models.pose import LENGTH, SCALE
 from ..models.volume import normalize
 from .prepare import DISTANCE_UNIT, signed_distance
 from .samples import Example
 
-LENGTH = 92.0
-"""Length (mm) of every brain, front to back, in the atlas frame."""
-
 MOST_SUBCLASSES = 4
 """Largest number of intensity subclasses of a meta-label."""
-
-POSE_SCALE = 40.0
-"""Atlas millimetres in one unit of the pose that a network predicts."""
 
 
 def read_table() -> dict[str, np.ndarray]:
@@ -189,12 +185,23 @@ class FetalGenerator:
         Take every so many voxels of the arrays (after averaging), for coarse grids.
     device : str
         Where everything is computed.
+    table_name : str
+        Label table whose unsided structures are the classes.
     """
 
-    def __init__(self, path: Path, config: FetalConfig, every: int = 1, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        path: Path,
+        config: FetalConfig,
+        every: int = 1,
+        device: str = "cpu",
+        table_name: str = "fetal",
+    ) -> None:
         self.config, self.device = config, torch.device(device)
         table = read_table()
-        self.structure = torch.from_numpy(table["structure"]).to(self.device)
+        unsided = label_tables.load(table_name).unsided
+        position = [unsided.index(int(index)) for index in table["structure"]]
+        self.structure = torch.tensor(position, device=self.device)
         self.meta = torch.from_numpy(table["meta"]).to(self.device)
         self.cases: list[Case] = []
         with np.load(path) as arrays:
@@ -350,7 +357,7 @@ class AnyPosition:
         image, structure, distance, atlas = g.render(number, turn, shift, self.spacing, self.shape, False)
         lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image)
-        pose = torch.stack([atlas[1], atlas[2], atlas[0].abs()]) / POSE_SCALE
+        pose = torch.stack([atlas[1], atlas[2], atlas[0].abs()]) / SCALE
         targets = {"structure": structure[None], "distance": distance[None], "pose": pose[None]}
         return Example(torch.cat([image[None], grid])[None], None, targets)
 
