@@ -9,14 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..models import annex
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
 from . import filters, sidecars
 from .demographics import Demographics, check_population
-from .layout import anatomical_images
+from .layout import Image, anatomical_images
 from .settings import Settings
 
 SEVERAL = 8
 """As many names are listed in a message."""
+
+COREGISTERED = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
+"""Contrasts that are brought to the reference image of their session."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,10 @@ class Unit:
         Entities of its name as pybids reads them.
     others : list of Path
         Further anatomical images, which are left alone.
+    averaged : list of Path
+        Images that make an unbiased reference together; empty if ``image`` alone is it.
+    beside : list of Path
+        Images of other contrasts, one of each, that are brought to the reference.
     age : float or None
         Years, from the dataset's tables.
     sex : str or None
@@ -51,6 +59,8 @@ class Unit:
     suffix: str = ""
     entities: dict[str, Any] = field(default_factory=dict)
     others: list[Path] = field(default_factory=list)
+    averaged: list[Path] = field(default_factory=list)
+    beside: list[Path] = field(default_factory=list)
     age: float | None = None
     sex: str | None = None
     problem: BrainsegError | None = None
@@ -101,8 +111,11 @@ def select(settings: Settings) -> Selection:
         reason = "no image of the participants matches its filters"
         raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
     units: list[Unit] = []
+    by_label = defaultdict(list)
+    for image in matched:
+        by_label[image.participant].append(image)
     for label in labels:
-        mine = [image for image in matched if image.participant == label]
+        mine = by_label[label]
         chosen = [image for image in mine if not sessions or image.session in sessions]
         if mine and not chosen:
             notes.append(f"sub-{label} has no such session and is left out")
@@ -111,6 +124,7 @@ def select(settings: Settings) -> Selection:
             units.append(Unit(label, None, None, problem=_no_image(settings, label, there)))
         else:
             units += _units(chosen, settings, people)
+    _tell_absent(settings, units, notes)
     return Selection(sorted(units, key=lambda unit: natural(unit.key)), notes)
 
 
@@ -218,30 +232,69 @@ def _no_image(settings: Settings, label: str, there: list[str]) -> InputError:
 
 
 def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]:
-    """Units of one participant."""
-    by_session = defaultdict(list)
+    """Units of one participant: one for each session, or one for all of them."""
+    apart = settings.subject_anatomical_reference == "sessionwise"
+    groups = defaultdict(list)
     for image in images:
-        by_session[image.session].append(image)
+        groups[image.session if apart else None].append(image)
+    return [_unit(session, group, settings, people) for session, group in groups.items()]
+
+
+def _unit(session: str | None, group: list, settings: Settings, people: Demographics) -> Unit:
+    """The unit of these images; its reference is the first of the most wanted contrast."""
+    group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
+    first = group[0]
+    alike = [image for image in group if image.suffix == first.suffix]
+    average = alike if settings.subject_anatomical_reference == "unbiased" and len(alike) > 1 else []
+    notes: list[str] = []
+    beside = _beside(first, group, settings, notes) if settings.step("coregistration") else []
+    used = {image.path for image in (first, *average, *beside)}
+    person = people(first.participant, first.session)
+    unit = Unit(
+        participant=first.participant,
+        session=session,
+        image=first.path,
+        suffix=first.suffix,
+        entities=first.entities,
+        others=[image.path for image in group if image.path not in used],
+        averaged=[image.path for image in average],
+        beside=[image.path for image in beside],
+        age=person.age,
+        sex=person.sex,
+        notes=notes,
+    )
+    try:
+        note = check_population(settings.population, person, first.path)
+        for image in (first, *average):
+            if annex.absent(image.path):
+                remedy = f"Run: {annex.command(settings.bids_dir, [image.path])}"
+                raise InputError(image.path, "its content is not on this machine", remedy)
+        sidecars.read(first.path, settings.bids_dir)
+        return replace(unit, notes=[note, *notes] if note else notes)
+    except InputError as error:
+        return replace(unit, problem=error)
+
+
+def _beside(first: Image, group: list[Image], settings: Settings, notes: list[str]) -> list[Image]:
+    """The image of every other contrast that is brought to the reference: the first, best of its session."""
     out = []
-    for session, group in by_session.items():
-        group.sort(key=lambda image: (settings.suffixes.index(image.suffix), natural(image.path.name)))
-        first = group[0]
-        person = people(first.participant, session)
-        unit = Unit(
-            participant=first.participant,
-            session=session,
-            image=first.path,
-            suffix=first.suffix,
-            entities=first.entities,
-            others=[image.path for image in group[1:]],
-            age=person.age,
-            sex=person.sex,
-        )
-        try:
-            note = check_population(settings.population, person, first.path)
-            sidecars.read(first.path, settings.bids_dir)
-            unit = replace(unit, notes=[note] if note else [])
-        except InputError as error:
-            unit = replace(unit, problem=error)
-        out.append(unit)
+    for suffix in (s for s in settings.suffixes if s in COREGISTERED and s != first.suffix):
+        alike = [image for image in group if image.suffix == suffix]
+        for image in sorted(alike, key=lambda image: image.session != first.session)[:1]:
+            if annex.absent(image.path):
+                fetch = annex.command(settings.bids_dir, [image.path])
+                notes.append(
+                    f"{image.path.name} is left alone: its content is not on this machine ({fetch})."
+                )
+            else:
+                out.append(image)
     return out
+
+
+def _tell_absent(settings: Settings, units: list[Unit], notes: list[str]) -> None:
+    """One command that fetches what many participants lack."""
+    missing = [unit.image for unit in units if unit.image and unit.problem and annex.absent(unit.image)]
+    if len(missing) > 1:
+        listed = annex.command(settings.bids_dir, missing[:SEVERAL])
+        more = f" and {len(missing) - SEVERAL} more" if len(missing) > SEVERAL else ""
+        notes.append(f"The content of {len(missing)} images is not on this machine; run: {listed}{more}")

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..models import annex
 from ..models.errors import InputError
 
 
@@ -15,11 +19,17 @@ def applicable(image: Path, root: Path) -> list[Path]:
     folders = [folder for folder in image.parents if folder == root or root in folder.parents]
     out = []
     for folder in reversed(folders):
-        for path in sorted(folder.glob(f"*{suffix}.json")):
-            own, own_suffix = _parts(path.stem)
+        for name in _json_files(folder, folder.stat().st_mtime_ns):
+            own, own_suffix = _parts(name.removesuffix(".json"))
             if own_suffix == suffix and own <= entities:
-                out.append(path)
+                out.append(folder / name)
     return out
+
+
+@lru_cache(maxsize=64)
+def _json_files(folder: Path, changed: int) -> tuple[str, ...]:
+    """Names of the JSON files of a folder, in order; the dataset's own is asked for with every image."""
+    return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json")))
 
 
 def read(image: Path, root: Path) -> dict[str, Any]:
@@ -45,6 +55,9 @@ def read_object(path: Path) -> dict[str, Any]:
         If it cannot be read, is no JSON, or holds something else.
     """
     remedy = "Correct it (a JSON checker finds the place) or remove it"
+    if annex.absent(path):
+        fetch = f"Run: datalad get {shlex.quote(str(path))}"
+        raise InputError(path, "its content is not on this machine", fetch)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import zlib
 from pathlib import Path
 
@@ -9,11 +10,15 @@ import nibabel as nib
 import numpy as np
 import torch
 
+from . import annex
 from .errors import InputError
 from .volume import Volume
 
 LEAST_VOXELS = 10
 """Fewest voxels along a side."""
+
+MOST_COMPRESSED = 1032
+"""Bytes that one byte of a gzip file can stand for, at most."""
 
 LEAST_MM = 40.0
 """Smallest field of view (mm): less cannot hold a brain, fetal ones included."""
@@ -51,11 +56,12 @@ def read(path: str | Path) -> Volume:
 
 def _open(path: Path) -> nib.spatialimages.SpatialImage:
     fetch = "Fetch or convert it again"
+    if annex.absent(path):
+        what = "a broken link" if path.is_symlink() else "git-annex's pointer"
+        raise InputError(
+            path, f"its content is not on this machine ({what})", f"Run: datalad get {shlex.quote(str(path))}"
+        )
     if not path.exists():
-        if path.is_symlink():
-            raise InputError(
-                path, "its content is not on this machine (a broken link)", f"Run: datalad get {path}"
-            )
         raise InputError(path, "the file does not exist")
     if path.stat().st_size == 0:
         raise InputError(path, "the file is empty", fetch)
@@ -112,12 +118,21 @@ def _data(path: str | Path, image) -> np.ndarray:
         raise InputError(
             path, "its voxels are colours or complex numbers", "Give a scan of single intensities"
         )
+    _check_size(path, image)
     try:
         return np.array(image.dataobj, dtype=np.float32)
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch
         ) from None
+
+
+def _check_size(path: str | Path, image) -> None:
+    """Refuse a file that cannot hold as many voxels as its header says, before memory is asked for them."""
+    stored = Path(path).stat().st_size * (MOST_COMPRESSED if Path(path).suffix == ".gz" else 1)
+    if np.prod(image.shape, dtype=float) * image.get_data_dtype().itemsize > stored:
+        reason = f"it is truncated or its header damaged: {_by(image.shape)} voxels cannot be in it"
+        raise InputError(path, reason, "Fetch or convert it again")
 
 
 def _check_values(path: str | Path, data: np.ndarray) -> None:
