@@ -99,6 +99,11 @@ def segment(
     """
     if not bool((mask.data > 0).any()):
         raise InputError(None, "its brain mask is empty", "Look at the mask")
+    from . import upright  # it builds on this module
+
+    if upright.serves(coarse_model):
+        chosen = {"device": device, "model": model, "coarse_model": coarse_model}
+        return upright.segment(volume, mask, likelihood=likelihood, **chosen)
     inside = mask.data > 0
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
     seen = coarse.look(masked, model=coarse_model, device=device)
@@ -106,14 +111,14 @@ def segment(
     prior = fine_posteriors(masked, mask, seen, model, device)
     grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
     notes: list[str] = []
-    posteriors = _posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
+    posteriors = posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
     left = _side(seen, grid)
-    posteriors.data[:] = _without_strays(posteriors.data, left.data)
+    posteriors.data[:] = without_strays(posteriors.data, left.data)
     if seen.error > 6:
         notes.append(
             f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation."
         )
-    return _on_input(volume, mask, posteriors, left, table, notes)
+    return on_input(volume, mask, posteriors, left, table, notes)
 
 
 def fine_posteriors(masked: Volume, mask: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
@@ -151,7 +156,7 @@ def _floor(values: Tensor) -> float:
     return min(float(values.min()), 0.0)
 
 
-def _posteriors_at(
+def posteriors_at(
     grid: Grid, masked: Volume, mask: Volume, prior: Volume, table, likelihood: bool, notes: list[str]
 ) -> Volume:
     """Posteriors at the working voxel size; all background outside the mask."""
@@ -197,7 +202,7 @@ def _side(seen: coarse.Coarse, grid: Grid) -> Volume:
     return Volume(logit - x / 4, grid.affine)
 
 
-def _without_strays(posteriors: Tensor, left: Tensor) -> Tensor:
+def without_strays(posteriors: Tensor, left: Tensor) -> Tensor:
     """Take the structures away where they form specks apart from their main body."""
     hard = posteriors.argmax(0).numpy()
     halves = (left > 0).numpy()
@@ -222,7 +227,7 @@ def _without_strays(posteriors: Tensor, left: Tensor) -> Tensor:
     return posteriors
 
 
-def _on_input(
+def on_input(
     volume: Volume, mask: Volume, posteriors: Volume, left: Volume, table: labels.LabelTable, notes: list[str]
 ) -> SegmentationResult:
     """Labels, tissue probabilities and volumes on the input's grid, class by class to save memory."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from . import coarse, zoo
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
+from .pose import Pose
 from .volume import Grid, Volume, box, coordinate_channels, lattice, normalize, resample
 
 MARGIN = 12.0
@@ -70,6 +71,10 @@ def skullstrip(
     InputError
         If there is no brain in the scan.
     """
+    from . import upright  # it builds on this module
+
+    if upright.serves(coarse_model):
+        return upright.strip(volume, mode=mode, device=device, model=model, coarse_model=coarse_model)
     seen = coarse.look(volume, model=coarse_model, device=device)
     if float((seen.distance.data > 0).sum()) * seen.distance.grid.voxel_volume < PLAUSIBLE[0]:
         raise InputError(
@@ -77,13 +82,13 @@ def skullstrip(
         )
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, seen))
     if stripped:
-        mask = _extent(volume)
+        mask = extent(volume)
         distance = ndimage.distance_transform_edt(mask, volume.grid.spacing)
         distance -= ndimage.distance_transform_edt(~mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
         on_input = resample(refine(volume, seen, model, device), volume.grid, outside=-20.0)
-        mask = _tidy(on_input.data > 0)
+        mask = tidy(on_input.data > 0)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
     if not PLAUSIBLE[0] < size < PLAUSIBLE[1]:
@@ -133,7 +138,7 @@ def half(grid: Grid) -> Grid:
     return Grid((x // 2, y // 2, z // 2), affine)
 
 
-def is_stripped(volume: Volume, seen: coarse.Coarse) -> bool:
+def is_stripped(volume: Volume, seen: coarse.Coarse | Pose) -> bool:
     """Whether there is next to nothing around the brain: no skull, scalp or neck.
 
     Looks at the shell from 10 to 25 mm outside the coarse surface; in a head it holds skull and scalp.
@@ -149,15 +154,15 @@ def is_stripped(volume: Volume, seen: coarse.Coarse) -> bool:
     return float((image[shell] > level).float().mean()) < 0.02
 
 
-def _extent(volume: Volume) -> np.ndarray:
+def extent(volume: Volume) -> np.ndarray:
     """Where a stripped scan has anything, without holes and specks."""
     data = volume.data.numpy()
     background = np.median(np.concatenate([data[:2].ravel(), data[-2:].ravel(), data[:, :2].ravel()]))
     level = background + 0.02 * (np.quantile(data, 0.995) - background)
-    return _tidy(torch.from_numpy(data > level))
+    return tidy(torch.from_numpy(data > level))
 
 
-def _tidy(mask: Tensor) -> np.ndarray:
+def tidy(mask: Tensor) -> np.ndarray:
     """The largest piece, its holes filled."""
     return ndimage.binary_fill_holes(_largest(mask.numpy()))
 

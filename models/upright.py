@@ -1,0 +1,140 @@
+"""Brains that may lie in any way, skull-stripped and segmented upright, in the atlas frame.
+
+The coarse network says how the brain lies (:mod:`brainseg.models.pose`); the fine network then sees every
+brain upright and of one length, and its mirror image as well. Nothing is resampled for that: the scan's
+affine is another one for a while, and results come back on the grid of the input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from . import labels, pose, segmentation, skullstrip, zoo
+from .errors import InputError
+from .inference import COORDINATE_SCALE, run
+from .pose import Pose
+from .volume import Grid, Volume, box, coordinate_channels, normalize, resample, transform_points
+
+WORKING = 0.8
+"""Voxel size (mm) at which the scan's intensities decide."""
+
+MARGIN = 3.0
+"""Margin (mm) around the brain while they do."""
+
+SMALLEST = 5e3
+"""Least volume (mm3) of a brain mask that is believed: half a brain of 20 weeks."""
+
+
+def serves(coarse_model: str) -> bool:
+    """Whether these weights find brains that may lie in any way."""
+    return zoo.read_card(coarse_model).get("kind") == "any-position"
+
+
+def strip(
+    volume: Volume, *, model: str, coarse_model: str, mode: str = "auto", device: str = "cpu"
+) -> skullstrip.SkullStripResult:
+    """Find the brain; the arguments are those of :func:`brainseg.models.skullstrip.skullstrip`.
+
+    Raises
+    ------
+    InputError
+        If there is no brain in the scan.
+    """
+    found = pose.find(volume, model=coarse_model, device=device)
+    seen = volume.with_data(volume.data)
+    stripped = mode == "skip" or (mode == "auto" and skullstrip.is_stripped(seen, found))
+    if stripped:
+        mask = skullstrip.extent(volume)
+    else:
+        tissue = posteriors(volume, found, model, device)
+        brain = resample(Volume(1 - tissue.data[0], tissue.affine), found.upright(volume).grid)
+        mask = skullstrip.tidy(brain.data > 0.5)
+    if float(mask.sum()) * volume.grid.voxel_volume < SMALLEST:
+        raise InputError(
+            None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
+        )
+    distance = ndimage.distance_transform_edt(mask, volume.grid.spacing)
+    distance -= ndimage.distance_transform_edt(~mask, volume.grid.spacing)
+    return skullstrip.SkullStripResult(
+        volume.with_data(torch.from_numpy(mask.astype(np.uint8))),
+        volume.with_data(torch.from_numpy(distance.astype(np.float32))),
+        stripped,
+    )
+
+
+def segment(
+    volume: Volume,
+    mask: Volume,
+    *,
+    model: str,
+    coarse_model: str,
+    device: str = "cpu",
+    likelihood: bool = True,
+) -> segmentation.SegmentationResult:
+    """Segment a brain; the arguments are those of :func:`brainseg.models.segmentation.segment`."""
+    inside = mask.data > 0
+    floor = min(float(volume.data[inside].min()), 0.0)
+    masked = volume.with_data(torch.where(inside, volume.data - floor, 0.0))
+    found = pose.find(masked, model=coarse_model, device=device)
+    table = labels.load(zoo.load_once(model, device).card["label_table"])
+    prior = posteriors(masked, found, model, device)
+    turned, brain = found.upright(masked), found.upright(mask)
+    grid = working_grid(brain, WORKING * found.scale, MARGIN * found.scale)
+    notes: list[str] = []
+    fitted = segmentation.posteriors_at(grid, turned, brain, prior, table, likelihood, notes)
+    # To the right x grows: the log odds of left.
+    left = Volume(-coordinate_channels(grid, np.eye(4), 1.0)[0], grid.affine)
+    fitted.data[:] = segmentation.without_strays(fitted.data, left.data)
+    result = segmentation.on_input(turned, brain, fitted, left, table, notes)
+    return _in_scan(result, volume, found)
+
+
+def posteriors(volume: Volume, found: Pose, model: str, device: str = "cpu") -> Volume:
+    """Posteriors of the fine network in the atlas frame: the mean over the brain and its mirror image."""
+    loaded = zoo.load_once(model, device)
+    shape, spacing = tuple(loaded.card["shape"]), float(loaded.card["spacing"])
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = -spacing * (np.array(shape) - 1) / 2
+    grid = Grid(shape, affine)
+    image = normalize(resample(found.upright(volume), grid).data)
+    coordinates = coordinate_channels(grid, np.eye(4), COORDINATE_SCALE)
+    out: Tensor | float = 0.0
+    for flip in ((), (1,)):
+        logits = run(loaded.network, image.flip([a - 1 for a in flip]), coordinates, device=device)
+        out = out + logits["structure"].softmax(0).flip(flip) / 2
+    return Volume(out, affine)
+
+
+def working_grid(brain: Volume, spacing: float, margin: float) -> Grid:
+    """The upright grid of ``spacing`` around a brain mask, which may itself be oblique."""
+    start, shape = box(brain, 0.0)
+    affine = brain.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ np.array(start)
+    index = np.argwhere(brain.crop(start, shape).data.numpy() > 0)
+    points = transform_points(affine, index)
+    low, high = points.min(0) - margin, points.max(0) + margin
+    count = np.ceil((high - low) / spacing).astype(int) + 1
+    out = np.diag([spacing, spacing, spacing, 1.0])
+    out[:3, 3] = low
+    return Grid((int(count[0]), int(count[1]), int(count[2])), out)
+
+
+def _in_scan(
+    result: segmentation.SegmentationResult, volume: Volume, found: Pose
+) -> segmentation.SegmentationResult:
+    """What was measured in the atlas frame, in the scan's millimetres."""
+    back = np.linalg.inv(found.to_atlas)
+    centroids = {k: tuple(transform_points(back, np.array(p)).tolist()) for k, p in result.centroids.items()}
+    return replace(
+        result,
+        structures=volume.with_data(result.structures.data),
+        tissue=volume.with_data(result.tissue.data),
+        probabilities={k: volume.with_data(p.data) for k, p in result.probabilities.items()},
+        volumes={k: v / found.scale**3 for k, v in result.volumes.items()},
+        centroids=centroids,
+    )
