@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..models import labels
+from .settings import MODALITIES
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
 STATES = ("done", "failed", "running", "skipped", "missing")
@@ -135,17 +136,26 @@ class Result:
     @cached_property
     def suffix(self) -> str:
         """Suffix of the source image, such as ``T1w``."""
-        path = self.file("desc-preproc_*.nii.gz")
-        if path:
-            return path.name.split("_")[-1].removesuffix(".nii.gz")
-        return str(self.status.get("suffix") or "")
+        known = str(self.status.get("suffix") or "")
+        if self.prefix is None:
+            return known
+        # Images of other contrasts may lie beside the reference, under the same kind of name.
+        names = self.folder.glob(f"anat/{_literal(self.prefix)}_desc-preproc_*.nii.gz")
+        found = sorted(path.name.split("_")[-1].removesuffix(".nii.gz") for path in names)
+        if known in found or not found:
+            return known
+        return min(found, key=lambda name: MODALITIES.index(name) if name in MODALITIES else len(MODALITIES))
 
     def file(self, ending: str) -> Path | None:
-        """The file of the unit with that ending (a pattern), if it is there."""
+        """The file of the unit with that ending (a pattern), if it is there, in either flavor's name."""
         if self.prefix is None:
             return None
-        found = sorted(self.folder.glob(f"anat/{_literal(self.prefix)}_{ending}"))
-        return found[0] if found else None
+        ending = ending.replace("desc-preproc_*", f"desc-preproc_{self.suffix or '*'}")
+        for name in (ending, f"space-{self.suffix}_{ending}"):
+            found = sorted(self.folder.glob(f"anat/{_literal(self.prefix)}_{name}"))
+            if found:
+                return found[0]
+        return None
 
     def sidecar(self, ending: str) -> dict[str, Any]:
         """Content of the JSON beside the file with that ending."""

@@ -52,6 +52,10 @@ class Names:
         ``sub-01`` or ``sub-01_ses-02``.
     template : str
         Name of the template.
+    averaged : tuple of Path
+        The scans whose average the reference is; empty if ``source_file`` alone is it.
+    flavor : {'fmriprep', 'nibabies', 'both'}
+        For whom native results are named: NiBabies wants ``space-T1w`` where fMRIPrep wants no ``space-``.
 
     Examples
     --------
@@ -67,6 +71,8 @@ class Names:
     source_file: Path
     key: str
     template: str = templates.DEFAULT
+    averaged: tuple[Path, ...] = ()
+    flavor: str = "fmriprep"
 
     @property
     def suffix(self) -> str:
@@ -75,8 +81,11 @@ class Names:
 
     @property
     def prefix(self) -> str:
-        """What the names begin with: the scan's without its suffix."""
-        return self.source_file.name.split(".")[0].rpartition("_")[0]
+        """What the names begin with: the scan's without its suffix, and without what it is merged over."""
+        if self.averaged:
+            return self.key
+        parts = self.source_file.name.split(".")[0].split("_")[:-1]
+        return "_".join(part for part in parts if "_ses-" in self.key or not part.startswith("ses-"))
 
     @property
     def folder(self) -> Path:
@@ -86,10 +95,18 @@ class Names:
     @property
     def raw_path(self) -> str:
         """The scan, relative to its dataset."""
+        return self._in_dataset(self.source_file)
+
+    def _in_dataset(self, path: Path) -> str:
         try:
-            return self.source_file.relative_to(self.bids_root).as_posix()
+            return path.relative_to(self.bids_root).as_posix()
         except ValueError:
-            return self.source_file.name
+            return path.name
+
+    @property
+    def raws(self) -> list[str]:
+        """BIDS URIs of all scans that the results come from."""
+        return [f"bids:raw:{self._in_dataset(path)}" for path in self.averaged or (self.source_file,)]
 
     @property
     def raw(self) -> str:
@@ -108,6 +125,23 @@ class Names:
     def uri(self, ending: str) -> str:
         """BIDS URI of the derivative with that ending."""
         return f"bids::{self.path(ending).relative_to(self.out_dir).as_posix()}"
+
+    def native(self, ending: str) -> list[str]:
+        """Endings under which a result on the scan's own grid is stored: one for each flavor."""
+        if ending == self.preproc or "_xfm" in ending or ending.startswith("desc-tissue"):
+            return [ending]
+        names = {"fmriprep": ending, "nibabies": f"space-{self.suffix}_{ending}"}
+        return list(names.values()) if self.flavor == "both" else [names[self.flavor]]
+
+    def between(self, reference: str, forward: bool, own_grid: bool) -> str:
+        """Ending of the transform from this image to the reference's contrast, or back.
+
+        Where the image itself is stored on the reference's grid, it is not what the transform starts from:
+        that is the image as it was, ``origT2w``.
+        """
+        own = self.suffix if own_grid else f"orig{self.suffix}"
+        start, end = (own, reference) if forward else (reference, own)
+        return f"from-{start}_to-{end}_mode-image_xfm.h5"
 
     def in_space(self, ending: str) -> str:
         """Ending of the same in the template's space."""

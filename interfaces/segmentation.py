@@ -39,23 +39,20 @@ class Segment(Stage):
             segmentation.segment, scan, mask, model=self.inputs.model, coarse_model=self.inputs.coarse_model
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
-        measures = folder / "measures.json"
-        measures.write_text(
-            json.dumps(
-                {
-                    "volumes": result.volumes,
-                    "centroids": result.centroids,
-                    "uncertainty": result.uncertainty,
-                }
-            )
-        )
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")
         self._results["out_tissue"] = save(result.tissue, folder / "tissue.nii")
         self._results["out_probabilities"] = [
             save(result.probabilities[name], folder / f"{name}.nii") for name in segmentation.DSEG_NAMES
         ]
-        self._results["out_measures"] = str(measures)
+        self._results["out_measures"] = write_measures(folder / "measures.json", result)
         self._results["notes"] = [*notes, *result.notes]
+
+
+def write_measures(path: Path, result: segmentation.SegmentationResult) -> str:
+    """Write what is measured of the structures."""
+    names = ("volumes", "centroids", "uncertainty")
+    path.write_text(json.dumps({name: getattr(result, name) for name in names}))
+    return str(path)
 
 
 def read_measures(path: str | Path) -> tuple[dict[int, float], dict[int, tuple[float, float, float]]]:
