@@ -1,0 +1,90 @@
+"""Coregistration: images of other contrasts of a session are brought to its reference image."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface, Merge
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.coregistration import Coregister
+
+DESC = """\
+{contrasts} of the same {unit} {were} aligned to the {reference} image by a rigid transform that maximises \
+the mutual information of the intensities (Mattes et al., 2003, doi:10.1109/TMI.2003.809072; ITK), and \
+corrected for intensity non-uniformity in the same way. """
+OUTPUTS = ("out_files", "out_natives", "out_transforms", "notes")
+
+
+def init_coregistration_wf(
+    *,
+    beside: list[str],
+    reference: str = "T1w",
+    unit: str = "session",
+    name: str = "coregistration_wf",
+    sloppy: bool = False,
+    num_threads: int = 1,
+    mem_gb: float = 2.0,
+) -> LiterateWorkflow:
+    """Bring images to the reference.
+
+    Parameters
+    ----------
+    beside : list of str
+        The images as the dataset holds them, one of each contrast.
+    reference, unit : str
+        Suffix of the reference, and ``session`` or ``participant``, for the methods text.
+    name : str
+        Name of the workflow.
+    sloppy : bool
+        Whether a coarse alignment will do.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of each node.
+
+    Inputs
+    ------
+    source_file
+        The reference as the dataset holds it.
+    in_file
+        The conformed reference.
+    in_mask
+        Its brain.
+
+    Outputs
+    -------
+    out_files
+        Bias-corrected images on the grid of the reference, in the order of ``beside``.
+    out_natives
+        The same on their own grids.
+    out_transforms
+        JSON with the matrices from the images' mm to the reference's.
+    notes
+        What a reader of the results should know.
+    """
+    workflow = LiterateWorkflow(name)
+    contrasts = [path.split("/")[-1].split(".")[0].rpartition("_")[2] for path in beside]
+    listed = " and ".join(filter(None, (", ".join(contrasts[:-1]), contrasts[-1])))
+    workflow.__desc__ = DESC.format(
+        contrasts=f"The {listed} image{'s' * (len(contrasts) > 1)}",
+        were="were" if len(contrasts) > 1 else "was",
+        unit=unit,
+        reference=reference,
+    )
+    inputnode = pe.Node(IdentityInterface(["source_file", "in_file", "in_mask"]), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(list(OUTPUTS)), name="outputnode")
+    merges = [
+        pe.Node(Merge(len(beside)), name=f"merge_{output}", run_without_submitting=True) for output in OUTPUTS
+    ]
+    for number, (path, contrast) in enumerate(zip(beside, contrasts, strict=True), 1):
+        coregister = pe.Node(
+            Coregister(source_file=path, sloppy=sloppy, num_threads=num_threads),
+            name=f"coregister_{contrast}",
+            n_procs=num_threads,
+            mem_gb=mem_gb,
+        )
+        workflow.connect([(inputnode, coregister, [("in_file", "in_reference"), ("in_mask", "in_mask")])])
+        made = ("out_file", "out_native", "out_transform", "notes")
+        for field, merge in zip(made, merges, strict=True):
+            workflow.connect(coregister, field, merge, f"in{number}")
+    for output, merge in zip(OUTPUTS, merges, strict=True):
+        workflow.connect(merge, "out", outputnode, output)
+    return workflow
