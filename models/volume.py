@@ -199,7 +199,7 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
     if mode == "nearest":
         out = _nearest(data, matrix, grid.shape, outside)
     else:
-        data = _antialias(_floating(data), matrix)
+        data = antialias(_floating(data), matrix)
         out = (_cubic if mode == "cubic" else _linear)(data, matrix, grid.shape, outside)
     return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
 
@@ -243,7 +243,7 @@ def _floating(data: Tensor) -> Tensor:
     return data if data.is_floating_point() else data.float()
 
 
-def _antialias(data: Tensor, matrix: np.ndarray) -> Tensor:
+def antialias(data: Tensor, matrix: np.ndarray) -> Tensor:
     """Blur along axes that are sampled more coarsely than the data."""
     step = np.abs(matrix[:3, :3]).max(1)
     for axis, ratio in enumerate(step):

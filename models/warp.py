@@ -1,0 +1,147 @@
+"""Transforms between two images' spaces: matrices and displacement fields, one after the other, in mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from .velocity import jacobian as determinant
+from .velocity import sample
+from .volume import Grid, Volume, antialias
+
+SLAB = 24
+"""Planes that are sampled at once."""
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Where the points of a target lie in a source: what resamples the source onto the target.
+
+    Attributes
+    ----------
+    steps : tuple of (ndarray of shape (4, 4), or Volume of shape (3, X, Y, Z))
+        Applied in this order to points (RAS mm) of the target: a matrix, or a field of displacements
+        (mm) on its own grid, linear in between and zero beyond its edge.
+
+    Examples
+    --------
+    >>> shift = np.eye(4); shift[0, 3] = 2.0
+    >>> Warp((shift, shift)).points(np.zeros((1, 3))).tolist()
+    [[4.0, 0.0, 0.0]]
+    """
+
+    steps: tuple[np.ndarray | Volume, ...]
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Points of the target (..., 3) as points of the source."""
+        flat = torch.from_numpy(np.asarray(points, np.float64).reshape(-1, 3).T.copy())
+        return self._follow(flat.view(3, -1, 1, 1)).view(3, -1).T.numpy().reshape(np.shape(points))
+
+    def resample(self, volume: Volume, grid: Grid, mode: str = "linear", outside: float = 0.0) -> Volume:
+        """Bring ``volume`` from the source onto ``grid`` in the target.
+
+        Parameters
+        ----------
+        volume : Volume
+            Values; with channels each is interpolated.
+        grid : Grid
+            Where the values are wanted.
+        mode : {'linear', 'cubic', 'nearest'}
+            As in :func:`brainseg.models.volume.resample`.
+        outside : float
+            Value beyond the volume's edge.
+        """
+        data = volume.data if volume.data.ndim == 4 else volume.data[None]
+        to_voxel = np.linalg.inv(volume.affine)
+        if mode != "nearest":
+            data = data if data.is_floating_point() else data.float()
+            data = antialias(data, to_voxel @ self.matrix @ grid.affine)
+        if mode == "cubic":
+            data = _spline(data)
+        out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
+        for first in range(0, grid.shape[0], SLAB):
+            count = min(SLAB, grid.shape[0] - first)
+            where = _apply(to_voxel, self._follow(self._slab(grid, first, count)))
+            out[:, first : first + count] = _interpolate(data, where, mode, outside)
+        if mode == "cubic":
+            for channel, values in zip(out, volume.data.view(-1, *volume.grid.shape), strict=True):
+                channel.clamp_(min(float(values.min()), outside), max(float(values.max()), outside))
+        return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
+
+    def jacobian(self, grid: Grid) -> Volume:
+        """Volume change from the target to the source at every voxel of ``grid``.
+
+        Above one the source is larger there than the target; not above zero, space folds.
+        """
+        where = torch.empty(3, *(n + 1 for n in grid.shape))
+        padded = Grid(tuple(n + 1 for n in grid.shape), grid.affine)  # type: ignore[arg-type]
+        for first in range(0, padded.shape[0], SLAB):
+            count = min(SLAB, padded.shape[0] - first)
+            found = self._follow(self._slab(padded, first, count))
+            where[:, first : first + count] = _apply(np.linalg.inv(grid.affine), found).float()
+        moved = where - _lines(padded.shape, 0, padded.shape[0]).float()
+        return Volume(determinant(moved), grid.affine)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The matrices alone, without the fields."""
+        out = np.eye(4)
+        for step in self.steps:
+            if isinstance(step, np.ndarray):
+                out = step @ out
+        return out
+
+    def _slab(self, grid: Grid, first: int, count: int) -> Tensor:
+        return _apply(grid.affine, _lines(grid.shape, first, count))
+
+    def _follow(self, points: Tensor) -> Tensor:
+        for step in self.steps:
+            if isinstance(step, Volume):
+                index = _apply(np.linalg.inv(step.affine), points)
+                points = points + sample(step.data, index.float(), "zeros").to(points)
+            else:
+                points = _apply(step, points)
+        return points
+
+
+def _lines(shape: tuple[int, int, int], first: int, count: int) -> Tensor:
+    """Voxel indices of some planes, shape (3, count, Y, Z), float64."""
+    lines = [torch.arange(n, dtype=torch.float64) for n in (count, *shape[1:])]
+    lines[0] += first
+    return torch.stack(torch.meshgrid(*lines, indexing="ij"))
+
+
+def _apply(matrix: np.ndarray, points: Tensor) -> Tensor:
+    """A 4x4 matrix on points of shape (3, ...)."""
+    m = torch.from_numpy(np.asarray(matrix, np.float64)).to(points)
+    out = (m[:3, :3] @ points.reshape(3, -1)).view_as(points)
+    return out + m[:3, 3].view(3, *[1] * (points.ndim - 1))
+
+
+def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float) -> Tensor:
+    if mode == "linear":
+        return sample(data - outside if outside else data, where.float(), "zeros") + outside
+    if mode == "cubic":
+        at = where.numpy().reshape(3, -1)
+        rows = [
+            ndimage.map_coordinates(channel.numpy(), at, order=3, cval=outside, prefilter=False)
+            for channel in data
+        ]
+        return torch.from_numpy(np.stack(rows)).to(data).view(len(data), *where.shape[1:])
+    index = (where + 1e-6).round().long()
+    inside = torch.ones(where.shape[1:], dtype=torch.bool)
+    for k, n in enumerate(data.shape[1:]):
+        inside &= (index[k] >= 0) & (index[k] < n)
+        index[k].clamp_(0, n - 1)
+    values = data[:, index[0], index[1], index[2]]
+    return torch.where(inside, values, torch.full((), outside, dtype=data.dtype))
+
+
+def _spline(data: Tensor) -> Tensor:
+    """Coefficients of cubic B-splines."""
+    rows = [ndimage.spline_filter(channel.numpy(), 3, output=np.float32, mode="mirror") for channel in data]
+    return torch.from_numpy(np.stack(rows))
