@@ -12,7 +12,7 @@ from typing import Any
 from ..models import annex
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
 from . import filters, sidecars
-from .demographics import Demographics, check_population
+from .demographics import Demographics, population_of
 from .layout import Image, anatomical_images
 from .settings import Settings
 
@@ -47,6 +47,10 @@ class Unit:
         Years, from the dataset's tables.
     sex : str or None
         As written there.
+    population : str
+        Whose brain it is.
+    weeks : float or None
+        Gestational age at the scan, from the dataset's tables.
     problem : BrainsegError or None
         Why the unit cannot be processed at all.
     notes : list of str
@@ -63,6 +67,8 @@ class Unit:
     beside: list[Path] = field(default_factory=list)
     age: float | None = None
     sex: str | None = None
+    population: str = "adult"
+    weeks: float | None = None
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -261,16 +267,17 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
         beside=[image.path for image in beside],
         age=person.age,
         sex=person.sex,
+        weeks=person.weeks,
         notes=notes,
     )
     try:
-        note = check_population(settings.population, person, first.path)
+        population, note = population_of(settings.population, person, first.path)
         for image in (first, *average):
             if annex.absent(image.path):
                 remedy = f"Run: {annex.command(settings.bids_dir, [image.path])}"
                 raise InputError(image.path, "its content is not on this machine", remedy)
         sidecars.read(first.path, settings.bids_dir)
-        return replace(unit, notes=[note, *notes] if note else notes)
+        return replace(unit, population=population, notes=[note, *notes] if note else notes)
     except InputError as error:
         return replace(unit, problem=error)
 

@@ -110,7 +110,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         bids_root=str(settings.bids_dir),
         out_dir=str(places.out),
         key=unit.key,
-        population="adult" if settings.population == "auto" else settings.population,
+        population=unit.population,
         skull_strip=settings.skull_strip,
         template=settings.output_spaces[0],
         device=device,

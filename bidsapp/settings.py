@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..models import populations
 from ..models.errors import UsageError
 from . import resources
 
@@ -20,11 +21,7 @@ TEMPLATES = ("MNI152NLin2009aSym",)
 MODALITIES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2")
 """Suffixes of anatomical images; the first one that a participant has becomes the reference."""
 
-POPULATIONS = {
-    "adult": "",
-    "infant": "there are no networks for infants yet",
-    "fetal": "there are no networks for fetal brains yet",
-}
+POPULATIONS = {name: populations.load(name).untrained for name in populations.names()}
 """Populations, with the reason where one cannot be processed."""
 
 MAX_THREADS = 8

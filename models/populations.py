@@ -1,13 +1,45 @@
-"""Populations as data: which networks, labels and template serve whose brain."""
+"""Populations as data: which networks, labels and templates serve whose brain."""
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 
 from .errors import UsageError
+
+WEEKS, YEARS = "gestational weeks", "years"
+"""Units of age: before birth and after."""
+
+
+@dataclass(frozen=True)
+class Cohorts:
+    """A template that comes in several, each for an age.
+
+    Attributes
+    ----------
+    unit : str
+        Unit of the ages, ``gestational weeks`` or ``months``.
+    names : tuple of str
+        Labels of the cohorts, youngest first.
+    until : tuple of float
+        Age up to which each of them is used.
+    """
+
+    unit: str
+    names: tuple[str, ...]
+    until: tuple[float, ...]
+
+    def of(self, age: float) -> str:
+        """The cohort for an age; who is older than all gets the oldest.
+
+        Examples
+        --------
+        >>> Cohorts("months", ("1", "2"), (2, 5)).of(3.5)
+        '2'
+        """
+        return next((n for n, end in zip(self.names, self.until, strict=True) if age < end), self.names[-1])
 
 
 @dataclass(frozen=True)
@@ -18,8 +50,10 @@ class Population:
     ----------
     name : str
         Its name on the command line.
-    age_years : tuple of float
-        Ages it is meant for.
+    age_unit : str
+        ``years``, or ``gestational weeks`` before birth.
+    ages : tuple of float
+        Ages that its networks are meant for.
     labels : str
         Label table.
     template : str
@@ -28,16 +62,29 @@ class Population:
         Names of the networks' weights.
     brain_ml : tuple of float
         Plausible volume of the brain mask (mL); beyond it the result is flagged.
+    untrained : str
+        Why it cannot be processed; empty if it can.
+    reconstructions : tuple of str
+        What the ``rec-`` entity of its images may begin with, where that alone tells the population.
+    cohorts : dict of str to Cohorts
+        Templates that come by age.
+    growth : str
+        Growth curves (:mod:`brainseg.models.growth`); empty if there are none.
     """
 
     name: str
-    age_years: tuple[float, float]
-    labels: str
-    template: str
-    coarse: str
-    skullstrip: str
-    segmentation: str
-    brain_ml: tuple[float, float]
+    age_unit: str
+    ages: tuple[float, float]
+    labels: str = ""
+    template: str = ""
+    coarse: str = ""
+    skullstrip: str = ""
+    segmentation: str = ""
+    brain_ml: tuple[float, float] = (0.0, 3000.0)
+    untrained: str = ""
+    reconstructions: tuple[str, ...] = ()
+    cohorts: dict[str, Cohorts] = field(default_factory=dict)
+    growth: str = ""
 
     @property
     def networks(self) -> tuple[str, str, str]:
@@ -49,6 +96,11 @@ def names() -> list[str]:
     """Names of the populations that there are records for."""
     folder = files(__package__) / "populations"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+
+
+def trained() -> list[str]:
+    """Names of the populations whose networks there are."""
+    return [name for name in names() if not load(name).untrained]
 
 
 @cache
@@ -63,13 +115,39 @@ def load(name: str) -> Population:
     if name not in names():
         raise UsageError(None, f"there is no population {name!r}", f"Use one of: {', '.join(names())}")
     record = tomllib.loads((files(__package__) / "populations" / f"{name}.toml").read_text())
-    low, high = record["age_years"]
-    least, most = record["plausible"]["brain_ml"]
+    plausible = record.pop("plausible", {})
+    cohorts = {
+        template: Cohorts(c["unit"], tuple(map(str, c["names"])), tuple(c["until"]))
+        for template, c in record.pop("cohorts", {}).items()
+    }
     return Population(
-        name=record["name"],
-        age_years=(low, high),
-        labels=record["labels"],
-        template=record["template"],
-        brain_ml=(least, most),
-        **record["networks"],
+        ages=tuple(record.pop("ages")),
+        reconstructions=tuple(record.pop("reconstructions", ())),
+        cohorts=cohorts,
+        **record.pop("networks", {}),
+        **{k: tuple(v) for k, v in plausible.items()},
+        **record,
     )
+
+
+def by_age(age: float, unit: str) -> Population | None:
+    """The population that an age belongs to, trained or not; None if it belongs to none.
+
+    Examples
+    --------
+    >>> by_age(28, WEEKS).name, by_age(0.5, YEARS).name, by_age(16, WEEKS)
+    ('fetal', 'infant', None)
+    """
+    for name in names():
+        record = load(name)
+        if record.age_unit == unit and record.ages[0] <= age <= record.ages[1]:
+            return record
+    return None
+
+
+def by_reconstruction(label: str) -> Population | None:
+    """The population that an image's ``rec-`` entity tells, if it tells one."""
+    for name in names():
+        if label and label.lower().startswith(load(name).reconstructions):
+            return load(name)
+    return None
