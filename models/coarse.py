@@ -20,6 +20,9 @@ SHAPE = (64, 80, 64)
 LOOKS = 3
 """Looks at the head, each centred on the brain that the last one found."""
 
+STRETCH = (0.5, 2.0)
+"""Scale along any axis, against the mean head, that a head can have."""
+
 LEAST_MM3 = 50.0
 """Structures smaller than this do not count for the alignment."""
 
@@ -40,6 +43,8 @@ class Coarse:
         Affine from the scan's mm to the atlas frame of the training heads.
     error : float
         Median distance (mm) of the structures from their place in the atlas after alignment.
+    confidence : float
+        Mean probability of the likeliest structure, where it is not background.
     """
 
     distance: Volume
@@ -47,6 +52,7 @@ class Coarse:
     left: Volume
     to_atlas: np.ndarray
     error: float
+    confidence: float
 
 
 def look(volume: Volume, *, model: str = "head-coarse", device: str = "cpu") -> Coarse:
@@ -87,21 +93,51 @@ def look(volume: Volume, *, model: str = "head-coarse", device: str = "cpu") -> 
         points = centroids(structures, out["mask"][1], grid, table)
         shared = sorted(set(points) & set(atlas))
         if len(shared) < 6:
-            raise InputError(
-                None, "no brain was found in it", "Look at the image: is it a head, is its header right?"
-            )
+            raise no_brain()
         moving = np.array([points[k] for k in shared])
         fixed = np.array([atlas[k] for k in shared])
         to_atlas = fit_affine(moving, fixed, kind="affine" if len(shared) >= 12 else "similarity")
         centre = np.linalg.inv(to_atlas)[:3, 3]
     error = np.median(np.linalg.norm(transform_points(to_atlas, moving) - fixed, axis=1))
+    sure = confidence(structures)
+    scales = np.linalg.svd(to_atlas[:3, :3], compute_uv=False)
+    if (
+        sure < loaded.card.get("least_confidence", 0)
+        or scales.min() < STRETCH[0]
+        or scales.max() > STRETCH[1]
+    ):
+        raise no_brain()
     return Coarse(
         distance=Volume(out["mask"][0] * 10, grid.affine),
         structures=Volume(structures, grid.affine),
         left=Volume(out["mask"][1], grid.affine),
         to_atlas=to_atlas,
         error=float(error),
+        confidence=sure,
     )
+
+
+def no_brain() -> InputError:
+    """The error for a scan that shows no brain."""
+    return InputError(
+        None, "no brain was found in it", "Look at the image: is it a head, is its header right?"
+    )
+
+
+def confidence(probabilities: Tensor) -> float:
+    """Mean of the highest probability over the voxels where it is not that of the first class, background.
+
+    In noise a network finds structures too, but is less sure of them than in any head; its card says from
+    where on it is to be believed (``least_confidence``).
+
+    Examples
+    --------
+    >>> confidence(torch.tensor([[0.9, 0.2], [0.1, 0.8]]))
+    0.800000011920929
+    """
+    highest, which = probabilities.max(0)
+    inside = highest[which > 0]
+    return float(inside.mean()) if len(inside) else 0.0
 
 
 def centroids(

@@ -77,9 +77,7 @@ def skullstrip(
         return upright.strip(volume, mode=mode, device=device, model=model, coarse_model=coarse_model)
     seen = coarse.look(volume, model=coarse_model, device=device)
     if float((seen.distance.data > 0).sum()) * seen.distance.grid.voxel_volume < PLAUSIBLE[0]:
-        raise InputError(
-            None, "no brain was found in it", "Look at the image: is it a head, is its header right?"
-        )
+        raise coarse.no_brain()
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, seen))
     if stripped:
         mask = extent(volume)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from brainseg.models import skullstrip as stage
 from brainseg.models.errors import InputError
@@ -67,6 +68,30 @@ def test_modes(head, scans):
     forced = stage.skullstrip(scans.template(), mode="force")
     assert not forced.stripped
     assert dice(scans.brain_of(scans.template()), forced.mask) > 0.8
+
+
+def no_head(kind: str) -> Volume:
+    """Noise, smooth noise, or a segmented fruit in its peel."""
+    rng = np.random.default_rng(0)
+    noise = rng.random((80, 88, 80))
+    if kind == "noise":
+        data = 900 * noise
+    elif kind == "smooth noise":
+        data = ndimage.gaussian_filter(noise, 4)
+    else:
+        x, y, z = np.meshgrid(*[2.5 * (np.arange(n) - (n - 1) / 2) for n in noise.shape], indexing="ij")
+        radius = np.sqrt(x**2 + y**2 + z**2) / 45
+        data = 100.0 * (radius < 1) * (1 + 0.3 * np.cos(10 * np.arctan2(y, x)))
+        data[(radius > 0.85) & (radius < 1)] = 30
+        data[(radius >= 1) & (radius < 1.1)] = 150
+        data += 5 * noise
+    return Volume(torch.from_numpy(data.astype(np.float32)), np.diag([2.5, 2.5, 2.5, 1.0]))
+
+
+@pytest.mark.parametrize("kind", ["noise", "smooth noise", "fruit"])
+def test_a_brain_is_not_found_where_there_is_none(kind):
+    with pytest.raises(InputError, match="no brain was found in it"):
+        stage.skullstrip(no_head(kind))
 
 
 def test_what_is_no_head_is_refused():
