@@ -289,7 +289,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"brainseg-bids: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        print(f"brainseg-bids: stopped{f' by {stop}' if str(stop) else ''}", file=sys.stderr)
+        by = f" by {stop}" if str(stop) else ""
+        print(
+            f"brainseg-bids: stopped{by}. Run the same command again: it goes on from here.", file=sys.stderr
+        )
         return getattr(stop, "exit_code", 130)
     except BrokenPipeError:
         return 0

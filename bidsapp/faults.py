@@ -18,7 +18,11 @@ KILLED = Fault(
     kind="Killed",
 )
 FULL_REASON = "the disk is full"
-FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+MEMORY = re.compile(
+    r"MemoryError|bad_?alloc|MemoryAllocation|(out of|not enough|can't allocate|cannot allocate) memory", re.I
+)
+"""How Python, NumPy, PyTorch, ITK and C++ say that memory ran out."""
 OWN = re.compile(r"An exception of type (\w+) occurred while running interface")
 
 
@@ -66,7 +70,7 @@ def explain_text(text: str) -> Fault:
     system = re.match(r"\s*\[Errno (\d+)\][^:]*(?:: '([^']*)')?", message)
     if system:
         return _of_system(int(system[1]), system[2] or "", kind)
-    if "out of memory" in last.lower() or kind == "MemoryError" or "not enough memory" in last.lower():
+    if MEMORY.search(last):
         return replace(KILLED, reason="the memory did not suffice", kind=kind)
     own = getattr(errors, kind, None)
     if isinstance(own, type) and issubclass(own, errors.BrainsegError):

@@ -87,6 +87,9 @@ class Record:
             "image": str(unit.image or ""),
             "suffix": unit.suffix,
             "others": [str(path) for path in unit.others],
+            "averaged": [str(path) for path in unit.averaged],
+            "beside": [str(path) for path in unit.beside],
+            "given": {role: str(path) for role, path in unit.given.files.items()},
             "age": unit.age,
             "sex": unit.sex,
             "started": self.started,
@@ -99,7 +102,7 @@ class Record:
             "version": __version__,
             "run": self.run,
             "settings": self.settings,
-            "inputs": fingerprint(unit.image),
+            "inputs": inputs_of(unit),
             "outputs": self.outputs,
             "earlier": self.earlier,
         }
@@ -119,6 +122,12 @@ def fingerprint(image: Path | None) -> dict[str, Any]:
     if found is None:
         return {"path": str(image or ""), "size": None, "mtime": None}
     return {"path": str(image), "size": found.st_size, "mtime": round(found.st_mtime, 3)}
+
+
+def inputs_of(unit: Unit) -> dict[str, Any]:
+    """What tells that all that a unit is made from is still the same."""
+    more = [*unit.averaged, *unit.beside, *unit.given.files.values()]
+    return fingerprint(unit.image) | ({"more": [fingerprint(path) for path in more]} if more else {})
 
 
 def folder(out_dir: Path) -> Path:
@@ -161,7 +170,7 @@ def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
     content = read(out_dir, unit.key)
     if content.get("state") != "done" or content.get("version") != __version__:
         return "no"
-    if content.get("inputs") != fingerprint(unit.image):
+    if content.get("inputs") != inputs_of(unit):
         return "no"
     if content.get("settings") != settings:
         return "no"
@@ -171,13 +180,20 @@ def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
     missing = [name for name in outputs if not (out_dir / str(name)).is_file()]
     if any(not name.endswith(".html") for name in missing):
         return "no"
-    # A failed report is no reason to compute again: it is made from the results.
-    return "report" if missing or content.get("error") else "yes"
+    # A failed report, or one that the run did not come to, is no reason to compute again.
+    reported = any(str(name).endswith(".html") for name in outputs)
+    return "report" if missing or content.get("error") or not reported else "yes"
+
+
+def _same(inputs: Any, image: Path | None) -> bool:
+    """Whether an earlier status is of this very image, whatever else it was made from."""
+    own = fingerprint(image)
+    return isinstance(inputs, dict) and {name: inputs.get(name) for name in own} == own
 
 
 def outdated(before: dict[str, Any], image: Path | None) -> list[str]:
     """Files that an earlier status lists and that were made from another image than ``image``."""
-    lists = [before.get("earlier")] + [before.get("outputs")] * (before.get("inputs") != fingerprint(image))
+    lists = [before.get("earlier")] + [before.get("outputs")] * (not _same(before.get("inputs"), image))
     return sorted({str(name) for names in lists if isinstance(names, list) for name in names})
 
 

@@ -20,7 +20,7 @@ from ..models.errors import BrainsegError
 LEVEL = 4
 """Compression: higher levels take twice the time and gain few percent."""
 
-FULL = {errno.ENOSPC, errno.EDQUOT}
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager

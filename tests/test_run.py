@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from brainseg.bidsapp import __version__, dataset, faults, graph, progress, status
@@ -218,6 +219,9 @@ def test_graphics_cards_that_are_not_there():
         (PermissionError(13, "Permission denied", "/o/x"), "it cannot be accessed (Permission denied)"),
         (MemoryError(), "the memory did not suffice"),
         (RuntimeError("CUDA out of memory. Tried to allocate"), "the memory did not suffice"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory did not suffice"),
+        (np.exceptions.AxisError("no memory of it"), "AxisError: no memory of it"),
+        (OSError(27, "File too large", "/o/x"), "the disk is full"),
         (ValueError("x\ny"), "ValueError: x"),
     ],
 )
@@ -333,7 +337,10 @@ def test_being_asked_to_end(fake, tmp_path):
         run.send_signal(signal.SIGTERM)
         said, errors = run.communicate(timeout=200)
     assert run.returncode == 128 + signal.SIGTERM
-    assert errors.strip() == "brainseg-bids: stopped by SIGTERM"
+    assert (
+        errors.strip()
+        == "brainseg-bids: stopped by SIGTERM. Run the same command again: it goes on from here."
+    )
     assert "Traceback" not in said
     assert _states(out) == {"sub-01": "failed"}
     error = status.read(out, "sub-01")["error"]
