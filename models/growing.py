@@ -1,0 +1,125 @@
+"""A template that grows: image and tissue probabilities as functions of gestational age.
+
+It is stored at some ages in the atlas frame, where every brain has one length, and interpolated between
+them; the length itself is a polynomial in age. Weights and card lie in ``models/templates``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from .errors import UsageError
+from .pose import LENGTH
+from .volume import Grid, Volume, resample
+
+
+@dataclass(frozen=True)
+class Growing:
+    """A template by age.
+
+    Attributes
+    ----------
+    maps : Tensor, shape (N, 1 + C, X, Y, Z)
+        At every node of age the image (about 0.5 in white matter, 1 in fluid) and the tissues'
+        probabilities, background first, in the atlas frame.
+    weeks : tuple of float
+        The nodes' ages.
+    spacing : float
+        Voxel size (mm) in the atlas frame, whose origin is the grid's centre.
+    length : tuple of float
+        The brain's length (mm, front to back) as a polynomial in weeks, constant first.
+    """
+
+    maps: Tensor
+    weeks: tuple[float, ...]
+    spacing: float
+    length: tuple[float, ...]
+
+    def scale(self, weeks: float) -> float:
+        """Atlas millimetres in one real millimetre at an age."""
+        return LENGTH / sum(c * weeks**k for k, c in enumerate(self.length))
+
+    def at(self, weeks: float) -> Volume:
+        """Image and probabilities at an age (1 + C, X, Y, Z), in real millimetres."""
+        weeks = min(max(weeks, self.weeks[0]), self.weeks[-1])
+        above = int(np.searchsorted(self.weeks, weeks).clip(1, len(self.weeks) - 1))
+        before, after = self.weeks[above - 1 : above + 1]
+        share = (weeks - before) / (after - before)
+        maps = (1 - share) * self.maps[above - 1].float() + share * self.maps[above].float()
+        size = self.spacing / self.scale(weeks)
+        affine = np.diag([size, size, size, 1.0])
+        affine[:3, 3] = -size * (np.array(maps.shape[1:]) - 1) / 2
+        return Volume(maps, affine)
+
+    def on_grid(self, weeks: float, spacing: float = 1.0) -> Volume:
+        """The same on an upright grid of ``spacing`` mm about the origin."""
+        found = self.at(weeks)
+        count = np.ceil(np.array(found.grid.shape) * found.grid.spacing / spacing).astype(int)
+        affine = np.diag([spacing, spacing, spacing, 1.0])
+        affine[:3, 3] = -spacing * (count - 1) / 2
+        x, y, z = (int(n) for n in count)
+        return resample(found, Grid((x, y, z), affine), mode="cubic")
+
+
+def save(path: Path, growing: Growing, card: dict) -> None:
+    """Write the maps in eight bits, for the voxels that are brain at some age, with their card."""
+    brain = (growing.maps[:, 1] < 0.98).any(0)
+    values = (growing.maps[:, :, brain] * (255 / 1.5)).round().clamp(0, 255).to(torch.uint8)
+    # Background is what the other tissues leave.
+    keep = [0, *range(2, values.shape[1])]
+    save_file({"values": values[:, keep].contiguous(), "brain": brain.to(torch.uint8)}, path)
+    path.chmod(0o644)
+    card = card | {
+        "weeks": list(growing.weeks),
+        "spacing": growing.spacing,
+        "length": [float(f"{c:.6g}") for c in growing.length],
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+
+
+def names() -> list[str]:
+    """Names of the growing templates that the package ships."""
+    return sorted(p.name.split(".")[0] for p in _folder().iterdir() if p.name.endswith(".safetensors"))
+
+
+def card(name: str) -> dict:
+    """The card of a growing template: training data, licence, ages, tissues."""
+    return json.loads((_folder() / f"{name}.json").read_text())
+
+
+@cache
+def load(name: str) -> Growing:
+    """Load the growing template ``name``.
+
+    Raises
+    ------
+    UsageError
+        If the package does not ship it, or its file is not the one that its card describes.
+    """
+    if name not in names():
+        raise UsageError(None, f"there is no template {name!r} by age", f"There are: {', '.join(names())}")
+    path, about = Path(str(_folder() / f"{name}.safetensors")), card(name)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != about["sha256"]:
+        raise UsageError(path, "it is not the file that its card describes", "Install the program again")
+    stored = load_file(path)
+    brain, values = stored["brain"].bool(), stored["values"]
+    maps = torch.zeros(*values.shape[:2], *brain.shape)
+    maps[:, :, brain] = values.float() * (1.5 / 255)
+    background = (1 - maps[:, 1:].sum(1, keepdim=True)).clamp(0, 1)
+    whole = torch.cat([maps[:, :1], background, maps[:, 1:]], 1)
+    return Growing(whole, tuple(about["weeks"]), about["spacing"], tuple(about["length"]))
+
+
+def _folder():
+    return files(__package__) / "templates"
