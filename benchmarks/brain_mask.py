@@ -28,7 +28,7 @@ from brainseg.training.metrics import agreement
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
 SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
 FLUID = 24
-NATURAL = {"rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0}
+NATURAL = {"rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0, "crop": 0.0}
 
 
 def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str, np.ndarray]]:

@@ -27,6 +27,8 @@ brainseg COMMAND ...
   brainseg train RECIPE --data NPZ --out DIR     train a network, or go on with its training
   brainseg train prepare OUT MAP ...             label maps to what training reads
   brainseg train template DIR                    where the structures of the template lie
+  brainseg synth preview NPZ PNG                 what the generator makes of prepared maps, as a picture
+  brainseg synth seeds IMAGE LABELS OUT          subclasses of intensity for the generator, from a scan
   brainseg evaluate REF PRED                     scores of a segmentation, or of folders of them
   brainseg models {list,show,verify} [NAME]      the networks that are installed
 
@@ -107,7 +109,7 @@ def train(given: argparse.Namespace) -> int:
     """Train the network of a RECIPE, a file or a name; an interrupted training goes on."""
     import yaml
 
-    from ..training import recipe, trainer
+    from ..training import trainer
 
     changes: dict[str, Any] = {}
     for text in given.changes:
@@ -116,14 +118,8 @@ def train(given: argparse.Namespace) -> int:
             raise UsageError(None, f"{text!r} is not key=value", "Such as minutes=120")
         changes[key] = yaml.safe_load(value)
     for path in filter(None, (given.data, given.validation)):
-        if not Path(path).is_file():
-            raise UsageError(
-                path, "the file does not exist", "Make it with: brainseg train prepare OUT MAP ..."
-            )
-    try:
-        wanted = recipe.read(given.recipe, changes)
-    except (FileNotFoundError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise UsageError(None, str(error), "See training/recipes") from None
+        _existing(path, "Make it with: brainseg train prepare OUT MAP ...")
+    wanted = _recipe(given.recipe, changes)
     _threads(given)
     validation = Path(given.validation) if given.validation else None
     trainer.Trainer(wanted, Path(given.data), Path(given.out), validation, _device(given)).run()
@@ -136,14 +132,42 @@ def prepare(given: argparse.Namespace) -> int:
     from ..training.prepare import prepare as make
 
     maps = [Path(path) for path in given.maps]
-    for path in maps:
-        if not path.is_file():
-            raise UsageError(path, "the file does not exist", "Check the path")
-    try:
-        make(maps, Path(given.out), given.table)
-    except ValueError as error:
-        raise InputError(None, str(error), "Add them to the table, or choose another with --table") from None
+    for path in [*maps, *(given.seeds or [])]:
+        _existing(path)
+    seeds = [Path(path) for path in given.seeds or []]
+    if seeds and len(seeds) != len(maps):
+        raise UsageError(
+            None, f"{len(seeds)} seeds for {len(maps)} maps", "Give one for each, in their order"
+        )
+    make(maps, Path(given.out), given.table, seeds)
     print(f"{given.out}: {len(maps)} maps")
+    return 0
+
+
+def preview(given: argparse.Namespace) -> int:
+    """Draw a grid of synthetic heads from prepared arrays (NPZ) and write it as a picture (PNG)."""
+    from dataclasses import replace
+
+    from ..training.generator import GeneratorConfig, HeadGenerator
+    from ..training.preview import write_preview
+
+    config = GeneratorConfig()
+    if given.recipe:
+        wanted = _recipe(given.recipe, {})
+        stage = {k: v for k, v in wanted.stages[-1].items() if k in GeneratorConfig.__dataclass_fields__}
+        config = replace(config, **(wanted.generator | stage))
+    _threads(given)
+    generator = HeadGenerator(_existing(given.data), config, _device(given))
+    print(write_preview(generator, Path(given.out), count=given.count, seed=given.seed))
+    return 0
+
+
+def seeds(given: argparse.Namespace) -> int:
+    """Split the meta-labels of LABELS by the intensities of IMAGE into 1 to 4 subclasses each."""
+    from ..training.seeds import write_seeds
+
+    found = write_seeds(_existing(given.image), _existing(given.labels), Path(given.out), given.table)
+    print(f"{given.out}: " + ", ".join(f"meta-label {k}: {n} voxels" for k, n in found.items()))
     return 0
 
 
@@ -248,7 +272,24 @@ def _describe_train(parser: Parser) -> None:
 def _describe_prepare(parser: Parser) -> None:
     parser.add_argument("out", metavar="OUT", help="file to write, .npz")
     parser.add_argument("maps", metavar="MAP", nargs="+", help="label maps of whole heads")
-    parser.add_argument("--table", default="headmaps", help="table of the maps' labels (headmaps)")
+    parser.add_argument("--table", default="headmaps", help=TABLE_HELP)
+    parser.add_argument("--seeds", nargs="+", metavar="SEEDS", help="for each map what synth seeds wrote")
+
+
+def _describe_preview(parser: Parser) -> None:
+    parser.add_argument("data", metavar="NPZ", help="from: brainseg train prepare")
+    parser.add_argument("out", metavar="PNG", help="picture to write")
+    parser.add_argument("--recipe", metavar="RECIPE", help="whose ranges are used (default: the generator's)")
+    parser.add_argument("--count", type=int, default=12, help="samples (12)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    _add_compute(parser)
+
+
+def _describe_seeds(parser: Parser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="a scan")
+    parser.add_argument("labels", metavar="LABELS", help="its label map, on the same grid")
+    parser.add_argument("out", metavar="OUT", help="file to write, .nii.gz")
+    parser.add_argument("--table", required=True, help=TABLE_HELP + "; it needs the column meta")
 
 
 def _describe_template(parser: Parser) -> None:
@@ -278,15 +319,36 @@ def _describe_models(parser: Parser) -> None:
     )
 
 
+TABLE_HELP = "what the labels are: a .tsv file, or headmaps"
+
 COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace], int]]] = {
     "skullstrip": (_describe_skullstrip, skullstrip),
     "segment": (_describe_segment, segment),
     "train": (_describe_train, train),
     "train prepare": (_describe_prepare, prepare),
     "train template": (_describe_template, template),
+    "synth preview": (_describe_preview, preview),
+    "synth seeds": (_describe_seeds, seeds),
     "evaluate": (_describe_evaluate, evaluate),
     "models": (_describe_models, models),
 }
+
+
+def _existing(path: str | Path, remedy: str = "Check the path") -> Path:
+    if not Path(path).is_file():
+        raise UsageError(path, "the file does not exist", remedy)
+    return Path(path)
+
+
+def _recipe(name: str, changes: dict[str, Any]) -> Any:
+    import yaml
+
+    from ..training import recipe
+
+    try:
+        return recipe.read(name, changes)
+    except (FileNotFoundError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UsageError(None, str(error), "See training/recipes") from None
 
 
 def _read(given: argparse.Namespace) -> Volume:

@@ -9,7 +9,8 @@ import torch
 from scipy import ndimage
 
 from brainseg.models import labels
-from brainseg.training import prepare
+from brainseg.models.errors import InputError
+from brainseg.training import prepare, seeds
 from brainseg.training.generator import GeneratorConfig, HeadGenerator
 from brainseg.training.samples import Cascade, Targets, WholeHead
 
@@ -20,8 +21,17 @@ STILL = GeneratorConfig(
     scaling=0,
     shearing=0,
     deformation=0,
+    detail=0,
     contrasts={"T1w": 1.0},
     class_spread=0,
+    wide=0,
+    invert=0,
+    split=0,
+    lesions=0,
+    deface=0,
+    crop=0,
+    ghost=0,
+    blur=(0.4, 0.4),
     bias=0,
     gamma=0,
     low_resolution=0,
@@ -81,7 +91,7 @@ def test_unknown_labels_are_named(toy, tmp_path):
     data = np.asarray(image.dataobj).copy()
     data[5, 5, 5] = 999
     nib.save(nib.Nifti1Image(data, image.affine), path)
-    with pytest.raises(ValueError, match=r"toy-0.*999"):
+    with pytest.raises(InputError, match=r"toy-0.*999"):
         prepare.prepare([path], tmp_path / "out.npz")
 
 
@@ -179,7 +189,8 @@ def test_mirrored_head_swaps_sides(still):
 
 
 def test_stripped_head_has_nothing_outside(still):
-    draw = _draw(still, strip_at=0.0)
+    draw = _draw(still)
+    draw = replace(draw, acquisition=replace(draw.acquisition, strip_at=0.0))
     rendered = still.render(draw, (0, 0, 0), SHAPE, 1.0)
     assert float(rendered.image[rendered.distance < -3].max()) == 0
     assert float(rendered.image[rendered.distance > 3].mean()) > 0.2
@@ -230,3 +241,122 @@ def test_context_lies_where_the_fine_grid_is(still):
         pairs = fine.view(-1, 2).mean(1)
         line = found[axis].movedim(axis, 0).flatten(1)
         torch.testing.assert_close(line, pairs[:, None].expand_as(line), rtol=0, atol=1e-3)
+
+
+def test_classes_are_split_into_subclasses(toy_arrays):
+    """With no other variation white matter has as many intensities as subclasses, and two draws differ."""
+    config = replace(STILL, split=1.0, subclasses=3, split_spread=30.0, texture=0)
+    generator = HeadGenerator(toy_arrays, config)
+    counts = set()
+    for seed in range(6):
+        draw = _draw(generator, seed)
+        draw.contrast.deviations.zero_()
+        at = generator._positions(draw, (0, 0, 0), SHAPE, 1.0)
+        labels = generator.render(draw, (0, 0, 0), SHAPE, 1.0).labels
+        white = labels == int((generator.source.values == 2).argmax())
+        values = draw.contrast.means[labels.int() * 16 + at.level][white].unique()
+        counts.add(len(values))
+        assert float(draw.contrast.means[:16].abs().max()) == 0, "the background stays dark"
+    assert counts <= {1, 2, 3} and len(counts) > 1
+
+
+def test_lesions_lie_where_they_may(toy_arrays):
+    generator = HeadGenerator(toy_arrays, replace(STILL, lesions=1.0))
+    draw = _draw(generator, 3)
+    before, after = generator.maps[0], draw.labels
+    changed = before != after
+    assert 5 < int(changed.sum()) < 0.2 * int((before > 0).sum())
+    values = generator.source.values
+    assert set(values[before[changed].numpy()]) <= {2, 41}
+    assert set(values[after[changed].numpy()]) <= {25, 57}
+    # they train what they lie in, and the map itself is untouched
+    rendered = generator.render(draw, (0, 0, 0), SHAPE, 1.0)
+    found = Targets(generator)(rendered, draw)["structure"][0]
+    lesion = torch.from_numpy(np.isin(values, (25, 57)))[rendered.labels.long()]
+    assert bool(lesion.any())
+    assert set(found[lesion].tolist()) == {labels.load("adult").unsided.index(2)}
+
+
+def test_what_the_scanner_cuts_off(still):
+    """Beyond the field of view there is nothing to see, and no structure is asked for; the face goes too."""
+    draw = _draw(still)
+    cropped = replace(draw, acquisition=replace(draw.acquisition, field=(2, -float("inf"), 10.0)))
+    rendered = still.render(cropped, (0, 0, 0), SHAPE, 1.0)
+    top = (torch.arange(72) - 35.5) >= 10
+    assert float(rendered.image[:, :, top].max()) < 0.02
+    assert float(rendered.image[:, :, ~top].max()) > 0.5
+    for beyond in (False, True):
+        structure = Targets(still, beyond=beyond)(rendered, cropped)["structure"][0]
+        assert bool((structure[:, :, top] > 0).any()) == beyond
+    plane = torch.tensor([0.0, 1.0, 0.0, 20.0])
+    faceless = replace(draw, acquisition=replace(draw.acquisition, face=plane))
+    rendered = still.render(faceless, (0, 0, 0), SHAPE, 1.0)
+    gone = (rendered.coordinates[1] > 21) & (rendered.distance < -3)
+    assert float(rendered.image[gone].max()) < 0.02
+    assert float(rendered.image[(rendered.coordinates[1] > 21) & (rendered.distance > 1)].max()) > 0.3
+
+
+def test_seeds_of_an_image_split_its_meta_labels(toy, tmp_path):
+    """EM finds the two intensities of white matter; the generator gives each its own mean."""
+    import nibabel as nib
+
+    table = prepare.source_table()
+    rows = (prepare.files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
+    meta = {"2": 1, "41": 1, "3": 2, "42": 2}
+    lines = [rows[0] + "\tmeta", *(f"{row}\t{meta.get(row.split(chr(9))[0], 3)}" for row in rows[1:])]
+    own = tmp_path / "own.tsv"
+    own.write_text("\n".join(lines).replace("\t3\n", "\t0\n", 1) + "\n")
+    path = toy.write(tmp_path, 1)[0]
+    truth = nib.load(path)
+    values = np.asarray(truth.dataobj)
+    rng = np.random.default_rng(0)
+    bright = np.where(np.arange(values.shape[1])[None, :, None] < 40, 100, 200)
+    image = np.where(np.isin(values, (2, 41)), bright, 50) + rng.normal(0, 5, values.shape)
+    nib.save(nib.Nifti1Image(image.astype(np.float32), truth.affine), tmp_path / "scan.nii.gz")
+    found = seeds.write_seeds(tmp_path / "scan.nii.gz", path, tmp_path / "seeds.nii.gz", str(own))
+    assert set(found) == {1, 2, 3}
+    written = np.asarray(nib.load(tmp_path / "seeds.nii.gz").dataobj)
+    white = np.isin(values, (2, 41))
+    assert set(np.unique(written[white][:, 0])) == {11}
+    two = written[..., 1]
+    assert (two[white & (bright == 100)] == 11).mean() > 0.99
+    assert (two[white & (bright == 200)] == 12).mean() > 0.99
+    assert not written[values == 0].any()
+    prepare.prepare([path], tmp_path / "own.npz", str(own), [tmp_path / "seeds.nii.gz"])
+    generator = HeadGenerator(tmp_path / "own.npz", replace(STILL, seeds=1.0, texture=0))
+    assert table.lesion.max() > 0
+    torch.manual_seed(0)
+    draws = [generator.draw(0) for _ in range(8)]
+    for draw in draws:
+        draw.contrast.deviations.zero_()
+    assert all(draw.contrast.seeded for draw in draws)
+    intensities = [
+        len(draw.contrast.means[generator.seeds[0][generator.maps[0] == 1].long()].unique()) for draw in draws
+    ]
+    assert set(intensities) <= {1, 2, 3, 4} and len(set(intensities)) > 1
+    rendered = generator.render(draws[0], (0, 0, 0), SHAPE, 1.0)
+    assert torch.isfinite(rendered.image).all()
+
+
+def test_a_scan_and_its_labels_must_lie_on_one_grid(toy, nifti, tmp_path):
+    path = toy.write(tmp_path, 1)[0]
+    with pytest.raises(InputError, match="no column meta"):
+        seeds.write_seeds(path, path, tmp_path / "out.nii.gz", "headmaps")
+    own = tmp_path / "own.tsv"
+    rows = (prepare.files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
+    own.write_text("\n".join([rows[0] + "\tmeta", *(row + "\t1" for row in rows[1:])]) + "\n")
+    with pytest.raises(InputError, match=r"a\.nii.*grid is not that of"):
+        seeds.write_seeds(nifti(tmp_path / "a.nii"), path, tmp_path / "out.nii.gz", str(own))
+    assert not (tmp_path / "out.nii.gz").exists()
+
+
+def test_preview_is_a_picture(toy_arrays, tmp_path):
+    from PIL import Image
+
+    from brainseg.training.preview import write_preview
+
+    generator = HeadGenerator(toy_arrays, GeneratorConfig())
+    path = write_preview(generator, tmp_path / "p.png", count=4, shape=(40, 44, 40), spacing=2.0)
+    pixels = np.asarray(Image.open(path).convert("RGB"))
+    assert pixels.shape[1] == 1920 and pixels.std() > 20
+    assert [p.name for p in tmp_path.iterdir()] == ["p.png"]

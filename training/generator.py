@@ -1,8 +1,9 @@
 """Synthetic heads from label maps: any contrast, resolution and artefact, drawn afresh at every step.
 
-The idea and most ranges are SynthSeg's (Billot et al. 2023): labels are deformed, every class gets a
-random intensity, then come bias field, blur, low resolution, noise and gamma. Contrasts are a curriculum:
-a share of the draws is near a real contrast (class means of the source table), the rest is random.
+The idea and most ranges are SynthSeg's (Billot et al. 2023): labels are deformed, every class (or part of a
+class) gets a random intensity, then come bias field, ghosts, blur, low resolution, noise and gamma. Contrasts
+are a curriculum: a share of the draws is near a real contrast (class means of the source table), the rest is
+random. All ranges stand in :mod:`brainseg.training.ranges`; what labels mean, in a source table.
 
 Frames: *world* is the synthetic image's own millimetres, its origin at the brain's centre; *atlas* is the
 mean head of all maps. A draw holds the way from one to the other, so that the same head can be rendered
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,61 +22,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .acquisition import Acquisition, acquire, draw_acquisition, faceless, visible
+from .contrast import LEVELS, Contrast, draw_contrast
+from .lesions import paste
 from .prepare import DISTANCE_UNIT, source_table
+from .ranges import GeneratorConfig
+from .shape import BOX, affine, deformation, integer, linear, uniform
 
-BOX = 240.0
-"""Side (mm) of the atlas cube in which the nonlinear deformation lives."""
-
-GRID = 40
-"""Voxels along a side of that cube."""
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Ranges of the draws; angles in degrees, lengths in mm, intensities on a scale of 0-255.
-
-    Defaults are SynthSeg's (Billot et al. 2023, table of hyperparameters) unless noted.
-    """
-
-    rotation: float = 15.0
-    scaling: float = 0.2
-    shearing: float = 0.03
-    deformation: float = 4.0
-    """Largest standard deviation of the velocity's control points (mm)."""
-    contrasts: dict[str, float] = field(
-        default_factory=lambda: {"T1w": 0.6, "T2w": 0.1, "FLAIR": 0.1, "PDw": 0.05, "random": 0.15}
-    )
-    """Share of the draws near each contrast; own choice, after a trial in which purely random contrasts
-    learned far more slowly on little compute."""
-    class_spread: float = 8.0
-    texture: float = 0.4
-    """Share of a class's deviation that is smooth in space instead of white."""
-    bias: float = 0.6
-    gamma: float = 0.4
-    low_resolution: float = 0.4
-    """Probability of a lower resolution."""
-    slice_thickness: float = 6.0
-    """Thickest slice (mm)."""
-    noise: float = 12.0
-    strip: float = 0.4
-    """Probability that what lies outside the brain is removed."""
+__all__ = ["Draw", "GeneratorConfig", "HeadGenerator", "Rendered"]
 
 
 @dataclass
 class Draw:
-    """One synthetic head before it is put on a grid."""
+    """One synthetic head before it is put on a grid.
+
+    Attributes
+    ----------
+    number : int
+        Of its map.
+    to_atlas : Tensor, shape (3, 3)
+        World mm to atlas mm, before the deformation; on the CPU.
+    mirrored : bool
+        Whether left and right are exchanged.
+    displacement : Tensor, shape (1, 3, G, G, G)
+        Deformation (mm) on the atlas cube.
+    labels : Tensor of uint8
+        The map, lesions included.
+    contrast : Contrast
+        Intensities.
+    acquisition : Acquisition
+        What the scanner makes of them.
+    """
 
     number: int
     to_atlas: Tensor
     mirrored: bool
     displacement: Tensor
-    means: Tensor
-    deviations: Tensor
-    strip_at: float | None
-    slices: tuple[float, float, float]
-    noise: float
-    gamma: float
-    bias: float
+    labels: Tensor
+    contrast: Contrast
+    acquisition: Acquisition
+
+    @property
+    def strip_at(self) -> float | None:
+        """Signed distance (mm) to the brain's surface below which all was removed."""
+        return self.acquisition.strip_at
 
 
 @dataclass
@@ -92,12 +82,25 @@ class Rendered:
         Signed distance (mm) to the brain's surface, positive inside.
     coordinates : Tensor, shape (3, X, Y, Z)
         Atlas coordinates (mm), mirrored heads already turned back.
+    visible : Tensor of bool or None
+        Where the field of view is, in a shape that broadcasts; None if it holds the whole grid.
     """
 
     image: Tensor
     labels: Tensor
     distance: Tensor
     coordinates: Tensor
+    visible: Tensor | None = None
+
+
+@dataclass
+class _Positions:
+    """A grid in every frame: world as one line an axis, the others as one tensor an axis."""
+
+    line: list[Tensor]
+    atlas: list[Tensor]
+    voxel: list[Tensor]
+    level: Tensor | None
 
 
 class HeadGenerator:
@@ -106,7 +109,7 @@ class HeadGenerator:
     Parameters
     ----------
     path : Path
-        Arrays written by :func:`brainseg.training.prepare.prepare`.
+        Arrays written by :func:`brainseg.training.prepare.prepare`; they name their source table.
     config : GeneratorConfig
         Ranges.
     device : str or torch.device
@@ -119,43 +122,37 @@ class HeadGenerator:
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
             self.maps, self.distances, self.from_atlas = [], [], []
+            self.seeds: list[Tensor | None] = []
             for k in range(meta["count"]):
                 self.maps.append(torch.from_numpy(arrays[f"labels{k}"]).to(self.device))
                 distance = torch.from_numpy(arrays[f"distance{k}"]).to(self.device)
                 self.distances.append(distance.float() * DISTANCE_UNIT)
                 inverse = np.linalg.inv(arrays[f"atlas{k}"])
                 self.from_atlas.append(torch.from_numpy(inverse).float())
+                seeds = f"seeds{k}"
+                self.seeds.append(
+                    torch.from_numpy(arrays[seeds]).to(self.device) if seeds in arrays else None
+                )
         self.centroids = meta["centroids"]
         self.source = source_table(meta["table"])
-        self.class_of = torch.from_numpy(self.source.contrast).to(self.device)
+        self.lesion_of = torch.from_numpy(self.source.lesion).to(self.device)
 
     def draw(self, number: int | None = None) -> Draw:
         """Draw a head (torch's global generator decides) from map ``number``, counted around, or any."""
         config = self.config
-        number = _integer(0, len(self.maps)) if number is None else number % len(self.maps)
-        thick = 1 + (config.slice_thickness - 1) * _uniform(0, 1) ** 2
-        slices = [1.0, 1.0, 1.0]
-        if _uniform(0, 1) < config.low_resolution:
-            if _uniform(0, 1) < 0.4:
-                slices = [min(thick, 2.5)] * 3
-            else:
-                slices[_integer(0, 3)] = thick
-        means, deviations = self._contrast()
-        strip_at = None
-        if _uniform(0, 1) < config.strip:
-            strip_at = _uniform(-5, 1.5) if _uniform(0, 1) < 0.7 else _uniform(-10, 2)
+        number = integer(0, len(self.maps)) if number is None else number % len(self.maps)
+        seeded = self.seeds[number] is not None and uniform(0, 1) < config.seeds
+        labels = self.maps[number]
+        if bool((self.lesion_of >= 0).any()) and uniform(0, 1) < config.lesions:
+            labels = paste(labels, self.lesion_of, config)
         return Draw(
             number=number,
-            to_atlas=self._affine(),
-            mirrored=_uniform(0, 1) < 0.5,
-            displacement=self._deformation(),
-            means=means,
-            deviations=deviations,
-            strip_at=strip_at,
-            slices=(slices[0], slices[1], slices[2]),
-            noise=_uniform(0, config.noise) * _uniform(0, 1),
-            gamma=math.exp(config.gamma * float(torch.randn(()).clamp(-2, 2))),
-            bias=_uniform(0, config.bias),
+            to_atlas=affine(config),
+            mirrored=uniform(0, 1) < config.mirror,
+            displacement=deformation(config, self.device),
+            labels=labels,
+            contrast=draw_contrast(self.source, config, self.device, seeded=seeded),
+            acquisition=draw_acquisition(config),
         )
 
     def render(
@@ -183,88 +180,50 @@ class HeadGenerator:
             label is the one at its centre.
         """
         fine_shape = tuple(n * finer for n in shape)
-        fine = spacing / finer
-        atlas, voxel = self._positions(draw, centre, fine_shape, fine)
-        labels = _gather(self.maps[draw.number], voxel)
+        at = self._positions(draw, centre, fine_shape, spacing / finer)
+        index, inside = _nearest(draw.labels.shape, at.voxel)
+        labels = draw.labels.view(-1)[index] * inside
+        voxel, atlas = at.voxel, at.atlas
         if finer > 1:
             voxel, atlas = (
                 [F.avg_pool3d(axis.expand(fine_shape)[None, None], finer)[0, 0] for axis in axes]
                 for axes in (voxel, atlas)
             )
         distance = self._distance(draw, voxel)
-        image = self._intensities(draw, labels, distance, finer)
+        line = [axis.view(-1, finer).mean(1) for axis in at.line]
+        field = visible(draw.acquisition, line)
+        kept = self._kept(draw, distance, field, line)
+        image = self._intensities(draw, labels, index, inside, at.level)
+        if kept is not None:
+            image = image * (kept if finer == 1 else _repeat(kept.expand(shape), finer))
         if finer > 1:
             image = F.avg_pool3d(image[None, None], finer)[0, 0]
             # With an even number of fine voxels none of them lies at the centre.
-            labels = _gather(self.maps[draw.number], voxel)
-        image = self._acquire(draw, image, spacing)
+            index, inside = _nearest(draw.labels.shape, voxel)
+            labels = draw.labels.view(-1)[index] * inside
+        image = acquire(draw.acquisition, image, spacing, kept)
         coordinates = torch.stack([axis.expand(shape) for axis in atlas])
-        return Rendered(image, labels, distance, coordinates)
+        return Rendered(image, labels, distance, coordinates, field)
 
-    def _affine(self) -> Tensor:
-        c = self.config
-        angles = [math.radians(_uniform(-c.rotation, c.rotation)) for _ in range(3)]
-        rotation = torch.eye(3)
-        for axis, angle in enumerate(angles):
-            turn = torch.eye(3)
-            i, j = [(1, 2), (0, 2), (0, 1)][axis]
-            turn[i, i] = turn[j, j] = math.cos(angle)
-            turn[i, j], turn[j, i] = -math.sin(angle), math.sin(angle)
-            rotation = rotation @ turn
-        overall = _uniform(-c.scaling, c.scaling) * 0.7
-        scale = torch.diag(torch.tensor([1 + overall + _uniform(-1, 1) * c.scaling * 0.4 for _ in range(3)]))
-        shear = torch.eye(3) + torch.triu((torch.rand(3, 3) * 2 - 1) * c.shearing, 1)
-        return rotation @ scale @ shear
-
-    def _deformation(self) -> Tensor:
-        """Displacement (mm) on the atlas cube: a smooth velocity field by scaling and squaring."""
-        n = _integer(4, 12)
-        strength = _uniform(0, self.config.deformation)
-        velocity = torch.randn(1, 3, n, n, n, device=self.device) * strength
-        field_ = F.interpolate(velocity, size=(GRID,) * 3, mode="trilinear", align_corners=True) / 32
-        axis = torch.linspace(-1, 1, GRID, device=self.device)
-        z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
-        identity = torch.stack([x, y, z], -1)[None]
-        for _ in range(5):
-            # The field's channels are x, y, z of space, whose first axis is the tensor's first dimension.
-            where = identity + field_.permute(0, 2, 3, 4, 1).flip(-1) / (BOX / 2)
-            field_ = field_ + F.grid_sample(field_, where, padding_mode="border", align_corners=True)
-        return field_
-
-    def _contrast(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of every intensity class."""
-        c = self.config
-        count = len(self.source.classes)
-        kinds, shares = zip(*c.contrasts.items(), strict=True)
-        kind = kinds[int(torch.multinomial(torch.tensor(shares), 1))]
-        means = torch.rand(count) * 255
-        deviations = torch.rand(count) * (35 if _uniform(0, 1) < 0.5 else 15)
-        if kind != "random":
-            known = torch.from_numpy(self.source.means[kind])
-            contrast = _uniform(0.8, 1.25)
-            drawn = 125 + (known - 125) * contrast + torch.randn(count) * c.class_spread
-            means = torch.where(known.isnan(), means * 0.9, drawn.clamp(0, 300))
-            deviations = 2 + torch.rand(count) * 12
-        if kind != "random" or _uniform(0, 1) < 0.5:
-            means[0], deviations[0] = 0.0, _uniform(0, 5)
-        return means.to(self.device), deviations.to(self.device)
-
-    def _positions(self, draw: Draw, centre, shape, spacing) -> tuple[list[Tensor], list[Tensor]]:
-        """Atlas coordinates (mm) and voxel coordinates in the source map, as one tensor an axis."""
+    def _positions(self, draw: Draw, centre, shape, spacing) -> _Positions:
+        """The grid in world, atlas and map coordinates, and the level that splits classes."""
         line = [
             (torch.arange(n, device=self.device) - (n - 1) / 2) * spacing + c
             for n, c in zip(shape, centre, strict=True)
         ]
-        atlas = _apply(draw.to_atlas, None, line)
+        atlas = linear(draw.to_atlas, line)
+        # The deformation is smooth: it is looked up on a coarse grid and interpolated.
         coarse = [max(2, math.ceil(n * spacing / 6)) for n in shape]
         rough = [
             (torch.arange(m, device=self.device) + 0.5) / m * n * spacing - n * spacing / 2 + c
             for m, n, c in zip(coarse, shape, centre, strict=True)
         ]
-        where = torch.stack(_apply(draw.to_atlas, None, rough), -1)[None].flip(-1) / (BOX / 2)
-        shift = F.grid_sample(draw.displacement, where, padding_mode="border", align_corners=True)
-        shift = F.interpolate(shift, size=shape, mode="trilinear", align_corners=False)[0]
-        moved = [a + s for a, s in zip(atlas, shift, strict=True)]
+        where = torch.stack(linear(draw.to_atlas, rough), -1)[None].flip(-1) / (BOX / 2)
+        split = draw.contrast.split
+        fields = draw.displacement if split is None else torch.cat([draw.displacement, split], 1)
+        found = F.grid_sample(fields, where, padding_mode="border", align_corners=True)
+        found = F.interpolate(found, size=shape, mode="trilinear", align_corners=False)[0]
+        moved = [a + s for a, s in zip(atlas, found[:3], strict=True)]
         if draw.mirrored:
             moved[0] = -moved[0]
         matrix = self.from_atlas[draw.number]
@@ -272,7 +231,8 @@ class HeadGenerator:
             matrix[i, 0] * moved[0] + matrix[i, 1] * moved[1] + matrix[i, 2] * moved[2] + matrix[i, 3]
             for i in range(3)
         ]
-        return atlas, voxel
+        level = None if split is None else found[3].clamp_(0, LEVELS - 0.01).int()
+        return _Positions(line, atlas, voxel, level)
 
     def _distance(self, draw: Draw, voxel: list[Tensor]) -> Tensor:
         """Signed distance in world mm, from the map's own by the mean change of scale."""
@@ -280,87 +240,51 @@ class HeadGenerator:
         where = torch.stack(
             [(v / 2) / (n - 1) * 2 - 1 for v, n in zip(voxel, stored.shape, strict=True)], -1
         ).flip(-1)
-        sampled = F.grid_sample(stored[None, None], where[None], padding_mode="border", align_corners=True)[
-            0, 0
-        ]
+        sampled = F.grid_sample(stored[None, None], where[None], padding_mode="border", align_corners=True)
         total = self.from_atlas[draw.number][:3, :3] @ draw.to_atlas
-        return sampled / abs(float(torch.linalg.det(total))) ** (1 / 3)
+        return sampled[0, 0] / abs(float(torch.linalg.det(total))) ** (1 / 3)
 
-    def _intensities(self, draw: Draw, labels: Tensor, distance: Tensor, finer: int) -> Tensor:
-        position = labels.int()
-        mean = draw.means[self.class_of][position]
-        deviation = draw.deviations[self.class_of][position]
+    def _kept(self, draw: Draw, distance: Tensor, field: Tensor | None, line: list[Tensor]) -> Tensor | None:
+        """What stripping, defacing and the field of view leave; None if that is everything."""
+        kept = None if draw.strip_at is None else distance > draw.strip_at
+        face = faceless(draw.acquisition, draw.to_atlas, line)
+        if face is not None:
+            kept = face | (distance > -2)
+        if field is not None:
+            kept = field if kept is None else kept & field
+        return kept
+
+    def _intensities(
+        self, draw: Draw, labels: Tensor, index: Tensor, inside: Tensor, level: Tensor | None
+    ) -> Tensor:
+        """A normal number for every voxel, its mean and deviation those of its class."""
+        contrast = draw.contrast
+        if contrast.seeded:
+            # What has no seed, a lesion among them, keeps the darkness of the background.
+            entry = (self.seeds[draw.number].view(-1)[index] * inside).int()
+        else:
+            entry = labels.int() * LEVELS
+            if level is not None:
+                entry = entry + level
+        mean, deviation = contrast.means[entry], contrast.deviations[entry]
         small = [max(2, n // 3) for n in labels.shape]
         smooth = F.interpolate(torch.randn(1, 1, *small, device=self.device), size=labels.shape)[0, 0]
-        part = self.config.texture * _uniform(0, 1)
-        image = mean + deviation * ((1 - part) * torch.randn_like(mean) + part * smooth)
-        if draw.strip_at is not None:
-            inside = distance > draw.strip_at
-            if finer > 1:
-                inside = F.interpolate(inside[None, None].float(), scale_factor=finer)[0, 0] > 0
-            image = image * inside
-        return image
-
-    def _acquire(self, draw: Draw, image: Tensor, spacing: float) -> Tensor:
-        """Bias field, resolution, noise, normalization and gamma."""
-        x = image[None, None]
-        points = torch.randn(1, 1, 4, 4, 4, device=self.device) * draw.bias
-        x = x * torch.exp(F.interpolate(points, size=image.shape, mode="trilinear", align_corners=True))
-        x = _blur(x, [0.4 + max(s / spacing - 1, 0) * 0.35 for s in draw.slices])
-        if max(draw.slices) > spacing:
-            size = [
-                max(4, round(n / max(s / spacing, 1))) for n, s in zip(image.shape, draw.slices, strict=True)
-            ]
-            low = F.interpolate(x, size=size, mode="trilinear", align_corners=False)
-            low = low + torch.randn_like(low) * draw.noise
-            x = F.interpolate(low, size=image.shape, mode="trilinear", align_corners=False)
-        else:
-            x = x + torch.randn_like(x) * draw.noise
-        if draw.strip_at is not None:
-            x = x * (image != 0)
-        return normalize(x[0, 0]) ** draw.gamma
+        part = self.config.texture * uniform(0, 1)
+        return mean + deviation * ((1 - part) * torch.randn_like(mean) + part * smooth)
 
 
-def normalize(image: Tensor) -> Tensor:
-    """Scale to [0, 1] between robust percentiles; see :func:`brainseg.models.volume.normalize`."""
-    from ..models.volume import normalize as scale
-
-    return scale(image)
-
-
-def _gather(labels: Tensor, voxel: list[Tensor]) -> Tensor:
-    """Nearest label; outside the map 0."""
+def _nearest(shape: torch.Size, voxel: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Flat index of the nearest voxel of a map, and whether it lies in the map."""
     index = None
     inside = None
-    for v, n in zip(voxel, labels.shape, strict=True):
+    for v, n in zip(voxel, shape, strict=True):
         i = v.round().int()
         ok = (i >= 0) & (i < n)
         inside = ok if inside is None else inside & ok
         i = i.clamp(0, n - 1)
         index = i if index is None else index * n + i
-    return labels.view(-1)[index.long()] * inside
+    return index.long(), inside
 
 
-def _apply(matrix: Tensor, offset: Tensor | None, line: list[Tensor]) -> list[Tensor]:
-    x, y, z = line[0][:, None, None], line[1][None, :, None], line[2][None, None, :]
-    out = [matrix[i, 0] * x + matrix[i, 1] * y + matrix[i, 2] * z for i in range(3)]
-    return out if offset is None else [a + o for a, o in zip(out, offset, strict=True)]
-
-
-def _blur(x: Tensor, sigmas: list[float]) -> Tensor:
-    for axis, sigma in enumerate(sigmas):
-        radius = max(1, math.ceil(2.5 * sigma))
-        t = torch.arange(-radius, radius + 1, device=x.device)
-        kernel = torch.exp(-0.5 * (t / sigma) ** 2)
-        shape, pad = [1, 1, 1, 1, 1], [0, 0, 0]
-        shape[2 + axis], pad[axis] = -1, radius
-        x = F.conv3d(x, (kernel / kernel.sum()).view(shape), padding=pad)
-    return x
-
-
-def _uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand(()))
-
-
-def _integer(low: int, high: int) -> int:
-    return int(torch.randint(low, high, ()))
+def _repeat(mask: Tensor, finer: int) -> Tensor:
+    return F.interpolate(mask[None, None].float(), scale_factor=finer)[0, 0] > 0

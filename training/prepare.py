@@ -18,6 +18,7 @@ import numpy as np
 from scipy import ndimage
 
 from ..models.affine import fit_affine
+from ..models.errors import InputError, MissingFileError
 
 DISTANCE_UNIT = 0.25
 """Millimetres in one step of the stored signed distance."""
@@ -46,6 +47,10 @@ class Source:
         The values that name the intensity classes.
     means : dict of str to ndarray
         For each contrast the class means (0-255), NaN where unknown.
+    lesion : ndarray of int
+        Position of the label that a lesion in it has, -1 where lesions are not pasted (column ``lesion``).
+    meta : ndarray of int
+        Meta-label for subclasses by EM, 0 for none (column ``meta``).
     """
 
     values: np.ndarray
@@ -55,18 +60,34 @@ class Source:
     tissue: np.ndarray
     classes: np.ndarray
     means: dict[str, np.ndarray]
+    lesion: np.ndarray
+    meta: np.ndarray
 
 
 def source_table(name: str = "headmaps") -> Source:
-    """Read the table ``training/sources/<name>.tsv``."""
-    text = (files(__package__) / "sources" / f"{name}.tsv").read_text()
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    """Read a source table: a TSV file, or the name of one that the package ships.
+
+    Raises
+    ------
+    MissingFileError
+        If there is neither.
+    """
+    path = Path(name)
+    if path.suffix != ".tsv":
+        path = Path(str(files(__package__) / "sources" / f"{name}.tsv"))
+    if not path.is_file():
+        raise MissingFileError(name, "there is no such source table", "Give a .tsv file, or headmaps")
+    rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
     classes = sorted({int(row["contrast_class"]) for row in rows})
     first = {int(row["contrast_class"]): row for row in reversed(rows)}
     number = lambda text: np.nan if text == "n/a" else float(text)  # noqa: E731
     contrasts = [c for c in rows[0] if c.endswith("w") or c == "FLAIR"]
+    values = [int(row["source"]) for row in rows]
+    lesions = [row.get("lesion") or "n/a" for row in rows]
     return Source(
-        values=np.array([int(row["source"]) for row in rows]),
+        values=np.array(values),
+        lesion=np.array([-1 if text == "n/a" else values.index(int(text)) for text in lesions]),
+        meta=np.array([int(row.get("meta") or 0) for row in rows]),
         contrast=np.array([classes.index(int(row["contrast_class"])) for row in rows]),
         structure=np.array([int(row["structure"]) for row in rows]),
         side=np.array([{"left": 1, "right": 0}.get(row["side"], -1) for row in rows]),
@@ -74,6 +95,26 @@ def source_table(name: str = "headmaps") -> Source:
         classes=np.array(classes),
         means={c: np.array([number(first[k][c]) for k in classes], np.float32) for c in contrasts},
     )
+
+
+def positions(values: np.ndarray, source: Source, path: Path, table: str) -> np.ndarray:
+    """Positions in the source table of label values, as uint8.
+
+    Raises
+    ------
+    InputError
+        If the table lacks a value; it names file and values.
+    """
+    unknown = sorted(set(np.unique(values).tolist()) - set(source.values.tolist()))
+    if unknown:
+        raise InputError(
+            path,
+            f"its labels {unknown} are not in the source table {table}",
+            "Add them to the table, or choose another with --table",
+        )
+    position = np.zeros(source.values.max() + 1, np.uint8)
+    position[source.values] = np.arange(len(source.values))
+    return position[values]
 
 
 def brain_mask(tissue: np.ndarray, closing: float = CLOSING) -> np.ndarray:
@@ -100,7 +141,7 @@ def centroids(labels: np.ndarray, source: Source, affine: np.ndarray) -> dict[tu
     return {(int(k) // 4, int(k) % 4 - 1): p for k, p in zip(found, xyz, strict=True)}
 
 
-def prepare(paths: list[Path], out: Path, table: str = "headmaps") -> None:
+def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[Path] | None = None) -> None:
     """Write ``out`` (npz) from label maps.
 
     Parameters
@@ -110,26 +151,26 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps") -> None:
     out : Path
         File to write.
     table : str
-        Name of the source table.
+        Source table (:func:`source_table`).
+    seeds : list of Path, optional
+        Subclasses of every map, from :func:`brainseg.training.seeds.write_seeds`.
 
     Raises
     ------
-    ValueError
-        If a map holds a value that the table lacks; the message names both.
+    InputError
+        If a map holds a value that the table lacks, or its seeds lie on another grid.
     """
     source = source_table(table)
-    position = np.full(source.values.max() + 1, -1)
-    position[source.values] = np.arange(len(source.values))
     arrays: dict[str, np.ndarray] = {}
     points, affines = [], []
     for number, path in enumerate(paths):
         image = nib.as_closest_canonical(nib.load(path))
         values = np.asarray(image.dataobj).astype(np.int32)
-        unknown = sorted(set(np.unique(values).tolist()) - set(source.values.tolist()))
-        if unknown:
-            raise ValueError(f"{path}: labels {unknown} are not in the source table {table!r}")
+        whole = positions(values, source, path, table)
         box = tuple(slice(max(a.min() - 1, 0), a.max() + 2) for a in np.nonzero(values))
-        labels = position[values[box]].astype(np.uint8)
+        labels = whole[box]
+        if seeds:
+            arrays[f"seeds{number}"] = _read_seeds(seeds[number], image)[box]
         affine = image.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
         distance = signed_distance(brain_mask(source.tissue[labels]))[::2, ::2, ::2]
@@ -146,6 +187,15 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps") -> None:
     atlas = {f"{s}:{side}": point.tolist() for (s, side), point in sorted(mean.items())}
     meta = {"count": len(paths), "table": table, "centroids": atlas, "names": [p.name for p in paths]}
     np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def _read_seeds(path: Path, like: nib.spatialimages.SpatialImage) -> np.ndarray:
+    from .seeds import pack
+
+    image = nib.as_closest_canonical(nib.load(path))
+    if image.shape[:3] != like.shape[:3] or not np.allclose(image.affine, like.affine, atol=1e-2):
+        raise InputError(path, "it does not lie on its label map's grid", "Make it again from that map")
+    return pack(np.asarray(image.dataobj))
 
 
 def _mean_centroids(points: list[dict]) -> dict[tuple[int, int], np.ndarray]:

@@ -35,9 +35,21 @@ class Example:
 
 
 class Targets:
-    """Looks up what each source label trains."""
+    """Looks up what each source label trains.
 
-    def __init__(self, generator: HeadGenerator, table: str = "adult") -> None:
+    Parameters
+    ----------
+    generator : HeadGenerator
+        Whose labels.
+    table : str
+        Label table.
+    beyond : bool
+        Whether structures are asked for where the field of view has ended: what aligns a head by its
+        structures needs them whole.
+    """
+
+    def __init__(self, generator: HeadGenerator, table: str = "adult", *, beyond: bool = False) -> None:
+        self.beyond = beyond
         source, device = generator.source, generator.device
         self.table = labels.load(table)
         position = {index: k for k, index in enumerate(self.table.unsided)}
@@ -56,6 +68,8 @@ class Targets:
             # Fluid that was cut away with the skull cannot be asked for; tissue is, it belongs to the brain.
             gone = (rendered.distance < draw.strip_at) & (structure == self.fluid)
             structure, tissue = structure.masked_fill(gone, 0), tissue.masked_fill(gone, 0)
+        if rendered.visible is not None and not self.beyond:
+            structure, tissue = structure * rendered.visible, tissue * rendered.visible
         return {
             "structure": structure[None],
             "tissue": tissue[None],
@@ -82,7 +96,7 @@ class WholeHead:
         self, generator: HeadGenerator, shape=(64, 80, 64), spacing: float = 3.0, finer: int = 2
     ) -> None:
         self.generator, self.shape, self.spacing, self.finer = generator, shape, spacing, finer
-        self.targets = Targets(generator)
+        self.targets = Targets(generator, beyond=True)
 
     def __iter__(self) -> Iterator[Example]:
         while True:
@@ -136,7 +150,7 @@ class Cascade:
         offset=(0.0, 0.0, 0.0),
     ) -> None:
         self.coarse, self.network = coarse, network
-        self.generator, self.targets = coarse.generator, coarse.targets
+        self.generator, self.targets = coarse.generator, Targets(coarse.generator)
         self.shape, self.spacing, self.spread = tuple(shape), spacing, spread
         self.context, self.repeat = context, repeat
         self.offset = torch.tensor(offset, dtype=torch.float32)
