@@ -43,6 +43,7 @@ setup(
         "brainseg.models": [
             "labels/*.tsv",
             "populations/*.toml",
+            "norms/*",
             "weights/*.safetensors",
             "weights/*.json",
             "templates/*",

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from .errors import UsageError
-from .volume import Volume
+from .volume import Grid, Volume
 
 DEFAULT = "MNI152NLin2009aSym"
 
@@ -65,3 +65,21 @@ def load(name: str = DEFAULT) -> Template:
     found = json.loads(file.read_text())["centroids"] if file.is_file() else {}
     centroids = {int(k): tuple(point) for k, point in found.items()}
     return Template(name, Volume(data, affine), Volume(brain, affine), centroids)
+
+
+@cache
+def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
+    """A template's probabilities of ``csf``, ``gm`` and ``wm`` with their grid; None where it has none.
+
+    Fluid is what the brain mask holds besides grey and white matter.
+    """
+    if name != DEFAULT:
+        return None
+    from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
+
+    maps = [fetch(resolution=1) for fetch in (load_mni152_gm_template, load_mni152_wm_template)]
+    gm, wm = (torch.from_numpy(np.asarray(m.dataobj, np.float32)).clamp(0, 1) for m in maps)
+    brain = torch.from_numpy(np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0)
+    csf = (1 - gm - wm).clamp(0, 1) * brain
+    affine = np.asarray(maps[0].affine, np.float64)
+    return Volume(gm, affine).grid, {"csf": csf, "gm": gm, "wm": wm}

@@ -139,6 +139,22 @@ def unit(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> Unit:
         json.dumps({"volumes": found.volumes, "centroids": found.centroids, "uncertainty": {17: 0.0625}})
     )
     transform.write_text(json.dumps({"matrix": MATRIX.tolist(), "error_mm": 1.25}))
+    quality = work / "quality.json"
+    quality.write_text(
+        json.dumps(
+            {
+                "verdict": "pass",
+                "score": 0.9,
+                "checks": [],
+                "metrics": {"cjv": 0.4123456, "fber": None},
+                "structures": [
+                    {"index": 17, "score": 0.87654, "volume": 3800.0, "pieces": 1, "holes": 0, "euler": 1}
+                    | {"signs": {"size": 0.5}}
+                ],
+                "table": "adult",
+            }
+        )
+    )
     inputs = {
         "source_file": str(source),
         "bids_root": str(bids),
@@ -151,6 +167,7 @@ def unit(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> Unit:
         "in_probabilities": [base.save(p, work / f"{k}.nii") for k, p in found.probabilities.items()],
         "in_measures": str(measures),
         "in_transform": str(transform),
+        "in_quality": str(quality),
         "notes": ["One thing.", "Another thing.", "One thing."],
     }
     dataset.write_dataset_description(out, bids, "1.2.3")

@@ -22,7 +22,7 @@ from brainseg.models.volume import Volume
 from brainseg.workflows.participant import init_participant_wf, memory
 
 DATA = Path(__file__).with_name("data")
-STAGES = ("conform", "skullstrip", "bias", "segmentation", "registration", "outputs")
+STAGES = ("conform", "skullstrip", "bias", "segmentation", "registration", "quality", "outputs")
 
 
 def chain(unit=None, **more):
@@ -67,7 +67,7 @@ def test_nodes_declare_what_they_need():
     nodes = {stage: workflow.get_node(f"{stage}_wf.{stage}") for stage in STAGES}
     assert {stage: node.mem_gb for stage, node in nodes.items()} == memory("of a head at 1 mm")
     threads = {stage: node.n_procs for stage, node in nodes.items()}
-    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "registration": 1}
+    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "registration": 1, "quality": 1}
     for stage, node in nodes.items():
         assert node.inputs.num_threads == threads[stage]
     assert max(chain(mem_gb=1.0).get_node(f"{stage}_wf.{stage}").mem_gb for stage in STAGES) == 1.0
@@ -136,7 +136,8 @@ def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
     unit = stages.unit(tmp_path)
     nodes = run(chain(unit), tmp_path / "wf")
     outputs = nodes["outputs"].result.outputs
-    assert outputs.notes == ["A note from the segmentation."]
+    assert outputs.notes[0] == "A note from the segmentation."
+    assert outputs.notes[1].startswith("Quality control: the result failed")  # stripes are no brain
     assert outputs.stripped is False
     assert stages.tree(unit.out) == (DATA / "outputs_T1w.txt").read_text().split()
     about = json.loads((unit.out / "sub-01/anat/sub-01_desc-aseg_volumes.json").read_text())
@@ -172,8 +173,8 @@ def test_notes_of_all_stages_come_in_their_order(stages, tmp_path, monkeypatch):
         "The header's qform and sform disagree by up to 9.0 mm",
         "The image was taken as skull-stripped",
     )
-    starts += ("A note from the segmentation", "After alignment the structures lie")
-    assert len(outputs.notes) == 4
+    starts += ("A note from the segmentation", "After alignment the structures lie", "Quality control")
+    assert len(outputs.notes) == 5
     assert all(note.startswith(start) for note, start in zip(outputs.notes, starts, strict=True))
 
 

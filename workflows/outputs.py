@@ -6,6 +6,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from ..interfaces.coregistration import WriteCoregistered
 from ..interfaces.outputs import WriteDerivatives
 from ..models import templates
 
@@ -21,8 +22,19 @@ IMAGES = (
     "in_probabilities",
     "in_measures",
     "in_transform",
+    "in_quality",
 )
-NOTES = ("conform_notes", "skullstrip_notes", "segmentation_notes", "registration_notes")
+OPTIONAL = ("in_dseg", "in_runs", "grid_file")
+"""What only some units have."""
+
+NOTES = (
+    "conform_notes",
+    "skullstrip_notes",
+    "segmentation_notes",
+    "registration_notes",
+    "coregistration_notes",
+    "quality_notes",
+)
 """Notes of the stages, in the order of the chain."""
 
 
@@ -34,6 +46,12 @@ def init_outputs_wf(
     name: str = "outputs_wf",
     template: str = templates.DEFAULT,
     label_table: str = "adult",
+    averaged: list[str] | None = None,
+    beside: list[str] | None = None,
+    given: dict[str, str] | None = None,
+    flavor: str = "fmriprep",
+    leave_out: list[str] | None = None,
+    sloppy: bool = False,
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
@@ -51,6 +69,16 @@ def init_outputs_wf(
         Name of the template.
     label_table : str
         Label table of the structures.
+    averaged, beside : list of str, optional
+        Scans whose average the reference is, and those that were brought to it.
+    given : dict of str to str, optional
+        BIDS URIs of results that others computed, by what they are.
+    flavor : {'fmriprep', 'nibabies', 'both'}
+        For whom the results are named.
+    leave_out : list of str, optional
+        Steps that are off: ``posteriors``, ``template-outputs``.
+    sloppy : bool
+        Whether the results are for trying only, which their sidecars then say.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
@@ -62,7 +90,13 @@ def init_outputs_wf(
         What the stages found.
     stripped
         Whether the scan came without a skull.
-    conform_notes, skullstrip_notes, segmentation_notes, registration_notes
+    in_dseg, in_runs, grid_file
+        Given tissues, and of an averaged reference the scans' matrices and the average.
+    in_files, in_natives, in_transforms, coregistration_notes
+        Images of other contrasts, as :mod:`brainseg.workflows.coregistration` makes them.
+    in_quality
+        JSON of quality control; may be left out.
+    conform_notes, skullstrip_notes, segmentation_notes, registration_notes, quality_notes
         What a reader of the results should know.
 
     Outputs
@@ -76,12 +110,25 @@ def init_outputs_wf(
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
-    passed = ("source_file", "stripped", *IMAGES)
-    inputnode = pe.Node(IdentityInterface([*passed, *NOTES]), name="inputnode")
+    optional = [
+        n for n, there in zip(OPTIONAL, ("dseg" in (given or {}), averaged, averaged), strict=True) if there
+    ]
+    passed = ("source_file", "stripped", *IMAGES, *optional)
+    brought = ("in_files", "in_natives", "in_transforms")
+    inputnode = pe.Node(IdentityInterface([*passed, *NOTES, *brought]), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_files", "notes", "stripped"]), name="outputnode")
     notes = pe.Node(Merge(len(NOTES)), name="notes", run_without_submitting=True)
     sink = WriteDerivatives(
-        bids_root=bids_root, out_dir=out_dir, key=key, template=template, label_table=label_table
+        bids_root=bids_root,
+        out_dir=out_dir,
+        key=key,
+        template=template,
+        label_table=label_table,
+        averaged=averaged or [],
+        given=given or {},
+        flavor=flavor,
+        leave_out=leave_out or [],
+        sloppy=sloppy,
     )
     outputs = pe.Node(sink, name="outputs", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect(
@@ -89,7 +136,26 @@ def init_outputs_wf(
             (inputnode, notes, [(note, f"in{i}") for i, note in enumerate(NOTES, 1)]),
             (inputnode, outputs, [(n, n) for n in passed]),
             (notes, outputs, [("out", "notes")]),
-            (outputs, outputnode, [(n, n) for n in ("out_files", "notes", "stripped")]),
+            (outputs, outputnode, [(n, n) for n in ("notes", "stripped")]),
+        ]
+    )
+    if not beside:
+        workflow.connect(outputs, "out_files", outputnode, "out_files")
+        return workflow
+    others = pe.Node(
+        WriteCoregistered(bids_root=bids_root, out_dir=out_dir, key=key, beside=beside, flavor=flavor),
+        name="coregistered",
+        mem_gb=mem_gb,
+    )
+    everything = pe.Node(Merge(2), name="everything", run_without_submitting=True)
+    workflow.connect(
+        [
+            (inputnode, others, [(n, n) for n in ("source_file", "stripped", *brought)]),
+            # After the others, which sweep away what a killed run left.
+            (outputs, others, [("out_files", "after")]),
+            (outputs, everything, [("out_files", "in1")]),
+            (others, everything, [("out_files", "in2")]),
+            (everything, outputnode, [("out", "out_files")]),
         ]
     )
     return workflow

@@ -13,7 +13,10 @@ from ..models import labels, populations, templates, zoo
 from ..models.populations import Population
 from .bias import init_bias_wf
 from .conform import init_conform_wf
+from .coregistration import init_coregistration_wf
+from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
 from .outputs import init_outputs_wf
+from .quality import init_quality_wf
 from .registration import init_registration_wf
 from .segmentation import init_segmentation_wf
 from .skullstrip import init_skullstrip_wf
@@ -24,9 +27,13 @@ MEMORY = {
     "bias": (0.8, 2.4),
     "segmentation": (1.2, 1.4),
     "registration": (1.0, 0.1),
+    "quality": (0.9, 1.0),
     "outputs": (0.8, 1.3),
 }
 """Memory (GB) of each stage's process, measured: whatever the image, and more for each 256^3 voxels of it."""
+
+SLOPPY_SHRINK = 8
+"""Thinning of the grid on which the bias field is estimated, where it needs not be good."""
 
 DESC = """\
 Anatomical images were processed with *brainseg-bids*, a BIDS App (Gorgolewski et al., 2017, \
@@ -43,6 +50,13 @@ def init_participant_wf(
     key: str,
     population: str = "adult",
     skull_strip: str = "auto",
+    averaged: list[str] | None = None,
+    beside: list[str] | None = None,
+    given: dict[str, str] | None = None,
+    given_uris: dict[str, str] | None = None,
+    flavor: str = "fmriprep",
+    leave_out: list[str] | None = None,
+    sloppy: bool = False,
     template: str = templates.DEFAULT,
     device: str = "cpu",
     num_threads: int = 2,
@@ -64,6 +78,19 @@ def init_participant_wf(
         Whose brain it is; it decides which networks are used.
     skull_strip : {'auto', 'skip', 'force'}
         What to do with a scan without skull.
+    averaged : list of str, optional
+        Scans whose average takes the place of ``source_file``.
+    beside : list of str, optional
+        Scans of other contrasts that are brought to it.
+    given, given_uris : dict of str to str, optional
+        Results that others computed and that are used in place of computing them, and their BIDS URIs:
+        ``mask``, ``structures``, or ``dseg`` with ``GM``, ``WM`` and ``CSF``.
+    flavor : {'fmriprep', 'nibabies', 'both'}
+        For whom the results are named.
+    leave_out : list of str, optional
+        Steps that are off: ``posteriors``, ``template-outputs``.
+    sloppy : bool
+        Fast and coarse, for trying; the results are marked.
     template : str
         Name of the template.
     device : str
@@ -94,32 +121,63 @@ def init_participant_wf(
     need = {stage: min(gb, mem_gb) for stage, gb in memory(source_file).items()}
     run, network = {"num_threads": num_threads}, {"num_threads": num_threads, "device": device}
 
-    conform_wf = init_conform_wf(mem_gb=need["conform"])
-    skullstrip_wf = init_skullstrip_wf(
-        mode=skull_strip,
-        model=record.skullstrip,
-        coarse_model=record.coarse,
-        plausible_ml=record.brain_ml,
-        spacing=(coarse, skull),
-        mem_gb=need["skullstrip"],
-        **network,
-    )
-    bias_wf = init_bias_wf(mem_gb=need["bias"], **run)
-    segmentation_wf = init_segmentation_wf(
-        model=record.segmentation,
-        coarse_model=record.coarse,
-        structures=len(labels.load(record.labels).labels) - 1,
-        spacing=(coarse, brain),
-        mem_gb=need["segmentation"],
-        **network,
-    )
+    given = given or {}
+    conform_wf = init_conform_wf(averaged=averaged, sloppy=sloppy, mem_gb=need["conform"])
+    if "mask" in given:
+        skullstrip_wf = init_given_mask_wf(
+            given=given["mask"], mode=skull_strip, plausible_ml=record.brain_ml, mem_gb=need["skullstrip"]
+        )
+    else:
+        skullstrip_wf = init_skullstrip_wf(
+            mode=skull_strip,
+            model=record.skullstrip,
+            coarse_model=record.coarse,
+            plausible_ml=record.brain_ml,
+            spacing=(coarse, skull),
+            mem_gb=need["skullstrip"],
+            **network,
+        )
+    bias_wf = init_bias_wf(shrink=SLOPPY_SHRINK if sloppy else 4, mem_gb=need["bias"], **run)
+    probabilities = [given[tissue] for tissue in ("GM", "WM", "CSF") if tissue in given]
+    if "structures" in given:
+        segmentation_wf = init_given_segmentation_wf(
+            structures=given["structures"],
+            probabilities=probabilities,
+            label_table=record.labels,
+            mem_gb=need["segmentation"],
+        )
+    else:
+        segmentation_wf = init_segmentation_wf(
+            model=record.segmentation,
+            coarse_model=record.coarse,
+            structures=len(labels.load(record.labels).labels) - 1,
+            spacing=(coarse, brain),
+            mem_gb=need["segmentation"],
+            **network,
+        )
+    if "dseg" in given:
+        segmentation_wf = with_given_tissues(
+            segmentation_wf, dseg=given["dseg"], probabilities=probabilities, mem_gb=need["outputs"]
+        )
     registration_wf = init_registration_wf(template=template, mem_gb=need["registration"])
+    quality_wf = init_quality_wf(
+        template=template,
+        label_table=record.labels,
+        plausible_ml=record.brain_ml,
+        mem_gb=need["quality"],
+    )
     outputs_wf = init_outputs_wf(
         bids_root=bids_root,
         out_dir=out_dir,
         key=key,
         template=template,
         label_table=record.labels,
+        averaged=averaged,
+        beside=beside,
+        given=given_uris,
+        flavor=flavor,
+        leave_out=leave_out,
+        sloppy=sloppy,
         mem_gb=need["outputs"],
         **run,
     )
@@ -129,7 +187,15 @@ def init_participant_wf(
     inputnode = pe.Node(IdentityInterface(["source_file"]), name="inputnode")
     inputnode.inputs.source_file = source_file
     outputnode = pe.Node(IdentityInterface(["out_files", "notes", "stripped"]), name="outputnode")
-    for stage in (conform_wf, skullstrip_wf, bias_wf, segmentation_wf, registration_wf, outputs_wf):
+    for stage in (
+        conform_wf,
+        skullstrip_wf,
+        bias_wf,
+        segmentation_wf,
+        registration_wf,
+        quality_wf,
+        outputs_wf,
+    ):
         workflow.connect(inputnode, "source_file", stage, "inputnode.source_file")
 
     def link(source: LiterateWorkflow, target: LiterateWorkflow, **fields: str) -> None:
@@ -143,6 +209,13 @@ def init_participant_wf(
     link(skullstrip_wf, segmentation_wf, out_mask="in_mask")
     link(bias_wf, segmentation_wf, out_file="in_file")
     link(segmentation_wf, registration_wf, out_measures="in_measures")
+    link(conform_wf, quality_wf, out_file="in_scan")
+    link(skullstrip_wf, quality_wf, out_mask="in_mask", stripped="stripped")
+    link(bias_wf, quality_wf, out_file="in_file")
+    link(segmentation_wf, quality_wf, out_structures="in_structures", out_measures="in_measures")
+    link(segmentation_wf, quality_wf, out_probabilities="in_probabilities")
+    link(registration_wf, quality_wf, out_transform="in_transform")
+    link(quality_wf, outputs_wf, out_quality="in_quality", notes="quality_notes")
     link(conform_wf, outputs_wf, notes="conform_notes")
     link(skullstrip_wf, outputs_wf, out_mask="in_mask", stripped="stripped", notes="skullstrip_notes")
     link(bias_wf, outputs_wf, out_file="in_preproc")
@@ -150,6 +223,24 @@ def init_participant_wf(
     link(segmentation_wf, outputs_wf, out_probabilities="in_probabilities", out_measures="in_measures")
     link(segmentation_wf, outputs_wf, notes="segmentation_notes")
     link(registration_wf, outputs_wf, out_transform="in_transform", notes="registration_notes")
+    if "dseg" in given:
+        link(segmentation_wf, outputs_wf, out_dseg="in_dseg")
+    if averaged:
+        link(conform_wf, outputs_wf, out_file="grid_file", out_runs="in_runs")
+    if beside:
+        coregistration_wf = init_coregistration_wf(
+            beside=beside,
+            reference=source_file.split(".")[0].rpartition("_")[2],
+            unit="session" if "_ses-" in key else "participant",
+            sloppy=sloppy,
+            mem_gb=need["bias"],
+            **run,
+        )
+        workflow.connect(inputnode, "source_file", coregistration_wf, "inputnode.source_file")
+        link(conform_wf, coregistration_wf, out_file="in_file")
+        link(skullstrip_wf, coregistration_wf, out_mask="in_mask")
+        link(coregistration_wf, outputs_wf, out_files="in_files", out_natives="in_natives")
+        link(coregistration_wf, outputs_wf, out_transforms="in_transforms", notes="coregistration_notes")
     workflow.connect(
         [(outputs_wf, outputnode, [(f"outputnode.{n}", n) for n in ("out_files", "notes", "stripped")])]
     )

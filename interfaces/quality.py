@@ -1,0 +1,210 @@
+"""Quality control as a node, and its result as derivatives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
+
+from ..models import iqm, labels, quality, templates, verdict
+from ..models.volume import Volume
+from . import files
+from .base import Stage, StageInputSpec, load
+from .derivatives import Names
+from .registration import read_transform
+from .segmentation import read_uncertainty
+
+TISSUES = ("GM", "WM", "CSF")
+METRICS, STRUCTURES = "desc-quality_metrics.json", "desc-quality_structures.tsv"
+COLUMNS: dict[str, dict[str, Any]] = {
+    "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
+    "name": {"Description": "Name of the structure"},
+    "score": {"Description": "Dice with the truth that is to be expected, by the signs of failure (0 to 1)"},
+    "volume_mm3": {"Description": "Volume of the voxels that carry the label", "Units": "mm^3"},
+    "pieces": {"Description": "Connected pieces (voxels joined by faces, edges or corners)"},
+    "holes": {"Description": "Holes: background that the structure encloses"},
+    "euler": {"Description": "Euler number: pieces - tunnels + holes"},
+    **{
+        name: {"Description": f"Sign of failure, 0 is none: {words}"} for name, words in quality.SIGNS.items()
+    },
+}
+
+
+class _AssessInputSpec(StageInputSpec):
+    in_scan = File(exists=True, mandatory=True, desc="the scan before bias correction")
+    in_file = File(exists=True, mandatory=True, desc="the bias-corrected scan")
+    in_mask = File(exists=True, mandatory=True, desc="the brain")
+    in_structures = File(exists=True, mandatory=True, desc="FreeSurfer ids")
+    in_probabilities = InputMultiObject(File(exists=True), mandatory=True, desc="GM, WM, CSF")
+    in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' uncertainty")
+    in_transform = File(exists=True, mandatory=True, desc="JSON with the matrix to the template")
+    stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
+    template = Str(templates.DEFAULT, usedefault=True, desc="the template that the matrix leads to")
+    label_table = Str("adult", usedefault=True, desc="label table of the structures")
+    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
+
+
+class _AssessOutputSpec(TraitedSpec):
+    out_quality = File(exists=True, desc="JSON: verdict, score, checks, metrics, structures")
+    notes = traits.List(Str, desc="what a reader of the results should know")
+
+
+class Assess(Stage):
+    """Measure the quality of an image and of what was found in it."""
+
+    input_spec = _AssessInputSpec
+    output_spec = _AssessOutputSpec
+
+    def _stage(self, folder: Path) -> None:
+        given = self.inputs
+        image, mask, structures = load(given.in_file), load(given.in_mask), load(given.in_structures)
+        found = assess(
+            image,
+            mask,
+            structures,
+            {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
+            scan=load(given.in_scan),
+            matrix=read_transform(given.in_transform)[0],
+            template=given.template,
+            table=given.label_table,
+            stripped=bool(given.stripped),
+            plausible_ml=given.plausible_ml if isdefined(given.plausible_ml) else None,
+            uncertainty=read_uncertainty(given.in_measures),
+        )
+        path = folder / "quality.json"
+        path.write_text(json.dumps(found))
+        self._results["out_quality"] = str(path)
+        flagged = [check["words"] for check in found["checks"] if check["verdict"] != verdict.PASS]
+        words = {verdict.CHECK: "should be looked at", verdict.FAIL: "failed"}
+        self._results["notes"] = (
+            [f"Quality control: the result {words[found['verdict']]}. {'; '.join(flagged)}."]
+            if flagged
+            else []
+        )
+
+
+def assess(
+    image: Volume,
+    mask: Volume,
+    structures: Volume,
+    probabilities: dict[str, Volume],
+    *,
+    scan: Volume | None = None,
+    matrix: np.ndarray | None = None,
+    template: str = templates.DEFAULT,
+    table: str = "adult",
+    stripped: bool = False,
+    plausible_ml: tuple[float, float] | None = None,
+    uncertainty: dict[int, float] | None = None,
+) -> dict[str, Any]:
+    """Everything that quality control finds, as plain values.
+
+    Parameters
+    ----------
+    image, mask, structures : Volume
+        Bias-corrected scan, brain and FreeSurfer ids, on one grid.
+    probabilities : dict of str to Volume
+        ``GM``, ``WM`` and ``CSF`` on the same grid.
+    scan : Volume, optional
+        The scan before bias correction.
+    matrix : ndarray, shape (4, 4), optional
+        Scan's mm to those of ``template``.
+    template, table : str
+        The template and the label table.
+    stripped : bool
+        Whether the scan came without its skull.
+    plausible_ml : tuple of float, optional
+        Volumes (mL) that a brain can have.
+    uncertainty : dict of int to float, optional
+        The network's entropy by FreeSurfer id.
+    """
+    norms = quality.load(table)
+    maps = templates.tissue_maps(template) if matrix is not None else None
+    metrics = iqm.measure(
+        image,
+        mask,
+        probabilities,
+        field=_field(scan, image, mask) if scan is not None else None,
+        matrix=matrix,
+        tissue_maps=maps,
+        stripped=stripped,
+    )
+    measured = (
+        quality.measure(image, mask, structures, norms, table, uncertainty or {}) if norms is not None else []
+    )
+    judged = verdict.judge(
+        measured,
+        mask,
+        structures,
+        norms=norms,
+        table=table,
+        plausible_ml=plausible_ml,
+        matrix=matrix if norms is not None and norms.template == template else None,
+    )
+    return {
+        "verdict": judged.verdict,
+        "score": judged.score,
+        "checks": [asdict(check) for check in judged.checks],
+        "metrics": metrics,
+        "structures": [asdict(one) for one in measured],
+        "table": table,
+    }
+
+
+def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
+    """The bias field in the brain, its median 1."""
+    before, after, inside = scan.data.float(), image.data.float(), mask.data > 0
+    known = inside & (after > 1e-6) & (before > 0)
+    if not bool(known.any()):
+        return None
+    ratio = torch.where(known, before / after.clamp(min=1e-6), torch.ones(()))
+    return scan.with_data(ratio / ratio[known].median())
+
+
+def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
+    """What writes the derivatives of quality control: metrics with their definitions, and structures."""
+    found = json.loads(Path(path).read_text())
+    sources = [names.uri(end) for end in (names.preproc, "desc-brain_mask.nii.gz", "desc-aseg_dseg.nii.gz")]
+    content = {
+        "Description": "Quality of the image and of what was found in it",
+        "Verdict": found["verdict"],
+        "Score": _rounded(found["score"]),
+        "Checks": found["checks"],
+        "Metrics": {name: _rounded(value) for name, value in found["metrics"].items()},
+        "Definitions": {name: iqm.DEFINITIONS[name] for name in found["metrics"]},
+        "Sources": sources,
+    }
+    out: list[Callable[[], Path]] = [partial(files.write_json, names.path(METRICS), content)]
+    if found["structures"]:
+        rows = structure_rows(found)
+        out.append(partial(files.write_table, names.path(STRUCTURES), tuple(COLUMNS), rows))
+        about = {**COLUMNS, "Sources": sources}
+        out.append(partial(files.write_json, names.path(STRUCTURES.replace(".tsv", ".json")), about))
+    return out
+
+
+def structure_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Rows of the table of structures."""
+    table = labels.load(found["table"])
+    rows = []
+    for one in found["structures"]:
+        head = [one["index"], table[one["index"]].name, _cell(one["score"]), f"{one['volume']:.2f}"]
+        counts = [one[name] for name in ("pieces", "holes", "euler")]
+        rows.append((*head, *counts, *(_cell(one["signs"].get(name)) for name in quality.SIGNS)))
+    return rows
+
+
+def _cell(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five digits: what lies below means nothing."""
+    return None if value is None else float(f"{value:.5g}")

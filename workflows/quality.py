@@ -1,0 +1,84 @@
+"""Quality control: from all that was found to metrics, scores and a verdict."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.quality import Assess
+from ..models import templates
+
+DESC = """\
+Image quality was measured by the metrics of *MRIQC* (Esteban et al., 2017, \
+doi:10.1371/journal.pone.0184661). For every structure the Dice coefficient with the truth was predicted \
+from its size, asymmetry, topology, place, borders and evenness and from the networks' uncertainty, by a \
+model calibrated on corrupted segmentations of synthetic heads. """
+IMAGES = (
+    "in_scan",
+    "in_file",
+    "in_mask",
+    "in_structures",
+    "in_probabilities",
+    "in_measures",
+    "in_transform",
+    "stripped",
+)
+
+
+def init_quality_wf(
+    *,
+    name: str = "quality_wf",
+    template: str = templates.DEFAULT,
+    label_table: str = "adult",
+    plausible_ml: tuple[float, float] = (100.0, 2600.0),
+    num_threads: int = 1,
+    mem_gb: float = 1.5,
+) -> LiterateWorkflow:
+    """Measure the quality of an image and of what was found in it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the workflow.
+    template : str
+        The template that the image was aligned to.
+    label_table : str
+        Label table of the structures.
+    plausible_ml : tuple of float
+        Volumes (mL) that a brain can have.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of the node.
+
+    Inputs
+    ------
+    source_file
+        The scan as the dataset holds it.
+    in_scan, in_file
+        The scan before and after bias correction.
+    in_mask, in_structures, in_probabilities, in_measures, in_transform
+        What the stages found.
+    stripped
+        Whether the scan came without a skull.
+
+    Outputs
+    -------
+    out_quality
+        JSON with verdict, score, checks, metrics and structures.
+    notes
+        What a reader of the results should know.
+    """
+    workflow = LiterateWorkflow(name)
+    workflow.__desc__ = DESC
+    inputs = ["source_file", *IMAGES]
+    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(["out_quality", "notes"]), name="outputnode")
+    assess = Assess(template=template, label_table=label_table, plausible_ml=plausible_ml)
+    quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
+    workflow.connect(
+        [
+            (inputnode, quality, [(n, n) for n in inputs]),
+            (quality, outputnode, [(n, n) for n in ("out_quality", "notes")]),
+        ]
+    )
+    return workflow
