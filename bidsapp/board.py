@@ -68,7 +68,7 @@ class Board:
         record = Record(unit, state="waiting", settings=self.settings, run=self.run)
         before = status.read(self.out_dir, unit.key)
         record.earlier = status.outdated(before, unit.image)
-        if before.get("state") != "done" and before.get("inputs") == status.fingerprint(unit.image):
+        if before.get("state") != "done" and before.get("inputs") == status.inputs_of(unit):
             self._before[unit.key] = before.get("seconds") or {}
         self.records[unit.key] = record
         self.pending.add(unit.key)

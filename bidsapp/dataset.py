@@ -11,9 +11,10 @@ from typing import Any
 
 from ..models import annex
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
-from . import filters, sidecars
+from . import filters, precomputed, sidecars
 from .demographics import Demographics, population_of
 from .layout import Image, anatomical_images
+from .precomputed import Given
 from .settings import Settings
 
 SEVERAL = 8
@@ -51,6 +52,8 @@ class Unit:
         Whose brain it is.
     weeks : float or None
         Gestational age at the scan, from the dataset's tables.
+    given : Given
+        Results of others that are used in place of computing them.
     problem : BrainsegError or None
         Why the unit cannot be processed at all.
     notes : list of str
@@ -69,6 +72,7 @@ class Unit:
     sex: str | None = None
     population: str = "adult"
     weeks: float | None = None
+    given: Given = field(default_factory=Given)
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -277,7 +281,9 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
                 remedy = f"Run: {annex.command(settings.bids_dir, [image.path])}"
                 raise InputError(image.path, "its content is not on this machine", remedy)
         sidecars.read(first.path, settings.bids_dir)
-        return replace(unit, population=population, notes=[note, *notes] if note else notes)
+        given = precomputed.find(settings.precomputed, unit.key, first.path)
+        said = [note, *notes, *given.notes] if note else [*notes, *given.notes]
+        return replace(unit, population=population, given=given, notes=said)
     except InputError as error:
         return replace(unit, problem=error)
 

@@ -28,6 +28,7 @@ import networkx as nx
 from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
+from ..models.errors import UsageError
 from . import faults
 from .status import Fault
 
@@ -233,6 +234,42 @@ class WorkersPlugin(_Telling, MultiProcPlugin):
             for process in processes:
                 with suppress(OSError, ValueError):
                     process.terminate()
+
+
+def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fault], None]) -> Any:
+    """One of Nipype's own plugins by its name, its failures told as those of ours.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name, or its arguments do not suit it.
+    """
+    from importlib import import_module
+
+    plugins = import_module("nipype.pipeline.plugins")
+    names = sorted(n.removesuffix("Plugin") for n in dir(plugins) if n.endswith("Plugin"))
+    base = getattr(plugins, f"{name}Plugin", None)
+    if base is None:
+        raise UsageError(None, f"Nipype has no plugin {name!r}", f"It has {', '.join(names)}")
+
+    class Foreign(base):
+        """The plugin, which also tells why a node failed."""
+
+        def _report_crash(self, node, result=None):
+            crash = super()._report_crash(node, result=result)
+            found = faults.explain_text("".join((result or {}).get("traceback") or ""))
+            on_failure(node, faults.with_crash(found, crash))
+            return crash
+
+        def close(self) -> None:
+            """Nothing of ours is open."""
+
+    try:
+        return Foreign(plugin_args=arguments)
+    except Exception as error:
+        raise UsageError(
+            None, f"Nipype's plugin {name} cannot be used ({error})", "See --nipype-plugin-file"
+        ) from None
 
 
 def _no_result(taskid: int, error: BaseException | None) -> dict[str, Any]:

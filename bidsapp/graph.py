@@ -19,6 +19,9 @@ from .settings import Settings
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
+LEFT_OUT = ("posteriors", "template-outputs")
+"""Steps that, when off, leave files out."""
+
 POLL = 0.2
 """Seconds between two looks at what is done."""
 
@@ -41,11 +44,11 @@ def chain(**arguments: Any) -> Any:
     return init_participant_wf(**arguments)
 
 
-def describe_dataset(out_dir: Path, bids_root: Path) -> None:
+def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> None:
     """Write what makes the output folder a BIDS dataset, before anything else."""
     from ..interfaces.dataset import write_dataset_description
 
-    write_dataset_description(out_dir, bids_root, __version__)
+    write_dataset_description(out_dir, bids_root, __version__, links)
 
 
 def devices(settings: Settings) -> list[str]:
@@ -112,6 +115,13 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         key=unit.key,
         population=unit.population,
         skull_strip=settings.skull_strip,
+        averaged=[str(path) for path in unit.averaged],
+        beside=[str(path) for path in unit.beside],
+        given={role: str(path) for role, path in unit.given.files.items()},
+        given_uris=unit.given.uris,
+        flavor=settings.derivatives_flavor,
+        leave_out=[name for name in LEFT_OUT if not settings.step(name)],
+        sloppy=settings.sloppy,
         template=settings.output_spaces[0],
         device=device,
         num_threads=settings.omp_nthreads,
@@ -180,6 +190,32 @@ def execute(workflow: Any, settings: Settings, places: Places, board: Board, gpu
         plugin.close()
 
 
+def plugin_of(path: Path) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a Nipype plugin from a YAML or JSON file.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or names none.
+    """
+    import yaml
+
+    remedy = "Such as: {plugin: SLURM, plugin_args: {sbatch_args: --mem=8G}}"
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        reason = f"the plugin file cannot be read ({error.strerror})"
+        raise UsageError(path, reason, "Check the path") from None
+    except (yaml.YAMLError, ValueError) as error:
+        reason = f"it is not valid YAML ({' '.join(str(error).split())[:120]})"
+        raise UsageError(path, reason, remedy) from None
+    name = content.get("plugin") if isinstance(content, dict) else None
+    arguments = content.get("plugin_args") or {} if isinstance(content, dict) else {}
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise UsageError(path, "it does not name a plugin and its arguments", remedy)
+    return name, arguments
+
+
 def warm_up(settings: Settings) -> None:
     """Let the workers' libraries be imported while this process does other things."""
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -213,6 +249,9 @@ def _plugin(workflow: Any, settings: Settings, places: Places, board: Board, gpu
         "status_callback": _guarded(board.callback),
     }
     telling = {"on_failure": _guarded(board.failure), "order": order, "seed": settings.random_seed}
+    if settings.nipype_plugin_file:
+        name, more = plugin_of(settings.nipype_plugin_file)
+        return engine.foreign(name, arguments | more, _guarded(board.failure))
     if settings.plugin == "linear":
         return engine.LinearPlugin(arguments, **telling)
     level = logging.DEBUG if settings.verbose > 1 else logging.INFO

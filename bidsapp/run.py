@@ -45,6 +45,8 @@ def run(chosen: Settings, argv: list[str]) -> int:
     """
     places.quiet_environment()
     places.check(chosen)
+    if chosen.nipype_plugin_file:
+        graph.plugin_of(chosen.nipype_plugin_file)
     wanted = dataset.select(chosen) if "participant" in chosen.analysis_level else Selection([], [])
     if chosen.dry_run:
         print(plan.describe(chosen, wanted))
@@ -93,7 +95,7 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
     board = Board(spots.out, spots.run, told, chosen.that_matter, work=spots.work)
     if chosen.boilerplate_only:
         return _methods(chosen, wanted, spots, told, board)
-    graph.describe_dataset(spots.out, chosen.bids_dir)
+    graph.describe_dataset(spots.out, chosen.bids_dir, chosen.precomputed)
     roster.write(spots.out, chosen.bids_dir)
     check = None
     if not (chosen.skip_bids_validation or chosen.reports_only):
@@ -128,7 +130,9 @@ def _triage(
             else:
                 board.skip(unit, "nothing of it is in the output folder yet")
             continue
-        if not claims.enter_context(status.claim(spots.out, unit.key)):
+        if chosen.resume_failed and status.read(spots.out, unit.key).get("state") != "failed":
+            board.skip(unit, "it has not failed in an earlier run (--resume-failed)")
+        elif not claims.enter_context(status.claim(spots.out, unit.key)):
             board.skip(unit, "another process is working on it")
         elif unit.problem is not None:
             board.refuse(unit, faults.of_error(unit.problem, "dataset"))

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import __version__
+from . import __version__, leftovers
 from .dataset import Unit
 
 REPORT = "report"
@@ -212,6 +212,7 @@ def claim(out_dir: Path, key: str) -> Iterator[bool]:
     """Claim a unit for this process; yields False if another one has it.
 
     The claim is a lock on a file, so the system takes it back when the process dies, however it does.
+    What another process left half written of the unit is removed.
     On file systems without locks every claim succeeds.
     """
     try:
@@ -233,6 +234,7 @@ def claim(out_dir: Path, key: str) -> Iterator[bool]:
             break
         with suppress(OSError):
             if path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
+                leftovers.sweep_unit(out_dir, key)
                 break
         handle.close()  # its owner removed it while we waited: take the new one
     try:

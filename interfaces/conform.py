@@ -2,34 +2,57 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
-from ..models import conform
+from ..models import conform, coregistration
 from .base import Stage, StageInputSpec, save
 
 TOLERANCE = 0.5
 """Disagreement (mm) of qform and sform, at the corners, that is worth a note."""
 
 
+class _ConformInputSpec(StageInputSpec):
+    averaged = traits.List(Str, desc="scans whose average is the reference; nothing: the scan itself is")
+    sloppy = traits.Bool(False, usedefault=True, desc="align them coarsely only")
+
+
 class _ConformOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="the scan, float32, uncompressed")
+    out_runs = File(exists=True, desc="JSON: matrices from the averaged scans' mm to their average's")
     notes = traits.List(Str, desc="what a reader of the results should know")
 
 
 class Conform(Stage):
     """Read a scan, refuse what cannot be one, and write it as the other stages read it."""
 
-    input_spec = StageInputSpec
+    input_spec = _ConformInputSpec
     output_spec = _ConformOutputSpec
 
     def _stage(self, folder: Path) -> None:
+        if self.inputs.averaged:
+            self._average(self.inputs.averaged, folder)
+            return
         source = self.inputs.source_file
         self._results["out_file"] = save(conform.read(source), folder / "conformed.nii")
         self._results["notes"] = notes_on(nib.load(source))
+
+    def _average(self, sources: list[str], folder: Path) -> None:
+        levels = coregistration.LEVELS[: 1 if self.inputs.sloppy else None]
+        mean, matrices = coregistration.average([conform.read(path) for path in sources], levels=levels)
+        self._results["out_file"] = save(mean, folder / "average.nii")
+        runs = folder / "runs.json"
+        runs.write_text(json.dumps([matrix.tolist() for matrix in matrices]))
+        self._results["out_runs"] = str(runs)
+        found = [(Path(path).name, note) for path in sources for note in notes_on(nib.load(path))]
+        self._results["notes"] = [
+            f"The reference is the average of {len(sources)} images, halfway between them.",
+            *(f"{name}: {note}" for name, note in found),
+        ]
 
 
 def notes_on(image: nib.spatialimages.SpatialImage) -> list[str]:

@@ -20,6 +20,7 @@ sub-*/figures
 sub-*/ses-*/figures
 *_xfm.*
 *_volumes.*
+*_desc-quality_*
 """
 
 README = """\
@@ -36,6 +37,8 @@ For every participant (and session) a folder `anat` with, on the grid of the sou
 | `desc-aseg_dseg` | structures by FreeSurfer id; names in `desc-aseg_dseg.tsv` |
 | `desc-tissue_dseg` | six tissues; names in `desc-tissue_dseg.tsv` |
 | `desc-aseg_volumes.tsv` | volume of every structure |
+| `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |
+| `desc-quality_structures.tsv` | expected Dice and signs of failure of every structure |
 | `from-*_to-*_mode-image_xfm.h5` | affine to the template and back (ITK) |
 | `space-*` | the same in the template's space |
 
@@ -46,7 +49,9 @@ The segmentation is automatic: look at it before you use it. For research; not a
 """
 
 
-def write_dataset_description(out_dir: Path, bids_root: Path, version: str) -> list[Path]:
+def write_dataset_description(
+    out_dir: Path, bids_root: Path, version: str, links: dict[str, Path] | None = None
+) -> list[Path]:
     """Write what makes a folder a BIDS derivative dataset: description, README, label tables, `.bidsignore`.
 
     Several processes may do this at once; files that are right already are left alone.
@@ -59,6 +64,8 @@ def write_dataset_description(out_dir: Path, bids_root: Path, version: str) -> l
         The dataset that is processed.
     version : str
         Version of the program.
+    links : dict of str to Path, optional
+        Further datasets that the derivatives refer to, by name.
 
     Returns
     -------
@@ -72,7 +79,12 @@ def write_dataset_description(out_dir: Path, bids_root: Path, version: str) -> l
     """
     out_dir, bids_root = Path(out_dir), Path(bids_root)
     path = out_dir / "dataset_description.json"
-    content = _read(path) | description(out_dir, bids_root, version)
+    before = _read(path)
+    content = before | description(out_dir, bids_root, version)
+    # Results of earlier runs refer to the datasets that those were given.
+    known = before.get("DatasetLinks")
+    named = {name: link_to(folder, out_dir) for name, folder in (links or {}).items()}
+    content["DatasetLinks"] = (known if isinstance(known, dict) else {}) | named | content["DatasetLinks"]
     texts = {
         path: json.dumps(content, indent=2, ensure_ascii=False) + "\n",
         out_dir / ".bidsignore": IGNORED,

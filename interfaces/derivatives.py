@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,20 @@ class Names:
         names = {"fmriprep": ending, "nibabies": f"space-{self.suffix}_{ending}"}
         return list(names.values()) if self.flavor == "both" else [names[self.flavor]]
 
+    def stored(self, ending: str, leave_out: Sequence[str] = ()) -> list[str]:
+        """Endings under which a result is stored: none if its step is off."""
+        in_template = ending.startswith(f"space-{self.template}_")
+        if ("template-outputs" in leave_out and in_template) or (
+            "posteriors" in leave_out and ending.startswith("label-") and "_probseg" in ending
+        ):
+            return []
+        return [ending] if in_template or not ending.endswith(".nii.gz") else self.native(ending)
+
+    def of_run(self, source: Path) -> Path:
+        """Path of the transform from one of the averaged scans to the reference."""
+        stem = source.name.split(".")[0].rpartition("_")[0]
+        return self.folder / f"{stem}_from-orig_to-{self.suffix}_mode-image_xfm.h5"
+
     def between(self, reference: str, forward: bool, own_grid: bool) -> str:
         """Ending of the transform from this image to the reference's contrast, or back.
 
@@ -153,37 +168,53 @@ class Names:
         return f"from-{start}_to-{end}_mode-image_xfm.h5"
 
 
-def sidecars(names: Names, stripped: bool, error_mm: float, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Sidecar of every derivative, by the ending of what it describes."""
+def sidecars(
+    names: Names,
+    stripped: bool,
+    error_mm: float,
+    notes: list[str],
+    given: dict[str, str] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Sidecar of every derivative, by the ending of what it describes.
+
+    ``given`` are BIDS URIs of results that others computed: ``mask``, ``structures``, ``dseg``, ``GM``,
+    ``WM``, ``CSF``. They are the sources of what was made of them.
+    """
+    given = given or {}
     mask, dseg = "desc-brain_mask.nii.gz", "dseg.nii.gz"
-    sources = [names.uri(names.preproc), names.uri(mask)]
-    native = {"SpatialReference": names.raw}
+    sources = [names.uri(names.preproc), names.uri(names.native(mask)[0])]
+    native = {"SpatialReference": names.uri(names.preproc) if names.averaged else names.raw}
+    if "structures" in given:
+        sources = [given["structures"]]
     segmented = {"Manual": False, "Sources": sources, **native}
+    tissues = segmented | ({"Sources": [given["dseg"]]} if "dseg" in given else {})
     out = {
         names.preproc: {
             "Description": "Bias-corrected (N4), on the grid of its source, with all that its source shows",
             "SkullStripped": stripped,
-            "Sources": [names.raw],
+            "Sources": names.raws,
             **native,
         },
         mask: {
             "Description": "Brain",
             "Type": "Brain",
-            "Sources": [names.raw],
-            "RawSources": [names.raw_path],
+            "Sources": [given["mask"]] if "mask" in given else names.raws,
+            "RawSources": [uri.removeprefix("bids:raw:") for uri in names.raws],
             **native,
         },
-        dseg: {"Description": "1 gray matter, 2 white matter, 3 cerebrospinal fluid", **segmented},
+        dseg: {"Description": "1 gray matter, 2 white matter, 3 cerebrospinal fluid", **tissues},
         "desc-aseg_dseg.nii.gz": {"Description": "Structures by FreeSurfer id", **segmented},
         "desc-tissue_dseg.nii.gz": {"Description": "Six tissues; those of the structures", **segmented},
         "desc-aseg_volumes.tsv": {
             **VOLUME_COLUMNS,
             "Notes": notes,
-            "Sources": [names.uri("desc-aseg_dseg.nii.gz"), names.uri(mask)],
+            "Sources": [names.uri(names.native(ending)[0]) for ending in ("desc-aseg_dseg.nii.gz", mask)],
         },
     }
     for label in ("GM", "WM", "CSF"):
         out[f"label-{label}_probseg.nii.gz"] = {"Description": f"Probability of {label}", **segmented}
+        if label in given:
+            out[f"label-{label}_probseg.nii.gz"]["Sources"] = [given[label]]
     for forward in (True, False):
         out[names.transform(forward)] = _of_transform(names, error_mm)
     return out | _of_template_space(names, out)
@@ -192,7 +223,7 @@ def sidecars(names: Names, stripped: bool, error_mm: float, notes: list[str]) ->
 def _of_transform(names: Names, error_mm: float) -> dict[str, Any]:
     return {
         "Description": "Affine in ITK's convention, fitted to the centroids of the structures",
-        "Sources": [names.uri("desc-aseg_dseg.nii.gz")],
+        "Sources": [names.uri(names.native("desc-aseg_dseg.nii.gz")[0])],
         "SpatialReference": REFERENCES.get(names.template, names.template),
         "MedianResidual": round(error_mm, 3),
         "MedianResidualUnits": "mm",
@@ -206,7 +237,7 @@ def _of_template_space(names: Names, native: dict[str, dict[str, Any]]) -> dict[
     for ending in (names.preproc, "desc-brain_mask.nii.gz", "dseg.nii.gz"):
         content = {k: v for k, v in native[ending].items() if k != "RawSources"}
         content["Description"] = f"{content['Description']}; resampled to {names.template}"
-        content["Sources"] = [names.uri(ending), moved]
+        content["Sources"] = [names.uri(names.native(ending)[0]), moved]
         content["SpatialReference"] = REFERENCES.get(names.template, names.template)
         out[names.in_space(ending)] = content
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,11 +12,19 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import (
+    File,
+    InputMultiObject,
+    OutputMultiObject,
+    Str,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..models import labels, registration, templates
 from ..models.volume import Volume, resample
-from . import derivatives, files
+from . import derivatives, files, quality
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
 from .registration import read_transform
@@ -37,6 +46,15 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_probabilities = InputMultiObject(File(exists=True), mandatory=True, desc="GM, WM, CSF")
     in_measures = File(exists=True, mandatory=True, desc="volumes and centroids")
     in_transform = File(exists=True, mandatory=True, desc="matrix from the scan to the template")
+    in_quality = File(exists=True, desc="what quality control found")
+    in_dseg = File(exists=True, desc="tissues, if they are not those of the structures")
+    in_runs = File(exists=True, desc="JSON: matrices from the averaged scans to the reference")
+    grid_file = File(exists=True, desc="image on whose grid the results are, if it is not the scan")
+    averaged = traits.List(Str, desc="scans whose average the reference is")
+    given = traits.Dict(Str, Str, desc="BIDS URIs of results that others computed, by what they are")
+    flavor = Str("fmriprep", usedefault=True, desc="for whom the results are named")
+    leave_out = traits.List(Str, desc="steps that are off: posteriors, template-outputs")
+    sloppy = traits.Bool(False, usedefault=True, desc="whether the results are for trying only")
     stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
     notes = traits.List(Str, desc="what a reader of the results should know")
 
@@ -57,7 +75,13 @@ class WriteDerivatives(Stage):
     def _stage(self, folder: Path) -> None:
         given = self.inputs
         names = Names(
-            Path(given.out_dir), Path(given.bids_root), Path(given.source_file), given.key, given.template
+            Path(given.out_dir),
+            Path(given.bids_root),
+            Path(given.source_file),
+            given.key,
+            given.template,
+            tuple(map(Path, given.averaged or ())),
+            given.flavor,
         )
         notes = list(dict.fromkeys(given.notes or []))
         matrix, error_mm = read_transform(given.in_transform)
@@ -66,8 +90,13 @@ class WriteDerivatives(Stage):
             jobs = [pool.submit(job) for job in self._jobs(names, matrix)]
             written = [job.result() for job in jobs]
         # Last, so that what a sidecar describes is there.
-        about = derivatives.sidecars(names, bool(given.stripped), error_mm, notes)
-        written += [files.write_json(_beside(names.path(end)), content) for end, content in about.items()]
+        about = derivatives.sidecars(names, bool(given.stripped), error_mm, notes, dict(given.given or {}))
+        for ending, content in about.items():
+            for end in names.stored(ending, given.leave_out or ()):
+                marked = content | ({"Sloppy": True} if given.sloppy else {})
+                written.append(files.write_json(_beside(names.path(end)), marked))
+        if isdefined(given.in_quality):
+            written += [job() for job in quality.jobs(names, given.in_quality)]
         self._results["out_files"] = sorted(str(path) for path in written)
         self._results["notes"] = notes
         self._results["stripped"] = bool(given.stripped)
@@ -76,9 +105,14 @@ class WriteDerivatives(Stage):
         """What is to be written besides sidecars."""
         scan = _Scan.read(self.inputs)
         volumes, _ = read_measures(self.inputs.in_measures)
-        images = scan.native(names) | scan.in_template(names, matrix)
+        leave_out = self.inputs.leave_out or ()
+        images = scan.native(names)
+        if "template-outputs" not in leave_out:
+            images |= scan.in_template(names, matrix)
         jobs: list[Callable[[], Path]] = [
-            partial(files.write_image, names.path(end), *image) for end, image in images.items()
+            partial(files.write_image, names.path(end), *image)
+            for ending, image in images.items()
+            for end in names.stored(ending, leave_out)
         ]
         rows = derivatives.volume_rows(
             volumes,
@@ -93,7 +127,21 @@ class WriteDerivatives(Stage):
         for forward, direction in ((True, matrix), (False, np.linalg.inv(matrix))):
             write = partial(registration.write_transform, matrix=direction)
             jobs.append(partial(files.write_binary, names.path(names.transform(forward)), write))
-        return jobs
+        return jobs + self._runs(names)
+
+    def _runs(self, names: Names) -> list[Callable[[], Path]]:
+        """Where every averaged scan lies in the average."""
+        if not isdefined(self.inputs.in_runs):
+            return []
+        matrices = json.loads(Path(self.inputs.in_runs).read_text())
+        return [
+            partial(
+                files.write_binary,
+                names.of_run(source),
+                partial(registration.write_transform, matrix=np.array(matrix)),
+            )
+            for source, matrix in zip(names.averaged, matrices, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
@@ -101,29 +149,36 @@ class _Scan:
     """A unit's images, as the stages left them."""
 
     source: nib.spatialimages.SpatialImage
+    grid: nib.spatialimages.SpatialImage
     preproc: Volume
     mask: Volume
     structures: Volume
     tissue: Volume
     probabilities: dict[str, Volume]
     label_table: str
+    dseg: Volume | None = None
 
     @classmethod
     def read(cls, given: Any) -> _Scan:
+        source = nib.load(given.source_file)
         return cls(
-            nib.load(given.source_file),
+            source,
+            nib.load(given.grid_file) if isdefined(given.grid_file) else source,
             load(given.in_preproc),
             load(given.in_mask),
             load(given.in_structures),
             load(given.in_tissue),
             {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
             given.label_table,
+            load(given.in_dseg) if isdefined(given.in_dseg) else None,
         )
 
     def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
         """Images on the scan's grid by their ending: data, affine and its code."""
         structures = self.structures.data.numpy()
         dseg = labels.load(self.label_table).lookup("dseg")[structures]
+        if self.dseg is not None:
+            dseg = self.dseg.data.numpy()
         data = {
             names.preproc: derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype()),
             "desc-brain_mask.nii.gz": (self.mask.data.numpy() > 0).astype(np.uint8),
@@ -134,7 +189,7 @@ class _Scan:
         for name, volume in self.probabilities.items():
             data[f"label-{name}_probseg.nii.gz"] = derivatives.as_probability(volume.data.numpy())
         # The source's own affine: that of the work folder went through another header.
-        affine, code = np.asarray(self.source.affine), files.geometry_code(self.source)
+        affine, code = np.asarray(self.grid.affine), files.geometry_code(self.grid)
         return {ending: (values, affine, code) for ending, values in data.items()}
 
     def in_template(self, names: Names, matrix: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:

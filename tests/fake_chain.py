@@ -128,7 +128,7 @@ def chain(*, name, source_file, out_dir, key, **_):
     return workflow
 
 
-def describe(out_dir, bids_root):
+def describe(out_dir, bids_root, links):
     """Stand in for the description of the output as a dataset."""
     description = {"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "brainseg-bids"}]}
     (out_dir / "dataset_description.json").write_text(json.dumps(description))

@@ -53,10 +53,12 @@ def test_one_reference_for_each_participant_and_session(bids):
         "sub-02": "sub-02_run-2_T1w.nii",
         "sub-10": "sub-10_PDw.nii.gz",
     }
-    assert [path.name for path in found.units[2].others] == [
-        "sub-02_run-10_T1w.nii.gz",
-        "sub-02_FLAIR.nii.gz",
-    ]
+    assert [path.name for path in found.units[2].others] == ["sub-02_run-10_T1w.nii.gz"]
+    assert [path.name for path in found.units[2].beside] == ["sub-02_FLAIR.nii.gz"]
+    # switched off, other contrasts are left alone too
+    alone = _select(root, "--steps", "no-coregistration").units[2]
+    assert [path.name for path in alone.others][1:] == ["sub-02_FLAIR.nii.gz"]
+    assert alone.beside == []
 
 
 def test_only_images_of_participants_are_looked_at(bids):

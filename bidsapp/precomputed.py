@@ -1,0 +1,122 @@
+"""``--derivatives``: results of ours or of others that are used in place of computing them again."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..models.errors import InputError
+
+TISSUES = ("GM", "WM", "CSF")
+CHOICE = ("acq", "ce", "rec", "run")
+"""Entities by which results of several images are told apart."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was found for a unit.
+
+    Attributes
+    ----------
+    files : dict of str to Path
+        By what they are: ``mask``, ``structures``, or ``dseg`` with ``GM``, ``WM`` and ``CSF``.
+    uris : dict of str to str
+        Their BIDS URIs.
+    notes : list of str
+        What was found and not used, and why.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    uris: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def find(folders: dict[str, Path], key: str, image: Path) -> Given:
+    """Results for a unit; of several datasets the last one that has something counts.
+
+    Parameters
+    ----------
+    folders : dict of str to Path
+        Datasets of derivatives by name.
+    key : str
+        ``sub-01`` or ``sub-01_ses-02``.
+    image : Path
+        The reference image.
+
+    Raises
+    ------
+    InputError
+        If several files of one dataset are meant for the same.
+    """
+    suffix = image.name.split(".")[0].rpartition("_")[2]
+    out = Given()
+    for name, root in folders.items():
+        candidates = defaultdict(list)
+        for path in sorted(root.joinpath(*key.split("_"), "anat").glob("*.nii*")):
+            role = role_of(path.name, suffix)
+            if role:
+                candidates[role].append(path)
+        for role, paths in candidates.items():
+            path = _one(paths, image, role)
+            out.files[role] = path
+            out.uris[role] = f"bids:{name}:{path.relative_to(root).as_posix()}"
+    _whole(out)
+    return out
+
+
+def role_of(name: str, suffix: str = "T1w") -> str:
+    """What a file of derivatives is, by its name; nothing if it is not of use.
+
+    Examples
+    --------
+    >>> role_of("sub-1_run-2_desc-brain_mask.nii.gz"), role_of("sub-1_space-T1w_desc-aseg_dseg.nii.gz")
+    ('mask', 'structures')
+    >>> role_of("sub-1_dseg.nii.gz"), role_of("sub-1_label-GM_probseg.nii.gz")
+    ('dseg', 'GM')
+    >>> role_of("sub-1_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")
+    ''
+    """
+    *parts, kind = name.split(".")[0].split("_")
+    entities = dict(part.split("-", 1) for part in parts if "-" in part)
+    if entities.get("space", suffix) not in (suffix, "orig") or {"atlas", "seg", "hemi"} & set(entities):
+        return ""
+    desc, label = entities.get("desc"), entities.get("label")
+    if kind == "mask" and ((desc == "brain" and label is None) or (label == "brain" and desc is None)):
+        return "mask"
+    if kind == "dseg" and label is None and desc in ("aseg", None):
+        return "structures" if desc else "dseg"
+    if kind == "probseg" and desc is None and label in TISSUES:
+        return str(label)
+    return ""
+
+
+def _one(paths: list[Path], image: Path, role: str) -> Path:
+    """The file that names the same acquisition and run as the image."""
+    own = _entities(image.name)
+    alike = [path for path in paths if _entities(path.name) == own] or paths
+    # The same with and without space-T1w, as some datasets hold it for two readers.
+    plain = [path for path in alike if "_space-" not in path.name] or alike
+    if len(plain) > 1:
+        names = ", ".join(path.name for path in plain)
+        raise InputError(
+            plain[0].parent,
+            f"--derivatives: {len(plain)} files could be the {role} of {image.name} ({names})",
+            "Leave one there",
+        )
+    return plain[0]
+
+
+def _entities(name: str) -> dict[str, str]:
+    return dict(re.findall(rf"_({'|'.join(CHOICE)})-([0-9A-Za-z+]+)", name))
+
+
+def _whole(found: Given) -> None:
+    """Tissues count only if labels and all probabilities are there."""
+    there = [role for role in ("dseg", *TISSUES) if role in found.files]
+    if there and len(there) < 4:
+        lacking = [role for role in ("dseg", *TISSUES) if role not in found.files]
+        found.notes.append(f"Given {', '.join(there)} are not used, since {', '.join(lacking)} is missing.")
+        for role in there:
+            del found.files[role], found.uris[role]
