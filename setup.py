@@ -44,6 +44,7 @@ setup(
             "labels/*.tsv",
             "populations/*.toml",
             "norms/*",
+            "growth/*.json",
             "weights/*.safetensors",
             "weights/*.json",
             "templates/*",

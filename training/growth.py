@@ -1,0 +1,63 @@
+"""Fits growth curves, and the age's regression on volumes, to labelled subjects of known age."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..models import labels
+from .fetal import read_table
+
+AGE_FROM = (6, 9)
+"""Structures whose volumes tell the age: cerebellum and deep grey matter. On subjects left out these two
+erred least; the cortex and the ventricles follow malformations rather than age."""
+
+ATYPICAL = "sub-sb"
+"""Subjects whose names begin so teach the age, but not the curves of typical growth."""
+
+
+def fit(path: Path, out: Path, table: str = "fetal") -> dict:
+    """Fit to prepared subjects (:func:`brainseg.training.fetal.prepare`) and write ``out``."""
+    names, weeks, volumes = measure(path, table)
+    typical = np.array([not n.startswith(ATYPICAL) for n in names])
+    indices = [i for i in labels.load(table).unsided if i]
+    logs = {i: np.log([v[i] for v in volumes]) for i in indices}
+    curves = {}
+    for index in indices:
+        found = np.polynomial.Polynomial.fit(weeks[typical], logs[index][typical], 2).convert()
+        spread = logs[index][typical] - found(weeks[typical])
+        deviation = float(np.sqrt((spread**2).sum() / (typical.sum() - 3)))
+        curves[index] = {"coefficients": found.coef.tolist(), "deviation": deviation}
+    design = np.stack([np.ones(len(weeks)), *(logs[i] for i in AGE_FROM)], 1)
+    left_out = [
+        design[k] @ np.linalg.lstsq(np.delete(design, k, 0), np.delete(weeks, k), rcond=None)[0] - weeks[k]
+        for k in range(len(weeks))
+    ]
+    age = np.linalg.lstsq(design, weeks, rcond=None)[0]
+    content = {
+        "curves": {str(k): v for k, v in curves.items()},
+        "weeks": [float(weeks[typical].min()), float(weeks[typical].max())],
+        "age": dict(zip(map(str, (0, *AGE_FROM)), age.tolist(), strict=True)),
+        "error": float(np.sqrt(np.mean(np.square(left_out)))),
+        "subjects": len(weeks),
+        "training_data": "fetal atlases CRL (Gholipour 2017), Wu 2021 and, for the age alone, spina bifida "
+        "(Fidon 2021)",
+        "licence": "Research use only (CRL non-commercial research; Wu not stated; spina bifida CC0)",
+    }
+    out.write_text(json.dumps(content, indent=2) + "\n")
+    return content
+
+
+def measure(path: Path, table: str) -> tuple[list[str], np.ndarray, list[dict[int, float]]]:
+    """Names, ages (weeks) and volumes (mm3) of prepared subjects."""
+    of_label = read_table()["structure"]
+    with np.load(path) as arrays:
+        meta = json.loads(str(arrays["meta"]))
+        volumes = []
+        for k in range(meta["count"]):
+            voxel = abs(np.linalg.det(arrays[f"atlas{k}"])) / float(arrays[f"scale{k}"]) ** 3
+            count = np.bincount(of_label[arrays[f"labels{k}"]].ravel(), minlength=50) * voxel
+            volumes.append({i: float(count[i]) for i in labels.load(table).unsided if i})
+    return meta["names"], np.array(meta["weeks"]), volumes
