@@ -120,6 +120,4 @@ def _by_age(name: str) -> Template:
             point = grid.affine[:3, :3] @ np.array(voxel) + grid.affine[:3, 3]
             centroids[side] = (float(point[0]), float(point[1]), float(point[2]))
     image = (found.data[0] * brain).clamp(min=0) * 1000
-    return Template(
-        name, Volume(image, grid.affine), Volume(brain.to(torch.uint8), grid.affine), centroids
-    )
+    return Template(name, Volume(image, grid.affine), Volume(brain.to(torch.uint8), grid.affine), centroids)

@@ -107,9 +107,7 @@ def learn(path: Path, rounds: int = 2, say=print) -> Growing:
             mirrored = velocity.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
             velocities += [velocity, mirrored]
             say(f"round {turn + 1}, subject {number // 2 + 1} of {len(people) // 2}")
-        warped = [
-            sample(p.maps, index + exponential(-v)) for p, v in zip(people, velocities, strict=True)
-        ]
+        warped = [sample(p.maps, index + exponential(-v)) for p, v in zip(people, velocities, strict=True)]
         average = []
         for node in NODES:
             back = exponential(_mean(velocities, ages, node))
