@@ -1,0 +1,178 @@
+"""Dice, HD95 and Euler number by tissue on fetal brains with labels, upright and turned at random.
+
+``python benchmarks/fetal.py DATA [--out benchmarks/README.md]`` where DATA holds, for every ``sub-*``, one
+T2w image and one ``*_dseg.nii.gz`` in the labels of ``training/sources/fetal.tsv``, none of which trained.
+The gestational age is in the name (``sub-wu24``). Images go through the program's own stages. The turned
+copies have the same voxels and another position: a rotation drawn evenly from all in the affine, so that
+nothing but the position differs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import tables
+import torch
+
+from brainseg.models import bias, conform, growth, labels, populations, segmentation, skullstrip
+from brainseg.models.volume import Volume
+from brainseg.training import fetal, metrics
+
+NAMES = {
+    24: "extra-axial CSF",
+    3: "cortical grey matter",
+    2: "white matter",
+    4: "ventricles",
+    6: "cerebellum",
+    9: "deep grey matter",
+    16: "brainstem",
+}
+
+
+def euler(mask: np.ndarray) -> int:
+    """Euler number of a mask whose voxels connect by corners: pieces minus handles plus cavities.
+
+    Examples
+    --------
+    >>> ring = np.ones((3, 3, 1), bool); ring[1, 1] = False
+    >>> euler(np.ones((2, 2, 2), bool)), euler(ring)
+    (1, 0)
+    """
+    padded = np.pad(mask, 1)
+    total = 0
+    for along in np.ndindex(2, 2, 2):
+        # Cells of every dimension of the cubical complex: a cell is there if a voxel around it is.
+        there = padded
+        for axis, spans in enumerate(along):
+            if not spans:
+                lower, upper = (
+                    np.take(there, r, axis) for r in (_span(there, axis, 0), _span(there, axis, 1))
+                )
+                there = lower | upper
+        total += (-1) ** sum(along) * int(there.sum())
+    return total
+
+
+def _span(array: np.ndarray, axis: int, first: int) -> range:
+    return range(first, array.shape[axis] - 1 + first)
+
+
+def run(
+    scan: Volume, record: populations.Population
+) -> tuple[segmentation.SegmentationResult, Volume, float]:
+    """Segmentation, brain mask and seconds of one scan by the program's own stages."""
+    began = time.monotonic()
+    brain = skullstrip.skullstrip(scan, model=record.skullstrip, coarse_model=record.coarse)
+    corrected, _ = bias.correct(scan, brain.mask)
+    found = segmentation.segment(corrected, brain.mask, model=record.segmentation, coarse_model=record.coarse)
+    return found, brain.mask, time.monotonic() - began
+
+
+def turned(scan: Volume, seed: int) -> Volume:
+    """The same voxels lying in another way."""
+    torch.manual_seed(seed)
+    matrix = np.eye(4)
+    matrix[:3, :3] = fetal.any_rotation().numpy()
+    return Volume(scan.data, matrix @ scan.affine)
+
+
+def score(found: segmentation.SegmentationResult, mask: Volume, truth: np.ndarray, table: str) -> dict:
+    """Figures of every tissue, and Dice of the brain."""
+    known = labels.load(table)
+    predicted = np.array(known.unsided)[known.lookup("unsided")[found.structures.data.numpy()]]
+    reference = fetal.read_table()["structure"][truth]
+    spacing = tuple(found.structures.grid.spacing)
+    out = {}
+    for index in NAMES:
+        a, b = reference == index, predicted == index
+        if not a.any():
+            continue
+        figures = metrics.agreement(a, b, spacing)
+        out[index] = {
+            "dice": figures.dice,
+            "hd95": figures.hd95_mm,
+            "euler": euler(b),
+            "true euler": euler(a),
+        }
+    out["brain"] = {"dice": metrics.agreement(reference > 0, mask.data.numpy() > 0, surfaces=False).dice}
+    return out
+
+
+def mean_dice(scores: dict) -> float:
+    """Mean over the tissues."""
+    return float(np.mean([v["dice"] for k, v in scores.items() if k in NAMES]))
+
+
+def report(rows: list[dict]) -> str:
+    """The tables: by subject, and by tissue for each group of subjects."""
+    by_subject = [
+        [r["name"], r["dice"], r["turned"], r["brain"], r["weeks"], r["estimated"], r["seconds"]]
+        for r in rows
+    ]
+    text = tables.markdown(
+        ["subject", "Dice", "Dice, turned", "brain mask", "weeks", "weeks, estimated", "seconds"], by_subject
+    )
+    for group in sorted({r["group"] for r in rows}):
+        own = [r for r in rows if r["group"] == group]
+        lines = []
+        for index, name in NAMES.items():
+            each = pd.DataFrame([r["scores"][index] for r in own if index in r["scores"]])
+            lines.append([name, *(each[c].mean() for c in ("dice", "hd95", "euler", "true euler"))])
+        mean = [np.mean([r["dice"] for r in own]), np.mean([line[2] for line in lines])]
+        lines.append(["**mean**", *mean, float("nan"), float("nan")])
+        header = [f"{group}, {len(own)} subjects", "Dice", "HD95 (mm)", "Euler number", "of the reference"]
+        text += "\n\n" + tables.markdown(header, lines)
+        fall = [r["dice"] - r["turned"] for r in own if r["turned"] == r["turned"]]
+        age = [abs(r["estimated"] - r["weeks"]) for r in own if r["estimated"] == r["estimated"]]
+        if fall:
+            text += f"\n\nLoss by turning: {np.mean(fall):.3f} on average, {max(fall):.3f} at most."
+        if age:
+            text += f"\nError of the age: {np.mean(age):.2f} weeks on average, {max(age):.2f} at most."
+    return text
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with a sub-* folder for every subject")
+    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--participant-label", nargs="+", help="only these subjects")
+    parser.add_argument("--no-turned", action="store_true", help="upright only, faster")
+    args = parser.parse_args(argv)
+    record = populations.load("fetal")
+    rows = []
+    for number, folder in enumerate(sorted(args.data.glob("sub-*"))):
+        label = folder.name.removeprefix("sub-")
+        if args.participant_label and label not in args.participant_label:
+            continue
+        scan = conform.read(next(folder.rglob("*_T2w.nii.gz")))
+        truth = np.asarray(nib.load(next(folder.rglob("*_dseg.nii.gz"))).dataobj).astype(int)
+        found, mask, seconds = run(scan, record)
+        scores = score(found, mask, truth, record.labels)
+        weeks = float("".join(c for c in label if c.isdigit()))
+        estimated = growth.load(record.growth).estimate(found.volumes, record.labels) or float("nan")
+        again = float("nan")
+        if not args.no_turned:
+            other, other_mask, _ = run(turned(scan, number), record)
+            again = mean_dice(score(other, other_mask, truth, record.labels))
+        row = {"name": label, "group": label.rstrip("op").rstrip("0123456789"), "scores": scores}
+        row |= {"dice": mean_dice(scores), "turned": again, "brain": scores["brain"]["dice"]}
+        rows.append(row | {"weeks": weeks, "estimated": estimated, "seconds": seconds})
+        tables.say(
+            f"{label} Dice {row['dice']:.3f}, turned {again:.3f}, {estimated:.1f} weeks, {seconds:.0f} s"
+        )
+    if not rows:
+        raise SystemExit(f"{args.data}: none of the wanted subjects is there")
+    text = report(rows) + "\n\n" + tables.stamp(*dict.fromkeys(record.networks))
+    print(text)
+    if args.out:
+        tables.put(args.out, "fetal", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
