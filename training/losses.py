@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .fused import FusedLoss
+
 
 def soft_dice(probabilities: Tensor, target: Tensor, least: int = 20) -> Tensor:
     """One minus the mean Dice over the classes that have at least ``least`` voxels in ``target``.
@@ -28,11 +30,36 @@ def soft_dice(probabilities: Tensor, target: Tensor, least: int = 20) -> Tensor:
     return 1 - score[present].mean()
 
 
-def segmentation_loss(logits: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Cross-entropy, weighted by class, plus soft Dice."""
-    logits = logits.float()
-    log_p = F.log_softmax(logits, 1)
-    return F.nll_loss(log_p, target, weight=weight) + soft_dice(log_p.exp(), target)
+def segmentation_loss(
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    hierarchy: tuple[Tensor, Tensor, float] | None = None,
+) -> Tensor:
+    """Cross-entropy, weighted by class, plus soft Dice; in one pass (:mod:`brainseg.training.fused`).
+
+    Parameters
+    ----------
+    logits : Tensor, shape (B, C, X, Y, Z)
+        Logits.
+    target : Tensor of int64, shape (B, X, Y, Z)
+        Class positions.
+    weight : Tensor, shape (C,), optional
+        Of the classes in the cross-entropy.
+    hierarchy : tuple, optional
+        Tissue positions (B, X, Y, Z), tissue of every class (C,) and a weight: adds the weighted
+        :func:`hierarchical_loss`.
+    """
+    count = logits.shape[1]
+    rows = logits.movedim(1, -1).reshape(-1, count)
+    weight = torch.ones(count, device=logits.device) if weight is None else weight
+    groups = group_target = None
+    group_weight = 0.0
+    if hierarchy is not None:
+        group_target, tissue_of, group_weight = hierarchy
+        group_target = group_target.reshape(-1)
+        groups = F.one_hot(tissue_of, int(tissue_of.max()) + 1).float()
+    return FusedLoss.apply(rows, target.reshape(-1), weight, groups, group_target, group_weight)
 
 
 def distance_loss(predicted: Tensor, target: Tensor, band: float = 10.0) -> Tensor:
@@ -76,4 +103,4 @@ def hierarchical_loss(logits: Tensor, tissue: Tensor, tissue_of: Tensor) -> Tens
     p = F.softmax(logits.float(), 1)
     count = int(tissue_of.max()) + 1
     summed = torch.zeros(p.shape[0], count, *p.shape[2:], device=p.device).index_add_(1, tissue_of, p)
-    return F.nll_loss(torch.log(summed.clamp(min=1e-5)), tissue) + soft_dice(summed, tissue)
+    return F.nll_loss(torch.log(summed.clamp(min=1e-12)), tissue) + soft_dice(summed, tissue)

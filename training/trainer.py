@@ -16,7 +16,7 @@ from torch import Tensor
 from ..models import labels, zoo
 from ..models.networks import StemUNet
 from .generator import GeneratorConfig, HeadGenerator
-from .losses import border_loss, distance_loss, hierarchical_loss, segmentation_loss, side_loss
+from .losses import border_loss, distance_loss, segmentation_loss, side_loss
 from .recipe import Recipe
 from .samples import Cascade, Example, WholeHead
 
@@ -118,13 +118,15 @@ class Trainer:
                 full, low = out[name]
                 class_weights = self.class_weights if name == "structure" else None
                 target = targets[name]
-                found[name] = weight * segmentation_loss(full, target, class_weights)
+                hierarchy = None
+                if name == "structure" and "hierarchical" in self.recipe.losses:
+                    share = self.recipe.losses["hierarchical"] / weight
+                    hierarchy = (targets["tissue"], self.tissue_of, share)
+                found[name] = weight * segmentation_loss(full, target, class_weights, hierarchy)
                 small = target[:, ::2, ::2, ::2].contiguous()
                 found[name] = found[name] + 0.3 * weight * segmentation_loss(low, small, class_weights)
             elif name == "hierarchical":
-                found[name] = weight * hierarchical_loss(
-                    out["structure"][0], targets["tissue"], self.tissue_of
-                )
+                continue  # counted with the structures, which share its softmax
             elif name == "distance":
                 found[name] = weight * distance_loss(out["mask"][0][:, 0] * 10, targets["distance"])
             elif name == "border":

@@ -1,0 +1,72 @@
+"""Cross-entropy, Dice and their sums by tissue with the gradient written out.
+
+A third of a step on a CPU went into these losses when autograd kept every intermediate of 19 classes in
+float32. Their gradients are simple: the derivative of Dice by a probability is one number for each class and
+one more where the class is the true one, so that a softmax, a matrix product and one pass back suffice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+LEAST = 20
+"""Voxels that a class must have in the truth to count in the Dice."""
+
+
+class FusedLoss(torch.autograd.Function):
+    """Weighted cross-entropy plus soft Dice, and the same of sums of classes (see :mod:`.losses`)."""
+
+    @staticmethod
+    def forward(ctx, logits, target, weight, groups, group_target, group_weight):
+        """Loss of ``logits`` (N, C) against ``target`` (N,).
+
+        ``groups`` (C, G) says which group a class belongs to, ``group_target`` (N,) the true one.
+        """
+        p = torch.softmax(logits.float(), 1)
+        total = p.sum(0)
+        own = p.gather(1, target[:, None])[:, 0]
+        share = weight[target]
+        share /= share.sum()
+        value = -(share * own.clamp(min=1e-12).log()).sum()
+        dice, constant, at_truth = _dice(total, own, target)
+        value = value + dice
+        kept = [p, target, own, share, constant, at_truth[target]]
+        if groups is not None:
+            whole = (p @ groups).gather(1, group_target[:, None])[:, 0].clamp(min=1e-12)
+            group_dice, constants, at_group = _dice(total @ groups, whole, group_target)
+            value = value + group_weight * (group_dice - whole.log().mean())
+            slope = group_weight * (at_group[group_target] - 1 / (whole * len(whole)))
+            kept[4] = constant + group_weight * (groups @ constants)
+            kept += [groups.T.contiguous(), group_target, whole, slope]
+        ctx.save_for_backward(*kept)
+        ctx.dtype = logits.dtype
+        return value
+
+    @staticmethod
+    def backward(ctx, outer):
+        """Gradient by the logits: p times (derivative by p minus its mean under p)."""
+        p, target, own, share, constant, at_truth, *grouped = ctx.saved_tensors
+        mean = p @ constant + own * at_truth
+        if grouped:
+            members, group_target, whole, slope = grouped
+            mean = mean + whole * slope
+        # The cross-entropy's part: p - 1 at the truth.
+        out = constant - (mean - share)[:, None]
+        if grouped:
+            out.addcmul_(members[group_target], slope[:, None])
+        out.mul_(p)
+        out.scatter_add_(1, target[:, None], (own * at_truth - share)[:, None])
+        return (out * outer).to(ctx.dtype), None, None, None, None, None
+
+
+def _dice(total: Tensor, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """One minus the mean Dice, and its derivative by a probability: everywhere, and more at the truth."""
+    count = len(total)
+    size = torch.bincount(target, minlength=count).to(total.dtype)
+    overlap = torch.zeros_like(total).index_add_(0, target, own)
+    present = (size >= LEAST).to(total.dtype)
+    present = present / present.sum().clamp(min=1)
+    top, bottom = 2 * overlap + 1, total + size + 1
+    value = present.sum() - (present * top / bottom).sum()
+    return value, present * top / bottom**2, -2 * present / bottom
