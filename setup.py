@@ -95,6 +95,8 @@ setup(
             "mypy>=1.11",
             "ruff>=0.17,<0.18",
         ],
+        # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is tested on
+        "smriprep": ["smriprep>=0.19"],
         "train": ["tensorboard>=2.16"],
     },
     entry_points={

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.errors import BrainsegError, InputError, MissingFileError, UsageError
-from . import __version__, resources
+from . import __version__, handoff_text, resources
 from .cli import Parser, device_name
 from .settings import MAX_THREADS
 
@@ -30,6 +30,7 @@ brainseg COMMAND ...
   brainseg synth preview NPZ PNG                 what the generator makes of prepared maps, as a picture
   brainseg synth seeds IMAGE LABELS OUT          subclasses of intensity for the generator, from a scan
   brainseg evaluate REF PRED                     scores of a segmentation, or of folders of them
+  brainseg check-derivatives OUT                 what fMRIPrep and NiBabies would take from a folder
   brainseg models {list,show,verify} [NAME]      the networks that are installed
 
 Every command has its --help. For BIDS datasets there is brainseg-bids."""
@@ -331,6 +332,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace
     "synth seeds": (_describe_seeds, seeds),
     "evaluate": (_describe_evaluate, evaluate),
     "models": (_describe_models, models),
+    "check-derivatives": (handoff_text.describe, handoff_text.run),
 }
 
 
