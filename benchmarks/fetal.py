@@ -21,7 +21,7 @@ import torch
 
 from brainseg.models import bias, conform, growth, labels, populations, segmentation, skullstrip
 from brainseg.models.volume import Volume
-from brainseg.training import fetal, metrics
+from brainseg.training import fetal, fetal_samples, metrics
 
 NAMES = {
     24: "extra-axial CSF",
@@ -77,7 +77,7 @@ def turned(scan: Volume, seed: int) -> Volume:
     """The same voxels lying in another way."""
     torch.manual_seed(seed)
     matrix = np.eye(4)
-    matrix[:3, :3] = fetal.any_rotation().numpy()
+    matrix[:3, :3] = fetal_samples.any_rotation().numpy()
     return Volume(scan.data, matrix @ scan.affine)
 
 

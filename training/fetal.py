@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -25,14 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import labels as label_tables
-from ..models.inference import COORDINATE_SCALE
-from ..models.pose import LENGTH, SCALE
+from ..models.pose import LENGTH
 from ..models.volume import normalize
 from .prepare import DISTANCE_UNIT, signed_distance
-from .samples import Example
-
-MOST_SUBCLASSES = 4
-"""Largest number of intensity subclasses of a meta-label."""
+from .seeds import MOST, mixture
 
 
 def read_table() -> dict[str, np.ndarray]:
@@ -40,46 +35,6 @@ def read_table() -> dict[str, np.ndarray]:
     text = (files(__package__) / "sources" / "fetal.tsv").read_text()
     rows = sorted(csv.DictReader(text.splitlines(), delimiter="\t"), key=lambda row: int(row["source"]))
     return {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
-
-
-def subclasses(values: np.ndarray, count: int, steps: int = 30) -> np.ndarray:
-    """Subclass of every value by a Gaussian mixture in one dimension, fitted by EM.
-
-    Parameters
-    ----------
-    values : ndarray, shape (N,)
-        Intensities of one meta-label.
-    count : int
-        Subclasses.
-    steps : int
-        Steps of EM.
-
-    Returns
-    -------
-    ndarray of uint8, shape (N,)
-        0 .. count - 1, from dark to bright.
-    """
-    sample = values[:: max(1, len(values) // 20_000)].astype(np.float64)
-    mean = np.quantile(sample, (np.arange(count) + 0.5) / count)
-    variance = np.full(count, sample.var() / count**2 + 1e-6)
-    share = np.full(count, 1 / count)
-    for _ in range(steps):
-        p = _memberships(sample, mean, variance, share)
-        size = p.sum(1) + 1e-6
-        mean = p @ sample / size
-        variance = (p * (sample - mean[:, None]) ** 2).sum(1) / size + 1e-4 * sample.var() + 1e-6
-        share = size / size.sum()
-    order = np.argsort(mean)
-    found = _memberships(values, mean[order], variance[order], share[order])
-    return found.argmax(0).astype(np.uint8)
-
-
-def _memberships(values, mean, variance, share) -> np.ndarray:
-    log = (
-        -0.5 * (values - mean[:, None]) ** 2 / variance[:, None] + np.log(share / np.sqrt(variance))[:, None]
-    )
-    p = np.exp(log - log.max(0))
-    return p / p.sum(0)
 
 
 def prepare(folders: list[Path], out: Path) -> None:
@@ -93,11 +48,11 @@ def prepare(folders: list[Path], out: Path) -> None:
     names, ages = [], []
     for number, folder in enumerate(folders):
         image, labels, affine = _read(folder)
-        seeds = np.zeros((MOST_SUBCLASSES, *labels.shape), np.uint8)
+        seeds = np.zeros((MOST, *labels.shape), np.uint8)
         for meta in (1, 2, 3):
             where = table["meta"][labels] == meta
-            for n in range(1, MOST_SUBCLASSES + 1):
-                seeds[n - 1][where] = subclasses(image[where], n)
+            for n in range(1, MOST + 1):
+                seeds[n - 1][where] = mixture(image[where], n)
         distance = signed_distance(labels > 0) * float(np.linalg.norm(affine[:3, 0]))
         top = np.quantile(image[labels > 0], 0.999)
         arrays[f"image{number}"] = (np.clip(image / top, 0, 1) * 255).round().astype(np.uint8)
@@ -170,6 +125,12 @@ class FetalConfig:
     noise: float = 0.03
     gamma: float = 0.25
     blur: float = 0.5
+    low_resolution: float = 0.3
+    """Probability of larger voxels than the grid's, along all axes or one."""
+    largest_voxel: float = 1.5
+    """Largest voxel (mm of the grid) along all axes; slices may be twice as thick."""
+    slices: float = 0.2
+    """Probability of artefacts by slice: other gains, shifts, drop-outs."""
 
 
 class FetalGenerator:
@@ -228,10 +189,10 @@ class FetalGenerator:
         if real:
             return case.image.float()
         values = torch.zeros(case.labels.shape, device=self.device)
-        random = _uniform(0, 1) < self.config.random
+        random = uniform(0, 1) < self.config.random
         meta = self.meta[case.labels.int()]
         for k in (1, 2, 3):
-            n = int(torch.randint(1, MOST_SUBCLASSES + 1, ()))
+            n = int(torch.randint(1, MOST + 1, ()))
             where = (meta == k).nonzero(as_tuple=True)
             seeds = case.seeds[n - 1][where].int()
             if random:
@@ -239,7 +200,7 @@ class FetalGenerator:
             else:
                 own = torch.zeros(n, device=self.device).index_add_(0, seeds, case.image[where].float())
                 size = torch.bincount(seeds, minlength=n).clamp(min=1)
-                means = own / size * _uniform(0.85, 1.15) + torch.randn(n, device=self.device) * 12
+                means = own / size * uniform(0.85, 1.15) + torch.randn(n, device=self.device) * 12
             deviations = 3 + torch.rand(n, device=self.device) * (15 if random else 8)
             values[where] = means[seeds] + deviations[seeds] * torch.randn(seeds.shape, device=self.device)
         return values.clamp(0, 320)
@@ -276,12 +237,12 @@ class FetalGenerator:
         size = 1.0 if in_atlas else case.scale
         atlas = (turn.to(world) * size) @ world + shift.to(world)[:, None]
         atlas = atlas + self._deformation(shape).reshape(3, -1)
-        mirrored = _uniform(0, 1) < 0.5
+        mirrored = uniform(0, 1) < 0.5
         inner = atlas * torch.tensor([[-1.0], [1.0], [1.0]]) if mirrored else atlas
         voxel = case.from_atlas[:3, :3] @ inner + case.from_atlas[:3, 3:]
         counts = torch.tensor(case.labels.shape, device=self.device)[:, None]
         where = (2 * voxel / (counts - 1) - 1).T.flip(-1).view(1, *shape, 3)
-        real = _uniform(0, 1) < c.real if real is None else real
+        real = uniform(0, 1) < c.real if real is None else real
         sampled = F.grid_sample(self.source(case, real)[None, None], where, align_corners=True)[0, 0]
         distance = F.grid_sample(
             case.distance.float()[None, None], where, padding_mode="border", align_corners=True
@@ -291,18 +252,18 @@ class FetalGenerator:
         index = torch.minimum(index.clamp(min=0), counts - 1)
         flat = (index[0] * counts[1] + index[1]) * counts[2] + index[2]
         labels = (case.labels.view(-1)[flat] * inside).view(shape)
-        image = self._acquire(self._surround(sampled, distance))
+        image = self._acquire(self._surround(sampled, distance), spacing)
         return image, self.structure[labels.int()], distance, atlas.view(3, *shape)
 
     def _deformation(self, shape: tuple[int, int, int]) -> Tensor:
         n = int(torch.randint(3, 7, ()))
-        points = torch.randn(1, 3, n, n, n, device=self.device) * _uniform(0, self.config.deformation)
+        points = torch.randn(1, 3, n, n, n, device=self.device) * uniform(0, self.config.deformation)
         return F.interpolate(points, size=shape, mode="trilinear", align_corners=True)[0]
 
     def _surround(self, image: Tensor, distance: Tensor) -> Tensor:
         """Skull, scalp, fluid and maternal tissue as shells and blobs around the brain."""
         outside = distance <= 0
-        if _uniform(0, 1) >= self.config.surroundings:
+        if uniform(0, 1) >= self.config.surroundings:
             return image
         coarse = [max(2, n // int(torch.randint(6, 17, ()))) for n in image.shape]
         blobs = F.interpolate(
@@ -313,101 +274,53 @@ class FetalGenerator:
         wavy = distance + blobs[1] * 1.2
         start = 0.0
         for thickness, low, high in ((3, 0, 120), (5, 40, 230), (12, 120, 255)):
-            start -= _uniform(0.3, 1) * thickness
-            level = _uniform(low, high)
-            if _uniform(0, 1) < 0.75:
+            start -= uniform(0.3, 1) * thickness
+            level = uniform(low, high)
+            if uniform(0, 1) < 0.75:
                 tissue = torch.where(wavy > start, level + blobs[2] * 8, tissue)
-        far = _uniform(4, 40)
-        if _uniform(0, 1) < 0.4:
+        far = uniform(4, 40)
+        if uniform(0, 1) < 0.4:
             tissue = tissue * (distance > -far)
         return torch.where(outside, tissue.clamp(min=0), image)
 
-    def _acquire(self, image: Tensor) -> Tensor:
-        """Blur, bias field, noise, normalization and gamma."""
+    def _acquire(self, image: Tensor, spacing: float) -> Tensor:
+        """Slices, blur, resolution, bias field, noise, normalization and gamma."""
         c = self.config
+        if uniform(0, 1) < c.slices:
+            image = self._slices(image)
         x = image[None, None]
-        if _uniform(0, 1) < c.blur:
-            w = _uniform(0.05, 0.3)
+        if uniform(0, 1) < c.blur:
+            w = uniform(0.05, 0.3)
             x = (1 - 2 * w) * x + 2 * w * F.avg_pool3d(x, 3, 1, 1, count_include_pad=False)
-        points = torch.randn(1, 1, 4, 4, 4, device=self.device) * _uniform(0, c.bias)
+        noise = 255 * uniform(0, c.noise)
+        if uniform(0, 1) < c.low_resolution:
+            voxel = [uniform(spacing, max(c.largest_voxel, 1.5 * spacing))] * 3
+            if uniform(0, 1) < 0.5:
+                voxel = [spacing] * 3
+                voxel[int(torch.randint(3, ()))] = uniform(spacing, 2 * max(c.largest_voxel, spacing))
+            size = [max(4, round(n * spacing / v)) for n, v in zip(image.shape, voxel, strict=True)]
+            x = F.interpolate(x, size=size, mode="area")
+            x = x + torch.randn_like(x) * noise * (x > 0)
+            x = F.interpolate(x, size=image.shape, mode="trilinear")
+        else:
+            x = x + torch.randn_like(x) * noise * (x > 0)
+        points = torch.randn(1, 1, 4, 4, 4, device=self.device) * uniform(0, c.bias)
         x = x * torch.exp(F.interpolate(points, size=image.shape, mode="trilinear", align_corners=True))
-        x = x + torch.randn_like(x) * 255 * _uniform(0, c.noise) * (x > 0)
         x = normalize(x[0, 0].clamp(min=0))
         return x ** math.exp(c.gamma * float(torch.randn(()).clamp(-2, 2)))
 
-
-class AnyPosition:
-    """A whole brain at a coarse voxel size, lying in any way: surface, tissues and pose."""
-
-    def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
-        self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
-
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield self.example()
-
-    def example(self, number: int | None = None) -> Example:
-        """Draw a brain (the given subject, or any)."""
-        g, c = self.generator, self.generator.config
-        number = int(torch.randint(len(g.cases), ())) if number is None else number % len(g.cases)
-        free = _uniform(0, 1) < c.any_position
-        turn = any_rotation() if free else small_rotation(c.rotation * 2)
-        turn = stretch(c.scaling * 1.5, c.anisotropy) @ turn
-        shift = torch.randn(3).clamp(-2, 2) * (c.shift * (2.5 if free else 1.0))
-        image, structure, distance, atlas = g.render(number, turn, shift, self.spacing, self.shape, False)
-        lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
-        grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image)
-        pose = torch.stack([atlas[1], atlas[2], atlas[0].abs()]) / SCALE
-        targets = {"structure": structure[None], "distance": distance[None], "pose": pose[None]}
-        return Example(torch.cat([image[None], grid])[None], None, targets)
+    def _slices(self, image: Tensor) -> Tensor:
+        """What a reconstruction leaves of the fetus's motion between slices."""
+        axis = int(torch.randint(3, ()))
+        x = image.movedim(axis, 0).clone()
+        count = len(x)
+        gain = 1 + torch.randn(count, device=self.device) * uniform(0, 0.12)
+        lost = torch.rand(count, device=self.device) < 0.02
+        x *= torch.where(lost, 0.3, gain)[:, None, None]
+        for k in torch.randint(0, count, (int(torch.randint(0, 1 + count // 12, ())),)).tolist():
+            x[k] = x[k].roll(torch.randint(-1, 2, (2,)).tolist(), (0, 1))
+        return x.movedim(0, axis)
 
 
-class Upright:
-    """A brain in the atlas frame, nearly upright as the coarse network puts it."""
-
-    def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
-        self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
-
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield self.example()
-
-    def example(self, number: int | None = None) -> Example:
-        """Draw a brain (the given subject, or any)."""
-        g, c = self.generator, self.generator.config
-        number = int(torch.randint(len(g.cases), ())) if number is None else number % len(g.cases)
-        turn = stretch(c.scaling, c.anisotropy) @ small_rotation(c.rotation)
-        shift = torch.randn(3).clamp(-2, 2) * c.shift / 2
-        image, structure, _, _ = g.render(number, turn, shift, self.spacing, self.shape, True)
-        lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
-        grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image)
-        return Example(torch.cat([image[None], grid])[None], None, {"structure": structure[None]})
-
-
-def any_rotation() -> Tensor:
-    """A rotation drawn evenly from all (Shoemake 1992)."""
-    q = torch.randn(4)
-    w, x, y, z = (q / q.norm()).tolist()
-    return torch.tensor([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
-
-
-def small_rotation(degrees: float) -> Tensor:
-    """A rotation about a random axis."""
-    skew = torch.zeros(3, 3)
-    a, b, c = ((torch.rand(3) * 2 - 1) * math.radians(degrees)).tolist()
-    skew[0, 1], skew[0, 2], skew[1, 2] = -c, b, -a
-    return torch.linalg.matrix_exp(skew - skew.T)
-
-
-def stretch(scaling: float, anisotropy: float) -> Tensor:
-    """A diagonal matrix: one factor for all axes, and a little for each."""
-    overall = 1 + _uniform(-scaling, scaling)
-    return torch.diag(overall * (1 + (torch.rand(3) * 2 - 1) * anisotropy))
-
-
-def _uniform(low: float, high: float) -> float:
+def uniform(low: float, high: float) -> float:
     return low + (high - low) * float(torch.rand(()))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .fetal import AnyPosition, FetalConfig, FetalGenerator, Upright
+from .fetal import FetalConfig, FetalGenerator
+from .fetal_samples import AnyPosition, Upright
 from .trainer import CHECKPOINT_EVERY, VALIDATE_EVERY, Trainer
 
 if TYPE_CHECKING:
