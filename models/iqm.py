@@ -162,7 +162,7 @@ def rpve(probability: np.ndarray) -> float:
 
 def fwhm(image: np.ndarray, mask: np.ndarray) -> list[float]:
     """Smoothness along each axis in voxels, from first differences (Forman et al. 1995)."""
-    spread = float(image[mask].var())
+    spread = float(image[mask].var()) if mask.any() else 0.0
     out = []
     for axis in range(3):
         first = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))

@@ -36,6 +36,9 @@ FLUID = 24
 LOOSE = (4, 5, 14, 15, 24, 43, 44)
 """Structures that may come in several pieces or have odd borders: fluid."""
 
+NEAR_MIDDLE = 4.0
+"""Distance (mm) from the midplane within which a structure has no side to be mistaken."""
+
 SIGNS = {
     "size": "distance of its share of the brain from the norm, in robust deviations beyond the first",
     "asymmetry": "distance of its asymmetry from the norm, in robust deviations beyond the first",
@@ -47,7 +50,7 @@ SIGNS = {
     "evenness": "logarithm of found over usual spread of its intensities",
     "outside": "share of it outside of the brain mask",
     "uncertainty": "excess of the network's entropy over the usual",
-    "side": "whether left and right are exchanged",
+    "side": "whether it lies on the other side than its name says",
 }
 """Signs of failure: none is negative, and more is worse."""
 
@@ -334,12 +337,14 @@ def measure(
             known["asymmetry"] = 2 * abs(float(count[k]) - float(other)) / float(count[k] + other)
         pieces, apart, holes, hollow, number = topology(found[boxes[k - 1]] == k)
         signs = _signs(known, norms.usual.get(k, {}))
-        signs |= {"outside": float(lost[k] / count[k]), "side": float(bool(aligned and aligned[1]))}
+        signs |= {"outside": float(lost[k] / count[k])}
         if k not in LOOSE:
             signs |= {"pieces": apart, "holes": hollow}
         if aligned and k in expected:
-            away = aligned[0][:3, :3] @ np.array(centres[k]) + aligned[0][:3, 3] - np.array(expected[k])
-            known["distance"] = float(np.linalg.norm(away))
+            there = aligned[0][:3, :3] @ np.array(centres[k]) + aligned[0][:3, 3]
+            known["distance"] = float(np.linalg.norm(there - np.array(expected[k])))
+            sided = abs(expected[k][0]) > NEAR_MIDDLE and there[0] * expected[k][0] < 0
+            signs["side"] = float(sided or aligned[1])
             signs["distance"] = math.log1p(max(0.0, known["distance"] / 3 - 1))
         score = expect(k, signs, norms)
         out.append(Structure(k, float(count[k]) * voxel, pieces, holes, number, known, signs, score))
