@@ -284,7 +284,7 @@ def surroundings(
     small = ndimage.gaussian_filter(data[thin], 0.7)
     bright = small > 0.5 * _otsu(small[small > 0])
     bright |= mask.data.numpy()[thin] > 0
-    closed = ndimage.binary_closing(np.pad(bright, 8), iterations=6)[8:-8, 8:-8, 8:-8] | bright
+    closed = ndimage.binary_closing(np.pad(bright, 4), iterations=3)[4:-4, 4:-4, 4:-4] | bright
     pieces, count = ndimage.label(ndimage.binary_fill_holes(closed))
     if count > 1:
         size = np.bincount(pieces.ravel())
