@@ -278,7 +278,7 @@ def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
             content = sidecars.read_object(path)
         except InputError:
             continue
-        if path.name.endswith("_desc-aseg_volumes.json"):
+        if path.name.endswith(("_desc-aseg_volumes.json", "_desc-brain_mask.json")):
             found = content.get("Notes", [])
             notes += [found] if isinstance(found, str) else [str(note) for note in found]
         if "_desc-preproc_" in path.name:

@@ -68,6 +68,8 @@ class Population:
         What the ``rec-`` entity of its images may begin with, where that alone tells the population.
     cohorts : dict of str to Cohorts
         Templates that come by age.
+    thickest_mm : float
+        Voxels that are larger along an axis get a brain mask only; 0 if there is no such bound.
     growth : str
         Growth curves (:mod:`brainseg.models.growth`); empty if there are none.
     """
@@ -84,6 +86,7 @@ class Population:
     untrained: str = ""
     reconstructions: tuple[str, ...] = ()
     cohorts: dict[str, Cohorts] = field(default_factory=dict)
+    thickest_mm: float = 0.0
     growth: str = ""
 
     @property
