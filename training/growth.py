@@ -28,7 +28,7 @@ def fit(path: Path, out: Path, table: str = "fetal") -> dict:
     for index in indices:
         found = np.polynomial.Polynomial.fit(weeks[typical], logs[index][typical], 2).convert()
         spread = logs[index][typical] - found(weeks[typical])
-        deviation = float(np.sqrt((spread**2).sum() / (typical.sum() - 3)))
+        deviation = float(np.sqrt((spread**2).sum() / max(typical.sum() - 3, 1)))
         curves[index] = {"coefficients": found.coef.tolist(), "deviation": deviation}
     design = np.stack([np.ones(len(weeks)), *(logs[i] for i in AGE_FROM)], 1)
     left_out = [

@@ -1,0 +1,285 @@
+"""Brains before birth: any position, growth, the template by age, the generator and its trainer."""
+
+import doctest
+import json
+import math
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from brainseg.models import growing, growth, labels, populations, pose, templates, upright, zoo
+from brainseg.models.errors import InputError
+from brainseg.models.volume import Volume, resample, transform_points
+from brainseg.training import fetal, fetal_samples, fetal_template, recipe
+from brainseg.training import growth as fitting
+from brainseg.training.fetal_trainer import FetalTrainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+RECIPE = """
+name: toy-fetal
+kind: any-position
+table: fetal
+architecture:
+  inputs: 4
+  channels: [6, 8]
+  tasks:
+    structure: {outputs: 8, refine: 0}
+    mask: {outputs: 4, refine: 0, width: 0.5}
+losses: {structure: 1.0, distance: 0.5, border: 0.5, pose: 3.0}
+stages:
+  - {until: 1.0, shape: [16, 16, 16], spacing: 6.0}
+minutes: 0.005
+data: toy brains
+licence: CC0-1.0
+"""
+
+
+def _labels(length: float) -> tuple[np.ndarray, np.ndarray]:
+    """A toy brain in the labels of the fetal sources: fluid around cortex around white matter, a cerebellum
+    behind and below, ventricles, deep grey matter, a brainstem."""
+    shape, size = (40, 48, 40), length / 38
+    axes = [(np.arange(n) - (n - 1) / 2) * size for n in shape]
+    x, y, z = np.meshgrid(*axes, indexing="ij")
+    out = np.zeros(shape, np.uint8)
+    r = np.sqrt((x / 0.8) ** 2 + y**2 + (z / 0.8) ** 2) / (length / 2)
+    for limit, value in ((1.0, 4), (0.88, 5), (0.76, 1)):
+        out[r < limit] = value
+    for side in (-1, 1):
+        ball = np.sqrt((x - side * 0.12 * length) ** 2 + (y - 0.1 * length) ** 2 + z**2)
+        out[ball < 0.1 * length] = 6
+        out[np.sqrt((x - side * 0.1 * length) ** 2 + (y + 0.1 * length) ** 2 + z**2) < 0.07 * length] = 2
+    out[np.sqrt(x**2 + (y + 0.25 * length) ** 2 + (z + 0.2 * length) ** 2) < 0.12 * length] = 3
+    out[(np.hypot(x, y) < 0.06 * length) & (z < -0.05 * length) & (z > -0.3 * length)] = 7
+    affine = np.diag([size, size, size, 1.0])
+    affine[:3, 3] = [a[0] for a in axes]
+    return out, affine
+
+
+@pytest.fixture(scope="module")
+def arrays(tmp_path_factory):
+    """Prepared arrays of three toy brains of 24, 28 and 32 weeks."""
+    folder = tmp_path_factory.mktemp("fetal")
+    rng = np.random.default_rng(0)
+    for weeks in (24, 28, 32):
+        brain, affine = _labels(3.0 * weeks)
+        level = np.array([0, 165, 245, 150, 240, 125, 140, 135])[brain]
+        image = (level + rng.normal(0, 4, brain.shape)) * (brain > 0)
+        own = folder / f"sub-toy{weeks}"
+        own.mkdir()
+        nib.save(nib.Nifti1Image(image.astype(np.int16), affine), own / f"{own.name}_T2w.nii.gz")
+        nib.save(nib.Nifti1Image(brain, affine), own / f"{own.name}_dseg.nii.gz")
+    out = folder / "arrays.npz"
+    fetal.prepare(sorted(folder.glob("sub-*")), out)
+    return out
+
+
+@pytest.fixture
+def scan(monkeypatch):
+    """A toy brain that lies in some way, and networks that know the truth about it."""
+    brain, affine = _labels(80.0)
+    torch.manual_seed(4)
+    turn = np.eye(4)
+    turn[:3, :3], turn[:3, 3] = fetal_samples.any_rotation().numpy(), [12.0, -7.0, 20.0]
+    placed = Volume(torch.from_numpy(brain.astype(np.float32) * 30), turn @ affine)
+    true = fetal.to_atlas(brain > 0, affine) @ np.linalg.inv(turn)
+    position = {int(s): k for k, s in enumerate(labels.load("fetal").unsided)}
+    classes = torch.tensor([position[int(s)] for s in fetal.read_table()["structure"]])[brain.astype(int)]
+    onehot = torch.nn.functional.one_hot(classes, 8).movedim(-1, 0).float()
+    coarse = SimpleNamespace(
+        card={"shape": [48] * 3, "spacing": 3.0, "kind": "any-position"}, network="coarse"
+    )
+    fine = SimpleNamespace(
+        card={"shape": [80, 96, 80], "spacing": 1.1, "label_table": "fetal", "kind": "upright"},
+        network="fine",
+    )
+    seen = []
+
+    def look(network, image, coordinates, device="cpu"):
+        grid = seen[-1]
+        where = true if network == "coarse" else np.eye(4)
+        points = np.stack(np.meshgrid(*[np.arange(n) for n in grid.shape], indexing="ij"), -1)
+        atlas = torch.from_numpy(transform_points(where @ grid.affine, points.astype(float))).movedim(-1, 0)
+        source = Volume(onehot, (np.eye(4) if network == "coarse" else true) @ placed.affine)
+        tissue = resample(source, grid).data
+        tissue[0] += 1 - tissue.sum(0)
+        if network == "fine":
+            return {"structure": (tissue + 1e-4).log()}
+        inside = (1 - tissue[0]) * 2 - 1
+        told = torch.stack([atlas[1], atlas[2], atlas[0].abs()]) / pose.SCALE
+        return {"mask": torch.cat([inside[None], told.float()]), "structure": tissue}
+
+    def gridded(volume, grid, *rest, **more):
+        seen.append(grid)
+        return resample(volume, grid, *rest, **more)
+
+    for module in (pose, upright):
+        monkeypatch.setattr(module, "run", look)
+        monkeypatch.setattr(module, "resample", gridded)
+    monkeypatch.setattr(zoo, "load_once", lambda name, device="cpu": coarse if name == "coarse" else fine)
+    monkeypatch.setattr(zoo, "read_card", lambda name: (coarse if name == "coarse" else fine).card)
+    return SimpleNamespace(volume=placed, true=true, brain=brain, spacing=float(affine[0, 0]))
+
+
+def test_examples_in_the_docstrings():
+    for module in (pose, populations, growth, growing, fetal_samples):
+        assert doctest.testmod(module).failed == 0
+
+
+def test_the_pose_of_a_brain_that_lies_in_any_way(scan):
+    found = pose.find(scan.volume, model="coarse")
+    assert np.allclose(found.to_atlas[:3, :3], scan.true[:3, :3], atol=0.02)
+    assert np.abs(found.to_atlas[:3, 3] - scan.true[:3, 3]).max() < 1.0
+    assert np.linalg.det(found.to_atlas[:3, :3]) > 0
+    assert found.scale == pytest.approx(pose.LENGTH / 80, rel=0.03)
+
+
+def test_results_come_back_in_the_scans_own_millimetres(scan):
+    mask = scan.volume.with_data(torch.from_numpy((scan.brain > 0).astype(np.uint8)))
+    result = upright.segment(scan.volume, mask, model="fine", coarse_model="coarse", likelihood=False)
+    assert np.allclose(result.structures.affine, scan.volume.affine)
+    assert result.structures.data.shape == scan.volume.data.shape
+    of_label = fetal.read_table()["structure"]
+    for value in (1, 3, 5, 6):
+        index = int(of_label[value])
+        both = {index, labels.load("fetal")[index].partner}
+        truth = float((scan.brain == value).sum()) * scan.spacing**3
+        assert sum(result.volumes[i] for i in both) == pytest.approx(truth, rel=0.08)
+        own = np.isin(result.structures.data.numpy(), list(both))
+        assert 2 * (own & (scan.brain == value)).sum() / (own.sum() + (scan.brain == value).sum()) > 0.85
+    # Left is left: in the atlas frame its x is negative.
+    left, right = (transform_points(scan.true, np.array(result.centroids[i]))[0] for i in (9, 48))
+    assert left < -5 < 5 < right
+
+
+def test_what_is_no_brain_is_refused(scan, monkeypatch):
+    nothing = {"mask": torch.full((4, 48, 48, 48), -1.0), "structure": torch.zeros(8, 48, 48, 48)}
+    monkeypatch.setattr(pose, "run", lambda *a, **k: nothing)
+    with pytest.raises(InputError, match="no brain"):
+        pose.find(scan.volume, model="coarse")
+
+
+def test_the_generator_knows_where_everything_lies(arrays):
+    """Wherever the brain lies, the pose says of its cerebellum that it is behind and below."""
+    torch.manual_seed(0)
+    config = fetal.FetalConfig(deformation=0.0, any_position=1.0, anisotropy=0.0)
+    generator = fetal.FetalGenerator(arrays, config, 2)
+    cerebellum = labels.load("fetal").unsided.index(6)
+    for number in range(3):
+        example = fetal_samples.AnyPosition(generator, (40, 40, 40), 3.0).example(number)
+        own = example.targets["structure"][0] == cerebellum
+        front, top, across = (float(v) for v in example.targets["pose"][0][:, own].mean(1) * pose.SCALE)
+        assert front == pytest.approx(-0.25 * pose.LENGTH, abs=4)
+        assert top == pytest.approx(-0.2 * pose.LENGTH, abs=4)
+        assert 0 < across < 0.12 * pose.LENGTH
+        assert float(example.x[0, 0].min()) >= 0 and float(example.x[0, 0].max()) <= 1
+        inside = example.targets["distance"][0] > 0
+        assert float((inside == (example.targets["structure"][0] > 0)).float().mean()) > 0.8
+
+
+def test_upright_brains_of_every_age_fill_the_same_box(arrays):
+    torch.manual_seed(1)
+    config = fetal.FetalConfig(
+        real=1.0, rotation=0.0, scaling=0.0, anisotropy=0.0, shift=0.0, deformation=0.0
+    )
+    samples = fetal_samples.Upright(fetal.FetalGenerator(arrays, config), (48, 48, 48), 2.2)
+    sizes = [int((samples.example(k).targets["structure"] > 0).sum()) for k in range(3)]
+    assert max(sizes) < 1.05 * min(sizes)
+
+
+def test_synthetic_images_have_subclasses_of_their_own(arrays):
+    torch.manual_seed(2)
+    generator = fetal.FetalGenerator(arrays, fetal.FetalConfig(random=1.0))
+    case = generator.cases[0]
+    images = [generator.source(case, real=False) for _ in range(3)]
+    means = torch.tensor([[float(i[case.labels == k].mean()) for k in (1, 4, 5)] for i in images])
+    assert float(means.std(0).min()) > 5
+    assert torch.equal(generator.source(case, real=True), case.image.float())
+
+
+def test_the_trainer_exports_what_the_chain_reads(arrays, tmp_path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(RECIPE)
+    out = tmp_path / "out"
+    FetalTrainer(recipe.read(path), arrays, out, arrays).run()
+    card = json.loads((out / "toy-fetal.json").read_text())
+    assert card["kind"] == "any-position" and card["label_table"] == "fetal" and card["licence"] == "CC0-1.0"
+    assert upright.serves(str(out / "toy-fetal.safetensors"))
+    again = FetalTrainer(recipe.read(path), arrays, out)
+    assert again.step >= 1 and again.seconds > 0.1
+
+
+def test_growth_tells_the_age_from_volumes(arrays, tmp_path):
+    content = fitting.fit(arrays, tmp_path / "curves.json")
+    assert content["subjects"] == 3
+    names, weeks, volumes = fitting.measure(arrays, "fetal")
+    assert names[0] == "sub-toy24" and weeks.tolist() == [24, 28, 32]
+    brain, affine = _labels(72.0)
+    assert volumes[0][6] == pytest.approx((brain == 3).sum() * affine[0, 0] ** 3, rel=1e-6)
+
+
+def test_the_shipped_growth_curves():
+    curves = growth.load("fetal")
+    white = curves.curves[2]
+    assert white.at(22) < white.at(28) < white.at(36)
+    assert white.at(28, -2) < white.at(28) < white.at(28, 2)
+    middle = {index: curve.at(28) for index, curve in curves.curves.items()}
+    assert curves.estimate(middle, "fetal") == pytest.approx(28, abs=1.5)
+    assert curves.estimate({6: 0.0}, "fetal") is None
+
+
+def test_the_template_grows():
+    young, old = templates.load("BrainsegFetal+22"), templates.load("BrainsegFetal+36")
+    for template in (young, old):
+        assert template.image.grid.spacing.tolist() == [1.0, 1.0, 1.0]
+        left, right = template.centroids[9], template.centroids[48]
+        assert left[0] == pytest.approx(-right[0], abs=0.1) and left[0] < 0
+        assert template.centroids[6][2] < template.centroids[2][2]
+    assert 4 < float(old.mask.data.sum()) / float(young.mask.data.sum()) < 7
+    card = growing.card("BrainsegFetal")
+    assert "esearch" in card["licence"] and card["training_data"]
+    between = growing.load("BrainsegFetal").at(27.5).data[1:].sum(0)
+    assert float((between - 1).abs().max()) < 0.05
+
+
+def test_a_template_is_learned(arrays, monkeypatch):
+    monkeypatch.setattr(fetal_template, "NODES", (24.0, 28.0, 32.0))
+    monkeypatch.setattr(fetal_template, "WIDTH", 2.0)
+    found = fetal_template.learn(arrays, rounds=0, say=lambda text: None)
+    lengths = [sum(c * w**k for k, c in enumerate(found.length)) for w in (24, 28, 32)]
+    assert lengths == pytest.approx([72, 84, 96], rel=0.03)
+    at = found.at(28)
+    brain = at.data[1] < 0.5
+    assert float(brain.sum()) * at.grid.voxel_volume == pytest.approx(math.pi / 6 * 84**3 * 0.64, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("age", "unit", "name"), [(28, "gestational weeks", "fetal"), (30, "years", "adult")]
+)
+def test_populations_by_age(age, unit, name):
+    assert populations.by_age(age, unit).name == name
+
+
+def test_cohorts_of_templates():
+    infant, fetus = populations.load("infant"), populations.load("fetal")
+    assert [infant.cohorts["MNIInfant"].of(months) for months in (1, 4, 22)] == ["1", "2", "8"]
+    assert fetus.cohorts["BrainsegFetal"].of(27.6) == "28"
+    assert infant.untrained and infant.name not in populations.trained()
+
+
+def test_euler_number(monkeypatch):
+    from importlib import import_module
+    from pathlib import Path
+
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[1] / "benchmarks"))
+    euler = import_module("fetal").euler
+    shell = np.ones((3, 3, 3), bool)
+    shell[1, 1, 1] = False
+    assert euler(shell) == 2
+    two = np.zeros((5, 3, 3), bool)
+    two[0], two[3:] = True, True
+    assert euler(two) == 2
+    assert euler(np.zeros((2, 2, 2), bool)) == 0
