@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..models import labels
+from .quality import usual_range
 from .results import Result
 
 TISSUE_NAMES = {
@@ -166,6 +167,7 @@ def _row(unit: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color:
         "share": both / brain if both is not None and brain else None,
         "asymmetry": 200 * (left - right) / (left + right) if known else None,
         "place": cohort.place(unit.key, parts),
+        "usual": usual_range(unit, parts),
     }
 
 

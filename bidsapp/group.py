@@ -10,19 +10,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..models import labels
 from ..models.errors import DatasetError, ReportError
-from . import __version__, page, results
+from . import __version__, groupquality, page, quality, results
 from .comparison import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
+from .groupquality import Unusual
+from .outliers import ENOUGH
 from .results import Result
 from .status import write_text
 
-ENOUGH = 8
-"""Units needed before a volume is called unusual."""
-UNUSUAL = 3.5
-"""Distance from the median, in robust standard deviations, from which it is."""
 SUMS = {
     "brain": "Volume of the brain mask",
     "gm": "Sum of the structures of cortical grey matter",
@@ -36,8 +32,8 @@ SUMS = {
 def run_group(out_dir: Path) -> Path:
     """Write the group's tables and pages, and the participants' pages anew, now that all can be compared.
 
-    Writes ``group_volumes.tsv`` and ``group_missing.tsv`` with their dictionaries, ``group.html`` and
-    ``index.html``.
+    Writes ``group_volumes.tsv``, ``group_quality.tsv`` and ``group_missing.tsv`` with their
+    dictionaries, ``group.html`` and ``index.html``.
 
     Parameters
     ----------
@@ -61,12 +57,17 @@ def run_group(out_dir: Path) -> Path:
         reason = "there is neither a status file nor a derivative of any participant"
         raise DatasetError(out_dir, reason, "Run the participant level first")
     people, cohort = results.demographics(units), Cohort.of(units)
+    unusual = Unusual(cohort, {key: person["age"] for key, person in people.items()})
     try:
         _write_volumes(out_dir, units, people)
+        _write_quality(out_dir, units, people, unusual)
         _write_missing(out_dir, units)
         write_index(out_dir, units)
         path = page.write(
-            out_dir / "group.html", "group.html.j2", script="group.js", **_context(units, people, cohort)
+            out_dir / "group.html",
+            "group.html.j2",
+            script="group.js",
+            **_context(units, people, cohort, unusual),
         )
     except OSError as error:
         reason = f"the group level could not be written ({error.strerror or error})"
@@ -134,6 +135,22 @@ def _write_volumes(out_dir: Path, units: list[Result], people: dict[str, dict[st
     _write_json(
         out_dir / "group_volumes.json", {n: _describe(n) for n in about} | {n: _measure(n) for n in names}
     )
+
+
+def _write_quality(
+    out_dir: Path, units: list[Result], people: dict[str, dict[str, Any]], unusual: Unusual
+) -> None:
+    about = _columns(units, people)[0]
+    names = groupquality.columns(units)
+    rows = []
+    for unit in units:
+        age, sex = people[unit.key]["age"], people[unit.key]["sex"]
+        cells = _names(unit) | {"age": None if age is None else f"{age:g}", "sex": sex, "state": unit.state}
+        cells |= groupquality.row(unit, unusual)
+        rows.append([cells.get(name) for name in [*about, *names]])
+    _write_tsv(out_dir / "group_quality.tsv", [*about, *names], rows)
+    described = {n: _describe(n) for n in about} | {n: groupquality.describe(n) for n in names}
+    _write_json(out_dir / "group_quality.json", described)
 
 
 def _write_missing(out_dir: Path, units: list[Result]) -> None:
@@ -244,6 +261,7 @@ def _entry(unit: Result) -> dict[str, Any]:
         "state": unit.state,
         "report": unit.page.name if unit.state != "missing" else "",
         "thumb": thumb.relative_to(unit.out_dir).as_posix() if thumb.is_file() else "",
+        "verdict": unit.verdict,
         "words": unit.error.get("reason", ""),
         "brain": unit.volumes.get("brain"),
     }
@@ -265,37 +283,26 @@ def _measures(units: list[Result]) -> list[dict[str, Any]]:
     return [measure for measure in out if all(part in known for part in measure["parts"])]
 
 
-def unusual(cohort: Cohort, key: str) -> list[str]:
-    """Structures of a unit that lie far from the others', the farthest first, in words.
-
-    Nothing is called unusual among fewer than ``ENOUGH`` units.
-    """
-    found = []
-    for name, _, parts, _ in structures():
-        value, values = total(cohort.volumes.get(key, {}), parts), cohort.values(parts)
-        if value is None or len(values) < ENOUGH:
-            continue
-        median = float(np.median(values))
-        spread = 1.4826 * float(np.median(np.abs(values - median)))
-        distance = abs(value - median) / spread if spread else 0.0
-        if distance > UNUSUAL and median:
-            found.append((distance, f"{name} {page.signed(100 * (value / median - 1), 0)} %"))
-    return [words for _, words in sorted(found, reverse=True)]
-
-
-def _context(units: list[Result], people: dict[str, dict[str, Any]], cohort: Cohort) -> dict[str, Any]:
+def _context(
+    units: list[Result], people: dict[str, dict[str, Any]], cohort: Cohort, unusual: Unusual
+) -> dict[str, Any]:
     """Everything that the template shows."""
-    measures = _measures(units)
+    measures, metrics = _measures(units), groupquality.measures(units)
     rows = []
     for unit in units:
         volumes = unit.volumes
-        row = _entry(unit) | people[unit.key] | {"unusual": unusual(cohort, unit.key)}
+        row = _entry(unit) | people[unit.key] | {"unusual": unusual.words(unit.key)}
+        row |= {"distance": unusual.distance(unit.key), "score": results.number(unit.quality.get("Score"))}
+        row["metrics"] = groupquality.values(unit, metrics)
         row |= {name: volumes.get(name) for name in SUMS}
         row["grey"], row["hippocampi"] = total(volumes, ("gm", "deepgm")), total(volumes, HIPPOCAMPI)
         rows.append(row)
     points = [
-        {k: row[k] for k in ("key", "report", "age", "sex", "session")}
-        | {"values": [_round(total(cohort.volumes[row["key"]], tuple(m["parts"]))) for m in measures]}
+        {k: row[k] for k in ("key", "report", "age", "sex", "session", "verdict")}
+        | {
+            "values": [_round(total(cohort.volumes[row["key"]], tuple(m["parts"]))) for m in measures]
+            + row["metrics"]
+        }
         for row in rows
         if row["key"] in cohort
     ]
@@ -309,7 +316,13 @@ def _context(units: list[Result], people: dict[str, dict[str, Any]], cohort: Coh
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
         "has": {name: any(row[name] is not None for row in rows) for name in ("age", "sex")}
-        | {"session": any(row["session"] for row in rows)},
-        "data": {"measures": measures, "units": points},
+        | {"session": any(row["session"] for row in rows), "verdict": any(row["verdict"] for row in rows)},
+        "data": {
+            "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],
+            "units": points,
+        },
+        "verdicts": [(v, sum(row["verdict"] == v for row in rows)) for v in ("pass", "check", "fail")],
+        "verdict_words": quality.WORDS,
+        "adjusted": unusual.adjusted,
         "made_with": __version__,
     }

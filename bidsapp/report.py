@@ -9,13 +9,14 @@ from typing import Any
 
 from ..models import labels
 from ..models.errors import ReportError
-from . import page, provenance, results
+from . import page, provenance, quality, results
 from .comparison import Cohort, groups_of, tiles_of
 from .results import SPACE, Result
 
 HISTOGRAM_COLORS = {"grey matter": "#e66172", "white matter": "#8a94a0", "CSF": "#3f86e0"}
 SECTIONS = {
     "summary": "Summary",
+    "quality": "Quality",
     "mask": "Mask",
     "bias": "Bias",
     "segmentation": "Segmentation",
@@ -57,18 +58,20 @@ def write_participant(out_dir: Path, key: str, *, cohort: Cohort | None = None) 
     cohort = cohort or Cohort.of(results.load_all(result.out_dir))
     try:
         context = _context(result, pictures.draw(result), cohort)
-        return page.write(result.page, "report.html.j2", script="report.js", **context)
+        path = page.write(result.page, "report.html.j2", script="report.js", **context)
+        quality.write_list(result.out_dir)
     except OSError as error:
         reason = f"the report could not be written ({error.strerror or error})"
         raise ReportError(
             result.page, reason, "Check the space and the rights, then use --reports-only"
         ) from error
+    return path
 
 
 def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
     """Everything that the template shows."""
     pictures = defaultdict(dict, facts["pictures"])
-    groups = groups_of(result, cohort)
+    groups, found = groups_of(result, cohort), quality.context(result)
     shown = {
         *pictures,
         *facts["problems"],
@@ -76,10 +79,15 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "methods",
         "software",
         *(["volumes"] if groups else []),
+        *(["quality"] if found["verdict"] else []),
     }
     stripped = _stripped(result)
     return {
         "name": _title(result),
+        "key": result.key,
+        "participant": f"sub-{result.participant}",
+        "quality": found,
+        "reports": quality.REPORTS,
         "session": result.session,
         "state": result.state,
         "home": next((n for n in ("index.html", "group.html") if (result.out_dir / n).is_file()), ""),

@@ -193,6 +193,23 @@ class Result:
         volume, share = number(largest.get("volume_mm3")), number(largest.get("fraction_of_brain"))
         return float(round(volume / share)) if volume and share else total
 
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """``Verdict``, ``Score``, ``Checks`` and ``Metrics`` of quality control; empty if it was not run."""
+        return read_json(self.file("desc-quality_metrics.json"))
+
+    @property
+    def verdict(self) -> str:
+        """``pass``, ``check``, ``fail``, or nothing."""
+        found = self.quality.get("Verdict")
+        return found if found in ("pass", "check", "fail") else ""
+
+    @cached_property
+    def scores(self) -> dict[int, dict[str, str]]:
+        """Rows of the table of the structures' quality by label index."""
+        rows = read_tsv(self.file("desc-quality_structures.tsv"))
+        return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
+
     @property
     def missing_outputs(self) -> list[str]:
         """Outputs that the status file lists and that are no longer there."""

@@ -113,6 +113,8 @@ def unit(
     image, aseg, affine = data or phantom(scale=scale)
     _describe(out)
     _volumes(anat / key, aseg, abs(np.linalg.det(affine)), more.pop("volume_notes", []))
+    if "verdict" in more:
+        quality(anat / key, more.pop("verdict"))
     if pictures:
         _images(anat / key, "", image, aseg, affine, axcodes)
         shape, origin, size = TEMPLATE_GRID
@@ -125,6 +127,29 @@ def unit(
     outputs = [str(path.relative_to(out)) for path in sorted(anat.iterdir()) if path.name.startswith(key)]
     status(out, key, **({"outputs": outputs} | more))
     return anat
+
+
+def quality(stem: Path, verdict: str = "pass", **metrics: float) -> None:
+    """Write what quality control found of a unit."""
+    flagged = {"pass": "pass", "check": "check", "fail": "fail"}[verdict]
+    words = "Brain mask and segmentation cover each other with a Dice of 0.61"
+    checks = [
+        {"name": "brain_volume", "label": "Volume of the brain mask", "value": 1234.5, "unit": "mL"}
+        | {"verdict": "pass", "words": "The brain mask has 1234 mL; brains have 600 to 2200 mL"},
+        {"name": "mask_match", "label": "Mask against segmentation", "value": 0.61, "unit": ""}
+        | {"verdict": flagged, "words": words},
+    ]
+    found = {"cjv": 0.41, "cnr": 2.5, "snr_total": 9.5, "fber": None} | metrics
+    _json(
+        Path(f"{stem}_desc-quality_metrics.json"),
+        {"Verdict": verdict, "Score": 0.81, "Checks": checks, "Metrics": found},
+    )
+    rows = ["index\tname\tscore\tvolume_mm3\tpieces\tholes\teuler\tsize\tpieces\tedge"]
+    rows.append("17\tLeft-Hippocampus\t0.3100\t900.0\t3\t0\t3\t1.9000\t0.2500\t0.1000")
+    rows.append("53\tRight-Hippocampus\t0.8200\t3900.0\t1\t0\t1\t0.0000\t0.0000\t0.0000")
+    rows.append("16\tBrain-Stem\t0.9000\t20000.0\t1\t0\t1\t0.0000\t0.0000\t0.0000")
+    Path(f"{stem}_desc-quality_structures.tsv").write_text("\n".join(rows) + "\n")
+    _json(Path(f"{stem}_desc-quality_structures.json"), {})
 
 
 def _images(stem: Path, space: str, image, aseg, affine, axcodes: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from brainseg.bidsapp import results
 from brainseg.bidsapp.comparison import Cohort
-from brainseg.bidsapp.group import run_group, unusual, write_index
+from brainseg.bidsapp.group import run_group, write_index
+from brainseg.bidsapp.groupquality import Unusual
 from brainseg.models import labels
 from brainseg.models.errors import DatasetError, ReportError
 
@@ -160,9 +161,9 @@ def test_unusual_needs_enough_to_compare_with():
         others = {f"sub-{i}": {"Brain-Stem": 20e3 + 100 * (i % 5)} for i in range(count)}
         return Cohort(others | {"sub-x": {"Brain-Stem": 26e3}})
 
-    assert unusual(cohort(20), "sub-x") == ["Brain Stem +29 %"]
-    assert unusual(cohort(20), "sub-1") == []
-    assert unusual(cohort(5), "sub-x") == []
+    assert Unusual(cohort(20), {}).words("sub-x") == ["Brain Stem +29 %"]
+    assert Unusual(cohort(20), {}).words("sub-1") == []
+    assert Unusual(cohort(5), {}).words("sub-x") == []
 
 
 def test_index_alone(copy):

@@ -16,18 +16,21 @@ if (table) {
     };
     body.append(...[...body.rows].sort((a, b) => compare(keyOf(a, column), keyOf(b, column))));
   }));
-  const find = one("#find");
-  find.addEventListener("input", () => {
-    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...body.rows];
-    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
-    one("#found").textContent = words.length ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
-  });
+  const find = one("#find"), verdict = one("#verdict");
+  const sift = () => {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...body.rows], wanted = verdict ? one(":checked", verdict).value : "";
+    for (const row of rows) row.hidden = Boolean(wanted && row.dataset.verdict !== wanted) || !words.every((word) => row.textContent.toLowerCase().includes(word));
+    one("#found").textContent = words.length || wanted ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
+  };
+  find.addEventListener("input", sift);
+  verdict?.addEventListener("change", sift);
 }
 
 /* plots */
 const source = one("#data"), tip = one("#tip");
 if (source && one("#overview-plot")) {
-  const { measures, units } = JSON.parse(source.textContent);
+  const { measures, units: everybody } = JSON.parse(source.textContent);
+  let units = everybody;
   const node = (name, attributes = {}, ...children) => {
     const out = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) out.setAttribute(key, value);
@@ -41,31 +44,40 @@ if (source && one("#overview-plot")) {
   const state = { mode: "absolute", sides: false, measure: 0, marked: "" };
   const valueOf = (unit, m) => {
     const value = unit.values[m];
-    if (value === null || state.mode === "absolute") return value;
+    if (value === null || state.mode === "absolute" || measures[m].group === "Quality") return value;
     return unit.values[0] ? (100 * value) / unit.values[0] : null;
   };
-  const show = (value) => (state.mode === "absolute" ? showVolume(value, "mL") : `${value.toFixed(value < 1 ? 3 : 2)} %`);
+  const show = (value, m = state.measure) => {
+    if (measures[m].group === "Quality") return `${+value.toPrecision(4)} ${measures[m].unit}`.trim();
+    return state.mode === "absolute" ? showVolume(value, "mL") : `${value.toFixed(value < 1 ? 3 : 2)} %`;
+  };
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} %`;
 
   /* the same offset for a participant in every strip, so that neighbours do not hide each other */
-  const jitter = units.map((_, i) => ((i * 0.618034) % 1) - 0.5);
+  everybody.forEach((unit, i) => { unit.jitter = ((i * 0.618034) % 1) - 0.5; });
+  /* more dots than this are painted instead of being elements of the page: those take seconds */
+  const MANY = 4000;
 
   const light = (key) => {
     for (const dot of all(".dot.lit")) dot.classList.remove("lit");
     for (const row of all("tr.lit")) row.classList.remove("lit");
+    repaint?.(key);
     if (!key) return;
     for (const dot of all(`.dot[data-key="${CSS.escape(key)}"]`)) dot.classList.add("lit");
     one(`tr[data-key="${CSS.escape(key)}"]`)?.classList.add("lit");
+  };
+  let repaint = null;
+  const tell = (box, words) => {
+    tip.textContent = words;
+    tip.hidden = false;
+    const width = tip.offsetWidth, left = box.right + 8 + width > innerWidth ? box.left - 8 - width : box.right + 8;
+    tip.style.left = `${Math.max(4, left)}px`; tip.style.top = `${Math.max(4, box.top - 12)}px`;
   };
   const dotOf = (unit, x, y, words, kind = "", focusable = false, r = 5) => {
     const dot = node("circle", { class: `dot ${kind}`, cx: x, cy: y, r, "data-key": unit.key });
     const link = node("a", { href: unit.report, tabindex: focusable ? 0 : -1, "aria-label": `${unit.key}: ${words}` }, dot);
     const enter = () => {
-      const box = dot.getBoundingClientRect();
-      tip.textContent = `${unit.key}: ${words}`;
-      tip.hidden = false;
-      const width = tip.offsetWidth, left = box.right + 8 + width > innerWidth ? box.left - 8 - width : box.right + 8;
-      tip.style.left = `${Math.max(4, left)}px`; tip.style.top = `${Math.max(4, box.top - 12)}px`;
+      tell(dot.getBoundingClientRect(), `${unit.key}: ${words}`);
       light(unit.key);
     };
     const leave = () => { tip.hidden = true; light(state.marked); };
@@ -77,6 +89,7 @@ if (source && one("#overview-plot")) {
   const overview = () => {
     const rows = measures.map((measure, m) => ({ measure, m })).filter(({ measure, m }) => {
       if (state.mode === "relative" && m === 0) return false;
+      if (measure.group === "Quality") return false;
       if (measure.group === "Sides") return state.sides;
       return !(state.sides && measure.group === "Structures" && measure.parts.length === 2);
     });
@@ -94,6 +107,7 @@ if (source && one("#overview-plot")) {
       svg.append(node("text", { x: across(percent), y: height - 22, "text-anchor": "middle" }, percent ? signed(percent).replace(".0", "") : "median"));
     }
     svg.append(node("text", { x: across(0), y: height - 4, "text-anchor": "middle" }, `deviation from the median; points beyond ±${reach} % stand at the edge`));
+    const painted = rows.length * units.length > MANY ? [] : null;
     rows.forEach(({ measure, m }, i) => {
       const y = top + i * step + step / 2, { values, median } = found[i], percent = (v) => 100 * (v / median - 1);
       const label = node("text", { class: "label pick", x: left - 28, y: y + 4.5, "text-anchor": "end" }, measure.name);
@@ -105,11 +119,13 @@ if (source && one("#overview-plot")) {
         svg.append(node("rect", { class: "box", x: low, y: y - 8, width: Math.max(1, high - low), height: 16, rx: 3 }));
       }
       const dots = node("g");
-      units.forEach((unit, u) => {
+      for (const unit of units) {
         const value = valueOf(unit, m);
-        if (value === null || !median) return;
-        dots.append(dotOf(unit, across(percent(value)), y + jitter[u] * 10, `${measure.name} ${show(value)}, ${signed(percent(value))} against the median`, "", false, units.length > 60 ? 3.2 : 4.6));
-      });
+        if (value === null || !median) continue;
+        const at = [across(percent(value)), y + unit.jitter * 10], words = () => `${measure.name} ${show(value, m)}, ${signed(percent(value))} against the median`;
+        if (painted) painted.push({ unit, x: at[0], y: at[1], words });
+        else dots.append(dotOf(unit, ...at, words(), "", false, units.length > 60 ? 3.2 : 4.6));
+      }
       svg.append(dots);
       if (units.length > 30 && values.length && median) {
         const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => across(percent(quantile(values, q))));
@@ -117,6 +133,54 @@ if (source && one("#overview-plot")) {
       }
     });
     one("#overview-plot").replaceChildren(svg);
+    repaint = painted && paint(painted, width, height, svg);
+  };
+
+  /* the dots of the overview on a canvas under the drawing: hover, click and marks as for elements */
+  const paint = (dots, width, height, svg) => {
+    const canvas = document.createElement("canvas"), context = canvas.getContext("2d"), colors = getComputedStyle(document.body);
+    canvas.width = 2 * width; canvas.height = 2 * height;
+    canvas.className = "dots"; canvas.dataset.dots = dots.length;
+    context.scale(2, 2);
+    const [fill, ink] = ["--left", "--ink"].map((name) => colors.getPropertyValue(name));
+    const cells = new Map(), cell = (x, y) => `${Math.floor(x / 12)},${Math.floor(y / 12)}`;
+    for (const dot of dots) {
+      const name = cell(dot.x, dot.y);
+      if (!cells.has(name)) cells.set(name, []);
+      cells.get(name).push(dot);
+    }
+    const put = (key) => {
+      context.clearRect(0, 0, width, height);
+      context.fillStyle = fill; context.globalAlpha = 0.45;
+      for (const { x, y } of dots) context.fillRect(x - 1.6, y - 1.6, 3.2, 3.2);
+      context.fillStyle = ink; context.globalAlpha = 1;
+      if (key) for (const { unit, x, y } of dots) if (unit.key === key) { context.beginPath(); context.arc(x, y, 4.5, 0, 7); context.fill(); }
+    };
+    const near = (event) => {
+      const box = canvas.getBoundingClientRect(), x = ((event.clientX - box.left) / box.width) * width, y = ((event.clientY - box.top) / box.height) * height;
+      let best = null, least = 64;
+      for (const dx of [-12, 0, 12]) for (const dy of [-12, 0, 12]) for (const dot of cells.get(cell(x + dx, y + dy)) ?? []) {
+        const far = (dot.x - x) ** 2 + (dot.y - y) ** 2;
+        if (far < least) { least = far; best = dot; }
+      }
+      return best;
+    };
+    let last = null;
+    svg.addEventListener("pointermove", (event) => {
+      const dot = near(event);
+      svg.style.cursor = dot ? "pointer" : "";
+      if (dot === last) return;
+      last = dot;
+      if (dot) tell({ left: event.clientX, right: event.clientX, top: event.clientY }, `${dot.unit.key}: ${dot.words()}`);
+      else tip.hidden = true;
+      light(dot ? dot.unit.key : state.marked);
+    });
+    svg.addEventListener("pointerleave", () => { last = null; tip.hidden = true; light(state.marked); });
+    svg.addEventListener("click", (event) => { const dot = near(event); if (dot && !event.target.closest(".pick")) location.href = dot.unit.report; });
+    svg.style.position = "relative";
+    svg.before(canvas);
+    put(state.marked);
+    return put;
   };
 
   const ticks = (low, high, count) => {
@@ -143,7 +207,7 @@ if (source && one("#overview-plot")) {
 
   const detail = () => {
     const m = state.measure, split = one("#split")?.value ?? "";
-    const known = units.map((unit, u) => ({ unit, u, value: valueOf(unit, m) })).filter(({ value }) => value !== null);
+    const known = units.map((unit) => ({ unit, value: valueOf(unit, m) })).filter(({ value }) => value !== null);
     const levels = split ? [...new Set(known.map(({ unit }) => unit[split] || "n/a"))].sort() : [""];
     const kind = (unit) => (split ? KINDS[levels.indexOf(unit[split] || "n/a") % 3] : "");
     const strip = one("#strip-plot"), against = one("#age-plot"), words = one("#summary-words");
@@ -157,7 +221,7 @@ if (source && one("#overview-plot")) {
         f.svg.append(node("line", { class: "whisker", x1: middle, x2: middle, y1: f.y(sorted[0]), y2: f.y(sorted.at(-1)) }), node("rect", { class: "box", x: middle - half, width: 2 * half, y: c, height: Math.max(1, a - c), rx: 4 }), node("line", { class: "whisker", x1: middle - half, x2: middle + half, y1: b, y2: b }));
       }
       const dots = node("g");
-      for (const { unit, u, value } of mine) dots.append(dotOf(unit, middle + jitter[u] * half * 1.5, f.y(value), `${measures[m].name} ${show(value)}`, kind(unit), true, radius));
+      for (const { unit, value } of mine) dots.append(dotOf(unit, middle + unit.jitter * half * 1.5, f.y(value), `${measures[m].name} ${show(value)}`, kind(unit), true, radius));
       f.svg.append(dots);
       if (sorted.length > 30) {
         const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
@@ -197,7 +261,7 @@ if (source && one("#overview-plot")) {
   };
 
   const select = one("#measure");
-  for (const group of ["Whole", "Structures", "Sides"]) {
+  for (const group of ["Whole", "Structures", "Sides", "Quality"]) {
     const part = document.createElement("optgroup");
     part.label = group === "Sides" ? "Left and right apart" : group;
     measures.forEach((measure, m) => { if (measure.group === group) part.append(new Option(measure.name, m)); });
@@ -208,6 +272,11 @@ if (source && one("#overview-plot")) {
   one("#split")?.addEventListener("change", detail);
   one("#sides").addEventListener("change", (event) => { state.sides = event.target.checked; overview(); });
   one("[data-mode]").addEventListener("change", (event) => { state.mode = event.target.value; overview(); detail(); light(state.marked); });
+  one("#verdict")?.addEventListener("change", (event) => {
+    units = everybody.filter((unit) => !event.target.value || unit.verdict === event.target.value);
+    one("#shown").textContent = `n = ${units.length}`;
+    overview(); detail(); light(state.marked);
+  });
   one("#mark").addEventListener("input", (event) => { state.marked = event.target.value.trim(); light(state.marked); });
   overview();
   choose(Math.max(0, measures.findIndex((measure) => measure.name === "Hippocampus")));

@@ -194,3 +194,70 @@ window.brainsegViewer = async (data) => {
   refresh();
   viewer.dataset.ready = "yes";
 };
+
+/* leafing through the reports that lie in the folder: the list is a script beside the pages */
+const leaf = one("#leaf");
+if (leaf) {
+  window.brainsegReports = (keys) => {
+    const here = keys.indexOf(leaf.dataset.key);
+    if (here < 0 || keys.length < 2) return;
+    const go = (step) => { location.href = `${keys[(here + step + keys.length) % keys.length]}.html`; };
+    one(".hint", leaf).textContent = `${here + 1} of ${keys.length}`;
+    for (const button of all("button", leaf)) button.addEventListener("click", () => go(Number(button.dataset.step)));
+    document.addEventListener("keydown", (event) => {
+      const step = { n: 1, p: -1 }[event.key];
+      if (!step || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input:not([type=radio], [type=checkbox], [type=range]), textarea, select")) return;
+      go(step);
+    });
+    leaf.hidden = false;
+    leaf.dataset.ready = "yes";
+  };
+  const script = document.createElement("script");
+  script.src = leaf.dataset.list;
+  document.body.append(script);
+}
+
+/* the rating: kept in this browser, saved as a file */
+const rating = one("#rating");
+if (rating) {
+  const ROOM = "brainseg-rating ", name = ROOM + rating.dataset.key, said = one(".hint", rating);
+  const stored = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
+  const keep = (key, value) => { try { localStorage.setItem(key, JSON.stringify(value)); return true; } catch { return false; } };
+  const read = () => ({
+    participant_id: rating.dataset.participant,
+    session_id: rating.dataset.session || "n/a",
+    rating: rating.elements.rating.value || "n/a",
+    artefacts: all("input[name=artefact]:checked", rating).map((box) => box.value),
+    comment: rating.elements.comment.value,
+    rater: rating.elements.rater.value,
+    verdict: rating.dataset.verdict,
+    version: rating.dataset.version,
+    time: new Date().toISOString(),
+  });
+  const before = stored(name);
+  rating.elements.rater.value = before?.rater ?? stored("brainseg-rater") ?? "";
+  if (before) {
+    rating.elements.rating.value = before.rating;
+    rating.elements.comment.value = before.comment ?? "";
+    for (const box of all("input[name=artefact]", rating)) box.checked = (before.artefacts ?? []).includes(box.value);
+  }
+  const others = () => { try { return Object.keys(localStorage).filter((key) => key.startsWith(ROOM)).map(stored).filter(Boolean); } catch { return []; } };
+  const offer = () => { one("[data-all]", rating).hidden = others().length < 2; };
+  const save = (file, content) => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(content, null, 2) + "\n"], { type: "application/json" }));
+    link.download = file;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+    said.textContent = `Saved as ${file}`;
+  };
+  rating.addEventListener("submit", (event) => event.preventDefault());
+  rating.addEventListener("input", () => {
+    keep("brainseg-rater", rating.elements.rater.value);
+    said.textContent = keep(name, read()) ? "Kept in this browser" : "Save it: this browser keeps nothing";
+    offer();
+  });
+  one("[data-save]", rating).addEventListener("click", () => save(`${rating.dataset.key}_rating.json`, read()));
+  one("[data-all]", rating).addEventListener("click", () => save("ratings.json", others()));
+  offer();
+}
