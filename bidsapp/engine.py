@@ -48,10 +48,24 @@ def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[st
         result["traceback"] = format_exception(error)
         with suppress(Exception):
             result["result"] = node.result
-        result["fault"] = faults.explain(error, result["result"])
         if isinstance(error, KeyboardInterrupt):
             raise
+        if stop := interrupt_within(result["result"]):
+            raise stop from None
+        result["fault"] = faults.explain(error, result["result"])
     return result
+
+
+def interrupt_within(result: Any) -> KeyboardInterrupt | None:
+    """The request to stop that came while an interface ran, which Nipype takes for a failure of it."""
+    text = getattr(getattr(result, "runtime", None), "traceback", None) or ""
+    kind, _, name = (text.strip().splitlines() or [""])[-1].partition(":")
+    if kind.rpartition(".")[2] not in ("KeyboardInterrupt", "Stopped"):
+        return None
+    stop = KeyboardInterrupt(*name.split())
+    if name.strip() in signal.Signals.__members__:
+        stop.exit_code = 128 + signal.Signals[name.strip()]
+    return stop
 
 
 def start_server() -> None:

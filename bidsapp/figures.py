@@ -7,7 +7,7 @@ the participant.
 
 from __future__ import annotations
 
-import os
+import uuid
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,7 +290,7 @@ def over(base: Image.Image, layers: list[Image.Image]) -> Image.Image:
 def save(picture: Image.Image, path: Path) -> Path:
     """Write a picture beside its name, then under it, so that no half picture ever stands there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     options = {"optimize": True} if path.suffix == ".png" else {"quality": 80, "method": 3}
     try:
         picture.save(beside, "PNG" if path.suffix == ".png" else "WEBP", **options)

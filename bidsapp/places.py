@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.errors import InputError, UsageError
-from . import __version__, sidecars
+from . import __version__, leftovers, sidecars
 from .settings import Settings
 
 NAME = "brainseg-bids"
@@ -93,6 +93,7 @@ def prepare(settings: Settings) -> Places:
     out = settings.output_dir
     _writable(out, "output folder")
     _check_owner(out)
+    leftovers.sweep_old(out)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
     log = out / "logs" / run
     _writable(log, "log folder")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 
 import pytest
 
@@ -93,3 +94,18 @@ def test_a_table_that_stands_is_kept_and_completed(fake, out, tmp_path):
         (out / "participants.tsv").write_bytes(text)
         roster.write(out, bids)
         assert (out / "participants.tsv").read_bytes() == text
+
+
+def test_half_written_files_of_killed_processes_are_removed(app, fake, out, tmp_path):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01"])
+    mine = ["logs/status/.sub-01.json.0a1b2c3d", "sub-01/figures/.sub-01_desc-x.png.4711"]
+    mine += ["sub-01/anat/.sub-01_dseg.nii.gz.0a1b2c3d.partial"]
+    young, old = ".participants.tsv.0a1b2c3d.partial", ".README.0a1b2c3d.partial"
+    others = ["logs/status/.sub-02.json.0a1b2c3d", "sub-01/anat/.keep", young]
+    for name in [*mine, *others, old]:
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("half")
+    os.utime(out / old, (0, 0))
+    assert app(bids, out, "participant") == 0
+    assert not any((out / name).exists() for name in [*mine, old])
+    assert all((out / name).exists() for name in others)

@@ -323,6 +323,19 @@ def test_resume_after_kill_9(app, fake, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize(("name", "code", "by"), [("SIGINT", 130, ""), ("SIGTERM", 143, " by SIGTERM")])
+def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, name, code, by):
+    """Also in this process, where Nipype takes it for a failure of the step."""
+    assert app(bids, out, "participant", sub_01={"segmentation": name}) == code
+    said = capsys.readouterr()
+    assert f"stopped{by}. Run the same command again: it goes on from here." in said.err
+    assert "Traceback" not in said.out + said.err
+    assert _states(out) == {"sub-01": "failed"}
+    assert status.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
+    assert app(bids, out, "participant") == 0
+    assert set(_states(out).values()) == {"done"}
+
+
 def test_being_asked_to_end(fake, tmp_path):
     """Slurm's SIGTERM: what ran is told as failed, the exit code says the signal."""
     bids, out, calls = (
