@@ -58,6 +58,8 @@ def read_object(path: Path) -> dict[str, Any]:
     if annex.absent(path):
         fetch = f"Run: datalad get {shlex.quote(str(path))}"
         raise InputError(path, "its content is not on this machine", fetch)
+    if path.exists() and not path.is_file():
+        raise InputError(path, "it is not a file", remedy)
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:

@@ -22,7 +22,7 @@ def absent(path: Path) -> bool:
     if path.is_symlink():
         return not path.exists()
     try:
-        if path.stat().st_size > LONGEST_POINTER:
+        if not path.is_file() or path.stat().st_size > LONGEST_POINTER:
             return False
         with path.open("rb") as file:
             return file.read(len(POINTER)) == POINTER

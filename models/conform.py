@@ -63,6 +63,8 @@ def _open(path: Path) -> nib.spatialimages.SpatialImage:
         )
     if not path.exists():
         raise InputError(path, "the file does not exist")
+    if not path.is_file():
+        raise InputError(path, f"it is a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
     if path.stat().st_size == 0:
         raise InputError(path, "the file is empty", fetch)
     try:
