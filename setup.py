@@ -74,6 +74,7 @@ setup(
         "rich>=13.0",
         "safetensors>=0.4.3",
         "scipy>=1.13",
+        "shtab>=1.7",
         "simpleitk>=2.3",
         "templateflow>=25.0",
         "torch>=2.6,<2.14",
@@ -97,7 +98,7 @@ setup(
         ],
         # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is tested on
         "smriprep": ["smriprep>=0.19"],
-        "train": ["tensorboard>=2.16"],
+        "train": ["lightning>=2.5,<2.7", "mlflow-skinny>=3.0", "tensorboard>=2.16"],
     },
     entry_points={
         "console_scripts": [

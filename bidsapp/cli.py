@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ..models.errors import BrainsegError, UsageError
 from . import __version__
+from .completion import SHELLS, Completion
 from .settings import (
     FLAVORS,
     MODALITIES,
@@ -114,8 +115,15 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         "--output-spaces",
         nargs="+",
         metavar="SPACE",
-        help=f"templates to align to (now: {', '.join(TEMPLATES)})",
+        help=f"templates to align to: TemplateFlow's NAME[:cohort-N][:res-N], or NAME=IMAGE (default: "
+        f"{', '.join(TEMPLATES)})",
     )
+    add(
+        "--registration",
+        choices=("deep", "ants", "none"),
+        help="deep: symmetric and diffeomorphic; ants: SyN; none: affine only",
+    )
+    add("--registration-refine", type=int, metavar="N", help="steps of deep at 2 mm (more: closer, slower)")
     add(
         "--skull-strip",
         choices=("auto", "skip", "force"),
@@ -196,6 +204,12 @@ def _add_other(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="accepted and without effect: nothing is ever reported to anyone",
     )
+    add(
+        "--completion",
+        action=Completion,
+        choices=SHELLS,
+        help='print what completes this command in your shell: eval "$(brainseg-bids --completion bash)"',
+    )
     add("--version", action="version", version=f"brainseg-bids {__version__}", help="print the version")
     add("-h", "--help", action="help", help="print this")
 
@@ -253,7 +267,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in content.items():
         action = known.get(name)
-        if action is None or name in ("help", "version", "config_file"):
+        if action is None or name in ("help", "version", "config_file", "completion"):
             close = difflib.get_close_matches(name, known, n=3)
             hint = f"Did you mean {' or '.join(close)}" if close else "See --help for the names"
             raise UsageError(path, f"unknown setting {name!r}", hint)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.errors import BrainsegError, InputError, MissingFileError, UsageError
-from . import __version__, handoff_text, resources
+from . import __version__, completion, handoff_text, resources
 from .cli import Parser, device_name
 from .settings import MAX_THREADS
 
@@ -33,7 +33,8 @@ brainseg COMMAND ...
   brainseg check-derivatives OUT                 what fMRIPrep and NiBabies would take from a folder
   brainseg models {list,show,verify} [NAME]      the networks that are installed
 
-Every command has its --help. For BIDS datasets there is brainseg-bids."""
+Every command has its --help; brainseg --completion SHELL prints what a shell reads to complete them. For
+BIDS datasets there is brainseg-bids."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +48,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else words[0]
     try:
+        if words[0] == "--completion" and words[1:] and words[1] in completion.SHELLS:
+            print(completion.of_commands("brainseg", COMMANDS, words[1], Parser))
+            return 0
         if name not in COMMANDS:
             raise UsageError(
                 None, f"{name!r} is no command", f"There are {', '.join(COMMANDS)}; see brainseg --help"
@@ -123,8 +127,9 @@ def train(given: argparse.Namespace) -> int:
     wanted = _recipe(given.recipe, changes)
     _threads(given)
     validation = Path(given.validation) if given.validation else None
-    trainer.Trainer(wanted, Path(given.data), Path(given.out), validation, _device(given)).run()
-    print(f"{Path(given.out) / wanted.name}.safetensors")
+    scans = _existing(given.scans, "Make it with: brainseg train scans OUT FOLDER") if given.scans else None
+    run = trainer.Trainer(wanted, Path(given.data), Path(given.out), validation, _device(given), scans)
+    print(run.run())
     return 0
 
 
@@ -267,6 +272,7 @@ def _describe_train(parser: Parser) -> None:
     parser.add_argument("--data", metavar="NPZ", required=True, help="from: brainseg train prepare")
     parser.add_argument("--out", metavar="DIR", required=True, help="checkpoint, log and weights go there")
     parser.add_argument("--validation", metavar="NPZ", help="heads that do not train, for the log's scores")
+    parser.add_argument("--scans", metavar="NPZ", help="real scans, from: brainseg train scans; for scores")
     _add_compute(parser)
 
 

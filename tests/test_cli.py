@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.bidsapp import __version__, cli
+from brainseg.bidsapp import __version__, cli, completion, tools
 
 MODULES = (
     *("board", "cli", "dataset", "demographics", "engine", "faults", "filters", "graph", "layout", "nodes"),
@@ -95,8 +96,9 @@ def test_every_flag_does_something():
     """Every flag reaches the settings, and every setting is read somewhere."""
     folder = Path(cli.__file__).parent
     sources = "".join(p.read_text() for p in folder.glob("*.py") if p.name not in ("cli.py", "settings.py"))
-    aside = {"help", "version", "config_file", "notrack", "mem"}
+    aside = {"help", "version", "config_file", "notrack", "mem", "completion"}
     derived = {"modalities": "suffixes", "random_seed": "random_seed", "population": "population"}
+    derived |= {"steps": "step(", "derivatives": "precomputed"}
     for action in cli.parser()._actions:
         if action.dest not in aside:
             name = derived.get(action.dest, action.dest)
@@ -106,3 +108,32 @@ def test_every_flag_does_something():
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_are_true(name):
     assert doctest.testmod(importlib.import_module(f"brainseg.bidsapp.{name}")).failed == 0
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_shells_complete_it(shell, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--completion", shell])
+    assert stop.value.code == 0
+    script = capsys.readouterr().out
+    for word in ("participant-label", "no-posteriors", "sessionwise", "nibabies"):
+        assert word in script
+    assert tools.main(["--completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "check-derivatives" in script
+    assert "skull-strip" in script
+
+
+def test_bash_completes_steps_and_flags(tmp_path):
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    path = tmp_path / "completion.sh"
+    path.write_text(completion.script(cli.parser(), "bash"))
+    ask = (
+        f"source {path}; COMP_WORDS=(brainseg-bids WORDS); "
+        'COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _shtab_brainseg_bids; echo "${COMPREPLY[@]}"'
+    )
+    for words, found in {"--steps no-pos": "no-posteriors", "--dry": "--dry-run"}.items():
+        done = subprocess.run([bash, "-c", ask.replace("WORDS", words)], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [found]
