@@ -1,0 +1,331 @@
+"""Does quality control know? Expected against true Dice, and planted failures, on scans with manual labels.
+
+``python benchmarks/quality.py DATA --cache DIR [--derivatives OUT ...] [--out benchmarks/README.md]`` where
+DATA is as for ``adult_manual.py``. Every scan goes through the program's chain once, and once degraded; what
+the chain found is kept in the cache. Segmentations are then corrupted in ten ways at graded levels
+(``brainseg.training.corruption``). Failures are planted in the scans and in the participants of earlier
+runs' derivatives. The norms and weights of quality control come from label maps and synthetic heads: none
+of these scans took part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import adult_manual
+import nibabel as nib
+import numpy as np
+import tables
+import torch
+from scipy import ndimage, stats
+
+from brainseg.models import bias, conform, quality, segmentation, skullstrip, templates, verdict
+from brainseg.models.volume import Volume
+from brainseg.training import corruption, evaluate
+
+PLAUSIBLE = (600.0, 2200.0)
+DIRECTIONS = [(20, 0, 0), (-20, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 20), (0, 0, -20)]
+"""Shifts (mm) of a planted mask."""
+
+KINDS = ("noise", "strong noise", "blur", "strong blur", "bias", "thick slices", "ghosts", "no contrast")
+MASK, BEFORE = "mask shifted 2 cm", "mask shifted 2 cm before segmentation"
+SWAP, HALF, WRONG = "left and right exchanged", "half of the brain missing", "wrong registration"
+
+
+@dataclass
+class Case:
+    """What the chain found in a scan."""
+
+    name: str
+    image: Volume
+    mask: Volume
+    structures: Volume
+    uncertainty: dict[int, float]
+    truth: np.ndarray | None = None
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Alignment with the template, by the structures."""
+        return align(self.structures)
+
+
+def align(structures: Volume) -> np.ndarray:
+    """Alignment with the default template, by the labels' centres; the identity if there are too few."""
+    found = quality.fit(quality.centroids(structures.data.numpy(), structures.affine), templates.DEFAULT)
+    return found[0] if found else np.eye(4)
+
+
+def chain(path: Path, cache: Path, name: str, change=None, shift=None) -> Case:
+    """A scan's results, from the cache or computed; ``change`` degrades it, ``shift`` (mm) moves its mask."""
+    file = cache / f"{name}.npz"
+    if not file.is_file():
+        scan = conform.read(path)
+        mask = skullstrip.skullstrip(scan, mode="auto").mask
+        image, _ = bias.correct(scan, mask)
+        image = change(image) if change else image
+        mask = moved(mask, shift) if shift else mask
+        found = segmentation.segment(image, mask)
+        arrays = {"image": image, "mask": mask, "structures": found.structures}
+        np.savez_compressed(
+            file,
+            affine=image.affine,
+            measures=json.dumps({"uncertainty": found.uncertainty}),
+            **{k: v.data.numpy() for k, v in arrays.items()},
+        )
+    with np.load(file) as stored:
+        volumes = [
+            Volume(torch.from_numpy(stored[k]), stored["affine"]) for k in ("image", "mask", "structures")
+        ]
+        measures = json.loads(str(stored["measures"]))
+    sure = {int(k): float(v) for k, v in measures.get("uncertainty", {}).items()}
+    return Case(name, *volumes, sure)
+
+
+def degrade(image: Volume, kind: str, rng: np.random.Generator) -> Volume:
+    """A stripped scan as a worse scanner, or patient, would have given it."""
+    data = image.data.numpy().astype(np.float32)
+    inside, level = data > 0, float(np.percentile(data[data > 0], 90))
+    if kind.endswith("noise"):
+        data = data + rng.normal(0, (0.25 if "strong" in kind else 0.08) * level, data.shape)
+    elif kind.endswith("blur"):
+        data = ndimage.gaussian_filter(data, 2.5 if "strong" in kind else 1.2)
+    elif kind == "bias":
+        points = rng.normal(0, 0.5, (4, 4, 4))
+        data = data * np.exp(ndimage.zoom(points, np.array(data.shape) / 4, order=1))
+    elif kind == "thick slices":
+        thin = ndimage.uniform_filter1d(data, 6, axis=2)[:, :, 3::6]
+        data = np.repeat(thin, 6, axis=2)
+        data = np.pad(data, [(0, 0), (0, 0), (0, 6)], mode="edge")[:, :, : image.data.shape[2]]
+    elif kind == "ghosts":
+        quarter = data.shape[1] // 4
+        data = data + 0.35 * np.roll(data, quarter, 1) + 0.35 * np.roll(data, -quarter, 1)
+    else:
+        data = 0.5 * level + 0.15 * data + rng.normal(0, 0.05 * level, data.shape)
+    data = np.where(inside, np.maximum(data, 1e-3 * level), 0).astype(np.float32)
+    return image.with_data(torch.from_numpy(data))
+
+
+def moved(volume: Volume, mm: tuple[float, float, float]) -> Volume:
+    """A volume's values moved by whole voxels, about ``mm``."""
+    voxels = np.rint(np.linalg.solve(volume.affine[:3, :3], np.array(mm, float))).astype(int)
+    return volume.with_data(torch.from_numpy(np.roll(volume.data.numpy(), tuple(voxels), (0, 1, 2))))
+
+
+def reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Manual labels as FreeSurfer ids, on the scan's own grid, and where they count."""
+    image = nib.load(path)
+    found = evaluate.read_mapping("neuromorphometrics").apply(np.asarray(image.dataobj).astype(int), path)
+    truth = np.where(found < 0, 0, found)
+    for horn, ventricle in adult_manual.HORN.items():
+        truth[truth == horn] = ventricle
+    return truth, found >= 0
+
+
+def scores(
+    case: Case, norms: quality.Norms, level: str, structures: Volume
+) -> Iterator[tuple[str, int, float, float]]:
+    """Expected and true Dice of the structures that the manual labels know."""
+    joined = structures.data.numpy().copy()
+    for horn, ventricle in adult_manual.HORN.items():
+        joined[joined == horn] = ventricle
+    assert case.truth is not None
+    for one in quality.measure(case.image, case.mask, structures, norms, uncertainty=case.uncertainty):
+        truth, found = case.truth == one.index, joined == one.index
+        if truth.any() and one.score is not None and one.index != quality.FLUID:
+            true = 2 * int((truth & found).sum()) / (int(truth.sum()) + int(found.sum()))
+            yield level, one.index, one.score, true
+
+
+def tighten(case: Case) -> Case:
+    """The box around brain and mask, with room for what is moved."""
+    both = case.structures.with_data(((case.structures.data != 0) | (case.mask.data > 0)).to(torch.int16))
+    parts = [case.image, case.mask, case.structures]
+    if case.truth is not None:
+        parts.append(case.structures.with_data(torch.from_numpy(case.truth.astype(np.int16))))
+    _, image, mask, structures, *truth = quality.crop(both, *parts, margin=24)
+    return Case(
+        case.name, image, mask, structures, case.uncertainty, truth[0].data.numpy() if truth else None
+    )
+
+
+def of_derivatives(folder: Path) -> Iterator[Case]:
+    """Participants of an earlier run."""
+    for path in sorted(folder.glob("sub-*/**/anat/*_desc-aseg_dseg.nii.gz")):
+        stem = str(path).removesuffix("_desc-aseg_dseg.nii.gz")
+        files = sorted(path.parent.glob(f"{Path(stem).name}_desc-preproc_*.nii.gz"))
+        if files:
+            volumes = [
+                _read(p, t)
+                for p, t in ((files[0], "f4"), (f"{stem}_desc-brain_mask.nii.gz", "u1"), (path, "i2"))
+            ]
+            yield Case(f"{folder.name} {Path(stem).name}", *volumes, {})
+
+
+def _read(path: str | Path, dtype: str) -> Volume:
+    image = nib.load(path)
+    return Volume(torch.from_numpy(np.asarray(image.dataobj).astype(dtype)), np.asarray(image.affine, float))
+
+
+def planted(case: Case, number: int) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
+    """Mask, structures and alignment with one failure each; the direction follows ``number``."""
+    matrix = case.matrix
+    yield "none", case.mask, case.structures, matrix
+    yield MASK, moved(case.mask, DIRECTIONS[number % 6]), case.structures, matrix
+    swapped = corruption.apply(case.structures, "exchange", 1.0, np.random.default_rng(number))
+    yield SWAP, case.mask, swapped, align(swapped)
+    half, kept = (_halved(volume, number) for volume in (case.mask, case.structures))
+    yield HALF, half, kept, align(kept)
+    yield WRONG, case.mask, case.structures, _wrong(matrix, number)
+
+
+def _halved(volume: Volume, number: int) -> Volume:
+    """The half of a volume's voxels on one side, by turns of right, front, top, left, back and bottom."""
+    points = np.argwhere(volume.data.numpy() > 0)
+    along = (points @ volume.affine[:3, :3].T)[:, number % 3] * (-1) ** (number // 3)
+    out = volume.data.numpy().copy()
+    out[tuple(points[along > np.median(along)].T)] = 0
+    return volume.with_data(torch.from_numpy(out))
+
+
+def _wrong(matrix: np.ndarray, number: int) -> np.ndarray:
+    """An alignment turned by 25 degrees, shifted by 2 cm, mirrored, or a quarter too large, by turns."""
+    change = np.eye(4)
+    if number % 4 == 0:
+        i, j = [(1, 2), (0, 2), (0, 1)][number % 3]
+        angle = np.radians(25)
+        change[[i, j], [i, j]] = np.cos(angle)
+        change[i, j], change[j, i] = -np.sin(angle), np.sin(angle)
+    elif number % 4 == 1:
+        change[:3, 3] = DIRECTIONS[number % 6]
+    elif number % 4 == 2:
+        change[0, 0] = -1
+    else:
+        change[:3, :3] *= 1.25
+    return change @ matrix
+
+
+def judged(case: Case, norms: quality.Norms, mask: Volume, structures: Volume, matrix: np.ndarray) -> str:
+    """The verdict on a result."""
+    measured = quality.measure(case.image, mask, structures, norms, uncertainty=case.uncertainty)
+    return verdict.judge(
+        measured, mask, structures, norms=norms, plausible_ml=PLAUSIBLE, matrix=matrix
+    ).verdict
+
+
+def correlation(rows: list[tuple[str, int, float, float]]) -> tuple[float, float, float]:
+    """Rank correlation of expected and true Dice, its mean within a structure, and the mean difference."""
+    expected, true = np.array([row[2] for row in rows]), np.array([row[3] for row in rows])
+    ids = np.array([row[1] for row in rows])
+    within = [stats.spearmanr(expected[ids == k], true[ids == k])[0] for k in np.unique(ids)]
+    overall = float(stats.spearmanr(expected, true)[0]) if len(rows) > 2 else float("nan")
+    return overall, float(np.nanmean(within)), float((expected - true).mean())
+
+
+def report(rows: list[tuple[str, int, float, float]], verdicts: dict[str, list[str]], scans: int) -> str:
+    """The two tables."""
+    lines = [["**all**", len(rows), *correlation(rows), *_means(rows)]]
+    by_kind = defaultdict(list)
+    for row in rows:
+        by_kind[row[0]].append(row)
+    for kind, found in by_kind.items():
+        rho, _, difference = correlation(found)
+        lines.append([kind, len(found), rho, float("nan"), difference, *_means(found)])
+    head = [
+        "corruption",
+        "structures",
+        "rank correlation",
+        "within a structure",
+        "expected - true",
+        "expected",
+        "true",
+    ]
+    table = []
+    for kind, found in verdicts.items():
+        counts = [found.count(v) for v in ("pass", "check", "fail")]
+        table.append([kind, len(found), *counts, f"{100 * (1 - counts[0] / len(found)):.0f} %"])
+    verdict_head = ["planted", "cases", "pass", "check", "fail", "flagged"]
+    return (
+        f"Expected against true Dice, {scans} scans with manual labels, as found, corrupted and degraded.\n\n"
+        f"{tables.markdown(head, lines)}\n\n"
+        f"Planted failures; flagged is all but pass.\n\n{tables.markdown(verdict_head, table)}\n\n"
+        f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
+    )
+
+
+def _means(rows: list[tuple[str, int, float, float]]) -> tuple[float, float]:
+    return float(np.mean([row[2] for row in rows])), float(np.mean([row[3] for row in rows]))
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
+    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps what the chain found")
+    parser.add_argument(
+        "--derivatives",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="results of earlier runs, to plant failures in",
+    )
+    parser.add_argument("--each", type=int, default=1, help="levels of every kind of corruption")
+    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    args = parser.parse_args(argv)
+    args.cache.mkdir(parents=True, exist_ok=True)
+    norms = quality.load("adult")
+    if norms is None:
+        raise SystemExit("there are no norms for the label table 'adult'")
+    rows: list[tuple[str, int, float, float]] = []
+    verdicts: dict[str, list[str]] = defaultdict(list)
+    found = adult_manual.cases(args.data)
+    number = 0
+    for name, image, labels in found:
+        case = chain(image, args.cache, name)
+        case.truth, _ = reference(labels)
+        rows += _of_scan(tighten(case), norms, args.each)
+        kind = KINDS[number % len(KINDS)]
+        rng = np.random.default_rng(number)
+        worse = chain(
+            image, args.cache, f"{name}_{kind.replace(' ', '-')}", lambda v, k=kind, r=rng: degrade(v, k, r)
+        )
+        worse.truth = case.truth
+        rows += scores(worse, norms, "image degraded", worse.structures)
+        if number % 2:
+            off = chain(image, args.cache, f"{name}_shifted", shift=DIRECTIONS[number % 6])
+            verdicts[BEFORE].append(judged(off, norms, off.mask, off.structures, off.matrix))
+        _plant(tighten(case), norms, number, verdicts)
+        number += 1
+    for folder in args.derivatives:
+        for case in of_derivatives(folder):
+            _plant(tighten(case), norms, number, verdicts)
+            number += 1
+    text = report(rows, verdicts, len(found))
+    print(text)
+    if args.out:
+        tables.put(args.out, "quality", text)
+    return 0
+
+
+def _of_scan(case: Case, norms: quality.Norms, each: int) -> list[tuple[str, int, float, float]]:
+    """Scores of a scan under every kind of corruption."""
+    rng = np.random.default_rng(sum(map(ord, case.name)))
+    out = []
+    for kind, _, structures in corruption.graded(case.structures, rng, each):
+        out += scores(case, norms, kind, structures)
+    tables.say(f"{case.name}: rank correlation {correlation(out)[0]:.3f}")
+    return out
+
+
+def _plant(case: Case, norms: quality.Norms, number: int, verdicts: dict[str, list[str]]) -> None:
+    """Add the verdicts on a case, as found and with failures planted."""
+    for kind, mask, structures, matrix in planted(case, number):
+        verdicts[kind].append(judged(case, norms, mask, structures, matrix))
+    tables.say(f"{case.name}: " + ", ".join(f"{kind} {found[-1]}" for kind, found in verdicts.items()))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
