@@ -131,9 +131,9 @@ def test_bash_completes_steps_and_flags(tmp_path):
     path = tmp_path / "completion.sh"
     path.write_text(completion.script(cli.parser(), "bash"))
     ask = (
-        f"source {path}; COMP_WORDS=(brainseg-bids WORDS); "
+        f"source {path}; COMP_WORDS=(brainseg-bids TYPED); "
         'COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _shtab_brainseg_bids; echo "${COMPREPLY[@]}"'
     )
     for words, found in {"--steps no-pos": "no-posteriors", "--dry": "--dry-run"}.items():
-        done = subprocess.run([bash, "-c", ask.replace("WORDS", words)], capture_output=True, text=True, check=True)
+        done = subprocess.run([bash, "-c", ask.replace("TYPED", words)], capture_output=True, text=True, check=True)
         assert done.stdout.split() == [found]
