@@ -22,7 +22,7 @@ $(STAMP): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev,smriprep]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev,train,smriprep]'
 	@touch $@
 
 $(DEMO)/bids/dataset_description.json: bidsapp/demo.py | $(STAMP)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -20,9 +19,9 @@ class AnyPosition:
     def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
 
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield self.example()
+    def examples(self, number: int | None = None) -> list[Example]:
+        """Draw a brain; one example."""
+        return [self.example(number)]
 
     def example(self, number: int | None = None) -> Example:
         """Draw a brain (the given subject, or any)."""
@@ -46,9 +45,9 @@ class Upright:
     def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
 
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield self.example()
+    def examples(self, number: int | None = None) -> list[Example]:
+        """Draw a brain; one example."""
+        return [self.example(number)]
 
     def example(self, number: int | None = None) -> Example:
         """Draw a brain (the given subject, or any)."""

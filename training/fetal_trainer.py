@@ -11,9 +11,10 @@ import torch
 
 from .fetal import FetalConfig, FetalGenerator
 from .fetal_samples import AnyPosition, Upright
-from .trainer import CHECKPOINT_EVERY, VALIDATE_EVERY, Trainer
+from .trainer import Trainer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from torch import Tensor
@@ -38,29 +39,9 @@ class FetalTrainer(Trainer):
         others = {k: v for k, v in recipe.losses.items() if k != "pose"}
         super().__init__(replace(recipe, losses=others), *arguments, **options)
 
-    def run(self) -> None:
+    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
         """Train until the recipe's minutes of processor time are spent, then export."""
-        stage, source = None, None
-        last, began = time.monotonic(), time.process_time()
-        while self.seconds < self.recipe.minutes * 60:
-            share = self.seconds / (self.recipe.minutes * 60)
-            wanted = next(s for s in self.recipe.stages if share <= s["until"])
-            if wanted is not stage:
-                stage, source = wanted, iter(self.samples(wanted, self.data))
-                print(f"stage {stage}", flush=True)
-                began = time.process_time()
-            self._train_step(next(source), share)
-            now = time.process_time()
-            self.seconds += now - began
-            began = now
-            if self.step % 20 == 0:
-                self._log()
-            if time.monotonic() - last > CHECKPOINT_EVERY:
-                self.saves += 1
-                self.save(validate=self.saves % VALIDATE_EVERY == 0)
-                last, began = time.monotonic(), time.process_time()
-        self.save()
-        self.export()
+        return super().run(clock)
 
     def samples(self, stage: dict[str, Any], data: Path) -> AnyPosition | Upright:
         """The examples of a stage."""

@@ -21,8 +21,10 @@ class Recipe:
         Name of the weights.
     kind : {'whole-head', 'cascade'}
         What the network sees (see :mod:`brainseg.training.samples`).
+    network : str
+        Class of the network, a key of :data:`brainseg.models.zoo.ARCHITECTURES`.
     architecture : dict
-        Arguments of :class:`brainseg.models.networks.StemUNet`.
+        Its arguments.
     losses : dict of str to float
         Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance``, ``border`` and ``side``.
     stages : list of dict
@@ -46,6 +48,15 @@ class Recipe:
         Weights to begin from, where names and shapes agree; the first that has a tensor gives it.
     seed : int
         Random seed.
+    batch : int
+        Examples in a step.
+    checkpoint_seconds : float
+        Time between checkpoints: what a kill can cost.
+    loggers : list of str or None
+        ``tensorboard``, ``mlflow``; None is TensorBoard where it is installed. What they show also goes to
+        ``log.jsonl``.
+    tracking_uri : str or None
+        Where MLflow logs to, such as a DagsHub repository's; None is the folder ``mlruns`` of the run.
     licence, data : str
         Of the training data; they go on the model card.
     class_weights : dict of int to float
@@ -68,6 +79,11 @@ class Recipe:
     offset: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     start: str | list[str] | None = None
     seed: int = 0
+    network: str = "StemUNet"
+    batch: int = 1
+    checkpoint_seconds: float = 180.0
+    loggers: list[str] | None = None
+    tracking_uri: str | None = None
     licence: str = "Apache-2.0"
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)

@@ -49,7 +49,7 @@ class Targets:
     """
 
     def __init__(self, generator: HeadGenerator, table: str = "adult", *, beyond: bool = False) -> None:
-        self.beyond = beyond
+        self.beyond, self.table_name = beyond, table
         source, device = generator.source, generator.device
         self.table = labels.load(table)
         position = {index: k for k, index in enumerate(self.table.unsided)}
@@ -93,14 +93,23 @@ class WholeHead:
     """
 
     def __init__(
-        self, generator: HeadGenerator, shape=(64, 80, 64), spacing: float = 3.0, finer: int = 2
+        self,
+        generator: HeadGenerator,
+        shape=(64, 80, 64),
+        spacing: float = 3.0,
+        finer: int = 2,
+        table: str = "adult",
     ) -> None:
         self.generator, self.shape, self.spacing, self.finer = generator, shape, spacing, finer
-        self.targets = Targets(generator, beyond=True)
+        self.targets = Targets(generator, table, beyond=True)
 
     def __iter__(self) -> Iterator[Example]:
         while True:
             yield self.example()[0]
+
+    def examples(self, number: int | None = None) -> list[Example]:
+        """Draw a head; one example."""
+        return [self.example(number)[0]]
 
     def example(
         self, number: int | None = None, near: float = 0.5, draw: Draw | None = None
@@ -150,7 +159,7 @@ class Cascade:
         offset=(0.0, 0.0, 0.0),
     ) -> None:
         self.coarse, self.network = coarse, network
-        self.generator, self.targets = coarse.generator, Targets(coarse.generator)
+        self.generator, self.targets = coarse.generator, Targets(coarse.generator, coarse.targets.table_name)
         self.shape, self.spacing, self.spread = tuple(shape), spacing, spread
         self.context, self.repeat = context, repeat
         self.offset = torch.tensor(offset, dtype=torch.float32)

@@ -1,10 +1,15 @@
-"""The trainer: one process, resumable at any moment, its progress in a log that can be plotted."""
+"""The trainer: resumable at any moment, its progress in logs that can be plotted.
+
+Lightning runs the loop (:mod:`brainseg.training.task`); what a run is made of is here. Checkpoints are a
+plain dictionary of tensors and numbers, written beside and renamed, so that nothing is ever unpickled and
+those of earlier versions go on.
+"""
 
 from __future__ import annotations
 
 import json
-import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +19,13 @@ import torch
 from torch import Tensor
 
 from ..models import labels, zoo
-from ..models.networks import StemUNet
+from ..models.device import precision
+from ..models.errors import MissingFileError
 from .generator import GeneratorConfig, HeadGenerator
 from .losses import border_loss, distance_loss, segmentation_loss, side_loss
 from .recipe import Recipe
 from .samples import Cascade, Example, WholeHead
-
-CHECKPOINT_EVERY = 180.0
-"""Seconds between checkpoints."""
+from .validation import Scans, synthetic_scores
 
 VALIDATE_EVERY = 4
 """Checkpoints between validations."""
@@ -37,28 +41,50 @@ class Trainer:
     data : Path
         Prepared arrays for training.
     folder : Path
-        Checkpoint, log and exported weights go here; an existing checkpoint is continued.
+        Checkpoint, logs and exported weights go here; an existing checkpoint is continued.
     validation : Path, optional
-        Prepared arrays that never train; scores are logged with every checkpoint.
+        Prepared arrays that never train; scores on synthetic images of them are logged.
     device : str
-        ``cpu`` or ``cuda``.
+        ``cpu``, ``cuda`` or ``cuda:N``.
+    scans : Path, optional
+        Real scans with their labels (:func:`brainseg.training.validation.prepare_scans`) that never train;
+        scores on them are logged too.
+
+    Attributes
+    ----------
+    step : int
+        Steps made.
+    seconds : float
+        Time spent in them; what a checkpoint or a validation takes does not count.
+    ema : dict of str to Tensor
+        Running mean of the weights: what is validated and exported.
     """
 
     def __init__(
-        self, recipe: Recipe, data: Path, folder: Path, validation: Path | None = None, device: str = "cpu"
+        self,
+        recipe: Recipe,
+        data: Path,
+        folder: Path,
+        validation: Path | None = None,
+        device: str = "cpu",
+        scans: Path | None = None,
     ) -> None:
         self.recipe, self.folder, self.device = recipe, folder, device
         self.data, self.validation = data, validation
+        self.scans = None if scans is None else Scans(scans)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.table = labels.load(recipe.table)
-        self.network = StemUNet(**recipe.architecture).to(device, memory_format=torch.channels_last_3d)
+        network = zoo.ARCHITECTURES[recipe.network](**recipe.architecture)
+        self.network = network.to(device, memory_format=torch.channels_last_3d)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self.step, self.seconds, self.running, self.saves = 0, 0.0, {}, 0
         self.tissue_of = torch.from_numpy(self.table.tissue_of).long().to(device)
         weights = [recipe.class_weights.get(i, 1.0) for i in self.table.unsided]
         self.class_weights = torch.tensor(weights, device=device)
+        self._stage: dict[str, Any] | None = None
+        self._source: WholeHead | Cascade | None = None
         self.coarse = None
         if recipe.coarse:
             self.coarse = zoo.load(recipe.coarse).network.to(device, memory_format=torch.channels_last_3d)
@@ -67,28 +93,36 @@ class Trainer:
         elif recipe.start:
             self._start_from([recipe.start] if isinstance(recipe.start, str) else recipe.start)
 
-    def run(self) -> None:
-        """Train until the recipe's minutes are spent, then export."""
-        stage, source = None, None
-        last = began = time.monotonic()
-        while self.seconds < self.recipe.minutes * 60:
-            share = self.seconds / (self.recipe.minutes * 60)
-            wanted = next(s for s in self.recipe.stages if share <= s["until"])
-            if wanted is not stage:
-                stage, source = wanted, iter(self.samples(wanted, self.data))
-                print(f"stage {stage}", flush=True)
-            self._train_step(next(source), share)
-            now = time.monotonic()
-            self.seconds += now - began
-            began = now
-            if self.step % 20 == 0:
-                self._log()
-            if now - last > CHECKPOINT_EVERY:
-                self.saves += 1
-                self.save(validate=self.saves % VALIDATE_EVERY == 0)
-                last = began = time.monotonic()
-        self.save()
-        self.export()
+    @property
+    def share(self) -> float:
+        """Part of the recipe's time that is spent."""
+        return self.seconds / (self.recipe.minutes * 60)
+
+    def run(self, clock: Callable[[], float] = time.monotonic) -> Path:
+        """Train until the recipe's minutes are spent, then export; returns the weights' path.
+
+        Raises
+        ------
+        MissingFileError
+            If Lightning is not installed.
+        """
+        try:
+            from .task import fit
+        except ModuleNotFoundError as error:
+            raise MissingFileError(
+                None, f"training needs {error.name}", "pip install 'brainseg-bids[train]'"
+            ) from None
+        if self.share < 1:
+            fit(self, clock)
+        return self.export()
+
+    def source(self) -> WholeHead | Cascade:
+        """The examples of the present stage."""
+        wanted = next(s for s in self.recipe.stages if min(self.share, 1) <= s["until"])
+        if wanted is not self._stage:
+            self._stage, self._source = wanted, self.samples(wanted, self.data)
+            print(f"stage {wanted}", flush=True)
+        return self._source
 
     def samples(self, stage: dict[str, Any], data: Path) -> WholeHead | Cascade:
         """The examples of a stage."""
@@ -97,10 +131,9 @@ class Trainer:
         }
         generator = HeadGenerator(data, replace(GeneratorConfig(), **changes), self.device)
         if self.recipe.kind == "whole-head":
-            return WholeHead(generator, tuple(stage["shape"]), stage["spacing"])
-        whole = WholeHead(generator)
+            return WholeHead(generator, tuple(stage["shape"]), stage["spacing"], table=self.recipe.table)
         return Cascade(
-            whole,
+            WholeHead(generator, table=self.recipe.table),
             self.coarse,
             stage["shape"],
             stage["spacing"],
@@ -115,16 +148,7 @@ class Trainer:
         found = {}
         for name, weight in self.recipe.losses.items():
             if name in ("structure", "tissue"):
-                full, low = out[name]
-                class_weights = self.class_weights if name == "structure" else None
-                target = targets[name]
-                hierarchy = None
-                if name == "structure" and "hierarchical" in self.recipe.losses:
-                    share = self.recipe.losses["hierarchical"] / weight
-                    hierarchy = (targets["tissue"], self.tissue_of, share)
-                found[name] = weight * segmentation_loss(full, target, class_weights, hierarchy)
-                small = target[:, ::2, ::2, ::2].contiguous()
-                found[name] = found[name] + 0.3 * weight * segmentation_loss(low, small, class_weights)
+                found[name] = weight * self._decoder_loss(name, weight, out[name], targets)
             elif name == "hierarchical":
                 continue  # counted with the structures, which share its softmax
             elif name == "distance":
@@ -137,82 +161,70 @@ class Trainer:
                 raise ValueError(f"recipe {self.recipe.name}: unknown loss {name!r}")
         return found
 
+    def _decoder_loss(self, name: str, weight: float, logits, targets: dict[str, Tensor]) -> Tensor:
+        """Loss of one decoder at full and at half resolution, the hierarchical one with the structures'."""
+        full, low = logits
+        target = targets[name]
+        class_weights = self.class_weights if name == "structure" else None
+        hierarchy = None
+        if name == "structure" and "hierarchical" in self.recipe.losses:
+            hierarchy = (targets["tissue"], self.tissue_of, self.recipe.losses["hierarchical"] / weight)
+        small = target[:, ::2, ::2, ::2].contiguous()
+        return segmentation_loss(full, target, class_weights, hierarchy) + 0.3 * segmentation_loss(
+            low, small, class_weights
+        )
+
     def forward(self, example: Example) -> dict[str, tuple[Tensor, Tensor]]:
-        """Run the network in bfloat16."""
-        x = example.x.to(memory_format=torch.channels_last_3d)
-        with torch.autocast(self.device, dtype=torch.bfloat16):
+        """Run the network as in training."""
+        x = example.x.contiguous(memory_format=torch.channels_last_3d)
+        dtype = precision(self.device)
+        with torch.autocast(self.device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32):
             return self.network(x, example.prior)
 
-    def _train_step(self, example: Example, share: float) -> None:
-        rate = (
-            self.recipe.rate * min(1, (self.step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * share)) + 0.005)
-        )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        parts = self.losses(self.forward(example), example.targets)
-        loss = sum(parts.values())
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
-        self.optimizer.step()
-        self.step += 1
-        keep = min(0.998, self.step / (self.step + 20))
-        for k, v in self.network.state_dict().items():
-            self.ema[k].mul_(keep).add_(v, alpha=1 - keep)
+    def note(self, parts: dict[str, Tensor]) -> None:
+        """Take losses into their running means."""
         for k, v in parts.items():
             value = float(v.detach())
             self.running[k] = 0.98 * self.running[k] + 0.02 * value if k in self.running else value
 
-    def _log(self) -> None:
-        left = self.recipe.minutes - self.seconds / 60
-        parts = " ".join(f"{k} {v:.3f}" for k, v in self.running.items())
-        print(
-            f"step {self.step} {self.seconds / max(self.step, 1):.2f} s/step left {left:.0f} min {parts}",
-            flush=True,
-        )
+    def average(self) -> None:
+        """Take the weights into their running mean."""
+        keep = min(0.998, self.step / (self.step + 20))
+        with torch.no_grad():
+            for k, v in self.network.state_dict().items():
+                self.ema[k].mul_(keep).add_(v, alpha=1 - keep)
 
     @torch.no_grad()
     def validate(self, heads: int = 4) -> dict[str, float]:
-        """Dice by structure on synthetic heads from label maps that never train."""
-        from .metrics import dice_by_class
-
-        if self.validation is None:
+        """Scores of the averaged weights: by structure on synthetic heads, ``real/...`` on real scans."""
+        if self.validation is None and self.scans is None:
             return {}
         state = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.ema)
-        rng = torch.get_rng_state()
-        torch.manual_seed(1)
-        stage = self.recipe.stages[-1]
-        source = self.samples(stage, self.validation)
-        scores: dict[str, list[float]] = {}
-        for number in range(heads):
-            example = source.examples(number)[0] if isinstance(source, Cascade) else source.example(number)[0]
-            out = self.forward(example)
-            if "structure" in out:
-                found = dice_by_class(out["structure"][0].argmax(1), example.targets["structure"])
-                for k, v in found.items():
-                    scores.setdefault(str(self.table.unsided[k]), []).append(v)
-            if "distance" in self.recipe.losses:
-                inside = out["mask"][0][:, 0] > 0
-                truth = example.targets["distance"] > 0
-                overlap = 2 * (inside & truth).sum() / (inside.sum() + truth.sum())
-                scores.setdefault("mask", []).append(float(overlap))
+        self.network.eval()
+        scores: dict[str, float] = {}
+        if self.validation is not None:
+            scores |= synthetic_scores(self, self.samples(self.recipe.stages[-1], self.validation), heads)
+        if self.scans is not None:
+            scores |= {f"real/{k}": v for k, v in self.scans.scores(self).items()}
         self.network.load_state_dict(state)
-        torch.set_rng_state(rng)
-        mean = {k: sum(v) / len(v) for k, v in scores.items()}
-        structures = [v for k, v in mean.items() if k != "mask"]
-        if structures:
-            mean["mean"] = sum(structures) / len(structures)
-        return mean
+        self.network.train()
+        return scores
 
-    def save(self, validate: bool = True) -> None:
-        """Write the checkpoint, never a partial one, and the log with the validation scores."""
-        scores = self.validate() if validate else {}
+    def checkpoint(self, last: bool = False) -> dict[str, float]:
+        """Save, with scores at every fourth time and at the last; returns them by the loggers' names."""
+        self.saves += 1
+        scores = self.validate() if last or self.saves % VALIDATE_EVERY == 0 else {}
+        self.save()
         record = {"step": self.step, "seconds": round(self.seconds), "loss": self.running, "scores": scores}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
         if scores:
             print("validation " + " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
+        return {f"validation/{k}": v for k, v in scores.items()}
+
+    def save(self) -> None:
+        """Write the checkpoint, never a partial one."""
         state = {
             "network": self.network.state_dict(),
             "ema": self.ema,
@@ -220,7 +232,6 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "running": self.running,
-            "random": torch.get_rng_state(),
         }
         partial = self.folder / "checkpoint.pt.part"
         torch.save(state, partial)
@@ -228,9 +239,14 @@ class Trainer:
 
     def export(self) -> Path:
         """Write the averaged weights in half precision with their card; returns the weights' path."""
+        scores = {"held-out label maps, synthetic images": self.validate()}
+        if self.scans is not None:
+            found = scores["held-out label maps, synthetic images"]
+            real = {k.removeprefix("real/"): found.pop(k) for k in list(found) if k.startswith("real/")}
+            scores[f"real scans ({len(self.scans)})"] = real
         card = {
             "name": self.recipe.name,
-            "architecture": {"class": "StemUNet", "arguments": self.recipe.architecture},
+            "architecture": {"class": self.recipe.network, "arguments": self.recipe.architecture},
             "label_table": self.recipe.table,
             "spacing": self.recipe.stages[-1]["spacing"],
             "shape": self.recipe.stages[-1]["shape"],
@@ -243,7 +259,7 @@ class Trainer:
             "coarse": self.recipe.coarse,
             "offset": self.recipe.offset,
             "centroids": self._centroids(),
-            "scores": {"held-out label maps, synthetic images": self.validate()},
+            "scores": scores,
         }
         return zoo.save(self.folder, self.ema, card)
 
@@ -259,7 +275,6 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
         self.running = state["running"]
-        torch.set_rng_state(state["random"].cpu())
         print(f"resumed at step {self.step}", flush=True)
 
     def _start_from(self, names: list[str]) -> None:
