@@ -32,8 +32,8 @@ the study a table."""
 
 EPILOG = """\
 exit codes: 0 all done; 1 some participants failed, the others are complete; 2 wrong usage; 3 a report
-failed; 65 the dataset is not usable; 70 internal error; 126, 127 a needed file or program is missing;
-128+N stopped by signal N"""
+failed; 4 the quality gate was not passed; 65 the dataset is not usable; 70 internal error; 126, 127 a needed
+file or program is missing; 128+N stopped by signal N"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -178,6 +178,19 @@ def _add_running(group: argparse._ArgumentGroup) -> None:
     )
     add("--resume-failed", action="store_true", help="only what failed in an earlier run")
     add("--stop-on-first-crash", action="store_true", help="end the run at the first failure")
+    add(
+        "--stop-after",
+        choices=("skullstrip",),
+        help="write the brain masks and their pictures only; one that is corrected by hand and saved beside "
+        "it as *_desc-corrected_mask.nii.gz is used by the next run",
+    )
+    add(
+        "--quality-gate",
+        nargs="?",
+        const="fail",
+        choices=("fail", "check"),
+        help="exit code 4 if quality control fails a participant (check: or would have one looked at)",
+    )
     add("--dry-run", action="store_true", help="say what would be done, and do nothing")
     add("--reports-only", action="store_true", help="make the reports anew from the derivatives")
     add("--boilerplate-only", action="store_true", help="write the methods text only")

@@ -282,6 +282,7 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
                 raise InputError(image.path, "its content is not on this machine", remedy)
         sidecars.read(first.path, settings.bids_dir)
         given = precomputed.find(settings.precomputed, unit.key, first.path)
+        given = precomputed.with_correction(given, settings.output_dir, unit.key, first.path)
         said = [note, *notes, *given.notes] if note else [*notes, *given.notes]
         return replace(unit, population=population, given=given, notes=said)
     except InputError as error:

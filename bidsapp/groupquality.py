@@ -156,8 +156,8 @@ def describe(name: str) -> dict[str, Any]:
         "score": {"Description": "Expected Dice, mean of the structures, 0 to 1"},
         "not_passed": {"Description": "Checks that are not passed, by name; n/a if there are none"},
         "volume_distance": {
-            "Description": "Distance of the volumes from what age and brain size let expect: root mean square "
-            "of the structures' residuals, in robust standard deviations over the participants"
+            "Description": "Distance of the volumes from what age and brain size let expect: root mean "
+            "square of the structures' residuals, in robust standard deviations over the participants"
         },
     }[name]
 

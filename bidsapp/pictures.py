@@ -59,7 +59,7 @@ def draw(result: Result) -> dict[str, Any]:
     if facts.get("stamp") == stamp and all((result.figures / name).is_file() for name in pictures):
         return facts
     facts = {"stamp": stamp, "pictures": {}, "problems": {}}
-    if result.file(IMAGES[0]) is None:
+    if result.file(IMAGES[0]) is None and not (result.file(IMAGES[1]) and source_of(result)):
         return facts
     artist = Artist(result)
     for section, part in artist.parts().items():
@@ -74,9 +74,17 @@ def draw(result: Result) -> dict[str, Any]:
     return facts
 
 
+def source_of(result: Result) -> Path | None:
+    """The image as acquired, where it can still be found."""
+    inputs = result.status.get("inputs")
+    path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
+    return path if path.is_file() else None
+
+
 def _stamp(result: Result) -> list[Any]:
     """What the pictures depend on."""
     found = [path.stat() if (path := result.file(ending)) else None for ending in IMAGES]
+    found.append(None if found[0] else (path.stat() if (path := source_of(result)) else None))
     return [__version__, *([s.st_size, s.st_mtime_ns] if s else None for s in found)]
 
 
@@ -100,9 +108,10 @@ class Artist:
     def parts(self) -> dict[str, Callable[[], dict[str, Any]]]:
         """The function that draws each section, for those whose derivatives are there."""
         has = {ending: self.result.file(ending) is not None for ending in IMAGES}
+        corrected = has["desc-preproc_*.nii.gz"]
         parts: dict[str, Callable[[], dict[str, Any]]] = {"image": self.grid}
         if has["desc-brain_mask.nii.gz"]:
-            parts |= {"mask": self.brain_mask, "bias": self.bias}
+            parts |= {"mask": self.brain_mask} | ({"bias": self.bias} if corrected else {})
         if has["desc-aseg_dseg.nii.gz"]:
             parts |= {"segmentation": self.segmentation, "viewer": self.viewer}
         if has["dseg.nii.gz"]:
@@ -121,8 +130,15 @@ class Artist:
 
     @cached_property
     def image(self) -> Scan:
-        """The bias-corrected image."""
-        return self._read("desc-preproc_*.nii.gz", np.float32)
+        """The bias-corrected image; where the run stopped before there was one, the source."""
+        return figures.read(self._image_path, np.float32)
+
+    @property
+    def _image_path(self) -> Path:
+        path = self.result.file("desc-preproc_*.nii.gz") or source_of(self.result)
+        if path is None:
+            raise FileNotFoundError("desc-preproc")
+        return path
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -185,8 +201,7 @@ class Artist:
 
     def grid(self) -> dict[str, Any]:
         """Shape, voxel size and orientation of the image as it is stored, and a thumbnail."""
-        path = self.result.file("desc-preproc_*.nii.gz")
-        header = nib.load(path)
+        header = nib.load(self._image_path)
         rotation = header.affine[:3, :3] / nib.affines.voxel_sizes(header.affine)
         tilt = np.degrees(np.arccos(np.clip(np.abs(rotation).max(axis=0).min(), -1, 1)))
         thumb = Mosaic(
@@ -270,9 +285,8 @@ class Artist:
 
     def _source(self) -> Scan | None:
         """The image as acquired, where it can still be read and is the one that was corrected."""
-        inputs = self.result.status.get("inputs")
-        path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
-        if not path.is_file():
+        path = source_of(self.result)
+        if path is None:
             return None
         try:
             source = figures.read(path, np.float32)

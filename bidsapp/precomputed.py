@@ -10,6 +10,9 @@ from pathlib import Path
 from ..models.errors import InputError
 
 TISSUES = ("GM", "WM", "CSF")
+CORRECTED = "desc-corrected_mask.nii.gz"
+"""What the name of a mask that a person corrected ends with."""
+
 CHOICE = ("acq", "ce", "rec", "run")
 """Entities by which results of several images are told apart."""
 
@@ -64,6 +67,17 @@ def find(folders: dict[str, Path], key: str, image: Path) -> Given:
             out.uris[role] = f"bids:{name}:{path.relative_to(root).as_posix()}"
     _whole(out)
     return out
+
+
+def with_correction(given: Given, out_dir: Path, key: str, image: Path) -> Given:
+    """The same with the mask that a person corrected and saved in the output folder, if there is one."""
+    stem = image.name.split(".")[0].rpartition("_")[0]
+    path = out_dir.joinpath(*key.split("_"), "anat", f"{stem}_{CORRECTED}")
+    if not path.is_file():
+        return given
+    uri = f"bids::{path.relative_to(out_dir).as_posix()}"
+    note = f"The brain mask was corrected by hand: {path.name}."
+    return Given(given.files | {"mask": path}, given.uris | {"mask": uri}, [*given.notes, note])
 
 
 def role_of(name: str, suffix: str = "T1w") -> str:
