@@ -130,6 +130,11 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         help="auto recognises images without skull; skip takes all as such, force none",
     )
     add(
+        "--quality",
+        choices=("fast", "accurate"),
+        help="accurate: the segmenting network looks at the mirror image too, for seconds more",
+    )
+    add(
         "--steps",
         nargs="+",
         metavar="STEP",

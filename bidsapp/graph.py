@@ -115,6 +115,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         key=unit.key,
         population=unit.population,
         skull_strip=settings.skull_strip,
+        accurate=settings.quality == "accurate",
         averaged=[str(path) for path in unit.averaged],
         beside=[str(path) for path in unit.beside],
         given={role: str(path) for role, path in unit.given.files.items()},

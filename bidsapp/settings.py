@@ -77,6 +77,7 @@ class Settings:
     sloppy: bool = False
     output_spaces: tuple[str, ...] = TEMPLATES
     skull_strip: str = "auto"
+    quality: str = "fast"
     random_seed: int = 0
     nprocs: int = 1
     omp_nthreads: int = 1
@@ -108,6 +109,7 @@ class Settings:
         return {
             "population": self.population,
             "skull_strip": self.skull_strip,
+            "quality": self.quality,
             "output_spaces": list(self.output_spaces),
             "random_seed": self.random_seed,
             "subject_anatomical_reference": self.subject_anatomical_reference,

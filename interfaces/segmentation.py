@@ -36,7 +36,12 @@ class Segment(Stage):
     def _stage(self, folder: Path) -> None:
         scan, mask = load(self.inputs.in_file), load(self.inputs.in_mask)
         find = partial(
-            segmentation.segment, scan, mask, model=self.inputs.model, coarse_model=self.inputs.coarse_model
+            segmentation.segment,
+            scan,
+            mask,
+            model=self.inputs.model,
+            coarse_model=self.inputs.coarse_model,
+            accurate=self.inputs.accurate,
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")

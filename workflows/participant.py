@@ -50,6 +50,7 @@ def init_participant_wf(
     key: str,
     population: str = "adult",
     skull_strip: str = "auto",
+    accurate: bool = False,
     averaged: list[str] | None = None,
     beside: list[str] | None = None,
     given: dict[str, str] | None = None,
@@ -78,6 +79,8 @@ def init_participant_wf(
         Whose brain it is; it decides which networks are used.
     skull_strip : {'auto', 'skip', 'force'}
         What to do with a scan without skull.
+    accurate : bool
+        Whether the segmenting network also looks at the mirror image.
     averaged : list of str, optional
         Scans whose average takes the place of ``source_file``.
     beside : list of str, optional
@@ -152,6 +155,7 @@ def init_participant_wf(
             coarse_model=record.coarse,
             structures=len(labels.load(record.labels).labels) - 1,
             spacing=(coarse, brain),
+            accurate=accurate,
             mem_gb=need["segmentation"],
             **network,
         )

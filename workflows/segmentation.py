@@ -10,7 +10,7 @@ from ..interfaces.segmentation import Segment
 
 DESC = """\
 The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
-{fine:g} mm, trained on synthetic images in the same way. Their posteriors were the prior of a Gaussian \
+{fine:g} mm{mirror}, trained on synthetic images in the same way. Their posteriors were the prior of a Gaussian \
 mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput et al., \
 1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums of \
 the structures'. Volumes are sums of probabilities. """
@@ -24,6 +24,7 @@ def init_segmentation_wf(
     coarse_model: str = "head-coarse",
     structures: int = 32,
     spacing: tuple[float, float] = (3.0, 1.5),
+    accurate: bool = False,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -40,6 +41,8 @@ def init_segmentation_wf(
         Number of structures, for the methods text.
     spacing : tuple of float
         Voxel sizes (mm) of the coarse and of the fine network, for the methods text.
+    accurate : bool
+        Whether the fine network also looks at the mirror image.
     device : str
         Where the networks run.
     num_threads, mem_gb : int, float
@@ -68,12 +71,23 @@ def init_segmentation_wf(
         What a reader of the results should know.
     """
     workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC.format(structures=structures, coarse=spacing[0], fine=spacing[1])
+    workflow.__desc__ = DESC.format(
+        structures=structures,
+        coarse=spacing[0],
+        fine=spacing[1],
+        mirror=", the latter as the mean over the image and its mirror image" if accurate else "",
+    )
     inputs = ["source_file", "in_file", "in_mask"]
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     segmentation = pe.Node(
-        Segment(model=model, coarse_model=coarse_model, device=device, use_gpu=device.startswith("cuda")),
+        Segment(
+            model=model,
+            coarse_model=coarse_model,
+            accurate=accurate,
+            device=device,
+            use_gpu=device.startswith("cuda"),
+        ),
         name="segmentation",
         n_procs=num_threads,
         mem_gb=mem_gb,
