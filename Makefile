@@ -8,12 +8,13 @@ DEMO ?= demo
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format clean
+.PHONY: help venv demo test lint format docs clean
 
 help:
 	@echo "make demo    participant and group on two participants made from the ICBM152 template"
 	@echo "make test    import contracts, ruff and the test suite"
 	@echo "make lint    ruff, formatting, import contracts and mypy"
+	@echo "make docs    the documentation, in docs/_build/html"
 	@echo "make clean   remove what the above made, .venv included"
 
 venv: $(STAMP)
@@ -22,7 +23,7 @@ $(STAMP): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev,train,smriprep]'
+	$(BIN)/python -m pip install --quiet --editable '.[test,dev,docs,train,smriprep]'
 	@touch $@
 
 $(DEMO)/bids/dataset_description.json: bidsapp/demo.py | $(STAMP)
@@ -49,11 +50,14 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix $(SOURCES)
 	$(BIN)/ruff format $(SOURCES)
 
+docs: $(STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 # mypy cannot follow the mapping of folders to brainseg.*; these links show it the installed layout.
 .types/brainseg:
 	mkdir -p $@
 	for top in $(TOP); do ln -sfn ../../$$top $@/$$top; done
 
 clean:
-	rm -rf $(VENV) .types $(DEMO)/bids $(DEMO)/derivatives $(DEMO)/work .hypothesis build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) .types docs/_build docs/generated $(DEMO)/bids $(DEMO)/derivatives $(DEMO)/work .hypothesis build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find $(TOP) tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,28 @@
+"""Sphinx: the pages of this folder, and those that ``generate.py`` makes of the code."""
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+import generate  # noqa: E402
+
+from brainseg.bidsapp import __version__  # noqa: E402
+
+project = "brainseg-bids"
+author = "The brainseg-bids developers"
+copyright = "The brainseg-bids developers"
+version = release = __version__
+
+extensions = ["myst_parser", "sphinx.ext.doctest"]
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+exclude_patterns = ["_build", "generated/labels.md", "generated/networks.md", "generated/populations.md"]
+html_theme = "furo"
+html_title = f"brainseg-bids {version}"
+html_copy_source = False
+html_show_sphinx = False
+nitpicky = True
+
+generate.write(HERE / "generated")

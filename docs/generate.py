@@ -1,0 +1,140 @@
+"""Pages made of the code: the command line of its parsers, the networks of their cards, label tables."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import tomllib
+from importlib.resources import files
+from pathlib import Path
+
+from brainseg.bidsapp import cli, tools
+from brainseg.models import labels, zoo
+
+COMMANDS = (
+    "skullstrip", "segment", "check-derivatives", "evaluate", "models", "train", "train prepare",
+    "train template", "synth preview", "synth seeds",
+)  # fmt: skip
+
+
+def write(folder: Path) -> None:
+    """Write the pages; those that are right already are left alone, so that Sphinx reads them once."""
+    folder.mkdir(exist_ok=True)
+    pages = {"command-line.md": command_line(), "networks.md": networks(), "labels.md": label_tables()}
+    pages["populations.md"] = populations()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def command_line() -> str:
+    """Every argument of ``brainseg-bids`` by group, and the help of every ``brainseg`` command."""
+    parser = cli.parser()
+    lines = ["# Command line", "", "```bash", str(parser.usage), "```", "", str(parser.description), ""]
+    for group in parser._action_groups:
+        actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
+        if actions:
+            lines += [f"## {str(group.title).capitalize()}", ""]
+        for action in actions:
+            lines += [_invocation(action), f": {_escaped(_help(action))}", ""]
+    lines += ["## Exit codes", "", *_exit_codes(str(parser.epilog)), ""]
+    lines += [
+        "## Single files: brainseg",
+        "",
+        "The same code without BIDS, and what trains and scores networks.",
+        "",
+    ]
+    for command in COMMANDS:
+        lines += [f"### brainseg {command}", "", "```text", help_of(command), "```", ""]
+    return "\n".join(lines)
+
+
+def help_of(command: str) -> str:
+    """What ``brainseg COMMAND --help`` prints."""
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        tools.main([*command.split(), "--help"])
+    return said.getvalue().rstrip()
+
+
+def networks() -> str:
+    """The cards of the networks that come with the program."""
+    folder = Path(str(files("brainseg.models") / "weights"))
+    lines = []
+    for path in sorted(folder.glob("*.safetensors")):
+        card = zoo.read_card(path.stem)
+        rows = [
+            ("Architecture", f"`{card['architecture']['class']}`"),
+            ("Label table", f"`{card.get('label_table')}`"),
+            ("Voxel size", f"{card.get('spacing')} mm"),
+            ("Size of the file", f"{path.stat().st_size / 1e6:.1f} MB"),
+            ("Training data", card.get("training_data")),
+            ("Licence", card.get("licence")),
+            ("Recipe", f"`{card.get('recipe')}`, SHA-256 `{str(card.get('recipe_sha256'))[:12]}…`"),
+            ("Steps", card.get("steps")),
+            ("Weights, SHA-256", f"`{str(card.get('sha256'))[:12]}…`"),
+        ]
+        rows += [
+            (f"Dice, {what}", f"{scores['mean']:.3f}") for what, scores in _scores(card) if "mean" in scores
+        ]
+        lines += [f"### {path.stem}", "", "| | |", "|---|---|"]
+        lines += [f"| {name} | {_escaped(str(value))} |" for name, value in rows if value is not None] + [""]
+    return "\n".join(lines)
+
+
+def label_tables() -> str:
+    """The label tables."""
+    folder = Path(str(files("brainseg.models") / "labels"))
+    lines = []
+    for path in sorted(folder.glob("*.tsv")):
+        lines += [f"### {path.stem}", "", "| index | name | abbreviation | tissue |", "|---|---|---|---|"]
+        for label in labels.load(path.stem):
+            lines.append(f"| {label.index} | {label.name} | {label.abbreviation} | {label.tissue} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def populations() -> str:
+    """Who can be processed."""
+    folder = Path(str(files("brainseg.models") / "populations"))
+    lines = ["| population | ages | template | networks |", "|---|---|---|---|"]
+    for path in sorted(folder.glob("*.toml")):
+        record = tomllib.loads(path.read_text(encoding="utf-8"))
+        low, high = record.get("ages", ("", ""))
+        able = record.get("untrained") or ", ".join(record.get("networks", {}).values())
+        ages = f"{low} to {high} {record.get('age_unit', 'years')}"
+        lines.append(f"| {record['name']} | {ages} | {record.get('template')} | {able} |")
+    return "\n".join([*lines, ""])
+
+
+def _scores(card: dict) -> list[tuple[str, dict]]:
+    scores = card.get("scores") or {}
+    return [(name, value) for name, value in scores.items() if isinstance(value, dict)]
+
+
+def _invocation(action: argparse.Action) -> str:
+    value = cli._Formatter("brainseg-bids")._format_action_invocation(action)
+    return f"`{value}`"
+
+
+def _help(action: argparse.Action) -> str:
+    text = (action.help or "") % {"default": action.default, "prog": "brainseg-bids"}
+    return " ".join(text.split())
+
+
+def _exit_codes(epilog: str) -> list[str]:
+    codes = " ".join(epilog.split()).removeprefix("exit codes: ").split("; ")
+    return [
+        "| code | meaning |",
+        "|---|---|",
+        *(f"| {' | '.join(_escaped(c).split(' ', 1))} |" for c in codes),
+    ]
+
+
+def _escaped(text: str) -> str:
+    """Text whose signs Markdown would take for its own."""
+    for sign in ("\\", "`", "*", "_", "<", ">", "[", "]", "{", "}", "|", "$"):
+        text = text.replace(sign, f"\\{sign}")
+    return text
