@@ -19,7 +19,7 @@ from .settings import Settings
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
-LEFT_OUT = ("posteriors", "template-outputs")
+LEFT_OUT = ("posteriors", "template-outputs", "jacobian")
 """Steps that, when off, leave files out."""
 
 POLL = 0.2
@@ -123,7 +123,10 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         flavor=settings.derivatives_flavor,
         leave_out=[name for name in LEFT_OUT if not settings.step(name)],
         sloppy=settings.sloppy,
-        template=settings.output_spaces[0],
+        stop_after=settings.stop_after,
+        output_spaces=settings.output_spaces,
+        engine=settings.registration,
+        refine=settings.registration_refine,
         device=device,
         num_threads=settings.omp_nthreads,
         mem_gb=settings.mem_gb,

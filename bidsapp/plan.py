@@ -5,9 +5,12 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
+from ..models import spaces
 from . import places, status
 from .dataset import Selection, Unit
-from .settings import MODALITIES, Settings
+from .settings import MODALITIES, REFERENCES, STEPS, Settings
+
+FLAVOR_WORDS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and, once more, NiBabies"}
 
 STATES = {
     "done": "done",
@@ -26,8 +29,11 @@ NATIVE = (
     "desc-aseg_dseg.nii.gz",
     "desc-tissue_dseg.nii.gz",
     "desc-aseg_volumes.tsv",
-    "from-{suffix}_to-{space}_mode-image_xfm.h5, and the reverse",
-    "space-{space}_{{desc-preproc_{suffix},desc-brain_mask,dseg}}.nii.gz",
+)
+IN_SPACE = (
+    "from-{suffix}_to-{to}_mode-image_xfm.h5, and the reverse",
+    "{space}_{{desc-preproc_{suffix},desc-brain_mask,dseg,desc-aseg_dseg}}.nii.gz",
+    "{space}_label-{{GM,WM,CSF}}_probseg.nii.gz",
 )
 
 
@@ -44,9 +50,16 @@ def describe(chosen: Settings, wanted: Selection) -> str:
             f"Resources  {chosen.nprocs} CPUs ({chosen.omp_nthreads} for one step), {chosen.mem_gb:.1f} GB",
             f"Device     {chosen.device}",
             f"Networks   {', '.join(_networks()) or 'none are installed'}",
-            f"Templates  {', '.join(chosen.output_spaces)} (comes with the program)",
+            f"Templates  {', '.join(chosen.output_spaces)} ({chosen.registration})",
+            f"Steps      {_steps(chosen)}",
+            f"Reference  {chosen.subject_anatomical_reference}: "
+            f"{REFERENCES[chosen.subject_anatomical_reference]}",
+            f"Names      as {FLAVOR_WORDS[chosen.derivatives_flavor]} looks for them",
+            *(f"Given      {text}" for text in chosen.derivatives),
+            *(["Sloppy     fast and coarse; the results are marked"] if chosen.sloppy else []),
             f"Images     looked for: {', '.join(chosen.suffixes or MODALITIES)}",
             *(f"           {note}" for note in wanted.notes),
+            *_memory(chosen, wanted),
             "",
             *_units(chosen, wanted),
             "",
@@ -63,17 +76,56 @@ def _units(chosen: Settings, wanted: Selection) -> list[str]:
         what = _what(chosen, unit)
         image = _short(unit.image, chosen.bids_dir) if unit.image else ""
         rows.append(f"  {unit.key}  {what}  {image}")
-        rows += [f"      left alone: {_short(path, chosen.bids_dir)}" for path in unit.others]
+        lists = {
+            "averaged": unit.averaged,
+            "brought to it": unit.beside,
+            "given": unit.given.files.values(),
+            "left alone": unit.others,
+        }
+        for word, paths in lists.items():
+            rows += [f"      {word}: {_short(path, chosen.bids_dir)}" for path in paths]
+        rows += [f"      note: {note}" for note in unit.notes]
     return [f"{len(wanted.units)} to look at:", *rows]
 
 
 def _what(chosen: Settings, unit: Unit) -> str:
     if unit.problem is not None:
         return f"would fail: {unit.problem}"
+    before = status.read(chosen.output_dir, unit.key).get("state")
+    if chosen.resume_failed and before != "failed":
+        return "not failed in an earlier run, skipped"
     stands = status.finished(chosen.output_dir, unit, chosen.that_matter) if chosen.resume else "no"
     return {"yes": "already done, skipped", "report": "only the report is missing"}.get(
-        stands, "would be processed"
+        stands,
+        "would go on where it was"
+        if before in ("failed", "running") and chosen.resume
+        else "would be processed",
     )
+
+
+def _steps(chosen: Settings) -> str:
+    """Steps that are on, and those that are off."""
+    on = [name for name in STEPS if chosen.step(name)]
+    off = [name for name in STEPS if not chosen.step(name)]
+    return ", ".join(on) + (f" (off: {', '.join(off)})" if off else "")
+
+
+def _memory(chosen: Settings, wanted: Selection) -> list[str]:
+    """What the largest step of the largest image needs, and how many steps run at once."""
+    images = [unit.image for unit in wanted.units if unit.problem is None and unit.image]
+    if not images:
+        return []
+    from ..workflows.participant import memory
+
+    largest = max(images, key=lambda path: path.stat().st_size)
+    need = memory(str(largest))
+    step = max(need, key=lambda name: need[name])
+    at_once = max(1, min(chosen.nprocs // chosen.omp_nthreads, int(chosen.mem_gb / need[step])))
+    work = places.WORK_GB * min(len(images), at_once)
+    return [
+        f"Memory     up to {need[step]:.1f} GB for one step ({step}, {largest.name}); {at_once} at once",
+        f"Space      {places.OUT_GB * len(images):.1f} GB for the results, {work:.1f} GB in the work folder",
+    ]
 
 
 def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
@@ -83,7 +135,20 @@ def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
     stem = unit.image.name.split(".")[0].removesuffix(f"_{unit.suffix}")
     session = f"ses-{unit.session}/" if unit.session is not None else ""
     folder = f"sub-{unit.participant}/{session}anat/"
-    names = [name.format(suffix=unit.suffix, space=chosen.output_spaces[0]) for name in NATIVE]
+    native = [name.format(suffix=unit.suffix) for name in NATIVE]
+    if not chosen.step("posteriors"):
+        native = [name for name in native if "probseg" not in name]
+    names = []
+    for name in native:
+        plain = "desc-preproc" in name or "tissue" in name or "volumes" in name
+        names += [name] if plain or chosen.derivatives_flavor != "nibabies" else []
+        names += (
+            [f"space-{unit.suffix}_{name}"] if not plain and chosen.derivatives_flavor != "fmriprep" else []
+        )
+    in_space = IN_SPACE if chosen.step("template-outputs") else IN_SPACE[:1]
+    for text in chosen.output_spaces:
+        space = spaces.parse(text)
+        names += [name.format(suffix=unit.suffix, to=space.label, space=space.entities) for name in in_space]
     space = places.OUT_GB * len(wanted.units)
     return [
         f"Written for each (about {space:.1f} GB in all), such as",

@@ -12,8 +12,22 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+from ..models import spaces
 from ..models.errors import BrainsegError, MissingFileError, ReportError, UsageError
-from . import __version__, dataset, faults, graph, places, plan, progress, roster, settings, status, validator
+from . import (
+    __version__,
+    dataset,
+    faults,
+    gate,
+    graph,
+    places,
+    plan,
+    progress,
+    roster,
+    settings,
+    status,
+    validator,
+)
 from .board import Board
 from .dataset import Selection, Unit
 from .places import Places
@@ -45,6 +59,8 @@ def run(chosen: Settings, argv: list[str]) -> int:
     """
     places.quiet_environment()
     places.check(chosen)
+    for space in chosen.output_spaces if "participant" in chosen.analysis_level else ():
+        spaces.find(spaces.parse(space))
     if chosen.nipype_plugin_file:
         graph.plugin_of(chosen.nipype_plugin_file)
     wanted = dataset.select(chosen) if "participant" in chosen.analysis_level else Selection([], [])
@@ -115,7 +131,11 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
             places.clean_work(spots)
     _tell_validation(check, chosen, spots, told)
     _sum_up(board, spots, told)
-    return exit_code(board)
+    code = exit_code(board)
+    if chosen.quality_gate and code in (OK, REPORT_FAILED):
+        keys = [unit.key for unit in wanted.units]
+        return gate.tell(spots.out, keys, chosen.quality_gate, told) or code
+    return code
 
 
 def _triage(

@@ -10,13 +10,13 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..models import populations
+from ..models import populations, spaces
 from ..models.errors import UsageError
 from . import resources
 
 LEVELS = ("participant", "group")
-TEMPLATES = ("MNI152NLin2009aSym",)
-"""Templates that the package carries."""
+TEMPLATES = (spaces.DEFAULT,)
+"""Templates if none are named."""
 
 MODALITIES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2")
 """Suffixes of anatomical images; the first one that a participant has becomes the reference."""
@@ -41,6 +41,7 @@ STEPS = {
     "coregistration": (True, "other contrasts of the session on the grid of the reference image"),
     "posteriors": (True, "probabilities of gray matter, white matter and fluid"),
     "template-outputs": (True, "image, mask and segmentation in template space"),
+    "jacobian": (False, "how much larger the participant is than the template, everywhere"),
 }
 """Steps that can be switched: whether they are on if nothing is said, and what they give."""
 
@@ -76,6 +77,8 @@ class Settings:
     steps: tuple[str, ...] = ()
     sloppy: bool = False
     output_spaces: tuple[str, ...] = TEMPLATES
+    registration: str = "deep"
+    registration_refine: int | None = None
     skull_strip: str = "auto"
     quality: str = "fast"
     random_seed: int = 0
@@ -91,6 +94,8 @@ class Settings:
     resume: bool = True
     resume_failed: bool = False
     stop_on_first_crash: bool = False
+    stop_after: str | None = None
+    quality_gate: str | None = None
     reports_only: bool = False
     boilerplate_only: bool = False
     dry_run: bool = False
@@ -111,12 +116,15 @@ class Settings:
             "skull_strip": self.skull_strip,
             "quality": self.quality,
             "output_spaces": list(self.output_spaces),
+            "registration": self.registration,
+            "registration_refine": self.registration_refine,
             "random_seed": self.random_seed,
             "subject_anatomical_reference": self.subject_anatomical_reference,
             "derivatives": list(self.derivatives),
             "derivatives_flavor": self.derivatives_flavor,
             "steps": sorted(name for name in STEPS if self.step(name)),
             "sloppy": self.sloppy,
+            "stop_after": self.stop_after,
         }
 
     def step(self, name: str) -> bool:
@@ -170,6 +178,8 @@ def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
     values["session_label"] = _labels(values.get("session_label", ()), "ses-")
     values["modalities"] = _modalities(values.get("modalities", ()))
     values["output_spaces"] = _spaces(values.get("output_spaces", TEMPLATES))
+    if values.get("registration_refine", 0) < 0:
+        raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
     _check_population(values.get("population", "auto"))
     available = resources.cpus(environ)
     values.setdefault("nprocs", available)
@@ -271,22 +281,18 @@ def _modalities(given: Any) -> tuple[str, ...]:
 
 
 def _spaces(given: Any) -> tuple[str, ...]:
-    """Templates by name; anything but the embedded one is refused, and why."""
-    out = []
-    for text in given:
-        name, *modifiers = str(text).split(":")
-        remedy = f"Use --output-spaces {TEMPLATES[0]}"
-        if name not in TEMPLATES:
+    """Templates as they were named, each once; two must not get the same names of files."""
+    found = [spaces.parse(text) for text in given]
+    names: dict[str, str] = {}
+    for space in found:
+        if names.setdefault(space.entities, str(space)) != str(space):
+            reason = f"--output-spaces {names[space.entities]} and {space}: results would have the same names"
+            raise UsageError(None, reason, "Give NAME=PATH another NAME")
+        if names.setdefault(space.label, str(space)) != str(space):
             raise UsageError(
-                None, f"--output-spaces {text}: only {TEMPLATES[0]} comes with this version", remedy
+                None, f"--output-spaces {space}: one resolution of a template suffices", "Name one of them"
             )
-        refused = [m for m in modifiers if m not in ("res-1", "res-01")]
-        if refused:
-            raise UsageError(
-                None, f"--output-spaces {text}: {name} has one cohort and 1 mm (res-1) only", remedy
-            )
-        out.append(name)
-    return tuple(dict.fromkeys(out)) or TEMPLATES
+    return tuple(dict.fromkeys(map(str, found))) or TEMPLATES
 
 
 def _derivatives(given: Any) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ sub-*/ses-*/figures
 *_xfm.*
 *_volumes.*
 *_desc-quality_*
+*_jacobian.*
 """
 
 README = """\
@@ -39,7 +40,7 @@ For every participant (and session) a folder `anat` with, on the grid of the sou
 | `desc-aseg_volumes.tsv` | volume of every structure |
 | `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |
 | `desc-quality_structures.tsv` | expected Dice and signs of failure of every structure |
-| `from-*_to-*_mode-image_xfm.h5` | affine to the template and back (ITK) |
+| `from-*_to-*_mode-image_xfm.h5` | transform to a template and back (ITK composite) |
 | `space-*` | the same in the template's space |
 
 `sub-*.html` are the reports, `index.html` their list (group level). `logs/CITATION.md` describes the methods,
@@ -152,6 +153,6 @@ def link_to(bids_root: Path, out_dir: Path) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

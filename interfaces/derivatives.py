@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models import labels, templates
+from ..models import labels, spaces, templates
 
 REFERENCES = {templates.DEFAULT: "https://osf.io/7pj92"}
 """Where a template is described."""
@@ -52,7 +52,7 @@ class Names:
     key : str
         ``sub-01`` or ``sub-01_ses-02``.
     template : str
-        Name of the template.
+        An output space as the user wrote it.
     averaged : tuple of Path
         The scans whose average the reference is; empty if ``source_file`` alone is it.
     flavor : {'fmriprep', 'nibabies', 'both'}
@@ -136,7 +136,7 @@ class Names:
 
     def stored(self, ending: str, leave_out: Sequence[str] = ()) -> list[str]:
         """Endings under which a result is stored: none if its step is off."""
-        in_template = ending.startswith(f"space-{self.template}_")
+        in_template = ending.startswith(f"{self._space.entities}_")
         if ("template-outputs" in leave_out and in_template) or (
             "posteriors" in leave_out and ending.startswith("label-") and "_probseg" in ending
         ):
@@ -160,22 +160,25 @@ class Names:
 
     def in_space(self, ending: str) -> str:
         """Ending of the same in the template's space."""
-        return f"space-{self.template}_{ending}"
+        return f"{self._space.entities}_{ending}"
+
+    @property
+    def _space(self) -> spaces.Space:
+        return spaces.parse(self.template)
 
     def transform(self, forward: bool) -> str:
         """Ending of the transform to the template, or back."""
-        start, end = (self.suffix, self.template) if forward else (self.template, self.suffix)
+        start, end = (self.suffix, self._space.label) if forward else (self._space.label, self.suffix)
         return f"from-{start}_to-{end}_mode-image_xfm.h5"
 
 
 def sidecars(
     names: Names,
     stripped: bool,
-    error_mm: float,
     notes: list[str],
     given: dict[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Sidecar of every derivative, by the ending of what it describes.
+    """Sidecar of every derivative on the scan's grid, by the ending of what it describes.
 
     ``given`` are BIDS URIs of results that others computed: ``mask``, ``structures``, ``dseg``, ``GM``,
     ``WM``, ``CSF``. They are the sources of what was made of them.
@@ -215,31 +218,6 @@ def sidecars(
         out[f"label-{label}_probseg.nii.gz"] = {"Description": f"Probability of {label}", **segmented}
         if label in given:
             out[f"label-{label}_probseg.nii.gz"]["Sources"] = [given[label]]
-    for forward in (True, False):
-        out[names.transform(forward)] = _of_transform(names, error_mm)
-    return out | _of_template_space(names, out)
-
-
-def _of_transform(names: Names, error_mm: float) -> dict[str, Any]:
-    return {
-        "Description": "Affine in ITK's convention, fitted to the centroids of the structures",
-        "Sources": [names.uri(names.native("desc-aseg_dseg.nii.gz")[0])],
-        "SpatialReference": REFERENCES.get(names.template, names.template),
-        "MedianResidual": round(error_mm, 3),
-        "MedianResidualUnits": "mm",
-    }
-
-
-def _of_template_space(names: Names, native: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The same in the template's space."""
-    moved = names.uri(names.transform(True))
-    out = {}
-    for ending in (names.preproc, "desc-brain_mask.nii.gz", "dseg.nii.gz"):
-        content = {k: v for k, v in native[ending].items() if k != "RawSources"}
-        content["Description"] = f"{content['Description']}; resampled to {names.template}"
-        content["Sources"] = [names.uri(names.native(ending)[0]), moved]
-        content["SpatialReference"] = REFERENCES.get(names.template, names.template)
-        out[names.in_space(ending)] = content
     return out
 
 

@@ -22,13 +22,14 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..models import labels, registration, templates
-from ..models.volume import Volume, resample
+from ..models import labels, registration
+from ..models.volume import Volume
 from . import derivatives, files, quality
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
-from .registration import read_transform
+from .registration import read_alignment
 from .segmentation import read_measures, read_uncertainty
+from .spaces import InSpace, Native
 
 TISSUES = ("GM", "WM", "CSF")
 
@@ -37,7 +38,6 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     bids_root = Str(mandatory=True, desc="the dataset")
     out_dir = Str(mandatory=True, desc="the derivatives' root")
     key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
-    template = Str(templates.DEFAULT, usedefault=True, desc="name of the template")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
     in_preproc = File(exists=True, mandatory=True, desc="the bias-corrected scan")
     in_mask = File(exists=True, mandatory=True, desc="the brain")
@@ -45,7 +45,7 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_tissue = File(exists=True, mandatory=True, desc="the six tissues")
     in_probabilities = InputMultiObject(File(exists=True), mandatory=True, desc="GM, WM, CSF")
     in_measures = File(exists=True, mandatory=True, desc="volumes and centroids")
-    in_transform = File(exists=True, mandatory=True, desc="matrix from the scan to the template")
+    in_alignments = InputMultiObject(File(exists=True), desc="alignments with the output spaces")
     in_quality = File(exists=True, desc="what quality control found")
     in_dseg = File(exists=True, desc="tissues, if they are not those of the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged scans to the reference")
@@ -53,7 +53,9 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     averaged = traits.List(Str, desc="scans whose average the reference is")
     given = traits.Dict(Str, Str, desc="BIDS URIs of results that others computed, by what they are")
     flavor = Str("fmriprep", usedefault=True, desc="for whom the results are named")
-    leave_out = traits.List(Str, desc="steps that are off: posteriors, template-outputs")
+    leave_out = traits.List(
+        Str, ["jacobian"], usedefault=True, desc="steps off: posteriors, template-outputs, jacobian"
+    )
     sloppy = traits.Bool(False, usedefault=True, desc="whether the results are for trying only")
     stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
     notes = traits.List(Str, desc="what a reader of the results should know")
@@ -79,36 +81,36 @@ class WriteDerivatives(Stage):
             Path(given.bids_root),
             Path(given.source_file),
             given.key,
-            given.template,
-            tuple(map(Path, given.averaged or ())),
-            given.flavor,
+            averaged=tuple(map(Path, given.averaged or ())),
+            flavor=given.flavor,
         )
         notes = list(dict.fromkeys(given.notes or []))
-        matrix, error_mm = read_transform(given.in_transform)
+        transforms = given.in_alignments if isdefined(given.in_alignments) else []
+        aligned = [InSpace(names, read_alignment(path)) for path in transforms]
         files.sweep(names.folder, names.prefix)
         with ThreadPoolExecutor(int(given.num_threads)) as pool:
-            jobs = [pool.submit(job) for job in self._jobs(names, matrix)]
+            jobs = [pool.submit(job) for job in self._jobs(names, aligned)]
             written = [job.result() for job in jobs]
         # Last, so that what a sidecar describes is there.
-        about = derivatives.sidecars(names, bool(given.stripped), error_mm, notes, dict(given.given or {}))
-        for ending, content in about.items():
-            for end in names.stored(ending, given.leave_out or ()):
-                marked = content | ({"Sloppy": True} if given.sloppy else {})
-                written.append(files.write_json(_beside(names.path(end)), marked))
+        leave_out = tuple(given.leave_out or ())
+        native = derivatives.sidecars(names, bool(given.stripped), notes, dict(given.given or {}))
+        about = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
+        about += [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
+        for end, content in about:
+            marked = content | ({"Sloppy": True} if given.sloppy else {})
+            written.append(files.write_json(_beside(names.path(end)), marked))
         if isdefined(given.in_quality):
             written += [job() for job in quality.jobs(names, given.in_quality)]
         self._results["out_files"] = sorted(str(path) for path in written)
         self._results["notes"] = notes
         self._results["stripped"] = bool(given.stripped)
 
-    def _jobs(self, names: Names, matrix: np.ndarray) -> list[Callable[[], Path]]:
+    def _jobs(self, names: Names, aligned: list[InSpace]) -> list[Callable[[], Path]]:
         """What is to be written besides sidecars."""
         scan = _Scan.read(self.inputs)
         volumes, _ = read_measures(self.inputs.in_measures)
-        leave_out = self.inputs.leave_out or ()
+        leave_out = tuple(self.inputs.leave_out or ())
         images = scan.native(names)
-        if "template-outputs" not in leave_out:
-            images |= scan.in_template(names, matrix)
         jobs: list[Callable[[], Path]] = [
             partial(files.write_image, names.path(end), *image)
             for ending, image in images.items()
@@ -124,9 +126,10 @@ class WriteDerivatives(Stage):
         )
         columns = tuple(derivatives.VOLUME_COLUMNS)
         jobs.append(partial(files.write_table, names.path("desc-aseg_volumes.tsv"), columns, rows))
-        for forward, direction in ((True, matrix), (False, np.linalg.inv(matrix))):
-            write = partial(registration.write_transform, matrix=direction)
-            jobs.append(partial(files.write_binary, names.path(names.transform(forward)), write))
+        for one in aligned:
+            jobs += one.transforms()
+            if "template-outputs" not in leave_out:
+                jobs += one.images(scan.found(), leave_out)
         return jobs + self._runs(names)
 
     def _runs(self, names: Names) -> list[Callable[[], Path]]:
@@ -192,23 +195,11 @@ class _Scan:
         affine, code = np.asarray(self.grid.affine), files.geometry_code(self.grid)
         return {ending: (values, affine, code) for ending, values in data.items()}
 
-    def in_template(self, names: Names, matrix: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-        """Images on the template's grid by their ending; probabilities are interpolated, never labels."""
-        grid = templates.load(names.template).image.grid
-
-        def moved(volume: Volume) -> np.ndarray:
-            return resample(Volume(volume.data.float(), matrix @ volume.affine), grid).data.numpy()
-
-        inside = moved(self.mask) > 0.5
-        dseg = np.stack([moved(volume) for volume in self.probabilities.values()]).argmax(0) + 1
-        preproc = derivatives.as_stored(moved(self.preproc), self.source.get_data_dtype())
-        data = {
-            names.preproc: preproc,
-            "desc-brain_mask.nii.gz": inside.astype(np.uint8),
-            "dseg.nii.gz": (dseg * inside).astype(np.int16),
-        }
-        code = 4 if names.template.startswith("MNI152") else 2  # MNI152, or aligned to something else
-        return {names.in_space(ending): (values, grid.affine, code) for ending, values in data.items()}
+    def found(self) -> Native:
+        """What is brought into the output spaces."""
+        return Native(
+            self.preproc, self.mask, self.structures, self.probabilities, self.source.get_data_dtype()
+        )
 
 
 def _beside(path: Path) -> Path:

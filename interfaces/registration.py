@@ -1,49 +1,137 @@
-"""Alignment to a template as a node."""
+"""Registration to a template as a node."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nipype.interfaces.base import File, Str, TraitedSpec, traits
+from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models import registration, templates
-from .base import Stage, StageInputSpec
+from ..models import itk, reference, registration, spaces
+from ..models.registration import Anatomy
+from ..models.warp import Warp
+from .base import NetworkInputSpec, Stage, load
 from .segmentation import read_measures
 
 FAR_OFF = 8.0
 """Median residual (mm) from which the alignment deserves a look."""
 
+FOLDED = 1e-4
+"""Share of folding voxels from which it does."""
 
-class _RegisterInputSpec(StageInputSpec):
+
+class _RegisterInputSpec(NetworkInputSpec):
     in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' centroids")
-    template = Str(templates.DEFAULT, usedefault=True, desc="name of the template")
+    in_file = File(exists=True, desc="the bias-corrected scan; without it the alignment stays affine")
+    in_mask = File(exists=True, desc="the brain")
+    in_structures = File(exists=True, desc="FreeSurfer ids")
+    in_probabilities = InputMultiObject(File(exists=True), desc="GM, WM, CSF")
+    template = Str(spaces.DEFAULT, usedefault=True, desc="the output space")
+    engine = traits.Enum(*registration.ENGINES, usedefault=True, desc="what registers")
+    refine = traits.Range(low=0, desc="steps at the finest level")
+    networks = traits.List(
+        Str, desc="weights that find a template's structures: coarse, skullstrip, segmentation"
+    )
 
 
 class _RegisterOutputSpec(TraitedSpec):
-    out_transform = File(exists=True, desc="JSON: matrix from the scan's mm to the template's, error_mm")
+    out_transform = File(exists=True, desc="JSON: the affine, its residual, and the files of the warps")
     notes = traits.List(Str, desc="what a reader of the results should know")
 
 
 class Register(Stage):
-    """Align a scan to a template by the centroids of its structures."""
+    """Register a scan to a template."""
 
     input_spec = _RegisterInputSpec
     output_spec = _RegisterOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        _, centroids = read_measures(self.inputs.in_measures)
-        result = registration.align(centroids, templates.load(self.inputs.template))
+        given = self.inputs
+        networks = reference.Networks(*given.networks) if given.networks else reference.Networks()
+        fixed = reference.load(given.template, networks, given.device)
+        moving = self._moving()
+        if moving is None:
+            result = registration.align(read_measures(given.in_measures)[1], fixed)
+        else:
+            refine = given.refine if isdefined(given.refine) else None
+            result = registration.register(moving, fixed, engine=given.engine, refine=refine)
+        about = {"matrix": result.matrix.tolist(), "error_mm": result.error_mm, "space": given.template}
+        about |= {"engine": result.engine, "folds": result.folds}
+        for name, warp in (("forward", result.forward), ("inverse", result.inverse)):
+            about[name] = str(folder / f"{name}.h5")
+            itk.write(about[name], warp)
         path = folder / "transform.json"
-        path.write_text(json.dumps({"matrix": result.matrix.tolist(), "error_mm": result.error_mm}))
+        path.write_text(json.dumps(about))
         self._results["out_transform"] = str(path)
-        self._results["notes"] = []
-        if result.error_mm > FAR_OFF:
-            self._results["notes"] = [
-                f"After alignment the structures lie {result.error_mm:.1f} mm (median) from those of "
-                f"{self.inputs.template}: look at the images in template space."
-            ]
+        self._results["notes"] = _notes(result, given.template)
+
+    def _moving(self) -> Anatomy | None:
+        """The scan, or nothing if only its centroids are known."""
+        given = self.inputs
+        if not (isdefined(given.in_file) and isdefined(given.in_structures)):
+            return None
+        maps = given.in_probabilities if isdefined(given.in_probabilities) else []
+        return Anatomy(
+            load(given.in_file),
+            load(given.in_mask),
+            load(given.in_structures),
+            read_measures(given.in_measures)[1],
+            {name: load(path) for name, path in zip(("GM", "WM", "CSF"), maps, strict=False)},
+        )
+
+
+def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
+    notes = []
+    if result.error_mm > FAR_OFF:
+        notes.append(
+            f"After alignment the structures lie {result.error_mm:.1f} mm (median) from those of "
+            f"{template}: look at the images in template space."
+        )
+    if result.folds > FOLDED:
+        notes.append(f"The deformation to {template} folds in {100 * result.folds:.3f} % of the voxels.")
+    return notes
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """What a registration node found.
+
+    Attributes
+    ----------
+    space : str
+        The output space as the user wrote it.
+    matrix : ndarray, shape (4, 4)
+        Scan's mm to the template's.
+    error_mm : float
+        Median residual of the structures after the affine.
+    forward, inverse : Warp
+        What brings the scan into the space, and back.
+    engine : str
+        ``deep``, ``ants`` or ``none``.
+    folds : float
+        Share of voxels where space folds.
+    """
+
+    space: str
+    matrix: np.ndarray
+    error_mm: float
+    forward: Warp
+    inverse: Warp
+    engine: str = "none"
+    folds: float = 0.0
+
+
+def read_alignment(path: str | Path) -> Alignment:
+    """Read what a registration node wrote."""
+    content = json.loads(Path(path).read_text())
+    matrix = np.array(content["matrix"], float)
+    warps = {"forward": Warp((np.linalg.inv(matrix),)), "inverse": Warp((matrix,))}
+    warps |= {name: itk.read(content[name]) for name in warps if name in content}
+    more = {name: content[name] for name in ("engine", "folds") if name in content}
+    space = content.get("space", spaces.DEFAULT)
+    return Alignment(space, matrix, float(content["error_mm"]), **warps, **more)
 
 
 def read_transform(path: str | Path) -> tuple[np.ndarray, float]:

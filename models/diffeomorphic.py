@@ -8,11 +8,13 @@ sign when the images change places: registering B to A gives the inverse of regi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.linalg import expm, sqrtm
 from torch import Tensor
 
 from .velocity import exponential, gradient, identity, jacobian, sample, smooth, taper
@@ -62,7 +64,7 @@ class Options:
     """
 
     spacing: float = 2.0
-    levels: tuple[Level, ...] = (Level(2, 25, 0.7, 8.0, 3.0), Level(1, 12, 0.7, 4.0, 2.0))
+    levels: tuple[Level, ...] = (Level(2, 30, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0))
     most: float = 0.8
     margin: float = 14.0
 
@@ -112,8 +114,6 @@ def half_way(matrix: np.ndarray) -> np.ndarray:
     >>> half_way(turn)[0, 0].round(6)
     np.float64(2.0)
     """
-    from scipy.linalg import sqrtm
-
     if (np.linalg.eigvals(matrix[:3, :3]).real > -0.5).all() and np.linalg.det(matrix[:3, :3]) > 0:
         root = np.real_if_close(sqrtm(matrix), tol=1e6)
         if np.isrealobj(root) and np.allclose(root @ root, matrix, atol=1e-6):
@@ -132,8 +132,8 @@ def _extent(labels: Volume) -> np.ndarray:
     return corners @ labels.affine[:3, :3].T + labels.affine[:3, 3]
 
 
-def maps(labels: Volume, grid: Grid, matrix: np.ndarray, ids: list[list[int]]) -> Tensor:
-    """Shares of label groups in the voxels of ``grid``.
+def maps(labels: Volume, grid: Grid, matrix: np.ndarray, groups: tuple[tuple[int, ...], ...]) -> Tensor:
+    """Shares of groups of labels in the voxels of ``grid``, and what share lies in the field of view.
 
     Parameters
     ----------
@@ -143,30 +143,33 @@ def maps(labels: Volume, grid: Grid, matrix: np.ndarray, ids: list[list[int]]) -
         Where the shares are wanted.
     matrix : ndarray, shape (4, 4)
         From the grid's mm to the labels'.
-    ids : list of list of int
-        The labels of every channel.
+    groups : tuple of tuple of int
+        The labels of every channel; others count as background.
 
     Returns
     -------
-    Tensor, shape (C, X, Y, Z)
+    Tensor, shape (C + 1, X, Y, Z)
         Means over eight points in each voxel.
     """
     fine = grid.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
     fine[:3, 3] -= grid.affine[:3, :3] @ np.full(3, 0.25)
-    shape = tuple(2 * n for n in grid.shape)
-    placed = Volume(labels.data, np.linalg.inv(matrix) @ labels.affine)
-    found = Warp(()).resample(placed, Grid(shape, fine), "nearest").data  # type: ignore[arg-type]
-    table = torch.full((int(max(max(g) for g in ids)) + 1,), len(ids))
-    for channel, group in enumerate(ids):
-        table[group] = channel
-    position = table[found.long().clamp(max=len(table) - 1).where(found < len(table), 0)]
-    out = torch.zeros(len(ids) + 1, position.numel() // 8)
+    x, y, z = (2 * n for n in grid.shape)
+    data = labels.data.to(torch.int16)
+    found = Warp((matrix,)).resample(labels.with_data(data), Grid((x, y, z), fine), "nearest", -1).data
+    size = max(max(max(group) for group in groups), int(data.max())) + 1
+    # Background is the channel after the groups; what lies outside of the image comes last.
+    table = torch.full((size + 1,), len(groups))
+    for channel, group in enumerate(groups):
+        table[list(group)] = channel
+    table[size] = len(groups) + 1
+    position = table[found.long()]
+    out = torch.zeros(len(groups) + 2, position.numel() // 8)
     eighth = torch.full((1, out.shape[1]), 0.125)
-    for x in (0, 1):
-        for y in (0, 1):
-            for z in (0, 1):
-                out.scatter_add_(0, position[x::2, y::2, z::2].reshape(1, -1), eighth)
-    return out[:-1].view(len(ids), *grid.shape)
+    for i in range(8):
+        part = position[i & 1 :: 2, (i >> 1) & 1 :: 2, (i >> 2) & 1 :: 2]
+        out.scatter_add_(0, part.reshape(1, -1), eighth)
+    out[-2] = 1 - out[-1]
+    return out[:-1].view(len(groups) + 1, *grid.shape)
 
 
 def optimise(moving: Tensor, fixed: Tensor, options: Options, start: Tensor | None = None) -> Tensor:
@@ -175,7 +178,8 @@ def optimise(moving: Tensor, fixed: Tensor, options: Options, start: Tensor | No
     Parameters
     ----------
     moving, fixed : Tensor, shape (C, X, Y, Z)
-        Maps on the middle grid.
+        Maps on the middle grid; the last says what is in the field of view, and only where both images
+        show something do they pull.
     options : Options
         Levels and smoothness.
     start : Tensor, shape (3, X, Y, Z), optional
@@ -185,12 +189,13 @@ def optimise(moving: Tensor, fixed: Tensor, options: Options, start: Tensor | No
     for level in options.levels:
         if not level.steps:
             continue
-        a, b = (smooth(F.avg_pool3d(m, level.factor), level.blur) for m in (moving, fixed))
+        a, b = (at_level(m, level) for m in (moving, fixed))
         velocity = _to_level(velocity, scale, level.factor, a)
         scale = level.factor
         size = options.spacing * level.factor
-        edge = taper(tuple(a.shape[1:]), max(2, round(options.margin / size / 1.5)))  # type: ignore[arg-type]
-        index = identity(tuple(a.shape[1:]), a)  # type: ignore[arg-type]
+        x, y, z = a.shape[1:]
+        edge = taper((x, y, z), max(2, round(options.margin / size / 1.5)))
+        index = identity((x, y, z), a)
         for _ in range(level.steps):
             update = _force(a, b, velocity, index, options.most)
             velocity = velocity + smooth(update, level.fluid / size) * edge
@@ -198,18 +203,82 @@ def optimise(moving: Tensor, fixed: Tensor, options: Options, start: Tensor | No
     return _to_level(velocity, scale, 1, moving)
 
 
+def at_level(stack: Tensor, level: Level) -> Tensor:
+    """Maps at the resolution of a level; what is in the field of view stays sharp."""
+    small = F.avg_pool3d(stack, level.factor) if level.factor > 1 else stack
+    return torch.cat([smooth(small[:-1], level.blur), small[-1:]])
+
+
+def differences(there: Tensor, here: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """How two stacks differ where both are in the field of view, and the slopes of their mean."""
+    seen = there[-1] * here[-1]
+    return (there[:-1] - here[:-1]) * seen, gradient((there[:-1] + here[:-1]) / 2)
+
+
 def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, most: float) -> Tensor:
     """Gauss-Newton step of the squared differences, each voxel by itself, at most ``most`` voxels long."""
     half = velocity / 2
-    squarings = max(1, int(np.ceil(np.log2(max(float(half.abs().max()), 1e-6) * 2))))
+    squarings = max(1, math.ceil(math.log2(max(float(half.abs().max()), 1e-6) * 2)))
     there = sample(a, index + exponential(-half, squarings, index))
     here = sample(b, index + exponential(half, squarings, index))
-    difference = there - here
-    slopes = gradient((there + here) / 2)
+    difference, slopes = differences(there, here)
     power = sum((s * s).sum(0) for s in slopes)
     noise = (difference * difference).sum(0) / (4 * most**2)
     scale = 1 / (power + noise + 1e-4)
     return torch.stack([(difference * s).sum(0) * scale for s in slopes])
+
+
+def polish(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "affine") -> np.ndarray:
+    """Linear motion (mm, of the middle space) that brings two stacks of maps closer: one Gauss-Newton step.
+
+    Parameters
+    ----------
+    moving, fixed : Tensor, shape (C, X, Y, Z)
+        Maps on the middle grid.
+    space : Middle
+        The middle space.
+    kind : {'affine', 'similarity', 'rigid'}
+        Degrees of freedom.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        From the moving image's side of the middle space to the fixed one's; its logarithm changes sign when
+        the images change places.
+    """
+    difference, slopes = differences(moving, fixed)
+    # Far from each other the maps say little of how far: such voxels count less.
+    weight = 1 / (1 + (difference * difference).sum(0) / 0.25)
+    used = (sum((s * s).sum(0) for s in slopes) * weight) > 1e-3
+    slope = torch.stack([s[:, used] for s in slopes])
+    root = weight[used].sqrt()
+    points = np.argwhere(used.numpy()) @ space.grid.affine[:3, :3].T + space.grid.affine[:3, 3]
+    centre = points.mean(0)
+    basis = _generators(kind)
+    motion = np.einsum("kij,nj->kin", basis, np.c_[(points - centre) / 50, np.ones(len(points))])
+    rows = torch.einsum(
+        "icn,kin->kcn", slope / float(space.grid.spacing[0]), torch.from_numpy(motion).float()
+    )
+    rows = (rows * root).flatten(1).double()
+    right = (difference[:, used] * root).flatten().double()
+    normal = rows @ rows.T
+    normal += torch.eye(len(basis), dtype=torch.double) * 1e-6 * normal.diagonal().mean()
+    step = torch.linalg.solve(normal, rows @ right).numpy()
+    log = np.zeros((4, 4))
+    log[:3] = np.einsum("k,kij->ij", step, basis)
+    log[:3, :3] /= 50
+    log[:3, 3] -= log[:3, :3] @ centre
+    return expm(log)
+
+
+def _generators(kind: str) -> np.ndarray:
+    """Velocities of the degrees of freedom, shape (K, 3, 4)."""
+    unit = np.eye(12).reshape(12, 3, 4)
+    if kind == "affine":
+        return unit
+    turns = [unit[4 * i + j] - unit[4 * j + i] for i, j in ((0, 1), (0, 2), (1, 2))]
+    scale = [unit[0] + unit[5] + unit[10]] if kind == "similarity" else []
+    return np.stack([unit[3], unit[7], unit[11], *turns, *scale])
 
 
 def _to_level(velocity: Tensor | None, old: int, new: int, like: Tensor) -> Tensor:

@@ -1,26 +1,79 @@
-"""Alignment to a template: an affine from the centroids of the structures, in closed form.
+"""Registration of an image to another, or to a template: affine, then diffeomorphic, whatever the contrast.
 
-The idea is EasyReg's (Iglesias 2023): it needs no image similarity, so any contrast aligns, in
-milliseconds, from any starting position.
+The affine comes from the centroids of the structures in closed form (EasyReg's idea, Iglesias 2023), so that
+any contrast aligns from any starting position, and is polished on the maps of the structures. The
+diffeomorphism matches these maps together with the intensities, where both images have the same contrast, or
+with the images that the tissues' probabilities make, where they have not.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from . import diffeomorphic, itk
 from .affine import fit_affine
+from .diffeomorphic import Level, Middle, Options
 from .errors import InputError
-from .templates import Template
-from .volume import transform_points
-
-LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Between RAS (NIfTI) and LPS (ITK) millimetres."""
+from .velocity import exponential, smooth
+from .volume import Grid, Volume, transform_points
+from .warp import Warp
 
 LEFT_OUT = (24, 5, 44)
 """Structures whose centroids say little of where the brain is: fluid around it, thin horns."""
+
+GROUPS = (
+    (2, 41),
+    (3, 42),
+    (4, 5, 14, 15, 24, 43, 44),
+    (7, 46),
+    (6, 8, 45, 47),
+    (10, 16, 28, 49, 60),
+    (9, 11, 12, 13, 26, 48, 50, 51, 52, 58),
+    (17, 18, 53, 54),
+)
+"""Structures (FreeSurfer ids) that are matched as one; the intensities tell their parts apart."""
+
+MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 0.3, 1.0, 0.4
+"""Weights of the structures' maps, the intensities and the locally normalized intensities."""
+
+WINDOW = 1.5
+"""Gaussian (voxels) of the local normalization."""
+
+LIKE = 0.85
+"""Correlation of the structures' mean intensities from which two images have the same contrast."""
+
+ENGINES = ("deep", "ants", "none")
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """An image with what was found in it.
+
+    Attributes
+    ----------
+    image : Volume, float32
+        Bias-corrected.
+    mask : Volume, uint8
+        Brain.
+    structures : Volume of integers
+        FreeSurfer ids.
+    centroids : dict of int to tuple
+        Centre (mm) of every structure.
+    probabilities : dict of str to Volume
+        ``GM``, ``WM``, ``CSF``; may be empty.
+    """
+
+    image: Volume
+    mask: Volume
+    structures: Volume
+    centroids: dict[int, tuple[float, float, float]]
+    probabilities: dict[str, Volume]
 
 
 @dataclass(frozen=True)
@@ -30,75 +83,236 @@ class RegistrationResult:
     Attributes
     ----------
     matrix : ndarray, shape (4, 4)
-        Subject mm to template mm (RAS).
+        Affine, moving mm to fixed mm (RAS).
     error_mm : float
-        Median distance of the structures from their counterparts after alignment.
+        Median distance of the structures from their counterparts after the affine.
+    forward, inverse : Warp
+        What resamples moving onto fixed, and fixed onto moving.
+    folds : float
+        Share of voxels where space folds.
+    engine : str
+        ``deep``, ``ants`` or ``none``.
     """
 
     matrix: np.ndarray
     error_mm: float
+    forward: Warp
+    inverse: Warp
+    folds: float = 0.0
+    engine: str = "none"
 
 
-def align(
-    centroids: dict[int, tuple[float, float, float]], template: Template, kind: str = "affine"
-) -> RegistrationResult:
-    """Align a subject to a template by the centroids of its structures.
+def align(centroids: dict[int, tuple], template, kind: str = "affine") -> RegistrationResult:
+    """Align by the centroids of structures.
 
     Parameters
     ----------
     centroids : dict of int to tuple
         Centre (mm) of every structure by FreeSurfer id.
-    template : Template
-        Where to.
+    template : Template or Anatomy
+        Where to: anything with ``centroids``.
     kind : {'affine', 'similarity', 'rigid'}
         Degrees of freedom.
 
     Raises
     ------
     InputError
-        If subject and template share too few structures.
+        If both share too few structures.
+
+    Notes
+    -----
+    The fit each way is averaged with the inverse of the fit the other way, so that changing places gives the
+    inverse.
     """
     shared = sorted((set(centroids) & set(template.centroids)) - set(LEFT_OUT))
     if len(shared) < 6:
         raise InputError(None, f"only {len(shared)} structures to align it by", "Look at the segmentation")
     moving = np.array([centroids[i] for i in shared])
     fixed = np.array([template.centroids[i] for i in shared])
-    matrix = fit_affine(moving, fixed, kind=kind if len(shared) >= 12 else "similarity")
+    kind = kind if kind != "affine" or len(shared) >= 12 else "similarity"
+    there, back = fit_affine(moving, fixed, kind=kind), fit_affine(fixed, moving, kind=kind)
+    matrix = there @ diffeomorphic.half_way(np.linalg.solve(there, np.linalg.inv(back)))
     error = np.linalg.norm(transform_points(matrix, moving) - fixed, axis=1)
-    return RegistrationResult(matrix, float(np.median(error)))
+    return _linear(matrix, float(np.median(error)))
 
 
-def write_transform(path: str | Path, matrix: np.ndarray) -> None:
+def _linear(matrix: np.ndarray, error_mm: float) -> RegistrationResult:
+    return RegistrationResult(matrix, error_mm, Warp((np.linalg.inv(matrix),)), Warp((matrix,)))
+
+
+def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6) -> RegistrationResult:
+    """Align by the centroids, then by the maps of the structures.
+
+    Parameters
+    ----------
+    moving, fixed : Anatomy
+        Two brains; parts of one suffice.
+    kind : {'affine', 'similarity', 'rigid'}
+        Degrees of freedom.
+    steps : int
+        Gauss-Newton steps on the maps.
+
+    Raises
+    ------
+    InputError
+        If both share too few structures.
+    """
+    found = align(moving.centroids, fixed, kind)
+    level = Level(1, 1, 1.0, 0, 0)
+    space = diffeomorphic.middle(found.matrix, moving.structures, fixed.structures, 4.0, 8.0, 1)
+    for _ in range(steps):
+        stacks = [
+            diffeomorphic.at_level(diffeomorphic.maps(one.structures, space.grid, place, GROUPS), level)
+            for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
+        ]
+        step = diffeomorphic.polish(*stacks, space, kind)
+        space = _moved(space, step)
+        if np.abs(transform_points(step, space.grid.corners()) - space.grid.corners()).max() < 0.05:
+            break
+    return _linear(space.to_fixed @ np.linalg.inv(space.to_moving), found.error_mm)
+
+
+def _middle(
+    matrix: np.ndarray, moving: Anatomy, fixed: Anatomy, spacing: float, margin: float, multiple: int
+):
+    return diffeomorphic.middle(matrix, moving.structures, fixed.structures, spacing, margin, multiple)
+
+
+def _moved(space: Middle, step: np.ndarray) -> Middle:
+    """The middle space after a motion, half of it on either side."""
+    half = diffeomorphic.half_way(step)
+    return replace(space, to_moving=space.to_moving @ np.linalg.inv(half), to_fixed=space.to_fixed @ half)
+
+
+def register(
+    moving: Anatomy,
+    fixed: Anatomy,
+    *,
+    engine: str = "deep",
+    refine: int | None = None,
+    options: Options | None = None,
+) -> RegistrationResult:
+    """Register two brains: affine, then diffeomorphic.
+
+    Parameters
+    ----------
+    moving, fixed : Anatomy
+        Two brains of any contrast.
+    engine : {'deep', 'ants', 'none'}
+        ``none`` stays affine; ``ants`` is SyN with antspyx's default settings.
+    refine : int, optional
+        Steps at the finest level, in place of the default.
+    options : Options, optional
+        How the optimisation goes.
+
+    Raises
+    ------
+    InputError
+        If both share too few structures.
+    """
+    linear = affine(moving, fixed)
+    if engine == "none":
+        return linear
+    if engine == "ants":
+        from .syn import register as syn
+
+        return syn(moving, fixed, linear)
+    options = options or Options()
+    if refine is not None:
+        *coarse, finest = options.levels
+        options = replace(options, levels=(*coarse, replace(finest, steps=refine)))
+    most = max(level.factor for level in options.levels)
+    space = diffeomorphic.middle(
+        linear.matrix, moving.structures, fixed.structures, options.spacing, options.margin, most
+    )
+    velocity = diffeomorphic.optimise(*stacks(moving, fixed, space), options)
+    velocity, folds = without_folds(velocity)
+    forward, inverse = diffeomorphic.warps(velocity, space)
+    return replace(linear, forward=forward, inverse=inverse, folds=folds, engine="deep")
+
+
+def without_folds(velocity: Tensor, allowed: float = 1e-5, rounds: int = 4) -> tuple[Tensor, float]:
+    """Smooth a velocity until hardly a voxel folds, either way; returns it and the share that does."""
+    for _ in range(rounds):
+        folds = max(diffeomorphic.folds(exponential(v)) for v in (velocity, -velocity))
+        if folds <= allowed:
+            break
+        velocity = smooth(velocity, 0.6)
+    return velocity, folds
+
+
+def stacks(moving: Anatomy, fixed: Anatomy, space: Middle) -> tuple[Tensor, Tensor]:
+    """What the optimisation matches: maps of structures, intensities, and the field of view."""
+    pictures = _pictures(moving, fixed)
+    out = []
+    for one, picture, place in zip((moving, fixed), pictures, (space.to_moving, space.to_fixed), strict=True):
+        found = diffeomorphic.maps(one.structures, space.grid, place, GROUPS)
+        channels = [MAP_WEIGHT * found[:-1]]
+        if picture is not None:
+            channels += _intensities(picture, one.mask, space.grid, place)
+        out.append(torch.cat([*channels, found[-1:]]))
+    return out[0], out[1]
+
+
+def _pictures(moving: Anatomy, fixed: Anatomy) -> tuple[Volume | None, Volume | None]:
+    """The images if their contrasts agree, else what the tissues make of both, else none."""
+    if same_contrast(moving, fixed):
+        return moving.image, fixed.image
+    if not moving.probabilities or not fixed.probabilities:
+        return None, None
+    level = {"CSF": 0.15, "GM": 0.65, "WM": 1.0}
+    made = []
+    for one in (moving, fixed):
+        total = sum(level[name] * volume.data.float() for name, volume in one.probabilities.items())
+        made.append(one.image.with_data(total))
+    return made[0], made[1]
+
+
+def same_contrast(moving: Anatomy, fixed: Anatomy) -> bool:
+    """Whether the structures' mean intensities go together in both images."""
+    means = [_means(one) for one in (moving, fixed)]
+    shared = sorted(set(means[0]) & set(means[1]))
+    if len(shared) < 4:
+        return False
+    first, second = (np.array([mean[i] for i in shared]) for mean in means)
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
+        return False
+    return bool(np.corrcoef(first, second)[0, 1] > LIKE)
+
+
+def _means(one: Anatomy) -> dict[int, float]:
+    labels = one.structures.data.flatten()[::7].long()
+    values = one.image.data.flatten()[::7].double()
+    size = int(labels.max()) + 1
+    count = torch.bincount(labels, minlength=size)
+    total = torch.bincount(labels, weights=values, minlength=size)
+    return {i: float(total[i] / count[i]) for i in range(1, size) if count[i] >= 30}
+
+
+def _intensities(picture: Volume, mask: Volume, grid: Grid, place: np.ndarray) -> list[Tensor]:
+    """Intensities in the brain, as they are and locally normalized, weighted, each (1, X, Y, Z)."""
+    inside = mask.data > 0
+    warp = Warp((place,))
+    image = warp.resample(picture.with_data(picture.data * inside), grid).data
+    brain = warp.resample(mask.with_data(inside.float()), grid).data
+    values = image[brain > 0.9]
+    top = torch.quantile(values[:: max(1, len(values) // 200_000)], 0.98) if len(values) else image.max()
+    image = (image / top.clamp(min=1e-6)).clamp(0, 1.3)
+    share = smooth(brain[None], WINDOW)[0].clamp(min=1e-3)
+    mean = smooth((image * brain)[None], WINDOW)[0] / share
+    spread = (smooth((image * image * brain)[None], WINDOW)[0] / share - mean * mean).clamp(min=0).sqrt()
+    local = (image - mean) / (spread + 0.03) * brain
+    return [IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None]]
+
+
+def write_transform(path: str | Path | BinaryIO, matrix: np.ndarray) -> None:
     """Write an affine as an ITK composite transform (HDF5) that resamples image A onto B.
 
     Parameters
     ----------
-    path : path-like
+    path : path-like or file
         ``from-A_to-B_mode-image_xfm.h5``.
     matrix : ndarray, shape (4, 4)
         Points (RAS mm) of A to points of B. ITK stores the opposite way, from B's points to A's, in LPS.
-
-    Notes
-    -----
-    Written with h5py instead of ITK: byte-identical for the same matrix, and laid out so that ITK, ANTs and
-    nitransforms read it (a CompositeTransform that holds one AffineTransform).
     """
-    import h5py
-
-    stored = LPS @ np.linalg.inv(matrix) @ LPS
-    parameters = np.concatenate([stored[:3, :3].ravel(), stored[:3, 3]])
-    text = h5py.string_dtype("ascii")
-    with h5py.File(path, "w", track_order=False) as file:
-        for key, value in (("HDFVersion", h5py.version.hdf5_version), ("ITKVersion", "5.4.0")):
-            file.create_dataset(key, data=np.array([value.encode()], dtype=object), dtype=text)
-        group = file.create_group("TransformGroup")
-        head = group.create_group("0")
-        head.create_dataset(
-            "TransformType", data=np.array([b"CompositeTransform_double_3_3"], dtype=object), dtype=text
-        )
-        affine = group.create_group("1")
-        affine.create_dataset(
-            "TransformType", data=np.array([b"AffineTransform_double_3_3"], dtype=object), dtype=text
-        )
-        affine.create_dataset("TransformParameters", data=parameters)
-        affine.create_dataset("TransformFixedParameters", data=np.zeros(3))
+    itk.write(path, Warp((np.linalg.inv(matrix),)))

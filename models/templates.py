@@ -79,7 +79,7 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
     Fluid is what the brain mask holds besides grey and white matter.
     """
     if name.partition("+")[0] in growing.names():
-        found, table = _probabilities(name)
+        found, table = probabilities(name)
         maps = {kind: torch.zeros(found.grid.shape) for kind in ("csf", "gm", "wm")}
         for position, index in enumerate(table.unsided[1:], 2):
             maps[("gm", "wm", "csf")[DSEG[table[index].tissue] - 1]] += found.data[position]
@@ -96,7 +96,7 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
     return Volume(gm, affine).grid, {"csf": csf, "gm": gm, "wm": wm}
 
 
-def _probabilities(name: str) -> tuple[Volume, LabelTable]:
+def probabilities(name: str) -> tuple[Volume, LabelTable]:
     """Image and probabilities of one cohort of a template by age, such as ``BrainsegFetal+28``."""
     base, _, cohort = name.partition("+")
     if not cohort.isdigit():
@@ -105,7 +105,7 @@ def _probabilities(name: str) -> tuple[Volume, LabelTable]:
 
 
 def _by_age(name: str) -> Template:
-    found, table = _probabilities(name)
+    found, table = probabilities(name)
     brain = found.data[1] < 0.5
     grid = found.grid
     x = torch.arange(grid.shape[0]) * grid.affine[0, 0] + grid.affine[0, 3]

@@ -115,7 +115,7 @@ def jacobian(displacement: Tensor) -> Tensor:
 
 
 def taper(shape: tuple[int, int, int], width: int) -> Tensor:
-    """Weights that fall to zero at the grid's edge over ``width`` voxels, so that a field ends where it does."""
+    """Weights that fall to zero over ``width`` voxels at the grid's edge, so that a field ends there."""
     out = torch.ones(shape)
     for axis, n in enumerate(shape):
         t = torch.arange(n, dtype=torch.float32)

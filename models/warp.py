@@ -59,7 +59,9 @@ class Warp:
         to_voxel = np.linalg.inv(volume.affine)
         if mode != "nearest":
             data = data if data.is_floating_point() else data.float()
-            data = antialias(data, to_voxel @ self.matrix @ grid.affine)
+            step = to_voxel @ self.matrix @ grid.affine
+            # One by one: convolutions of several channels round differently with the number of threads.
+            data = torch.cat([antialias(channel[None], step) for channel in data])
         if mode == "cubic":
             data = _spline(data)
         out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
@@ -117,9 +119,9 @@ def _lines(shape: tuple[int, int, int], first: int, count: int) -> Tensor:
 
 def _apply(matrix: np.ndarray, points: Tensor) -> Tensor:
     """A 4x4 matrix on points of shape (3, ...)."""
-    m = torch.from_numpy(np.asarray(matrix, np.float64)).to(points)
-    out = (m[:3, :3] @ points.reshape(3, -1)).view_as(points)
-    return out + m[:3, 3].view(3, *[1] * (points.ndim - 1))
+    x, y, z = points
+    # Not a matrix product: its rounding depends on the number of threads.
+    return torch.stack([(r[0] * x + r[1] * y) + (r[2] * z + r[3]) for r in np.asarray(matrix)[:3].tolist()])
 
 
 def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float) -> Tensor:

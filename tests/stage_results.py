@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from brainseg.interfaces import base, dataset
-from brainseg.models import labels, templates
+from brainseg.models import labels, reference, registration, templates
 from brainseg.models.segmentation import SegmentationResult
 from brainseg.models.skullstrip import SkullStripResult
 from brainseg.models.volume import Volume
@@ -37,6 +37,13 @@ def small_template(name: str = templates.DEFAULT) -> templates.Template:
         index: tuple(MATRIX[:3, :3] @ np.array(point) + MATRIX[:3, 3]) for index, point in centroids().items()
     }
     return templates.Template(name, Volume(mask.float(), matrix), Volume(mask, matrix), there)
+
+
+def anatomy_of_template(text: str = templates.DEFAULT, *_) -> registration.Anatomy:
+    """The small template with its structures' places, no labels."""
+    found = templates.load(text)
+    empty = found.image.with_data(torch.zeros(found.image.grid.shape, dtype=torch.int16))
+    return registration.Anatomy(found.image, found.mask, empty, found.centroids, {})
 
 
 def centroids() -> dict[int, tuple[float, float, float]]:
@@ -103,6 +110,8 @@ def install(patch) -> None:
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))
     patch(segmentation, "segment", lambda volume, mask, **_: segmentation_of(volume, mask))
     patch(templates, "load", small_template)
+    patch(registration, "register", lambda moving, fixed, **_: registration.align(moving.centroids, fixed))
+    patch(reference, "load", anatomy_of_template)
 
 
 class Unit(NamedTuple):
@@ -166,7 +175,7 @@ def unit(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> Unit:
         "in_tissue": base.save(found.tissue, work / "tissue.nii"),
         "in_probabilities": [base.save(p, work / f"{k}.nii") for k, p in found.probabilities.items()],
         "in_measures": str(measures),
-        "in_transform": str(transform),
+        "in_alignments": [str(transform)],
         "in_quality": str(quality),
         "notes": ["One thing.", "Another thing.", "One thing."],
     }

@@ -67,7 +67,7 @@ def test_nodes_declare_what_they_need():
     nodes = {stage: workflow.get_node(f"{stage}_wf.{stage}") for stage in STAGES}
     assert {stage: node.mem_gb for stage, node in nodes.items()} == memory("of a head at 1 mm")
     threads = {stage: node.n_procs for stage, node in nodes.items()}
-    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "registration": 1, "quality": 1}
+    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1}
     for stage, node in nodes.items():
         assert node.inputs.num_threads == threads[stage]
     assert max(chain(mem_gb=1.0).get_node(f"{stage}_wf.{stage}").mem_gb for stage in STAGES) == 1.0
@@ -219,8 +219,9 @@ def test_missing_templates_and_networks_are_told(nifti, tmp_path, monkeypatch):
     measures.write_text('{"volumes": {}, "centroids": {}}')
     register = Register(in_measures=str(measures), template="Moon")
     fault = fault_of(pe.Node(register, name="registration", base_dir=str(tmp_path)))
-    assert fault.kind == "UsageError"
-    assert "'Moon' does not come with the program" in fault.reason
+    assert fault.kind == "MissingFileError"
+    assert "the template is not on this machine" in fault.reason
+    assert "api.get('Moon'" in fault.remedy
 
 
 def test_a_gpu_without_memory_falls_back_to_the_cpu():

@@ -8,7 +8,6 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.coregistration import WriteCoregistered
 from ..interfaces.outputs import WriteDerivatives
-from ..models import templates
 
 DESC = """\
 All results were brought back to the grid of the image by interpolating probabilities, and are stored as \
@@ -21,7 +20,7 @@ IMAGES = (
     "in_tissue",
     "in_probabilities",
     "in_measures",
-    "in_transform",
+    "in_alignments",
     "in_quality",
 )
 OPTIONAL = ("in_dseg", "in_runs", "grid_file")
@@ -44,7 +43,6 @@ def init_outputs_wf(
     out_dir: str,
     key: str,
     name: str = "outputs_wf",
-    template: str = templates.DEFAULT,
     label_table: str = "adult",
     averaged: list[str] | None = None,
     beside: list[str] | None = None,
@@ -65,8 +63,6 @@ def init_outputs_wf(
         The unit, such as ``sub-01_ses-02``.
     name : str
         Name of the workflow.
-    template : str
-        Name of the template.
     label_table : str
         Label table of the structures.
     averaged, beside : list of str, optional
@@ -76,7 +72,7 @@ def init_outputs_wf(
     flavor : {'fmriprep', 'nibabies', 'both'}
         For whom the results are named.
     leave_out : list of str, optional
-        Steps that are off: ``posteriors``, ``template-outputs``.
+        Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
     sloppy : bool
         Whether the results are for trying only, which their sidecars then say.
     num_threads, mem_gb : int, float
@@ -86,7 +82,7 @@ def init_outputs_wf(
     ------
     source_file
         The scan as the dataset holds it.
-    in_preproc, in_mask, in_structures, in_tissue, in_probabilities, in_measures, in_transform
+    in_preproc, in_mask, in_structures, in_tissue, in_probabilities, in_measures, in_alignments
         What the stages found.
     stripped
         Whether the scan came without a skull.
@@ -122,12 +118,11 @@ def init_outputs_wf(
         bids_root=bids_root,
         out_dir=out_dir,
         key=key,
-        template=template,
         label_table=label_table,
         averaged=averaged or [],
         given=given or {},
         flavor=flavor,
-        leave_out=leave_out or [],
+        leave_out=["jacobian"] if leave_out is None else leave_out,
         sloppy=sloppy,
     )
     outputs = pe.Node(sink, name="outputs", n_procs=num_threads, mem_gb=mem_gb)

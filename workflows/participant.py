@@ -9,9 +9,10 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import unusable
-from ..models import labels, populations, templates, zoo
+from ..models import labels, populations, spaces, zoo
 from ..models.populations import Population
 from .bias import init_bias_wf
+from .brainmask import init_brainmask_wf
 from .conform import init_conform_wf
 from .coregistration import init_coregistration_wf
 from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
@@ -26,11 +27,16 @@ MEMORY = {
     "skullstrip": (0.8, 1.6),
     "bias": (0.8, 2.4),
     "segmentation": (1.2, 1.4),
-    "registration": (1.0, 0.1),
+    "registration": (1.6, 0.4),
     "quality": (0.9, 1.0),
     "outputs": (0.8, 1.3),
 }
 """Memory (GB) of each stage's process, measured: whatever the image, and more for each 256^3 voxels of it."""
+
+LOOK = (
+    "The run was stopped after the brain mask, as asked for. If the mask is wrong, save a corrected one "
+    "beside it as *_desc-corrected_mask.nii.gz; then run again without --stop-after."
+)
 
 SLOPPY_SHRINK = 8
 """Thinning of the grid on which the bias field is estimated, where it needs not be good."""
@@ -58,7 +64,10 @@ def init_participant_wf(
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
     sloppy: bool = False,
-    template: str = templates.DEFAULT,
+    output_spaces: tuple[str, ...] = (spaces.DEFAULT,),
+    engine: str = "deep",
+    stop_after: str | None = None,
+    refine: int | None = None,
     device: str = "cpu",
     num_threads: int = 2,
     mem_gb: float = 5.0,
@@ -94,8 +103,12 @@ def init_participant_wf(
         Steps that are off: ``posteriors``, ``template-outputs``.
     sloppy : bool
         Fast and coarse, for trying; the results are marked.
-    template : str
-        Name of the template.
+    output_spaces : tuple of str
+        Templates as a user writes them; quality is judged in the first.
+    engine, refine : str, int
+        What registers, and its steps at the finest level.
+    stop_after : str, optional
+        ``skullstrip`` if a person wants to look at the brain masks first.
     device : str
         Where the networks run.
     num_threads : int
@@ -140,6 +153,17 @@ def init_participant_wf(
             mem_gb=need["skullstrip"],
             **network,
         )
+    if stop_after == "skullstrip":
+        return init_brainmask_wf(
+            name=name,
+            source_file=source_file,
+            bids_root=bids_root,
+            out_dir=out_dir,
+            key=key,
+            why=LOOK,
+            conform_wf=conform_wf,
+            skullstrip_wf=skullstrip_wf,
+        )
     bias_wf = init_bias_wf(shrink=SLOPPY_SHRINK if sloppy else 4, mem_gb=need["bias"], **run)
     probabilities = [given[tissue] for tissue in ("GM", "WM", "CSF") if tissue in given]
     if "structures" in given:
@@ -163,9 +187,16 @@ def init_participant_wf(
         segmentation_wf = with_given_tissues(
             segmentation_wf, dseg=given["dseg"], probabilities=probabilities, mem_gb=need["outputs"]
         )
-    registration_wf = init_registration_wf(template=template, mem_gb=need["registration"])
+    registration_wf = init_registration_wf(
+        templates=output_spaces,
+        engine=engine,
+        refine=refine,
+        networks=record.networks,
+        mem_gb=need["registration"],
+        **network,
+    )
     quality_wf = init_quality_wf(
-        template=template,
+        template=spaces.parse(output_spaces[0]).label,
         label_table=record.labels,
         plausible_ml=record.brain_ml,
         mem_gb=need["quality"],
@@ -174,7 +205,6 @@ def init_participant_wf(
         bids_root=bids_root,
         out_dir=out_dir,
         key=key,
-        template=template,
         label_table=record.labels,
         averaged=averaged,
         beside=beside,
@@ -212,7 +242,10 @@ def init_participant_wf(
     link(skullstrip_wf, bias_wf, out_mask="in_mask")
     link(skullstrip_wf, segmentation_wf, out_mask="in_mask")
     link(bias_wf, segmentation_wf, out_file="in_file")
-    link(segmentation_wf, registration_wf, out_measures="in_measures")
+    link(segmentation_wf, registration_wf, out_structures="in_structures", out_measures="in_measures")
+    link(segmentation_wf, registration_wf, out_probabilities="in_probabilities")
+    link(skullstrip_wf, registration_wf, out_mask="in_mask")
+    link(bias_wf, registration_wf, out_file="in_file")
     link(conform_wf, quality_wf, out_file="in_scan")
     link(skullstrip_wf, quality_wf, out_mask="in_mask", stripped="stripped")
     link(bias_wf, quality_wf, out_file="in_file")
@@ -226,7 +259,7 @@ def init_participant_wf(
     link(segmentation_wf, outputs_wf, out_structures="in_structures", out_tissue="in_tissue")
     link(segmentation_wf, outputs_wf, out_probabilities="in_probabilities", out_measures="in_measures")
     link(segmentation_wf, outputs_wf, notes="segmentation_notes")
-    link(registration_wf, outputs_wf, out_transform="in_transform", notes="registration_notes")
+    link(registration_wf, outputs_wf, out_transforms="in_alignments", notes="registration_notes")
     if "dseg" in given:
         link(segmentation_wf, outputs_wf, out_dseg="in_dseg")
     if averaged:

@@ -1,58 +1,109 @@
-"""Registration: from the structures' centroids to an alignment with the template."""
+"""Registration: from a segmented scan to its alignment with every output space."""
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.registration import Register
-from ..models import templates
+from ..models import spaces
 
-DESC = """\
-The image was aligned to the template {template} (Fonov et al., 2011, \
-doi:10.1016/j.neuroimage.2010.07.033) by an affine that was fitted robustly, in closed form, to the \
-centroids of the structures (an idea of EasyReg; Iglesias, 2023, doi:10.1038/s41598-023-33781-0). """
+AFFINE = """\
+The image was aligned to {templates} by an affine that was fitted robustly, in closed form, to the \
+centroids of the structures (an idea of EasyReg; Iglesias, 2023, doi:10.1038/s41598-023-33781-0) and \
+polished on their maps. """
+WARPED = {
+    "deep": """\
+A diffeomorphism followed, the flow of a stationary velocity field at 2 mm, symmetric in both images, which \
+matches maps of the structures and intensities (log-demons; Vercauteren et al., 2008, \
+doi:10.1007/978-3-540-85988-8_90). """,
+    "ants": """\
+A diffeomorphism followed, by SyN of ANTs (Avants et al., 2008, doi:10.1016/j.media.2007.06.004) with the \
+default settings of ANTsPy. """,
+    "none": "",
+}
+REFERENCES = {
+    spaces.DEFAULT: "MNI152NLin2009aSym (Fonov et al., 2011, doi:10.1016/j.neuroimage.2010.07.033)",
+}
+FIELDS = ("in_file", "in_mask", "in_structures", "in_probabilities", "in_measures")
 
 
 def init_registration_wf(
-    *, name: str = "registration_wf", template: str = templates.DEFAULT, mem_gb: float = 0.5
+    *,
+    name: str = "registration_wf",
+    templates: tuple[str, ...] = (spaces.DEFAULT,),
+    engine: str = "deep",
+    refine: int | None = None,
+    networks: tuple[str, ...] = (),
+    device: str = "cpu",
+    num_threads: int = 1,
+    mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
-    """Align a scan to a template.
+    """Align a scan to every output space.
 
     Parameters
     ----------
     name : str
         Name of the workflow.
-    template : str
-        Name of the template.
-    mem_gb : float
-        Memory (GB) that the node may need.
+    templates : tuple of str
+        Output spaces as a user writes them; the first one is what quality is judged by.
+    engine : {'deep', 'ants', 'none'}
+        What registers; ``none`` stays affine.
+    refine : int, optional
+        Steps at the finest level.
+    networks : tuple of str
+        Weights that find a template's structures: coarse, skull-strip, segmentation.
+    device : str
+        Where they run.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of a node.
 
     Inputs
     ------
     source_file
         The scan as the dataset holds it.
-    in_measures
-        JSON with the structures' centroids.
+    in_file, in_mask, in_structures, in_probabilities, in_measures
+        The bias-corrected scan and what was found in it.
 
     Outputs
     -------
     out_transform
-        JSON with the matrix from the scan's mm to the template's, and the residual.
+        JSON of the alignment with the first space.
+    out_transforms
+        The same of all, in their order.
     notes
         What a reader of the results should know.
     """
     workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC.format(template=template)
-    inputs = ["source_file", "in_measures"]
+    named = " and ".join(_reference(text) for text in templates)
+    workflow.__desc__ = AFFINE.format(templates=named) + WARPED[engine]
+    inputs = ["source_file", *FIELDS]
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(["out_transform", "notes"]), name="outputnode")
-    registration = pe.Node(Register(template=template), name="registration", n_procs=1, mem_gb=mem_gb)
+    outputnode = pe.Node(IdentityInterface(["out_transform", "out_transforms", "notes"]), name="outputnode")
+    everything = pe.Node(Merge(len(templates)), name="everything", run_without_submitting=True)
+    notes = pe.Node(Merge(len(templates)), name="notes", run_without_submitting=True)
+    for number, text in enumerate(templates, 1):
+        register = Register(template=text, engine=engine, networks=list(networks), device=device)
+        if refine is not None:
+            register.inputs.refine = refine
+        label = "registration" if len(templates) == 1 else f"registration_{number}"
+        registration = pe.Node(register, name=label, n_procs=num_threads, mem_gb=mem_gb)
+        workflow.connect(
+            [
+                (inputnode, registration, [(n, n) for n in inputs]),
+                (registration, everything, [("out_transform", f"in{number}")]),
+                (registration, notes, [("notes", f"in{number}")]),
+            ]
+        )
+        if number == 1:
+            workflow.connect(registration, "out_transform", outputnode, "out_transform")
     workflow.connect(
-        [
-            (inputnode, registration, [(n, n) for n in inputs]),
-            (registration, outputnode, [(n, n) for n in ("out_transform", "notes")]),
-        ]
+        [(everything, outputnode, [("out", "out_transforms")]), (notes, outputnode, [("out", "notes")])]
     )
     return workflow
+
+
+def _reference(text: str) -> str:
+    space = spaces.parse(text)
+    return f"the template {REFERENCES.get(space.name, str(space) if space.path is None else space.name)}"
