@@ -181,7 +181,7 @@ def _units(path: Path) -> tuple[float, float]:
     """Years in one unit of the age column, and weeks in one of the gestational age's."""
     try:
         columns = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return 1.0, 1.0
     gestational = next((_unit(columns, c) for c in GESTATIONAL if _unit(columns, c)), None)
     return _unit(columns, "age") or 1.0, (gestational or YEAR["week"]) / YEAR["week"]

@@ -29,7 +29,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
     """Content of a JSON file; empty if there is none, or if it holds no object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -69,6 +69,8 @@ def read_object(path: Path) -> dict[str, Any]:
         raise InputError(path, f"it is not valid JSON ({where})", remedy) from None
     except ValueError:
         raise InputError(path, "it is not valid JSON (not UTF-8 text)", remedy) from None
+    except RecursionError:
+        raise InputError(path, "it is not valid JSON (nested without end)", remedy) from None
     if not isinstance(content, dict):
         raise InputError(path, f"it holds a JSON {type(content).__name__}, not an object", remedy)
     return content

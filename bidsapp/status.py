@@ -139,7 +139,7 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
     """Content of a unit's status file; empty if there is none or it is damaged."""
     try:
         content = json.loads((folder(out_dir) / f"{key}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
