@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..models import labels
-from . import __version__, figures, viewer
+from . import __version__, contrasts, figures, viewer
 from .figures import Mosaic, Scan
 from .results import SPACE, Result, read_json
 from .status import write_text
@@ -84,6 +84,7 @@ def source_of(result: Result) -> Path | None:
 def _stamp(result: Result) -> list[Any]:
     """What the pictures depend on."""
     found = [path.stat() if (path := result.file(ending)) else None for ending in IMAGES]
+    found += [path.stat() for _, path in contrasts.found(result)]
     found.append(None if found[0] else (path.stat() if (path := source_of(result)) else None))
     return [__version__, *([s.st_size, s.st_mtime_ns] if s else None for s in found)]
 
@@ -118,6 +119,8 @@ class Artist:
             parts["tissues"] = self.tissues
         if has[f"space-{SPACE}_desc-preproc_*.nii.gz"]:
             parts["alignment"] = self.alignment
+        if contrasts.found(self.result):
+            parts["contrasts"] = lambda: contrasts.draw(self)
         return parts
 
     # -- what is read ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..models import labels
 from ..models.errors import ReportError
-from . import page, provenance, quality, results
+from . import contrasts, page, provenance, quality, results
 from .comparison import Cohort, groups_of, tiles_of
 from .results import SPACE, Result
 
@@ -21,6 +21,7 @@ SECTIONS = {
     "bias": "Bias",
     "segmentation": "Segmentation",
     "tissues": "Tissues",
+    "contrasts": "Contrasts",
     "alignment": "Alignment",
     "volumes": "Volumes",
     "methods": "Methods",
@@ -104,6 +105,8 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "facts": _facts(result, facts, stripped),
         "tiles": tiles_of(result, cohort),
         "notes": _notes(result),
+        "suffix": result.suffix,
+        "contrasts": contrasts.rows(result, pictures["contrasts"]),
         "others": [_short(other) for other in results.texts(result.status.get("others"))],
         "mask_words": _mask_words(facts, stripped),
         "bias_range": facts.get("bias_range"),
@@ -189,6 +192,7 @@ def _facts(result: Result, facts: dict[str, Any], stripped: bool | None) -> list
             {True: "already stripped in the input", False: "in the image; stripped here"}.get(stripped, ""),
         ),
         ("Brain mask", f"{facts['mask_volume'] / 1000:,.0f} mL" if facts.get("mask_volume") else ""),
+        *contrasts.facts(result),
         ("Age", f"{age:g} years" if age is not None else ""),
         ("Sex", person["sex"] or ""),
         ("Version", str(result.status.get("version") or "")),
