@@ -17,6 +17,7 @@ class _SegmentInputSpec(NetworkInputSpec):
     in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
     model = Str("segmentation", usedefault=True, desc="weights of the fine network")
     coarse_model = Str("head-coarse", usedefault=True, desc="weights that find the brain")
+    accurate = traits.Bool(False, usedefault=True, desc="whether the mirror image is looked at too")
 
 
 class _SegmentOutputSpec(TraitedSpec):

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .device import precision
-from .networks import StemUNet
 
 COORDINATE_SCALE = 64.0
 """Millimetres in one unit of the coordinate channels."""
 
+OVERLAP = 2
+"""Overlap of tiles in units of the network's stride."""
+
+TILES = (2, 4)
+"""Into how many tiles a grid is cut when a device's memory does not suffice for it."""
+
 
 @torch.inference_mode()
 def run(
-    network: StemUNet, image: Tensor, coordinates: Tensor, prior: Tensor | None = None, device: str = "cpu"
+    network: nn.Module,
+    image: Tensor,
+    coordinates: Tensor,
+    prior: Tensor | None = None,
+    device: str = "cpu",
+    *,
+    notes: list[str] | None = None,
 ) -> dict[str, Tensor]:
     """Logits of every task at full resolution.
 
     Parameters
     ----------
-    network : StemUNet
-        In evaluation mode, on ``device``.
+    network : Module
+        In evaluation mode, on ``device``; one of :data:`brainseg.models.zoo.ARCHITECTURES`.
     image : Tensor, shape (X, Y, Z)
         Normalized to [0, 1]; sides are multiples of ``network.stride``.
     coordinates : Tensor, shape (3, X, Y, Z)
@@ -30,6 +41,9 @@ def run(
         What the network was trained to get from the coarser one.
     device : str
         Where to compute.
+    notes : list of str, optional
+        Given, a grid too large for a GPU's memory is computed in tiles, and a note says so; without it the
+        error is raised.
 
     Returns
     -------
@@ -37,9 +51,76 @@ def run(
         For each task a float32 tensor (C, X, Y, Z) on the CPU.
     """
     x = torch.cat([image[None], coordinates])[None].float()
+    prior = None if prior is None else prior[None].float()
+    try:
+        return _whole(network, x, prior, device)
+    except torch.OutOfMemoryError:
+        if notes is None or device == "cpu":
+            raise
+    for count in TILES:
+        try:
+            out = _tiled(network, x, prior, device, count)
+        except torch.OutOfMemoryError:
+            continue
+        notes.append(f"The memory of the device {device} did not suffice: it was used in {count} tiles.")
+        return out
+    raise torch.OutOfMemoryError(f"not even a {TILES[-1]}th of the grid fits into the memory of {device}")
+
+
+def posteriors(
+    network: nn.Module,
+    image: Tensor,
+    coordinates: Tensor,
+    prior: Tensor | None = None,
+    device: str = "cpu",
+    *,
+    flip: bool = False,
+    notes: list[str] | None = None,
+) -> Tensor:
+    """Probabilities of the structures (without side), shape (C, X, Y, Z); see :func:`run`.
+
+    Parameters
+    ----------
+    flip : bool
+        Mean over the image and its mirror image: twice the time, and a little more accuracy.
+    """
+    found = run(network, image, coordinates, prior, device, notes=notes)["structure"].softmax(0)
+    if not flip:
+        return found
+    # In the mirror image what was left is right: the first coordinate changes its sign.
+    mirrored = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
+    prior = None if prior is None else prior.flip(1)
+    other = run(network, image.flip(0), mirrored, prior, device, notes=notes)["structure"].softmax(0)
+    if notes:
+        notes[:] = dict.fromkeys(notes)
+    return (found + other.flip(1)) / 2
+
+
+def _whole(network: nn.Module, x: Tensor, prior: Tensor | None, device: str) -> dict[str, Tensor]:
     x = x.to(device).contiguous(memory_format=torch.channels_last_3d)
-    prior = None if prior is None else prior[None].float().to(device)
+    prior = None if prior is None else prior.to(device)
     dtype = precision(device)
     with torch.autocast(device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32):
         out = network(x, prior)
     return {task: full[0].float().cpu() for task, (full, _) in out.items()}
+
+
+def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, count: int) -> dict[str, Tensor]:
+    """Slabs along the longest axis, each with a margin that is thrown away."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    sizes = list(x.shape[2:])
+    axis = sizes.index(max(sizes))
+    blocks, margin = sizes[axis] // network.stride, OVERLAP
+    out: dict[str, Tensor] = {}
+    for part in range(count):
+        first, last = blocks * part // count, blocks * (part + 1) // count
+        low, high = max(0, first - margin), min(blocks, last + margin)
+        start, length = low * network.stride, (high - low) * network.stride
+        near = None if prior is None else prior.narrow(2 + axis, start // 2, length // 2)
+        found = _whole(network, x.narrow(2 + axis, start, length), near, device)
+        kept, size = (first - low) * network.stride, (last - first) * network.stride
+        for task, values in found.items():
+            whole = out.setdefault(task, torch.empty(values.shape[0], *sizes))
+            whole.narrow(1 + axis, first * network.stride, size).copy_(values.narrow(1 + axis, kept, size))
+    return out

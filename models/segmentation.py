@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from . import coarse, em, labels, zoo
+from . import coarse, em, inference, labels, zoo
 from .errors import InputError
-from .inference import COORDINATE_SCALE, run
 from .skullstrip import brain_grid, half
 from .volume import Grid, Volume, box, coordinate_channels, lattice, normalize, resample
 
@@ -76,6 +75,7 @@ def segment(
     model: str = "segmentation",
     coarse_model: str = "head-coarse",
     likelihood: bool = True,
+    accurate: bool = False,
 ) -> SegmentationResult:
     """Segment a brain.
 
@@ -91,6 +91,8 @@ def segment(
         Weights of the fine network, and those that find the brain.
     likelihood : bool
         Whether the scan's own intensities are fitted.
+    accurate : bool
+        Whether the fine network also looks at the mirror image.
 
     Raises
     ------
@@ -108,9 +110,9 @@ def segment(
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
     seen = coarse.look(masked, model=coarse_model, device=device)
     table = labels.load(zoo.load_once(model, device).card["label_table"])
-    prior = fine_posteriors(masked, mask, seen, model, device)
-    grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
     notes: list[str] = []
+    prior = fine_posteriors(masked, mask, seen, model, device, flip=accurate, notes=notes)
+    grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
     posteriors = posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
     left = _side(seen, grid)
     posteriors.data[:] = without_strays(posteriors.data, left.data)
@@ -121,18 +123,46 @@ def segment(
     return on_input(volume, mask, posteriors, left, table, notes)
 
 
-def fine_posteriors(masked: Volume, mask: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
+@dataclass(frozen=True)
+class NetworkInputs:
+    """What the fine network sees, on ``grid``; the context is at half of its resolution."""
+
+    grid: Grid
+    image: Tensor
+    coordinates: Tensor
+    context: Tensor
+
+
+def fine_posteriors(
+    masked: Volume,
+    mask: Volume,
+    seen: coarse.Coarse,
+    model: str,
+    device: str,
+    *,
+    flip: bool = False,
+    notes: list[str] | None = None,
+) -> Volume:
     """Posteriors of the fine network in the brain's box, at its own voxel size."""
     loaded = zoo.load_once(model, device)
-    stride = loaded.network.stride
-    grid = _covering(brain_grid(masked, seen, loaded.card["spacing"], MARGIN, stride), mask, stride)
+    given = network_inputs(masked, mask, seen, loaded.card["spacing"], loaded.network.stride)
+    found = inference.posteriors(
+        loaded.network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
+    )
+    return Volume(found, given.grid.affine)
+
+
+def network_inputs(
+    masked: Volume, mask: Volume, seen: coarse.Coarse, spacing: float, stride: int
+) -> NetworkInputs:
+    """Image, coordinates and the coarse network's posteriors in the brain's box."""
+    grid = _covering(brain_grid(masked, seen, spacing, MARGIN, stride), mask, stride)
     image = normalize(resample(masked.canonical(), grid).data)
     context = resample(seen.structures, half(grid)).data
     # Outside of the coarse window there is background.
     context[0] += (1 - context.sum(0)).clamp(min=0)
-    coordinates = coordinate_channels(grid, seen.to_atlas, COORDINATE_SCALE)
-    out = run(loaded.network, image, coordinates, context, device)
-    return Volume(out["structure"].softmax(0), grid.affine)
+    coordinates = coordinate_channels(grid, seen.to_atlas, inference.COORDINATE_SCALE)
+    return NetworkInputs(grid, image, coordinates, context)
 
 
 def _covering(grid: Grid, mask: Volume, stride: int = 1) -> Grid:

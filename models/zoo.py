@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from .networks import StemUNet
+from .warpseg import CoarseToFine
 
-ARCHITECTURES = {"StemUNet": StemUNet}
+ARCHITECTURES = {"StemUNet": StemUNet, "CoarseToFine": CoarseToFine}
+"""Networks that a card may name."""
 
 
 class ModelError(Exception):
@@ -29,13 +31,13 @@ class Model:
 
     Attributes
     ----------
-    network : StemUNet
+    network : Module
         In evaluation mode, float32.
     card : dict
         Architecture, label table, voxel size, training data, licence, scores.
     """
 
-    network: StemUNet
+    network: nn.Module
     card: dict[str, Any]
 
 
