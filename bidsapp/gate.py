@@ -28,8 +28,7 @@ def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
     for key in keys:
         found = results.load(out_dir, key)
         if found.state == "done" and found.verdict in LEVELS[level]:
-            checks = [check for check in found.quality.get("Checks") or [] if isinstance(check, dict)]
-            words = [str(check.get("words")) for check in checks if check.get("verdict") != "pass"]
+            words = [str(check.get("words")) for check in found.checks if check.get("verdict") != "pass"]
             out[key] = f"{found.verdict}: {'; '.join(words) or 'no reason was recorded'}"
     return out
 

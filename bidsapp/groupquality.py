@@ -101,7 +101,7 @@ def _or_nan(value: float | None) -> float:
 
 def columns(units: list[Result]) -> list[str]:
     """Columns of the table of quality that some unit fills, after those that describe the unit."""
-    there = {name for unit in units for name in (unit.quality.get("Metrics") or {})}
+    there = {name for unit in units for name in unit.metrics}
     scores = {index for unit in units for index in unit.scores}
     names = [f"score_{label.name}" for label in labels.load("adult") if label.index in scores]
     return [
@@ -116,19 +116,15 @@ def columns(units: list[Result]) -> list[str]:
 
 def row(unit: Result, unusual: Unusual) -> dict[str, Any]:
     """A unit's cells."""
-    metrics = unit.quality.get("Metrics")
     distance = unusual.distance(unit.key)
-    checks = [check for check in unit.quality.get("Checks") or [] if isinstance(check, dict)]
-    flagged = [str(check.get("name")) for check in checks if check.get("verdict") != "pass"]
+    flagged = [str(check.get("name")) for check in unit.checks if check.get("verdict") != "pass"]
     out: dict[str, Any] = {
         "verdict": unit.verdict,
         "score": _text(number(unit.quality.get("Score"))),
         "not_passed": ",".join(flagged) if unit.verdict else "",
         "volume_distance": _text(distance),
     }
-    out |= {
-        name: _text(number(value)) for name, value in (metrics.items() if isinstance(metrics, dict) else ())
-    }
+    out |= {name: _text(number(value)) for name, value in unit.metrics.items()}
     table = labels.load("adult").by_index
     out |= {
         f"score_{table[index].name}": _text(number(cells.get("score")))
@@ -164,7 +160,7 @@ def describe(name: str) -> dict[str, Any]:
 
 def measures(units: list[Result]) -> list[dict[str, Any]]:
     """Measures of quality that the page offers: name, key, and unit."""
-    known = {name for unit in units for name in (unit.quality.get("Metrics") or {})}
+    known = {name for unit in units for name in unit.metrics}
     out = []
     if any(unit.verdict for unit in units):
         out.append({"name": "Expected Dice", "key": "score", "unit": ""})
@@ -178,10 +174,8 @@ def measures(units: list[Result]) -> list[dict[str, Any]]:
 
 def values(unit: Result, wanted: list[dict[str, Any]]) -> list[float | None]:
     """A unit's values of the measures."""
-    metrics = unit.quality.get("Metrics")
-    metrics = metrics if isinstance(metrics, dict) else {}
     found = [
-        number(unit.quality.get("Score")) if m["key"] == "score" else number(metrics.get(m["key"]))
+        number(unit.quality.get("Score")) if m["key"] == "score" else number(unit.metrics.get(m["key"]))
         for m in wanted
     ]
     return [None if value is None else float(f"{value:.5g}") for value in found]

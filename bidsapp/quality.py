@@ -56,7 +56,7 @@ def write_list(out_dir: Path) -> Path:
 def context(result: Result) -> dict[str, Any]:
     """What the participant's page shows; ``verdict`` is empty if quality control did not run."""
     found = result.quality
-    checks = [check for check in found.get("Checks", []) if isinstance(check, dict)] if found else []
+    checks = result.checks
     return {
         "verdict": result.verdict,
         "verdict_words": WORDS[result.verdict],
@@ -82,10 +82,7 @@ def _check(check: dict[str, Any]) -> dict[str, Any]:
 
 def metrics(result: Result) -> list[dict[str, Any]]:
     """Image quality metrics with their definitions; those of intensity summaries come last."""
-    values = result.quality.get("Metrics")
-    if not isinstance(values, dict):
-        return []
-    rows = []
+    values, rows = result.metrics, []
     for name, definition in iqm.DEFINITIONS.items():
         if name in values:
             value = number(values[name])

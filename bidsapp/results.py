@@ -204,6 +204,18 @@ class Result:
         found = self.quality.get("Verdict")
         return found if found in ("pass", "check", "fail") else ""
 
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """The checks of quality control."""
+        found = self.quality.get("Checks")
+        return [check for check in found if isinstance(check, dict)] if isinstance(found, list) else []
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Image quality metrics by name."""
+        found = self.quality.get("Metrics")
+        return found if isinstance(found, dict) else {}
+
     @cached_property
     def scores(self) -> dict[int, dict[str, str]]:
         """Rows of the table of the structures' quality by label index."""
