@@ -9,7 +9,7 @@ probabilities, never labels.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from . import coarse, em, inference, labels, zoo
-from .errors import InputError
+from .errors import InputError, UsageError
 from .skullstrip import brain_grid, half
 from .volume import Grid, Volume, box, coordinate_channels, lattice, normalize, resample
 
@@ -56,6 +56,10 @@ class SegmentationResult:
         By FreeSurfer id the mean over the voxels that carry it of the posteriors' entropy, divided by its
         largest possible value: 0 sure, 1 every structure equally likely. Structures without a voxel have
         none.
+    posteriors : Volume, shape (C, X, Y, Z), or None
+        Probabilities of the label table's unsided structures at the working voxel size.
+    label_table : str
+        Name of that table.
     """
 
     structures: Volume
@@ -65,6 +69,8 @@ class SegmentationResult:
     centroids: dict[int, tuple[float, float, float]]
     notes: list[str] = field(default_factory=list)
     uncertainty: dict[int, float] = field(default_factory=dict)
+    posteriors: Volume | None = None
+    label_table: str = "adult"
 
 
 def segment(
@@ -120,7 +126,29 @@ def segment(
         notes.append(
             f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation."
         )
-    return on_input(volume, mask, posteriors, left, table, notes)
+    result = on_input(volume, mask, posteriors, left, table, notes)
+    name = zoo.load_once(model, device).card["label_table"]
+    return replace(result, posteriors=posteriors, label_table=name)
+
+
+def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int], list[str], np.ndarray]:
+    """Ids, names and probabilities (X, Y, Z, C) of the structures, both sides together, on a scan's grid.
+
+    Raises
+    ------
+    UsageError
+        If the result came without posteriors.
+    """
+    if result.posteriors is None:
+        raise UsageError(None, "this network's posteriors cannot be had", "Leave --posteriors out")
+    table = labels.load(result.label_table)
+    kept = [k for k, index in enumerate(table.unsided) if index]
+    out = np.empty((*volume.grid.shape, len(kept)), np.float32)
+    for place, k in enumerate(kept):
+        part = Volume(result.posteriors.data[k], result.posteriors.affine)
+        out[..., place] = resample(part, volume.grid).data.numpy()
+    indices = [table.unsided[k] for k in kept]
+    return indices, [table[i].name.removeprefix("Left-") for i in indices], out
 
 
 @dataclass(frozen=True)

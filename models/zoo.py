@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -41,23 +42,62 @@ class Model:
     card: dict[str, Any]
 
 
+def own_folder() -> Path:
+    """Where networks that a user adds are kept: ``$BRAINSEG_MODELS``, else the user's data folder."""
+    given = os.environ.get("BRAINSEG_MODELS")
+    if given:
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "brainseg" / "models"
+
+
+def installed() -> list[str]:
+    """Names of all weights: those that the package ships, then the user's own."""
+    folders = (Path(str(files(__package__) / "weights")), own_folder())
+    names = [path.stem for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    return list(dict.fromkeys(names))
+
+
 def path_of(name: str) -> Path:
-    """Path of the weights ``name``: a file, or the name of weights that the package ships.
+    """Path of the weights ``name``: a file, or the name of weights that are shipped or were added.
 
     Raises
     ------
     ModelError
         If there are none; the message lists what there is.
     """
-    given = Path(name)
-    if given.suffix == ".safetensors":
-        path = given
+    if Path(name).suffix == ".safetensors":
+        path = Path(name)
+        known = sorted(p.stem for p in path.parent.glob("*.safetensors"))
     else:
         path = Path(str(files(__package__) / "weights" / f"{name}.safetensors"))
+        known = installed()
+        if not path.is_file() and (own_folder() / path.name).is_file():
+            return own_folder() / path.name
     if not path.is_file():
-        known = sorted(p.stem for p in path.parent.glob("*.safetensors")) or ["none"]
-        raise ModelError(f"no weights at {path}; in that folder there are: {', '.join(known)}")
+        raise ModelError(f"no weights at {path}; there are: {', '.join(known) or 'none'}")
     return path
+
+
+def add(path: Path) -> str:
+    """Check weights and their card and keep a copy among the user's own; returns their name.
+
+    Raises
+    ------
+    ModelError
+        If weights and card do not fit, or shipped weights have that name.
+    """
+    name = load(str(path)).card.get("name", path.stem)
+    if (files(__package__) / "weights" / f"{name}.safetensors").is_file():
+        raise ModelError(f"{path}: the package ships weights of the name {name!r}; give them another name")
+    folder = own_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    # The card goes first: weights without a card are of no use.
+    for ending in (".json", ".safetensors"):
+        part = folder / f".{name}{ending}.part"
+        part.write_bytes(path.with_suffix(ending).read_bytes())
+        part.replace(folder / f"{name}{ending}")
+    return name
 
 
 def read_card(name: str) -> dict[str, Any]:

@@ -1,0 +1,332 @@
+"""The commands of ``brainseg`` that make and judge networks: training, synthetic images, scores, cards."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..models.errors import InputError, MissingFileError, UsageError
+from .cli import Parser
+from .compute import add_compute, device, threads
+
+TABLE_HELP = "what the labels are: a .tsv file, or headmaps"
+
+
+def train(given: argparse.Namespace) -> int:
+    """Train the network of a RECIPE, a file or a name; an interrupted training goes on.
+
+    It reads prepared arrays (--data), or label maps that it prepares itself (--maps): every fifth of them
+    is kept for validation.
+    """
+    import yaml
+
+    from ..training import trainer
+
+    changes: dict[str, Any] = {}
+    for text in given.changes:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(None, f"{text!r} is not key=value", "Such as minutes=120")
+        changes[key] = yaml.safe_load(value)
+    for path in filter(None, (given.data, given.validation)):
+        _existing(path, "Make it with: brainseg train prepare OUT MAP ...")
+    if bool(given.data) == bool(given.maps):
+        raise UsageError(None, "training needs data", "Give either --data or --maps")
+    wanted, out = _recipe(given.recipe, changes), Path(given.out)
+    threads(given)
+    data, validation = given.data, given.validation
+    if given.maps:
+        data, held_out = _prepared(Path(given.maps), out, given.table)
+        validation = validation or held_out
+    scans = _existing(given.scans, "Make it with: brainseg train scans OUT FOLDER") if given.scans else None
+    validation = Path(validation) if validation else None
+    print(trainer.Trainer(wanted, Path(data), out, validation, device(given), scans).run())
+    return 0
+
+
+def _prepared(folder: Path, out: Path, table: str) -> tuple[Path, Path | None]:
+    """Arrays of the label maps of a folder, for training and, from five maps on, for validation."""
+    from ..training.prepare import prepare as make
+
+    maps = sorted(path for path in folder.rglob("*") if path.name.endswith((".nii", ".nii.gz")))
+    if not maps:
+        raise UsageError(folder, "there are no NIfTI files in it", "Give a folder of label maps")
+    kept = maps[4::5]
+    parts = {"training": [path for path in maps if path not in kept], "validation": kept}
+    made: dict[str, Path] = {}
+    out.mkdir(parents=True, exist_ok=True)
+    for name, paths in parts.items():
+        if not paths:
+            continue
+        made[name] = out / f"{name}.npz"
+        beside = made[name].with_suffix(".txt")
+        listed = "\n".join([table, *(f"{path} {path.stat().st_size}" for path in paths)])
+        if not made[name].is_file() or not beside.is_file() or beside.read_text() != listed:
+            print(f"preparing {len(paths)} maps for {name}", flush=True)
+            make(paths, made[name], table)
+            beside.write_text(listed)
+    return made["training"], made.get("validation")
+
+
+def prepare(given: argparse.Namespace) -> int:
+    """Make from label MAPs (NIfTI) the arrays that training reads."""
+    from ..training.prepare import prepare as make
+
+    maps = [Path(path) for path in given.maps]
+    for path in [*maps, *(given.seeds or [])]:
+        _existing(path)
+    seeds = [Path(path) for path in given.seeds or []]
+    if seeds and len(seeds) != len(maps):
+        raise UsageError(None, f"{len(seeds)} seeds for {len(maps)} maps", "Give one for each")
+    make(maps, Path(given.out), given.table, seeds)
+    print(f"{given.out}: {len(maps)} maps")
+    return 0
+
+
+def scans(given: argparse.Namespace) -> int:
+    """Prepare real scans with labels from a FOLDER, so that training can score itself on them.
+
+    The folder holds a label image *_dseg.nii.gz for every scan, in the same folder and of the same
+    subject, in BIDS names.
+    """
+    from ..models import zoo
+    from ..training.evaluate import read_mapping
+    from ..training.validation import prepare_scans
+
+    wanted = _recipe(given.recipe, {})
+    if not wanted.coarse:
+        raise UsageError(None, f"the recipe {wanted.name} is no cascade", "Choose one, such as segmentation")
+    stride = zoo.ARCHITECTURES[wanted.network](**wanted.architecture).stride
+    pairs = _scans_and_labels(Path(given.folder))
+    prepare_scans(
+        pairs,
+        Path(given.out),
+        coarse=wanted.coarse,
+        spacing=wanted.stages[-1]["spacing"],
+        stride=stride,
+        table=wanted.table,
+        mapping=read_mapping(given.mapping) if given.mapping else None,
+    )
+    print(f"{given.out}: {len(pairs)} scans")
+    return 0
+
+
+def _scans_and_labels(folder: Path) -> list[tuple[str, Path, Path]]:
+    found = []
+    for labels in sorted(folder.rglob("*_dseg.nii.gz")):
+        subject = labels.name.split("_")[0]
+        images = [
+            path
+            for path in sorted(labels.parent.glob(f"{subject}_*.nii.gz"))
+            if path.name.split(".")[0].endswith(("T1w", "T2w", "FLAIR", "PDw"))
+        ]
+        if len(images) != 1:
+            raise InputError(labels, f"{len(images)} scans lie beside it", "Leave exactly one there")
+        found.append((subject, images[0], labels))
+    if not found:
+        raise UsageError(folder, "there is no *_dseg.nii.gz in it", "Give a folder of scans with labels")
+    return found
+
+
+def preview(given: argparse.Namespace) -> int:
+    """Draw a grid of synthetic heads from prepared arrays (NPZ) and write it as a picture (PNG)."""
+    from dataclasses import replace
+
+    from ..training.generator import GeneratorConfig, HeadGenerator
+    from ..training.preview import write_preview
+
+    config = GeneratorConfig()
+    if given.recipe:
+        wanted = _recipe(given.recipe, {})
+        stage = {k: v for k, v in wanted.stages[-1].items() if k in GeneratorConfig.__dataclass_fields__}
+        config = replace(config, **(wanted.generator | stage))
+    threads(given)
+    generator = HeadGenerator(_existing(given.data), config, device(given))
+    print(write_preview(generator, Path(given.out), count=given.count, seed=given.seed))
+    return 0
+
+
+def seeds(given: argparse.Namespace) -> int:
+    """Split the meta-labels of LABELS by the intensities of IMAGE into 1 to 4 subclasses each."""
+    from ..training.seeds import write_seeds
+
+    found = write_seeds(_existing(given.image), _existing(given.labels), Path(given.out), given.table)
+    print(f"{given.out}: " + ", ".join(f"meta-label {k}: {n} voxels" for k, n in found.items()))
+    return 0
+
+
+def template(given: argparse.Namespace) -> int:
+    """Segment the template and write where its structures lie, as alignment needs it."""
+    from ..training.template import write_centroids
+
+    threads(given)
+    print(write_centroids(Path(given.folder), device=device(given)))
+    return 0
+
+
+def evaluate(given: argparse.Namespace) -> int:
+    """Dice, surface distances and volume errors of PRED against REF: two files, or two folders."""
+    from ..training.evaluate import evaluate_paths, summarise
+
+    frame = evaluate_paths(
+        given.ref,
+        given.pred,
+        given.mapping,
+        given.out,
+        resampled=given.resample,
+        surfaces=not given.no_surfaces,
+    )
+    if given.plot:
+        from ..training.plot import write_plot
+
+        write_plot(frame, Path(given.plot))
+    mean = summarise(frame)
+    print(mean.to_string(float_format=lambda value: f"{value:.3f}", na_rep="n/a"))
+    print(f"mean Dice {mean['dice'].mean():.4f} over {len(mean)} structures")
+    return 0
+
+
+def models(given: argparse.Namespace) -> int:
+    """The networks that are installed, what their cards say, whether their files are whole; adding one."""
+    from ..models import zoo
+
+    if given.action == "add":
+        return _add(given.name)
+    names = [given.name] if given.name else zoo.installed()
+    if not names:
+        raise MissingFileError(
+            None, "no networks are installed", "Install the program again; they come with it"
+        )
+    bad = 0
+    for name in names:
+        try:
+            card = zoo.load(name).card if given.action == "verify" else zoo.read_card(name)
+        except zoo.ModelError as error:
+            if given.action != "verify":
+                raise MissingFileError(None, str(error), "See brainseg models list") from None
+            bad += 1
+            print(f"{name}: BAD: {error}")
+            continue
+        if given.action == "show":
+            print(json.dumps(card, indent=2, ensure_ascii=False))
+        elif given.action == "verify":
+            print(f"{name}: good ({card['sha256'][:12]})")
+        else:
+            size = zoo.path_of(name).stat().st_size / 1e6
+            about = f"{size:5.1f} MB  {card.get('spacing', '?')} mm  labels {card.get('label_table', '?')}"
+            print(f"{card.get('name', name):<14} {about}  licence {card.get('licence', '?')}")
+    return MissingFileError.exit_code if bad else 0
+
+
+def _add(name: str | None) -> int:
+    from ..models import zoo
+
+    if name is None or not name.endswith(".safetensors"):
+        raise UsageError(name, "models add takes weights", "Give a .safetensors file; its card lies beside it")
+    try:
+        print(f"{zoo.add(Path(name))}: added; use it by its name")
+    except zoo.ModelError as error:
+        raise MissingFileError(None, str(error), "Fetch weights and card again") from None
+    return 0
+
+
+def _existing(path: str | Path, remedy: str = "Check the path") -> Path:
+    if not Path(path).is_file():
+        raise UsageError(path, "the file does not exist", remedy)
+    return Path(path)
+
+
+def _recipe(name: str, changes: dict[str, Any]) -> Any:
+    import yaml
+
+    from ..training import recipe
+
+    try:
+        return recipe.read(name, changes)
+    except (FileNotFoundError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise UsageError(None, str(error), "See training/recipes") from None
+
+
+def _describe_train(parser: Parser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of one that is installed")
+    parser.add_argument("changes", metavar="key=value", nargs="*", help="what is to differ from the recipe")
+    parser.add_argument("--data", metavar="NPZ", help="from: brainseg train prepare")
+    parser.add_argument("--maps", metavar="FOLDER", help="label maps in place of --data")
+    parser.add_argument("--table", default="headmaps", help=TABLE_HELP)
+    parser.add_argument("--out", metavar="DIR", required=True, help="checkpoint, logs and weights go there")
+    parser.add_argument("--validation", metavar="NPZ", help="heads that do not train, for the log's scores")
+    parser.add_argument("--scans", metavar="NPZ", help="real scans, from: brainseg train scans; for scores")
+    add_compute(parser)
+
+
+def _describe_prepare(parser: Parser) -> None:
+    parser.add_argument("out", metavar="OUT", help="file to write, .npz")
+    parser.add_argument("maps", metavar="MAP", nargs="+", help="label maps of whole heads")
+    parser.add_argument("--table", default="headmaps", help=TABLE_HELP)
+    parser.add_argument("--seeds", nargs="+", metavar="SEEDS", help="for each map what synth seeds wrote")
+
+
+def _describe_scans(parser: Parser) -> None:
+    parser.add_argument("out", metavar="OUT", help="file to write, .npz")
+    parser.add_argument("folder", metavar="FOLDER", help="scans, each with a *_dseg.nii.gz beside")
+    parser.add_argument("--recipe", default="segmentation", help="for which recipe (segmentation)")
+    parser.add_argument("--mapping", metavar="TSV", help="the labels in terms of ours, as in evaluate")
+
+
+def _describe_preview(parser: Parser) -> None:
+    parser.add_argument("data", metavar="NPZ", help="from: brainseg train prepare")
+    parser.add_argument("out", metavar="PNG", help="picture to write")
+    parser.add_argument("--recipe", metavar="RECIPE", help="whose ranges are used (default: the generator's)")
+    parser.add_argument("--count", type=int, default=12, help="samples (12)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed (0)")
+    add_compute(parser)
+
+
+def _describe_seeds(parser: Parser) -> None:
+    parser.add_argument("image", metavar="IMAGE", help="a scan")
+    parser.add_argument("labels", metavar="LABELS", help="its label map, on the same grid")
+    parser.add_argument("out", metavar="OUT", help="file to write, .nii.gz")
+    parser.add_argument("--table", required=True, help=TABLE_HELP + "; it needs the column meta")
+
+
+def _describe_template(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="folder for the template's JSON")
+    add_compute(parser)
+
+
+def _describe_evaluate(parser: Parser) -> None:
+    parser.add_argument("ref", metavar="REF", help="what is true: a label image or a folder of them")
+    parser.add_argument("pred", metavar="PRED", help="what is to be scored")
+    parser.add_argument(
+        "--mapping", metavar="TSV", help="labels of REF in terms of ours, such as neuromorphometrics"
+    )
+    parser.add_argument("--out", metavar="TSV", help="write a line for each case and structure")
+    parser.add_argument("--plot", metavar="PNG", help="draw the scores by structure (.png, .svg or .pdf)")
+    parser.add_argument(
+        "--resample", action="store_true", help="bring PRED to the grid of REF, where they differ"
+    )
+    parser.add_argument(
+        "--no-surfaces", action="store_true", help="leave out distances between surfaces (quicker)"
+    )
+
+
+def _describe_models(parser: Parser) -> None:
+    parser.add_argument("action", choices=("list", "show", "verify", "add"))
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", help="one of them, or a .safetensors file (default: all)"
+    )
+
+
+COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace], int]]] = {
+    "train": (_describe_train, train),
+    "train prepare": (_describe_prepare, prepare),
+    "train scans": (_describe_scans, scans),
+    "train template": (_describe_template, template),
+    "synth preview": (_describe_preview, preview),
+    "synth seeds": (_describe_seeds, seeds),
+    "evaluate": (_describe_evaluate, evaluate),
+    "models": (_describe_models, models),
+}
