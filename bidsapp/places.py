@@ -45,8 +45,7 @@ class Places:
 
 def quiet_environment() -> None:
     """Set what libraries read at their import: nothing is fetched, reported or indexed."""
-    os.environ.setdefault("NIPYPE_NO_ET", "1")
-    os.environ.setdefault("NO_ET", "1")
+    os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
     if "TEMPLATEFLOW_HOME" in os.environ:
         return

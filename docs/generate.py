@@ -66,15 +66,15 @@ def networks() -> str:
     for path in sorted(folder.glob("*.safetensors")):
         card = zoo.read_card(path.stem)
         rows = [
-            ("Architecture", f"`{card['architecture']['class']}`"),
-            ("Label table", f"`{card.get('label_table')}`"),
+            ("Architecture", card["architecture"]["class"]),
+            ("Label table", card.get("label_table")),
             ("Voxel size", f"{card.get('spacing')} mm"),
             ("Size of the file", f"{path.stat().st_size / 1e6:.1f} MB"),
             ("Training data", card.get("training_data")),
             ("Licence", card.get("licence")),
-            ("Recipe", f"`{card.get('recipe')}`, SHA-256 `{str(card.get('recipe_sha256'))[:12]}…`"),
+            ("Recipe", f"{card.get('recipe')}, SHA-256 {str(card.get('recipe_sha256'))[:12]}…"),
             ("Steps", card.get("steps")),
-            ("Weights, SHA-256", f"`{str(card.get('sha256'))[:12]}…`"),
+            ("Weights, SHA-256", f"{str(card.get('sha256'))[:12]}…"),
         ]
         rows += [
             (f"Dice, {what}", f"{scores['mean']:.3f}") for what, scores in _scores(card) if "mean" in scores

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -127,7 +128,10 @@ def load(name: str) -> Model:
     if spec["class"] not in ARCHITECTURES:
         raise ModelError(f"{path}: unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
     network = ARCHITECTURES[spec["class"]](**spec["arguments"])
-    state = {k: v.float() for k, v in load_file(path).items()}
+    try:
+        state = {k: v.float() for k, v in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read as weights: {error}") from None
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

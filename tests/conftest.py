@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,14 +134,23 @@ def demo_dataset(tmp_path_factory):
 def finished_run(demo_dataset, tmp_path_factory):
     """A real run, participant and group, on the demonstration dataset.
 
-    Has ``bids`` and ``out`` (folders, not to be written to), ``code``, ``said`` and ``command``, which runs
-    the same again.
+    Has ``bids`` and ``out`` (folders, not to be written to), ``code``, ``said``, ``command``, which runs the
+    same again, and ``watched``, a file with what its processes asked of the network or changed in ``bids``.
     """
     folder = tmp_path_factory.mktemp("run")
     out = folder / "derivatives"
     command = [sys.executable, "-m", "brainseg.bidsapp", str(demo_dataset), str(out), "participant", "group"]
     command += ["--work-dir", str(folder / "work"), "--device", "cpu"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, check=False)
+    watched = folder / "watched.txt"
+    env = {name: value for name, value in os.environ.items() if name not in ("NO_ET", "NIPYPE_NO_ET")}
+    env |= {"PYTHONPATH": str(Path(__file__).with_name("watch"))}
+    env |= {"WATCH_LOG": str(watched), "WATCH_READONLY": str(demo_dataset)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
     return SimpleNamespace(
-        bids=demo_dataset, out=out, code=done.returncode, said=done.stdout + done.stderr, command=command
+        bids=demo_dataset,
+        out=out,
+        code=done.returncode,
+        said=done.stdout + done.stderr,
+        command=command,
+        watched=watched,
     )
