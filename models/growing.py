@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .errors import UsageError
-from .pose import LENGTH
 from .volume import Grid, Volume, resample
+
+LENGTH = 92.0
+"""Length (mm) of a brain in the atlas frame, front to back."""
 
 
 @dataclass(frozen=True)

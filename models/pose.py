@@ -1,9 +1,8 @@
-"""Pose of a brain that may lie in any way: its place, its axes and its length, from a coarse network.
+"""Pose of a brain that may lie in any way: its place, its axes and its length.
 
-The network says of every voxel how far it lies to the front and to the top of an upright brain and how far
-from the midline. All three look the same in a mirror, so they need no notion of left and right; that
-follows from the first two by the rule of the right hand. Brought into the *atlas* frame, every brain is
-upright and has one length, and what comes after it never meets a turned or a small brain.
+A coarse network says where the brain is, and a search over all rotations how it lies
+(:mod:`brainseg.models.orient`). Brought into the *atlas* frame, every brain is upright and has one length,
+and what comes after it never meets a turned or a small brain.
 """
 
 from __future__ import annotations
@@ -12,26 +11,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import ndimage
+from torch import Tensor
 
-from . import zoo
+from . import growing, orient, zoo
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
 from .volume import Grid, Volume, coordinate_channels, normalize, resample, transform_points
 
-SCALE = 40.0
-"""Atlas millimetres in one unit of the predicted pose."""
+TEMPLATE = "BrainsegFetal"
+"""Template by age whose tissues tell how a brain lies, unless the network's card names another."""
 
-LENGTH = 92.0
-"""Length (mm) of a brain in the atlas frame, front to back."""
-
-LOOKS = 3
-"""Looks at the brain: the first finds it, the next ones see it about the centre, the last upright."""
+LOOKS = 2
+"""Looks at the brain, each centred on what the last one found."""
 
 LEAST_MM3 = 8e3
 """Smallest brain (mm3) that is believed."""
 
-WORST = 9.0
-"""Median error (atlas mm) of the pose from which it is not believed."""
+LEAST_EXPLAINED = 0.25
+"""Share of the intensities' variance that the tissues must explain for a pose to be believed."""
+
+EMPTY = 0.02
+"""Share of bright voxels around the brain below which the scan has nothing but the brain."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +44,14 @@ class Pose:
     to_atlas : ndarray, shape (4, 4)
         Similarity from the scan's mm to the atlas frame's.
     distance : Volume, float32
-        Signed distance (mm) to the brain's surface, positive inside; its grid lies in the scan's mm.
-    error : float
-        Median disagreement (atlas mm) of the voxels with the similarity.
+        Signed distance (mm) to the brain's surface, positive inside, by the coarse network.
+    explained : float
+        Share of the intensities' variance that the tissues explain in this pose.
     """
 
     to_atlas: np.ndarray
     distance: Volume
-    error: float
+    explained: float
 
     @property
     def scale(self) -> float:
@@ -81,86 +82,52 @@ def find(volume: Volume, *, model: str, device: str = "cpu") -> Pose:
     """
     loaded = zoo.load_once(model, device)
     shape, spacing = tuple(loaded.card["shape"]), float(loaded.card["spacing"])
-    axes, centre = np.eye(3), _middle(volume)
-    for look in range(LOOKS):
-        affine = np.eye(4)
-        affine[:3, :3] = axes * spacing
-        affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    centre = _middle(volume)
+    for _ in range(LOOKS):
+        affine = np.diag([spacing, spacing, spacing, 1.0])
+        affine[:3, 3] = centre - spacing * (np.array(shape) - 1) / 2
         grid = Grid(shape, affine)
         image = normalize(resample(volume, grid).data)
         about = np.eye(4)
-        about[:3, :3] = axes.T
-        about[:3, 3] = -axes.T @ centre
+        about[:3, 3] = -centre
         out = run(loaded.network, image, coordinate_channels(grid, about, COORDINATE_SCALE), device=device)
         distance = Volume(out["mask"][0] * 10, affine)
-        to_atlas, error, size = fit(distance, out["mask"][1:] * SCALE)
-        if size < LEAST_MM3 or error > WORST:
-            raise InputError(
-                None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
-            )
-        centre = np.linalg.inv(to_atlas)[:3, 3]
-        if look:
-            axes = np.linalg.inv(to_atlas[:3, :3]) * np.cbrt(np.linalg.det(to_atlas[:3, :3]))
-    return Pose(to_atlas, distance, error)
+        brain = _largest(distance.data > 0)
+        if float(brain.sum()) * grid.voxel_volume < LEAST_MM3:
+            raise _no_brain()
+        centre = transform_points(affine, brain.nonzero().double().mean(0).numpy())
+    alone = _alone(image, distance.data)
+    if alone is not None:
+        brain = alone
+    template = growing.load(loaded.card.get("template", TEMPLATE))
+    masked = Volume(torch.where(brain, image, 0.0), affine)
+    to_atlas, explained = orient.search(masked, brain, template)
+    if explained < LEAST_EXPLAINED:
+        raise _no_brain()
+    return Pose(to_atlas, distance, explained)
 
 
-def fit(distance: Volume, predicted: torch.Tensor) -> tuple[np.ndarray, float, float]:
-    """Similarity from a predicted pose.
+def _alone(image: Tensor, distance: Tensor) -> Tensor | None:
+    """The brain as the scan's own extent, where there is nothing else in it; otherwise None."""
+    near = ndimage.distance_transform_edt((distance <= 0).numpy())
+    shell = torch.from_numpy(near > 3)
+    bright = image > 0.05
+    if not bool(shell.any()) or float(bright[shell].float().mean()) > EMPTY:
+        return None
+    return _largest(bright)
 
-    Parameters
-    ----------
-    distance : Volume
-        Signed distance (mm) to the surface.
-    predicted : Tensor, shape (3, X, Y, Z)
-        To the front, to the top and from the midline (atlas mm).
 
-    Returns
-    -------
-    to_atlas : ndarray, shape (4, 4)
-        From the grid's mm to the atlas frame.
-    error : float
-        Median disagreement (atlas mm).
-    size : float
-        Volume (mm3) of the brain that it rests on.
+def _largest(inside: Tensor) -> Tensor:
+    pieces, count = ndimage.label(inside.numpy())
+    if count < 2:
+        return inside
+    return torch.from_numpy(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
 
-    Examples
-    --------
-    >>> grid = np.diag([4.0, 4, 4, 1]); grid[:3, 3] = -38
-    >>> x = torch.stack(torch.meshgrid(*[torch.arange(20) * 4.0 - 38] * 3, indexing="ij"))
-    >>> ball = Volume(30 - x.norm(dim=0), grid)
-    >>> matrix, error, _ = fit(ball, torch.stack([x[2], -x[0], x[1].abs()]))
-    >>> np.allclose(matrix[:3, :3], [[0, -1, 0], [0, 0, 1], [-1, 0, 0]], atol=1e-3), round(error, 3)
-    (True, 0.0)
-    """
-    inside = distance.data > 0
-    count = int(inside.sum())
-    size = count * distance.grid.voxel_volume
-    if count < 50:
-        return np.eye(4), np.inf, size
-    points = transform_points(distance.affine, inside.nonzero().numpy().astype(float))
-    front, top, across = (predicted[k][inside].double().numpy() for k in range(3))
-    mean = points.mean(0)
-    design = np.c_[points - mean, np.ones(count)]
-    weight = np.ones(count)
-    for _ in range(8):
-        root = np.sqrt(weight)[:, None]
-        found = np.linalg.lstsq(design * root, np.c_[front, top] * root, rcond=None)[0]
-        residual = np.linalg.norm(design @ found - np.c_[front, top], axis=1)
-        weight = 1 / (1 + (residual / max(2 * np.median(residual), 1e-6)) ** 2)
-    y, z = found[:3, 0], found[:3, 1]
-    # The nearest pair of equally long, perpendicular axes.
-    u, s, vt = np.linalg.svd(np.stack([y, z]), full_matrices=False)
-    y, z = (u @ vt) * s.mean()
-    x = np.cross(y, z) / s.mean()
-    along = (points - mean) @ x
-    # The network tells how far, not on which side: the midline is where both sides agree best.
-    offsets = np.arange(-12, 12.25, 0.25)
-    cost = [np.average(np.abs(np.abs(along + t) - across), weights=weight) for t in offsets]
-    out = np.eye(4)
-    out[:3, :3] = np.stack([x, y, z])
-    out[:3, 3] = [offsets[int(np.argmin(cost))], found[3, 0], found[3, 1]]
-    out[:3, 3] -= out[:3, :3] @ mean
-    return out, float(np.median(residual)), size
+
+def _no_brain() -> InputError:
+    return InputError(
+        None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
+    )
 
 
 def _middle(volume: Volume) -> np.ndarray:

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from . import labels, pose, segmentation, skullstrip, zoo
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
 from .pose import Pose
+from .surface import signed_distance
 from .volume import Grid, Volume, box, coordinate_channels, normalize, resample, transform_points
 
 WORKING = 0.8
@@ -58,8 +58,7 @@ def strip(
         raise InputError(
             None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
         )
-    distance = ndimage.distance_transform_edt(mask, volume.grid.spacing)
-    distance -= ndimage.distance_transform_edt(~mask, volume.grid.spacing)
+    distance = signed_distance(mask, volume.grid.spacing)
     return skullstrip.SkullStripResult(
         volume.with_data(torch.from_numpy(mask.astype(np.uint8))),
         volume.with_data(torch.from_numpy(distance.astype(np.float32))),

@@ -24,9 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import labels as label_tables
-from ..models.pose import LENGTH
+from ..models.growing import LENGTH
+from ..models.surface import signed_distance
 from ..models.volume import normalize
-from .prepare import DISTANCE_UNIT, signed_distance
+from .prepare import DISTANCE_UNIT
 from .seeds import MOST, mixture
 
 

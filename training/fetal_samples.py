@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from ..models.inference import COORDINATE_SCALE
-from ..models.pose import SCALE
 from .fetal import FetalGenerator, uniform
 from .samples import Example
 
 
 class AnyPosition:
-    """A whole brain at a coarse voxel size, lying in any way: surface, tissues and pose."""
+    """A whole brain at a coarse voxel size, lying in any way: surface and tissues."""
 
     def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
@@ -31,11 +30,10 @@ class AnyPosition:
         turn = any_rotation() if free else small_rotation(c.rotation * 2)
         turn = stretch(c.scaling * 1.5, c.anisotropy) @ turn
         shift = torch.randn(3).clamp(-2, 2) * (c.shift * (2.5 if free else 1.0))
-        image, structure, distance, atlas = g.render(number, turn, shift, self.spacing, self.shape, False)
+        image, structure, distance, _ = g.render(number, turn, shift, self.spacing, self.shape, False)
         lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image)
-        pose = torch.stack([atlas[1], atlas[2], atlas[0].abs()]) / SCALE
-        targets = {"structure": structure[None], "distance": distance[None], "pose": pose[None]}
+        targets = {"structure": structure[None], "distance": distance[None]}
         return Example(torch.cat([image[None], grid])[None], None, targets)
 
 

@@ -19,8 +19,7 @@ from torch import Tensor
 
 from ..models import labels
 from ..models.diffeomorphic import Level, Options, optimise
-from ..models.growing import Growing
-from ..models.pose import LENGTH
+from ..models.growing import LENGTH, Growing
 from ..models.velocity import exponential, identity, sample
 from .fetal import read_table
 

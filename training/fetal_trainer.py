@@ -1,4 +1,4 @@
-"""The trainer of the fetal networks: other examples and one more loss, all else as for adults."""
+"""The trainer of the fetal networks: other examples, all else as for adults."""
 
 from __future__ import annotations
 
@@ -17,27 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from torch import Tensor
-
-    from .recipe import Recipe
 
 KINDS = {"any-position": AnyPosition, "upright": Upright}
 """Kinds of recipes that this trainer knows."""
 
 
-def pose_loss(predicted: Tensor, target: Tensor, distance: Tensor) -> Tensor:
-    """Mean absolute error of the pose in the brain and near it."""
-    weight = ((distance + 6) / 6).clamp(0, 1)[:, None]
-    return (weight * (predicted.float() - target).abs()).sum() / (3 * weight.sum()).clamp(min=1)
-
-
 class FetalTrainer(Trainer):
     """Trains from :func:`brainseg.training.fetal.prepare`'s arrays; its budget is processor time."""
-
-    def __init__(self, recipe: Recipe, *arguments, **options) -> None:
-        self.pose = recipe.losses.get("pose", 0.0)
-        others = {k: v for k, v in recipe.losses.items() if k != "pose"}
-        super().__init__(replace(recipe, losses=others), *arguments, **options)
 
     def run(self, clock: Callable[[], float] = time.process_time) -> Path:
         """Train until the recipe's minutes of processor time are spent, then export."""
@@ -51,17 +37,9 @@ class FetalTrainer(Trainer):
         generator = FetalGenerator(data, config, 2 if kind is AnyPosition else 1, self.device)
         return kind(generator, stage["shape"], stage["spacing"])
 
-    def losses(self, out: dict[str, tuple[Tensor, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every weighted loss of the recipe."""
-        found = super().losses(out, targets)
-        if self.pose:
-            predicted = out["mask"][0][:, 1:]
-            found["pose"] = self.pose * pose_loss(predicted, targets["pose"], targets["distance"])
-        return found
-
     @torch.no_grad()
     def validate(self, heads: int = 4) -> dict[str, float]:
-        """Dice by tissue, and error of the pose, on real images that never train."""
+        """Dice by tissue, and of the brain, on real images that never train."""
         from .metrics import dice_by_class
 
         if self.validation is None:
@@ -80,10 +58,8 @@ class FetalTrainer(Trainer):
             found = dice_by_class(out["structure"][0].argmax(1), example.targets["structure"])
             for k, v in found.items():
                 scores.setdefault(str(self.table.unsided[k]), []).append(v)
-            if "pose" in example.targets:
+            if "mask" in out:
                 inside = example.targets["distance"][0] > 0
-                error = (out["mask"][0][0, 1:].float() - example.targets["pose"][0]).abs()
-                scores.setdefault("pose", []).append(float(error[:, inside].mean()))
                 seen = out["mask"][0][0, 0] > 0
                 overlap = 2 * (seen & inside).sum() / (seen.sum() + inside.sum())
                 scores.setdefault("mask", []).append(float(overlap))
