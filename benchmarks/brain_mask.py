@@ -20,6 +20,7 @@ import tables
 import torch
 
 from brainseg.models import skullstrip
+from brainseg.models.surface import closed
 from brainseg.models.volume import Volume
 from brainseg.training import prepare
 from brainseg.training.generator import GeneratorConfig, HeadGenerator
@@ -45,15 +46,6 @@ def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str,
         "tissue": tissue,
         "with fluid": tissue | (generator.source.values[position] == FLUID),
     }
-
-
-def closed(tissue: np.ndarray) -> np.ndarray:
-    """The training's definition of a brain, computed in the box of the tissue."""
-    ends = [np.nonzero(tissue.any(tuple(a for a in range(3) if a != axis)))[0][[0, -1]] for axis in range(3)]
-    box = tuple(slice(int(low), int(high) + 1) for low, high in ends)
-    out = np.zeros_like(tissue)
-    out[box] = prepare.brain_mask(tissue[box])
-    return out
 
 
 def score(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, float]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 from scipy import ndimage
 
-from . import coarse, labels, skullstrip
+from . import labels, skullstrip
+from .affine import fit_affine
 from .errors import InputError
 from .segmentation import DSEG_NAMES, SegmentationResult
+from .surface import signed_distance
 from .volume import Grid, Volume, lattice, resample, transform_points
+from .warp import Warp
 
 CORTEX = {1: 3, 2: 42}
 """Parcels of the cortex (FreeSurfer ids 1000 to 2999, by their thousand) and the cortex that they are of."""
@@ -49,10 +54,10 @@ def stripped(scan: Volume, brain: Volume, mode: str = "auto") -> bool:
         return mode == "skip"
     grid = lattice(scan, LOOK)
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data.numpy() > 0.5
-    distance = ndimage.distance_transform_edt(inside, grid.spacing)
-    distance -= ndimage.distance_transform_edt(~inside, grid.spacing)
+    distance = signed_distance(inside, grid.spacing)
     seen = Volume(torch.from_numpy(distance.astype(np.float32)), grid.affine)
-    return skullstrip.is_stripped(scan, coarse.Coarse(seen, seen, seen, np.eye(4), 0.0))
+    # Of the coarse look only the distance is asked for.
+    return skullstrip.is_stripped(scan, SimpleNamespace(distance=seen))
 
 
 def segmentation(
@@ -143,3 +148,47 @@ def tissues(dseg: Volume, probabilities: list[Volume], grid: Grid) -> tuple[Volu
     """
     labelled = resample(dseg.with_data(dseg.data.round().to(torch.int16)), grid, mode="nearest")
     return labelled, [Volume(_share(one, grid), grid.affine) for one in probabilities]
+
+
+def alignment(
+    forward: Warp, inverse: Warp, centroids: dict[int, tuple[float, float, float]]
+) -> tuple[np.ndarray, float, float]:
+    """What is affine in given transforms, and how well they fit together.
+
+    Parameters
+    ----------
+    forward, inverse : Warp
+        What brings the scan into the space, and back.
+    centroids : dict of int to tuple
+        Centre (mm) of every structure of the scan.
+
+    Returns
+    -------
+    matrix : ndarray, shape (4, 4)
+        Scan's mm to the template's.
+    residual : float
+        Median distance (mm) of the structures from where the matrix alone has them.
+    apart : float
+        Median distance (mm) of a structure from itself, there and back.
+
+    Raises
+    ------
+    InputError
+        If there are too few structures.
+
+    Examples
+    --------
+    >>> shift = np.eye(4); shift[0, 3] = 5.0
+    >>> points = {i: tuple(p) for i, p in enumerate(np.random.default_rng(0).normal(size=(9, 3)) * 40)}
+    >>> matrix, residual, apart = alignment(Warp((np.linalg.inv(shift),)), Warp((shift,)), points)
+    >>> matrix[0, 3].round(3).item(), round(residual, 3), round(apart, 3)
+    (5.0, 0.0, 0.0)
+    """
+    points = np.array(list(centroids.values()))
+    if len(points) < 6:
+        raise InputError(None, f"only {len(points)} structures were found in it", "Look at the segmentation")
+    there = inverse.points(points)
+    matrix = fit_affine(points, there)
+    residual = np.linalg.norm(transform_points(matrix, points) - there, axis=1)
+    apart = np.linalg.norm(forward.points(there) - points, axis=1)
+    return matrix, float(np.median(residual)), float(np.median(apart))

@@ -1,6 +1,7 @@
-"""Skull-stripping: the signed distance to the brain's surface, first at 3 mm, then finer.
+"""Skull-stripping: where the brain ends, first at 3 mm, then finer.
 
-The distance as the regressed quantity follows SynthStrip (Hoopes et al. 2022).
+The distance as the regressed quantity follows SynthStrip (Hoopes et al. 2022); the surface itself is where
+the network's tissue ends, closed over the sulci at 1 mm.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from . import coarse, zoo
+from . import coarse, labels, surface, zoo
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
 from .pose import Pose
@@ -20,6 +21,12 @@ from .volume import Grid, Volume, box, coordinate_channels, lattice, normalize, 
 
 MARGIN = 12.0
 """Margin (mm) around the coarse brain in which the surface is refined."""
+
+WORKING = 1.0
+"""Voxel size (mm) at which the brain's surface is closed."""
+
+FAR = 8.0
+"""Distance (mm) from the regressed surface beyond which there is no brain."""
 
 PLAUSIBLE = (100e3, 2600e3)
 """Brain volumes (mm3) that an adult or a child can have, cropped scans included."""
@@ -81,8 +88,7 @@ def skullstrip(
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, seen))
     if stripped:
         mask = extent(volume)
-        distance = ndimage.distance_transform_edt(mask, volume.grid.spacing)
-        distance -= ndimage.distance_transform_edt(~mask, volume.grid.spacing)
+        distance = surface.signed_distance(mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
         on_input = resample(refine(volume, seen, model, device), volume.grid, outside=-20.0)
@@ -108,7 +114,27 @@ def refine(volume: Volume, seen: coarse.Coarse, model: str, device: str) -> Volu
     context = resample(seen.distance, half(grid)).data[None].clamp(-15, 15) / 10
     coordinates = coordinate_channels(grid, seen.to_atlas, COORDINATE_SCALE)
     out = run(loaded.network, image, coordinates, context, device)
-    return Volume(out["mask"][0] * 10, grid.affine)
+    distance = Volume(out["mask"][0] * 10, grid.affine)
+    if "tissue" not in out:
+        return distance
+    return _where_tissue_ends(out["tissue"], distance, brain_grid(volume, seen, WORKING, MARGIN, 1))
+
+
+def _where_tissue_ends(logits: Tensor, distance: Volume, grid: Grid) -> Volume:
+    """The signed distance to the surface of the network's tissue and ventricles, closed over the sulci.
+
+    A class has a sharper edge than a regressed distance, which strays towards the mean head's; the latter
+    only keeps out what lies far from the brain.
+    """
+    p = logits.softmax(0)
+    brain = Volume(
+        1 - p[labels.TISSUES.index("background")] - p[labels.TISSUES.index("csf")], distance.affine
+    )
+    near = resample(distance, grid, outside=-20.0).data > -FAR
+    tissue = (resample(brain, grid).data > 0.5) & near
+    mask = surface.closed(_largest(tissue.numpy()), spacing=WORKING)
+    found = surface.signed_distance(mask, WORKING).astype(np.float32)
+    return Volume(torch.from_numpy(found), grid.affine)
 
 
 def brain_grid(volume: Volume, seen: coarse.Coarse, spacing: float, margin: float, stride: int) -> Grid:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from brainseg.models import labels
+from brainseg.models import labels, surface
 from brainseg.models.errors import InputError
 from brainseg.training import prepare, seeds
 from brainseg.training.generator import GeneratorConfig, HeadGenerator
@@ -100,11 +100,11 @@ def test_brain_mask_closes_gaps_and_keeps_the_rest():
     tissue[8:32, 8:32, 8:32] = True
     tissue[19:22, 8:32, 20:] = False  # a sulcus 3 voxels wide
     tissue[30:32, 15, 15] = False
-    mask = prepare.brain_mask(tissue)
+    mask = surface.closed(tissue)
     assert mask[19:22, 12:28, 22:30].all()
     assert (mask & tissue).sum() == tissue.sum()
     assert not mask[:6].any()
-    distance = prepare.signed_distance(mask)
+    distance = surface.signed_distance(mask)
     assert ((distance > 0) == mask).all()
 
 

@@ -19,12 +19,10 @@ from scipy import ndimage
 
 from ..models.affine import fit_affine
 from ..models.errors import InputError, MissingFileError
+from ..models.surface import closed, signed_distance
 
 DISTANCE_UNIT = 0.25
 """Millimetres in one step of the stored signed distance."""
-
-CLOSING = 4.0
-"""Radius (mm) by which tissue and ventricles are closed into a brain mask: sulci belong to it, spine not."""
 
 
 @dataclass(frozen=True)
@@ -117,20 +115,6 @@ def positions(values: np.ndarray, source: Source, path: Path, table: str) -> np.
     return position[values]
 
 
-def brain_mask(tissue: np.ndarray, closing: float = CLOSING) -> np.ndarray:
-    """Close ``tissue`` (1 mm voxels) by a ball of ``closing`` mm and fill its holes."""
-    pad = int(np.ceil(closing)) + 2
-    grown = ndimage.distance_transform_edt(~np.pad(tissue, pad)) <= closing
-    closed = ndimage.distance_transform_edt(grown) > closing
-    inner = tuple(slice(pad, -pad) for _ in range(3))
-    return ndimage.binary_fill_holes(closed[inner] | tissue)
-
-
-def signed_distance(mask: np.ndarray) -> np.ndarray:
-    """Signed distance to the surface of ``mask`` in voxels, positive inside."""
-    return ndimage.distance_transform_edt(mask) - ndimage.distance_transform_edt(~mask)
-
-
 def centroids(labels: np.ndarray, source: Source, affine: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
     """Centroid (mm) of every structure and side."""
     key = np.where(source.structure > 0, source.structure * 4 + source.side + 1, 0)
@@ -173,7 +157,7 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
             arrays[f"seeds{number}"] = _read_seeds(seeds[number], image)[box]
         affine = image.affine.copy()
         affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
-        distance = signed_distance(brain_mask(source.tissue[labels]))[::2, ::2, ::2]
+        distance = signed_distance(closed(source.tissue[labels]))[::2, ::2, ::2]
         arrays[f"labels{number}"] = labels
         arrays[f"distance{number}"] = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
         points.append(centroids(labels, source, affine))
