@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..models.errors import BrainsegError, InputError, MissingFileError, UsageError
-from . import __version__, completion, handoff_text, workshop
+from . import __version__, completion, handoff_text, register, workshop
 from .cli import Parser
 from .compute import add_compute, device
 from .compute import threads as _threads
@@ -24,6 +24,8 @@ brainseg COMMAND ...
 
   brainseg skullstrip IN OUT [--mask]            the image without skull, or its brain mask
   brainseg segment IN OUT [--volumes CSV]        structures as FreeSurfer ids, on the grid of IN
+  brainseg register MOVING FIXED OUT.h5          any scan onto any other or a template, transform and images
+  brainseg pseudolabel ATLAS LABELS SCAN ...     labels of one scan carried onto others
   brainseg train RECIPE --data NPZ --out DIR     train a network, or go on with its training
   brainseg train RECIPE --maps DIR --out DIR     the same from a folder of label maps
   brainseg train prepare OUT MAP ...             label maps to what training reads
@@ -144,6 +146,8 @@ def _add_image(parser: Parser) -> None:
 COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace], int]]] = {
     "skullstrip": (_describe_skullstrip, skullstrip),
     "segment": (_describe_segment, segment),
+    "register": (register.describe, register.run),
+    "pseudolabel": (register.describe_pseudolabel, register.pseudolabel),
     **workshop.COMMANDS,
     "check-derivatives": (handoff_text.describe, handoff_text.run),
 }

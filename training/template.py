@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..models import segmentation, templates, zoo
+from ..models import reference, segmentation, templates, zoo
 
 
 def write_centroids(folder: Path, name: str = templates.DEFAULT, device: str = "cpu") -> Path:
-    """Segment the template ``name`` and write ``<folder>/<name>.json``; returns its path."""
+    """Segment the template ``name`` and write ``<folder>/<name>.json`` and its labels; returns the first."""
     template = templates.load(name)
     result = segmentation.segment(template.image, template.mask, device=device)
+    labels = reference.anatomy(template.image, template.mask, result.structures, {})
+    reference.write(folder / f"{name}.npz", labels)
     record = {
         "name": name,
         "space": "RAS mm",

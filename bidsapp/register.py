@@ -1,0 +1,185 @@
+"""``brainseg register``: any scan onto any other, or onto a template, in one command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..models.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from ..models.registration import Anatomy
+
+IMAGES = (".nii", ".nii.gz")
+
+
+def describe(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    from .cli import device_name
+
+    add = parser.add_argument
+    add("moving", metavar="MOVING", help="a scan of any contrast")
+    add("fixed", metavar="FIXED", help="another, or a template as --output-spaces of brainseg-bids names it")
+    add("out", metavar="OUT.h5", help="transform that resamples MOVING onto FIXED (ITK composite)")
+    add("--moved", metavar="IMAGE", help="also write MOVING on the grid of FIXED")
+    add("--inverse", metavar="OUT.h5", help="also write the transform that resamples FIXED onto MOVING")
+    add("--labels", nargs=2, metavar=("IN", "OUT"), help="also bring a label image of MOVING onto FIXED")
+    add("--jacobian", metavar="IMAGE", help="also write how much larger MOVING is than FIXED, everywhere")
+    add("--engine", choices=("deep", "ants", "none"), default="deep", help="as --registration (deep)")
+    add("--refine", type=int, metavar="N", help="steps of deep at 2 mm")
+    add("--kind", choices=("affine", "similarity", "rigid"), help="only this, without a deformation")
+    add("--device", type=device_name, default="auto", metavar="{auto,cpu,cuda[:N],mps}", help="(auto)")
+    add("--threads", type=int, metavar="N", help="CPUs to use (default: at most 8)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Register MOVING to FIXED: affine, then diffeomorphic, whatever their contrasts."""
+    from ..interfaces import files
+    from ..models import itk, registration
+    from ..models.device import resolve
+    from .places import quiet_environment
+    from .tools import _threads
+
+    quiet_environment()
+    _check(given)
+    _threads(given)
+    device = resolve(given.device)
+    fixed = _fixed(given.fixed, device)
+    moving = anatomy(Path(given.moving), device)
+    print("registration", file=sys.stderr)
+    if given.kind:
+        found = registration.affine(moving, fixed, given.kind)
+    else:
+        found = registration.register(moving, fixed, engine=given.engine, refine=given.refine)
+    files.write_binary(Path(given.out), lambda file: itk.write(file, found.forward))
+    if given.inverse:
+        files.write_binary(Path(given.inverse), lambda file: itk.write(file, found.inverse))
+    _write_images(given, found, fixed)
+    folds = (
+        f", {100 * found.folds:.4f} % of the voxels fold" if given.engine != "none" and not given.kind else ""
+    )
+    print(f"{given.out}: structures {found.error_mm:.1f} mm apart (median) after the affine{folds}")
+    return 0
+
+
+def _check(given: argparse.Namespace) -> None:
+    """Look at all the paths before anything is computed."""
+    from ..models import spaces
+
+    if not Path(given.moving).is_file():
+        raise InputError(given.moving, "the file does not exist", "Check the path")
+    if not Path(given.fixed).is_file():
+        if given.fixed.endswith(IMAGES) and "=" not in given.fixed:
+            raise InputError(given.fixed, "the file does not exist", "Check the path")
+        spaces.find(spaces.parse(given.fixed))
+    for path in filter(None, (given.out, given.inverse)):
+        if not path.endswith(".h5"):
+            raise UsageError(path, "transforms are written as .h5", "End its name with .h5")
+    if given.labels and not Path(given.labels[0]).is_file():
+        raise InputError(given.labels[0], "the file does not exist", "Check the path")
+    for path in filter(None, (given.moved, given.jacobian, given.labels and given.labels[1])):
+        if not path.endswith(".nii.gz"):
+            raise UsageError(path, "images are written as .nii.gz", "End its name with .nii.gz")
+
+
+def _fixed(text: str, device: str) -> Anatomy:
+    from ..models import reference
+
+    if Path(text).is_file():
+        return anatomy(Path(text), device)
+    return reference.load(text, device=device)
+
+
+def anatomy(path: Path, device: str = "cpu") -> Anatomy:
+    """A scan with what the program's own stages find in it."""
+    from ..models import bias, conform, segmentation, skullstrip
+    from ..models.registration import Anatomy
+
+    print(f"structures of {path.name}", file=sys.stderr)
+    try:
+        scan = conform.read(path)
+        brain = skullstrip.skullstrip(scan, device=device)
+        corrected, _ = bias.correct(scan, brain.mask)
+        found = segmentation.segment(corrected, brain.mask, device=device)
+    except InputError as error:
+        raise InputError(error.path or path, error.reason, error.remedy) from None
+    return Anatomy(corrected, brain.mask, found.structures, found.centroids, found.probabilities)
+
+
+def _write_images(given: argparse.Namespace, found: Any, fixed: Anatomy) -> None:
+    import nibabel as nib
+    import numpy as np
+
+    from ..interfaces import files
+    from ..models import conform
+
+    grid = fixed.image.grid
+    if given.moved:
+        scan = conform.read(given.moving)
+        moved = found.forward.resample(scan, grid, "cubic").data.numpy()
+        files.write_image(Path(given.moved), moved.astype(np.float32), grid.affine, 2)
+    if given.labels:
+        source, out = given.labels
+        labels = conform.read(source)
+        kept = nib.load(source).get_data_dtype()
+        if kept.kind not in "iu":
+            kept = np.dtype(np.int32)
+        moved = found.forward.resample(labels, grid, "nearest").data.numpy()
+        files.write_image(Path(out), np.rint(moved).astype(kept), grid.affine, 2)
+    if given.jacobian:
+        change = found.forward.jacobian(grid).data.numpy()
+        files.write_image(Path(given.jacobian), change.astype(np.float32), grid.affine, 2)
+
+
+def describe_pseudolabel(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    from .cli import device_name
+
+    add = parser.add_argument
+    add("atlas", metavar="ATLAS", help="a labelled scan")
+    add("labels", metavar="LABELS", help="its labels, on its grid")
+    add("scans", metavar="SCAN", nargs="+", help="scans without labels")
+    add("--out", metavar="DIR", required=True, help="folder for one label image a scan")
+    add("--refine", type=int, metavar="N", help="steps of the deformation at 2 mm")
+    add("--device", type=device_name, default="auto", metavar="{auto,cpu,cuda[:N],mps}", help="(auto)")
+    add("--threads", type=int, metavar="N", help="CPUs to use (default: at most 8)")
+
+
+def pseudolabel(given: argparse.Namespace) -> int:
+    """Bring the LABELS of an ATLAS onto SCANs, by the inverse of each scan's registration to it."""
+    import nibabel as nib
+    import numpy as np
+
+    from ..interfaces import files
+    from ..models import conform, registration
+    from ..models.device import resolve
+    from .places import quiet_environment
+    from .tools import _threads
+
+    quiet_environment()
+    paths = [Path(path) for path in given.scans]
+    for path in (Path(given.atlas), Path(given.labels), *paths):
+        if not path.is_file():
+            raise InputError(path, "the file does not exist", "Check the path")
+    names = [path.name.removesuffix(".gz").removesuffix(".nii") for path in paths]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(None, f"two scans are called {twice[0]}", "Give them in two commands")
+    labels = conform.read(given.labels)
+    if labels.grid.shape != conform.read(given.atlas).grid.shape:
+        raise InputError(given.labels, "it does not lie on the grid of the atlas", "Resample it to that grid")
+    _threads(given)
+    device = resolve(given.device)
+    atlas = anatomy(Path(given.atlas), device)
+    kind = np.min_scalar_type(int(labels.data.max()))
+    for path, name in zip(paths, names, strict=True):
+        scan = anatomy(path, device)
+        found = registration.register(scan, atlas, refine=given.refine)
+        moved = found.inverse.resample(labels, scan.image.grid, "nearest").data.numpy()
+        source = nib.load(path)
+        out = Path(given.out) / f"{name}_dseg.nii.gz"
+        files.write_image(out, np.rint(moved).astype(kind), source.affine, files.geometry_code(source))
+        print(out)
+    return 0
