@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +184,51 @@ def fit(table: list[Row]) -> tuple[dict[str, float], dict[int, float]]:
         for side in {index, partner[index].partner}:
             intercepts[side] = round(float(found[k]), 4)
     return weights, dict(sorted(intercepts.items()))
+
+
+def build(arrays: list[Path], folder: Path, heads: int = 8, each: int = 1, device: str = "cpu") -> Path:
+    """Make the norms anew from prepared label maps and write them.
+
+    Parameters
+    ----------
+    arrays : list of Path
+        Arrays of ``brainseg train prepare``.
+    folder : Path
+        Where the norms go.
+    heads : int
+        Synthetic heads for the calibration, spread over the maps.
+    each : int
+        Levels of every kind of corruption.
+    device : str
+        Where the networks run.
+    """
+    generators = [HeadGenerator(path, MILD, device) for path in arrays]
+    brains = [volume for generator in generators for volume in maps(generator)]
+    found = Norms("adult", templates.DEFAULT, quality.prior_grid(), prior(brains), {})
+    measured = []
+    for brain in brains:
+        whole = brain.with_data((brain.data > 0).to(torch.uint8))
+        structures = quality.measure(brain.with_data(brain.data.float()), whole, brain, found)
+        for one in structures:  # label values are no intensities
+            one.measures.pop("edge", None)
+            one.measures.pop("evenness", None)
+        measured.append(structures)
+    made = []
+    for number in range(heads):
+        generator = generators[number % len(generators)]
+        step = len(generator.maps) * len(generators) / heads
+        made.append(synthetic(generator, int(number // len(generators) * step), number % 2, device))
+    for head in made:
+        measured.append(
+            quality.measure(head.image, head.mask, head.structures, found, uncertainty=head.uncertainty)
+        )
+    found = replace(found, usual=usual(measured))
+    table = []
+    for number, head in enumerate(made):
+        table += rows(f"head {number}", head, found, np.random.default_rng(number), each)
+    weights, intercepts = fit(table)
+    source = f"{len(brains)} label maps of heads, and {heads} synthetic heads made from them"
+    return write(folder, replace(found, weights=weights, intercepts=intercepts), source, {})
 
 
 def write(folder: Path, norms: Norms, source: str, thresholds: dict[str, float]) -> Path:
