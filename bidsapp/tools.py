@@ -31,6 +31,7 @@ brainseg COMMAND ...
   brainseg train prepare OUT MAP ...             label maps to what training reads
   brainseg train scans OUT DIR                   real scans with labels, for scores while training
   brainseg train template DIR                    where the structures of the template lie
+  brainseg train quality DIR NPZ ...             what quality control takes for usual
   brainseg synth preview NPZ PNG                 what the generator makes of prepared maps, as a picture
   brainseg synth seeds IMAGE LABELS OUT          subclasses of intensity for the generator, from a scan
   brainseg evaluate REF PRED                     scores of a segmentation, or of folders of them
