@@ -85,5 +85,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
     if isinstance(averaged, list) and averaged:
         out.append(("Reference", f"average of {len(averaged)} images"))
     if isinstance(given, dict) and given:
-        out.append(("Given", ", ".join(filter(None, (WORDS.get(role, role) for role in given)))))
+        ways = [f"transforms to {role.partition(':')[2]}" for role in given if role.startswith("forward:")]
+        words = [WORDS.get(role, "") for role in given] + ways
+        out.append(("Given", ", ".join(filter(None, words))))
     return out

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..models import annex
+from ..models import annex, spaces
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
 from . import filters, precomputed, sidecars
 from .demographics import Demographics, population_of
@@ -281,7 +281,8 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
                 remedy = f"Run: {annex.command(settings.bids_dir, [image.path])}"
                 raise InputError(image.path, "its content is not on this machine", remedy)
         sidecars.read(first.path, settings.bids_dir)
-        given = precomputed.find(settings.precomputed, unit.key, first.path)
+        labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
+        given = precomputed.find(settings.precomputed, unit.key, first.path, labels)
         given = precomputed.with_correction(given, settings.output_dir, unit.key, first.path)
         said = [note, *notes, *given.notes] if note else [*notes, *given.notes]
         return replace(unit, population=population, given=given, notes=said)

@@ -13,6 +13,9 @@ TISSUES = ("GM", "WM", "CSF")
 CORRECTED = "desc-corrected_mask.nii.gz"
 """What the name of a mask that a person corrected ends with."""
 
+CONTRAST = re.compile(r"orig.*|fsnative|T1w|T2w|FLAIR|PDw|T2starw")
+"""Ends of transforms that are no templates."""
+
 CHOICE = ("acq", "ce", "rec", "run")
 """Entities by which results of several images are told apart."""
 
@@ -24,7 +27,8 @@ class Given:
     Attributes
     ----------
     files : dict of str to Path
-        By what they are: ``mask``, ``structures``, or ``dseg`` with ``GM``, ``WM`` and ``CSF``.
+        By what they are: ``mask``, ``structures``, ``dseg`` with ``GM``, ``WM`` and ``CSF``, and for a
+        template ``NAME`` (``NAME+COHORT``) ``forward:NAME`` with ``inverse:NAME``.
     uris : dict of str to str
         Their BIDS URIs.
     notes : list of str
@@ -36,7 +40,7 @@ class Given:
     notes: list[str] = field(default_factory=list)
 
 
-def find(folders: dict[str, Path], key: str, image: Path) -> Given:
+def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...] = ()) -> Given:
     """Results for a unit; of several datasets the last one that has something counts.
 
     Parameters
@@ -47,6 +51,8 @@ def find(folders: dict[str, Path], key: str, image: Path) -> Given:
         ``sub-01`` or ``sub-01_ses-02``.
     image : Path
         The reference image.
+    spaces : tuple of str
+        Labels of the output spaces; transforms to others are of no use.
 
     Raises
     ------
@@ -57,7 +63,7 @@ def find(folders: dict[str, Path], key: str, image: Path) -> Given:
     out = Given()
     for name, root in folders.items():
         candidates = defaultdict(list)
-        for path in sorted(root.joinpath(*key.split("_"), "anat").glob("*.nii*")):
+        for path in sorted(root.joinpath(*key.split("_"), "anat").iterdir() if _has(root, key) else ()):
             role = role_of(path.name, suffix)
             if role:
                 candidates[role].append(path)
@@ -65,6 +71,8 @@ def find(folders: dict[str, Path], key: str, image: Path) -> Given:
             path = _one(paths, image, role)
             out.files[role] = path
             out.uris[role] = f"bids:{name}:{path.relative_to(root).as_posix()}"
+    for role in [role for role in out.files if ":" in role and role.partition(":")[2] not in spaces]:
+        del out.files[role], out.uris[role]
     _whole(out)
     return out
 
@@ -89,9 +97,22 @@ def role_of(name: str, suffix: str = "T1w") -> str:
     ('mask', 'structures')
     >>> role_of("sub-1_dseg.nii.gz"), role_of("sub-1_label-GM_probseg.nii.gz")
     ('dseg', 'GM')
+    >>> role_of("sub-1_from-T1w_to-MNIInfant+2_mode-image_xfm.h5"), role_of("sub-1_dseg.json")
+    ('forward:MNIInfant+2', '')
     >>> role_of("sub-1_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")
     ''
     """
+    if name.endswith("_mode-image_xfm.h5"):
+        ends = re.search(r"_from-([0-9A-Za-z+]+)_to-([0-9A-Za-z+]+)_mode", name)
+        if (
+            ends is None
+            or suffix not in ends.groups()
+            or any(CONTRAST.fullmatch(e) for e in ends.groups() if e != suffix)
+        ):
+            return ""
+        return f"forward:{ends[2]}" if ends[1] == suffix else f"inverse:{ends[1]}"
+    if not name.endswith((".nii", ".nii.gz")):
+        return ""
     *parts, kind = name.split(".")[0].split("_")
     entities = dict(part.split("-", 1) for part in parts if "-" in part)
     if entities.get("space", suffix) not in (suffix, "orig") or {"atlas", "seg", "hemi"} & set(entities):
@@ -126,8 +147,20 @@ def _entities(name: str) -> dict[str, str]:
     return dict(re.findall(rf"_({'|'.join(CHOICE)})-([0-9A-Za-z+]+)", name))
 
 
+def _has(root: Path, key: str) -> bool:
+    return root.joinpath(*key.split("_"), "anat").is_dir()
+
+
 def _whole(found: Given) -> None:
-    """Tissues count only if labels and all probabilities are there."""
+    """Tissues count only if labels and all probabilities are there, and transforms only both ways."""
+    for role in [role for role in found.files if ":" in role]:
+        way, _, space = role.partition(":")
+        other = f"{'inverse' if way == 'forward' else 'forward'}:{space}"
+        if other not in found.files:
+            found.notes.append(
+                f"The given transform {found.files[role].name} is not used: it has no reverse."
+            )
+            del found.files[role], found.uris[role]
     there = [role for role in ("dseg", *TISSUES) if role in found.files]
     if there and len(there) < 4:
         lacking = [role for role in ("dseg", *TISSUES) if role not in found.files]

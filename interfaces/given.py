@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
-from ..models import conform, given, segmentation
+from ..models import conform, given, itk, reference, segmentation
 from ..models.errors import InputError
 from .base import Stage, StageInputSpec, about, load, save
-from .segmentation import write_measures
+from .segmentation import read_measures, write_measures
 from .skullstrip import notes_on
+
+APART = 1.0
+"""Distance (mm) of a point from itself, there and back, from which given transforms are doubtful."""
 
 
 class _GivenMaskInputSpec(StageInputSpec):
@@ -110,6 +114,45 @@ class GivenTissues(Stage):
             for name, share in zip(segmentation.DSEG_NAMES, shares, strict=True)
         ]
         self._results["notes"] = [f"The tissues were given: {Path(source).name} and the probabilities."]
+
+
+class _GivenAlignmentInputSpec(StageInputSpec):
+    in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' centroids")
+    template = Str(mandatory=True, desc="the output space")
+    in_forward = Str(mandatory=True, desc="what brings the scan into the space, ITK HDF5")
+    in_inverse = Str(mandatory=True, desc="what brings the template to the scan")
+    uris = traits.List(Str, desc="BIDS URIs of the two")
+
+
+class _GivenAlignmentOutputSpec(TraitedSpec):
+    out_transform = File(exists=True, desc="JSON: the affine, its residual, and the files of the warps")
+    notes = traits.List(Str, desc="what a reader of the results should know")
+
+
+class GivenAlignment(Stage):
+    """Take transforms between a scan and a template in place of computing them."""
+
+    input_spec = _GivenAlignmentInputSpec
+    output_spec = _GivenAlignmentOutputSpec
+
+    def _stage(self, folder: Path) -> None:
+        given_by = self.inputs
+        forward, inverse = itk.read(given_by.in_forward), itk.read(given_by.in_inverse)
+        _, centroids = read_measures(given_by.in_measures)
+        matrix, error_mm, apart = given.alignment(forward, inverse, centroids)
+        about = {"matrix": matrix.tolist(), "error_mm": error_mm, "space": given_by.template}
+        folds = forward.jacobian(reference.grid_of(given_by.template)).data <= 0
+        about |= {"engine": "given", "folds": float(folds.float().mean()), "sources": list(given_by.uris)}
+        about |= {"forward": given_by.in_forward, "inverse": given_by.in_inverse}
+        path = folder / "transform.json"
+        path.write_text(json.dumps(about))
+        notes = [f"The transforms to {given_by.template} were given: {Path(given_by.in_forward).name}."]
+        if apart > APART:
+            notes.append(
+                f"The given transforms to {given_by.template} and back disagree by {apart:.1f} mm (median)."
+            )
+        self._results["out_transform"] = str(path)
+        self._results["notes"] = notes
 
 
 def read(path: str):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models import itk, reference, registration, spaces
+from ..models import itk, populations, reference, registration, spaces
+from ..models.errors import InputError
 from ..models.registration import Anatomy
 from ..models.warp import Warp
 from .base import NetworkInputSpec, Stage, load
+from .growth import read_age
 from .segmentation import read_measures
 
 FAR_OFF = 8.0
@@ -29,6 +31,7 @@ class _RegisterInputSpec(NetworkInputSpec):
     in_structures = File(exists=True, desc="FreeSurfer ids")
     in_probabilities = InputMultiObject(File(exists=True), desc="GM, WM, CSF")
     template = Str(spaces.DEFAULT, usedefault=True, desc="the output space")
+    population = Str("adult", usedefault=True, desc="whose brain it is; it tells cohorts by age")
     engine = traits.Enum(*registration.ENGINES, usedefault=True, desc="what registers")
     refine = traits.Range(low=0, desc="steps at the finest level")
     networks = traits.List(
@@ -50,14 +53,15 @@ class Register(Stage):
     def _stage(self, folder: Path) -> None:
         given = self.inputs
         networks = reference.Networks(*given.networks) if given.networks else reference.Networks()
-        fixed = reference.load(given.template, networks, given.device)
+        template = with_cohort(given.template, given.population, read_age(given.in_measures))
+        fixed = reference.load(template, networks, given.device)
         moving = self._moving()
         if moving is None:
             result = registration.align(read_measures(given.in_measures)[1], fixed)
         else:
             refine = given.refine if isdefined(given.refine) else None
             result = registration.register(moving, fixed, engine=given.engine, refine=refine)
-        about = {"matrix": result.matrix.tolist(), "error_mm": result.error_mm, "space": given.template}
+        about = {"matrix": result.matrix.tolist(), "error_mm": result.error_mm, "space": template}
         about |= {"engine": result.engine, "folds": result.folds}
         for name, warp in (("forward", result.forward), ("inverse", result.inverse)):
             about[name] = str(folder / f"{name}.h5")
@@ -65,7 +69,7 @@ class Register(Stage):
         path = folder / "transform.json"
         path.write_text(json.dumps(about))
         self._results["out_transform"] = str(path)
-        self._results["notes"] = _notes(result, given.template)
+        self._results["notes"] = _notes(result, template)
 
     def _moving(self) -> Anatomy | None:
         """The scan, or nothing if only its centroids are known."""
@@ -80,6 +84,30 @@ class Register(Stage):
             read_measures(given.in_measures)[1],
             {name: load(path) for name, path in zip(("GM", "WM", "CSF"), maps, strict=False)},
         )
+
+
+def with_cohort(template: str, population: str, age: dict | None) -> str:
+    """An output space with the cohort for an age, where it comes in several and none was named.
+
+    Examples
+    --------
+    >>> with_cohort("BrainsegFetal", "fetal", {"age": 27.7, "unit": "gestational weeks"})
+    'BrainsegFetal:cohort-28'
+    >>> with_cohort("BrainsegFetal:cohort-30", "fetal", None), with_cohort("MNI152NLin2009aSym", "adult", None)
+    ('BrainsegFetal:cohort-30', 'MNI152NLin2009aSym')
+    """
+    space = spaces.parse(template)
+    cohorts = populations.load(population).cohorts.get(space.name)
+    if cohorts is None or space.cohort is not None or space.path is not None:
+        return template
+    if age is None:
+        raise InputError(
+            None,
+            f"the template {space.name} goes by age, and the age is not known",
+            f"Write it in participants.tsv, or name a cohort: {space.name}:cohort-{cohorts.names[0]}",
+        )
+    value = float(age["age"]) * (12 if cohorts.unit == "months" and age.get("unit") == "years" else 1)
+    return str(replace(space, cohort=cohorts.of(value)))
 
 
 def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
@@ -112,6 +140,8 @@ class Alignment:
         ``deep``, ``ants`` or ``none``.
     folds : float
         Share of voxels where space folds.
+    sources : tuple of str
+        BIDS URIs of the transforms, there and back, if others computed them.
     """
 
     space: str
@@ -121,6 +151,7 @@ class Alignment:
     inverse: Warp
     engine: str = "none"
     folds: float = 0.0
+    sources: tuple[str, ...] = ()
 
 
 def read_alignment(path: str | Path) -> Alignment:
@@ -129,7 +160,7 @@ def read_alignment(path: str | Path) -> Alignment:
     matrix = np.array(content["matrix"], float)
     warps = {"forward": Warp((np.linalg.inv(matrix),)), "inverse": Warp((matrix,))}
     warps |= {name: itk.read(content[name]) for name in warps if name in content}
-    more = {name: content[name] for name in ("engine", "folds") if name in content}
+    more = {name: content[name] for name in ("engine", "folds", "sources") if name in content}
     space = content.get("space", spaces.DEFAULT)
     return Alignment(space, matrix, float(content["error_mm"]), **warps, **more)
 

@@ -28,6 +28,7 @@ DESCRIPTIONS = {
     "deep": "Affine and diffeomorphic (stationary velocity field)",
     "ants": "Affine, and diffeomorphic by SyN of ANTs with its default settings",
     "none": "Affine in ITK's convention, fitted to the centroids and maps of the structures",
+    "given": "Given, and used as it is",
 }
 
 
@@ -112,7 +113,7 @@ class InSpace:
         self, native: dict[str, dict[str, Any]], leave_out: tuple[str, ...] = ()
     ) -> dict[str, dict[str, Any]]:
         """Sidecars by the ending of what they describe, from those of the native results."""
-        out = {self.own.transform(way): self._of_transform() for way in (True, False)}
+        out = {self.own.transform(way): self._of_transform(way) for way in (True, False)}
         if "template-outputs" in leave_out:
             return out
         moved = self.own.uri(self.own.transform(True))
@@ -138,10 +139,11 @@ class InSpace:
         known = derivatives.REFERENCES.get(self.space.name)
         return known or (self.space.path.name if self.space.path else self.space.label)
 
-    def _of_transform(self) -> dict[str, Any]:
+    def _of_transform(self, forward: bool) -> dict[str, Any]:
+        given = self.found.sources
         return {
             "Description": DESCRIPTIONS[self.found.engine],
-            "Sources": [self.own.uri(self.own.native(ASEG)[0])],
+            "Sources": [given[0 if forward else 1] if given else self.own.uri(self.own.native(ASEG)[0])],
             "SpatialReference": self._reference(),
             "MedianResidual": round(self.found.error_mm, 3),
             "MedianResidualUnits": "mm",

@@ -9,10 +9,12 @@ import pytest
 
 from brainseg.bidsapp import dataset, precomputed
 from brainseg.bidsapp.cli import parse
-from brainseg.models import coregistration, given, segmentation, skullstrip
+from brainseg.models import coregistration, given, itk, segmentation, skullstrip
 from brainseg.models.errors import InputError
+from brainseg.models.warp import Warp
 from brainseg.workflows.participant import init_participant_wf
 
+SPACE = "MNI152NLin2009aSym"
 SHIFT = np.array([[1, 0, 0, 4.0], [0, 1, 0, 0], [0, 0, 1, -8.0], [0, 0, 0, 1]])
 
 
@@ -36,7 +38,8 @@ def scans_of(stages, monkeypatch, tmp_path):
 
 
 def units(root, *argv):
-    chosen = parse([str(root), str(root.parent / "out"), "participant", *map(str, argv)])
+    base = [str(root), str(root.parent / "out"), "participant", "--registration", "none"]
+    chosen = parse([*base, *map(str, argv)])
     return chosen, dataset.select(chosen).units
 
 
@@ -59,7 +62,11 @@ def run(unit, chosen, folder):
         graph.unit_workflow(unit, chosen, Places(chosen.output_dir, folder, folder, "1"), "cpu", "one_wf")
     workflow = made["workflow"]
     workflow.base_dir = str(folder)
-    workflow.config["execution"] = {"create_report": "false", "crashdump_dir": str(folder)}
+    workflow.config["execution"] = {
+        "create_report": "false",
+        "remove_unnecessary_outputs": "false",
+        "crashdump_dir": str(folder),
+    }
     # the report's nodes are not of interest here
     for name in ("finish", "report"):
         workflow.remove_nodes([workflow.get_node(name)])
@@ -177,6 +184,8 @@ def derivatives_of_others(root, stages, grid_mm=5.0):
     for name, volume in found.probabilities.items():
         small = resample(volume, grid).data.numpy()
         nib.save(nib.Nifti1Image(small, grid.affine), anat / f"sub-01_label-{name}_probseg.nii.gz")
+    for way, matrix in ((f"from-T1w_to-{SPACE}", np.linalg.inv(SHIFT)), (f"from-{SPACE}_to-T1w", SHIFT)):
+        itk.write(anat / f"sub-01_{way}_mode-image_xfm.h5", Warp((matrix,)))
     dseg = (mask.data.numpy() * 2).astype("i2")
     nib.save(nib.Nifti1Image(dseg, scan.affine), anat / "sub-01_dseg.nii.gz")
     return anat
@@ -192,7 +201,8 @@ def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeyp
     monkeypatch.setattr(skullstrip, "skullstrip", refuse)
     monkeypatch.setattr(segmentation, "segment", refuse)
     chosen, (unit,) = units(root, "-d", f"others={tmp_path / 'theirs'}")
-    assert set(unit.given.files) == {"mask", "structures", "dseg", "GM", "WM", "CSF"}
+    ways = {f"{way}:{SPACE}" for way in ("forward", "inverse")}
+    assert set(unit.given.files) == {"mask", "structures", "dseg", "GM", "WM", "CSF", *ways}
     anat = run(unit, chosen, tmp_path)
     mask = image(anat / "sub-01_desc-brain_mask.nii.gz")[0]
     theirs = stages.mask_of(image(root / "sub-01" / "anat" / "sub-01_T1w.nii.gz")[0])
@@ -206,8 +216,12 @@ def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeyp
         "dseg": "bids:others:sub-01/anat/sub-01_dseg.nii.gz",
         "label-WM_probseg": "bids:others:sub-01/anat/sub-01_label-WM_probseg.nii.gz",
     }
+    for way in (f"from-T1w_to-{SPACE}", f"from-{SPACE}_to-T1w"):
+        sources[f"{way}_mode-image_xfm"] = f"bids:others:sub-01/anat/sub-01_{way}_mode-image_xfm.h5"
     for ending, uri in sources.items():
         assert sidecar(anat, f"sub-01_{ending}.json")["Sources"] == [uri]
+    warp = itk.read(anat / f"sub-01_from-T1w_to-{SPACE}_mode-image_xfm.h5")
+    np.testing.assert_allclose(warp.points(np.zeros((1, 3))), [[-4, 0, 8]], atol=1e-4)
     notes = sidecar(anat, "sub-01_desc-aseg_volumes.json")["Notes"]
     assert "The brain mask was given: sub-01_desc-brain_mask.nii.gz." in notes
     description = json.loads((chosen.output_dir / "dataset_description.json").read_text())
@@ -218,7 +232,7 @@ def test_a_given_mask_alone_leaves_the_rest_to_us(scans_of, stages, tmp_path, mo
     root = scans_of("sub-01_T1w")
     anat = derivatives_of_others(tmp_path / "theirs", stages)
     for path in anat.iterdir():
-        if "mask" not in path.name:
+        if "desc-brain_mask" not in path.name:
             path.unlink()
     monkeypatch.setattr(skullstrip, "skullstrip", refuse)
     chosen, (unit,) = units(root, "-d", tmp_path / "theirs")
@@ -232,7 +246,11 @@ def test_which_given_files_count(scans_of, tmp_path):
     for name, files in {
         "a": ["sub-01_run-1_desc-brain_mask.nii.gz", "sub-01_run-2_desc-brain_mask.nii.gz"],
         "b": ["sub-01_run-2_dseg.nii.gz", "sub-01_run-2_label-GM_probseg.nii.gz"],
-        "c": ["sub-01_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz"],
+        "c": [
+            "sub-01_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz",
+            "sub-01_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.h5",
+            "sub-01_from-T1w_to-elsewhere_mode-image_xfm.h5",
+        ],
     }.items():
         anat = tmp_path / name / "sub-01" / "anat"
         anat.mkdir(parents=True)
@@ -240,7 +258,9 @@ def test_which_given_files_count(scans_of, tmp_path):
             (anat / file).touch()
     _, (unit,) = units(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
     assert {k: v.name for k, v in unit.given.files.items()} == {"mask": "sub-01_run-2_desc-brain_mask.nii.gz"}
-    assert "WM, CSF is missing" in unit.notes[0]
+    assert "it has no reverse" in unit.notes[0]
+    assert "WM, CSF is missing" in unit.notes[1]
+    assert len(unit.notes) == 2
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz").touch()
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_acq-y_desc-brain_mask.nii.gz").touch()
     _, (unit,) = units(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))

@@ -6,6 +6,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from ..interfaces.given import GivenAlignment
 from ..interfaces.registration import Register
 from ..models import spaces
 
@@ -36,6 +37,8 @@ def init_registration_wf(
     engine: str = "deep",
     refine: int | None = None,
     networks: tuple[str, ...] = (),
+    population: str = "adult",
+    given: dict[str, dict[str, str]] | None = None,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -54,6 +57,11 @@ def init_registration_wf(
         Steps at the finest level.
     networks : tuple of str
         Weights that find a template's structures: coarse, skull-strip, segmentation.
+    population : str
+        Whose brain it is; its record tells which cohort of a template serves which age.
+    given : dict of str to dict, optional
+        By the space's label ``forward`` and ``inverse``, transforms that others computed, and
+        ``forward_uri`` and ``inverse_uri``, their BIDS URIs.
     device : str
         Where they run.
     num_threads, mem_gb : int, float
@@ -76,8 +84,13 @@ def init_registration_wf(
         What a reader of the results should know.
     """
     workflow = LiterateWorkflow(name)
-    named = " and ".join(_reference(text) for text in templates)
-    workflow.__desc__ = AFFINE.format(templates=named) + WARPED[engine]
+    given = given or {}
+    computed = [text for text in templates if spaces.parse(text).label not in given]
+    named = " and ".join(_reference(text) for text in computed)
+    workflow.__desc__ = AFFINE.format(templates=named) + WARPED[engine] if computed else ""
+    if len(computed) < len(templates):
+        named = " and ".join(_reference(text) for text in templates if text not in computed)
+        workflow.__desc__ += f"Transforms to {named} were given and used as they are. "
     inputs = ["source_file", *FIELDS]
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_transform", "out_transforms", "notes"]), name="outputnode")
@@ -85,13 +98,20 @@ def init_registration_wf(
     notes = pe.Node(Merge(len(templates)), name="notes", run_without_submitting=True)
     for number, text in enumerate(templates, 1):
         register = Register(template=text, engine=engine, networks=list(networks), device=device)
+        register.inputs.population = population
         if refine is not None:
             register.inputs.refine = refine
         label = "registration" if len(templates) == 1 else f"registration_{number}"
+        fields = inputs
+        if text not in computed:
+            found = given[spaces.parse(text).label]
+            register = GivenAlignment(template=text, in_forward=found["forward"], in_inverse=found["inverse"])
+            register.inputs.uris = [found["forward_uri"], found["inverse_uri"]]
+            fields = ["source_file", "in_measures"]
         registration = pe.Node(register, name=label, n_procs=num_threads, mem_gb=mem_gb)
         workflow.connect(
             [
-                (inputnode, registration, [(n, n) for n in inputs]),
+                (inputnode, registration, [(n, n) for n in fields]),
                 (registration, everything, [("out_transform", f"in{number}")]),
                 (registration, notes, [("notes", f"in{number}")]),
             ]
