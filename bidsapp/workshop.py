@@ -158,6 +158,14 @@ def seeds(given: argparse.Namespace) -> int:
     return 0
 
 
+def norms(given: argparse.Namespace) -> int:
+    """Make what quality control takes for usual, and calibrate it, from prepared label maps."""
+    from ..training.quality import build
+
+    print(build([Path(path) for path in given.arrays], Path(given.out), heads=given.heads))
+    return 0
+
+
 def template(given: argparse.Namespace) -> int:
     """Segment the template and write where its structures lie, as alignment needs it."""
     from ..training.template import write_centroids
@@ -225,7 +233,9 @@ def _add(name: str | None) -> int:
     from ..models import zoo
 
     if name is None or not name.endswith(".safetensors"):
-        raise UsageError(name, "models add takes weights", "Give a .safetensors file; its card lies beside it")
+        raise UsageError(
+            name, "models add takes weights", "Give a .safetensors file; its card lies beside it"
+        )
     try:
         print(f"{zoo.add(Path(name))}: added; use it by its name")
     except zoo.ModelError as error:
@@ -292,6 +302,12 @@ def _describe_seeds(parser: Parser) -> None:
     parser.add_argument("--table", required=True, help=TABLE_HELP + "; it needs the column meta")
 
 
+def _describe_norms(parser: Parser) -> None:
+    parser.add_argument("out", metavar="DIR", help="folder for the norms")
+    parser.add_argument("arrays", metavar="NPZ", nargs="+", help="label maps that train prepare prepared")
+    parser.add_argument("--heads", type=int, default=8, metavar="N", help="synthetic heads (default: 8)")
+
+
 def _describe_template(parser: Parser) -> None:
     parser.add_argument("folder", metavar="DIR", help="folder for the template's JSON")
     add_compute(parser)
@@ -325,6 +341,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace
     "train prepare": (_describe_prepare, prepare),
     "train scans": (_describe_scans, scans),
     "train template": (_describe_template, template),
+    "train quality": (_describe_norms, norms),
     "synth preview": (_describe_preview, preview),
     "synth seeds": (_describe_seeds, seeds),
     "evaluate": (_describe_evaluate, evaluate),
