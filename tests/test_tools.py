@@ -37,7 +37,9 @@ def science(monkeypatch):
 
     def segment(volume, mask, *, device):
         structures = volume.with_data(mask.data.short() * 17)
-        return SimpleNamespace(structures=structures, volumes={17: 1234.5}, notes=["look at it"])
+        return SimpleNamespace(
+            structures=structures, volumes={17: 1234.5}, notes=["look at it"], uncertainty={17: 0.25}
+        )
 
     monkeypatch.setattr("brainseg.models.skullstrip.skullstrip", skullstrip)
     monkeypatch.setattr("brainseg.models.bias.correct", lambda volume, mask: (volume, None))
