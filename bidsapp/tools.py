@@ -244,7 +244,8 @@ def _write_posteriors(path: Path, result: Any, scan: Volume, given: argparse.Nam
     indices, names, data = posteriors_on(scan, result)
     source = nib.load(given.image)
     files.write_image(path, data, np.asarray(source.affine), files.geometry_code(source))
-    about = {"Description": "Probabilities of structures, both sides together", "Index": indices, "Name": names}
+    told = "Probabilities of structures, both sides together"
+    about = {"Description": told, "Index": indices, "Name": names}
     files.write_json(path.with_name(path.name.split(".nii")[0] + ".json"), about)
 
 
