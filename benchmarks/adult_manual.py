@@ -48,8 +48,12 @@ HORN = {5: 4, 44: 43}
 
 def run(path: Path, likelihood: bool = True) -> tuple[Volume, dict]:
     """Structures of one scan by the program's own stages, with what is worth telling about the run."""
+    return run_volume(conform.read(path), likelihood)
+
+
+def run_volume(scan: Volume, likelihood: bool = True) -> tuple[Volume, dict]:
+    """Like :func:`run` for a scan in memory."""
     began = time.monotonic()
-    scan = conform.read(path)
     brain = skullstrip.skullstrip(scan, mode="auto")
     corrected, _ = bias.correct(scan, brain.mask)
     found = segmentation.segment(corrected, brain.mask, likelihood=likelihood)
@@ -62,7 +66,13 @@ def run(path: Path, likelihood: bool = True) -> tuple[Volume, dict]:
 
 def score(reference: Path, found: Volume, surfaces: bool = True) -> dict[str, tuple[float, float]]:
     """Dice and HD95 (mm) by structure, mean of both sides."""
-    truth, found = evaluate.read_labels(reference), found.canonical()
+    return score_volumes(evaluate.read_labels(reference), found.canonical(), reference, surfaces)
+
+
+def score_volumes(
+    truth: Volume, found: Volume, reference: Path, surfaces: bool = True
+) -> dict[str, tuple[float, float]]:
+    """Like :func:`score` for volumes in canonical orientation."""
     if truth.grid.shape != found.grid.shape or not np.allclose(truth.affine, found.affine, atol=1e-2):
         raise SystemExit(f"{reference}: its grid is not that of the image")
     mapping = evaluate.read_mapping("neuromorphometrics")
