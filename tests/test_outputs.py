@@ -173,6 +173,14 @@ def test_sidecars(units, expected):
             assert (unit.bids / relative).is_file()
 
 
+def test_sloppy_results_say_so(stages, tmp_path):
+    unit = stages.unit(tmp_path)
+    write(unit, sloppy=True)
+    sidecars = list(unit.out.rglob("anat/*.json"))
+    assert all(json.loads(path.read_text())["Sloppy"] for path in sidecars if "quality" not in path.name)
+    assert len(sidecars) > 10
+
+
 def test_stripped_input_is_said_to_be(stages, tmp_path):
     unit = stages.unit(tmp_path)
     assert write(unit, stripped=True).stripped is True
