@@ -74,10 +74,15 @@ def _check(check: dict[str, Any]) -> dict[str, Any]:
     verdict = check.get("verdict")
     return {
         "label": str(check.get("label", "")),
-        "value": "" if value is None else f"{value:.3g} {check.get('unit') or ''}".strip(),
+        "value": "" if value is None else f"{_short(value)} {check.get('unit') or ''}".strip(),
         "verdict": verdict if verdict in WORDS else "",
         "words": str(check.get("words", "")),
     }
+
+
+def _short(value: float) -> str:
+    """Three digits, and no powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def metrics(result: Result) -> list[dict[str, Any]]:
@@ -114,7 +119,9 @@ def signs(row: dict[str, str]) -> list[str]:
     """Signs of failure of a structure in words."""
     if number(row.get("volume_mm3")) == 0:
         return ["not found"]
-    return [SIGN_WORDS[name] for name, least in SAID.items() if (number(row.get(name)) or 0) >= least]
+    return [
+        SIGN_WORDS[name] for name, least in SAID.items() if (number(row.get(f"sign_{name}")) or 0) >= least
+    ]
 
 
 def usual_range(result: Result, names: tuple[str, ...]) -> dict[str, Any] | None:

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models import iqm, labels, quality, templates, verdict
+from ..models import iqm, labels, quality, spaces, templates, verdict
 from ..models.volume import Volume
 from . import files
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
-from .registration import read_transform
+from .registration import read_alignment
 from .segmentation import read_uncertainty
 
 TISSUES = ("GM", "WM", "CSF")
@@ -32,7 +32,8 @@ COLUMNS: dict[str, dict[str, Any]] = {
     "holes": {"Description": "Holes: background that the structure encloses"},
     "euler": {"Description": "Euler number: pieces - tunnels + holes"},
     **{
-        name: {"Description": f"Sign of failure, 0 is none: {words}"} for name, words in quality.SIGNS.items()
+        f"sign_{name}": {"Description": f"Sign of failure, 0 is none: {words}"}
+        for name, words in quality.SIGNS.items()
     },
 }
 
@@ -46,7 +47,6 @@ class _AssessInputSpec(StageInputSpec):
     in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' uncertainty")
     in_transform = File(exists=True, mandatory=True, desc="JSON with the matrix to the template")
     stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
-    template = Str(templates.DEFAULT, usedefault=True, desc="the template that the matrix leads to")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
 
@@ -65,14 +65,15 @@ class Assess(Stage):
     def _stage(self, folder: Path) -> None:
         given = self.inputs
         image, mask, structures = load(given.in_file), load(given.in_mask), load(given.in_structures)
+        aligned = read_alignment(given.in_transform)
         found = assess(
             image,
             mask,
             structures,
             {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
             scan=load(given.in_scan),
-            matrix=read_transform(given.in_transform)[0],
-            template=given.template,
+            matrix=aligned.matrix,
+            template=spaces.parse(aligned.space).label,
             table=given.label_table,
             stripped=bool(given.stripped),
             plausible_ml=given.plausible_ml if isdefined(given.plausible_ml) else None,

@@ -144,7 +144,7 @@ def quality(stem: Path, verdict: str = "pass", **metrics: float) -> None:
         Path(f"{stem}_desc-quality_metrics.json"),
         {"Verdict": verdict, "Score": 0.81, "Checks": checks, "Metrics": found},
     )
-    rows = ["index\tname\tscore\tvolume_mm3\tpieces\tholes\teuler\tsize\tpieces\tedge"]
+    rows = ["index\tname\tscore\tvolume_mm3\tpieces\tholes\teuler\tsign_size\tsign_pieces\tsign_edge"]
     rows.append("17\tLeft-Hippocampus\t0.3100\t900.0\t3\t0\t3\t1.9000\t0.2500\t0.1000")
     rows.append("53\tRight-Hippocampus\t0.8200\t3900.0\t1\t0\t1\t0.0000\t0.0000\t0.0000")
     rows.append("16\tBrain-Stem\t0.9000\t20000.0\t1\t0\t1\t0.0000\t0.0000\t0.0000")
