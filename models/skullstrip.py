@@ -28,6 +28,9 @@ WORKING = 1.0
 FAR = 8.0
 """Distance (mm) from the regressed surface beyond which there is no brain."""
 
+DEEP = 3.0
+"""Distance (mm) within the regressed surface from which on all is brain."""
+
 PLAUSIBLE = (100e3, 2600e3)
 """Brain volumes (mm3) that an adult or a child can have, cropped scans included."""
 
@@ -124,14 +127,14 @@ def _where_tissue_ends(logits: Tensor, distance: Volume, grid: Grid) -> Volume:
     """The signed distance to the surface of the network's tissue and ventricles, closed over the sulci.
 
     A class has a sharper edge than a regressed distance, which strays towards the mean head's; the latter
-    only keeps out what lies far from the brain.
+    keeps out what lies far from the brain, and in what lies deep in it.
     """
     p = logits.softmax(0)
     brain = Volume(
         1 - p[labels.TISSUES.index("background")] - p[labels.TISSUES.index("csf")], distance.affine
     )
-    near = resample(distance, grid, outside=-20.0).data > -FAR
-    tissue = (resample(brain, grid).data > 0.5) & near
+    depth = resample(distance, grid, outside=-20.0).data
+    tissue = ((resample(brain, grid).data > 0.5) & (depth > -FAR)) | (depth > DEEP)
     mask = surface.closed(_largest(tissue.numpy()), spacing=WORKING)
     found = surface.signed_distance(mask, WORKING).astype(np.float32)
     return Volume(torch.from_numpy(found), grid.affine)
