@@ -10,12 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..models import populations
 from ..models.errors import BrainsegError, MissingFileError, UsageError
+from ..models.populations import WEEKS
 from . import __version__, faults, status
 from .board import Board
 from .dataset import Unit
 from .places import Places
-from .settings import Settings
+from .settings import TEMPLATES, Settings
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
@@ -103,6 +105,12 @@ def build(units: list[Unit], settings: Settings, places: Places, board: Board, u
     return workflow
 
 
+def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
+    """The output spaces of a unit: those asked for, or its population's own template if none was."""
+    own = populations.load(unit.population).template
+    return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
+
+
 def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, name: str) -> Any:
     """The workflow of one unit with the nodes that end it."""
     from . import nodes
@@ -114,6 +122,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         out_dir=str(places.out),
         key=unit.key,
         population=unit.population,
+        age=unit.weeks if populations.load(unit.population).age_unit == WEEKS else unit.age,
         skull_strip=settings.skull_strip,
         accurate=settings.quality == "accurate",
         averaged=[str(path) for path in unit.averaged],
@@ -124,7 +133,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         leave_out=[name for name in LEFT_OUT if not settings.step(name)],
         sloppy=settings.sloppy,
         stop_after=settings.stop_after,
-        output_spaces=settings.output_spaces,
+        output_spaces=spaces_of(settings, unit),
         engine=settings.registration,
         refine=settings.registration_refine,
         device=device,

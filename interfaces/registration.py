@@ -93,8 +93,8 @@ def with_cohort(template: str, population: str, age: dict | None) -> str:
     --------
     >>> with_cohort("BrainsegFetal", "fetal", {"age": 27.7, "unit": "gestational weeks"})
     'BrainsegFetal:cohort-28'
-    >>> with_cohort("BrainsegFetal:cohort-30", "fetal", None), with_cohort("MNI152NLin2009aSym", "adult", None)
-    ('BrainsegFetal:cohort-30', 'MNI152NLin2009aSym')
+    >>> with_cohort("BrainsegFetal:cohort-30", "fetal", None)
+    'BrainsegFetal:cohort-30'
     """
     space = spaces.parse(template)
     cohorts = populations.load(population).cohorts.get(space.name)

@@ -30,6 +30,7 @@ NOTES = (
     "conform_notes",
     "skullstrip_notes",
     "segmentation_notes",
+    "growth_notes",
     "registration_notes",
     "coregistration_notes",
     "quality_notes",
@@ -92,7 +93,7 @@ def init_outputs_wf(
         Images of other contrasts, as :mod:`brainseg.workflows.coregistration` makes them.
     in_quality
         JSON of quality control; may be left out.
-    conform_notes, skullstrip_notes, segmentation_notes, registration_notes, quality_notes
+    conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes, quality_notes
         What a reader of the results should know.
 
     Outputs

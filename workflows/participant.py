@@ -12,10 +12,11 @@ from ..interfaces.base import unusable
 from ..models import labels, populations, spaces, zoo
 from ..models.populations import Population
 from .bias import init_bias_wf
-from .brainmask import init_brainmask_wf
+from .brainmask import init_brainmask_wf, too_coarse
 from .conform import init_conform_wf
 from .coregistration import init_coregistration_wf
 from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
+from .growth import init_growth_wf
 from .outputs import init_outputs_wf
 from .quality import init_quality_wf
 from .registration import init_registration_wf
@@ -55,6 +56,7 @@ def init_participant_wf(
     out_dir: str,
     key: str,
     population: str = "adult",
+    age: float | None = None,
     skull_strip: str = "auto",
     accurate: bool = False,
     averaged: list[str] | None = None,
@@ -86,6 +88,8 @@ def init_participant_wf(
         The unit, such as ``sub-01_ses-02``.
     population : str
         Whose brain it is; it decides which networks are used.
+    age : float, optional
+        Age in the population's unit; where it is not known and the population's growth is, it is estimated.
     skull_strip : {'auto', 'skip', 'force'}
         What to do with a scan without skull.
     accurate : bool
@@ -96,7 +100,8 @@ def init_participant_wf(
         Scans of other contrasts that are brought to it.
     given, given_uris : dict of str to str, optional
         Results that others computed and that are used in place of computing them, and their BIDS URIs:
-        ``mask``, ``structures``, or ``dseg`` with ``GM``, ``WM`` and ``CSF``.
+        ``mask``, ``structures``, ``dseg`` with ``GM``, ``WM`` and ``CSF``, ``forward:SPACE`` with
+        ``inverse:SPACE``.
     flavor : {'fmriprep', 'nibabies', 'both'}
         For whom the results are named.
     leave_out : list of str, optional
@@ -153,14 +158,15 @@ def init_participant_wf(
             mem_gb=need["skullstrip"],
             **network,
         )
-    if stop_after == "skullstrip":
+    coarse_scan = too_coarse(source_file, record)
+    if coarse_scan or stop_after == "skullstrip":
         return init_brainmask_wf(
             name=name,
             source_file=source_file,
             bids_root=bids_root,
             out_dir=out_dir,
             key=key,
-            why=LOOK,
+            why=coarse_scan or LOOK,
             conform_wf=conform_wf,
             skullstrip_wf=skullstrip_wf,
         )
@@ -187,16 +193,18 @@ def init_participant_wf(
         segmentation_wf = with_given_tissues(
             segmentation_wf, dseg=given["dseg"], probabilities=probabilities, mem_gb=need["outputs"]
         )
+    growth_wf = init_growth_wf(population=population, age=age)
     registration_wf = init_registration_wf(
         templates=output_spaces,
         engine=engine,
         refine=refine,
         networks=record.networks,
+        population=population,
+        given=_transforms(given, given_uris or {}),
         mem_gb=need["registration"],
         **network,
     )
     quality_wf = init_quality_wf(
-        template=spaces.parse(output_spaces[0]).label,
         label_table=record.labels,
         plausible_ml=record.brain_ml,
         mem_gb=need["quality"],
@@ -226,6 +234,7 @@ def init_participant_wf(
         skullstrip_wf,
         bias_wf,
         segmentation_wf,
+        growth_wf,
         registration_wf,
         quality_wf,
         outputs_wf,
@@ -242,8 +251,10 @@ def init_participant_wf(
     link(skullstrip_wf, bias_wf, out_mask="in_mask")
     link(skullstrip_wf, segmentation_wf, out_mask="in_mask")
     link(bias_wf, segmentation_wf, out_file="in_file")
-    link(segmentation_wf, registration_wf, out_structures="in_structures", out_measures="in_measures")
+    link(segmentation_wf, growth_wf, out_measures="in_measures")
+    link(segmentation_wf, registration_wf, out_structures="in_structures")
     link(segmentation_wf, registration_wf, out_probabilities="in_probabilities")
+    link(growth_wf, registration_wf, out_measures="in_measures")
     link(skullstrip_wf, registration_wf, out_mask="in_mask")
     link(bias_wf, registration_wf, out_file="in_file")
     link(conform_wf, quality_wf, out_file="in_scan")
@@ -257,7 +268,8 @@ def init_participant_wf(
     link(skullstrip_wf, outputs_wf, out_mask="in_mask", stripped="stripped", notes="skullstrip_notes")
     link(bias_wf, outputs_wf, out_file="in_preproc")
     link(segmentation_wf, outputs_wf, out_structures="in_structures", out_tissue="in_tissue")
-    link(segmentation_wf, outputs_wf, out_probabilities="in_probabilities", out_measures="in_measures")
+    link(segmentation_wf, outputs_wf, out_probabilities="in_probabilities")
+    link(growth_wf, outputs_wf, out_measures="in_measures", notes="growth_notes")
     link(segmentation_wf, outputs_wf, notes="segmentation_notes")
     link(registration_wf, outputs_wf, out_transforms="in_alignments", notes="registration_notes")
     if "dseg" in given:
@@ -296,6 +308,16 @@ def spacings(record: Population) -> list[float]:
         return [float(zoo.read_card(name)["spacing"]) for name in record.networks]
     except zoo.ModelError as error:
         raise unusable(error) from error
+
+
+def _transforms(given: dict[str, str], uris: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Given transforms by the label of their space."""
+    labels = {role.partition(":")[2] for role in given if ":" in role}
+    return {
+        label: {way: given[f"{way}:{label}"] for way in ("forward", "inverse")}
+        | {f"{way}_uri": uris[f"{way}:{label}"] for way in ("forward", "inverse")}
+        for label in labels
+    }
 
 
 def memory(source_file: str) -> dict[str, float]:

@@ -7,7 +7,6 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.quality import Assess
-from ..models import templates
 
 DESC = """\
 Image quality was measured by the metrics of *MRIQC* (Esteban et al., 2017, \
@@ -29,7 +28,6 @@ IMAGES = (
 def init_quality_wf(
     *,
     name: str = "quality_wf",
-    template: str = templates.DEFAULT,
     label_table: str = "adult",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
     num_threads: int = 1,
@@ -41,8 +39,6 @@ def init_quality_wf(
     ----------
     name : str
         Name of the workflow.
-    template : str
-        The template that the image was aligned to.
     label_table : str
         Label table of the structures.
     plausible_ml : tuple of float
@@ -73,7 +69,7 @@ def init_quality_wf(
     inputs = ["source_file", *IMAGES]
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_quality", "notes"]), name="outputnode")
-    assess = Assess(template=template, label_table=label_table, plausible_ml=plausible_ml)
+    assess = Assess(label_table=label_table, plausible_ml=plausible_ml)
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
     workflow.connect(
         [
