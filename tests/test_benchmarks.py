@@ -41,7 +41,14 @@ def test_tables_stand_between_their_markers(scripts, tmp_path):
 def test_page_has_a_place_for_every_table():
     page = (FOLDER / "README.md").read_text()
     found = re.findall(r"<!-- (.+): begin, written by the script -->", page)
-    assert found == ["adult_manual chain", "adult_manual network", "brain_mask", "stages"]
+    assert found == [
+        "adult_manual chain",
+        "adult_manual network",
+        "perturbations",
+        "synthetic_heads",
+        "brain_mask",
+        "stages",
+    ]
     for name in found:
         assert f"<!-- {name}: end -->" in page
     for script in FOLDER.glob("*.py"):
@@ -98,3 +105,46 @@ def test_what_stages_used(scripts, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), image)
     made = bench.dataset(image, tmp_path / "bids")
     assert (made / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz").is_file()
+
+
+def test_scans_made_worse(scripts):
+    bench = scripts("perturbations")
+    torch.manual_seed(0)
+    data = torch.zeros(20, 24, 30)
+    data[4:16, 4:20, 4:28] = torch.rand(12, 16, 24) * 100 + 50
+    scan = Volume(data, np.diag([1.0, 1.0, 1.0, 1.0]))
+    for axis, kind in enumerate(("5 mm sagittal", "5 mm coronal", "5 mm axial")):
+        made = bench.KINDS[kind](scan)
+        assert made.grid.spacing[axis] == pytest.approx(5) and made.grid.shape[axis] == scan.grid.shape[
+            axis
+        ] // 5 + (scan.grid.shape[axis] % 5 > 0)
+        # a slice lies where the five that it is made of lay
+        assert made.affine[axis, 3] == pytest.approx(2.0)
+        assert float(made.data.sum() * 5) == pytest.approx(float(data.sum()), rel=0.1)
+    turned = bench.inverted(scan).data
+    inside = data > 0
+    assert bool((turned[~inside] == 0).all()) and bool((turned[inside] > 0).all())
+    assert float(torch.corrcoef(torch.stack([turned[inside], data[inside]]))[0, 1]) == pytest.approx(-1)
+    assert float((bench.noisy(scan).data - data)[inside].std()) == pytest.approx(14.5, rel=0.2)
+    assert float(bench.noisy(scan).data[~inside].max()) == 0
+    ratio = bench.biased(scan).data[inside] / data[inside]
+    assert 0.1 < float(ratio.log().std()) < 1
+    assert bench.cropped(scan).grid.shape == (20, 24, 21)
+
+
+def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
+    bench = scripts("perturbations")
+    path, ours = _scan(tmp_path)
+    truth = evaluate.read_labels(path)
+    grid = bench.thick_grid(truth.grid, 2)
+    thick = bench.on_grid(truth, grid)
+    assert set(thick.data.unique().tolist()) <= set(truth.data.unique().tolist())
+    assert bench.on_grid(truth, truth.grid) is truth
+    assert bench.sides_lost(truth, ours.canonical(), path) == pytest.approx(0)
+    swapped = ours.data.clone()
+    swapped[ours.data == 17], swapped[ours.data == 53] = 53, 17
+    lost = bench.sides_lost(truth, ours.with_data(swapped).canonical(), path)
+    assert 0.02 < lost < 0.2
+    row = dict.fromkeys(bench.HEADLINE, 0.8) | {"hd95": 2.0, "sides": 0.0, "seconds": 9.0}
+    text = bench.report({"bias": [row, row | {"amygdala": 0.4}]}, True)
+    assert "| 0.775 | amygdala 0.60 | 2.000 | 0.000 | 9.000 |" in text

@@ -1,0 +1,189 @@
+"""The scans with manual labels made worse: thick slices, turned contrast, bias, noise, a part cut off.
+
+``python benchmarks/perturbations.py DATA [--out benchmarks/README.md]`` with the folder that
+``adult_manual.py`` takes. Each scan goes through the whole chain once for every perturbation, on the grid
+that a user would have: thick slices are segmented and scored as thick slices, their truth is the label that
+fills most of a voxel. The column on sides is the Dice that is lost when left and right count as different.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import tables
+import torch
+import torch.nn.functional as F
+from adult_manual import HEADLINE, cases, run_volume, score_volumes
+
+from brainseg.models import conform, labels
+from brainseg.models.volume import Grid, Volume, resample
+from brainseg.training import evaluate
+
+THICK = 5.0
+BIAS = 0.5
+NOISE = 0.1
+CROPPED = 0.25
+
+
+def thick(axis: int) -> Callable[[Volume], Volume]:
+    """Slices of ``THICK`` mm along an axis."""
+
+    def change(scan: Volume) -> Volume:
+        return resample(scan, thick_grid(scan.grid, axis))
+
+    return change
+
+
+def thick_grid(grid: Grid, axis: int) -> Grid:
+    """The grid whose slices along an axis are ``THICK`` mm."""
+    ratio = THICK / grid.spacing[axis]
+    affine, shape = grid.affine.copy(), list(grid.shape)
+    shape[axis] = int(np.ceil(shape[axis] / ratio))
+    affine[:3, 3] += affine[:3, axis] * (ratio - 1) / 2
+    affine[:3, axis] *= ratio
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
+def inverted(scan: Volume) -> Volume:
+    """Bright becomes dark in the brain; what surrounds it stays."""
+    inside = scan.data > 0
+    return scan.with_data(torch.where(inside, scan.data.max() * 1.02 - scan.data, 0.0))
+
+
+def biased(scan: Volume) -> Volume:
+    """A strong smooth field."""
+    points = torch.randn(1, 1, 4, 4, 4) * BIAS
+    field = F.interpolate(points, size=scan.grid.shape, mode="trilinear", align_corners=True)[0, 0]
+    return scan.with_data(scan.data * field.exp())
+
+
+def noisy(scan: Volume) -> Volume:
+    """Noise of a tenth of the brightest tissue, in the brain: around a stripped one there is none."""
+    inside = scan.data > 0
+    level = NOISE * float(torch.quantile(scan.data[inside][::50], 0.95))
+    noise = torch.randn(2, *scan.grid.shape) * level
+    return scan.with_data(torch.where(inside, torch.hypot(scan.data + noise[0], noise[1]), 0.0))
+
+
+def cropped(scan: Volume) -> Volume:
+    """The field of view ends a quarter of the brain below its top."""
+    height = (scan.data > 0).any(0).any(0).nonzero()[:, 0]
+    keep = int(height[-1]) - round(CROPPED * (int(height[-1]) - int(height[0])))
+    return scan.crop((0, 0, 0), (*scan.grid.shape[:2], keep))
+
+
+KINDS: dict[str, Callable[[Volume], Volume]] = {
+    "as they are": lambda scan: scan,
+    "5 mm sagittal": thick(0),
+    "5 mm coronal": thick(1),
+    "5 mm axial": thick(2),
+    "inverted": inverted,
+    "bias": biased,
+    "noise": noisy,
+    "cropped": cropped,
+}
+
+
+def on_grid(truth: Volume, grid: Grid) -> Volume:
+    """Labels on another grid: in every voxel the one that fills most of it."""
+    if grid.shape == truth.grid.shape and np.allclose(grid.affine, truth.affine):
+        return truth
+    best, out = torch.zeros(grid.shape), torch.zeros(grid.shape, dtype=torch.int32)
+    for value in truth.data.unique().tolist():
+        share = resample(truth.with_data((truth.data == value).float()), grid).data
+        out = torch.where(share > best, value, out)
+        best = torch.maximum(share, best)
+    return Volume(out, grid.affine)
+
+
+def unsided(volume: Volume) -> Volume:
+    """Structures with the id of their left side."""
+    table = labels.load("adult")
+    left = torch.arange(int(volume.data.max()) + 1)
+    for label in table:
+        if label.index < len(left):
+            left[label.index] = min(label.index, label.partner)
+    return volume.with_data(left[volume.data.long()].int())
+
+
+def sides_lost(truth: Volume, found: Volume, reference: Path) -> float:
+    """Mean Dice without sides minus the mean with them."""
+    mapped = evaluate.read_mapping("neuromorphometrics").apply(truth.data.numpy(), reference)
+    counted = torch.from_numpy((mapped != evaluate.IGNORED).astype(np.int32))
+    mapped = truth.with_data(torch.from_numpy(np.maximum(mapped, 0)).int())
+    found = found.with_data(found.data.int() * counted)
+    means = []
+    for change in (unsided, lambda volume: volume):
+        rows = evaluate.compare(change(mapped), change(found), path=reference, surfaces=False)
+        means.append(float(np.mean([row["dice"] for row in rows if row["reference_mm3"] > 0])))
+    return means[0] - means[1]
+
+
+def measure(kind: str, image: Path, reference: Path, surfaces: bool) -> dict[str, float]:
+    """Scores of one scan after one perturbation."""
+    torch.manual_seed(0)
+    scan = KINDS[kind](conform.read(image).canonical())
+    found, told = run_volume(scan)
+    truth = on_grid(evaluate.read_labels(reference), scan.grid)
+    scores = score_volumes(truth, found, reference, surfaces)
+    out = {name: scores[name][0] for name in HEADLINE}
+    return out | {
+        "hd95": float(np.nanmean([scores[name][1] for name in HEADLINE])),
+        "sides": sides_lost(truth, found, reference),
+        "seconds": told["seconds"],
+    }
+
+
+def report(scores: dict[str, list[dict[str, float]]], surfaces: bool) -> str:
+    """The table by perturbation, and every structure's mean below it."""
+    count = max(len(found) for found in scores.values())
+    rows, every = [], []
+    for kind, found in scores.items():
+        mean = {name: float(np.nanmean([one[name] for one in found])) for name in found[0]}
+        structures = {name: mean[name] for name in HEADLINE}
+        lowest = min(structures, key=structures.get)
+        worst = min(float(np.nanmean([one[n] for n in HEADLINE])) for one in found)
+        row = [kind, float(np.mean(list(structures.values()))), worst, f"{lowest} {structures[lowest]:.2f}"]
+        rows.append([*row, *([mean["hd95"]] if surfaces else []), mean["sides"], mean["seconds"]])
+        every.append([kind, *structures.values()])
+    header = ["", "mean Dice", "lowest scan", "lowest structure"]
+    header += [*(["HD95 (mm)"] if surfaces else []), "lost to sides", "seconds"]
+    return (
+        f"{count} scans with manual labels, {len(HEADLINE)} structures, the whole chain.\n\n"
+        f"{tables.markdown(header, rows)}\n\n{tables.markdown(['Dice', *HEADLINE], every, 2)}\n\n"
+        f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
+    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--participant-label", nargs="+", help="only these scans")
+    parser.add_argument("--no-surfaces", action="store_true", help="Dice only, faster")
+    args = parser.parse_args(argv)
+    wanted = {f"sub-{label.removeprefix('sub-')}" for label in args.participant_label or []}
+    scores: dict[str, list[dict[str, float]]] = {}
+    for name, image, reference in cases(args.data):
+        if wanted and name not in wanted:
+            continue
+        for kind in args.kinds:
+            found = measure(kind, image, reference, not args.no_surfaces)
+            scores.setdefault(kind, []).append(found)
+            mean = np.nanmean([found[k] for k in HEADLINE])
+            tables.say(f"{name} {kind} Dice {mean:.3f}, {found['seconds']:.0f} s")
+    if not scores:
+        raise SystemExit("none of the wanted scans is there")
+    text = report(scores, not args.no_surfaces)
+    print(text)
+    if args.out:
+        tables.put(args.out, "perturbations", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
