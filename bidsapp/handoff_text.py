@@ -43,8 +43,8 @@ def lines(found: Check, root: Path, reference: str = "T1w") -> list[str]:
     out = [str(root), *(f"! {problem}" for problem in found.problems)]
     for program in PROGRAMS:
         out += ["", f"{program} with --derivatives:", *_stages(found, program)]
-        if program == "fMRIPrep" and advice(found):
-            out.append(f"  {advice(found)}")
+        hint = advice(found) if program == "fMRIPrep" else flavor_advice(found)
+        out += [f"  {hint}"] if hint else []
     out += ["", "Surfaces are not among these derivatives: both commands leave them out."]
     for program in PROGRAMS:
         if _usable(found, program):
@@ -163,3 +163,16 @@ def advice(found: Check) -> str:
     if ALWAYS in found.spaces:
         return ""
     return f"fMRIPrep registers to {ALWAYS} in any case: brainseg-bids --output-spaces {ALWAYS}"
+
+
+def flavor_advice(found: Check) -> str:
+    """What to ask of brainseg-bids so that NiBabies finds what only fMRIPrep does."""
+    masks = [
+        {verdict.stage: verdict for verdict in verdicts}["skull-stripping"].skipped
+        for program in PROGRAMS
+        for verdicts in found.verdicts[program].values()
+    ]
+    half = len(masks) // 2
+    if all(masks[:half]) and not any(masks[half:]):
+        return "The names are as fMRIPrep looks for them: brainseg-bids --derivatives-flavor both"
+    return ""

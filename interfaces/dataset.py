@@ -40,6 +40,7 @@ For every participant (and session) a folder `anat` with, on the grid of the sou
 | `desc-aseg_volumes.tsv` | volume of every structure |
 | `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |
 | `desc-quality_structures.tsv` | expected Dice and signs of failure of every structure |
+| `desc-preproc_T2w` and the like | other contrasts, aligned to the reference |
 | `from-*_to-*_mode-image_xfm.h5` | transform to a template and back (ITK composite) |
 | `space-*` | the same in the template's space |
 

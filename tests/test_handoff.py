@@ -315,6 +315,7 @@ def test_the_command_says_it_all(sessions, capsys):
     assert "skull-stripping" in said
     assert f"registration to {SPACE}" in said
     assert "brainseg-bids --output-spaces MNI152NLin2009cAsym" in said
+    assert "brainseg-bids --derivatives-flavor both" in said
     command = next(line.strip() for line in said.splitlines() if line.strip().startswith("fmriprep "))
     assert command.split()[1] == str(sessions.bids)
     assert "--subject-anatomical-reference sessionwise" in command
