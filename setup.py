@@ -62,7 +62,6 @@ setup(
         "nibabel>=5.3",
         "nilearn>=0.12",
         "nipype>=1.10",
-        "nireports>=25.0",
         "nitransforms>=25.1",
         "niworkflows>=1.14",
         "numpy>=2.0",

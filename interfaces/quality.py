@@ -78,6 +78,7 @@ class Assess(Stage):
             stripped=bool(given.stripped),
             plausible_ml=given.plausible_ml if isdefined(given.plausible_ml) else None,
             uncertainty=read_uncertainty(given.in_measures),
+            folds=100 * aligned.folds if aligned.engine != "none" else None,
         )
         path = folder / "quality.json"
         path.write_text(json.dumps(found))
@@ -104,6 +105,7 @@ def assess(
     stripped: bool = False,
     plausible_ml: tuple[float, float] | None = None,
     uncertainty: dict[int, float] | None = None,
+    folds: float | None = None,
 ) -> dict[str, Any]:
     """Everything that quality control finds, as plain values.
 
@@ -125,6 +127,8 @@ def assess(
         Volumes (mL) that a brain can have.
     uncertainty : dict of int to float, optional
         The network's entropy by FreeSurfer id.
+    folds : float, optional
+        Share (%) of the deformation's voxels that fold.
     """
     norms = quality.load(table)
     maps = templates.tissue_maps(template) if matrix is not None else None
@@ -148,6 +152,7 @@ def assess(
         table=table,
         plausible_ml=plausible_ml,
         matrix=matrix if norms is not None and norms.template == template else None,
+        folds=folds,
     )
     return {
         "verdict": judged.verdict,
