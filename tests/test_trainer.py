@@ -128,10 +128,9 @@ def test_recipes(tmp_path):
     "name", [p.name for p in sorted((Path(recipe.__file__).parent / "recipes").glob("*.yaml"))]
 )
 def test_shipped_recipes_build_their_network(name):
-    from brainseg.models.networks import StemUNet
-
     found = recipe.read(name)
-    network = StemUNet(**found.architecture)
+    with torch.device("meta"):
+        network = zoo.ARCHITECTURES[found.network](**found.architecture)
     assert found.stages[-1]["until"] == 1.0
     for stage in found.stages:
         assert all(n % network.stride == 0 for n in stage["shape"])
@@ -278,6 +277,20 @@ def test_batches_and_resumed_streams(toy_arrays):
     both = next(iter(Stream(lambda: source, seed=3, batch=2)))
     assert both.x.shape == (2, 4, 16, 16, 16)
     assert torch.equal(both.targets["structure"][1], examples[1].targets["structure"][0])
+
+
+def test_the_same_recipe_trains_the_other_network(tmp_path, toy_arrays):
+    text = FINE.replace("kind: cascade", "kind: cascade\nnetwork: CoarseToFine").replace(
+        "  tasks:\n    structure: {outputs: 19, refine: 8}\n    tissue: {outputs: 6, refine: 0}\n", ""
+    )
+    coarse = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "coarse").export()
+    trainer, clock = _steps(
+        tmp_path, text, toy_arrays, tmp_path / "out", minutes=3 / 60, coarse=str(coarse), loggers=[]
+    )
+    path = trainer.run(clock)
+    assert trainer.step == 3
+    model = zoo.load(str(path))
+    assert type(model.network).__name__ == model.card["architecture"]["class"] == "CoarseToFine"
 
 
 def test_loggers(tmp_path, toy_arrays):
