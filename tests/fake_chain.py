@@ -2,8 +2,8 @@
 
 As a program it is ``brainseg-bids`` with that chain. What happens to a unit is said by the environment
 variable FAKE_CHAIN, JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``,
-``missing``, ``full``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light`` (nothing heavy is imported) or seconds to
-sleep; FAKE_CALLS names a file in which every node that runs writes a line.
+``missing``, ``full``, ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light`` (nothing
+heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes a line.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def work(in_file, key, behaviour, calls):
         raise MissingFileError("/weights/x.safetensors", "the weights are missing", "Fetch them")
     if behaviour == "full":
         raise OSError(28, "No space left on device")
+    if behaviour in ("numpy memory", "torch memory"):
+        __import__(behaviour.split()[0]).ones(2**50)
     if behaviour in ("SIGINT", "SIGTERM"):
         os.kill(os.getpid(), signal.Signals[behaviour])
         time.sleep(60)

@@ -323,6 +323,16 @@ def test_resume_after_kill_9(app, fake, tmp_path):
     assert not (tmp_path / "work").exists()
 
 
+@pytest.mark.parametrize("asks", ["numpy", "torch"])
+def test_a_step_that_asks_for_more_memory_than_there_is(app, bids, out, capsys, asks):
+    assert app(bids, out, "participant", sub_01={"segmentation": f"{asks} memory"}) == 1
+    error = status.read(out, "sub-01")["error"]
+    assert (error["stage"], error["reason"]) == ("segmentation", "the memory did not suffice")
+    assert "Give more memory" in error["remedy"]
+    assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+    assert "fault of the program" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(("name", "code", "by"), [("SIGINT", 130, ""), ("SIGTERM", 143, " by SIGTERM")])
 def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, name, code, by):
     """Also in this process, where Nipype takes it for a failure of the step."""
