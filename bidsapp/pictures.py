@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from ..models import labels
-from . import __version__, contrasts, figures, viewer
+from . import __version__, contrasts, figures, gridlines, viewer
 from .figures import Mosaic, Scan
 from .results import SPACE, Result, read_json
 from .status import write_text
 
-MASK_COLOR, TEMPLATE_COLOR = (255, 176, 0), (86, 200, 255)
+MASK_COLOR, TEMPLATE_COLOR, GRID_COLOR = (255, 176, 0), (86, 200, 255), (120, 230, 120)
 TISSUE_COLORS = {1: (230, 97, 114), 2: (245, 245, 245), 3: (86, 156, 255)}
 DSEG_NAMES = {1: "grey matter", 2: "white matter", 3: "CSF"}
 ROWS = [[("axial", 7)], [("coronal", 7)], [("sagittal", 6)]]
@@ -318,6 +318,10 @@ class Artist:
                 f"space-{SPACE}_desc-lines_dseg.png",
             ),
         }
+        transform = self.result.file(f"from-*_to-{SPACE}_mode-image_xfm.h5")
+        if transform is not None:
+            lines = figures.layer(gridlines.draw(frame, transform), {1: GRID_COLOR}, 200)
+            pictures["grid"] = self._save(lines, f"space-{SPACE}_desc-grid.png")
         found: dict[str, Any] = {"pictures": pictures}
         if template is not None:
             levels = figures.window(template, template_mask)

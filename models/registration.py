@@ -20,6 +20,7 @@ from . import diffeomorphic, itk
 from .affine import fit_affine
 from .diffeomorphic import Level, Middle, Options
 from .errors import InputError
+from .memory import kept
 from .velocity import exponential, smooth
 from .volume import Grid, Volume, transform_points
 from .warp import Warp
@@ -210,6 +211,13 @@ def register(
     InputError
         If both share too few structures.
     """
+    with kept():
+        return _register(moving, fixed, engine, refine, options or Options())
+
+
+def _register(
+    moving: Anatomy, fixed: Anatomy, engine: str, refine: int | None, options: Options
+) -> RegistrationResult:
     linear = affine(moving, fixed)
     if engine == "none":
         return linear
@@ -217,7 +225,6 @@ def register(
         from .syn import register as syn
 
         return syn(moving, fixed, linear)
-    options = options or Options()
     if refine is not None:
         *coarse, finest = options.levels
         options = replace(options, levels=(*coarse, replace(finest, steps=refine)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -156,6 +156,8 @@ def find(space: Space) -> Files | None:
     for suffix in CONTRASTS:
         image = _pick(folder, space, ("", "desc-brain_"), suffix)
         if image:
+            stored = re.search(r"_res-([A-Za-z0-9]+)_", image.name)
+            space = replace(space, resolution=stored[1].lstrip("0") if stored else "")
             mask = _pick(folder, space, ("desc-brain_",), "mask")
             return Files(image, mask, _pick(folder, space, ("desc-aseg_",), "dseg"))
     raise MissingFileError(

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
-def register(moving: Anatomy, fixed: Anatomy, linear: RegistrationResult) -> RegistrationResult:
+def register(
+    moving: Anatomy, fixed: Anatomy, linear: RegistrationResult, start: bool = True
+) -> RegistrationResult:
     """Register by antspyx's SyN with its default settings, beginning from our affine.
 
     Parameters
@@ -28,20 +30,21 @@ def register(moving: Anatomy, fixed: Anatomy, linear: RegistrationResult) -> Reg
     moving, fixed : Anatomy
         Two brains; their images within the masks are compared.
     linear : RegistrationResult
-        The affine to begin from.
+        Our affine.
+    start : bool
+        Whether to begin from it; otherwise ANTs finds its own.
     """
     import ants
 
-    from . import itk
-
     with tempfile.TemporaryDirectory() as folder:
-        start = Path(folder) / "start.h5"
-        itk.write(start, linear.forward)
+        own = Path(folder) / "start.mat"
+        if start:
+            ants.write_transform(_affine(linear.forward.matrix), str(own))
         images = [_image(one) for one in (fixed, moving)]
         found = ants.registration(
             *images,
             type_of_transform="SyN",
-            initial_transform=[str(start)],
+            initial_transform=[str(own)] if start else None,
             outprefix=f"{folder}/syn_",
             random_seed=1,
         )
@@ -75,6 +78,15 @@ def _image(one: Anatomy) -> Any:
         spacing=spacing.tolist(),
         direction=lps[:3, :3] / spacing,
     )
+
+
+def _affine(matrix: np.ndarray) -> Any:
+    """An ANTs affine of a matrix (RAS mm, fixed to moving)."""
+    import ants
+
+    lps = TO_LPS @ matrix @ TO_LPS
+    values = [*lps[:3, :3].ravel().tolist(), *lps[:3, 3].tolist()]
+    return ants.create_ants_transform("AffineTransform", parameters=values, fixed_parameters=[0.0, 0.0, 0.0])
 
 
 def _matrix(transform: Any) -> np.ndarray:

@@ -1,0 +1,50 @@
+"""Memory that is kept instead of given back and asked for again.
+
+Large arrays are mapped anew by glibc each time one is made, and the kernel clears every page: in loops over
+arrays of tens of megabytes that can take as long as the computing itself.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's ``mallopt``."""
+
+KEEP = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26))
+USUAL = ((MMAP_MAX, 65536), (TRIM_THRESHOLD, 2**17), (TOP_PAD, 2**17))
+
+
+@cache
+def _libc() -> ctypes.CDLL | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        return libc if hasattr(libc, "mallopt") and hasattr(libc, "malloc_trim") else None
+    except OSError:
+        return None
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Keep freed memory for the next array while inside; what is not in use goes back at the end.
+
+    Without glibc nothing changes.
+    """
+    libc = _libc()
+    if libc is None:
+        yield
+        return
+    for name, value in KEEP:
+        libc.mallopt(name, value)
+    try:
+        yield
+    finally:
+        for name, value in USUAL:
+            libc.mallopt(name, value)
+        libc.malloc_trim(0)
