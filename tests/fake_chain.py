@@ -2,8 +2,9 @@
 
 As a program it is ``brainseg-bids`` with that chain. What happens to a unit is said by the environment
 variable FAKE_CHAIN, JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``,
-``missing``, ``full``, ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light`` (nothing
-heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes a line.
+``missing``, ``full``, ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light``
+(nothing heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes
+a line.
 """
 
 from __future__ import annotations
