@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from . import __version__, results
+from . import __version__, results, validator
 from .results import Result
 
 PACKAGES = (
@@ -128,8 +128,17 @@ def run(result: Result) -> list[tuple[str, str]]:
         ),
         ("Page made with", f"brainseg-bids {__version__}"),
         ("Container", maker.get("Container") and str(maker["Container"])),
+        ("BIDS validator", _validation(result)),
     ]
     return [(term, str(text)) for term, text in rows if text]
+
+
+def _validation(result: Result) -> str:
+    """Whether the BIDS validator ran beside the run of this unit, and what it found."""
+    name = str(result.status.get("run") or "")
+    if not re.fullmatch(r"[0-9A-Za-z_-]+", name):
+        return ""
+    return validator.words(results.read_json(result.out_dir / "logs" / name / validator.FILE))
 
 
 def seconds(result: Result) -> list[tuple[str, str]]:

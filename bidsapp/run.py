@@ -115,7 +115,9 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
     roster.write(spots.out, chosen.bids_dir)
     check = None
     if not (chosen.skip_bids_validation or chosen.reports_only):
-        check = validator.Validation(chosen.bids_dir).start()
+        check = validator.Validation(chosen.bids_dir, spots.log / validator.FILE).start()
+    elif chosen.skip_bids_validation:
+        validator.keep(spots.log / validator.FILE, {"ran": False, "reason": "--skip-bids-validation"})
     with ExitStack() as claims:
         todo, reports = _triage(chosen, wanted.units, spots, board, claims)
         told.total = len(todo) + len(reports) + len(board.records)
@@ -295,8 +297,7 @@ def _tell_validation(
     for line in check.lines() if check else [f"The BIDS validator was not run ({reason})"]:
         told.say(line)
     found = check.found if check else {"ran": False, "reason": reason}
-    with suppress(OSError):
-        status.write_text(spots.log / validator.FILE, json.dumps(found, indent=2) + "\n")
+    validator.keep(spots.log / validator.FILE, found)
 
 
 def _record(argv: list[str]) -> dict[str, Any]:

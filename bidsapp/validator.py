@@ -8,9 +8,12 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from .status import write_text
 
 PROGRAM = "bids-validator-deno"
 TIMEOUT = 3600
@@ -26,13 +29,17 @@ class Validation:
     ----------
     dataset : Path
         What to validate.
+    path : Path
+        File that says, while it runs and after, what is known; the participants' reports read it.
     """
 
     dataset: Path
+    path: Path
     found: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> Validation:
         """Begin."""
+        keep(self.path, {"ran": None, "reason": "it was still running"})
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
@@ -53,6 +60,10 @@ class Validation:
         return [head, *listed[:5], *([f"  and {len(listed) - 5} more kinds"] if len(listed) > 5 else [])]
 
     def _run(self) -> None:
+        self._validate()
+        keep(self.path, self.found)
+
+    def _validate(self) -> None:
         program = find()
         if program is None:
             self.found = {"ran": False, "reason": f"it is not installed (pip install {PROGRAM})"}
@@ -72,6 +83,37 @@ class Validation:
             "warnings": sum(issue.get("severity") == "warning" for issue in issues),
             "examples": where,
         }
+
+
+def keep(path: Path, found: dict[str, Any]) -> None:
+    """Write what is known of the validation."""
+    with suppress(OSError):
+        write_text(path, json.dumps(found, indent=2) + "\n")
+
+
+def words(found: dict[str, Any]) -> str:
+    """What is known, in a few words for the reports.
+
+    Examples
+    --------
+    >>> words({"ran": True, "errors": {}}), words({"ran": True, "errors": {"EMPTY_FILE": 2}})
+    ('no errors in the dataset', '2 errors in the dataset (EMPTY_FILE)')
+    >>> words({"ran": False, "reason": "--skip-bids-validation"})
+    'not run: --skip-bids-validation'
+    """
+    errors = found.get("errors")
+    if found.get("ran") and isinstance(errors, dict):
+        total = sum(count for count in errors.values() if isinstance(count, int))
+        kinds = ", ".join(map(str, list(errors)[:3])) + (", ..." if len(errors) > 3 else "")
+        return (
+            f"{total} error{'s' * (total > 1)} in the dataset ({kinds})"
+            if errors
+            else "no errors in the dataset"
+        )
+    reason = str(found.get("reason") or "")
+    if "ran" in found and found["ran"] is None:
+        return f"{reason} when this page was made"
+    return f"not run: {reason}" if reason else ""
 
 
 def find() -> str | None:

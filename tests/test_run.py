@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainseg.bidsapp import __version__, dataset, faults, graph, progress, status
+from brainseg.bidsapp import __version__, dataset, faults, graph, progress, provenance, results, status
 from brainseg.bidsapp.cli import parse
 
 FAKE = Path(__file__).with_name("fake_chain.py")
@@ -66,7 +66,10 @@ def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
     assert (again.bids_dir, again.output_dir, again.plugin) == (bids, out, "linear")
     assert "[record]" in log.with_name("brainseg.toml").read_text()
     assert json.loads(log.with_name("summary.json").read_text()) == _states(out)
-    assert json.loads(log.with_name("bids-validator.json").read_text())["ran"] is False
+    checked = json.loads(log.with_name("bids-validator.json").read_text())
+    assert checked == {"ran": False, "reason": "--skip-bids-validation"}
+    result = results.load(out, "sub-01")
+    assert ("BIDS validator", "not run: --skip-bids-validation") in provenance.run(result)
 
 
 def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, capsys):
