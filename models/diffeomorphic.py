@@ -64,9 +64,9 @@ class Options:
     """
 
     spacing: float = 2.0
-    levels: tuple[Level, ...] = (Level(2, 30, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0))
+    levels: tuple[Level, ...] = (Level(2, 30, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0))
     most: float = 0.8
-    margin: float = 14.0
+    margin: float = 10.0
 
 
 @dataclass(frozen=True)

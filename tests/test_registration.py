@@ -137,3 +137,20 @@ def test_half_of_a_half_turn_is_all_or_nothing():
     assert np.allclose(half_way(turn), turn)
     small = motion(90, (3, 2, 1))
     assert np.allclose(half_way(small) @ half_way(small), small)
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_syn_gives_the_same_kind_of_result(fixed, start):
+    from brainseg.models import syn
+
+    moving = balls.brain(motion(8, (4, -3, 6)), bend=4.0)
+    linear = registration.affine(moving, fixed)
+    found = syn.register(moving, fixed, linear, start=start)
+    warped = found.forward.resample(moving.structures, fixed.image.grid, "nearest")
+    before = linear.forward.resample(moving.structures, fixed.image.grid, "nearest")
+    assert balls.dice(warped.data, fixed.structures.data) > balls.dice(before.data, fixed.structures.data)
+    inside = POINTS * 0.8
+    back = found.inverse.points(found.forward.points(inside))
+    assert np.linalg.norm(back - inside, axis=1).mean() < 0.5
+    assert found.engine == "ants" and found.folds < 1e-3
+    assert np.abs(found.matrix - linear.matrix)[:3, :3].max() < 0.1
