@@ -12,14 +12,17 @@ import json
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
 from ..models.affine import fit_affine
 from ..models.errors import InputError, MissingFileError
 from ..models.surface import closed, signed_distance
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 DISTANCE_UNIT = 0.25
 """Millimetres in one step of the stored signed distance."""
@@ -144,6 +147,8 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
     InputError
         If a map holds a value that the table lacks, or its seeds lie on another grid.
     """
+    import nibabel as nib  # not at the top: a machine that only trains has none
+
     source = source_table(table)
     arrays: dict[str, np.ndarray] = {}
     points, affines = [], []
@@ -174,6 +179,8 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
 
 
 def _read_seeds(path: Path, like: nib.spatialimages.SpatialImage) -> np.ndarray:
+    import nibabel as nib
+
     from .seeds import pack
 
     image = nib.as_closest_canonical(nib.load(path))
