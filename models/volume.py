@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -81,6 +80,8 @@ class Volume:
         >>> flipped.canonical().data[0, 0, 0].item()
         4.0
         """
+        import nibabel as nib  # not at the top: a machine that only trains has none
+
         orientation = nib.orientations.io_orientation(self.affine)
         order = np.argsort(orientation[:, 0]).astype(int)
         lead = self.data.ndim - 3

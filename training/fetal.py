@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -82,6 +81,8 @@ def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
 
 def _read(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image, labels and affine, upright and cropped to the brain."""
+    import nibabel as nib  # not at the top: a machine that only trains has none
+
     image = nib.as_closest_canonical(nib.load(next(folder.glob("*_T2w.nii.gz"))))
     labels = np.asarray(nib.as_closest_canonical(nib.load(next(folder.glob("*_dseg.nii.gz")))).dataobj)
     index = np.argwhere(labels > 0)
