@@ -46,7 +46,9 @@ Images were processed with *brainseg-bids* {version}, a BIDS App [1] built on *N
 skull-stripped by a convolutional network that was trained on synthetic images and regresses the distance to
 the brain's surface; its bias field was corrected with N4 [3] as implemented in ANTs. Structures and tissues
 were segmented at 1 mm by a convolutional network that was trained on synthetic images [4]. The image was
-aligned to the template MNI152NLin2009aSym [5] by an affine transform between the centroids of the labels.
+aligned to its template (MNI152NLin2009aSym [5] by default) by an affine transform between the centroids of
+the labels and, unless that was switched off, by a symmetric diffeomorphism that matches structures and
+intensities.
 Volumes are sums of the probabilities of each structure.
 
 1. Gorgolewski KJ et al. BIDS apps. *PLoS Comput Biol* 13:e1005209 (2017). doi:10.1371/journal.pcbi.1005209

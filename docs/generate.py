@@ -13,7 +13,7 @@ from brainseg.bidsapp import cli, tools
 from brainseg.models import labels, zoo
 
 COMMANDS = (
-    "skullstrip", "segment", "check-derivatives", "evaluate", "models", "train", "train prepare",
+    "skullstrip", "segment", "register", "pseudolabel", "check-derivatives", "evaluate", "models", "train", "train prepare",
     "train template", "synth preview", "synth seeds",
 )  # fmt: skip
 

@@ -1,0 +1,98 @@
+"""``brainseg register`` and ``brainseg pseudolabel``: files in, files out, mistakes told."""
+
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainseg.bidsapp import register, tools
+from brainseg.models import itk
+
+sys.path.insert(0, str(Path(__file__).parent))
+import heads_of_balls as balls
+
+SHIFT = np.eye(4)
+SHIFT[:3, 3] = 8.0, -6.0, 3.0
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """Two brains as files, and the labels of one."""
+    folder = tmp_path_factory.mktemp("scans")
+    for name, place in (("moving", SHIFT), ("fixed", np.eye(4))):
+        made = balls.brain(place, spacing=4.0, shape=(40, 50, 40))
+        for kind, volume in (("", made.image), ("_labels", made.structures)):
+            nib.save(nib.Nifti1Image(volume.data.numpy(), volume.affine), folder / f"{name}{kind}.nii.gz")
+    return folder
+
+
+@pytest.fixture
+def known(monkeypatch):
+    """The brains' structures without networks."""
+    places = {"moving": SHIFT, "fixed": np.eye(4)}
+
+    def anatomy(path, device="cpu"):
+        return balls.brain(places[path.name.split(".")[0]], spacing=4.0, shape=(40, 50, 40))
+
+    monkeypatch.setattr(register, "anatomy", anatomy)
+
+
+def run(*words) -> int:
+    return tools.main([str(word) for word in words])
+
+
+def test_transforms_and_images(scans, known, tmp_path, capsys):
+    there, back = tmp_path / "there.h5", tmp_path / "back.h5"
+    moved, labels, change = (tmp_path / f"{n}.nii.gz" for n in ("moved", "labels", "jacobian"))
+    code = run(
+        "register", scans / "moving.nii.gz", scans / "fixed.nii.gz", there, "--moved", moved,
+        "--inverse", back, "--labels", scans / "moving_labels.nii.gz", labels, "--jacobian", change,
+        "--refine", 2, "--threads", 1,
+    )  # fmt: skip
+    assert code == 0
+    assert "structures 0." in capsys.readouterr().out
+    points = np.random.default_rng(0).uniform(-30, 30, (50, 3))
+    assert np.abs(itk.read(there).points(points) - points - SHIFT[:3, 3]).max() < 1.5
+    assert np.linalg.norm(itk.read(back).points(itk.read(there).points(points)) - points, axis=1).mean() < 0.3
+    fixed, found = (nib.load(p) for p in (scans / "fixed_labels.nii.gz", labels))
+    assert found.shape == fixed.shape and found.get_data_dtype() == fixed.get_data_dtype()
+    assert (np.asarray(found.dataobj) == np.asarray(fixed.dataobj)).mean() > 0.95
+    assert nib.load(moved).shape == nib.load(change).shape == fixed.shape
+    assert abs(np.median(np.asarray(nib.load(change).dataobj)) - 1) < 0.05
+
+
+def test_only_rigid(scans, known, tmp_path):
+    out = tmp_path / "rigid.h5"
+    assert run("register", scans / "moving.nii.gz", scans / "fixed.nii.gz", out, "--kind", "rigid") == 0
+    (matrix,) = itk.read(out).steps
+    assert np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-5)
+
+
+def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
+    words = ["pseudolabel", scans / "moving.nii.gz", scans / "moving_labels.nii.gz", scans / "fixed.nii.gz"]
+    assert run(*words, "--out", tmp_path / "out", "--refine", 0) == 0
+    found = nib.load(tmp_path / "out" / "fixed_dseg.nii.gz")
+    truth = np.asarray(nib.load(scans / "fixed_labels.nii.gz").dataobj)
+    assert (np.asarray(found.dataobj) == truth).mean() > 0.9
+    assert found.get_data_dtype() == np.uint8
+    assert run(*words, scans / "fixed.nii.gz", "--out", tmp_path / "out") == 2
+    assert "two scans are called fixed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["nowhere.nii.gz", "fixed.nii.gz", "o.h5"], "nowhere.nii.gz: the file does not exist"),
+        (["moving.nii.gz", "nowhere.nii.gz", "o.h5"], "nowhere.nii.gz: the file does not exist"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.mat"], "End its name with .h5"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--moved", "m.mgz"], "End its name with .nii.gz"),
+        (["moving.nii.gz", "Moon", "o.h5"], "the template is not on this machine"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_computed(scans, words, said, monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path))
+    monkeypatch.chdir(scans)
+    assert run("register", *words) > 0
+    assert said in capsys.readouterr().err
