@@ -13,8 +13,8 @@ from brainseg.bidsapp import cli, tools
 from brainseg.models import labels, zoo
 
 COMMANDS = (
-    "skullstrip", "segment", "register", "pseudolabel", "check-derivatives", "evaluate", "models", "train", "train prepare",
-    "train template", "synth preview", "synth seeds",
+    "skullstrip", "segment", "register", "pseudolabel", "check-derivatives", "evaluate", "models", "train",
+    "train prepare", "train template", "synth preview", "synth seeds",
 )  # fmt: skip
 
 
