@@ -36,6 +36,7 @@ For every participant (and session) a folder `anat` with, on the grid of the sou
 | `dseg` | 1 gray matter, 2 white matter, 3 cerebrospinal fluid |
 | `label-{{GM,WM,CSF}}_probseg` | their probabilities |
 | `desc-aseg_dseg` | structures by FreeSurfer id; names in `desc-aseg_dseg.tsv` |
+| `desc-feta_dseg` | fetal brains: the seven tissues of FeTA; names in `desc-feta_dseg.tsv` |
 | `desc-tissue_dseg` | six tissues; names in `desc-tissue_dseg.tsv` |
 | `desc-aseg_volumes.tsv` | volume of every structure |
 | `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |
@@ -96,7 +97,9 @@ def write_dataset_description(
         if not (place.is_file() and place.read_text(encoding="utf-8") == text):
             files.write_text(place, text)
     tables = {
-        "desc-aseg_dseg.tsv": derivatives.label_rows("adult"),
+        # The tables of all populations in one: an id means the same in each that has it.
+        "desc-aseg_dseg.tsv": sorted(set(derivatives.label_rows("adult") + derivatives.label_rows("fetal"))),
+        "desc-feta_dseg.tsv": derivatives.FETA_ROWS,
         "desc-tissue_dseg.tsv": derivatives.label_rows("tissue"),
         "dseg.tsv": derivatives.DSEG_ROWS,
     }

@@ -31,6 +31,18 @@ DSEG_ROWS = [
     (2, "White Matter", "WM", "#f5f5f5", 2),
     (3, "Cerebrospinal Fluid", "CSF", "#3c78c8", 3),
 ]
+FETA = "desc-feta_dseg.nii.gz"
+"""Ending of the tissues in FeTA's numbering, which label tables with such a column have."""
+
+FETA_ROWS = [
+    (1, "Extra-axial cerebrospinal fluid", "eCSF", "#3c78c8", 3),
+    (2, "Cortical gray matter", "CGM", "#cd3e4e", 8),
+    (3, "White matter", "WM", "#f5f5f5", 2),
+    (4, "Lateral ventricles", "LV", "#781286", 3),
+    (5, "Cerebellum", "CBM", "#e69422", 11),
+    (6, "Deep gray matter", "SGM", "#00760e", 9),
+    (7, "Brainstem", "BS", "#779fb0", 10),
+]
 LABEL_COLUMNS = ("index", "name", "abbreviation", "color", "mapping")
 FEW_LEVELS = 500
 """Range of intensities below which whole numbers would be coarse."""

@@ -27,6 +27,7 @@ from ..models.volume import Volume
 from . import derivatives, files, quality
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
+from .growth import read_age
 from .registration import read_alignment
 from .segmentation import read_measures, read_uncertainty
 from .spaces import InSpace, Native
@@ -94,6 +95,17 @@ class WriteDerivatives(Stage):
         # Last, so that what a sidecar describes is there.
         leave_out = tuple(given.leave_out or ())
         native = derivatives.sidecars(names, bool(given.stripped), notes, dict(given.given or {}))
+        age = read_age(given.in_measures)
+        if age is not None:
+            native["desc-aseg_volumes.tsv"]["Age"] = {
+                "Value": age["age"],
+                "Units": age["unit"],
+                "Estimated": "error" in age,
+                "Error": age.get("error"),
+            }
+        if labels.numbering(given.label_table, "feta") is not None:
+            described = {"Description": "Tissues in the numbering of FeTA, sides together"}
+            native[derivatives.FETA] = native["desc-aseg_dseg.nii.gz"] | described
         about = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
         about += [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
         for end, content in about:
@@ -189,6 +201,9 @@ class _Scan:
             "desc-aseg_dseg.nii.gz": structures.astype(np.int16),
             "desc-tissue_dseg.nii.gz": self.tissue.data.numpy().astype(np.uint8),
         }
+        numbers = labels.numbering(self.label_table, "feta")
+        if numbers is not None:
+            data[derivatives.FETA] = numbers[structures]
         for name, volume in self.probabilities.items():
             data[f"label-{name}_probseg.nii.gz"] = derivatives.as_probability(volume.data.numpy())
         # The source's own affine: that of the work folder went through another header.

@@ -85,6 +85,25 @@ class LabelTable:
 
 
 @cache
+def numbering(name: str, column: str) -> np.ndarray | None:
+    """Array from a table's indices to those of another numbering, which a column of the table gives.
+
+    Examples
+    --------
+    >>> numbering("fetal", "feta")[[24, 3, 42, 16]].tolist(), numbering("adult", "feta")
+    ([1, 2, 2, 7], None)
+    """
+    text = (files(__package__) / "labels" / f"{name}.tsv").read_text()
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    if column not in rows[0]:
+        return None
+    out = np.zeros(max(int(row["index"]) for row in rows) + 1, np.uint8)
+    for row in rows:
+        out[int(row["index"])] = int(row[column])
+    return out
+
+
+@cache
 def load(name: str) -> LabelTable:
     """Load the label table ``name`` that the package ships (``adult``, ``tissue``)."""
     text = (files(__package__) / "labels" / f"{name}.tsv").read_text()
