@@ -12,11 +12,6 @@ from pathlib import Path
 from brainseg.bidsapp import cli, tools
 from brainseg.models import labels, zoo
 
-COMMANDS = (
-    "skullstrip", "segment", "register", "pseudolabel", "check-derivatives", "evaluate", "models", "train",
-    "train prepare", "train template", "synth preview", "synth seeds",
-)  # fmt: skip
-
 
 def write(folder: Path) -> None:
     """Write the pages; those that are right already are left alone, so that Sphinx reads them once."""
@@ -46,7 +41,7 @@ def command_line() -> str:
         "The same code without BIDS, and what trains and scores networks.",
         "",
     ]
-    for command in COMMANDS:
+    for command in tools.COMMANDS:
         lines += [f"### brainseg {command}", "", "```text", help_of(command), "```", ""]
     return "\n".join(lines)
 
