@@ -42,7 +42,8 @@ def test_options_may_stand_between_the_names():
         (["--modalities", "bold"], ["'bold'", "T1w"]),
         (["--population", "fetal"], ["no networks for fetal", "adult"]),
         (["--population", "martian"], ["martian"]),
-        (["--output-spaces", "MNI152NLin2009cAsym"], ["MNI152NLin2009cAsym", "MNI152NLin2009aSym"]),
+        (["--output-spaces", "MNI-152"], ["MNI-152", "MNI152NLin2009aSym"]),
+        (["--registration-refine", "-1"], ["--registration-refine"]),
         (["--output-spaces", "MNI152NLin2009aSym:res-2"], ["res-1"]),
     ],
 )
