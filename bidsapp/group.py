@@ -12,7 +12,7 @@ from typing import Any
 
 from ..models import labels
 from ..models.errors import DatasetError, ReportError
-from . import __version__, groupquality, page, quality, results
+from . import __version__, groupquality, growth, page, quality, results
 from .comparison import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
 from .groupquality import Unusual
 from .outliers import ENOUGH
@@ -311,6 +311,7 @@ def _context(
         "name": _dataset_name(out_dir),
         "home": "index.html",
         "counts": _counts(units),
+        "growth": growth.section(units),
         "rows": rows,
         "missing": [row | {"entry": _entry(row["unit"])} for row in _missing(units)],
         "enough": len(cohort) >= ENOUGH,

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..models import labels
 from ..models.errors import ReportError
-from . import contrasts, page, provenance, quality, results
+from . import contrasts, growth, page, provenance, quality, results
 from .comparison import Cohort, groups_of, tiles_of
 from .results import SPACE, Result
 
@@ -130,6 +130,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "seconds": provenance.seconds(result),
         "versions": provenance.versions(),
         "cards": provenance.cards(),
+        "growth": growth.section([result]),
     }
 
 
