@@ -59,7 +59,7 @@ def draw(result: Result) -> dict[str, Any]:
     if facts.get("stamp") == stamp and all((result.figures / name).is_file() for name in pictures):
         return facts
     facts = {"stamp": stamp, "pictures": {}, "problems": {}}
-    if result.file(IMAGES[0]) is None and not (result.file(IMAGES[1]) and source_of(result)):
+    if result.file(IMAGES[0]) is None and not (result.file(IMAGES[1]) and result.source):
         return facts
     artist = Artist(result)
     for section, part in artist.parts().items():
@@ -74,18 +74,11 @@ def draw(result: Result) -> dict[str, Any]:
     return facts
 
 
-def source_of(result: Result) -> Path | None:
-    """The image as acquired, where it can still be found."""
-    inputs = result.status.get("inputs")
-    path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
-    return path if path.is_file() else None
-
-
 def _stamp(result: Result) -> list[Any]:
     """What the pictures depend on."""
     found = [path.stat() if (path := result.file(ending)) else None for ending in IMAGES]
     found += [path.stat() for _, path in contrasts.found(result)]
-    found.append(None if found[0] else (path.stat() if (path := source_of(result)) else None))
+    found.append(None if found[0] else (path.stat() if (path := result.source) else None))
     return [__version__, *([s.st_size, s.st_mtime_ns] if s else None for s in found)]
 
 
@@ -138,7 +131,7 @@ class Artist:
 
     @property
     def _image_path(self) -> Path:
-        path = self.result.file("desc-preproc_*.nii.gz") or source_of(self.result)
+        path = self.result.file("desc-preproc_*.nii.gz") or self.result.source
         if path is None:
             raise FileNotFoundError("desc-preproc")
         return path
@@ -288,7 +281,7 @@ class Artist:
 
     def _source(self) -> Scan | None:
         """The image as acquired, where it can still be read and is the one that was corrected."""
-        path = source_of(self.result)
+        path = self.result.source
         if path is None:
             return None
         try:

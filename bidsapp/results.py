@@ -193,6 +193,13 @@ class Result:
         volume, share = number(largest.get("volume_mm3")), number(largest.get("fraction_of_brain"))
         return float(round(volume / share)) if volume and share else total
 
+    @property
+    def source(self) -> Path | None:
+        """The image as acquired, where it can still be found."""
+        inputs = self.status.get("inputs")
+        path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
+        return path if path.is_file() else None
+
     @cached_property
     def quality(self) -> dict[str, Any]:
         """``Verdict``, ``Score``, ``Checks`` and ``Metrics`` of quality control; empty if it was not run."""
