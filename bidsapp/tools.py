@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models import populations
 from ..models.errors import BrainsegError, InputError, MissingFileError, UsageError
 from . import __version__, completion, handoff_text, register, workshop
 from .cli import Parser
@@ -96,9 +97,14 @@ def skullstrip(given: argparse.Namespace) -> int:
 
 
 def segment(given: argparse.Namespace) -> int:
-    """Write the structures of IN (FreeSurfer ids, on its grid) to OUT; skull-strips by itself."""
+    """Write the structures of IN (FreeSurfer ids, on its grid) to OUT; skull-strips by itself.
+
+    If IN is a folder, every image in it is segmented into the folder OUT, at the same place.
+    """
     from ..models import bias, segmentation
 
+    if Path(given.image).is_dir():
+        return _each(segment, given)
     scan = _read(given)
     found = _strip(scan, given)
     print("bias correction", file=sys.stderr)
@@ -109,7 +115,8 @@ def segment(given: argparse.Namespace) -> int:
     structures = result.structures.data.numpy().astype("int16")
     _write(structures, given)
     if given.volumes:
-        _write_volumes(Path(given.volumes), result, structures, found.mask)
+        table = populations.load(given.population).labels
+        _write_volumes(Path(given.volumes), result, structures, found.mask, table)
     if given.posteriors:
         _write_posteriors(Path(given.posteriors), result, scan, given)
     for note in result.notes:
@@ -141,6 +148,9 @@ def _add_image(parser: Parser) -> None:
     parser.add_argument(
         "--skull-strip", choices=("auto", "skip", "force"), default="auto", help="as in brainseg-bids (auto)"
     )
+    parser.add_argument(
+        "--population", choices=populations.trained(), default="adult", help="whose brain it is (adult)"
+    )
     add_compute(parser)
 
 
@@ -152,6 +162,29 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace
     **workshop.COMMANDS,
     "check-derivatives": (handoff_text.describe, handoff_text.run),
 }
+
+
+def _each(run: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
+    """Run a command on every image of a folder; what fails is told, and the others go on."""
+    folder, out = Path(given.image), Path(given.out)
+    if given.volumes or given.posteriors:
+        raise UsageError(folder, "--volumes and --posteriors are for one image", "Give one file")
+    images = sorted(p for p in folder.rglob("*.nii*") if p.name.endswith((".nii", ".nii.gz")))
+    mine = [p for p in images if out.resolve() not in p.resolve().parents]
+    wanted = [p for p in mine if "_dseg" not in p.name and "_mask" not in p.name]
+    if not wanted:
+        raise UsageError(folder, "there are no images (.nii, .nii.gz) in it", "Give another folder")
+    worst = 0
+    for path in wanted:
+        one = argparse.Namespace(**vars(given) | {"image": str(path)})
+        stem = path.name.split(".nii")[0]
+        one.out = str(out / path.relative_to(folder).parent / f"{stem}_dseg.nii.gz")
+        try:
+            run(one)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            worst = error.exit_code
+    return worst
 
 
 def _read(given: argparse.Namespace) -> Volume:
@@ -175,7 +208,9 @@ def _read(given: argparse.Namespace) -> Volume:
 
 def _network(given: argparse.Namespace) -> dict[str, Any]:
     """Arguments of the segmentation that differ from its defaults."""
-    out: dict[str, Any] = {"accurate": True} if given.quality == "accurate" else {}
+    record = populations.load(given.population)
+    out: dict[str, Any] = {"model": record.segmentation, "coarse_model": record.coarse}
+    out |= {"accurate": True} if given.quality == "accurate" else {}
     if given.model:
         from ..models import zoo
 
@@ -193,8 +228,10 @@ def _strip(scan: Volume, given: argparse.Namespace) -> Any:
     from ..models import skullstrip as stage
 
     print("skull-stripping", file=sys.stderr)
+    record = populations.load(given.population)
+    networks = {"model": record.skullstrip, "coarse_model": record.coarse}
     try:
-        return stage.skullstrip(scan, mode=given.skull_strip, device=device(given))
+        return stage.skullstrip(scan, mode=given.skull_strip, device=device(given), **networks)
     except InputError as error:
         raise type(error)(error.path or given.image, error.reason, error.remedy) from None
 
@@ -216,7 +253,7 @@ def _write(data: Any, given: argparse.Namespace) -> None:
         file.write(image.to_bytes())
 
 
-def _write_volumes(path: Path, result: Any, structures: Any, mask: Volume) -> None:
+def _write_volumes(path: Path, result: Any, structures: Any, mask: Volume, table: str = "adult") -> None:
     from ..interfaces import derivatives, files
 
     rows = derivatives.volume_rows(
@@ -224,6 +261,7 @@ def _write_volumes(path: Path, result: Any, structures: Any, mask: Volume) -> No
         structures,
         mask.data.numpy(),
         mask.grid.voxel_volume,
+        table,
         uncertainty=result.uncertainty,
     )
     text = io.StringIO()

@@ -23,7 +23,7 @@ def train(given: argparse.Namespace) -> int:
     """
     import yaml
 
-    from ..training import trainer
+    from ..training import fetal_trainer, trainer
 
     changes: dict[str, Any] = {}
     for text in given.changes:
@@ -38,13 +38,31 @@ def train(given: argparse.Namespace) -> int:
     wanted, out = _recipe(given.recipe, changes), Path(given.out)
     threads(given)
     data, validation = given.data, given.validation
-    if given.maps:
+    before_birth = wanted.kind in fetal_trainer.KINDS
+    if given.maps and before_birth:
+        data = _prepared_fetal(Path(given.maps), out)
+    elif given.maps:
         data, held_out = _prepared(Path(given.maps), out, given.table)
         validation = validation or held_out
     scans = _existing(given.scans, "Make it with: brainseg train scans OUT FOLDER") if given.scans else None
     validation = Path(validation) if validation else None
-    print(trainer.Trainer(wanted, Path(data), out, validation, device(given), scans).run())
+    maker = fetal_trainer.FetalTrainer if before_birth else trainer.Trainer
+    print(maker(wanted, Path(data), out, validation, device(given), scans).run())
     return 0
+
+
+def _prepared_fetal(folder: Path, out: Path) -> Path:
+    """Arrays of the subjects of a folder: ``sub-*`` with ``*_T2w.nii.gz`` and ``*_dseg.nii.gz``."""
+    from ..training import fetal
+
+    subjects = sorted(p for p in folder.glob("sub-*") if p.is_dir())
+    if not subjects:
+        raise UsageError(folder, "there are no subjects (sub-...) in it", "Give a folder of subjects")
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "training.npz"
+    if not path.is_file():
+        fetal.prepare(subjects, path)
+    return path
 
 
 def _prepared(folder: Path, out: Path, table: str) -> tuple[Path, Path | None]:
