@@ -19,6 +19,7 @@ import torch
 from brainseg.models import bias, labels, segmentation, skullstrip
 from brainseg.models.volume import Volume
 from brainseg.training import prepare
+from brainseg.training.contrast import LEVELS
 from brainseg.training.generator import GeneratorConfig, HeadGenerator
 from brainseg.training.metrics import agreement, dice_by_class
 from brainseg.training.quality import sided
@@ -46,6 +47,9 @@ def head(heads: Path, contrast: str, number: int) -> tuple[Volume, np.ndarray, n
     torch.manual_seed(1000 * list(CONTRASTS).index(contrast) + number)
     generator = HeadGenerator(heads, GeneratorConfig(**(NATURAL | CONTRASTS[contrast])))
     draw = generator.draw(number)
+    # Whatever the contrast, around a head there is air.
+    draw.contrast.means[:LEVELS] = 0
+    draw.contrast.deviations[:LEVELS] = 3
     rendered = generator.render(draw, CENTRE, SHAPE, 1.0)
     affine = np.eye(4)
     affine[:3, 3] = np.array(CENTRE) - (np.array(SHAPE) - 1) / 2
