@@ -306,3 +306,24 @@ def test_loggers(tmp_path, toy_arrays):
     trainer, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "b", minutes=1, loggers=["wandb"])
     with pytest.raises(UsageError, match="wandb"):
         trainer.run(clock)
+
+
+def test_a_bare_machine_trains():
+    """Of what is not torch, Lightning, safetensors or scipy nothing is imported."""
+    import subprocess
+    import sys
+
+    blocked = [
+        "nibabel",
+        "nipype",
+        "bids",
+        "pandas",
+        "ants",
+        "nilearn",
+        "SimpleITK",
+        "niworkflows",
+    ]
+    code = f"import sys; sys.modules.update(dict.fromkeys({blocked})); import brainseg.training.task"
+    code += ", brainseg.training.trainer, brainseg.training.fetal_trainer"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
