@@ -28,14 +28,14 @@ def scan(fake, tmp_path):
 def science(monkeypatch):
     """Quick answers in place of the networks'."""
 
-    def skullstrip(volume, *, mode, device):
+    def skullstrip(volume, *, mode, **_):
         mask = torch.zeros(volume.data.shape, dtype=torch.uint8)
         mask[5:-5, 5:-5, 5:-5] = 1
         if mode == "force":
             raise InputError(None, "no brain was found", "Look at the scan")
         return SimpleNamespace(mask=volume.with_data(mask), stripped=mode == "skip")
 
-    def segment(volume, mask, *, device):
+    def segment(volume, mask, **_):
         structures = volume.with_data(mask.data.short() * 17)
         return SimpleNamespace(
             structures=structures, volumes={17: 1234.5}, notes=["look at it"], uncertainty={17: 0.25}
