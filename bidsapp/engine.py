@@ -266,7 +266,7 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
     if base is None:
         raise UsageError(None, f"Nipype has no plugin {name!r}", f"It has {', '.join(names)}")
 
-    class Foreign(base):
+    class Foreign(base):  # type: ignore[valid-type]
         """The plugin, which also tells why a node failed."""
 
         def _report_crash(self, node, result=None):

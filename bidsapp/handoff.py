@@ -21,8 +21,13 @@ ALWAYS = "MNI152NLin2009cAsym"
 """Space that fMRIPrep registers to whatever it is asked for."""
 
 TISSUES = ["GM", "WM", "CSF"]
-IMAGE = {"datatype": "anat", "extension": [".nii.gz", ".nii"]}
-TRANSFORM = {"datatype": "anat", "extension": [".h5", ".txt"], "suffix": "xfm", "mode": "image"}
+IMAGE: dict[str, Any] = {"datatype": "anat", "extension": [".nii.gz", ".nii"]}
+TRANSFORM: dict[str, Any] = {
+    "datatype": "anat",
+    "extension": [".h5", ".txt"],
+    "suffix": "xfm",
+    "mode": "image",
+}
 ITK_PARTS = ("AffineTransform", "DisplacementFieldTransform")
 """Parts of a composite transform that both programs' reader knows."""
 
@@ -83,7 +88,7 @@ def queries(program: str, reference: str = "T1w") -> dict[str, dict[str, Any]]:
     """
     space = None if program == "fMRIPrep" else reference
     plain = {"preproc": {**IMAGE, "space": None, "desc": "preproc", "suffix": reference}}
-    inner = {
+    inner: dict[str, dict[str, Any]] = {
         "mask": {"desc": "brain", "suffix": "mask"},
         "dseg": {"desc": None, "suffix": "dseg"},
         "tpms": {"label": TISSUES, "suffix": "probseg"},

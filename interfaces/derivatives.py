@@ -203,7 +203,7 @@ def sidecars(
         sources = [given["structures"]]
     segmented = {"Manual": False, "Sources": sources, **native}
     tissues = segmented | ({"Sources": [given["dseg"]]} if "dseg" in given else {})
-    out = {
+    out: dict[str, dict[str, Any]] = {
         names.preproc: {
             "Description": "Bias-corrected (N4), on the grid of its source, with all that its source shows",
             "SkullStripped": stripped,
