@@ -48,6 +48,8 @@ def test_page_has_a_place_for_every_table():
         "synthetic_heads",
         "brain_mask",
         "stages",
+        "overhead",
+        "kill",
     ]
     for name in found:
         assert f"<!-- {name}: end -->" in page
