@@ -275,15 +275,12 @@ class HeadGenerator:
 
 def _nearest(shape: torch.Size, voxel: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Flat index of the nearest voxel of a map, and whether it lies in the map."""
-    index = None
-    inside = None
-    for v, n in zip(voxel, shape, strict=True):
-        i = v.round().int()
-        ok = (i >= 0) & (i < n)
-        inside = ok if inside is None else inside & ok
-        i = i.clamp(0, n - 1)
-        index = i if index is None else index * n + i
-    return index.long(), inside
+    rounded = [v.round().int() for v in voxel]
+    index, inside = 0, True
+    for i, n in zip(rounded, shape, strict=True):
+        inside = (i >= 0) & (i < n) & inside
+        index = i.clamp(0, n - 1) + index * n
+    return index.long(), torch.as_tensor(inside)
 
 
 def _repeat(mask: Tensor, finer: int) -> Tensor:

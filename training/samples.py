@@ -117,7 +117,8 @@ class WholeHead:
         """Draw an example; also returns the grid's centre (world mm)."""
         draw = draw or self.generator.draw(number)
         spread = (5.0, 5.0, 5.0) if float(torch.rand(())) < near else (15.0, 30.0, 40.0)
-        centre = tuple(float(s * torch.randn(()).clamp(-1.5, 1.5) / 1.5) for s in spread)
+        right, front, up = (float(s * torch.randn(()).clamp(-1.5, 1.5) / 1.5) for s in spread)
+        centre = (right, front, up)
         rendered = self.generator.render(draw, centre, self.shape, self.spacing, self.finer)
         image = rendered.image
         lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]

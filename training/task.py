@@ -51,7 +51,7 @@ class Task(pl.LightningModule):
         with torch.autocast(self.device.type, enabled=False):
             parts = run.losses(out, example.targets)
         run.note(parts)
-        return sum(parts.values())
+        return torch.stack(list(parts.values())).sum()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The run's own optimizer: its state may come from a checkpoint."""

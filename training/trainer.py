@@ -119,7 +119,7 @@ class Trainer:
     def source(self) -> WholeHead | Cascade:
         """The examples of the present stage."""
         wanted = next(s for s in self.recipe.stages if min(self.share, 1) <= s["until"])
-        if wanted is not self._stage:
+        if self._source is None or wanted is not self._stage:
             self._stage, self._source = wanted, self.samples(wanted, self.data)
             print(f"stage {wanted}", flush=True)
         return self._source
