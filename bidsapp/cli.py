@@ -7,6 +7,7 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -309,6 +310,17 @@ def _from_file(path: Path) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    code = _main(argv)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # where it goes is full or gone: Python is not to try again
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _main(argv: Sequence[str] | None) -> int:
     debug = "--debug" in (sys.argv if argv is None else argv)
     try:
         settings = parse(argv)
@@ -318,24 +330,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrainsegError as error:
         if debug:
             raise
-        print(f"brainseg-bids: {error}", file=sys.stderr)
+        _tell(str(error))
         return error.exit_code
     except KeyboardInterrupt as stop:
         by = f" by {stop}" if str(stop) else ""
-        print(
-            f"brainseg-bids: stopped{by}. Run the same command again: it goes on from here.", file=sys.stderr
-        )
+        _tell(f"stopped{by}. Run the same command again: it goes on from here.")
         return getattr(stop, "exit_code", 130)
     except BrokenPipeError:
         return 0
     except Exception as error:
         if debug:
             raise
-        print(
-            f"brainseg-bids: internal error: {type(error).__name__}: {error} (--debug shows where)",
-            file=sys.stderr,
-        )
+        _tell(f"internal error: {type(error).__name__}: {error} (--debug shows where)")
         return BrainsegError.exit_code
+
+
+def _tell(text: str) -> None:
+    """A line on the error stream, if that can still be written."""
+    with suppress(OSError):
+        print(f"brainseg-bids: {text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

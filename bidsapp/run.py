@@ -320,8 +320,16 @@ def _internal(error: Exception, chosen: Settings, spots: Places) -> int:
     where = f"The details are in {spots.log / 'brainseg.log'}"
     full = fault.reason == faults.FULL_REASON
     text = str(fault) if full else f"internal error: {type(error).__name__}: {error}"
-    print(f"brainseg-bids: {text} {where}", file=sys.stderr)
+    with suppress(OSError):
+        print(f"brainseg-bids: {text} {where}", file=sys.stderr)
     return FAILED if full else INTERNAL
+
+
+class _Console(logging.StreamHandler):
+    """What the user reads; where it cannot be written any more, the run goes on without."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
 
 
 class _File(logging.FileHandler):
@@ -338,7 +346,7 @@ def _logging(spots: Places, chosen: Settings, told: Progress) -> Iterator[None]:
 
     file = _File(spots.log / "brainseg.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    console = logging.StreamHandler(sys.stdout)
+    console = _Console(sys.stdout)
     console.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     console.setLevel(logging.INFO)
     plain = type(told) is Progress

@@ -48,8 +48,6 @@ def start(argv: list[str], log: Path, prepare: Callable[[], None] = lambda: None
         from brainseg.bidsapp.cli import main
 
         code = main(argv)
-        sys.stdout.flush()
-        sys.stderr.flush()
     finally:
         os._exit(code)
 
