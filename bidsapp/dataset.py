@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..models import annex, spaces
+from ..models import annex, populations, spaces
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
 from . import filters, precomputed, sidecars
 from .demographics import Demographics, population_of
@@ -284,7 +284,8 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
         labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
         given = precomputed.find(settings.precomputed, unit.key, first.path, labels)
         given = precomputed.with_correction(given, settings.output_dir, unit.key, first.path)
-        said = [note, *notes, *given.notes] if note else [*notes, *given.notes]
+        terms = populations.restricted(populations.load(population))
+        said = [*filter(None, (note, terms)), *notes, *given.notes]
         return replace(unit, population=population, given=given, notes=said)
     except InputError as error:
         return replace(unit, problem=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from dataclasses import dataclass, field
 from functools import cache
@@ -93,6 +94,19 @@ class Population:
     def networks(self) -> tuple[str, str, str]:
         """Weights in the order in which the chain uses them."""
         return self.coarse, self.skullstrip, self.segmentation
+
+
+def restricted(record: Population) -> str | None:
+    """What the licences of a population's networks restrict their use to; None if they are open."""
+    found = []
+    for name in dict.fromkeys(record.networks):
+        card = files(__package__) / "weights" / f"{name}.json"
+        licence = json.loads(card.read_text()).get("licence", "") if name and card.is_file() else ""
+        if "research use" in licence.lower():
+            found.append(licence)
+    if not found:
+        return None
+    return f"The networks for {record.name} brains: {'; '.join(dict.fromkeys(found))}."
 
 
 def names() -> list[str]:
