@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..models.errors import DatasetError, InputError, UsageError
+from . import handoff_content as content
 from . import sidecars
 
 PROGRAMS = ("fMRIPrep", "NiBabies")
@@ -28,9 +28,6 @@ TRANSFORM: dict[str, Any] = {
     "suffix": "xfm",
     "mode": "image",
 }
-ITK_PARTS = ("AffineTransform", "DisplacementFieldTransform")
-"""Parts of a composite transform that both programs' reader knows."""
-
 LOOK_INSIDE = 64
 """Participants and sessions up to which labels are looked at, not only headers."""
 
@@ -126,7 +123,7 @@ def check(
     """
     units = _units(root, labels)
     out = Check(problems=_problems(root))
-    layout = _layout(root, sorted({subject for subject, _ in units}))
+    index = _index(root, sorted({subject for subject, _ in units}))
     out.merged = sorted(
         f"sub-{subject}" for subject, session in units if not session and _merged(root, subject)
     )
@@ -138,7 +135,7 @@ def check(
         image = "T1w" if program == "fMRIPrep" else reference
         asked = wanted if program == "fMRIPrep" else list(spaces or there)
         out.verdicts[program] = {
-            _key(*unit): _judge(layout, program, image, *unit, asked, inside) for unit in units
+            _key(*unit): _judge(index, program, image, *unit, asked, inside) for unit in units
         }
     return out
 
@@ -183,8 +180,16 @@ def _problems(root: Path) -> list[str]:
     return out
 
 
-def _layout(root: Path, subjects: list[str]) -> Any:
-    """The folder as both programs index it, but for the sidecars."""
+Index = dict[str, list[tuple[Path, dict[str, Any]]]]
+"""Files and their entities by participant."""
+
+
+def _index(root: Path, subjects: list[str]) -> Index:
+    """The folder as both programs index it, but for the sidecars.
+
+    Queries are answered from one table: the layout's own take longer for thousands of participants than the
+    indexing.
+    """
     from bids import BIDSLayout, BIDSLayoutIndexer
     from niworkflows.data import load
 
@@ -195,11 +200,36 @@ def _layout(root: Path, subjects: list[str]) -> Any:
         re.compile(r"/figures"),
     ]
     indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
-    return BIDSLayout(str(root), config=load("nipreps.json"), validate=False, indexer=indexer)
+    layout = BIDSLayout(str(root), config=load("nipreps.json"), validate=False, indexer=indexer)
+    out: Index = defaultdict(list)
+    for row in layout.to_df().to_dict("records"):
+        entities = {key: value for key, value in row.items() if value == value and value is not None}
+        out[str(entities.get("subject"))].append((Path(entities.pop("path")), entities))
+    return out
+
+
+def fits(query: dict[str, Any], entities: dict[str, Any]) -> bool:
+    """Whether a file answers a query: None is absent, of a list any will do.
+
+    Examples
+    --------
+    >>> fits({"desc": None, "suffix": ["dseg", "mask"]}, {"suffix": "dseg"})
+    True
+    >>> fits({"desc": None}, {"desc": "aseg"})
+    False
+    """
+    for key, wanted in query.items():
+        found = entities.get(key)
+        if wanted is None or found is None:
+            if found is not wanted:
+                return False
+        elif str(found) not in (wanted if isinstance(wanted, list) else [wanted]):
+            return False
+    return True
 
 
 def _judge(
-    layout: Any,
+    index: Index,
     program: str,
     reference: str,
     subject: str,
@@ -208,27 +238,27 @@ def _judge(
     inside: bool,
 ) -> list[Verdict]:
     """The stages of a program for one unit."""
-    base = {"subject": subject} | ({"session": session} if session else {})
+    base = {"session": session} if session else {}
 
     def look(query: dict[str, Any]) -> list[Path]:
-        return [Path(name) for name in layout.get(return_type="filename", **base, **query)]
+        return [path for path, entities in index[subject] if fits(base | query, entities)]
 
     found = {key: look(query) for key, query in queries(program, reference).items()}
     named = _key(subject, session)
     preproc = _single(found["preproc"], f"{named}_desc-preproc_{reference}.nii.gz")
     space = "" if program == "fMRIPrep" else f"_space-{reference}"
     mask = _single(found["mask"], f"{named}{space}_desc-brain_mask.nii.gz")
-    grid = "" if preproc or mask else _other_grid(found["preproc"] + found["mask"])
+    grid = "" if preproc or mask else content.other_grid(found["preproc"] + found["mask"])
     out = [
         _verdict("conform and bias correction", preproc),
         _verdict("skull-stripping", mask or grid or (preproc and _mask_alone(preproc))),
     ]
     dseg = _single(found["dseg"], f"{named}{space}_dseg.nii.gz")
-    dseg = dseg or ("" if preproc else _other_grid(found["preproc"] + found["dseg"]))
+    dseg = dseg or ("" if preproc else content.other_grid(found["preproc"] + found["dseg"]))
     if inside:
-        dseg = dseg or _odd_labels(found["dseg"][0])
+        dseg = dseg or content.odd_labels(found["dseg"][0])
     tissues = _tissues(found["tpms"], f"{named}{space}") or (
-        "" if preproc else _other_grid(found["preproc"] + found["tpms"])
+        "" if preproc else content.other_grid(found["preproc"] + found["tpms"])
     )
     out.append(_verdict("tissue segmentation", dseg or tissues))
     if program == "NiBabies":
@@ -240,7 +270,9 @@ def _judge(
         pairs = ((reference, label), (label, reference))
         ways = [look(TRANSFORM | {"from": start, "to": end}) for start, end in pairs]
         names = [f"{named}_from-{start}_to-{end}_mode-image_xfm.h5" for start, end in pairs]
-        why = [_single(way, text) or _unreadable(way[0]) for way, text in zip(ways, names, strict=True)]
+        why = [
+            _single(way, text) or content.unreadable(way[0]) for way, text in zip(ways, names, strict=True)
+        ]
         out.append(_verdict(f"registration to {name}", why[0] or why[1]))
     return out
 
@@ -259,7 +291,7 @@ def _coregistered(look: Any, named: str, found: dict[str, list[Path]]) -> str:
     for pair in (("T1w", "T2w"), ("T2w", "T1w")):
         ways = look(TRANSFORM | {"from": pair[0], "to": pair[1]})
         why = _single(ways, f"{named}_from-{pair[0]}_to-{pair[1]}_mode-image_xfm.h5")
-        if why or (why := _unreadable(ways[0])):
+        if why or (why := content.unreadable(ways[0])):
             return why
     return ""
 
@@ -280,69 +312,6 @@ def _tissues(paths: list[Path], stem: str) -> str:
         if why := _single(own, f"{stem}_label-{tissue}_probseg.nii.gz"):
             return why
     return ""
-
-
-def _other_grid(paths: list[Path]) -> str:
-    """Which file does not lie on the grid of the first."""
-    import numpy as np
-
-    try:
-        shape, affine = _grid(paths[0])
-        for path in paths[1:]:
-            own_shape, own_affine = _grid(path)
-            if own_shape != shape or not np.allclose(own_affine, affine, atol=1e-3):
-                return f"{path.name} does not lie on the grid of {paths[0].name}"
-    except InputError as error:
-        return str(error)
-    return ""
-
-
-@cache
-def _grid(path: Path) -> tuple[tuple[int, ...], Any]:
-    import nibabel as nib
-
-    try:
-        image = nib.load(path)
-    except Exception as error:
-        raise InputError(path, f"it cannot be read ({' '.join(str(error).split())[:100]})") from None
-    return image.shape[:3], image.affine
-
-
-def _odd_labels(path: Path) -> str:
-    """Whether a tissue segmentation has other labels than 1 gray, 2 white matter and 3 fluid."""
-    import nibabel as nib
-    import numpy as np
-
-    try:
-        labels = set(np.unique(np.asarray(nib.load(path).dataobj)).tolist())
-    except Exception as error:
-        return f"{path.name} cannot be read ({' '.join(str(error).split())[:100]})"
-    odd = sorted(labels - {0, 1, 2, 3})
-    if odd:
-        return f"{path.name} has label {odd[0]:g}; it must have 1 gray matter, 2 white matter, 3 fluid"
-    missing = sorted({1, 2, 3} - labels)
-    return f"{path.name} has no label {missing[0]}" if missing else ""
-
-
-def _unreadable(path: Path) -> str:
-    """What of an HDF5 transform the programs' reader would not take."""
-    if path.suffix != ".h5":
-        return ""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            types = [
-                file["TransformGroup"][name]["TransformType"][0]
-                for name in sorted(file["TransformGroup"], key=int)
-            ]
-    except Exception as error:
-        return f"{path.name} cannot be read ({' '.join(str(error).split())[:100]})"
-    texts = [t.decode() if isinstance(t, bytes) else str(t) for t in types]
-    if not texts or not texts[0].startswith("CompositeTransform"):
-        return f"{path.name} holds no composite transform"
-    odd = [text for text in texts[1:] if not text.startswith(ITK_PARTS)]
-    return f"{path.name} holds a {odd[0]}, which their reader does not know" if odd else ""
 
 
 def _spaces(root: Path, units: list[tuple[str, str | None]], reference: str) -> list[str]:
