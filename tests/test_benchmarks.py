@@ -50,6 +50,8 @@ def test_page_has_a_place_for_every_table():
         "stages",
         "overhead",
         "kill",
+        "registration",
+        "quality",
     ]
     for name in found:
         assert f"<!-- {name}: end -->" in page
