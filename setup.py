@@ -95,7 +95,7 @@ setup(
             "mypy>=1.11",
             "ruff>=0.17,<0.18",
         ],
-        # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is tested on
+        # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is held to
         "smriprep": ["smriprep>=0.19"],
         "docs": ["furo>=2024.8", "myst-parser>=4.0", "sphinx>=8.1"],
         "train": ["lightning>=2.5,<2.7", "mlflow-skinny>=3.0", "tensorboard>=2.16"],

@@ -135,5 +135,6 @@ def test_bash_completes_steps_and_flags(tmp_path):
         'COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _shtab_brainseg_bids; echo "${COMPREPLY[@]}"'
     )
     for words, found in {"--steps no-pos": "no-posteriors", "--dry": "--dry-run"}.items():
-        done = subprocess.run([bash, "-c", ask.replace("TYPED", words)], capture_output=True, text=True, check=True)
+        typed = [bash, "-c", ask.replace("TYPED", words)]
+        done = subprocess.run(typed, capture_output=True, text=True, check=True)
         assert done.stdout.split() == [found]
