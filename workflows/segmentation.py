@@ -11,8 +11,8 @@ from ..interfaces.segmentation import Segment
 DESC = """\
 The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
 {fine:g} mm{mirror}, trained on synthetic images in the same way. Their posteriors were the prior of a \
-Gaussian mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput et al., \
-1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums of \
+Gaussian mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput et \
+al., 1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums of \
 the structures'. Volumes are sums of probabilities. """
 OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
 
