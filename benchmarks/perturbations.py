@@ -115,10 +115,14 @@ def sides_lost(truth: Volume, found: Volume, reference: Path) -> float:
     counted = torch.from_numpy((mapped != evaluate.IGNORED).astype(np.int32))
     mapped = truth.with_data(torch.from_numpy(np.maximum(mapped, 0)).int())
     found = found.with_data(found.data.int() * counted)
-    means = []
+    table, means = labels.load("adult"), []
     for change in (unsided, lambda volume: volume):
-        rows = evaluate.compare(change(mapped), change(found), path=reference, surfaces=False)
-        means.append(float(np.mean([row["dice"] for row in rows if row["reference_mm3"] > 0])))
+        by_structure: dict[int, list[float]] = {}
+        for row in evaluate.compare(change(mapped), change(found), path=reference, surfaces=False):
+            if row["reference_mm3"] > 0:
+                left = min(row["index"], table[row["index"]].partner)
+                by_structure.setdefault(left, []).append(row["dice"])
+        means.append(float(np.mean([np.mean(sides) for sides in by_structure.values()])))
     return means[0] - means[1]
 
 
@@ -130,8 +134,9 @@ def measure(kind: str, image: Path, reference: Path, surfaces: bool) -> dict[str
     truth = on_grid(evaluate.read_labels(reference), scan.grid)
     scores = score_volumes(truth, found, reference, surfaces)
     out = {name: scores[name][0] for name in HEADLINE}
+    if surfaces:
+        out["hd95"] = float(np.nanmean([scores[name][1] for name in HEADLINE]))
     return out | {
-        "hd95": float(np.nanmean([scores[name][1] for name in HEADLINE])),
         "sides": sides_lost(truth, found, reference),
         "seconds": told["seconds"],
     }
