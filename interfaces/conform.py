@@ -63,6 +63,8 @@ def notes_on(image: nib.spatialimages.SpatialImage) -> list[str]:
     try:
         qform = header.get_qform()
     except (ValueError, np.linalg.LinAlgError):
+        qform = np.full((4, 4), np.nan)
+    if not np.isfinite(qform).all():
         return ["The header's qform cannot be read; the sform was used."]
     ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1)
     apart = (header.get_sform() - qform)[:3] @ np.vstack([ends, np.ones(8)])

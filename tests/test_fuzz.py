@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import nibabel as nib
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -93,6 +94,15 @@ def test_a_mutated_scan_is_read_or_refused_in_words(tmp_path_factory, mutate, r)
         assert error is None or _is_told(error), error
     finally:
         shutil.rmtree(folder.parent, ignore_errors=True)
+
+
+def test_a_qform_that_is_no_number_is_noted():
+    image = nib.Nifti1Image(np.zeros((12, 12, 12), np.uint8), np.diag([4.0, 4, 4, 1]))
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    assert notes_on(image) == []
+    image.header["qoffset_x"] = np.nan
+    assert notes_on(image) == ["The header's qform cannot be read; the sform was used."]
 
 
 def _is_told(error: BrainsegError) -> bool:
