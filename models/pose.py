@@ -31,6 +31,9 @@ LEAST_MM3 = 8e3
 LEAST_EXPLAINED = 0.25
 """Share of the intensities' variance that the tissues must explain for a pose to be believed."""
 
+MOST_MORE = 1.4
+"""Extent of a scan, in parts of the brain that the network sees, up to which it may be the brain alone."""
+
 EMPTY = 0.02
 """Share of bright voxels around the brain below which the scan has nothing but the brain."""
 
@@ -114,7 +117,8 @@ def _alone(image: Tensor, distance: Tensor) -> Tensor | None:
     bright = image > 0.05
     if not bool(shell.any()) or float(bright[shell].float().mean()) > EMPTY:
         return None
-    return _largest(bright)
+    alone = _largest(bright)
+    return alone if float(alone.sum()) < MOST_MORE * float((distance > 0).sum()) else None
 
 
 def _largest(inside: Tensor) -> Tensor:

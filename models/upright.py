@@ -26,6 +26,9 @@ WORKING = 0.8
 MARGIN = 3.0
 """Margin (mm) around the brain while they do."""
 
+MOST_MORE = 1.2
+"""Extent of a scan, in parts of the brain that the network sees, up to which it is the brain alone."""
+
 SMALLEST = 5e3
 """Least volume (mm3) of a brain mask that is believed: half a brain of 20 weeks."""
 
@@ -46,14 +49,15 @@ def strip(
         If there is no brain in the scan.
     """
     found = pose.find(volume, model=coarse_model, device=device)
-    seen = volume.with_data(volume.data)
-    stripped = mode == "skip" or (mode == "auto" and skullstrip.is_stripped(seen, found))
-    if stripped:
-        mask = skullstrip.extent(volume)
-    else:
+    stripped = mode == "skip" or (mode == "auto" and skullstrip.is_stripped(volume, found))
+    mask = skullstrip.extent(volume) if stripped else None
+    if mask is None or mode == "auto":
         tissue = posteriors(volume, found, model, device)
         brain = resample(Volume(1 - tissue.data[0], tissue.affine), found.upright(volume).grid)
-        mask = skullstrip.tidy(brain.data > 0.5)
+        seen = skullstrip.tidy(brain.data > 0.5)
+        # What the fetus lies in may be dark: then the extent is more than the brain.
+        if mask is None or mask.sum() > MOST_MORE * max(seen.sum(), 1):
+            mask, stripped = seen, False
     if float(mask.sum()) * volume.grid.voxel_volume < SMALLEST:
         raise InputError(
             None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
