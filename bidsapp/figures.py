@@ -22,6 +22,8 @@ LETTERS = {"axial": ("L", "R"), "coronal": ("L", "R"), "sagittal": ("P", "A")}
 """For each plane what its left and its right edge are."""
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+ROWS = [[("axial", 7)], [("coronal", 7)], [("sagittal", 6)]]
+"""Slices of a mosaic."""
 
 
 @dataclass(frozen=True)
@@ -309,3 +311,10 @@ def color_of(text: str) -> tuple[int, int, int]:
     (255, 128, 0)
     """
     return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)
+
+
+def widen(box: Box, scan: Scan, margin: float) -> Box:
+    """A box grown by ``margin`` (mm) within the image."""
+    pads = [round(margin / size) for size in scan.spacing]
+    ends = zip(box, pads, scan.data.shape, strict=True)
+    return tuple((max(0, a - pad), min(n, b + pad)) for (a, b), pad, n in ends)  # type: ignore[return-value]

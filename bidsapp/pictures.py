@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,20 @@ import numpy as np
 from PIL import Image
 
 from ..models import labels
-from . import __version__, contrasts, figures, gridlines, viewer
+from . import __version__, alignment, contrasts, figures, viewer
 from .figures import Mosaic, Scan
-from .results import SPACE, Result, read_json
+from .results import Result, read_json
 from .status import write_text
 
-MASK_COLOR, TEMPLATE_COLOR, GRID_COLOR = (255, 176, 0), (86, 200, 255), (120, 230, 120)
+MASK_COLOR = (255, 176, 0)
 TISSUE_COLORS = {1: (230, 97, 114), 2: (245, 245, 245), 3: (86, 156, 255)}
 DSEG_NAMES = {1: "grey matter", 2: "white matter", 3: "CSF"}
-ROWS = [[("axial", 7)], [("coronal", 7)], [("sagittal", 6)]]
 IMAGES = (
     "desc-preproc_*.nii.gz",
     "desc-brain_mask.nii.gz",
     "dseg.nii.gz",
     "desc-aseg_dseg.nii.gz",
     "desc-tissue_dseg.nii.gz",
-    f"space-{SPACE}_desc-preproc_*.nii.gz",
-    f"space-{SPACE}_desc-brain_mask.nii.gz",
-    f"space-{SPACE}_dseg.nii.gz",
 )
 
 
@@ -76,7 +72,8 @@ def draw(result: Result) -> dict[str, Any]:
 
 def _stamp(result: Result) -> list[Any]:
     """What the pictures depend on."""
-    found = [path.stat() if (path := result.file(ending)) else None for ending in IMAGES]
+    endings = [*IMAGES, *alignment.files(result)]
+    found = [path.stat() if (path := result.file(ending)) else None for ending in endings]
     found += [path.stat() for _, path in contrasts.found(result)]
     found.append(None if found[0] else (path.stat() if (path := result.source) else None))
     return [__version__, *([s.st_size, s.st_mtime_ns] if s else None for s in found)]
@@ -110,8 +107,8 @@ class Artist:
             parts |= {"segmentation": self.segmentation, "viewer": self.viewer}
         if has["dseg.nii.gz"]:
             parts["tissues"] = self.tissues
-        if has[f"space-{SPACE}_desc-preproc_*.nii.gz"]:
-            parts["alignment"] = self.alignment
+        if (there := alignment.files(self.result)) and self.result.file(there[0]):
+            parts["alignment"] = lambda: alignment.draw(self)
         if contrasts.found(self.result):
             parts["contrasts"] = lambda: contrasts.draw(self)
         return parts
@@ -171,7 +168,7 @@ class Artist:
     @cached_property
     def brain_view(self) -> figures.Box:
         """The brain's box with a margin of 6 mm."""
-        return _widen(self.brain_box, self.image, 6)
+        return figures.widen(self.brain_box, self.image, 6)
 
     @cached_property
     def levels(self) -> tuple[float, float]:
@@ -181,7 +178,7 @@ class Artist:
     @cached_property
     def brain(self) -> Mosaic:
         """Frame of the pictures of the brain."""
-        return Mosaic(self.image.affine, self.brain_view, self.brain_box, ROWS)
+        return Mosaic(self.image.affine, self.brain_view, self.brain_box, figures.ROWS)
 
     @cached_property
     def brain_base(self) -> str:
@@ -221,7 +218,7 @@ class Artist:
         head = figures.foreground(self.image.data) | (self.mask > 0)
         view = figures.box_around(head, self.image.spacing, 4, share=0.02)
         view = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(view, self.brain_view, strict=True))
-        frame = Mosaic(self.image.affine, view, self.brain_box, ROWS)
+        frame = Mosaic(self.image.affine, view, self.brain_box, figures.ROWS)
         levels = figures.window(self.image.data, self.mask, headroom=1.25)
         line = figures.edges(frame.labels((self.mask > 0).astype(np.uint8)), 2)
         return {
@@ -291,47 +288,9 @@ class Artist:
             return None
         return source
 
-    def alignment(self) -> dict[str, Any]:
-        """Image and template on the template's grid, each with its outlines."""
-        image = self._read(f"space-{SPACE}_desc-preproc_*.nii.gz", np.float32)
-        mask = self._read(f"space-{SPACE}_desc-brain_mask.nii.gz", np.uint8).data
-        tissue = self._read(f"space-{SPACE}_dseg.nii.gz", np.uint8).data
-        template, template_mask = _template(image)
-        seen = (mask > 0) | (template_mask > 0)
-        box = figures.box_around(seen, image.spacing, 0)
-        frame = Mosaic(image.affine, _widen(box, image, 5), box, ROWS)
-        outline = figures.edges(frame.labels((mask > 0).astype(np.uint8)), 2)
-        white = figures.edges(frame.labels((tissue == 2).astype(np.uint8)), 1)
-        pictures = {
-            "base": self._save(
-                frame.gray(image.data, figures.window(image.data, mask)), f"space-{SPACE}_desc-image.webp"
-            ),
-            "lines": self._save(
-                figures.layer(np.maximum(outline, white), {1: MASK_COLOR}, 255),
-                f"space-{SPACE}_desc-lines_dseg.png",
-            ),
-        }
-        transform = self.result.file(f"from-*_to-{SPACE}_mode-image_xfm.h5")
-        if transform is not None:
-            lines = figures.layer(gridlines.draw(frame, transform), {1: GRID_COLOR}, 200)
-            pictures["grid"] = self._save(lines, f"space-{SPACE}_desc-grid.png")
-        found: dict[str, Any] = {"pictures": pictures}
-        if template is not None:
-            levels = figures.window(template, template_mask)
-            line = figures.edges(frame.labels((template_mask > 0).astype(np.uint8)), 2)
-            pictures["template"] = self._save(
-                frame.gray(template, levels), f"space-{SPACE}_desc-template.webp"
-            )
-            pictures["outline"] = self._save(
-                figures.layer(line, {1: TEMPLATE_COLOR}, 255), f"space-{SPACE}_desc-template_mask.png"
-            )
-            both = np.count_nonzero((mask > 0) & (template_mask > 0))
-            found["dice"] = round(2 * both / (np.count_nonzero(mask) + np.count_nonzero(template_mask)), 4)
-        return found
-
     def viewer(self) -> dict[str, Any]:
         """The brain at 1 mm with its labels, as a script that the page loads when it comes to that."""
-        box = _widen(self.brain_box, self.image, 8)
+        box = figures.widen(self.brain_box, self.image, 8)
         scan = self.image.crop(box)
 
         def crop(data: np.ndarray) -> Scan:
@@ -348,12 +307,6 @@ class Artist:
         path = self.result.figures / f"{self.result.key}_desc-viewer_dseg.js"
         write_text(path, script)
         return {"pictures": {"script": path.name}}
-
-
-def _widen(box: figures.Box, scan: Scan, margin: float) -> figures.Box:
-    pads = [round(margin / size) for size in scan.spacing]
-    ends = zip(box, pads, scan.data.shape, strict=True)
-    return tuple((max(0, a - pad), min(n, b + pad)) for (a, b), pad, n in ends)  # type: ignore[return-value]
 
 
 def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -376,22 +329,3 @@ def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.
         grid_mode=True,
         mode="nearest",
     )
-
-
-def _template(like: Scan) -> tuple[np.ndarray | None, np.ndarray]:
-    """Template image and mask on the grid of an image in its space; no image without the template."""
-    shape, affine = like.data.shape, like.affine
-    try:
-        image, mask = _template_scans()
-    except Exception:  # the page does without
-        return None, np.zeros(shape, np.uint8)
-    return image.onto(shape, affine).data, (mask.onto(shape, affine, order=0).data > 0).astype(np.uint8)
-
-
-@cache
-def _template_scans() -> tuple[Scan, Scan]:
-    from ..models import templates
-
-    template = templates.load(SPACE)
-    image, mask = template.image.canonical(), template.mask.canonical()
-    return Scan(image.data.numpy(), image.affine), Scan(mask.data.numpy(), mask.affine)

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..models import labels
 from ..models.errors import ReportError
-from . import contrasts, growth, page, provenance, quality, results
+from . import alignment, contrasts, growth, page, provenance, quality, results
 from .comparison import Cohort, groups_of, tiles_of
-from .results import SPACE, Result
+from .results import Result
 
 HISTOGRAM_COLORS = {"grey matter": "#e66172", "white matter": "#8a94a0", "CSF": "#3f86e0"}
 SECTIONS = {
@@ -83,6 +83,8 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         *(["quality"] if found["verdict"] else []),
     }
     stripped = _stripped(result)
+    space = alignment.space_of(result)
+    transform = f"from-*_to-{space.label if space else ''}_mode-image_xfm.h5"
     return {
         "name": _title(result),
         "key": result.key,
@@ -117,11 +119,9 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "legend": _legend(result),
         "labels": _viewer_labels(result),
         "histogram": _histogram(facts.get("histograms", {})),
-        "space": SPACE,
+        "space": str(space or ""),
         "dice": facts.get("dice"),
-        "residual": results.number(
-            result.sidecar(f"from-*_to-{SPACE}_mode-image_xfm.h5").get("MedianResidual")
-        ),
+        "residual": results.number(result.sidecar(transform).get("MedianResidual")),
         "groups": groups,
         "cohort_words": _cohort_words(result, cohort),
         "cohort_size": len(cohort),

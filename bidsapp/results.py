@@ -22,7 +22,6 @@ from .settings import MODALITIES
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
 STATES = ("done", "failed", "running", "skipped", "missing")
 TISSUE_SUMS = ("gm", "wm", "deepgm", "ventricles", "csf")
-SPACE = "MNI152NLin2009aSym"
 
 
 def read_json(path: Path | None) -> dict[str, Any]:

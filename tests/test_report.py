@@ -16,6 +16,10 @@ from brainseg.bidsapp.report import write_participant
 from brainseg.models.errors import ReportError
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
+IN_SPACE = [
+    f"space-MNI152NLin2009aSym_{ending}"
+    for ending in ("desc-preproc_*.nii.gz", "desc-brain_mask.nii.gz", "dseg.nii.gz")
+]
 OUTSIDE = re.compile(
     r"""(?:src|srcset|data|poster|action)\s*=\s*["']?\s*(?:https?:|//)|url\(\s*["']?\s*(?:https?:|//)|@import"""
 )
@@ -265,14 +269,26 @@ def test_damaged_status_is_no_reason_to_fail(copy, status):
     assert "Hippocampus" in text_of(write_participant(copy, "sub-01"))
 
 
-@pytest.mark.parametrize("ending", [*pictures.IMAGES, "desc-aseg_volumes.tsv", "desc-aseg_volumes.json"])
+@pytest.mark.parametrize(
+    "ending", [*pictures.IMAGES, *IN_SPACE, "desc-aseg_volumes.tsv", "desc-aseg_volumes.json"]
+)
 def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
-    monkeypatch.setattr(pictures, "ROWS", [[("axial", 2)]])  # quick pictures
+    monkeypatch.setattr(figures, "ROWS", [[("axial", 2)]])  # quick pictures
     for path in (copy / "sub-01" / "anat").glob(f"sub-01_{ending}"):
         path.unlink()
     text = text_of(write_participant(copy, "sub-01"))
     assert "sub-01" in text and "Methods" in text
     assert "no longer there" in text
+
+
+@pytest.mark.parametrize("space, label", [("Mine", "Mine"), ("MNIInfant_cohort-2", "MNIInfant+2")])
+def test_another_space_is_shown(copy, space, label):
+    for path in (copy / "sub-01" / "anat").glob("*MNI152NLin2009aSym*"):
+        name = path.name.replace("space-MNI152NLin2009aSym", f"space-{space}")
+        path.rename(path.with_name(name.replace("MNI152NLin2009aSym", label)))
+    page = write_participant(copy, "sub-01")
+    assert "Alignment to the template" in page.read_text() and space.split("_")[0] in text_of(page)
+    assert (copy / "sub-01" / "figures" / f"sub-01_space-{space}_desc-image.webp").is_file()
 
 
 def test_damaged_derivative_is_named(copy):
