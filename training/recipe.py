@@ -42,6 +42,8 @@ class Recipe:
         Weights whose posteriors a cascade sees.
     context : {'structure', 'distance'}
         Which of them.
+    card : dict
+        What else goes on the model card, such as bounds that the inference keeps.
     offset : list of float
         Where the middle of a cascade's box lies in the atlas frame (mm).
     start : str, list of str or None
@@ -76,6 +78,7 @@ class Recipe:
     context: str = "structure"
     spread: float = 6.0
     repeat: int = 1
+    card: dict[str, Any] = field(default_factory=dict)
     offset: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
     start: str | list[str] | None = None
     seed: int = 0

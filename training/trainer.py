@@ -260,7 +260,7 @@ class Trainer:
             "offset": self.recipe.offset,
             "centroids": self._centroids(),
             "scores": scores,
-        }
+        } | self.recipe.card
         return zoo.save(self.folder, self.ema, card)
 
     def _centroids(self) -> dict[str, list[float]]:
