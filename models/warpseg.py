@@ -90,8 +90,7 @@ class CoarseToFine(nn.Module):
         self.stem = nn.Conv3d(inputs, channels[0], 3, padding=1, bias=False)
         self.levels = nn.ModuleList(Residual(width) for width in channels)
         self.down = nn.ModuleList(
-            nn.Conv3d(wide, deep, 3, stride=2, padding=1, bias=False)
-            for wide, deep in pairwise(channels)
+            nn.Conv3d(wide, deep, 3, stride=2, padding=1, bias=False) for wide, deep in pairwise(channels)
         )
         self.condition = nn.Conv3d(prior, channels[1], 1) if prior else None
         self.coarse = Upward(channels)

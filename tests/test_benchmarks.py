@@ -51,7 +51,9 @@ def test_page_has_a_place_for_every_table():
         "overhead",
         "kill",
         "registration",
+        "registration pairs",
         "quality",
+        "fetal",
     ]
     for name in found:
         assert f"<!-- {name}: end -->" in page

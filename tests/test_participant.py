@@ -43,6 +43,7 @@ def test_it_finishes(finished_run):
             "bias",
             "segmentation",
             "registration",
+            "quality",
             "outputs",
             "report",
         ]

@@ -337,8 +337,11 @@ def test_a_step_that_asks_for_more_memory_than_there_is(app, bids, out, capsys, 
 
 
 @pytest.mark.parametrize(("name", "code", "by"), [("SIGINT", 130, ""), ("SIGTERM", 143, " by SIGTERM")])
-def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, name, code, by):
+def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, name, code, by):
     """Also in this process, where Nipype takes it for a failure of the step."""
+    # Whoever runs the tests in the background of a shell has it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     assert app(bids, out, "participant", sub_01={"segmentation": name}) == code
     said = capsys.readouterr()
     assert f"stopped{by}. Run the same command again: it goes on from here." in said.err
