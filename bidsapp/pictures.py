@@ -76,7 +76,7 @@ def _stamp(result: Result) -> list[Any]:
     found = [path.stat() if (path := result.file(ending)) else None for ending in endings]
     found += [path.stat() for _, path in contrasts.found(result)]
     found.append(None if found[0] else (path.stat() if (path := result.source) else None))
-    return [__version__, *([s.st_size, s.st_mtime_ns] if s else None for s in found)]
+    return [__version__, *endings, *([s.st_size, s.st_mtime_ns] if s else None for s in found)]
 
 
 class Artist:

@@ -283,6 +283,7 @@ def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
 
 @pytest.mark.parametrize("space, label", [("Mine", "Mine"), ("MNIInfant_cohort-2", "MNIInfant+2")])
 def test_another_space_is_shown(copy, space, label):
+    write_participant(copy, "sub-01")  # pictures of another space are there already
     for path in (copy / "sub-01" / "anat").glob("*MNI152NLin2009aSym*"):
         name = path.name.replace("space-MNI152NLin2009aSym", f"space-{space}")
         path.rename(path.with_name(name.replace("MNI152NLin2009aSym", label)))
