@@ -22,6 +22,7 @@ sub-*/ses-*/figures
 *_volumes.*
 *_desc-quality_*
 *_jacobian.*
+*_cohort-*
 """
 
 README = """\
