@@ -194,9 +194,16 @@ def template(given: argparse.Namespace) -> int:
 
 
 def evaluate(given: argparse.Namespace) -> int:
-    """Dice, surface distances and volume errors of PRED against REF: two files, or two folders."""
-    from ..training.evaluate import evaluate_paths, summarise
+    """Dice, surface distances and volume errors of PRED against REF: two files, or two folders.
 
+    With --registration REF are the labels of the fixed image, PRED those of the moving one.
+    """
+    from ..training.evaluate import evaluate_paths, summarise
+    from ..training.pairs import evaluate_pairs, told
+
+    if given.registration:
+        print(told(evaluate_pairs(given.ref, given.pred, given.registration, given.out)))
+        return 0
     frame = evaluate_paths(
         given.ref,
         given.pred,
@@ -344,6 +351,13 @@ def _describe_evaluate(parser: Parser) -> None:
     )
     parser.add_argument(
         "--no-surfaces", action="store_true", help="leave out distances between surfaces (quicker)"
+    )
+
+    parser.add_argument(
+        "--registration",
+        metavar="XFM",
+        help="score what resamples PRED onto REF instead: an .h5 of ITK's, an .npz of Learn2Reg's, or a .tsv "
+        "of pairs (fixed, moving, transform), REF and PRED being the folders of the label images",
     )
 
 

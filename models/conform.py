@@ -24,13 +24,15 @@ LEAST_MM = 40.0
 """Smallest field of view (mm): less cannot hold a brain, fetal ones included."""
 
 
-def read(path: str | Path) -> Volume:
+def read(path: str | Path, least_mm: float = LEAST_MM) -> Volume:
     """Read a NIfTI scan.
 
     Parameters
     ----------
     path : path-like
         ``.nii`` or ``.nii.gz``, 3-D (or more dimensions of length one).
+    least_mm : float
+        Smallest field of view (mm) that is no error; a crop may be smaller than a brain.
 
     Returns
     -------
@@ -46,7 +48,7 @@ def read(path: str | Path) -> Volume:
     image = _open(Path(path))
     _check_shape(path, image.shape)
     affine = np.asarray(image.affine, np.float64)
-    _check_affine(path, image, affine)
+    _check_affine(path, image, affine, least_mm)
     data = _data(path, image)
     while data.ndim > 3:
         data = data[..., 0]
@@ -93,7 +95,7 @@ def _check_shape(path: str | Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_affine(path: str | Path, image, affine: np.ndarray) -> None:
+def _check_affine(path: str | Path, image, affine: np.ndarray, least_mm: float) -> None:
     remedy = "Repair the header (qform or sform), or convert from DICOM again"
     header = image.header
     if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
@@ -105,7 +107,7 @@ def _check_affine(path: str | Path, image, affine: np.ndarray) -> None:
     if spacing.min() < 0.05 or volume < 0.2 * spacing.prod():
         raise InputError(path, "its affine is singular or nearly so", remedy)
     extent = spacing * image.shape[:3]
-    if spacing.max() > 20 or extent.min() < LEAST_MM or extent.max() > 2000:
+    if spacing.max() > 20 or extent.min() < least_mm or extent.max() > 2000:
         raise InputError(
             path,
             f"its field of view of {_by(extent.round().astype(int))} mm "

@@ -16,10 +16,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from .gradientnet import GradientNet
 from .networks import StemUNet
 from .warpseg import CoarseToFine
 
-ARCHITECTURES = {"StemUNet": StemUNet, "CoarseToFine": CoarseToFine}
+ARCHITECTURES = {"StemUNet": StemUNet, "CoarseToFine": CoarseToFine, "GradientNet": GradientNet}
 """Networks that a card may name."""
 
 

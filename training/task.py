@@ -53,6 +53,12 @@ class Task(pl.LightningModule):
         run.note(parts)
         return torch.stack(list(parts.values())).sum()
 
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Leave out a step whose gradient holds what is no number: bfloat16 kernels give such, rarely."""
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        if not all(bool(g.isfinite().all()) for g in gradients):
+            optimizer.zero_grad(set_to_none=True)
+
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """The run's own optimizer: its state may come from a checkpoint."""
         return self._run[0].optimizer

@@ -1,0 +1,44 @@
+"""Crops of one size: constant padding taken off, zeros put around, all by moving the affine along."""
+
+from __future__ import annotations
+
+from .volume import Volume
+
+
+def bare(volume: Volume) -> Volume:
+    """Take off the planes at the edges that hold one and the same value (padding).
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> padded = torch.zeros(6, 6, 6)
+    >>> padded[2:5, 1:4, 2:4] = torch.arange(18.0).view(3, 3, 2) + 1
+    >>> found = bare(Volume(padded, np.eye(4)))
+    >>> tuple(found.data.shape), found.affine[:3, 3].tolist()
+    ((3, 3, 2), [2.0, 1.0, 2.0])
+    """
+    data, start, shape = volume.data, [], []
+    for axis in range(3):
+        rows = data.movedim(axis, 0).flatten(1)
+        edge = rows[0, 0], rows[-1, 0]
+        filled = [(rows != value).any(1).nonzero()[:, 0] for value in edge]
+        if not len(filled[0]):
+            return volume  # one value throughout: nothing says what is padding
+        low, high = int(filled[0][0]), int(filled[1][-1]) + 1
+        start.append(low)
+        shape.append(high - low)
+    return volume.crop((start[0], start[1], start[2]), (shape[0], shape[1], shape[2]))
+
+
+def framed(volume: Volume, shape: tuple[int, int, int]) -> Volume:
+    """The middle of a volume in a box of ``shape``, zeros around where it is smaller.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> found = framed(Volume(torch.ones(2, 2, 5), np.eye(4)), (4, 4, 3))
+    >>> int(found.data.sum()), found.affine[:3, 3].tolist()
+    (12, [-1.0, -1.0, 1.0])
+    """
+    start = [(have - want) // 2 for have, want in zip(volume.grid.shape, shape, strict=True)]
+    return volume.crop((start[0], start[1], start[2]), shape)
