@@ -1,17 +1,28 @@
 """Registration of scans with manual labels to each other and to the template, against SyN of ANTs.
 
-``python benchmarks/registration.py DATA [--pairs N] [--ants N] [--out benchmarks/README.md]``: all ordered
-pairs of the scans in DATA (see ``adult_manual.py``), or N of them spread over all. The manual labels of one
-scan are carried onto the other, and compared by structure as ``adult_manual.py`` does. CPU time is that of
-the registration alone, from images and segmentations that the chain has made (its time is told too); SyN
-gets the images as they are, which are skull-stripped.
+``python benchmarks/registration.py DATA [--pairs N] [--ants N] [--cache DIR] [--out benchmarks/README.md]``:
+all ordered pairs of the scans in DATA (see ``adult_manual.py``), or N of them spread over all, and every scan
+to the template and back. The manual labels of one scan are carried onto the other, and compared by structure as
+``adult_manual.py`` does. CPU time is that of the registration alone, on one thread, from images and
+segmentations that the chain has made (its time is told too). SyN gets the scans as they are, which are
+skull-stripped, and nothing that the program found.
+
+With ``--cache`` every registration's figures are kept as soon as they are there, so that a killed run goes
+on. Those of SyN stay valid as long as scans, labels and antspyx do; ours as long as the networks and the
+program's own registration do, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
+import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from itertools import permutations
 from pathlib import Path
 
@@ -20,26 +31,72 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import bias, conform, reference, registration, segmentation, skullstrip
+from brainseg.models import bias, conform, reference, registration, segmentation, skullstrip, zoo
 from brainseg.models.registration import Anatomy
 from brainseg.models.volume import Volume
+from brainseg.models.warp import Warp
 from brainseg.training import evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
+WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
+SOURCES = ("affine", "diffeomorphic", "reference", "registration", "velocity", "volume", "warp")
+"""Modules on which our own registration depends."""
+LAYOUT = 1
+"""Raised when the figures of a row mean something else."""
 
 
-def anatomy(path: Path, cache: Path | None) -> tuple[Anatomy, float]:
-    """A scan with what the chain finds in it, and the CPU seconds of that (NaN if it was kept)."""
-    kept = cache / f"{path.name.split('_')[0]}.npz" if cache else None
+@dataclass(frozen=True)
+class Case:
+    """A scan, its manual labels, and what names their content."""
+
+    path: Path
+    labels: Volume | None
+    digest: str
+
+
+def digest(*parts: bytes | str) -> str:
+    """Short name of some content."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+        found.update(b"\0")
+    return found.hexdigest()[:12]
+
+
+@cache
+def weights() -> str:
+    """Names the networks."""
+    return digest(*(zoo.read_card(name)["sha256"] for name in WEIGHTS))
+
+
+@cache
+def program() -> str:
+    """Names the networks, our own registration and the template's structures."""
+    folder = Path(registration.__file__).parent
+    used = [*(folder / f"{name}.py" for name in SOURCES), *sorted((folder / "templates").glob("*.npz"))]
+    return digest(weights(), *(path.read_bytes() for path in used))
+
+
+def plain(path: Path) -> Anatomy:
+    """A scan and the brain in it, without anything that the program found."""
+    scan = conform.read(path)
+    brain = scan.with_data((scan.data > 0).to(torch.uint8))
+    return Anatomy(scan, brain, brain, {}, {})
+
+
+def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
+    """A scan with what the chain finds in it, and the CPU seconds of that."""
+    name = f"{path.name.split('_')[0]}-{digest(path.read_bytes(), weights())}.npz"
+    kept = folder / name if folder else None
     if kept and kept.is_file():
         with np.load(kept) as arrays:
-            affine = arrays["affine"]
+            affine, seconds = arrays["affine"], float(arrays["seconds"])
             made = {k: Volume(torch.from_numpy(arrays[k]), affine) for k in ("img", "mask", "seg")}
             maps = {
                 k: Volume(torch.from_numpy(p).float(), affine)
                 for k, p in zip(segmentation.DSEG_NAMES, arrays["prob"], strict=True)
             }
-        return reference.anatomy(made["img"], made["mask"], made["seg"], maps), float("nan")
+        return reference.anatomy(made["img"], made["mask"], made["seg"], maps), seconds
     began = time.process_time()
     scan = conform.read(path)
     brain = skullstrip.skullstrip(scan, mode="auto")
@@ -47,11 +104,12 @@ def anatomy(path: Path, cache: Path | None) -> tuple[Anatomy, float]:
     found = segmentation.segment(corrected, brain.mask)
     seconds = time.process_time() - began
     if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
         maps = np.stack([found.probabilities[k].data.numpy() for k in segmentation.DSEG_NAMES])
         arrays = {"img": corrected.data, "mask": brain.mask.data, "seg": found.structures.data}
-        stored = {k: v.numpy() for k, v in arrays.items()}
-        np.savez_compressed(kept, affine=corrected.affine, prob=maps.astype(np.float16), **stored)
+        stored = {k: v.numpy() for k, v in arrays.items()} | {"seconds": np.float64(seconds)}
+        partial = kept.with_suffix(".partial.npz")
+        np.savez_compressed(partial, affine=corrected.affine, prob=maps.astype(np.float16), **stored)
+        partial.replace(kept)
     return reference.anatomy(corrected, brain.mask, found.structures, found.probabilities), seconds
 
 
@@ -64,66 +122,122 @@ def truth(path: Path) -> Volume:
     return read.with_data(torch.from_numpy(np.ascontiguousarray(labels).astype(np.int16)))
 
 
-def dice(expected: Volume, found: Volume) -> float:
-    """Mean over the headline's structures, each the mean of its sides."""
+def dice(expected: Volume, found: Volume) -> dict[str, float]:
+    """By structure of the headline, each the mean of its sides."""
     a, b = expected.data.numpy(), found.data.numpy()
-    scores = []
-    for ids in adult_manual.HEADLINE.values():
+    scores = {}
+    for name, ids in adult_manual.HEADLINE.items():
         sides = [2 * ((a == i) & (b == i)).sum() / max(1, (a == i).sum() + (b == i).sum()) for i in ids]
-        scores.append(np.mean(sides))
-    return float(np.mean(scores))
+        scores[name] = float(np.mean(sides))
+    return scores
 
 
-def consistency(found: registration.RegistrationResult, fixed: Anatomy) -> float:
+def consistency(found: registration.RegistrationResult, brain: Volume) -> float:
     """Mean distance (mm) of the brain's points from where they come back to."""
-    inside = np.argwhere(fixed.mask.data.numpy() > 0)[::97]
-    points = inside @ fixed.mask.affine[:3, :3].T + fixed.mask.affine[:3, 3]
+    inside = np.argwhere(brain.data.numpy() > 0)[::97]
+    points = inside @ brain.affine[:3, :3].T + brain.affine[:3, 3]
     return float(np.linalg.norm(found.inverse.points(found.forward.points(points)) - points, axis=1).mean())
 
 
-def folds(found: registration.RegistrationResult, fixed: Anatomy) -> float:
+def folds(found: registration.RegistrationResult, brain: Volume) -> float:
     """Share of the brain's voxels (1 mm) where space folds, in percent."""
-    change = found.forward.jacobian(fixed.image.grid).data[fixed.mask.data > 0]
+    change = found.forward.jacobian(brain.grid).data[brain.data > 0]
     return 100 * float((change <= 0).float().mean())
 
 
 def measure(
-    register: Callable, moving: Anatomy, fixed: Anatomy, labels: tuple[Volume, Volume | None]
-) -> list[float]:
-    """Dice, folds, inverse consistency and CPU time of one registration.
+    register: Callable, moving: Anatomy, fixed: Anatomy, brain: Volume, labels: tuple[Volume, Volume | None]
+) -> dict:
+    """Dice by structure, folds, inverse consistency and CPU time of one registration.
 
     Without manual labels of the fixed image they go there and back.
     """
     began = time.process_time()
     found = register(moving, fixed)
     seconds = time.process_time() - began
-    moved = found.forward.resample(labels[0], fixed.image.grid, "nearest")
     if labels[1] is None:
-        moved = found.inverse.resample(moved, labels[0].grid, "nearest")
-        score = dice(labels[0], moved)
+        moved = found.forward.resample(labels[0], fixed.image.grid, "nearest")
+        scores = dice(labels[0], found.inverse.resample(moved, labels[0].grid, "nearest"))
     else:
-        score = dice(labels[1], found.forward.resample(labels[0], labels[1].grid, "nearest"))
-    return [score, folds(found, fixed), consistency(found, fixed), seconds]
+        scores = dice(labels[1], found.forward.resample(labels[0], labels[1].grid, "nearest"))
+    return {"dice": scores, "figures": [folds(found, brain), consistency(found, brain), seconds]}
 
 
-def plain_syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
+def syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
     """antspyx's SyN with its default settings, nothing of ours to begin from."""
     from brainseg.models import syn
 
-    nowhere = registration.align(moving.centroids, fixed)
+    nowhere = registration.RegistrationResult(np.eye(4), float("nan"), Warp(()), Warp(()))
     return syn.register(moving, fixed, nowhere, start=False)
 
 
 ENGINES = {
     "affine": lambda a, b: registration.register(a, b, engine="none"),
     "deep": lambda a, b: registration.register(a, b),
-    "SyN": plain_syn,
+    "SyN": syn,
 }
+
+
+class Bench:
+    """Registrations of some scans, each done once.
+
+    Parameters
+    ----------
+    data : Path
+        Folder with a ``sub-*`` folder for every scan.
+    folder : Path, optional
+        Keeps what the chain found and the figures of every registration.
+    """
+
+    TEMPLATE = reference.spaces.DEFAULT
+
+    def __init__(self, data: Path, folder: Path | None):
+        self.folder = folder
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+        self.cases = {
+            name: Case(image, truth(labels), digest(image.read_bytes(), labels.read_bytes()))
+            for name, image, labels in adult_manual.cases(data)
+        }
+        template = reference.load(self.TEMPLATE)
+        named = digest(template.image.data.numpy().tobytes(), template.mask.data.numpy().tobytes())
+        self.cases[self.TEMPLATE] = Case(Path(self.TEMPLATE), None, named)
+        self.chain: dict[str, float] = {}
+        self._made: dict[str, Anatomy] = {}
+
+    def row(self, pair: tuple[str, str], engine: str) -> dict:
+        """Figures of one registration, kept or new."""
+        moving, fixed = (self.cases[name] for name in pair)
+        theirs = version("antspyx") if engine == "SyN" else program()
+        key = digest(str(LAYOUT), engine, moving.digest, fixed.digest, theirs)
+        kept = self.folder / f"{engine}_{'_'.join(pair)}_{key}.json" if self.folder else None
+        if kept and kept.is_file():
+            return json.loads(kept.read_text())
+        anatomies = [self._anatomy(name, engine) for name in pair]
+        found = measure(ENGINES[engine], *anatomies, self._plain(pair[1]).mask, (moving.labels, fixed.labels))
+        if kept:
+            partial = kept.with_suffix(".partial")
+            partial.write_text(json.dumps(found))
+            partial.replace(kept)
+        return found
+
+    def _anatomy(self, name: str, engine: str) -> Anatomy:
+        if name == self.TEMPLATE:
+            return reference.load(name)
+        if engine == "SyN":
+            return self._plain(name)
+        if name not in self._made:
+            self._made[name], self.chain[name] = anatomy(self.cases[name].path, self.folder)
+        return self._made[name]
+
+    @cache  # noqa: B019
+    def _plain(self, name: str) -> Anatomy:
+        return reference.load(name) if name == self.TEMPLATE else plain(self.cases[name].path)
 
 
 def spread(pairs: list, count: int | None) -> list:
     """``count`` of the pairs, evenly among all."""
-    if not count or count >= len(pairs):
+    if count is None or count >= len(pairs):
         return pairs
     return [pairs[round(i)] for i in np.linspace(0, len(pairs) - 1, count)]
 
@@ -133,63 +247,85 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
     parser.add_argument("--pairs", type=int, help="ordered pairs of scans (default: all)")
     parser.add_argument("--ants", type=int, help="how many of these SyN does too (default: all)")
-    parser.add_argument("--template", type=int, default=0, help="how many scans go to the template and back")
-    parser.add_argument("--cache", type=Path, help="folder that keeps what the chain found in the scans")
+    parser.add_argument("--template", type=int, help="scans that go to the template and back (default: all)")
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
     args = parser.parse_args(argv)
-    cases = {name: (image, labels) for name, image, labels in adult_manual.cases(args.data)}
-    made: dict[str, tuple[Anatomy, Volume]] = {}
-    chain: list[float] = []
-
-    def case(name: str) -> tuple[Anatomy, Volume]:
-        if name not in made:
-            found, seconds = anatomy(cases[name][0], args.cache)
-            chain.append(seconds)
-            made[name] = found, truth(cases[name][1])
-        return made[name]
-
-    pairs = spread(list(permutations(cases, 2)), args.pairs)
-    by_syn = set(spread(pairs, len(pairs) if args.ants is None else args.ants)) if args.ants != 0 else set()
-    rows: dict[tuple[str, str], list[list[float]]] = {}
-    for pair in pairs:
-        (moving, own), (fixed, other) = (case(name) for name in pair)
-        for engine, register in ENGINES.items():
-            if engine == "SyN" and pair not in by_syn:
-                continue
-            found = measure(register, moving, fixed, (own, other))
-            rows.setdefault(("pairs", engine), []).append(found)
-            if pair in by_syn:
-                rows.setdefault(("pairs that SyN did too", engine), []).append(found)
-            values = ", ".join(f"{k} {v:.4g}" for k, v in zip(COLUMNS, found, strict=True))
-            tables.say(f"{' to '.join(pair)} {engine}: {values}")
-    template = reference.load(reference.spaces.DEFAULT)
-    for name in spread(list(cases), args.template) if args.template else []:
-        moving, own = case(name)
-        found = measure(ENGINES["deep"], moving, template, (own, None))
-        rows.setdefault(("to the template and back", "deep"), []).append(found)
-    text = report(rows, chain)
+    # ITK reads it when antspyx is imported.
+    os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
+    torch.set_num_threads(1)
+    bench = Bench(args.data, args.cache)
+    scans = [name for name in bench.cases if name != bench.TEMPLATE]
+    pairs = spread(list(permutations(scans, 2)), args.pairs)
+    by_syn = set(spread(pairs, args.ants))
+    there = [(name, bench.TEMPLATE) for name in spread(scans, args.template)]
+    rows: dict[tuple[str, str], dict[tuple[str, str], dict]] = {}
+    for what, some in (("pairs", pairs), ("to the template and back", there)):
+        for pair in some:
+            for engine in args.engines:
+                if engine == "SyN" and pair not in by_syn and (what == "pairs" or args.ants == 0):
+                    continue
+                found = rows.setdefault((what, engine), {})[pair] = bench.row(pair, engine)
+                values = ", ".join(f"{k} {v:.4g}" for k, v in zip(COLUMNS, figures(found), strict=True))
+                tables.say(f"{' to '.join(pair)} {engine}: {values}")
+    text = report(rows, list(bench.chain.values()))
     print(text)
     if args.out:
         tables.put(args.out, "registration", text)
     return 0
 
 
-def report(rows: dict[tuple[str, str], list[list[float]]], chain: list[float]) -> str:
-    """The table."""
+def figures(row: dict) -> list[float]:
+    """The columns of one registration."""
+    return [float(np.mean(list(row["dice"].values()))), *row["figures"]]
+
+
+def report(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], chain: list[float]) -> str:
+    """The tables: means over registrations, by structure, and how the program compares with SyN."""
+    by_syn = {what: set(found) for (what, engine), found in rows.items() if engine == "SyN"}
     lines = []
-    for (what, engine), values in rows.items():
-        if engine == "SyN" and what == "pairs":
-            continue
-        mean = np.array(values).mean(0)
-        lines.append([f"{what}: {engine}", str(len(values)), *(float(v) for v in mean)])
-    told = ""
-    if np.isfinite(chain).any():
-        told = f" What the chain makes of a scan before that takes {np.nanmean(chain):.0f} CPU s."
-    return (
-        "Manual labels of one scan carried onto another; means over all registrations." + told + "\n\n"
-        f"{tables.markdown(['registration', 'n', *COLUMNS], lines, digits=4)}\n\n"
-        f"{tables.stamp('head-coarse', 'segmentation')}"
+    for (what, engine), found in rows.items():
+        parts = {what: found}
+        both = by_syn.get(what, set()) & set(found)
+        if both and set(found) != both:
+            parts[f"{what} that SyN did too"] = {k: v for k, v in found.items() if k in both}
+        for name, part in parts.items():
+            mean = np.array([figures(row) for row in part.values()]).mean(0)
+            lines.append([f"{name}: {engine}", str(len(part)), *mean.tolist()])
+    told = f" What the chain makes of a scan before that takes {np.mean(chain):.0f} CPU s." if chain else ""
+    engines = [e for e in ENGINES if ("pairs", e) in rows]
+    return "\n\n".join(
+        (
+            "Manual labels of one scan carried onto another; means, one thread." + told,
+            tables.markdown(["registration", "n", *COLUMNS], lines, digits=4),
+            *(compared(what, rows) for what in by_syn if (what, "deep") in rows),
+            "Dice by structure, all pairs:",
+            tables.markdown(["structure", *engines], by_structure(rows, engines)),
+            tables.stamp("head-coarse", "segmentation"),
+        )
     )
+
+
+def compared(what: str, rows: dict[tuple[str, str], dict[tuple[str, str], dict]]) -> str:
+    """The program beside SyN on the registrations that both did."""
+    ours, theirs = rows[what, "deep"], rows[what, "SyN"]
+    both = [(figures(ours[k]), figures(theirs[k])) for k in theirs if k in ours]
+    gain = [a[0] - b[0] for a, b in both]
+    share = sum(b[-1] for _, b in both) / sum(a[-1] for a, _ in both)
+    return (
+        f"{what[0].upper()}{what[1:]}: `deep` is at least as good as SyN in {sum(g >= 0 for g in gain)} of "
+        f"{len(gain)}, by {np.mean(gain):+.4f} on average ({min(gain):+.4f} to {max(gain):+.4f}); "
+        f"SyN takes {share:.1f} times its CPU time."
+    )
+
+
+def by_structure(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], engines: list[str]) -> list[list]:
+    """Mean Dice over the pairs, a line a structure."""
+    return [
+        [name, *(float(np.mean([row["dice"][name] for row in rows["pairs", e].values()])) for e in engines)]
+        for name in adult_manual.HEADLINE
+    ]
 
 
 if __name__ == "__main__":
