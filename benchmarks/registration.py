@@ -2,8 +2,8 @@
 
 ``python benchmarks/registration.py DATA [--pairs N] [--ants N] [--cache DIR] [--out benchmarks/README.md]``:
 all ordered pairs of the scans in DATA (see ``adult_manual.py``), or N of them spread over all, and every scan
-to the template and back. The manual labels of one scan are carried onto the other, and compared by structure as
-``adult_manual.py`` does. CPU time is that of the registration alone, on one thread, from images and
+to the template and back. The manual labels of one scan are carried onto the other, and compared by structure
+as ``adult_manual.py`` does. CPU time is that of the registration alone, on one thread, from images and
 segmentations that the chain has made (its time is told too). SyN gets the scans as they are, which are
 skull-stripped, and nothing that the program found.
 
@@ -39,7 +39,17 @@ from brainseg.training import evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
 WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
-SOURCES = ("affine", "diffeomorphic", "reference", "registration", "velocity", "volume", "warp")
+SOURCES = (
+    "affine",
+    "diffeomorphic",
+    "features",
+    "reference",
+    "registration",
+    "velocity",
+    "velocity_network",
+    "volume",
+    "warp",
+)
 """Modules on which our own registration depends."""
 LAYOUT = 1
 """Raised when the figures of a row mean something else."""
@@ -205,14 +215,16 @@ class Bench:
         self.chain: dict[str, float] = {}
         self._made: dict[str, Anatomy] = {}
 
-    def row(self, pair: tuple[str, str], engine: str) -> dict:
-        """Figures of one registration, kept or new."""
+    def row(self, pair: tuple[str, str], engine: str, new: bool = True) -> dict | None:
+        """Figures of one registration, kept or, if wanted, new."""
         moving, fixed = (self.cases[name] for name in pair)
         theirs = version("antspyx") if engine == "SyN" else program()
         key = digest(str(LAYOUT), engine, moving.digest, fixed.digest, theirs)
         kept = self.folder / f"{engine}_{'_'.join(pair)}_{key}.json" if self.folder else None
         if kept and kept.is_file():
             return json.loads(kept.read_text())
+        if not new:
+            return None
         anatomies = [self._anatomy(name, engine) for name in pair]
         found = measure(ENGINES[engine], *anatomies, self._plain(pair[1]).mask, (moving.labels, fixed.labels))
         if kept:
@@ -249,6 +261,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ants", type=int, help="how many of these SyN does too (default: all)")
     parser.add_argument("--template", type=int, help="scans that go to the template and back (default: all)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--kept", nargs="+", choices=ENGINES, default=[], help="use their kept rows only")
     parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
     args = parser.parse_args(argv)
@@ -266,7 +279,10 @@ def main(argv: list[str] | None = None) -> int:
             for engine in args.engines:
                 if engine == "SyN" and pair not in by_syn and (what == "pairs" or args.ants == 0):
                     continue
-                found = rows.setdefault((what, engine), {})[pair] = bench.row(pair, engine)
+                found = bench.row(pair, engine, engine not in args.kept)
+                if found is None:
+                    continue
+                rows.setdefault((what, engine), {})[pair] = found
                 values = ", ".join(f"{k} {v:.4g}" for k, v in zip(COLUMNS, figures(found), strict=True))
                 tables.say(f"{' to '.join(pair)} {engine}: {values}")
     text = report(rows, list(bench.chain.values()))

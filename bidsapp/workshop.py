@@ -23,7 +23,7 @@ def train(given: argparse.Namespace) -> int:
     """
     import yaml
 
-    from ..training import fetal_trainer, trainer
+    from ..training import fetal_trainer, trainer, velocity_trainer
 
     changes: dict[str, Any] = {}
     for text in given.changes:
@@ -46,7 +46,12 @@ def train(given: argparse.Namespace) -> int:
         validation = validation or held_out
     scans = _existing(given.scans, "Make it with: brainseg train scans OUT FOLDER") if given.scans else None
     validation = Path(validation) if validation else None
-    maker = fetal_trainer.FetalTrainer if before_birth else trainer.Trainer
+    maker = trainer.Trainer
+    for other, kinds in (
+        (fetal_trainer.FetalTrainer, fetal_trainer.KINDS),
+        (velocity_trainer.VelocityTrainer, velocity_trainer.KINDS),
+    ):
+        maker = other if wanted.kind in kinds else maker
     print(maker(wanted, Path(data), out, validation, device(given), scans).run())
     return 0
 

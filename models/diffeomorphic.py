@@ -162,17 +162,36 @@ def maps(labels: Volume, grid: Grid, matrix: np.ndarray, groups: tuple[tuple[int
     for channel, group in enumerate(groups):
         table[list(group)] = channel
     table[size] = len(groups) + 1
-    position = table[found.long()]
-    out = torch.zeros(len(groups) + 2, position.numel() // 8)
+    out = shares(table[found.long()], len(groups) + 2)
+    out[-2] = 1 - out[-1]
+    return out[:-1]
+
+
+def shares(position: Tensor, count: int) -> Tensor:
+    """Shares of ``count`` classes in voxels of two points a side.
+
+    Parameters
+    ----------
+    position : Tensor of int64, shape (2 X, 2 Y, 2 Z)
+        Class of every point.
+
+    Returns
+    -------
+    Tensor, shape (count, X, Y, Z)
+        Sums to one.
+    """
+    x, y, z = (n // 2 for n in position.shape)
+    out = torch.zeros(count, x * y * z)
     eighth = torch.full((1, out.shape[1]), 0.125)
     for i in range(8):
         part = position[i & 1 :: 2, (i >> 1) & 1 :: 2, (i >> 2) & 1 :: 2]
         out.scatter_add_(0, part.reshape(1, -1), eighth)
-    out[-2] = 1 - out[-1]
-    return out[:-1].view(len(groups) + 1, *grid.shape)
+    return out.view(count, x, y, z)
 
 
-def optimise(moving: Tensor, fixed: Tensor, options: Options, start: Tensor | None = None) -> Tensor:
+def optimise(
+    moving: Tensor, fixed: Tensor, options: Options, start: Tensor | None = None, scale: int = 1
+) -> Tensor:
     """Velocity (voxels of the finest level) that matches two stacks of maps in the middle space.
 
     Parameters
@@ -182,25 +201,26 @@ def optimise(moving: Tensor, fixed: Tensor, options: Options, start: Tensor | No
         show something do they pull.
     options : Options
         Levels and smoothness.
-    start : Tensor, shape (3, X, Y, Z), optional
-        Velocity to begin from.
+    start : Tensor, shape (3, X / scale, Y / scale, Z / scale), optional
+        Velocity to begin from, in its own voxels.
+    scale : int
+        Voxels of the finest level along a side of the start's.
     """
-    velocity, scale = start, 1
+    velocity = start
     for level in options.levels:
         if not level.steps:
             continue
         a, b = (at_level(m, level) for m in (moving, fixed))
-        velocity = _to_level(velocity, scale, level.factor, a)
-        scale = level.factor
-        size = options.spacing * level.factor
         x, y, z = a.shape[1:]
+        velocity, scale = _to_level(velocity, scale, level.factor, (x, y, z)), level.factor
+        size = options.spacing * scale
         edge = taper((x, y, z), max(2, round(options.margin / size / 1.5)))
         index = identity((x, y, z), a)
         for _ in range(level.steps):
             update = _force(a, b, velocity, index, options.most)
             velocity = velocity + smooth(update, level.fluid / size) * edge
             velocity = smooth(velocity, level.elastic / size)
-    return _to_level(velocity, scale, 1, moving)
+    return _to_level(velocity, scale, 1, tuple(moving.shape[1:]))  # type: ignore[arg-type]
 
 
 def at_level(stack: Tensor, level: Level) -> Tensor:
@@ -218,7 +238,8 @@ def differences(there: Tensor, here: Tensor) -> tuple[Tensor, list[Tensor]]:
 def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, most: float) -> Tensor:
     """Gauss-Newton step of the squared differences, each voxel by itself, at most ``most`` voxels long."""
     half = velocity / 2
-    squarings = max(1, math.ceil(math.log2(max(float(half.abs().max()), 1e-6) * 2)))
+    # A first step of up to a voxel: what that costs in accuracy the next iteration sees and mends.
+    squarings = max(1, math.ceil(math.log2(max(float(half.abs().max()), 1e-6))))
     there = sample(a, index + exponential(-half, squarings, index))
     here = sample(b, index + exponential(half, squarings, index))
     difference, slopes = differences(there, here)
@@ -281,9 +302,8 @@ def _generators(kind: str) -> np.ndarray:
     return np.stack([unit[3], unit[7], unit[11], *turns, *scale])
 
 
-def _to_level(velocity: Tensor | None, old: int, new: int, like: Tensor) -> Tensor:
+def _to_level(velocity: Tensor | None, old: int, new: int, shape: tuple[int, int, int]) -> Tensor:
     """A velocity at another level: interpolated, its lengths in that level's voxels."""
-    shape = tuple(like.shape[1:])
     if velocity is None:
         return torch.zeros(3, *shape)
     if old == new:
@@ -297,12 +317,17 @@ def folds(displacement: Tensor) -> float:
     return float((jacobian(displacement) <= 0).float().mean())
 
 
-def warps(velocity: Tensor, space: Middle) -> tuple[Warp, Warp]:
-    """What resamples moving onto fixed, and fixed onto moving."""
-    forward, inverse = (
-        Volume(exponential(v) * float(space.grid.spacing[0]), space.grid.affine)
-        for v in (-velocity, velocity)
-    )
+def warps(flows: tuple[Tensor, Tensor], space: Middle) -> tuple[Warp, Warp]:
+    """What resamples moving onto fixed, and fixed onto moving.
+
+    Parameters
+    ----------
+    flows : tuple of Tensor, shape (3, X, Y, Z)
+        Displacements (voxels) of the velocity's flow and of that of its negative.
+    space : Middle
+        The middle space.
+    """
+    inverse, forward = (Volume(flow * float(space.grid.spacing[0]), space.grid.affine) for flow in flows)
     return (
         Warp((np.linalg.inv(space.to_fixed), forward, space.to_moving)),
         Warp((np.linalg.inv(space.to_moving), inverse, space.to_fixed)),

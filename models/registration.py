@@ -14,40 +14,23 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from . import diffeomorphic, itk
+from . import diffeomorphic, features, itk, velocity_network, zoo
 from .affine import fit_affine
 from .diffeomorphic import Level, Middle, Options
 from .errors import InputError
 from .memory import kept
 from .velocity import exponential, smooth
-from .volume import Grid, Volume, transform_points
+from .volume import Volume, transform_points
 from .warp import Warp
 
 LEFT_OUT = (24, 5, 44)
 """Structures whose centroids say little of where the brain is: fluid around it, thin horns."""
 
-GROUPS = (
-    (2, 41),
-    (3, 42),
-    (4, 5, 14, 15, 24, 43, 44),
-    (7, 46),
-    (6, 8, 45, 47),
-    (10, 16, 28, 49, 60),
-    (9, 11, 12, 13, 26, 48, 50, 51, 52, 58),
-    (17, 18, 53, 54),
-)
-"""Structures (FreeSurfer ids) that are matched as one; the intensities tell their parts apart."""
-
-MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 0.3, 1.0, 0.4
-"""Weights of the structures' maps, the intensities and the locally normalized intensities."""
-
-WINDOW = 1.5
-"""Gaussian (voxels) of the local normalization."""
-
-LIKE = 0.85
-"""Correlation of the structures' mean intensities from which two images have the same contrast."""
+STARTED = replace(Options(), levels=tuple(replace(o, steps=min(o.steps, 8)) for o in Options().levels))
+"""How the optimisation goes from where a network predicts that it ends."""
 
 ENGINES = ("deep", "ants", "none")
 
@@ -163,7 +146,9 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
     space = diffeomorphic.middle(found.matrix, moving.structures, fixed.structures, 4.0, 8.0, 1)
     for _ in range(steps):
         stacks = [
-            diffeomorphic.at_level(diffeomorphic.maps(one.structures, space.grid, place, GROUPS), level)
+            diffeomorphic.at_level(
+                diffeomorphic.maps(one.structures, space.grid, place, features.GROUPS), level
+            )
             for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
         ]
         step = diffeomorphic.polish(*stacks, space, kind)
@@ -192,6 +177,7 @@ def register(
     engine: str = "deep",
     refine: int | None = None,
     options: Options | None = None,
+    network: str | None = None,
 ) -> RegistrationResult:
     """Register two brains: affine, then diffeomorphic.
 
@@ -205,6 +191,8 @@ def register(
         Steps at the finest level, in place of the default.
     options : Options, optional
         How the optimisation goes.
+    network : str, optional
+        Weights that predict where the optimisation begins (:mod:`brainseg.models.velocity_network`).
 
     Raises
     ------
@@ -212,11 +200,13 @@ def register(
         If both share too few structures.
     """
     with kept():
-        return _register(moving, fixed, engine, refine, options or Options())
+        return _register(
+            moving, fixed, engine, refine, options or (STARTED if network else Options()), network
+        )
 
 
 def _register(
-    moving: Anatomy, fixed: Anatomy, engine: str, refine: int | None, options: Options
+    moving: Anatomy, fixed: Anatomy, engine: str, refine: int | None, options: Options, network: str | None
 ) -> RegistrationResult:
     linear = affine(moving, fixed)
     if engine == "none":
@@ -232,30 +222,51 @@ def _register(
     space = diffeomorphic.middle(
         linear.matrix, moving.structures, fixed.structures, options.spacing, options.margin, most
     )
-    velocity = diffeomorphic.optimise(*stacks(moving, fixed, space), options)
-    velocity, folds = without_folds(velocity)
-    forward, inverse = diffeomorphic.warps(velocity, space)
+    pair = features.stacks(moving, fixed, space)
+    start, scale = (None, 1) if network is None else predicted(network, *pair, options)
+    velocity = diffeomorphic.optimise(*pair, options, start, scale)
+    flows, folds = without_folds(velocity)
+    forward, inverse = diffeomorphic.warps(flows, space)
     return replace(linear, forward=forward, inverse=inverse, folds=folds, engine="deep")
+
+
+def predicted(name: str, moving: Tensor, fixed: Tensor, options: Options) -> tuple[Tensor, int]:
+    """Velocity that a network predicts from two stacks, and its voxel size in those of the finest level."""
+    model = zoo.load_once(name)
+    factor = round(model.card["spacing"] / options.spacing)
+    seen = [
+        F.avg_pool3d(features.network_input(stack, model.network.inputs), factor) for stack in (moving, fixed)
+    ]
+    margin = max(2, round(options.margin / model.card["spacing"] / 1.5))
+    return velocity_network.predict(model.network, *seen, margin), factor
 
 
 def without_folds(
     velocity: Tensor, rounds: int = 6, steepest: float = 12.0, allowed: float = 1e-5
-) -> tuple[Tensor, float]:
-    """Smooth a velocity where its flow folds or nearly does; returns it and the share of voxels that fold.
+) -> tuple[tuple[Tensor, Tensor], float]:
+    """Flows of a velocity and of its negative, smoothed where they fold or nearly do.
 
     Parameters
     ----------
     velocity : Tensor, shape (3, X, Y, Z)
         Voxels per unit time.
     rounds : int
-        How often, at most.
+        How often it is smoothed, at most.
     steepest : float
         Change of volume (either way) from which space is as good as folded.
     allowed : float
         Share of such voxels that is left alone.
+
+    Returns
+    -------
+    flows : tuple of Tensor
+        Displacements (voxels).
+    folds : float
+        Share of the voxels that fold.
     """
     for left in reversed(range(rounds + 1)):
-        change = [diffeomorphic.jacobian(exponential(v)) for v in (velocity, -velocity)]
+        flows = exponential(velocity), exponential(-velocity)
+        change = [diffeomorphic.jacobian(flow) for flow in flows]
         folds = max(float((c <= 0).float().mean()) for c in change)
         bad = torch.stack([(c < 1 / steepest) | (c > steepest) for c in change]).any(0)
         if not left or float(bad.float().mean()) <= allowed:
@@ -264,71 +275,7 @@ def without_folds(
         grown[:-1, :-1, :-1] = bad.float()
         share = (smooth(grown[None], 2.0) * 20).clamp(max=1)
         velocity = velocity + share * (smooth(velocity, 1.2) - velocity)
-    return velocity, folds
-
-
-def stacks(moving: Anatomy, fixed: Anatomy, space: Middle) -> tuple[Tensor, Tensor]:
-    """What the optimisation matches: maps of structures, intensities, and the field of view."""
-    pictures = _pictures(moving, fixed)
-    out = []
-    for one, picture, place in zip((moving, fixed), pictures, (space.to_moving, space.to_fixed), strict=True):
-        found = diffeomorphic.maps(one.structures, space.grid, place, GROUPS)
-        channels = [MAP_WEIGHT * found[:-1]]
-        if picture is not None:
-            channels += _intensities(picture, one.mask, space.grid, place)
-        out.append(torch.cat([*channels, found[-1:]]))
-    return out[0], out[1]
-
-
-def _pictures(moving: Anatomy, fixed: Anatomy) -> tuple[Volume | None, Volume | None]:
-    """The images if their contrasts agree, else what the tissues make of both, else none."""
-    if same_contrast(moving, fixed):
-        return moving.image, fixed.image
-    if not moving.probabilities or not fixed.probabilities:
-        return None, None
-    level = {"CSF": 0.15, "GM": 0.65, "WM": 1.0}
-    made = []
-    for one in (moving, fixed):
-        total = sum(level[name] * volume.data.float() for name, volume in one.probabilities.items())
-        made.append(one.image.with_data(total))
-    return made[0], made[1]
-
-
-def same_contrast(moving: Anatomy, fixed: Anatomy) -> bool:
-    """Whether the structures' mean intensities go together in both images."""
-    means = [_means(one) for one in (moving, fixed)]
-    shared = sorted(set(means[0]) & set(means[1]))
-    if len(shared) < 4:
-        return False
-    first, second = (np.array([mean[i] for i in shared]) for mean in means)
-    if np.ptp(first) == 0 or np.ptp(second) == 0:
-        return False
-    return bool(np.corrcoef(first, second)[0, 1] > LIKE)
-
-
-def _means(one: Anatomy) -> dict[int, float]:
-    labels = one.structures.data.flatten()[::7].long()
-    values = one.image.data.flatten()[::7].double()
-    size = int(labels.max()) + 1
-    count = torch.bincount(labels, minlength=size)
-    total = torch.bincount(labels, weights=values, minlength=size)
-    return {i: float(total[i] / count[i]) for i in range(1, size) if count[i] >= 30}
-
-
-def _intensities(picture: Volume, mask: Volume, grid: Grid, place: np.ndarray) -> list[Tensor]:
-    """Intensities in the brain, as they are and locally normalized, weighted, each (1, X, Y, Z)."""
-    inside = mask.data > 0
-    warp = Warp((place,))
-    image = warp.resample(picture.with_data(picture.data * inside), grid).data
-    brain = warp.resample(mask.with_data(inside.float()), grid).data
-    values = image[brain > 0.9]
-    top = torch.quantile(values[:: max(1, len(values) // 200_000)], 0.98) if len(values) else image.max()
-    image = (image / top.clamp(min=1e-6)).clamp(0, 1.3)
-    share = smooth(brain[None], WINDOW)[0].clamp(min=1e-3)
-    mean = smooth((image * brain)[None], WINDOW)[0] / share
-    spread = (smooth((image * image * brain)[None], WINDOW)[0] / share - mean * mean).clamp(min=0).sqrt()
-    local = (image - mean) / (spread + 0.03) * brain
-    return [IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None]]
+    return flows, folds
 
 
 def write_transform(path: str | Path | BinaryIO, matrix: np.ndarray) -> None:

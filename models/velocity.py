@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .volume import weighted
+
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
     """Voxel indices, shape (3, X, Y, Z)."""
@@ -72,13 +74,9 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
     radius = max(1, math.ceil(2.5 * sigma))
     t = torch.arange(-radius, radius + 1, dtype=field.dtype, device=field.device)
     kernel = torch.exp(-0.5 * (t / sigma) ** 2)
-    kernel = kernel / kernel.sum()
-    out = field[:, None]
-    for axis in range(3):
-        shape, pad = [1, 1, 1, 1, 1], [0, 0, 0]
-        shape[2 + axis], pad[axis] = -1, radius
-        out = F.conv3d(out, kernel.view(shape), padding=pad)
-    return out[:, 0]
+    for axis in (1, 2, 3):
+        field = weighted(field, axis, kernel / kernel.sum())
+    return field
 
 
 def gradient(values: Tensor) -> list[Tensor]:

@@ -18,9 +18,15 @@ from torch import Tensor, nn
 
 from .gradientnet import GradientNet
 from .networks import StemUNet
+from .velocity_network import VelocityUNet
 from .warpseg import CoarseToFine
 
-ARCHITECTURES = {"StemUNet": StemUNet, "CoarseToFine": CoarseToFine, "GradientNet": GradientNet}
+ARCHITECTURES = {
+    "StemUNet": StemUNet,
+    "CoarseToFine": CoarseToFine,
+    "GradientNet": GradientNet,
+    "VelocityUNet": VelocityUNet,
+}
 """Networks that a card may name."""
 
 

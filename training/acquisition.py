@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.volume import normalize
+from ..models.volume import normalize, weighted
 from .ranges import GeneratorConfig
 from .shape import integer, linear, uniform
 
@@ -152,7 +152,5 @@ def _blur(x: Tensor, sigmas: list[float]) -> Tensor:
         radius = max(1, math.ceil(2.5 * sigma))
         t = torch.arange(-radius, radius + 1, device=x.device)
         kernel = torch.exp(-0.5 * (t / sigma) ** 2)
-        shape, pad = [1, 1, 1, 1, 1], [0, 0, 0]
-        shape[2 + axis], pad[axis] = -1, radius
-        x = F.conv3d(x, (kernel / kernel.sum()).view(shape), padding=pad)
+        x = weighted(x[0], axis + 1, kernel / kernel.sum())[None]
     return x

@@ -1,0 +1,121 @@
+"""Losses of a registration: how alike two warped brains are, and how smooth the warp is.
+
+Tensors have no batch axis: maps and images are (C, X, Y, Z), velocities and displacements (3, X, Y, Z) in
+voxels. A recipe names any of them with a weight.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models.velocity import jacobian
+
+
+def dice(a: Tensor, b: Tensor, least: float = 4.0) -> Tensor:
+    """One minus the mean soft Dice of the classes that fill at least ``least`` voxels in both."""
+    overlap = 2 * (a * b).flatten(1).sum(1)
+    size = (a * a).flatten(1).sum(1) + (b * b).flatten(1).sum(1)
+    there = (a.flatten(1).sum(1) >= least) & (b.flatten(1).sum(1) >= least)
+    return 1 - (overlap[there] / size[there].clamp(min=1e-6)).mean()
+
+
+def mse(a: Tensor, b: Tensor) -> Tensor:
+    """Mean squared difference."""
+    return ((a - b) ** 2).mean()
+
+
+def _mean(x: Tensor, size: int) -> Tensor:
+    """Mean over cubes, what lies beyond the edge left out."""
+    return F.avg_pool3d(x[None], size, stride=1, padding=size // 2, count_include_pad=False)[0]
+
+
+def ncc(a: Tensor, b: Tensor, size: int = 9) -> Tensor:
+    """One minus the mean squared correlation in cubes of ``size`` voxels (VoxelMorph, Balakrishnan 2019)."""
+    mean_a, mean_b = _mean(a, size), _mean(b, size)
+    both = _mean(a * b, size) - mean_a * mean_b
+    spread_a = (_mean(a * a, size) - mean_a**2).clamp(min=0)
+    spread_b = (_mean(b * b, size) - mean_b**2).clamp(min=0)
+    seen = (spread_a * spread_b) > 1e-8
+    found = both**2 / (spread_a * spread_b).clamp(min=1e-8)
+    return 1 - found[seen].clamp(max=1).mean() if bool(seen.any()) else both.sum() * 0
+
+
+def ssim(a: Tensor, b: Tensor, size: int = 7) -> Tensor:
+    """One minus the mean structural similarity of images in [0, 1] (Wang et al. 2004)."""
+    mean_a, mean_b = _mean(a, size), _mean(b, size)
+    spread_a, spread_b = _mean(a * a, size) - mean_a**2, _mean(b * b, size) - mean_b**2
+    both = _mean(a * b, size) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    found = ((2 * mean_a * mean_b + c1) * (2 * both + c2)) / (
+        (mean_a**2 + mean_b**2 + c1) * (spread_a + spread_b + c2)
+    )
+    return 1 - found.mean()
+
+
+def _slope(x: Tensor, axis: int) -> Tensor:
+    return x.diff(dim=axis)
+
+
+def gradient(velocity: Tensor) -> Tensor:
+    """Mean squared slope."""
+    return sum((_slope(velocity, axis) ** 2).mean() for axis in (1, 2, 3)) / 3
+
+
+def bending(velocity: Tensor) -> Tensor:
+    """Mean squared second derivative, mixed ones included (Rueckert et al. 1999)."""
+    total = velocity.new_zeros(())
+    for i in (1, 2, 3):
+        for j in range(i, 4):
+            part = (_slope(_slope(velocity, i), j) ** 2).mean()
+            total = total + (part if i == j else 2 * part)
+    return total / 9
+
+
+def folding(displacement: Tensor, least: float = 0.2) -> Tensor:
+    """How far the determinant of the Jacobian falls below ``least``, mean over the voxels."""
+    return F.relu(least - jacobian(displacement)).mean()
+
+
+ALIKE = {"dice": dice, "mse": mse, "ncc": ncc, "ssim": ssim}
+"""Losses of two warped things: labels for ``dice``, intensities for the others."""
+
+SMOOTH = {"gradient": gradient, "bending": bending, "jacobian": folding}
+"""Losses of the velocity; ``jacobian`` of its flow."""
+
+NAMES = (*ALIKE, *SMOOTH)
+
+
+def all_of(
+    weights: dict[str, float],
+    labels: tuple[Tensor, Tensor],
+    images: tuple[Tensor, Tensor],
+    velocity: Tensor,
+    flow: Tensor,
+) -> dict[str, Tensor]:
+    """Every weighted loss.
+
+    Parameters
+    ----------
+    weights : dict of str to float
+        By name, from :data:`NAMES`.
+    labels, images : tuple of Tensor
+        Of both brains, warped to the middle.
+    velocity, flow : Tensor, shape (3, X, Y, Z)
+        The velocity and its displacement.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown.
+    """
+    found: dict[str, Tensor] = {}
+    for name, weight in weights.items():
+        if name in ALIKE:
+            found[name] = weight * ALIKE[name](*(labels if name == "dice" else images))
+        elif name in SMOOTH:
+            found[name] = weight * SMOOTH[name](flow if name == "jacobian" else velocity)
+        else:
+            raise ValueError(f"unknown loss {name!r}; known are {', '.join(NAMES)}")
+    return {k: torch.as_tensor(v) for k, v in found.items()}

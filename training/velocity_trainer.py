@@ -1,0 +1,107 @@
+"""The trainer of the network that predicts velocities: pairs of brains, all else as for segmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..models.velocity import exponential, identity, jacobian, sample, taper
+from . import velocity_losses
+from .brain_pairs import BrainPairs
+from .generator import GeneratorConfig, HeadGenerator
+from .trainer import Trainer
+
+KINDS = ("registration",)
+"""Kinds of recipes that this trainer knows."""
+
+MARGIN = 2
+"""Voxels at the grid's edge over which a velocity falls to zero."""
+
+SQUARINGS = 4
+
+
+class VelocityTrainer(Trainer):
+    """Trains from label maps; a recipe's ``losses`` are those of :mod:`brainseg.training.velocity_losses`.
+
+    Its budget is processor time.
+    """
+
+    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
+        """Train until the recipe's minutes of processor time are spent, then export."""
+        return super().run(clock)
+
+    def samples(self, stage: dict[str, Any], data: Path) -> BrainPairs:
+        """The examples of a stage."""
+        changes = self.recipe.generator | {
+            k: v for k, v in stage.items() if k in GeneratorConfig.__dataclass_fields__
+        }
+        generator = HeadGenerator(data, replace(GeneratorConfig(), **changes), self.device)
+        own = {k: stage[k] for k in ("heads", "error", "pictures") if k in stage}
+        return BrainPairs(generator, stage["shape"], stage["spacing"], **own)
+
+    def losses(self, out: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every weighted loss of the recipe, means over the batch."""
+        found = [
+            self._losses(velocity, *both)
+            for velocity, *both in zip(
+                out["velocity"].float(), targets["moving"], targets["fixed"], targets["images"], strict=True
+            )
+        ]
+        return {k: torch.stack([one[k] for one in found]).mean() for k in found[0]}
+
+    def _losses(self, velocity: Tensor, moving: Tensor, fixed: Tensor, images: Tensor) -> dict[str, Tensor]:
+        velocity, flow, (there, here) = halves(velocity)
+        labels = sample(moving, there), sample(fixed, here)
+        a, b = images.chunk(2)
+        wanted = self.recipe.losses
+        pictures = (a, b)
+        if set(wanted) & (set(velocity_losses.ALIKE) - {"dice"}):
+            pictures = sample(a, there), sample(b, here)
+        return velocity_losses.all_of(wanted, labels, pictures, velocity, flow)
+
+    @torch.no_grad()
+    def validate(self, heads: int = 2) -> dict[str, float]:
+        """Soft Dice of the structures after the warp (``mean``) and before it, and the share of folds."""
+        if self.validation is None:
+            return {}
+        state = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.ema)
+        self.network.eval()
+        random = torch.get_rng_state()
+        torch.manual_seed(1)
+        stage = self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}
+        source = self.samples(stage, self.validation)
+        scores = []
+        for number in range(heads):
+            for example in source.examples(number):
+                velocity = self.forward(example)["velocity"][0].float()
+                _, flow, (there, here) = halves(velocity)
+                moving, fixed = example.targets["moving"][0], example.targets["fixed"][0]
+                after = velocity_losses.dice(sample(moving, there), sample(fixed, here))
+                before = velocity_losses.dice(moving, fixed)
+                scores.append((1 - after, 1 - before, (jacobian(flow) <= 0).float().mean()))
+        torch.set_rng_state(random)
+        self.network.load_state_dict(state)
+        self.network.train()
+        return {
+            k: float(torch.stack(v).mean())
+            for k, v in zip(("mean", "before", "folds"), zip(*scores, strict=True), strict=True)
+        }
+
+    def _centroids(self) -> dict[str, list[float]]:
+        return {}
+
+
+def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """The velocity within the grid, its flow, and where both images' values come from."""
+    shape = tuple(velocity.shape[1:])
+    velocity = velocity * taper(shape, MARGIN)
+    index = identity(shape, velocity)
+    there, here = (index + exponential(v, SQUARINGS, index) for v in (-velocity / 2, velocity / 2))
+    return velocity, exponential(velocity, SQUARINGS + 1, index), (there, here)
