@@ -136,6 +136,8 @@ def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
     session = f"ses-{unit.session}/" if unit.session is not None else ""
     folder = f"sub-{unit.participant}/{session}anat/"
     native = [name.format(suffix=unit.suffix) for name in NATIVE]
+    if chosen.step("hippocampus"):
+        native.append("desc-hippocampus_{dseg.nii.gz,volumes.tsv}")
     if not chosen.step("posteriors"):
         native = [name for name in native if "probseg" not in name]
     names = []

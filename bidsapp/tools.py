@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models import populations
 from ..models.errors import BrainsegError, InputError, MissingFileError, UsageError
-from . import __version__, completion, handoff_text, register, workshop
+from . import __version__, completion, handoff_text, register, register_hippocampus, workshop
 from .cli import Parser
 from .compute import add_compute, device
 from .compute import threads as _threads
@@ -26,6 +26,7 @@ brainseg COMMAND ...
   brainseg skullstrip IN OUT [--mask]            the image without skull, or its brain mask
   brainseg segment IN OUT [--volumes CSV]        structures as FreeSurfer ids, on the grid of IN
   brainseg register MOVING FIXED OUT.h5          any scan onto any other or a template, transform and images
+  brainseg hippocampus MOVING FIXED OUT.h5       one hippocampus onto another, from crops (Learn2Reg, task 4)
   brainseg pseudolabel ATLAS LABELS SCAN ...     labels of one scan carried onto others
   brainseg train RECIPE --data NPZ --out DIR     train a network, or go on with its training
   brainseg train RECIPE --maps DIR --out DIR     the same from a folder of label maps
@@ -158,6 +159,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace
     "skullstrip": (_describe_skullstrip, skullstrip),
     "segment": (_describe_segment, segment),
     "register": (register.describe, register.run),
+    "hippocampus": (register_hippocampus.describe, register_hippocampus.run),
     "pseudolabel": (register.describe_pseudolabel, register.pseudolabel),
     **workshop.COMMANDS,
     "check-derivatives": (handoff_text.describe, handoff_text.run),

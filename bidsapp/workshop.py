@@ -23,7 +23,7 @@ def train(given: argparse.Namespace) -> int:
     """
     import yaml
 
-    from ..training import fetal_trainer, trainer, velocity_trainer
+    from ..training import fetal_trainer, hippocampus_trainer, trainer, velocity_trainer
 
     changes: dict[str, Any] = {}
     for text in given.changes:
@@ -41,6 +41,9 @@ def train(given: argparse.Namespace) -> int:
     before_birth = wanted.kind in fetal_trainer.KINDS
     if given.maps and before_birth:
         data = _prepared_fetal(Path(given.maps), out)
+    elif given.maps and wanted.kind in hippocampus_trainer.KINDS:
+        data, held_out = hippocampus_trainer.prepared(Path(given.maps), out)
+        validation = validation or held_out
     elif given.maps:
         data, held_out = _prepared(Path(given.maps), out, given.table)
         validation = validation or held_out
@@ -50,6 +53,7 @@ def train(given: argparse.Namespace) -> int:
     for other, kinds in (
         (fetal_trainer.FetalTrainer, fetal_trainer.KINDS),
         (velocity_trainer.VelocityTrainer, velocity_trainer.KINDS),
+        (hippocampus_trainer.HippocampusTrainer, hippocampus_trainer.KINDS),
     ):
         maker = other if wanted.kind in kinds else maker
     print(maker(wanted, Path(data), out, validation, device(given), scans).run())

@@ -38,6 +38,8 @@ For every participant (and session) a folder `anat` with, on the grid of the sou
 | `label-{{GM,WM,CSF}}_probseg` | their probabilities |
 | `desc-aseg_dseg` | structures by FreeSurfer id; names in `desc-aseg_dseg.tsv` |
 | `desc-feta_dseg` | fetal brains: the seven tissues of FeTA; names in `desc-feta_dseg.tsv` |
+| `desc-hippocampus_dseg` | anterior and posterior hippocampus; names in `desc-hippocampus_dseg.tsv` |
+| `desc-hippocampus_volumes.tsv` | their volumes |
 | `desc-tissue_dseg` | six tissues; names in `desc-tissue_dseg.tsv` |
 | `desc-aseg_volumes.tsv` | volume of every structure |
 | `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |
@@ -101,6 +103,7 @@ def write_dataset_description(
         # The tables of all populations in one: an id means the same in each that has it.
         "desc-aseg_dseg.tsv": sorted(set(derivatives.label_rows("adult") + derivatives.label_rows("fetal"))),
         "desc-feta_dseg.tsv": derivatives.FETA_ROWS,
+        "desc-hippocampus_dseg.tsv": derivatives.label_rows("hippocampus"),
         "desc-tissue_dseg.tsv": derivatives.label_rows("tissue"),
         "dseg.tsv": derivatives.DSEG_ROWS,
     }

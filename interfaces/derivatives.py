@@ -43,6 +43,12 @@ FETA_ROWS = [
     (6, "Deep gray matter", "SGM", "#00760e", 9),
     (7, "Brainstem", "BS", "#779fb0", 10),
 ]
+HIPPOCAMPUS = "desc-hippocampus_dseg.nii.gz"
+"""Ending of the parts of the hippocampus, which the step of that name gives."""
+
+HIPPOCAMPUS_VOLUMES = "desc-hippocampus_volumes.tsv"
+"""Ending of the table of their volumes."""
+
 LABEL_COLUMNS = ("index", "name", "abbreviation", "color", "mapping")
 FEW_LEVELS = 500
 """Range of intensities below which whole numbers would be coarse."""
@@ -141,7 +147,8 @@ class Names:
 
     def native(self, ending: str) -> list[str]:
         """Endings under which a result on the scan's own grid is stored: one for each flavor."""
-        if ending == self.preproc or "_xfm" in ending or ending.startswith("desc-tissue"):
+        once = (self.preproc, "desc-tissue", "desc-hippocampus")
+        if "_xfm" in ending or ending.startswith(once):
             return [ending]
         names = {"fmriprep": ending, "nibabies": f"space-{self.suffix}_{ending}"}
         return list(names.values()) if self.flavor == "both" else [names[self.flavor]]

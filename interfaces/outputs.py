@@ -24,7 +24,7 @@ from nipype.interfaces.base import (
 
 from ..models import labels, registration
 from ..models.volume import Volume
-from . import derivatives, files, quality
+from . import derivatives, files, hippocampus, quality
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
 from .growth import read_age
@@ -48,6 +48,8 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_measures = File(exists=True, mandatory=True, desc="volumes and centroids")
     in_alignments = InputMultiObject(File(exists=True), desc="alignments with the output spaces")
     in_quality = File(exists=True, desc="what quality control found")
+    in_hippocampus = File(exists=True, desc="parts of the hippocampus")
+    in_hippocampus_volumes = File(exists=True, desc="JSON: their volumes (mm3)")
     in_dseg = File(exists=True, desc="tissues, if they are not those of the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged scans to the reference")
     grid_file = File(exists=True, desc="image on whose grid the results are, if it is not the scan")
@@ -106,6 +108,8 @@ class WriteDerivatives(Stage):
         if labels.numbering(given.label_table, "feta") is not None:
             described = {"Description": "Tissues in the numbering of FeTA, sides together"}
             native[derivatives.FETA] = native["desc-aseg_dseg.nii.gz"] | described
+        if isdefined(given.in_hippocampus):
+            native |= hippocampus.sidecars(names, native["desc-aseg_dseg.nii.gz"], notes)
         about = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
         about += [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
         for end, content in about:
@@ -138,6 +142,10 @@ class WriteDerivatives(Stage):
         )
         columns = tuple(derivatives.VOLUME_COLUMNS)
         jobs.append(partial(files.write_table, names.path("desc-aseg_volumes.tsv"), columns, rows))
+        if isdefined(self.inputs.in_hippocampus):
+            rows = hippocampus.rows(self.inputs.in_hippocampus_volumes)
+            path = names.path(derivatives.HIPPOCAMPUS_VOLUMES)
+            jobs.append(partial(files.write_table, path, tuple(hippocampus.COLUMNS), rows))
         for one in aligned:
             jobs += one.transforms()
             if "template-outputs" not in leave_out:
@@ -172,6 +180,7 @@ class _Scan:
     probabilities: dict[str, Volume]
     label_table: str
     dseg: Volume | None = None
+    hippocampus: Volume | None = None
 
     @classmethod
     def read(cls, given: Any) -> _Scan:
@@ -186,6 +195,7 @@ class _Scan:
             {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
             given.label_table,
             load(given.in_dseg) if isdefined(given.in_dseg) else None,
+            load(given.in_hippocampus) if isdefined(given.in_hippocampus) else None,
         )
 
     def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
@@ -204,6 +214,8 @@ class _Scan:
         numbers = labels.numbering(self.label_table, "feta")
         if numbers is not None:
             data[derivatives.FETA] = numbers[structures]
+        if self.hippocampus is not None:
+            data[derivatives.HIPPOCAMPUS] = self.hippocampus.data.numpy().astype(np.uint8)
         for name, volume in self.probabilities.items():
             data[f"label-{name}_probseg.nii.gz"] = derivatives.as_probability(volume.data.numpy())
         # The source's own affine: that of the work folder went through another header.

@@ -75,7 +75,7 @@ def read(path: Path, fixed: Grid, moving: Grid) -> Warp:
         step = [1 / round(r) for r in ratio]
         found = np.stack(
             [
-                ndimage.affine_transform(channel, np.array(step), 0.0, fixed.shape, order=1, mode="nearest")
+                ndimage.affine_transform(channel, np.diag(step), 0.0, fixed.shape, order=1, mode="nearest")
                 for channel in found
             ]
         )

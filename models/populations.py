@@ -73,6 +73,8 @@ class Population:
         Voxels that are larger along an axis get a brain mask only; 0 if there is no such bound.
     growth : str
         Growth curves (:mod:`brainseg.models.growth`); empty if there are none.
+    hippocampus : str
+        Weights that tell the parts of the hippocampus; empty if there are none.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Population:
     cohorts: dict[str, Cohorts] = field(default_factory=dict)
     thickest_mm: float = 0.0
     growth: str = ""
+    hippocampus: str = ""
 
     @property
     def networks(self) -> tuple[str, str, str]:

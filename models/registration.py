@@ -152,7 +152,7 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
             for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
         ]
         step = diffeomorphic.polish(*stacks, space, kind)
-        space = _moved(space, step)
+        space = moved(space, step)
         if np.abs(transform_points(step, space.grid.corners()) - space.grid.corners()).max() < 0.05:
             break
     return _linear(space.to_fixed @ np.linalg.inv(space.to_moving), found.error_mm)
@@ -164,7 +164,7 @@ def _middle(
     return diffeomorphic.middle(matrix, moving.structures, fixed.structures, spacing, margin, multiple)
 
 
-def _moved(space: Middle, step: np.ndarray) -> Middle:
+def moved(space: Middle, step: np.ndarray) -> Middle:
     """The middle space after a motion, half of it on either side."""
     half = diffeomorphic.half_way(step)
     return replace(space, to_moving=space.to_moving @ np.linalg.inv(half), to_fixed=space.to_fixed @ half)

@@ -52,6 +52,7 @@ def test_page_has_a_place_for_every_table():
         "kill",
         "registration",
         "registration pairs",
+        "hippocampus",
         "quality",
         "fetal",
     ]

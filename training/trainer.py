@@ -277,11 +277,15 @@ class Trainer:
         self.running = state["running"]
         print(f"resumed at step {self.step}", flush=True)
 
+    def _renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of another network by the names that they have in this one."""
+        return state
+
     def _start_from(self, names: list[str]) -> None:
         """Take the tensors that fit from shipped weights; earlier names go first."""
         own = self.network.state_dict()
         for name in reversed(names):
-            state = zoo.load(name).network.state_dict()
+            state = self._renamed(zoo.load(name).network.state_dict())
             taken = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
             own = own | taken
             print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)

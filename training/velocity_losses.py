@@ -18,6 +18,8 @@ def dice(a: Tensor, b: Tensor, least: float = 4.0) -> Tensor:
     overlap = 2 * (a * b).flatten(1).sum(1)
     size = (a * a).flatten(1).sum(1) + (b * b).flatten(1).sum(1)
     there = (a.flatten(1).sum(1) >= least) & (b.flatten(1).sum(1) >= least)
+    if not bool(there.any()):
+        return overlap.sum() * 0
     return 1 - (overlap[there] / size[there].clamp(min=1e-6)).mean()
 
 
@@ -28,7 +30,12 @@ def mse(a: Tensor, b: Tensor) -> Tensor:
 
 def _mean(x: Tensor, size: int) -> Tensor:
     """Mean over cubes, what lies beyond the edge left out."""
-    return F.avg_pool3d(x[None], size, stride=1, padding=size // 2, count_include_pad=False)[0]
+    out = x[None]
+    for axis in range(3):  # one axis after the other: a fraction of the sums
+        window, pad = [1, 1, 1], [0, 0, 0]
+        window[axis], pad[axis] = size, size // 2
+        out = F.avg_pool3d(out, window, stride=1, padding=pad, count_include_pad=False)
+    return out[0]
 
 
 def ncc(a: Tensor, b: Tensor, size: int = 9) -> Tensor:

@@ -23,7 +23,7 @@ IMAGES = (
     "in_alignments",
     "in_quality",
 )
-OPTIONAL = ("in_dseg", "in_runs", "grid_file")
+OPTIONAL = ("in_dseg", "in_runs", "grid_file", "in_hippocampus", "in_hippocampus_volumes")
 """What only some units have."""
 
 NOTES = (
@@ -33,6 +33,7 @@ NOTES = (
     "growth_notes",
     "registration_notes",
     "coregistration_notes",
+    "hippocampus_notes",
     "quality_notes",
 )
 """Notes of the stages, in the order of the chain."""
@@ -50,6 +51,7 @@ def init_outputs_wf(
     given: dict[str, str] | None = None,
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
+    hippocampus: bool = False,
     sloppy: bool = False,
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -74,6 +76,8 @@ def init_outputs_wf(
         For whom the results are named.
     leave_out : list of str, optional
         Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
+    hippocampus : bool
+        Whether there may be parts of the hippocampus.
     sloppy : bool
         Whether the results are for trying only, which their sidecars then say.
     num_threads, mem_gb : int, float
@@ -89,11 +93,15 @@ def init_outputs_wf(
         Whether the scan came without a skull.
     in_dseg, in_runs, grid_file
         Given tissues, and of an averaged reference the scans' matrices and the average.
+    in_hippocampus, in_hippocampus_volumes
+        Parts of the hippocampus and their volumes.
     in_files, in_natives, in_transforms, coregistration_notes
         Images of other contrasts, as :mod:`brainseg.workflows.coregistration` makes them.
     in_quality
         JSON of quality control; may be left out.
-    conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes, quality_notes
+    conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes
+        What a reader of the results should know.
+    hippocampus_notes, quality_notes
         What a reader of the results should know.
 
     Outputs
@@ -107,9 +115,8 @@ def init_outputs_wf(
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
-    optional = [
-        n for n, there in zip(OPTIONAL, ("dseg" in (given or {}), averaged, averaged), strict=True) if there
-    ]
+    wanted = ("dseg" in (given or {}), averaged, averaged, hippocampus, hippocampus)
+    optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
     passed = ("source_file", "stripped", *IMAGES, *optional)
     brought = ("in_files", "in_natives", "in_transforms")
     inputnode = pe.Node(IdentityInterface([*passed, *NOTES, *brought]), name="inputnode")

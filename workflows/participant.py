@@ -17,6 +17,7 @@ from .conform import init_conform_wf
 from .coregistration import init_coregistration_wf
 from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
 from .growth import init_growth_wf
+from .hippocampus import init_hippocampus_wf
 from .outputs import init_outputs_wf
 from .quality import init_quality_wf
 from .registration import init_registration_wf
@@ -29,6 +30,7 @@ MEMORY = {
     "bias": (0.8, 2.4),
     "segmentation": (1.2, 1.4),
     "registration": (1.6, 0.4),
+    "hippocampus": (0.8, 1.0),
     "quality": (0.9, 1.0),
     "outputs": (0.8, 1.3),
 }
@@ -65,6 +67,7 @@ def init_participant_wf(
     given_uris: dict[str, str] | None = None,
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
+    hippocampus: bool = False,
     sloppy: bool = False,
     output_spaces: tuple[str, ...] = (spaces.DEFAULT,),
     engine: str = "deep",
@@ -106,6 +109,8 @@ def init_participant_wf(
         For whom the results are named.
     leave_out : list of str, optional
         Steps that are off: ``posteriors``, ``template-outputs``.
+    hippocampus : bool
+        Whether the parts of the hippocampus are told apart.
     sloppy : bool
         Fast and coarse, for trying; the results are marked.
     output_spaces : tuple of str
@@ -219,6 +224,7 @@ def init_participant_wf(
         given=given_uris,
         flavor=flavor,
         leave_out=leave_out,
+        hippocampus=hippocampus,
         sloppy=sloppy,
         mem_gb=need["outputs"],
         **run,
@@ -276,10 +282,22 @@ def init_participant_wf(
         link(segmentation_wf, outputs_wf, out_dseg="in_dseg")
     if averaged:
         link(conform_wf, outputs_wf, out_file="grid_file", out_runs="in_runs")
+    if hippocampus:
+        hippocampus_wf = init_hippocampus_wf(
+            model=record.hippocampus,
+            contrast=_suffix(source_file),
+            mem_gb=need["hippocampus"],
+            **network,
+        )
+        workflow.connect(inputnode, "source_file", hippocampus_wf, "inputnode.source_file")
+        link(bias_wf, hippocampus_wf, out_file="in_file")
+        link(segmentation_wf, hippocampus_wf, out_structures="in_structures", out_measures="in_measures")
+        link(hippocampus_wf, outputs_wf, out_file="in_hippocampus", out_volumes="in_hippocampus_volumes")
+        link(hippocampus_wf, outputs_wf, notes="hippocampus_notes")
     if beside:
         coregistration_wf = init_coregistration_wf(
             beside=beside,
-            reference=source_file.split(".")[0].rpartition("_")[2],
+            reference=_suffix(source_file),
             unit="session" if "_ses-" in key else "participant",
             sloppy=sloppy,
             mem_gb=need["bias"],
@@ -308,6 +326,11 @@ def spacings(record: Population) -> list[float]:
         return [float(zoo.read_card(name)["spacing"]) for name in record.networks]
     except zoo.ModelError as error:
         raise unusable(error) from error
+
+
+def _suffix(source_file: str) -> str:
+    """BIDS suffix of a scan, such as ``T1w``."""
+    return source_file.split(".")[0].rpartition("_")[2]
 
 
 def _transforms(given: dict[str, str], uris: dict[str, str]) -> dict[str, dict[str, str]]:

@@ -1,0 +1,81 @@
+"""Hippocampus: from a T1w image and its segmentation to the anterior and posterior part of each side."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.hippocampus import FindHippocampus, skipped
+
+DESC = """\
+Both hippocampi were divided into an anterior and a posterior part by a convolutional network at 1 mm, in \
+upright boxes about the segmentation's hippocampi, as the mean over each box and its mirror image. It was \
+trained on the manual labels of the Medical Segmentation Decathlon's task 4 (Antonelli et al., 2022, \
+doi:10.1038/s41467-022-30695-9). """
+INPUTS = ["source_file", "in_file", "in_structures", "in_measures"]
+OUTPUTS = ["out_file", "out_volumes", "notes"]
+
+
+def init_hippocampus_wf(
+    *,
+    name: str = "hippocampus_wf",
+    model: str = "hippocampus",
+    contrast: str = "T1w",
+    device: str = "cpu",
+    num_threads: int = 1,
+    mem_gb: float = 1.5,
+) -> LiterateWorkflow:
+    """Tell anterior and posterior part of both hippocampi.
+
+    Parameters
+    ----------
+    name : str
+        Name of the workflow.
+    model : str
+        Weights of the network; empty if the population has none.
+    contrast : str
+        Suffix of the scan; for one that the network does not know there is a note and no result.
+    device : str
+        Where the network runs.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of the node.
+
+    Inputs
+    ------
+    source_file
+        The scan as the dataset holds it.
+    in_file
+        The bias-corrected scan.
+    in_structures
+        FreeSurfer ids, same grid.
+    in_measures
+        JSON with the structures' centroids (mm).
+
+    Outputs
+    -------
+    out_file
+        Labels of the table ``hippocampus``, on the scan's grid.
+    out_volumes
+        JSON with their volumes (mm3).
+    notes
+        What a reader of the results should know.
+    """
+    workflow = LiterateWorkflow(name)
+    if not skipped(contrast, model):
+        workflow.__desc__ = DESC
+    inputnode = pe.Node(IdentityInterface(INPUTS), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
+    hippocampus = pe.Node(
+        FindHippocampus(model=model, contrast=contrast, device=device, use_gpu=device.startswith("cuda")),
+        name="hippocampus",
+        n_procs=num_threads,
+        mem_gb=mem_gb,
+    )
+    workflow.connect(
+        [
+            (inputnode, hippocampus, [(n, n) for n in INPUTS]),
+            (hippocampus, outputnode, [(n, n) for n in OUTPUTS]),
+        ]
+    )
+    return workflow
