@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from .gradientnet import GradientNet
 from .networks import StemUNet
+from .slices import SliceUNet
 from .velocity_network import VelocityUNet
 from .warpseg import CoarseToFine
 
@@ -25,6 +26,7 @@ ARCHITECTURES = {
     "StemUNet": StemUNet,
     "CoarseToFine": CoarseToFine,
     "GradientNet": GradientNet,
+    "SliceUNet": SliceUNet,
     "VelocityUNet": VelocityUNet,
 }
 """Networks that a card may name."""

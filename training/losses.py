@@ -104,3 +104,16 @@ def hierarchical_loss(logits: Tensor, tissue: Tensor, tissue_of: Tensor) -> Tens
     count = int(tissue_of.max()) + 1
     summed = torch.zeros(p.shape[0], count, *p.shape[2:], device=p.device).index_add_(1, tissue_of, p)
     return F.nll_loss(torch.log(summed.clamp(min=1e-12)), tissue) + soft_dice(summed, tissue)
+
+
+def binary_loss(logit: Tensor, truth: Tensor) -> Tensor:
+    """Cross-entropy plus soft Dice over all voxels of the batch."""
+    p = logit.sigmoid()
+    dice = (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
+    return F.binary_cross_entropy_with_logits(logit, truth) + 1 - dice
+
+
+def slice_dice_loss(logit: Tensor, truth: Tensor) -> Tensor:
+    """One minus the mean over examples of their soft Dice (epsilon 1; Milletari et al. 2016)."""
+    p, t = logit.sigmoid().flatten(1), truth.flatten(1)
+    return 1 - ((2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()

@@ -192,7 +192,10 @@ class Trainer:
         keep = min(0.998, self.step / (self.step + 20))
         with torch.no_grad():
             for k, v in self.network.state_dict().items():
-                self.ema[k].mul_(keep).add_(v, alpha=1 - keep)
+                if v.is_floating_point():
+                    self.ema[k].mul_(keep).add_(v, alpha=1 - keep)
+                else:
+                    self.ema[k].copy_(v)
 
     @torch.no_grad()
     def validate(self, heads: int = 4) -> dict[str, float]:
@@ -239,9 +242,9 @@ class Trainer:
 
     def export(self) -> Path:
         """Write the averaged weights in half precision with their card; returns the weights' path."""
-        scores = {"held-out label maps, synthetic images": self.validate()}
+        scores = {self._scored(): self.validate()}
         if self.scans is not None:
-            found = scores["held-out label maps, synthetic images"]
+            found = scores[self._scored()]
             real = {k.removeprefix("real/"): found.pop(k) for k in list(found) if k.startswith("real/")}
             scores[f"real scans ({len(self.scans)})"] = real
         card = {
@@ -262,6 +265,9 @@ class Trainer:
             "scores": scores,
         } | self.recipe.card
         return zoo.save(self.folder, self.ema, card)
+
+    def _scored(self) -> str:
+        return "held-out label maps, synthetic images"
 
     def _centroids(self) -> dict[str, list[float]]:
         """Where the structures lie in the atlas frame (mm)."""

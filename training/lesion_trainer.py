@@ -1,0 +1,110 @@
+"""The trainer of the lesion network: other examples and losses, all else as for structures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models import lesion
+from .generator import GeneratorConfig, HeadGenerator
+from .lesion_samples import DARK, LesionSlices, load
+from .losses import binary_loss, slice_dice_loss
+from .recipe import Recipe
+from .trainer import Trainer
+
+KIND = "lesion"
+"""Kind of recipes that this trainer knows."""
+
+
+class LesionTrainer(Trainer):
+    """Trains on prepared scans with lesions, on synthetic heads, or on both; by processor time.
+
+    Parameters
+    ----------
+    recipe, folder, validation, device
+        As for :class:`brainseg.training.trainer.Trainer`.
+    data : Path or None
+        Arrays of :func:`brainseg.training.lesion_samples.prepare`.
+    heads : Path or None
+        Arrays of :func:`brainseg.training.prepare.prepare`, for synthetic heads.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Path | None,
+        folder: Path,
+        validation: Path | None = None,
+        device: str = "cpu",
+        heads: Path | None = None,
+    ) -> None:
+        self.heads = heads
+        self.cases = load(data) if data else []
+        self.held_out = load(validation) if validation else []
+        super().__init__(recipe, data or Path(), folder, validation, device)
+
+    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
+        """Train until the recipe's minutes of processor time are spent, then export."""
+        return super().run(clock)
+
+    def samples(self, stage: dict[str, Any], data: Path) -> LesionSlices:
+        """The examples of a stage."""
+        changes = self.recipe.generator | {
+            k: v for k, v in stage.items() if k in GeneratorConfig.__dataclass_fields__
+        }
+        generator = None
+        if self.heads:
+            generator = HeadGenerator(self.heads, replace(GeneratorConfig(), **changes), self.device)
+        return LesionSlices(
+            self.cases,
+            generator,
+            stage["shape"],
+            stage["spacing"],
+            self.recipe.repeat,
+            stage.get("real", 0.6),
+        )
+
+    def losses(self, out: dict[str, tuple[Tensor, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy with Dice of the batch, or the mean Dice of its slices."""
+        logit, truth = out["lesion"][0].float(), targets["lesion"]
+        known = {"lesion": binary_loss, "slice-dice": slice_dice_loss}
+        unknown = set(self.recipe.losses) - set(known)
+        if unknown:
+            raise ValueError(f"recipe {self.recipe.name}: unknown losses {', '.join(sorted(unknown))}")
+        return {name: weight * known[name](logit, truth) for name, weight in self.recipe.losses.items()}
+
+    @torch.no_grad()
+    def validate(self, heads: int = 4) -> dict[str, float]:
+        """Dice by patient, over the whole volume, and their mean."""
+        if not self.held_out:
+            return {}
+        state = {k: v.clone() for k, v in self.network.state_dict().items()}
+        self.network.load_state_dict(self.ema)
+        self.network.eval()
+        scores = {}
+        for number, case in enumerate(self.held_out):
+            data = torch.where(case.outside <= lesion.AROUND, case.image, DARK)
+            step = lesion.REACH / case.step
+            x = torch.stack([data, lesion.shifted(data, -step), lesion.shifted(data, step)])
+            pads = [(-n) % self.network.stride for n in data.shape[:2]]
+            x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0]), value=DARK)
+            found = self.network(x[None].to(self.device))["lesion"][0][0, 0].cpu()
+            found = (found[: data.shape[0], : data.shape[1]] > 0) & (case.outside <= 0)
+            both = float((found & case.lesion).sum())
+            scores[str(number)] = 2 * both / max(float(found.sum() + case.lesion.sum()), 1)
+        self.network.load_state_dict(state)
+        self.network.train()
+        return scores | {"mean": sum(scores.values()) / len(scores)}
+
+    def _centroids(self) -> dict[str, list[float]]:
+        return {}
+
+    def _scored(self) -> str:
+        return "patients that did not train, Dice of the volume"
