@@ -293,7 +293,7 @@ def save(picture: Image.Image, path: Path) -> Path:
     """Write a picture beside its name, then under it, so that no half picture ever stands there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    options = {"optimize": True} if path.suffix == ".png" else {"quality": 80, "method": 3}
+    options = {"compress_level": 6} if path.suffix == ".png" else {"quality": 80, "method": 2}
     try:
         picture.save(beside, "PNG" if path.suffix == ".png" else "WEBP", **options)
         beside.replace(path)

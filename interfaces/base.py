@@ -15,6 +15,7 @@ from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface
 
 from ..models import zoo
 from ..models.errors import BrainsegError, MissingFileError
+from ..models.inference import out_of_memory
 from ..models.volume import Volume
 
 T = TypeVar("T")
@@ -84,8 +85,8 @@ def on_device(compute: Callable[[str], T], device: str) -> tuple[T, list[str]]:
     """
     try:
         return compute(device), []
-    except torch.OutOfMemoryError:
-        if device == "cpu":
+    except RuntimeError as error:
+        if device == "cpu" or not out_of_memory(error):
             raise
     if device.startswith("cuda"):
         torch.cuda.empty_cache()

@@ -42,6 +42,7 @@ class SkullStrip(Stage):
             coarse_model=self.inputs.coarse_model,
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
+        notes += result.notes
         if result.stripped and self.inputs.mode == "skip":
             notes.append(
                 "The image was taken as skull-stripped, as asked for; its own extent is the brain mask."

@@ -55,7 +55,9 @@ class Coarse:
     confidence: float
 
 
-def look(volume: Volume, *, model: str = "head-coarse", device: str = "cpu") -> Coarse:
+def look(
+    volume: Volume, *, model: str = "head-coarse", device: str = "cpu", notes: list[str] | None = None
+) -> Coarse:
     """Find the brain in a scan of any orientation, contrast and voxel size.
 
     Parameters
@@ -66,6 +68,8 @@ def look(volume: Volume, *, model: str = "head-coarse", device: str = "cpu") -> 
         Weights.
     device : str
         Where to compute.
+    notes : list of str, optional
+        Gets what a reader of the results should know.
 
     Raises
     ------
@@ -88,6 +92,7 @@ def look(volume: Volume, *, model: str = "head-coarse", device: str = "cpu") -> 
             normalize(image.data),
             coordinate_channels(grid, about, COORDINATE_SCALE),
             device=device,
+            notes=notes,
         )
         structures = out["structure"].softmax(0)
         points = centroids(structures, out["mask"][1], grid, table)

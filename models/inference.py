@@ -42,8 +42,7 @@ def run(
     device : str
         Where to compute.
     notes : list of str, optional
-        Given, a grid too large for a GPU's memory is computed in tiles, and a note says so; without it the
-        error is raised.
+        Gets a note where the grid was too large for a GPU's memory and was computed in tiles.
 
     Returns
     -------
@@ -54,17 +53,26 @@ def run(
     prior = None if prior is None else prior[None].float()
     try:
         return _whole(network, x, prior, device)
-    except torch.OutOfMemoryError:
-        if notes is None or device == "cpu":
+    except RuntimeError as error:
+        if not out_of_memory(error) or device == "cpu":
             raise
     for count in TILES:
         try:
             out = _tiled(network, x, prior, device, count)
-        except torch.OutOfMemoryError:
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
             continue
-        notes.append(f"The memory of the device {device} did not suffice: it was used in {count} tiles.")
+        note = f"The memory of the device {device} did not suffice: it was used in {count} tiles."
+        if notes is not None and note not in notes:
+            notes.append(note)
         return out
     raise torch.OutOfMemoryError(f"not even a {TILES[-1]}th of the grid fits into the memory of {device}")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's memory did not suffice; not every kind of device has a type of error for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
 def posteriors(
@@ -91,8 +99,6 @@ def posteriors(
     mirrored = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
     prior = None if prior is None else prior.flip(1)
     other = run(network, image.flip(0), mirrored, prior, device, notes=notes)["structure"].softmax(0)
-    if notes:
-        notes[:] = dict.fromkeys(notes)
     return (found + other.flip(1)) / 2
 
 
@@ -106,12 +112,13 @@ def _whole(network: nn.Module, x: Tensor, prior: Tensor | None, device: str) -> 
 
 
 def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, count: int) -> dict[str, Tensor]:
-    """Slabs along the longest axis, each with a margin that is thrown away."""
+    """Slabs along the longest axis that can be cut, each with a margin that is thrown away."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
     sizes = list(x.shape[2:])
-    axis = sizes.index(max(sizes))
-    blocks, margin = sizes[axis] // network.stride, OVERLAP
+    axis = max((n, k) for k, n in enumerate(sizes) if n % network.stride == 0)[1]
+    blocks = sizes[axis] // network.stride
+    margin = OVERLAP if blocks >= 4 * OVERLAP else 1  # else a tile would be the whole
     out: dict[str, Tensor] = {}
     for part in range(count):
         first, last = blocks * part // count, blocks * (part + 1) // count

@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy import ndimage, stats
 
-from .volume import Grid, Volume, coordinate_channels, resample
+from .air import AIR_LEFT, artefacts_in, noise_misfit, surroundings
+from .volume import Grid, Volume, resample, transform_points
 
 TISSUES = ("csf", "gm", "wm")
 WM_LEVEL = 1000.0
@@ -28,15 +28,6 @@ WM_LEVEL = 1000.0
 
 DIETRICH = 1 / math.sqrt(2 / (4 - math.pi))
 """Rayleigh's correction of the deviation in air (Dietrich et al. 2007, equation A.12)."""
-
-HAT = ((85.0, -40.0), (-70.0, -65.0))
-"""Two points (y, z in the template's mm), nasion and below the cerebellum: air counts above their line."""
-
-AIR_LEFT = 1000
-"""Voxels of air below which there is no background to speak of."""
-
-SAMPLE = 5000
-"""Voxels of air that the noise's distribution is fitted to."""
 
 
 def snr(mu: float, sigma: float, n: float) -> float:
@@ -130,11 +121,14 @@ def statistics(image: np.ndarray, weight: np.ndarray) -> dict[str, float]:
     sure = image[weight > 0.5 * float(weight.max())] if chosen.any() else np.zeros(0)
     if total <= 1 or sure.size < 2:
         return {}
-    order = np.argsort(values, kind="stable")
-    ranked, cumulated = values[order], np.cumsum(shares[order])
-    low, median, high = (
-        float(ranked[min(np.searchsorted(cumulated, q * total), ranked.size - 1)]) for q in (0.05, 0.5, 0.95)
-    )
+    least, ranked = values.min(), None
+    if np.ptp(values) < 1e6:  # whole numbers: counting is faster than sorting
+        cumulated = np.cumsum(np.bincount((values - least).astype(np.int64), shares))
+    else:
+        order = np.argsort(values, kind="stable")
+        ranked, cumulated = values[order], np.cumsum(shares[order])
+    places = [min(int(np.searchsorted(cumulated, q * total)), cumulated.size - 1) for q in (0.05, 0.5, 0.95)]
+    low, median, high = (float(least + k if ranked is None else ranked[k]) for k in places)
     mean = float((values * shares).sum() / total)
     return {
         "mean": mean,
@@ -142,10 +136,22 @@ def statistics(image: np.ndarray, weight: np.ndarray) -> dict[str, float]:
         "p05": low,
         "p95": high,
         "stdv": math.sqrt(float((shares * (values - mean) ** 2).sum() / total)),
-        "k": float(stats.kurtosis(sure)) if np.ptp(sure) > 0 else 0.0,
+        "k": kurtosis(sure) if np.ptp(sure) > 0 else 0.0,
         "mad": float(np.median(np.abs(sure - median)) / 0.6745),
         "n": float(weight.sum(dtype=np.float64)),
     }
+
+
+def kurtosis(values: np.ndarray) -> float:
+    """Fourth moment about the mean over the squared second, less the 3 of a normal distribution.
+
+    Examples
+    --------
+    >>> kurtosis(np.array([0.0, 1.0]))
+    -2.0
+    """
+    away = values.astype(np.float64) - values.mean(dtype=np.float64)
+    return float((away**4).mean() / (away**2).mean() ** 2 - 3)
 
 
 def rpve(probability: np.ndarray) -> float:
@@ -173,25 +179,6 @@ def fwhm(image: np.ndarray, mask: np.ndarray) -> list[float]:
         known = 0 < correlation < 1
         out.append(math.sqrt(8 * math.log(2) * -1 / (4 * math.log(correlation))) if known else math.nan)
     return out
-
-
-def noise_misfit(air: np.ndarray, seed: int = 0) -> float:
-    """Distance of the air's intensities, beyond their peak, from a chi-squared distribution (QI 2)."""
-    values = np.clip(air[np.isfinite(air)], 0, None)
-    if (values > 0).sum() < AIR_LEFT:
-        return math.nan
-    values = values * (100 / max(float(np.percentile(values, 99)), 1e-6))
-    rng = np.random.default_rng(seed)
-    sample = rng.choice(values, min(SAMPLE, values.size), replace=False)
-    grid = np.linspace(0, 110, 1000)
-    count, _ = np.histogram(values, 2000, (-110, 110 * 1.5))
-    centres = np.linspace(-110, 165, 2001)[:-1] + 275 / 4000
-    step = 275 / 2000
-    density = ndimage.gaussian_filter1d(count / (values.size * step), 4.0 / step, mode="constant")
-    density = np.interp(grid, centres, density)
-    reach = int(np.argmax(density[::-1] > density.max() / 2))
-    fitted = stats.chi2.pdf(grid, *stats.chi2.fit(sample, 32))
-    return float(np.abs(density[-reach:] - fitted[-reach:]).mean())
 
 
 def overlap(found: np.ndarray, expected: np.ndarray) -> float:
@@ -237,15 +224,15 @@ def measure(
     level = float(np.median(image.data.numpy()[maps["wm"] > 0.5])) if (maps["wm"] > 0.5).any() else 0.0
     data = np.clip(np.nan_to_num(image.data.numpy()), 0, None).astype(np.float32)
     data *= WM_LEVEL / level if level > 0 else 1.0
-    head, air, frame = (
-        (None, None, data == 0)
+    head, air, frame, away = (
+        (None, None, data == 0, None)
         if stripped
         else surroundings(image.with_data(torch.from_numpy(data)), mask, matrix)
     )
     if air is not None and np.count_nonzero(data[air]) < AIR_LEFT:
         head, air = None, None
     found: dict[str, dict[str, float]] = {name: statistics(data, weight) for name, weight in maps.items()}
-    artefacts = _artefacts(data, head, air) if air is not None else None
+    artefacts = artefacts_in(data, away, air) if air is not None else None
     found["bg"] = statistics(data, (air & ~artefacts).astype(np.float32)) if air is not None else {}
     out: dict[str, float | None] = {}
     out |= _contrast(found)
@@ -268,65 +255,6 @@ def measure(
         for key in ("mean", "median", "p05", "p95", "stdv", "k", "mad", "n"):
             out[f"summary_{name}_{key}"] = found[name].get(key)
     return {name: _known(value) for name, value in out.items()}
-
-
-def surroundings(
-    image: Volume, mask: Volume, matrix: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Head, air above the nasion, and the frame of zeros that padding or rotation left (all bool)."""
-    data = image.data.numpy()
-    empty = data == 0
-    frame = ndimage.binary_opening(empty, iterations=2)
-    if np.count_nonzero(frame) < 500:
-        frame = np.zeros_like(empty)
-    step = [max(1, round(2 / size)) for size in image.grid.spacing]
-    thin = tuple(slice(None, None, s) for s in step)
-    small = ndimage.gaussian_filter(data[thin], 0.7)
-    bright = small > 0.5 * _otsu(small[small > 0])
-    bright |= mask.data.numpy()[thin] > 0
-    closed = ndimage.binary_closing(np.pad(bright, 4), iterations=3)[4:-4, 4:-4, 4:-4] | bright
-    pieces, count = ndimage.label(ndimage.binary_fill_holes(closed))
-    if count > 1:
-        size = np.bincount(pieces.ravel())
-        size[0] = 0
-        pieces = pieces == size.argmax()
-    head = pieces > 0
-    for axis, s in enumerate(step):
-        head = np.repeat(head, s, axis)
-    head = head[tuple(slice(0, n) for n in data.shape)]
-    head = np.pad(head, [(0, n - m) for n, m in zip(data.shape, head.shape, strict=True)], mode="edge")
-    air = ~head & ~frame
-    if matrix is not None:
-        y, z = coordinate_channels(image.grid, matrix, 1.0)[1:].numpy()
-        (y0, z0), (y1, z1) = HAT
-        air &= z > z0 + (y - y0) * (z1 - z0) / (y1 - y0)
-    return head, air, frame
-
-
-def _otsu(values: np.ndarray) -> float:
-    """Otsu's threshold between dark and bright."""
-    if not values.size:
-        return 0.0
-    count, edges = np.histogram(values, 256, (0, float(np.percentile(values, 99.5)) or 1.0))
-    middle = (edges[:-1] + edges[1:]) / 2
-    below, sums = np.cumsum(count), np.cumsum(count * middle)
-    above = below[-1] - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
-    return float(middle[np.nanargmax(between)])
-
-
-def _artefacts(data: np.ndarray, head: np.ndarray, air: np.ndarray) -> np.ndarray:
-    """Voxels of air with structure in them (Mortamet et al. 2009, after MRIQC's code)."""
-    values = data[air]
-    spread = float(np.median(np.abs(values[values > 0] - np.median(values[values > 0]))) / 0.6745)
-    out = np.zeros(data.shape, bool)
-    if spread <= 0:
-        return out
-    out[air] = values / spread > 10
-    away = ndimage.distance_transform_edt(~head)
-    out &= away / away.max() >= 0.1
-    return ndimage.binary_opening(out, ndimage.generate_binary_structure(3, 1)) & air
 
 
 def _contrast(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
@@ -369,11 +297,36 @@ def _tissue_overlap(
     if matrix is None or tissue_maps is None:
         return dict.fromkeys(names)
     grid, expected = tissue_maps
-    out: dict[str, float | None] = {}
-    for name, label in zip(TISSUES, names, strict=True):
-        moved = Volume(expected[name], np.linalg.inv(matrix) @ grid.affine)
-        out[label] = overlap(maps[name], resample(moved, image.grid).data.numpy())
-    return out
+    together = torch.stack([expected[name] for name in TISSUES])
+    moved = Volume(together, np.linalg.inv(matrix) @ grid.affine)
+    window = _reach(image.grid, maps, moved)
+    affine = image.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
+    shape = tuple(part.stop - part.start for part in window)
+    there = resample(moved, Grid(shape, affine)).data.numpy()  # type: ignore[arg-type]
+    return {
+        label: overlap(maps[name][window], found)
+        for name, label, found in zip(TISSUES, names, there, strict=True)
+    }
+
+
+def _reach(grid: Grid, maps: dict[str, np.ndarray], moved: Volume) -> tuple[slice, ...]:
+    """The part of a grid in which there is anything of two sets of maps."""
+    some = moved.data.sum(0) > 0
+    ends = [torch.where(some.any(a).any(b))[0][[0, -1]].tolist() for a, b in ((1, 1), (0, 1), (0, 0))]
+    corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
+    index = transform_points(np.linalg.inv(grid.affine) @ moved.affine, corners)
+    margin = np.abs((np.linalg.inv(grid.affine) @ moved.affine)[:3, :3]).sum(1)
+    own = np.zeros(grid.shape, bool)
+    for values in maps.values():
+        own |= values > 0
+    window = []
+    for axis, size in enumerate(grid.shape):
+        line = np.flatnonzero(own.any(tuple(a for a in range(3) if a != axis)))
+        low = min([*line[:1], math.floor(index[:, axis].min() - margin[axis])])
+        high = max([*line[-1:], math.ceil(index[:, axis].max() + margin[axis])])
+        window.append(slice(max(0, int(low)), max(1, min(size, int(high) + 1))))
+    return tuple(window)
 
 
 def _known(value: Any) -> float | None:

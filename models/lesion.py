@@ -192,9 +192,7 @@ def components(
     means = ndimage.mean(probability, pieces, kept) if kept else []
     centres = ndimage.center_of_mass(pieces > 0, pieces, kept) if kept else []
     lesions = [
-        Lesion(
-            float(sizes[k]), tuple(transform_points(grid.affine, np.array(centre)).tolist()), float(mean)
-        )
+        Lesion(float(sizes[k]), tuple(transform_points(grid.affine, np.array(centre)).tolist()), float(mean))
         for k, centre, mean in zip(kept, centres, means, strict=True)
     ]
     mask = np.isin(pieces, kept).astype(np.uint8)

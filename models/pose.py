@@ -66,7 +66,7 @@ class Pose:
         return Volume(volume.data, self.to_atlas @ volume.affine)
 
 
-def find(volume: Volume, *, model: str, device: str = "cpu") -> Pose:
+def find(volume: Volume, *, model: str, device: str = "cpu", notes: list[str] | None = None) -> Pose:
     """Find a brain that lies in any way, in a scan of any voxel size.
 
     Parameters
@@ -77,6 +77,8 @@ def find(volume: Volume, *, model: str, device: str = "cpu") -> Pose:
         Weights.
     device : str
         Where to compute.
+    notes : list of str, optional
+        Gets what a reader of the results should know.
 
     Raises
     ------
@@ -93,7 +95,8 @@ def find(volume: Volume, *, model: str, device: str = "cpu") -> Pose:
         image = normalize(resample(volume, grid).data)
         about = np.eye(4)
         about[:3, 3] = -centre
-        out = run(loaded.network, image, coordinate_channels(grid, about, COORDINATE_SCALE), device=device)
+        coordinates = coordinate_channels(grid, about, COORDINATE_SCALE)
+        out = run(loaded.network, image, coordinates, device=device, notes=notes)
         distance = Volume(out["mask"][0] * 10, affine)
         brain = _largest(distance.data > 0)
         if float(brain.sum()) * grid.voxel_volume < LEAST_MM3:

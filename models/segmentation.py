@@ -114,9 +114,9 @@ def segment(
         return upright.segment(volume, mask, likelihood=likelihood, **chosen)
     inside = mask.data > 0
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
-    seen = coarse.look(masked, model=coarse_model, device=device)
-    table = labels.load(zoo.load_once(model, device).card["label_table"])
     notes: list[str] = []
+    seen = coarse.look(masked, model=coarse_model, device=device, notes=notes)
+    table = labels.load(zoo.load_once(model, device).card["label_table"])
     prior = fine_posteriors(masked, mask, seen, model, device, flip=accurate, notes=notes)
     grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
     posteriors = posteriors_at(grid, masked, mask, prior, table, likelihood, notes)

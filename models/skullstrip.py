@@ -6,7 +6,7 @@ the network's tissue ends, closed over the sulci at 1 mm.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -47,11 +47,14 @@ class SkullStripResult:
         Signed distance to the brain's surface (mm), positive inside, on the input's grid.
     stripped : bool
         Whether the scan came without a skull.
+    notes : list of str
+        What a reader of the result should know.
     """
 
     mask: Volume
     distance: Volume
     stripped: bool
+    notes: list[str] = field(default_factory=list)
 
 
 def skullstrip(
@@ -85,7 +88,8 @@ def skullstrip(
 
     if upright.serves(coarse_model):
         return upright.strip(volume, mode=mode, device=device, model=model, coarse_model=coarse_model)
-    seen = coarse.look(volume, model=coarse_model, device=device)
+    notes: list[str] = []
+    seen = coarse.look(volume, model=coarse_model, device=device, notes=notes)
     if float((seen.distance.data > 0).sum()) * seen.distance.grid.voxel_volume < PLAUSIBLE[0]:
         raise coarse.no_brain()
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, seen))
@@ -94,7 +98,7 @@ def skullstrip(
         distance = surface.signed_distance(mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
-        on_input = resample(refine(volume, seen, model, device), volume.grid, outside=-20.0)
+        on_input = resample(refine(volume, seen, model, device, notes), volume.grid, outside=-20.0)
         mask = tidy(on_input.data > 0)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
@@ -106,17 +110,19 @@ def skullstrip(
             if stripped
             else "Look at the image; if its brain is already extracted, use --skull-strip skip",
         )
-    return SkullStripResult(result, on_input, stripped)
+    return SkullStripResult(result, on_input, stripped, notes)
 
 
-def refine(volume: Volume, seen: coarse.Coarse, model: str, device: str) -> Volume:
+def refine(
+    volume: Volume, seen: coarse.Coarse, model: str, device: str, notes: list[str] | None = None
+) -> Volume:
     """The signed distance at the fine network's voxel size, in a box around the coarse brain."""
     loaded = zoo.load_once(model, device)
     grid = brain_grid(volume, seen, loaded.card["spacing"], MARGIN, loaded.network.stride)
     image = normalize(resample(volume.canonical(), grid).data)
     context = resample(seen.distance, half(grid)).data[None].clamp(-15, 15) / 10
     coordinates = coordinate_channels(grid, seen.to_atlas, COORDINATE_SCALE)
-    out = run(loaded.network, image, coordinates, context, device)
+    out = run(loaded.network, image, coordinates, context, device, notes=notes)
     distance = Volume(out["mask"][0] * 10, grid.affine)
     if "tissue" not in out:
         return distance

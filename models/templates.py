@@ -11,17 +11,22 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from . import growing
-from .errors import UsageError
+from .errors import MissingFileError, UsageError
 from .labels import DSEG, LabelTable
 from .labels import load as load_table
 from .volume import Grid, Volume
 
 DEFAULT = "MNI152NLin2009aSym"
+BRAIN = 0.2
+"""Brightness from which on the stripped default template is brain, as nilearn has it."""
+
 
 
 @dataclass(frozen=True)
@@ -59,17 +64,36 @@ def load(name: str = DEFAULT) -> Template:
         return _by_age(name)
     if name != DEFAULT:
         raise UsageError(None, f"the template {name!r} does not come with the program", f"Use {DEFAULT}")
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_template
-
-    image = load_mni152_template(resolution=1)
-    mask = load_mni152_brain_mask(resolution=1)
-    affine = np.asarray(image.affine, np.float64)
-    data = torch.from_numpy(np.asarray(image.dataobj, np.float32))
-    brain = torch.from_numpy((np.asarray(mask.dataobj) > 0).astype(np.uint8))
+    image = _carried("t1")
+    brain = (image.data > BRAIN).to(torch.uint8)
     file = files(__package__) / "templates" / f"{name}.json"
     found = json.loads(file.read_text())["centroids"] if file.is_file() else {}
     centroids = {int(k): tuple(point) for k, point in found.items()}
-    return Template(name, Volume(data, affine), Volume(brain, affine), centroids)
+    return Template(name, image, image.with_data(brain), centroids)
+
+
+@cache
+def _carried(kind: str) -> Volume:
+    """``t1``, ``gm`` or ``wm`` of the default template, its largest value 1.
+
+    The file is read without importing nilearn, whose data sets take two seconds.
+
+    Raises
+    ------
+    MissingFileError
+        If nilearn is not installed or does not carry it.
+    """
+    spec = find_spec("nilearn")
+    folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or []]
+    name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+    path = next((p for f in folders if (p := f / "datasets" / "data" / name).is_file()), None)
+    if path is None:
+        raise MissingFileError(name, "nilearn, which carries the template, is missing", "pip install nilearn")
+    import nibabel as nib  # not at the top: a machine that only trains has none
+
+    image = nib.load(path)
+    data = torch.from_numpy(np.asarray(image.dataobj, np.float32))
+    return Volume(data / data.max(), np.asarray(image.affine, np.float64))
 
 
 @cache
@@ -86,14 +110,9 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
         return found.grid, maps
     if name != DEFAULT:
         return None
-    from nilearn.datasets import load_mni152_brain_mask, load_mni152_gm_template, load_mni152_wm_template
-
-    maps = [fetch(resolution=1) for fetch in (load_mni152_gm_template, load_mni152_wm_template)]
-    gm, wm = (torch.from_numpy(np.asarray(m.dataobj, np.float32)).clamp(0, 1) for m in maps)
-    brain = torch.from_numpy(np.asarray(load_mni152_brain_mask(resolution=1).dataobj) > 0)
-    csf = (1 - gm - wm).clamp(0, 1) * brain
-    affine = np.asarray(maps[0].affine, np.float64)
-    return Volume(gm, affine).grid, {"csf": csf, "gm": gm, "wm": wm}
+    gm, wm = (_carried(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
+    csf = (1 - gm - wm).clamp(0, 1) * (_carried("t1").data > BRAIN)
+    return _carried("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
 
 
 def probabilities(name: str) -> tuple[Volume, LabelTable]:

@@ -48,11 +48,12 @@ def strip(
     InputError
         If there is no brain in the scan.
     """
-    found = pose.find(volume, model=coarse_model, device=device)
+    notes: list[str] = []
+    found = pose.find(volume, model=coarse_model, device=device, notes=notes)
     stripped = mode == "skip" or (mode == "auto" and skullstrip.is_stripped(volume, found))
     mask = skullstrip.extent(volume) if stripped else None
     if mask is None or mode == "auto":
-        tissue = posteriors(volume, found, model, device)
+        tissue = posteriors(volume, found, model, device, notes)
         brain = resample(Volume(1 - tissue.data[0], tissue.affine), found.upright(volume).grid)
         seen = skullstrip.tidy(brain.data > 0.5)
         # What the fetus lies in may be dark: then the extent is more than the brain.
@@ -67,6 +68,7 @@ def strip(
         volume.with_data(torch.from_numpy(mask.astype(np.uint8))),
         volume.with_data(torch.from_numpy(distance.astype(np.float32))),
         stripped,
+        notes,
     )
 
 
@@ -83,12 +85,12 @@ def segment(
     inside = mask.data > 0
     floor = min(float(volume.data[inside].min()), 0.0)
     masked = volume.with_data(torch.where(inside, volume.data - floor, 0.0))
-    found = pose.find(masked, model=coarse_model, device=device)
+    notes: list[str] = []
+    found = pose.find(masked, model=coarse_model, device=device, notes=notes)
     table = labels.load(zoo.load_once(model, device).card["label_table"])
-    prior = posteriors(masked, found, model, device)
+    prior = posteriors(masked, found, model, device, notes)
     turned, brain = found.upright(masked), found.upright(mask)
     grid = working_grid(brain, WORKING * found.scale, MARGIN * found.scale)
-    notes: list[str] = []
     fitted = segmentation.posteriors_at(grid, turned, brain, prior, table, likelihood, notes)
     # To the right x grows: the log odds of left.
     left = Volume(-coordinate_channels(grid, np.eye(4), 1.0)[0], grid.affine)
@@ -97,7 +99,9 @@ def segment(
     return _in_scan(result, volume, found)
 
 
-def posteriors(volume: Volume, found: Pose, model: str, device: str = "cpu") -> Volume:
+def posteriors(
+    volume: Volume, found: Pose, model: str, device: str = "cpu", notes: list[str] | None = None
+) -> Volume:
     """Posteriors of the fine network in the atlas frame: the mean over the brain and its mirror image."""
     loaded = zoo.load_once(model, device)
     shape, spacing = tuple(loaded.card["shape"]), float(loaded.card["spacing"])
@@ -108,7 +112,8 @@ def posteriors(volume: Volume, found: Pose, model: str, device: str = "cpu") -> 
     coordinates = coordinate_channels(grid, np.eye(4), COORDINATE_SCALE)
     out: Tensor | float = 0.0
     for flip in ((), (1,)):
-        logits = run(loaded.network, image.flip([a - 1 for a in flip]), coordinates, device=device)
+        turned = image.flip([a - 1 for a in flip])
+        logits = run(loaded.network, turned, coordinates, device=device, notes=notes)
         out = out + logits["structure"].softmax(0).flip(flip) / 2
     return Volume(out, affine)
 

@@ -168,3 +168,20 @@ def test_nothing_there_is_no_reason_to_fail(phantom):
     nothing = {name: np.zeros(SHAPE, bool) for name in tissue}
     found = iqm.measure(*volumes(image, tissue | nothing))
     assert found["cjv"] is None and found["snr_wm"] is None
+
+
+def test_faster_means_give_what_scipy_gives():
+    from scipy import ndimage, stats
+
+    from brainseg.models import air
+
+    r = np.random.default_rng(3)
+    mask = ndimage.gaussian_filter(r.normal(size=(30, 31, 32)), 1.5) > 0
+    for times in (1, 2):
+        np.testing.assert_array_equal(air.opened(mask, times), ndimage.binary_opening(mask, iterations=times))
+    sample = r.rayleigh(10, 3000)
+    there = np.linspace(0, 60, 200)
+    fitted = air.chi_squared(there, *air.fit_chi_squared(sample))
+    np.testing.assert_allclose(fitted, stats.chi2.pdf(there, *stats.chi2.fit(sample, 32)), atol=1e-4)
+    values = r.normal(size=500)
+    assert iqm.kurtosis(values) == pytest.approx(stats.kurtosis(values))

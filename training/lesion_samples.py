@@ -97,8 +97,9 @@ class LesionSlices:
         found = [self._real() for _ in range(count)]
         if count < self.repeat and self.generator is not None:
             draw = bright(self.generator.draw(number), self.generator)
-            found += [self._synthetic(draw) for _ in range(self.repeat - count)]
-        return found
+            while len(found) < self.repeat:
+                found += self._synthetic(draw)
+        return found[: self.repeat]
 
     def _real(self) -> Example:
         number = integer(0, len(self.cases))
@@ -134,24 +135,29 @@ class LesionSlices:
         found[3:6] += (1 - beyond) * FARTHEST
         return found
 
-    def _synthetic(self, draw: Draw) -> Example:
+    def _synthetic(self, draw: Draw) -> list[Example]:
+        """Slices of one slab, as far apart as they reach."""
+        assert self.generator is not None
         reach = max(1, round(uniform(4, 6) / self.spacing))
         middle = (uniform(-8, 8), uniform(-8, 8), uniform(-50, 62))
-        rendered = self.generator.render(draw, middle, (*self.shape, 2 * reach + 1), self.spacing)
+        rendered = self.generator.render(draw, middle, (*self.shape, 3 * reach + 1), self.spacing)
         values = self.generator.source.values
         lesions = torch.from_numpy(np.isin(values, (25, 57)))[rendered.labels.long()]
         inside = rendered.distance > 0
         if int(inside.sum()) < 500:
-            return self._synthetic(draw)
+            return []
         level = rendered.image[inside]
         middle_level = level.median()
         deviation = (1.4826 * (level - middle_level).abs().median()).clamp(min=0.02)
         image = (rendered.image - middle_level) / (lesion.SPREAD * deviation)
-        order = (reach, 0, 2 * reach)
-        planes = torch.stack([image[..., k] for k in order])
-        planes = planes * uniform(0.8, 1.2) + uniform(-0.1, 0.1)
-        outside = torch.stack([-rendered.distance[..., k] for k in order]).clamp(min=0)
-        return _example(planes, outside, lesions[..., reach] & inside[..., reach])
+        out = []
+        for at in (reach, 2 * reach):
+            order = (at, at - reach, at + reach)
+            planes = torch.stack([image[..., k] for k in order])
+            planes = planes * uniform(0.8, 1.2) + uniform(-0.1, 0.1)
+            outside = torch.stack([-rendered.distance[..., k] for k in order]).clamp(min=0)
+            out.append(_example(planes, outside, lesions[..., at] & inside[..., at]))
+        return out
 
 
 def bright(draw: Draw, generator: HeadGenerator) -> Draw:
