@@ -135,7 +135,7 @@ def test_every_network_is_used_in_tiles_where_memory_does_not_suffice(scans, hal
     given = {"model": record.skullstrip, "coarse_model": record.coarse, "device": half_a_device}
     mode = "force" if population == "adult" else "skip"
     found = skullstrip.skullstrip(scan, mode=mode, **given)
-    assert [note for note in found.notes if "2 tiles" in note]
+    assert population == "fetal" or [note for note in found.notes if "2 tiles" in note]
     given["model"] = record.segmentation
     again = segmentation.segment(scan, found.mask, **given)
     assert [note for note in again.notes if "2 tiles" in note]
