@@ -1,8 +1,8 @@
 """Label tables: the one source of truth for structures, tissues, colours and left/right partners.
 
 A table is a TSV in BIDS form (``index name abbreviation color mapping``) with, for structures, the
-columns ``tissue`` and ``partner``. Networks predict structures *without side* (the left index stands for
-both); the side is added afterwards.
+columns ``tissue``, ``partner`` and ``pieces``. Networks predict structures *without side* (the
+left index stands for both); the side is added afterwards.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ DSEG = {"background": 0, "gm": 1, "deepgm": 1, "wm": 2, "ventricles": 3, "csf": 
 
 @dataclass(frozen=True)
 class Label:
-    """One row of a label table."""
+    """One row of a label table; ``pieces`` is ``one`` for what is a single body on either side."""
 
     index: int
     name: str
@@ -32,6 +32,7 @@ class Label:
     mapping: int
     tissue: str
     partner: int
+    pieces: str = "many"
 
 
 class LabelTable:
@@ -118,6 +119,7 @@ def load(name: str) -> LabelTable:
                 int(row["mapping"]),
                 row.get("tissue") or row["name"],
                 int(row.get("partner") or row["index"]),
+                row.get("pieces") or "many",
             )
             for row in rows
         ]

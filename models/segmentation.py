@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from . import coarse, em, inference, labels, zoo
+from . import cascade, coarse, em, inference, labels, zoo
 from .errors import InputError, UsageError
-from .skullstrip import brain_grid, half
-from .volume import Grid, Volume, box, coordinate_channels, lattice, normalize, resample
+from .skullstrip import brain_grid
+from .volume import Grid, Volume, box, coordinate_channels, lattice, resample
 
 WORKING = 1.0
 """Voxel size (mm) at which the scan's intensities decide."""
@@ -119,9 +118,13 @@ def segment(
     table = labels.load(zoo.load_once(model, device).card["label_table"])
     prior = fine_posteriors(masked, mask, seen, model, device, flip=accurate, notes=notes)
     grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
+    prior = resample(prior, grid)
+    further = zoo.load_once(model, device).card.get("finer")
+    if further:
+        prior = cascade.blend(prior, cascade.look(masked, seen, further, device, flip=accurate, notes=notes))
     posteriors = posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
     left = _side(seen, grid)
-    posteriors.data[:] = without_strays(posteriors.data, left.data)
+    posteriors.data[:] = without_strays(posteriors.data, left.data, table)
     if seen.error > 6:
         notes.append(
             f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation."
@@ -151,16 +154,6 @@ def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int]
     return indices, [table[i].name.removeprefix("Left-") for i in indices], out
 
 
-@dataclass(frozen=True)
-class NetworkInputs:
-    """What the fine network sees, on ``grid``; the context is at half of its resolution."""
-
-    grid: Grid
-    image: Tensor
-    coordinates: Tensor
-    context: Tensor
-
-
 def fine_posteriors(
     masked: Volume,
     mask: Volume,
@@ -182,15 +175,11 @@ def fine_posteriors(
 
 def network_inputs(
     masked: Volume, mask: Volume, seen: coarse.Coarse, spacing: float, stride: int
-) -> NetworkInputs:
+) -> cascade.NetworkInputs:
     """Image, coordinates and the coarse network's posteriors in the brain's box."""
-    grid = _covering(brain_grid(masked, seen, spacing, MARGIN, stride), mask, stride)
-    image = normalize(resample(masked.canonical(), grid).data)
-    context = resample(seen.structures, half(grid)).data
-    # Outside of the coarse window there is background.
-    context[0] += (1 - context.sum(0)).clamp(min=0)
-    coordinates = coordinate_channels(grid, seen.to_atlas, inference.COORDINATE_SCALE)
-    return NetworkInputs(grid, image, coordinates, context)
+    return cascade.inputs_on(
+        _covering(brain_grid(masked, seen, spacing, MARGIN, stride), mask, stride), masked, seen
+    )
 
 
 def _covering(grid: Grid, mask: Volume, stride: int = 1) -> Grid:
@@ -246,11 +235,20 @@ def posteriors_at(
 
 def _smooth(posteriors: Tensor, inside: Tensor) -> Tensor:
     """Mix every voxel's posteriors with the mean of its neighbours in the brain."""
-    weight = F.avg_pool3d(inside[None, None].float(), 3, 1, 1)[0, 0].clamp(min=1e-6)
-    for k in range(len(posteriors)):
-        near = F.avg_pool3d(posteriors[k][None, None], 3, 1, 1)[0, 0] / weight
-        posteriors[k].mul_(1 - SMOOTHING).add_(near, alpha=SMOOTHING)
+    weight = _neighbourhood(inside.float()).clamp_(min=1e-6)
+    for values in posteriors:
+        values.lerp_(_neighbourhood(values).div_(weight), SMOOTHING)
     return posteriors
+
+
+def _neighbourhood(values: Tensor) -> Tensor:
+    """Sum over three by three by three voxels."""
+    for axis in range(3):
+        whole, n = values.clone(), values.shape[axis]
+        whole.narrow(axis, 1, n - 1).add_(values.narrow(axis, 0, n - 1))
+        whole.narrow(axis, 0, n - 1).add_(values.narrow(axis, 1, n - 1))
+        values = whole
+    return values
 
 
 def _side(seen: coarse.Coarse, grid: Grid) -> Volume:
@@ -260,24 +258,26 @@ def _side(seen: coarse.Coarse, grid: Grid) -> Volume:
     return Volume(logit - x / 4, grid.affine)
 
 
-def without_strays(posteriors: Tensor, left: Tensor) -> Tensor:
-    """Take the structures away where they form specks apart from their main body."""
-    hard = posteriors.argmax(0).numpy()
+def without_strays(posteriors: Tensor, left: Tensor, table: labels.LabelTable) -> Tensor:
+    """Take the structures away where they form specks apart from their main body.
+
+    What is one body on either side (the table's column ``pieces``) keeps its largest component only; of
+    others those go that are smaller than a fifth of it.
+    """
+    hard = posteriors.argmax(0).numpy().astype(np.uint8)
     halves = (left > 0).numpy()
-    for k in range(1, len(posteriors)):
-        own = hard == k
-        boxes = ndimage.find_objects(own.astype(np.uint8))
-        if not boxes:
+    for k, where in enumerate(ndimage.find_objects(hard, len(posteriors) - 1), 1):
+        if where is None:
             continue
-        where = tuple(slice(max(s.start - 1, 0), s.stop + 1) for s in boxes[0])
-        part, side = own[where], halves[where]
+        part, side = hard[where] == k, halves[where]
+        least = 1.0 if table[table.unsided[k]].pieces == "one" else 0.2
         stray = np.zeros_like(part)
         for half_mask in (part & side, part & ~side):
             pieces, count = ndimage.label(half_mask)
             if count > 1:
                 size = np.bincount(pieces.ravel())
                 size[0] = 0
-                small = size < 0.2 * size.max()
+                small = size < least * size.max()
                 small[0] = False
                 stray |= small[pieces]
         if stray.any():

@@ -94,7 +94,7 @@ def segment(
     fitted = segmentation.posteriors_at(grid, turned, brain, prior, table, likelihood, notes)
     # To the right x grows: the log odds of left.
     left = Volume(-coordinate_channels(grid, np.eye(4), 1.0)[0], grid.affine)
-    fitted.data[:] = segmentation.without_strays(fitted.data, left.data)
+    fitted.data[:] = segmentation.without_strays(fitted.data, left.data, table)
     result = segmentation.on_input(turned, brain, fitted, left, table, notes)
     return _in_scan(result, volume, found)
 

@@ -199,6 +199,8 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
     data = volume.data if volume.data.ndim == 4 else volume.data[None]
     if mode == "nearest":
         out = _nearest(data, matrix, grid.shape, outside)
+    elif mode == "linear" and (axes := _matched_axes(matrix, data.shape[1:])):
+        out = _separable(_floating(data), matrix, axes, grid.shape, outside)
     else:
         data = antialias(_floating(data), matrix)
         out = (_cubic if mode == "cubic" else _linear)(data, matrix, grid.shape, outside)
@@ -248,14 +250,10 @@ def antialias(data: Tensor, matrix: np.ndarray) -> Tensor:
     """Blur along axes that are sampled more coarsely than the data."""
     step = np.abs(matrix[:3, :3]).max(1)
     for axis, ratio in enumerate(step):
-        if ratio < 1.2 or data.shape[axis + 1] < 2:
+        kernel = _averaging(ratio)
+        if len(kernel) < 2 or data.shape[axis + 1] < 2:
             continue
-        # Half the extent of the wider voxel: the blur of averaging over it.
-        sigma = 0.42 * math.sqrt(ratio**2 - 1)
-        radius = max(1, math.ceil(2.5 * sigma))
-        t = torch.arange(-radius, radius + 1, dtype=data.dtype, device=data.device)
-        kernel = torch.exp(-0.5 * (t / sigma) ** 2)
-        data = weighted(data, axis + 1, kernel / kernel.sum(), replicate=True)
+        data = weighted(data, axis + 1, torch.from_numpy(kernel).to(data), replicate=True)
     return data
 
 
@@ -294,6 +292,54 @@ def weighted(data: Tensor, axis: int, weights: Tensor, replicate: bool = False) 
             out.narrow(axis, 0, m).add_(data.narrow(axis, 0, 1), alpha=w)
             out.narrow(axis, count - m, m).add_(data.narrow(axis, count - 1, 1), alpha=w)
     return out
+
+
+def _averaging(ratio: float) -> np.ndarray:
+    """Weights of the blur for voxels ``ratio`` times as wide; a single 1 if they are not wider."""
+    if ratio < 1.2:
+        return np.ones(1)
+    # Half the extent of the wider voxel: the blur of averaging over it.
+    sigma = 0.42 * math.sqrt(ratio**2 - 1)
+    radius = max(1, math.ceil(2.5 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return kernel / kernel.sum()
+
+
+def _matched_axes(matrix: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """For each axis of the new grid the old one that it runs along; None if the grids are turned."""
+    large = np.abs(matrix[:3, :3]) * np.array(sizes)[:, None] > 1e-2
+    if not (large.sum(0) == 1).all() or not (large.sum(1) == 1).all():
+        return None
+    return tuple(int(i) for i in large.argmax(0))  # type: ignore[return-value]
+
+
+def _separable(
+    data: Tensor, matrix: np.ndarray, axes: tuple[int, int, int], shape: tuple[int, int, int], outside: float
+) -> Tensor:
+    """Linear interpolation between grids with parallel axes: with the blur, one matrix an axis."""
+    weights = []
+    for k, axis in enumerate(axes):
+        weight = _line(shape[k], matrix[axis, k], matrix[axis, 3], data.shape[1 + axis])
+        weights.append(torch.from_numpy(weight).to(data))
+    out = torch.empty(data.shape[0], *shape, dtype=data.dtype, device=data.device)
+    for channel, values in zip(out, data, strict=True):
+        moved = (values - outside if outside else values).permute(axes).contiguous()
+        moved = (weights[0] @ moved.flatten(1)).view(shape[0], *moved.shape[1:])
+        moved = torch.matmul(weights[1], moved)
+        torch.matmul(moved, weights[2].T, out=channel)
+    return out.add_(outside) if outside else out
+
+
+def _line(count: int, step: float, start: float, size: int) -> np.ndarray:
+    """Matrix (count, size) that averages and interpolates along an axis; beyond its ends there is 0."""
+    if size == 1:
+        return np.ones((count, 1))
+    kernel, known = _averaging(abs(step)), np.arange(size)
+    blur = np.zeros((size, size))
+    for offset, weight in enumerate(kernel, -(len(kernel) // 2)):
+        np.add.at(blur, (known, np.clip(known + offset, 0, size - 1)), weight)
+    place = step * np.arange(count) + start
+    return np.clip(1 - np.abs(place[:, None] - known[None]), 0, None) @ blur
 
 
 def _linear(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:

@@ -245,3 +245,19 @@ def test_coordinate_channels_are_millimetres():
     np.testing.assert_allclose(
         out[:, 3, 2, 4] * 10, transform_points(OBLIQUE, np.array([3.0, 2, 4])), atol=1e-4
     )
+
+
+@pytest.mark.parametrize("codes", ("RAS", "LIA", "PSR"))
+@pytest.mark.parametrize("spacing", ([0.8, 1.0, 0.7], [2.0, 1.0, 3.5]))
+def test_parallel_grids_give_what_the_general_way_gives(codes, spacing):
+    torch.manual_seed(0)
+    vol = reoriented(Volume(torch.rand(20, 24, 18), affine_of(np.eye(3), [-8, -12, -9.3])), codes)
+    grid = Grid((22, 20, 16), affine_of(np.diag(spacing), [-9.1, -11.4, -8.2]))
+    matrix = np.linalg.inv(vol.affine) @ grid.affine
+    assert geometry._matched_axes(matrix, vol.data.shape)
+    general = geometry._linear(geometry.antialias(vol.data[None], matrix), matrix, grid.shape, 0.0)[0]
+    torch.testing.assert_close(resample(vol, grid).data, general, atol=2e-5, rtol=0)
+    assert (
+        geometry._matched_axes(np.linalg.inv(vol.affine) @ affine_of(rotation(), [0, 0, 0]), (20, 24, 18))
+        is None
+    )
