@@ -29,6 +29,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     add("--jacobian", metavar="IMAGE", help="also write how much larger MOVING is than FIXED, everywhere")
     add("--engine", choices=("deep", "ants", "none"), default="deep", help="as --registration (deep)")
     add("--refine", type=int, metavar="N", help="steps of deep at 2 mm")
+    add("--start", metavar="NETWORK", help="weights that predict where deep begins")
     add("--kind", choices=("affine", "similarity", "rigid"), help="only this, without a deformation")
     add("--device", type=device_name, default="auto", metavar="{auto,cpu,cuda[:N],mps}", help="(auto)")
     add("--threads", type=int, metavar="N", help="CPUs to use (default: at most 8)")
@@ -52,7 +53,9 @@ def run(given: argparse.Namespace) -> int:
     if given.kind:
         found = registration.affine(moving, fixed, given.kind)
     else:
-        found = registration.register(moving, fixed, engine=given.engine, refine=given.refine)
+        found = registration.register(
+            moving, fixed, engine=given.engine, refine=given.refine, network=given.start
+        )
     files.write_binary(Path(given.out), lambda file: itk.write(file, found.forward))
     if given.inverse:
         files.write_binary(Path(given.inverse), lambda file: itk.write(file, found.inverse))
@@ -74,6 +77,8 @@ def _check(given: argparse.Namespace) -> None:
         if given.fixed.endswith(IMAGES) and "=" not in given.fixed:
             raise InputError(given.fixed, "the file does not exist", "Check the path")
         spaces.find(spaces.parse(given.fixed))
+    if given.start:
+        _check_start(given.start)
     for path in filter(None, (given.out, given.inverse)):
         if not path.endswith(".h5"):
             raise UsageError(path, "transforms are written as .h5", "End its name with .h5")
@@ -82,6 +87,21 @@ def _check(given: argparse.Namespace) -> None:
     for path in filter(None, (given.moved, given.jacobian, given.labels and given.labels[1])):
         if not path.endswith(".nii.gz"):
             raise UsageError(path, "images are written as .nii.gz", "End its name with .nii.gz")
+
+
+def _check_start(name: str) -> None:
+    """Weights that are there, and predict velocities."""
+    from ..models import zoo
+    from ..models.errors import MissingFileError
+
+    try:
+        kind = zoo.read_card(name)["architecture"]["class"]
+    except zoo.ModelError as error:
+        raise MissingFileError(None, str(error), "See brainseg models list") from None
+    if kind != "VelocityUNet":
+        raise UsageError(
+            name, "it does not predict velocities", "Train one with: brainseg train registration"
+        )
 
 
 def _fixed(text: str, device: str) -> Anatomy:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..models.errors import InputError, MissingFileError, UsageError
+from ..models.errors import InputError, UsageError
+from . import cards
 from .cli import Parser
 from .compute import add_compute, device, threads
 
@@ -56,8 +56,26 @@ def train(given: argparse.Namespace) -> int:
         (hippocampus_trainer.HippocampusTrainer, hippocampus_trainer.KINDS),
     ):
         maker = other if wanted.kind in kinds else maker
-    print(maker(wanted, Path(data), out, validation, device(given), scans).run())
+    labelled = _labelled(given.labelled, wanted)
+    print(maker(wanted, Path(data), out, validation, device(given), scans, labelled).run())
     return 0
+
+
+def _labelled(path: str | None, wanted: Any) -> Path | None:
+    """Real scans that train, if the recipe has a share for them."""
+    if path is None and not wanted.real:
+        return None
+    if wanted.kind != "cascade":
+        raise UsageError(None, f"the recipe {wanted.name} trains on no real scans", "Leave out --labelled")
+    if path is None:
+        raise UsageError(
+            None,
+            f"the recipe {wanted.name} trains on real scans too",
+            "Give --labelled NPZ, from: brainseg train scans; or real=0",
+        )
+    if not wanted.real:
+        raise UsageError(None, f"the recipe {wanted.name} has no share of real scans", "Give real=0.3")
+    return _existing(path, "Make it with: brainseg train scans OUT FOLDER")
 
 
 def _prepared_fetal(folder: Path, out: Path) -> Path:
@@ -116,8 +134,8 @@ def prepare(given: argparse.Namespace) -> int:
 def scans(given: argparse.Namespace) -> int:
     """Prepare real scans with labels from a FOLDER, so that training can score itself on them.
 
-    The folder holds a label image *_dseg.nii.gz for every scan, in the same folder and of the same
-    subject, in BIDS names.
+    The folder holds a label image *_dseg.nii.gz for every scan, of the same subject, in BIDS names; the scan
+    lies beside it, or in the folder --images.
     """
     from ..models import zoo
     from ..training.evaluate import read_mapping
@@ -127,7 +145,7 @@ def scans(given: argparse.Namespace) -> int:
     if not wanted.coarse:
         raise UsageError(None, f"the recipe {wanted.name} is no cascade", "Choose one, such as segmentation")
     stride = zoo.ARCHITECTURES[wanted.network](**wanted.architecture).stride
-    pairs = _scans_and_labels(Path(given.folder))
+    pairs = _scans_and_labels(Path(given.folder), Path(given.images) if given.images else None)
     prepare_scans(
         pairs,
         Path(given.out),
@@ -141,17 +159,22 @@ def scans(given: argparse.Namespace) -> int:
     return 0
 
 
-def _scans_and_labels(folder: Path) -> list[tuple[str, Path, Path]]:
+def _scans_and_labels(folder: Path, images_in: Path | None = None) -> list[tuple[str, Path, Path]]:
     found = []
     for labels in sorted(folder.rglob("*_dseg.nii.gz")):
         subject = labels.name.split("_")[0]
         images = [
             path
-            for path in sorted(labels.parent.glob(f"{subject}_*.nii.gz"))
+            for path in sorted(
+                images_in.rglob(f"{subject}_*.nii.gz")
+                if images_in
+                else labels.parent.glob(f"{subject}_*.nii.gz")
+            )
             if path.name.split(".")[0].endswith(("T1w", "T2w", "FLAIR", "PDw"))
         ]
         if len(images) != 1:
-            raise InputError(labels, f"{len(images)} scans lie beside it", "Leave exactly one there")
+            where = f"in {images_in}" if images_in else "beside it"
+            raise InputError(labels, f"{len(images)} scans lie {where}", "Leave exactly one there")
         found.append((subject, images[0], labels))
     if not found:
         raise UsageError(folder, "there is no *_dseg.nii.gz in it", "Give a folder of scans with labels")
@@ -231,52 +254,6 @@ def evaluate(given: argparse.Namespace) -> int:
     return 0
 
 
-def models(given: argparse.Namespace) -> int:
-    """The networks that are installed, what their cards say, whether their files are whole; adding one."""
-    from ..models import zoo
-
-    if given.action == "add":
-        return _add(given.name)
-    names = [given.name] if given.name else zoo.installed()
-    if not names:
-        raise MissingFileError(
-            None, "no networks are installed", "Install the program again; they come with it"
-        )
-    bad = 0
-    for name in names:
-        try:
-            card = zoo.load(name).card if given.action == "verify" else zoo.read_card(name)
-        except zoo.ModelError as error:
-            if given.action != "verify":
-                raise MissingFileError(None, str(error), "See brainseg models list") from None
-            bad += 1
-            print(f"{name}: BAD: {error}")
-            continue
-        if given.action == "show":
-            print(json.dumps(card, indent=2, ensure_ascii=False))
-        elif given.action == "verify":
-            print(f"{name}: good ({card['sha256'][:12]})")
-        else:
-            size = zoo.path_of(name).stat().st_size / 1e6
-            about = f"{size:5.1f} MB  {card.get('spacing', '?')} mm  labels {card.get('label_table', '?')}"
-            print(f"{card.get('name', name):<14} {about}  licence {card.get('licence', '?')}")
-    return MissingFileError.exit_code if bad else 0
-
-
-def _add(name: str | None) -> int:
-    from ..models import zoo
-
-    if name is None or not name.endswith(".safetensors"):
-        raise UsageError(
-            name, "models add takes weights", "Give a .safetensors file; its card lies beside it"
-        )
-    try:
-        print(f"{zoo.add(Path(name))}: added; use it by its name")
-    except zoo.ModelError as error:
-        raise MissingFileError(None, str(error), "Fetch weights and card again") from None
-    return 0
-
-
 def _existing(path: str | Path, remedy: str = "Check the path") -> Path:
     if not Path(path).is_file():
         raise UsageError(path, "the file does not exist", remedy)
@@ -303,6 +280,7 @@ def _describe_train(parser: Parser) -> None:
     parser.add_argument("--out", metavar="DIR", required=True, help="checkpoint, logs and weights go there")
     parser.add_argument("--validation", metavar="NPZ", help="heads that do not train, for the log's scores")
     parser.add_argument("--scans", metavar="NPZ", help="real scans, from: brainseg train scans; for scores")
+    parser.add_argument("--labelled", metavar="NPZ", help="the same, of other scans; they train")
     add_compute(parser)
 
 
@@ -316,6 +294,7 @@ def _describe_prepare(parser: Parser) -> None:
 def _describe_scans(parser: Parser) -> None:
     parser.add_argument("out", metavar="OUT", help="file to write, .npz")
     parser.add_argument("folder", metavar="FOLDER", help="scans, each with a *_dseg.nii.gz beside")
+    parser.add_argument("--images", metavar="FOLDER", help="where the scans are, if not beside their labels")
     parser.add_argument("--recipe", default="segmentation", help="for which recipe (segmentation)")
     parser.add_argument("--mapping", metavar="TSV", help="the labels in terms of ours, as in evaluate")
 
@@ -370,13 +349,6 @@ def _describe_evaluate(parser: Parser) -> None:
     )
 
 
-def _describe_models(parser: Parser) -> None:
-    parser.add_argument("action", choices=("list", "show", "verify", "add"))
-    parser.add_argument(
-        "name", metavar="NAME", nargs="?", help="one of them, or a .safetensors file (default: all)"
-    )
-
-
 COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace], int]]] = {
     "train": (_describe_train, train),
     "train prepare": (_describe_prepare, prepare),
@@ -386,5 +358,5 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace
     "synth preview": (_describe_preview, preview),
     "synth seeds": (_describe_seeds, seeds),
     "evaluate": (_describe_evaluate, evaluate),
-    "models": (_describe_models, models),
+    "models": (cards.describe, cards.models),
 }

@@ -51,7 +51,7 @@ def test_page_has_a_place_for_every_table():
         "overhead",
         "kill",
         "registration",
-        "registration pairs",
+        "pseudolabels",
         "hippocampus",
         "quality",
         "fetal",
@@ -155,3 +155,36 @@ def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
     row = dict.fromkeys(bench.HEADLINE, 0.8) | {"hd95": 2.0, "sides": 0.0, "seconds": 9.0}
     text = bench.report({"bias": [row, row | {"amygdala": 0.4}]}, True)
     assert "| 0.775 | amygdala 0.60 | 2.000 | 0.000 | 9.000 |" in text
+
+
+def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, tmp_path, monkeypatch):
+    bench = scripts("registration")
+    names = ("sub-01", "sub-02")
+    for name in names:
+        path, ours = _scan(tmp_path)
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        path.rename(folder / f"{name}_dseg.nii.gz")
+        (folder / f"{name}_T1w.nii.gz").write_bytes(name.encode())
+    calls = []
+
+    def measure(_, moving, fixed, brain, labels):
+        calls.append(len(moving.centroids))
+        return {"dice": dict.fromkeys(bench.adult_manual.HEADLINE, 0.5), "figures": [0.0, 0.1, len(calls)]}
+
+    monkeypatch.setattr(bench, "measure", measure)
+    found = bench.reference.anatomy(ours, ours, ours, {})
+    monkeypatch.setattr(bench, "anatomy", lambda path, folder: (found, 3.0))
+    monkeypatch.setattr(bench, "plain", lambda path: bench.Anatomy(ours, ours, ours, {}, {}))
+    words = [str(tmp_path / "data"), "--cache", str(tmp_path / "kept"), "--template", "0"]
+    assert bench.main(words) == 0
+    # affine and deep see our segmentation, SyN none of it
+    assert len(calls) == 6 and calls.count(0) == 2
+    assert bench.main(words) == 0 and len(calls) == 6
+    for name in ("weights", "program"):
+        monkeypatch.setattr(bench, name, lambda: "others")
+    page = tmp_path / "page.md"
+    assert bench.main([*words, "--kept", "SyN", "--out", str(page)]) == 0
+    assert len(calls) == 10 and calls.count(0) == 2
+    assert "| pairs: SyN | 2 | 0.5000 |" in page.read_text()
+    assert "at least as good as SyN in 2 of 2" in page.read_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
@@ -72,7 +73,9 @@ class BrainPairs:
     def examples(self, number: int | None = None) -> list[Example]:
         """Draw heads (the maps ``number`` and those after it, or any); one example for every pair."""
         count = len(self.generator.maps)
-        first = torch.randperm(count)[: self.heads] if number is None else torch.arange(self.heads) + number
+        rounds = math.ceil(self.heads / count)
+        first = torch.cat([torch.randperm(count) for _ in range(rounds)])[: self.heads]
+        first = first if number is None else torch.arange(self.heads) + number
         draws = [self.generator.draw(int(k)) for k in first]
         kinds = list(self.pictures)
         kind = kinds[int(torch.multinomial(torch.tensor(list(self.pictures.values())), 1))]

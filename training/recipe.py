@@ -19,14 +19,15 @@ class Recipe:
     ----------
     name : str
         Name of the weights.
-    kind : {'whole-head', 'cascade'}
+    kind : {'whole-head', 'cascade', 'registration', ...}
         What the network sees (see :mod:`brainseg.training.samples`).
     network : str
         Class of the network, a key of :data:`brainseg.models.zoo.ARCHITECTURES`.
     architecture : dict
         Its arguments.
     losses : dict of str to float
-        Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance``, ``border`` and ``side``.
+        Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance``, ``border`` and ``side``; of a
+        registration those of :mod:`brainseg.training.velocity_losses`.
     stages : list of dict
         One after the other: ``until`` (share of the training time), ``shape``, ``spacing`` and, if
         wanted, other ranges of the generator.
@@ -63,6 +64,8 @@ class Recipe:
         Of the training data; they go on the model card.
     class_weights : dict of int to float
         Weights of structures in the cross-entropy, others 1.
+    real : float
+        Share of the examples that are real scans with given labels (:mod:`brainseg.training.real`).
     """
 
     name: str
@@ -90,6 +93,7 @@ class Recipe:
     licence: str = "Apache-2.0"
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)
+    real: float = 0.0
     text: str = ""
 
     @property

@@ -23,6 +23,7 @@ from ..models.device import precision
 from ..models.errors import MissingFileError
 from .generator import GeneratorConfig, HeadGenerator
 from .losses import border_loss, distance_loss, segmentation_loss, side_loss
+from .real import Mixed
 from .recipe import Recipe
 from .samples import Cascade, Example, WholeHead
 from .validation import Scans, synthetic_scores
@@ -49,6 +50,8 @@ class Trainer:
     scans : Path, optional
         Real scans with their labels (:func:`brainseg.training.validation.prepare_scans`) that never train;
         scores on them are logged too.
+    labelled : Path, optional
+        Real scans with labels, of the same form, that train: the recipe's share ``real`` of the examples.
 
     Attributes
     ----------
@@ -68,7 +71,9 @@ class Trainer:
         validation: Path | None = None,
         device: str = "cpu",
         scans: Path | None = None,
+        labelled: Path | None = None,
     ) -> None:
+        self.labelled = labelled
         self.recipe, self.folder, self.device = recipe, folder, device
         self.data, self.validation = data, validation
         self.scans = None if scans is None else Scans(scans)
@@ -84,7 +89,7 @@ class Trainer:
         weights = [recipe.class_weights.get(i, 1.0) for i in self.table.unsided]
         self.class_weights = torch.tensor(weights, device=device)
         self._stage: dict[str, Any] | None = None
-        self._source: WholeHead | Cascade | None = None
+        self._source: WholeHead | Cascade | Mixed | None = None
         self.coarse = None
         if recipe.coarse:
             self.coarse = zoo.load(recipe.coarse).network.to(device, memory_format=torch.channels_last_3d)
@@ -116,11 +121,13 @@ class Trainer:
             fit(self, clock)
         return self.export()
 
-    def source(self) -> WholeHead | Cascade:
+    def source(self) -> WholeHead | Cascade | Mixed:
         """The examples of the present stage."""
         wanted = next(s for s in self.recipe.stages if min(self.share, 1) <= s["until"])
         if self._source is None or wanted is not self._stage:
             self._stage, self._source = wanted, self.samples(wanted, self.data)
+            if self.recipe.real and self.labelled is not None:
+                self._source = Mixed(self._source, self.labelled, self.recipe.real)
             print(f"stage {wanted}", flush=True)
         return self._source
 

@@ -130,7 +130,7 @@ def prepare_scans(
         arrays[f"x{k}"] = torch.cat([inputs.image[None], inputs.coordinates])[None].half().numpy()
         arrays[f"prior{k}"] = inputs.context[None].half().numpy()
         arrays[f"truth{k}"] = on_grid.data[None].numpy()
-    meta = {"names": [name for name, _, _ in pairs]}
+    meta = {"names": [name for name, _, _ in pairs], "spacing": spacing}
     part = out.with_name(f".part-{out.name}.npz")
     np.savez_compressed(part, meta=np.array(json.dumps(meta)), **arrays)
     part.replace(out)

@@ -1,0 +1,120 @@
+"""Whether real scans with pseudo-labels help segmentation: two trainings, alike but for them.
+
+``python benchmarks/pseudolabels.py DATA --data heads.npz --labelled scans.npz --folder DIR``: the recipe
+``pseudo`` trains twice for the same processor time from the same weights, without and with real scans
+(``brainseg train scans``, of what ``brainseg pseudolabel`` wrote). Both, and the weights that they begin
+from, are scored on the scans with manual labels in DATA (see ``adult_manual.py``), the network alone at its
+own voxel size. What was trained and scored is kept in the folder, so that a killed run goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import adult_manual
+import numpy as np
+import tables
+import torch
+
+from brainseg.models import zoo
+from brainseg.training import evaluate, recipe
+from brainseg.training.trainer import Trainer
+from brainseg.training.validation import Scans, prepare_scans
+
+
+def prepared(data: Path, folder: Path, wanted: recipe.Recipe) -> Scans:
+    """The scans with manual labels as the network sees them."""
+    path = folder / "manual.npz"
+    if not path.is_file():
+        mapping = evaluate.read_mapping("neuromorphometrics")
+        stride = zoo.ARCHITECTURES[wanted.network](**wanted.architecture).stride
+        prepare_scans(
+            adult_manual.cases(data),
+            path,
+            coarse=wanted.coarse,
+            spacing=wanted.stages[-1]["spacing"],
+            stride=stride,
+            table=wanted.table,
+            mapping=mapping,
+        )
+    return Scans(path)
+
+
+def trained(wanted: recipe.Recipe, data: Path, folder: Path, labelled: Path | None) -> Path:
+    """Weights after the recipe's minutes of processor time."""
+    done = folder / f"{wanted.name}.safetensors"
+    run = Trainer(wanted, data, folder, labelled=labelled)
+    if run.share < 1 or not done.is_file():
+        return run.run(time.process_time)
+    return done
+
+
+def scores(weights: str, scans: Scans, wanted: recipe.Recipe, kept: Path) -> dict[str, float]:
+    """Dice by structure (FreeSurfer id without side) and their mean."""
+    digest = zoo.read_card(weights)["sha256"]
+    if kept.is_file() and (old := json.loads(kept.read_text()))["sha256"] == digest:
+        return old["scores"]
+    run = Trainer(recipe.read("pseudo", {"start": None}), Path(), kept.parent)
+    run.network.load_state_dict(zoo.load(weights).network.state_dict())
+    run.network.eval()
+    with torch.inference_mode():
+        found = scans.scores(run)
+    kept.write_text(json.dumps({"sha256": digest, "scores": found}))
+    return found
+
+
+def report(
+    found: dict[str, dict[str, float]], wanted: recipe.Recipe, steps: dict[str, int], count: int
+) -> str:
+    """The table."""
+    names = {ids[0]: name for name, ids in adult_manual.HEADLINE.items()}
+    names[4] += " without temporal horn"
+    rows = [["**mean of them**", *(float(np.mean([s[str(k)] for k in names])) for s in found.values())]]
+    rows += [[name, *(s[str(k)] for s in found.values())] for k, name in names.items()]
+    told = ", ".join(f"{n} steps {name}" for name, n in steps.items())
+    return (
+        f"Dice against manual labels, {count} scans, the network alone at {wanted.stages[-1]['spacing']} mm. "
+        f"Each training took {wanted.minutes:g} minutes of processor time ({told}); a share of "
+        f"{wanted.real:g} of the second one's examples is real.\n\n"
+        f"{tables.markdown(['structure', *found], rows, digits=4)}\n\n"
+        f"{tables.stamp('head-coarse', 'segmentation')}"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("scans", type=Path, metavar="DATA", help="folder with a sub-* folder for every scan")
+    parser.add_argument("--data", type=Path, required=True, help="from: brainseg train prepare")
+    parser.add_argument("--labelled", type=Path, required=True, help="from: brainseg train scans")
+    parser.add_argument("--folder", type=Path, required=True, help="keeps what was trained and scored")
+    parser.add_argument("--minutes", type=float, help="processor time of a training (default: the recipe's)")
+    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    changes = {"loggers": []} | ({"minutes": args.minutes} if args.minutes else {})
+    wanted = recipe.read("pseudo", changes)
+    args.folder.mkdir(parents=True, exist_ok=True)
+    manual = prepared(args.scans, args.folder, wanted)
+    weights = {"at the start": wanted.start}
+    variants = {"without": recipe.read("pseudo", changes | {"real": 0.0}), "with": wanted}
+    for name, one in variants.items():
+        folder = args.folder / name
+        weights[name] = str(trained(one, args.data, folder, args.labelled if one.real else None))
+        tables.say(f"{name}: {zoo.read_card(weights[name])['steps']} steps")
+    found = {
+        name: scores(path, manual, wanted, args.folder / f"{name.replace(' ', '-')}.json")
+        for name, path in weights.items()
+    }
+    steps = {name: zoo.read_card(weights[name])["steps"] for name in variants}
+    text = report(found, wanted, steps, len(manual))
+    print(text)
+    if args.out:
+        tables.put(args.out, "pseudolabels", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
