@@ -284,7 +284,8 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
         labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
         given = precomputed.find(settings.precomputed, unit.key, first.path, labels)
         given = precomputed.with_correction(given, settings.output_dir, unit.key, first.path)
-        terms = populations.restricted(populations.load(population))
+        steps = ("lesion",) if settings.step("lesion") else ()
+        terms = populations.restricted(populations.load(population), *steps)
         said = [*filter(None, (note, terms)), *notes, *given.notes]
         return replace(unit, population=population, given=given, notes=said)
     except InputError as error:

@@ -132,6 +132,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         flavor=settings.derivatives_flavor,
         leave_out=[name for name in LEFT_OUT if not settings.step(name)],
         hippocampus=settings.step("hippocampus"),
+        lesion=settings.step("lesion"),
         sloppy=settings.sloppy,
         stop_after=settings.stop_after,
         output_spaces=spaces_of(settings, unit),

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..models import labels
-from . import __version__, alignment, contrasts, figures, hippocampus, viewer
+from . import __version__, alignment, contrasts, figures, hippocampus, lesion, viewer
 from .figures import Mosaic, Scan
 from .results import Result, read_json
 from .status import write_text
@@ -72,7 +72,7 @@ def draw(result: Result) -> dict[str, Any]:
 
 def _stamp(result: Result) -> list[Any]:
     """What the pictures depend on."""
-    endings = [*IMAGES, hippocampus.IMAGE, *alignment.files(result)]
+    endings = [*IMAGES, hippocampus.IMAGE, lesion.MASK, *alignment.files(result)]
     found = [path.stat() if (path := result.file(ending)) else None for ending in endings]
     found += [path.stat() for _, path in contrasts.found(result)]
     found.append(None if found[0] else (path.stat() if (path := result.source) else None))
@@ -111,6 +111,8 @@ class Artist:
             parts["alignment"] = lambda: alignment.draw(self)
         if self.result.file(hippocampus.IMAGE):
             parts["hippocampus"] = lambda: hippocampus.draw(self)
+        if self.result.file(lesion.MASK):
+            parts["lesion"] = lambda: lesion.draw(self)
         if contrasts.found(self.result):
             parts["contrasts"] = lambda: contrasts.draw(self)
         return parts

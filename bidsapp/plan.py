@@ -138,11 +138,13 @@ def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
     native = [name.format(suffix=unit.suffix) for name in NATIVE]
     if chosen.step("hippocampus"):
         native.append("desc-hippocampus_{dseg.nii.gz,volumes.tsv}")
+    if chosen.step("lesion"):
+        native += ["label-lesion_{mask,probseg}.nii.gz", "desc-lesion_volumes.tsv"]
     if not chosen.step("posteriors"):
         native = [name for name in native if "probseg" not in name]
     names = []
     for name in native:
-        plain = "desc-preproc" in name or "tissue" in name or "volumes" in name
+        plain = "desc-preproc" in name or "tissue" in name or "volumes" in name or "lesion" in name
         names += [name] if plain or chosen.derivatives_flavor != "nibabies" else []
         names += (
             [f"space-{unit.suffix}_{name}"] if not plain and chosen.derivatives_flavor != "fmriprep" else []

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..models import labels
 from ..models.errors import ReportError
-from . import alignment, contrasts, growth, hippocampus, page, provenance, quality, results
+from . import alignment, contrasts, growth, hippocampus, lesion, page, provenance, quality, results
 from .comparison import Cohort, groups_of, tiles_of
 from .results import Result
 
@@ -21,6 +21,7 @@ SECTIONS = {
     "bias": "Bias",
     "segmentation": "Segmentation",
     "tissues": "Tissues",
+    "lesion": "Lesions",
     "hippocampus": "Hippocampus",
     "contrasts": "Contrasts",
     "alignment": "Alignment",
@@ -110,6 +111,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "notes": _notes(result),
         "suffix": result.suffix,
         "hippocampus": hippocampus.rows(result),
+        "lesion": lesion.context(result),
         "contrasts": contrasts.rows(result, pictures["contrasts"]),
         "others": [_short(other) for other in results.texts(result.status.get("others"))],
         "mask_words": _mask_words(facts, stripped),

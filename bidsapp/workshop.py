@@ -23,7 +23,7 @@ def train(given: argparse.Namespace) -> int:
     """
     import yaml
 
-    from ..training import fetal_trainer, hippocampus_trainer, trainer, velocity_trainer
+    from ..training import fetal_trainer, hippocampus_trainer, lesion_trainer, trainer, velocity_trainer
 
     changes: dict[str, Any] = {}
     for text in given.changes:
@@ -33,11 +33,14 @@ def train(given: argparse.Namespace) -> int:
         changes[key] = yaml.safe_load(value)
     for path in filter(None, (given.data, given.validation)):
         _existing(path, "Make it with: brainseg train prepare OUT MAP ...")
-    if bool(given.data) == bool(given.maps):
-        raise UsageError(None, "training needs data", "Give either --data or --maps")
     wanted, out = _recipe(given.recipe, changes), Path(given.out)
+    if bool(given.data) == bool(given.maps) and not (given.data and wanted.kind == lesion_trainer.KIND):
+        raise UsageError(None, "training needs data", "Give either --data or --maps")
     threads(given)
     data, validation = given.data, given.validation
+    if wanted.kind == lesion_trainer.KIND:
+        print(lesion_trainer.made(wanted, given.maps, given.data, out, device(given)).run())
+        return 0
     before_birth = wanted.kind in fetal_trainer.KINDS
     if given.maps and before_birth:
         data = _prepared_fetal(Path(given.maps), out)

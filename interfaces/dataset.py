@@ -40,6 +40,8 @@ For every participant (and session) a folder `anat` with, on the grid of the sou
 | `desc-feta_dseg` | fetal brains: the seven tissues of FeTA; names in `desc-feta_dseg.tsv` |
 | `desc-hippocampus_dseg` | anterior and posterior hippocampus; names in `desc-hippocampus_dseg.tsv` |
 | `desc-hippocampus_volumes.tsv` | their volumes |
+| `label-lesion_mask`, `label-lesion_probseg` | lesions and their probability |
+| `desc-lesion_volumes.tsv` | volume and place of every lesion |
 | `desc-tissue_dseg` | six tissues; names in `desc-tissue_dseg.tsv` |
 | `desc-aseg_volumes.tsv` | volume of every structure |
 | `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |

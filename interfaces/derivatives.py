@@ -49,6 +49,11 @@ HIPPOCAMPUS = "desc-hippocampus_dseg.nii.gz"
 HIPPOCAMPUS_VOLUMES = "desc-hippocampus_volumes.tsv"
 """Ending of the table of their volumes."""
 
+LESION = "label-lesion_mask.nii.gz"
+"""Ending of the lesions, which the step of that name gives; not ``desc-brain``, the mask that others want."""
+
+LESION_PROBABILITY = "label-lesion_probseg.nii.gz"
+LESION_TABLE = "desc-lesion_volumes.tsv"
 LABEL_COLUMNS = ("index", "name", "abbreviation", "color", "mapping")
 FEW_LEVELS = 500
 """Range of intensities below which whole numbers would be coarse."""
@@ -147,7 +152,7 @@ class Names:
 
     def native(self, ending: str) -> list[str]:
         """Endings under which a result on the scan's own grid is stored: one for each flavor."""
-        once = (self.preproc, "desc-tissue", "desc-hippocampus")
+        once = (self.preproc, "desc-tissue", "desc-hippocampus", "label-lesion")
         if "_xfm" in ending or ending.startswith(once):
             return [ending]
         names = {"fmriprep": ending, "nibabies": f"space-{self.suffix}_{ending}"}

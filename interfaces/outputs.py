@@ -24,7 +24,7 @@ from nipype.interfaces.base import (
 
 from ..models import labels, registration
 from ..models.volume import Volume
-from . import derivatives, files, hippocampus, quality
+from . import derivatives, files, hippocampus, lesion, quality
 from .base import Stage, StageInputSpec, load
 from .derivatives import Names
 from .growth import read_age
@@ -50,6 +50,7 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_quality = File(exists=True, desc="what quality control found")
     in_hippocampus = File(exists=True, desc="parts of the hippocampus")
     in_hippocampus_volumes = File(exists=True, desc="JSON: their volumes (mm3)")
+    in_lesions = InputMultiObject(File(exists=True), desc="lesions, their probability, JSON of each")
     in_dseg = File(exists=True, desc="tissues, if they are not those of the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged scans to the reference")
     grid_file = File(exists=True, desc="image on whose grid the results are, if it is not the scan")
@@ -110,6 +111,8 @@ class WriteDerivatives(Stage):
             native[derivatives.FETA] = native["desc-aseg_dseg.nii.gz"] | described
         if isdefined(given.in_hippocampus):
             native |= hippocampus.sidecars(names, native["desc-aseg_dseg.nii.gz"], notes)
+        if isdefined(given.in_lesions):
+            native |= lesion.sidecars(names, given.in_lesions[2], native["desc-aseg_dseg.nii.gz"])
         about = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
         about += [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
         for end, content in about:
@@ -146,6 +149,10 @@ class WriteDerivatives(Stage):
             rows = hippocampus.rows(self.inputs.in_hippocampus_volumes)
             path = names.path(derivatives.HIPPOCAMPUS_VOLUMES)
             jobs.append(partial(files.write_table, path, tuple(hippocampus.COLUMNS), rows))
+        if isdefined(self.inputs.in_lesions):
+            affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
+            made = lesion.jobs(names, *self.inputs.in_lesions, affine, code)
+            jobs += made if "posteriors" not in leave_out else [made[0], made[2]]
         for one in aligned:
             jobs += one.transforms()
             if "template-outputs" not in leave_out:

@@ -75,6 +75,8 @@ class Population:
         Growth curves (:mod:`brainseg.models.growth`); empty if there are none.
     hippocampus : str
         Weights that tell the parts of the hippocampus; empty if there are none.
+    lesion : str
+        Weights that find lesions; empty if there are none.
     """
 
     name: str
@@ -92,6 +94,7 @@ class Population:
     thickest_mm: float = 0.0
     growth: str = ""
     hippocampus: str = ""
+    lesion: str = ""
 
     @property
     def networks(self) -> tuple[str, str, str]:
@@ -99,17 +102,26 @@ class Population:
         return self.coarse, self.skullstrip, self.segmentation
 
 
-def restricted(record: Population) -> str | None:
-    """What the licences of a population's networks restrict their use to; None if they are open."""
-    found = []
-    for name in dict.fromkeys(record.networks):
+def restricted(record: Population, *steps: str) -> str | None:
+    """What the licences of a population's networks restrict their use to; None if they are open.
+
+    Parameters
+    ----------
+    record : Population
+        Whose.
+    steps : str
+        Names of fields of further networks, such as ``lesion``; they are named one by one.
+    """
+    found, more = [], []
+    further = [getattr(record, step) for step in steps]
+    for name in dict.fromkeys((*record.networks, *further)):
         card = files(__package__) / "weights" / f"{name}.json"
         licence = json.loads(card.read_text()).get("licence", "") if name and card.is_file() else ""
         if "research use" in licence.lower():
-            found.append(licence)
-    if not found:
-        return None
-    return f"The networks for {record.name} brains: {'; '.join(dict.fromkeys(found))}."
+            (more if name in further else found).append(licence)
+    words = [f"The networks for {record.name} brains: {'; '.join(dict.fromkeys(found))}."] if found else []
+    words += [f"The networks for lesions: {'; '.join(dict.fromkeys(more))}."] if more else []
+    return " ".join(words) or None
 
 
 def names() -> list[str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..models import conform, lesion, skullstrip
 from ..models.errors import InputError, UsageError
 from ..models.volume import Volume, resample
+from . import lgg
 from .contrast import LEVELS
 from .generator import Draw, HeadGenerator
 from .samples import Example
@@ -211,7 +212,7 @@ def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
     ----------
     subjects : sequence of Path
         Folders with one ``*_FLAIR`` or ``*_T2w`` image and its ``*_label-lesion_mask``; a brain mask
-        ``*_desc-brain_mask`` is used where there is one, else made.
+        ``*_desc-brain_mask`` is used where there is one, else made. Or folders of the LGG data set's slices.
     out : Path
         File to write (npz).
     spacing : float
@@ -219,8 +220,13 @@ def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
     """
     arrays: dict[str, np.ndarray] = {}
     meta: dict[str, list] = {"names": [], "step": [], "zero": []}
-    for k, folder in enumerate(subjects):
-        scan, truth, brain = read_case(folder)
+    for folder in subjects:
+        k = len(meta["names"])
+        try:
+            scan, truth, brain = read_case(folder)
+        except InputError as error:
+            print(f"{folder.name} is left out: {error.reason}", flush=True)
+            continue
         image, inside = lesion.prepared(scan, brain, spacing)
         on_grid = resample(truth.with_data(truth.data.float()).canonical(), image.grid)
         away = ndimage.distance_transform_edt(inside.data.numpy() < 0.5, image.grid.spacing)
@@ -253,14 +259,16 @@ def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
         "brain": ("*_desc-brain_mask.nii*",),
     }.items():
         paths = next((p for p in (sorted(folder.glob(pattern)) for pattern in patterns) if p), [])
+        if not found and (slices := sorted(folder.glob("*_mask.tif"))):
+            scan, truth = lgg.read(folder, len(slices))
+            return scan, truth, skullstrip.skullstrip(scan).mask
         if len(paths) > 1 or (not paths and name != "brain"):
             raise InputError(folder, f"{len(paths)} files {patterns[0]} in it", "Leave exactly one there")
         if paths:
             found[name] = paths[0]
     scan, truth = conform.read(found["scan"]), conform.read(found["lesions"])
-    if "brain" in found:
-        return scan, truth, conform.read(found["brain"])
-    return scan, truth, skullstrip.skullstrip(scan).mask
+    brain = conform.read(found["brain"]) if "brain" in found else skullstrip.skullstrip(scan).mask
+    return scan, truth, brain
 
 
 def load(path: Path) -> list[Case]:

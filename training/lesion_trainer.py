@@ -13,14 +13,54 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import lesion
+from ..models.errors import UsageError
 from .generator import GeneratorConfig, HeadGenerator
-from .lesion_samples import DARK, LesionSlices, load
+from .lesion_samples import DARK, LesionSlices, load, prepare
 from .losses import binary_loss, slice_dice_loss
 from .recipe import Recipe
 from .trainer import Trainer
 
 KIND = "lesion"
 """Kind of recipes that this trainer knows."""
+
+
+EVERY, HELD_OUT, TESTED = 8, 3, (2, 6)
+"""Of every eight patients in the order of their names, the one for validation and the two for tests."""
+
+
+def split(folder: Path) -> dict[str, list[Path]]:
+    """Patients of a folder for ``training``, ``validation`` and ``test``, by the order of their names.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    subjects = sorted(path for path in folder.iterdir() if path.is_dir())
+    if not subjects:
+        raise UsageError(folder, "there are no patients in it", "Give a folder with one for each of them")
+    parts: dict[str, list[Path]] = {"training": [], "validation": [], "test": []}
+    for k, path in enumerate(subjects):
+        place = k % EVERY
+        parts["validation" if place == HELD_OUT else "test" if place in TESTED else "training"].append(path)
+    return parts
+
+
+def made(
+    recipe: Recipe, folder: str | None, heads: str | None, out: Path, device: str = "cpu"
+) -> LesionTrainer:
+    """The trainer for a folder of patients, for synthetic heads, or for both."""
+    data = validation = None
+    if folder:
+        out.mkdir(parents=True, exist_ok=True)
+        spacing = float(recipe.stages[-1]["spacing"])
+        data, validation = (out / f"{part}-{spacing:g}.npz" for part in ("training", "validation"))
+        parts = split(Path(folder))
+        for part, path in (("training", data), ("validation", validation)):
+            if not path.is_file():
+                prepare(parts[part], path, spacing)
+        (out / "test.txt").write_text("".join(f"{path.name}\n" for path in parts["test"]))
+    return LesionTrainer(recipe, data, out, validation, device, Path(heads) if heads else None)
 
 
 class LesionTrainer(Trainer):

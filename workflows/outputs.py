@@ -23,7 +23,7 @@ IMAGES = (
     "in_alignments",
     "in_quality",
 )
-OPTIONAL = ("in_dseg", "in_runs", "grid_file", "in_hippocampus", "in_hippocampus_volumes")
+OPTIONAL = ("in_dseg", "in_runs", "grid_file", "in_hippocampus", "in_hippocampus_volumes", "in_lesions")
 """What only some units have."""
 
 NOTES = (
@@ -34,6 +34,7 @@ NOTES = (
     "registration_notes",
     "coregistration_notes",
     "hippocampus_notes",
+    "lesion_notes",
     "quality_notes",
 )
 """Notes of the stages, in the order of the chain."""
@@ -52,6 +53,7 @@ def init_outputs_wf(
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
     hippocampus: bool = False,
+    lesion: bool = False,
     sloppy: bool = False,
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -78,6 +80,8 @@ def init_outputs_wf(
         Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
     hippocampus : bool
         Whether there may be parts of the hippocampus.
+    lesion : bool
+        Whether there are lesions' mask, probability and table.
     sloppy : bool
         Whether the results are for trying only, which their sidecars then say.
     num_threads, mem_gb : int, float
@@ -95,13 +99,15 @@ def init_outputs_wf(
         Given tissues, and of an averaged reference the scans' matrices and the average.
     in_hippocampus, in_hippocampus_volumes
         Parts of the hippocampus and their volumes.
+    in_lesions
+        Mask and probability of lesions, and JSON of each.
     in_files, in_natives, in_transforms, coregistration_notes
         Images of other contrasts, as :mod:`brainseg.workflows.coregistration` makes them.
     in_quality
         JSON of quality control; may be left out.
     conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes
         What a reader of the results should know.
-    hippocampus_notes, quality_notes
+    hippocampus_notes, lesion_notes, quality_notes
         What a reader of the results should know.
 
     Outputs
@@ -115,7 +121,7 @@ def init_outputs_wf(
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
-    wanted = ("dseg" in (given or {}), averaged, averaged, hippocampus, hippocampus)
+    wanted = ("dseg" in (given or {}), averaged, averaged, hippocampus, hippocampus, lesion)
     optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
     passed = ("source_file", "stripped", *IMAGES, *optional)
     brought = ("in_files", "in_natives", "in_transforms")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import nibabel as nib
 import numpy as np
-from nipype.interfaces.utility import IdentityInterface
+from nipype.interfaces.utility import IdentityInterface, Merge, Select
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import unusable
+from ..interfaces.lesion import shown_in, skipped
 from ..models import labels, populations, spaces, zoo
 from ..models.populations import Population
 from .bias import init_bias_wf
@@ -18,6 +19,7 @@ from .coregistration import init_coregistration_wf
 from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
 from .growth import init_growth_wf
 from .hippocampus import init_hippocampus_wf
+from .lesion import init_lesion_wf
 from .outputs import init_outputs_wf
 from .quality import init_quality_wf
 from .registration import init_registration_wf
@@ -31,6 +33,7 @@ MEMORY = {
     "segmentation": (1.2, 1.4),
     "registration": (1.6, 0.4),
     "hippocampus": (0.8, 1.0),
+    "lesion": (0.9, 1.0),
     "quality": (0.9, 1.0),
     "outputs": (0.8, 1.3),
 }
@@ -68,6 +71,7 @@ def init_participant_wf(
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
     hippocampus: bool = False,
+    lesion: bool = False,
     sloppy: bool = False,
     output_spaces: tuple[str, ...] = (spaces.DEFAULT,),
     engine: str = "deep",
@@ -111,6 +115,8 @@ def init_participant_wf(
         Steps that are off: ``posteriors``, ``template-outputs``.
     hippocampus : bool
         Whether the parts of the hippocampus are told apart.
+    lesion : bool
+        Whether lesions are looked for, in the FLAIR image or else the T2w image that there is.
     sloppy : bool
         Fast and coarse, for trying; the results are marked.
     output_spaces : tuple of str
@@ -148,6 +154,9 @@ def init_participant_wf(
     run, network = {"num_threads": num_threads}, {"num_threads": num_threads, "device": device}
 
     given = given or {}
+    images = [source_file, *(beside or [])]
+    which = shown_in([_suffix(path) for path in images])
+    shows = _suffix(images[which or 0])
     conform_wf = init_conform_wf(averaged=averaged, sloppy=sloppy, mem_gb=need["conform"])
     if "mask" in given:
         skullstrip_wf = init_given_mask_wf(
@@ -225,6 +234,7 @@ def init_participant_wf(
         flavor=flavor,
         leave_out=leave_out,
         hippocampus=hippocampus,
+        lesion=lesion and not skipped(shows, record.lesion),
         sloppy=sloppy,
         mem_gb=need["outputs"],
         **run,
@@ -294,6 +304,24 @@ def init_participant_wf(
         link(segmentation_wf, hippocampus_wf, out_structures="in_structures", out_measures="in_measures")
         link(hippocampus_wf, outputs_wf, out_file="in_hippocampus", out_volumes="in_hippocampus_volumes")
         link(hippocampus_wf, outputs_wf, notes="hippocampus_notes")
+    if lesion:
+        lesion_wf = init_lesion_wf(
+            model=record.lesion, image=images[which or 0], mem_gb=need["lesion"], **network
+        )
+        workflow.connect(inputnode, "source_file", lesion_wf, "inputnode.source_file")
+        link(skullstrip_wf, lesion_wf, out_mask="in_mask")
+        if not which:
+            link(bias_wf, lesion_wf, out_file="in_file")
+        if not skipped(shows, record.lesion):
+            together = pe.Node(Merge(3), name="lesions", run_without_submitting=True)
+            made = ("out_file", "out_probability", "out_lesions")
+            workflow.connect(
+                [
+                    (lesion_wf, together, [(f"outputnode.{n}", f"in{k}") for k, n in enumerate(made, 1)]),
+                    (together, outputs_wf, [("out", "inputnode.in_lesions")]),
+                ]
+            )
+        link(lesion_wf, outputs_wf, notes="lesion_notes")
     if beside:
         coregistration_wf = init_coregistration_wf(
             beside=beside,
@@ -308,6 +336,10 @@ def init_participant_wf(
         link(skullstrip_wf, coregistration_wf, out_mask="in_mask")
         link(coregistration_wf, outputs_wf, out_files="in_files", out_natives="in_natives")
         link(coregistration_wf, outputs_wf, out_transforms="in_transforms", notes="coregistration_notes")
+        if lesion and which:
+            chosen = pe.Node(Select(index=[which - 1]), name="shows_lesions", run_without_submitting=True)
+            workflow.connect(coregistration_wf, "outputnode.out_files", chosen, "inlist")
+            workflow.connect(chosen, "out", lesion_wf, "inputnode.in_file")
     workflow.connect(
         [(outputs_wf, outputnode, [(f"outputnode.{n}", n) for n in ("out_files", "notes", "stripped")])]
     )

@@ -1,0 +1,80 @@
+"""Lesions: from a FLAIR or T2w image and the brain mask to a lesion mask."""
+
+from __future__ import annotations
+
+from nipype.interfaces.utility import IdentityInterface
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.lesion import FindLesions, skipped
+
+DESC = """\
+Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, \
+doi:10.1007/978-3-319-24574-4_28) over axial slices that sees what lies 5 mm above and below as well, \
+trained on gliomas (Buda et al., 2019, doi:10.1016/j.compbiomed.2019.05.002) and synthetic lesions; every \
+connected lesion of at least 15 mm³ was kept. """
+INPUTS = ["source_file", "in_file", "in_mask"]
+OUTPUTS = ["out_file", "out_probability", "out_lesions", "notes"]
+
+
+def init_lesion_wf(
+    *,
+    image: str,
+    name: str = "lesion_wf",
+    model: str = "lesion",
+    device: str = "cpu",
+    num_threads: int = 1,
+    mem_gb: float = 1.5,
+) -> LiterateWorkflow:
+    """Find lesions.
+
+    Parameters
+    ----------
+    image : str
+        The image as the dataset holds it; for one that shows no lesions there is a note and no result.
+    name : str
+        Name of the workflow.
+    model : str
+        Weights of the network; empty if the population has none.
+    device : str
+        Where the network runs.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of the node.
+
+    Inputs
+    ------
+    source_file
+        The scan as the dataset holds it.
+    in_file
+        The bias-corrected image in which lesions are looked for, on the scan's grid.
+    in_mask
+        The brain, on the same grid.
+
+    Outputs
+    -------
+    out_file, out_probability
+        Lesions and their probability, on the same grid.
+    out_lesions
+        JSON with volume, centre and probability of each.
+    notes
+        What a reader of the results should know.
+    """
+    workflow = LiterateWorkflow(name)
+    contrast = image.split(".")[0].rpartition("_")[2]
+    if not skipped(contrast, model):
+        workflow.__desc__ = DESC.format(contrast=contrast)
+    inputnode = pe.Node(IdentityInterface(INPUTS), name="inputnode")
+    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
+    lesion = pe.Node(
+        FindLesions(model=model, image=image, device=device, use_gpu=device.startswith("cuda")),
+        name="lesion",
+        n_procs=num_threads,
+        mem_gb=mem_gb,
+    )
+    workflow.connect(
+        [
+            (inputnode, lesion, [(n, n) for n in INPUTS]),
+            (lesion, outputnode, [(n, n) for n in OUTPUTS]),
+        ]
+    )
+    return workflow
