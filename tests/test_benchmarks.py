@@ -53,6 +53,7 @@ def test_page_has_a_place_for_every_table():
         "registration",
         "pseudolabels",
         "hippocampus",
+        "lesion",
         "quality",
         "fetal",
     ]
