@@ -1,9 +1,9 @@
 """Lesions against masks drawn by hand.
 
 ``python benchmarks/lesion.py DATA ... [--out benchmarks/README.md]`` looks in each folder for images
-``*_FLAIR.nii.gz`` or ``*_T2w.nii.gz`` with ``*_label-lesion_mask.nii.gz`` of the same name beside them, and for
-patients of the LGG Segmentation data set (folders of TIFF slices), of whom only those are taken that training
-leaves aside for tests. The brain mask is the program's own.
+``*_FLAIR.nii.gz`` or ``*_T2w.nii.gz`` with ``*_label-lesion_mask.nii.gz`` of the same name beside them, and
+for patients of the LGG Segmentation data set (folders of TIFF slices), of whom only those are taken that
+training leaves aside for tests. The brain mask is the program's own.
 """
 
 from __future__ import annotations

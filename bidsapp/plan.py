@@ -48,7 +48,7 @@ def describe(chosen: Settings, wanted: Selection) -> str:
         lines += [
             f"Work       {chosen.work_dir}",
             f"Resources  {chosen.nprocs} CPUs ({chosen.omp_nthreads} for one step), {chosen.mem_gb:.1f} GB",
-            f"Device     {chosen.device}",
+            f"Device     {_device(chosen)}",
             f"Networks   {', '.join(_networks()) or 'none are installed'}",
             f"Templates  {', '.join(chosen.output_spaces)} ({chosen.registration})",
             f"Steps      {_steps(chosen)}",
@@ -68,6 +68,14 @@ def describe(chosen: Settings, wanted: Selection) -> str:
     if "group" in chosen.analysis_level:
         lines += ["", "At the group level: group_volumes.tsv, group.html and index.html"]
     return "\n".join([*lines, "", "Nothing was computed or written (--dry-run)."])
+
+
+def _device(chosen: Settings) -> str:
+    """Where networks would run; one that is asked for and is not there is an error here too."""
+    from .graph import devices
+
+    found = ", ".join(devices(chosen))
+    return found if chosen.device == found else f"{found} ({chosen.device})"
 
 
 def _units(chosen: Settings, wanted: Selection) -> list[str]:
@@ -138,7 +146,10 @@ def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
     native = [name.format(suffix=unit.suffix) for name in NATIVE]
     if chosen.step("hippocampus"):
         native.append("desc-hippocampus_{dseg.nii.gz,volumes.tsv}")
-    if chosen.step("lesion"):
+    from ..models.lesion import CONTRASTS  # not at the top: it takes torch with it
+
+    suffixes = [path.name.split(".")[0].rpartition("_")[2] for path in (unit.image, *unit.beside)]
+    if chosen.step("lesion") and set(suffixes) & set(CONTRASTS):
         native += ["label-lesion_{mask,probseg}.nii.gz", "desc-lesion_volumes.tsv"]
     if not chosen.step("posteriors"):
         native = [name for name in native if "probseg" not in name]

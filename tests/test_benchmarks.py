@@ -44,10 +44,12 @@ def test_page_has_a_place_for_every_table():
     assert found == [
         "adult_manual chain",
         "adult_manual network",
+        "learning deep",
         "perturbations",
         "synthetic_heads",
         "brain_mask",
         "stages",
+        "backends",
         "overhead",
         "kill",
         "registration",
