@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from .volume import Volume, box
 
@@ -44,10 +45,15 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
     low = float(data[inside].min())
     positive = data - min(low, 0.0) + 1e-3 * max(float(np.abs(data[inside]).max()), 1e-6)
     spacing = [float(s) for s in volume.grid.spacing]
-    image = ants.from_numpy(np.maximum(positive, 1e-6).astype(np.float32), spacing=spacing)
-    region = ants.from_numpy(inside.astype(np.float32), spacing=spacing)
-    # Voxels of a few mm are thin enough already.
-    factor = max(1, min(shrink, int(4.5 / max(spacing))))
+    # Voxels of a few mm are thin enough already. N4 thins all axes alike, but not thick slices: then the
+    # other axes are thinned here.
+    steps = [max(1, min(shrink, int(4.5 / s))) for s in spacing]
+    factor = min(steps)
+    thin = [step // factor for step in steps]
+    kept = tuple(slice(None, None, n) for n in thin)
+    spacing = [s * n for s, n in zip(spacing, thin, strict=True)]
+    image = ants.from_numpy(np.maximum(positive, 1e-6).astype(np.float32)[kept], spacing=spacing)
+    region = ants.from_numpy(inside.astype(np.float32)[kept], spacing=spacing)
     field = ants.n4_bias_field_correction(
         image,
         mask=region,
@@ -56,6 +62,9 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
         spline_param=200,
         return_bias_field=True,
     ).numpy()
+    if max(thin) > 1:
+        back = np.diag(1 / np.array(thin, float))
+        field = ndimage.affine_transform(field, back, output_shape=data.shape, order=1, mode="nearest")
     field = np.where(np.isfinite(field) & (field > 1e-3), field, 1.0).astype(np.float32)
     field /= np.median(field[inside])
     around = [(w.start, size - w.stop) for w, size in zip(window, whole.shape, strict=True)]
