@@ -6,6 +6,7 @@ Van Leemput et al. 1999 and of SAMSEG, Puonti et al. 2016, with a learned prior 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,10 @@ GROUPS = {
 """Structures that share one intensity distribution."""
 
 
+OUTLIERS = 0.01
+"""Share of tissue that may have any intensity, where only tissue and fluid are told apart."""
+
+
 @dataclass(frozen=True)
 class Fit:
     """The fitted classes.
@@ -30,7 +35,7 @@ class Fit:
     separation : float
         Distance of the means of grey and white matter in units of their pooled deviation.
     weight : float
-        How much the likelihood counted (0: the prior was kept as it was).
+        How much the likelihood counted between tissues (0: which is which, the prior alone said).
     """
 
     posteriors: Tensor
@@ -92,13 +97,58 @@ def fit(
         gm, wm = names.index("gm"), names.index("wm")
         pooled = ((variance[gm] + variance[wm]) / 2).sqrt()
         separation = float((mean[gm] - mean[wm]).abs() / pooled)
-    # Where grey and white matter look alike the scan has nothing to add to the network.
-    weight = strength * min(1.0, max(0.0, (separation - 0.4) / 0.6))
-    if weight == 0:
-        return Fit(prior, separation, 0.0)
+    weight = strength * _trust(separation)
     density = _log_density(y, mean, variance)
-    posteriors = log_prior.add_(density[group], alpha=weight).softmax(0)
-    return Fit(posteriors, separation, weight)
+    if weight == strength:
+        return Fit(log_prior.add_(density[group], alpha=weight).softmax(0), separation, weight)
+    # Where grey and white matter look alike the scan has nothing to add to the network as to which is which;
+    # but fluid may be told from both.
+    size = torch.zeros(len(names)).index_add_(0, group, responsibility.sum(1))
+    told = _fluid(y, density, mean, variance, size, names, strength) if "fluid" in names else None
+    if told is None and weight == 0:
+        return Fit(prior, separation, 0.0)
+    total = density * weight
+    if told is not None:
+        tissue, fluid, own = told
+        rest = max(own - weight, 0.0)
+        total += rest * tissue
+        total[names.index("fluid")] += rest * (fluid - tissue)
+    return Fit(log_prior.add_(total[group]).softmax(0), separation, weight)
+
+
+def _trust(separation: float) -> float:
+    """How far two classes can be told apart by intensities: 0 below 0.4 deviations, 1 from one on."""
+    return min(1.0, max(0.0, (separation - 0.4) / 0.6))
+
+
+def _fluid(
+    y: Tensor,
+    density: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    size: Tensor,
+    names: list[str],
+    strength: float,
+) -> tuple[Tensor, Tensor, float] | None:
+    """Log density of all tissue together and of fluid, and how much they count; None if not at all.
+
+    A little of the tissue may have any intensity: a lesion that is as bright as fluid stays tissue where the
+    network is sure of that.
+    """
+    k = names.index("fluid")
+    share = size / size.sum()
+    share[k] = 0
+    share = share / share.sum().clamp(min=1e-6)
+    middle = (share * mean).sum()
+    spread = (share * (variance + (mean - middle) ** 2)).sum()
+    separation = float((mean[k] - middle).abs() / ((variance[k] + spread) / 2).sqrt())
+    own = strength * _trust(separation)
+    if own == 0:
+        return None
+    gaussian = -0.5 * (y - middle) ** 2 / spread - 0.5 * spread.log()
+    anything = math.log(OUTLIERS / 1.4 * math.sqrt(2 * math.pi))
+    tissue = torch.logaddexp(gaussian + math.log(1 - OUTLIERS), torch.full_like(y, anything))
+    return tissue, density[k], own
 
 
 def _moments(

@@ -222,7 +222,7 @@ def posteriors_at(
         if fitted.weight == 0:
             notes.append(
                 "Grey and white matter have nearly the same intensity in this scan: "
-                "the segmentation is the network's alone."
+                "which is which, the network alone says."
             )
     full = torch.zeros(len(brought), *grid.shape)
     full[:, inside] = brought

@@ -28,7 +28,6 @@ BRAIN = 0.2
 """Brightness from which on the stripped default template is brain, as nilearn has it."""
 
 
-
 @dataclass(frozen=True)
 class Template:
     """A template.
