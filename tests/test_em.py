@@ -59,7 +59,7 @@ def test_the_scan_decides_as_it_did_where_all_can_be_told():
 
 
 def test_in_between_both_say_something():
-    y, prior, truth, mistaken = scan(100, 107, 230)
+    y, prior, _, mistaken = scan(100, 107, 230)
     found = em.fit(y, prior, STRUCTURES)
     assert 0 < found.weight < 1
     assert float((found.posteriors.argmax(0)[mistaken] == FLUID).float().mean()) > 0.95
