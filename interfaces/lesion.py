@@ -140,11 +140,11 @@ def sidecars(names: Names, table: str, segmented: dict[str, Any]) -> dict[str, d
     count, volume = len(found["lesions"]), sum(one["volume"] for one in found["lesions"])
     return {
         derivatives.LESION: {
+            **about,
             "Description": "Lesions that are brighter than the brain around them",
             "Type": "Lesion",
-            **about,
         },
-        derivatives.LESION_PROBABILITY: {"Description": "Probability of a lesion", **about},
+        derivatives.LESION_PROBABILITY: {**about, "Description": "Probability of a lesion"},
         derivatives.LESION_TABLE: {
             **COLUMNS,
             "Count": count,

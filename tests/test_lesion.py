@@ -165,7 +165,11 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     np.testing.assert_array_equal(image.affine, nib.load(unit.source).affine)
     assert image.get_data_dtype() == np.uint8 and int(np.asarray(image.dataobj).sum()) == 4
     about = json.loads((folder / "sub-01_label-lesion_mask.json").read_text())
-    assert about["Type"] == "Lesion" and "CC BY-NC-SA" in about["NetworkLicence"]
+    assert (
+        about["Type"] == "Lesion"
+        and about["Description"].startswith("Lesions")
+        and "CC BY-NC-SA" in about["NetworkLicence"]
+    )
     assert about["Sources"][0] == "bids::sub-01/anat/sub-01_desc-preproc_FLAIR.nii.gz"
     table = json.loads((folder / "sub-01_desc-lesion_volumes.json").read_text())
     assert table["Count"] == 1 and table["Volume"] == {"Value": 80.0, "Units": "mm^3"}
