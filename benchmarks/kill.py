@@ -1,9 +1,10 @@
 """Kill the program at random times, start it again, and compare its results with those of a run left alone.
 
-``python benchmarks/kill.py [--kills 20] [--spacing 2.5] [--flags ...]`` makes a dataset of one participant
-from the ICBM152 template. Each run of the command is killed (SIGKILL, the main process alone or with its
+``python benchmarks/kill.py [--kills 20] [--minutes M] [--spacing 2.5] [--flags ...]`` makes a dataset of one
+participant from the ICBM152 template. Each run of the command is killed (SIGKILL, the main process alone or with its
 workers) at a random time; then the same command goes on, and may be killed too, until one ends. When its
-results have been compared, the next one begins anew, until there were as many kills as wanted.
+results have been compared, the next one begins anew, until there were as many kills as wanted, or the minutes
+are over.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
@@ -68,7 +70,9 @@ def kill(process: subprocess.Popen, r: random.Random) -> None:
     time.sleep(1)  # workers notice that they are alone
 
 
-def measure(folder: Path, kills: int, spacing: float, flags: list[str], seed: int) -> str:
+def measure(
+    folder: Path, kills: int, spacing: float, flags: list[str], seed: int, minutes: float = math.inf
+) -> str:
     """The table."""
     bids, out = dataset(folder / "bids", spacing), folder / "out"
     command = [sys.executable, "-m", "brainseg.bidsapp", str(bids), str(out), "participant", *flags]
@@ -83,14 +87,15 @@ def measure(folder: Path, kills: int, spacing: float, flags: list[str], seed: in
     took, expected = time.monotonic() - begin, derivatives(out)
     tables.say(f"a run takes {took:.0f} s and writes {len(expected)} files")
     r, stages, rounds, same, damaged, left = random.Random(seed), Counter(), 0, 0, 0, 0
-    while sum(stages.values()) < kills:
+    enough = lambda: sum(stages.values()) >= kills or time.monotonic() - begin > 60 * minutes  # noqa: E731
+    while not enough():
         shutil.rmtree(out)
         shutil.rmtree(folder / "work", ignore_errors=True)
         code = None
         while code is None:
             process = start()
             try:
-                if sum(stages.values()) >= kills:
+                if enough():
                     code = process.wait()
                 else:
                     code = process.wait(timeout=r.uniform(0.5, took))
@@ -118,6 +123,7 @@ def measure(folder: Path, kills: int, spacing: float, flags: list[str], seed: in
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no more kills after that")
     parser.add_argument("--spacing", type=float, default=2.5, help="voxel size of the image (mm)")
     parser.add_argument(
         "--flags", nargs=argparse.REMAINDER, default=[], help="further flags of the program, last"
@@ -126,7 +132,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="page to put the table into")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="brainseg-kill-") as folder:
-        text = measure(Path(folder), given.kills, given.spacing, given.flags, given.seed)
+        text = measure(Path(folder), given.kills, given.spacing, given.flags, given.seed, given.minutes)
     text += f"\n\n{tables.stamp()}"
     print(text)
     if given.out:
