@@ -1,10 +1,10 @@
 """Kill the program at random times, start it again, and compare its results with those of a run left alone.
 
 ``python benchmarks/kill.py [--kills 20] [--minutes M] [--spacing 2.5] [--flags ...]`` makes a dataset of one
-participant from the ICBM152 template. Each run of the command is killed (SIGKILL, the main process alone or with its
-workers) at a random time; then the same command goes on, and may be killed too, until one ends. When its
-results have been compared, the next one begins anew, until there were as many kills as wanted, or the minutes
-are over.
+participant from the ICBM152 template. Each run of the command is killed (SIGKILL, the main process alone or
+with its workers) at a random time; then the same command goes on, and may be killed too, until one ends.
+When its results have been compared, the next one begins anew, until there were as many kills as wanted, or
+the minutes are over.
 """
 
 from __future__ import annotations
