@@ -49,7 +49,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Options:
-    """How the optimisation goes; the defaults were chosen on label maps of heads.
+    """How the optimisation goes; more coarse steps cost time and bring manual labels no closer.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class Options:
     """
 
     spacing: float = 2.0
-    levels: tuple[Level, ...] = (Level(2, 30, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0))
+    levels: tuple[Level, ...] = (Level(2, 12, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0))
     most: float = 0.8
     margin: float = 10.0
 

@@ -88,6 +88,8 @@ def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
         (["moving.nii.gz", "nowhere.nii.gz", "o.h5"], "nowhere.nii.gz: the file does not exist"),
         (["moving.nii.gz", "fixed.nii.gz", "o.mat"], "End its name with .h5"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--moved", "m.mgz"], "End its name with .nii.gz"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "segmentation"], "does not predict velocities"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "nothing"], "no weights at"),
         (["moving.nii.gz", "Moon", "o.h5"], "the template is not on this machine"),
     ],
 )

@@ -165,3 +165,36 @@ def test_real_scans_score_a_training(tmp_path, toy_arrays, scans):
     arrays = np.load(tmp_path / "scans.npz")
     assert arrays["x0"].shape[1] == 4 and arrays["prior0"].shape[1] == 19
     assert 0.2 < (arrays["truth0"] > 0).mean() < 0.9
+
+    # The labels may lie elsewhere; and such scans can train.
+    (tmp_path / "labels").mkdir()
+    (folder / "sub-1_dseg.nii.gz").rename(tmp_path / "labels" / "sub-1_T1w_dseg.nii.gz")
+    words = ("train", "scans", tmp_path / "again.npz", tmp_path / "labels", "--recipe", path)
+    assert _run(*words, "--images", tmp_path / "sub-1") == 0
+    with np.load(tmp_path / "again.npz") as again:
+        assert np.array_equal(again["truth0"], arrays["truth0"])
+    mixed = Trainer(
+        recipe.read(path, {"real": 1.0}),
+        toy_arrays,
+        tmp_path / "mixed",
+        labelled=tmp_path / "again.npz",
+    )
+    example = mixed.source().examples()[0]
+    assert set(example.targets["structure"].unique().tolist()) <= {0, 2}
+    assert sum(mixed.losses(mixed.forward(example), example.targets).values()) > 0
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["pseudo"], "Give --labelled NPZ"),
+        (["segmentation", "--labelled", "heads.npz"], "has no share of real scans"),
+        (["head-coarse", "--labelled", "heads.npz"], "trains on no real scans"),
+        (["pseudo", "--labelled", "nowhere.npz"], "the file does not exist"),
+    ],
+)
+def test_real_scans_that_train_and_their_share_belong_together(tmp_path, monkeypatch, words, said, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "heads.npz").touch()
+    assert _run("train", *words, "--data", "heads.npz", "--out", "out") > 0
+    assert said in capsys.readouterr().err
