@@ -17,9 +17,12 @@ import torch.nn.functional as F
 from scipy.linalg import expm, sqrtm
 from torch import Tensor
 
-from .velocity import exponential, gradient, identity, jacobian, sample, smooth, taper
+from .velocity import exponential, gradient, identity, jacobian, sample_some, smooth, taper
 from .volume import Grid, Volume
 from .warp import Warp
+
+ROOM = 6.0
+"""Millimetres around both brains within which they are compared; elsewhere there is nothing to see."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Options:
     """
 
     spacing: float = 2.0
-    levels: tuple[Level, ...] = (Level(2, 12, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0))
+    levels: tuple[Level, ...] = (Level(2, 8, 0.3, 2.5, 1.0), Level(1, 10, 0.3, 1.5, 1.0))
     most: float = 0.8
     margin: float = 10.0
 
@@ -215,12 +218,21 @@ def optimise(
         velocity, scale = _to_level(velocity, scale, level.factor, (x, y, z)), level.factor
         size = options.spacing * scale
         edge = taper((x, y, z), max(2, round(options.margin / size / 1.5)))
-        index = identity((x, y, z), a)
+        index, some = identity((x, y, z), a), shown(a, b, round(ROOM / size))
         for _ in range(level.steps):
-            update = _force(a, b, velocity, index, options.most)
+            update = _force(a, b, velocity, index, some, options.most)
             velocity = velocity + smooth(update, level.fluid / size) * edge
             velocity = smooth(velocity, level.elastic / size)
     return _to_level(velocity, scale, 1, tuple(moving.shape[1:]))  # type: ignore[arg-type]
+
+
+def shown(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Flat indices of the voxels within ``radius`` voxels of what one of two stacks shows."""
+    there = ((a[:-1] != 0).any(0) | (b[:-1] != 0).any(0)).float()[None]
+    for axis in range(3):
+        size = [2 * radius + 1 if k == axis else 1 for k in range(3)]
+        there = F.max_pool3d(there, size, stride=1, padding=[n // 2 for n in size])
+    return there.flatten().nonzero()[:, 0]
 
 
 def at_level(stack: Tensor, level: Level) -> Tensor:
@@ -235,13 +247,13 @@ def differences(there: Tensor, here: Tensor) -> tuple[Tensor, list[Tensor]]:
     return (there[:-1] - here[:-1]) * seen, gradient((there[:-1] + here[:-1]) / 2)
 
 
-def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, most: float) -> Tensor:
+def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, some: Tensor, most: float) -> Tensor:
     """Gauss-Newton step of the squared differences, each voxel by itself, at most ``most`` voxels long."""
     half = velocity / 2
     # A first step of up to a voxel: what that costs in accuracy the next iteration sees and mends.
     squarings = max(1, math.ceil(math.log2(max(float(half.abs().max()), 1e-6))))
-    there = sample(a, index + exponential(-half, squarings, index))
-    here = sample(b, index + exponential(half, squarings, index))
+    there = sample_some(a, index + exponential(-half, squarings, index, some), some)
+    here = sample_some(b, index + exponential(half, squarings, index, some), some)
     difference, slopes = differences(there, here)
     power = sum((s * s).sum(0) for s in slopes)
     noise = (difference * difference).sum(0) / (4 * most**2)

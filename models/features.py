@@ -33,7 +33,7 @@ OPPOSITE = ((0, 4), (1, 3), (2, 5), (6, 7))
 """Groups whose maps are one channel, the second with a minus: nearly all of them touch nowhere, so that the
 squared differences stay what they are with half of the channels."""
 
-WEIGHTS = (*(0.3,) * len(OPPOSITE), 1.0, 0.4)
+WEIGHTS = (*(0.2,) * len(OPPOSITE), 1.0, 0.6)
 """Weights of the structures' channels, the intensities and the locally normalized intensities."""
 
 WINDOW = 1.5

@@ -39,7 +39,30 @@ def sample(values: Tensor, where: Tensor, padding: str = "border") -> Tensor:
     return F.grid_sample(values[None], points.to(values.dtype), padding_mode=padding, align_corners=True)[0]
 
 
-def exponential(velocity: Tensor, squarings: int | None = None, index: Tensor | None = None) -> Tensor:
+def sample_some(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
+    """Like :func:`sample` at some voxels only; the others get zero.
+
+    Parameters
+    ----------
+    values : Tensor, shape (C, X, Y, Z)
+        What is sampled.
+    where : Tensor, shape (3, x, y, z)
+        Indices into it, in voxels.
+    some : Tensor of int64, shape (N,)
+        Flat indices of the voxels of ``where`` that are wanted.
+    """
+    found = sample(values, where.flatten(1)[:, some, None, None])
+    out = values.new_zeros(len(values), where[0].numel())
+    out[:, some] = found[..., 0, 0]
+    return out.view(-1, *where.shape[1:])
+
+
+def exponential(
+    velocity: Tensor,
+    squarings: int | None = None,
+    index: Tensor | None = None,
+    some: Tensor | None = None,
+) -> Tensor:
     """Displacement of the flow of ``velocity`` after unit time, by scaling and squaring.
 
     Parameters
@@ -50,6 +73,8 @@ def exponential(velocity: Tensor, squarings: int | None = None, index: Tensor | 
         Number of self-compositions; by default so many that the first step is below a quarter voxel.
     index : Tensor, optional
         ``identity(...)``, where it is at hand.
+    some : Tensor of int64, shape (N,), optional
+        Flat indices of the voxels for which that is wanted; elsewhere the displacement is the velocity.
 
     Examples
     --------
@@ -63,7 +88,15 @@ def exponential(velocity: Tensor, squarings: int | None = None, index: Tensor | 
     index = identity(tuple(velocity.shape[1:]), velocity) if index is None else index  # type: ignore[arg-type]
     flow = velocity / 2**squarings
     for _ in range(squarings):
-        flow = flow + sample(flow, index + flow)
+        if some is None:
+            flow = flow + sample(flow, index + flow)
+            continue
+        twice = flow.flatten(1)
+        moved = sample(flow, (index + flow).flatten(1)[:, some, None, None])[..., 0, 0]
+        moved += twice[:, some]
+        twice = 2 * twice
+        twice[:, some] = moved
+        flow = twice.view_as(flow)
     return flow
 
 
