@@ -28,7 +28,7 @@ OPTIONS = Options(
 )
 """How two hippocampi are registered; chosen on the validation split."""
 
-MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 1.0, 0.3, 0.1
+MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 1.0, 0.6, 0.25
 """Weights of the parts' probabilities, the intensities and the locally normalized intensities."""
 
 
