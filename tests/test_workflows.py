@@ -29,6 +29,7 @@ STAGES = (
     "segmentation",
     "registration",
     "hippocampus",
+    "lesion",
     "quality",
     "outputs",
 )
@@ -59,7 +60,7 @@ def run(workflow, folder):
 
 
 def test_every_stage_is_a_workflow_with_one_node_of_its_name():
-    workflow = chain(hippocampus=True)
+    workflow = chain(hippocampus=True, lesion=True)
     for stage in STAGES:
         inner = workflow.get_node(f"{stage}_wf")
         assert inner is not None
@@ -72,14 +73,14 @@ def test_every_stage_is_a_workflow_with_one_node_of_its_name():
 
 
 def test_nodes_declare_what_they_need():
-    workflow = chain(num_threads=3, mem_gb=64.0, hippocampus=True)
+    workflow = chain(num_threads=3, mem_gb=64.0, hippocampus=True, lesion=True)
     nodes = {stage: workflow.get_node(f"{stage}_wf.{stage}") for stage in STAGES}
     assert {stage: node.mem_gb for stage, node in nodes.items()} == memory("of a head at 1 mm")
     threads = {stage: node.n_procs for stage, node in nodes.items()}
     assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1}
     for stage, node in nodes.items():
         assert node.inputs.num_threads == threads[stage]
-    small = chain(mem_gb=1.0, hippocampus=True)
+    small = chain(mem_gb=1.0, hippocampus=True, lesion=True)
     assert max(small.get_node(f"{stage}_wf.{stage}").mem_gb for stage in STAGES) == 1.0
 
 
@@ -91,8 +92,8 @@ def test_memory_grows_with_the_image(nifti, tmp_path):
 
 @pytest.mark.parametrize("device, slot", [("cpu", False), ("cuda:1", True), ("mps", False)])
 def test_networks_take_a_gpu_slot(device, slot):
-    workflow = chain(device=device, hippocampus=True)
-    for stage in ("skullstrip", "segmentation", "hippocampus"):
+    workflow = chain(device=device, hippocampus=True, lesion=True)
+    for stage in ("skullstrip", "segmentation", "hippocampus", "lesion"):
         inputs = workflow.get_node(f"{stage}_wf.{stage}").inputs
         assert (inputs.device, inputs.use_gpu) == (device, slot)
     assert not hasattr(workflow.get_node("bias_wf.bias").inputs, "use_gpu")
