@@ -386,3 +386,14 @@ def test_failed_page_in_a_browser(tree, browser):
     browser.visit(write_participant(tree, "sub-04"))
     assert browser.run("document.querySelector('[role=alert]').innerText").startswith("Failed at conform")
     assert browser.complaints() == [] and browser.outside() == []
+
+
+def test_a_narrow_window_is_not_scrolled_sideways(tree, browser):
+    page = write_participant(tree, "sub-01")
+    size = browser.driver.get_window_size()
+    browser.driver.set_window_size(500, 900)
+    try:
+        browser.visit(page)
+        assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+    finally:
+        browser.driver.set_window_size(size["width"], size["height"])
