@@ -128,3 +128,20 @@ def test_many_participants_are_found_quickly(tmp_path):
     began = time.process_time()
     assert len(select(root).units) == 200
     assert time.process_time() - began < 12
+
+
+@pytest.mark.slow
+def test_two_thousand_participants_are_indexed_in_seconds(tmp_path, nifti, capsys):
+    bids = tmp_path / "bids"
+    bids.mkdir()
+    (bids / "dataset_description.json").write_text('{"Name": "many", "BIDSVersion": "1.9.0"}')
+    scan = nifti(tmp_path / "scan.nii.gz", (4, 4, 4)).read_bytes()
+    for number in range(2000):
+        folder = bids / f"sub-{number:04d}" / "anat"
+        folder.mkdir(parents=True)
+        (folder / f"sub-{number:04d}_T1w.nii.gz").write_bytes(scan)
+    begin = time.process_time()
+    argv = [str(bids), str(tmp_path / "out"), "participant", "--dry-run", "--skip-bids-validation"]
+    assert main(argv) == 0
+    assert time.process_time() - begin < 60
+    assert "2000 to look at" in capsys.readouterr().out
