@@ -1,7 +1,8 @@
 """A template that grows: image and tissue probabilities as functions of gestational age.
 
 It is stored at some ages in the atlas frame, where every brain has one length, and interpolated between
-them; the length itself is a polynomial in age. Weights and card lie in ``models/templates``.
+them; the length itself is a polynomial in age. Weights and card lie in ``models/templates``. Where one
+template does not suit all brains of an age there are families of it, ``NAME-FAMILY``, each for its ages.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .errors import UsageError
+from .velocity import exponential, identity, sample
 from .volume import Grid, Volume, resample
 
 LENGTH = 92.0
@@ -40,12 +42,16 @@ class Growing:
         Voxel size (mm) in the atlas frame, whose origin is the grid's centre.
     length : tuple of float
         The brain's length (mm, front to back) as a polynomial in weeks, constant first.
+    ways : Tensor, shape (N - 1, 3, X, Y, Z), or None
+        Velocity (voxels) from every node to the next, along which the shape changes between them; without
+        it the maps are mixed where they are.
     """
 
     maps: Tensor
     weeks: tuple[float, ...]
     spacing: float
     length: tuple[float, ...]
+    ways: Tensor | None = None
 
     def scale(self, weeks: float) -> float:
         """Atlas millimetres in one real millimetre at an age."""
@@ -57,7 +63,13 @@ class Growing:
         above = int(np.searchsorted(self.weeks, weeks).clip(1, len(self.weeks) - 1))
         before, after = self.weeks[above - 1 : above + 1]
         share = (weeks - before) / (after - before)
-        maps = (1 - share) * self.maps[above - 1].float() + share * self.maps[above].float()
+        younger, older = self.maps[above - 1].float(), self.maps[above].float()
+        if self.ways is not None:
+            way = self.ways[above - 1]
+            index = identity((way.shape[1], way.shape[2], way.shape[3]), way)
+            younger = sample(younger, index + exponential(-share * way))
+            older = sample(older, index + exponential((1 - share) * way))
+        maps = (1 - share) * younger + share * older
         size = self.spacing / self.scale(weeks)
         affine = np.diag([size, size, size, 1.0])
         affine[:3, 3] = -size * (np.array(maps.shape[1:]) - 1) / 2

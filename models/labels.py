@@ -2,7 +2,8 @@
 
 A table is a TSV in BIDS form (``index name abbreviation color mapping``) with, for structures, the
 columns ``tissue``, ``partner`` and ``pieces``. Networks predict structures *without side* (the
-left index stands for both); the side is added afterwards.
+left index stands for both); the side is added afterwards. A column ``part_of`` says into which
+structure a finer one goes where a coarser table is asked for.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class Label:
     tissue: str
     partner: int
     pieces: str = "many"
+    part_of: int = -1
 
 
 class LabelTable:
@@ -85,6 +87,21 @@ class LabelTable:
         return out
 
 
+def merged(finer: LabelTable, coarser: LabelTable) -> list[int]:
+    """For each of the finer table's ``unsided`` its position, or that of its whole, among the coarser's.
+
+    Examples
+    --------
+    >>> finer = load("fetal-callosum")
+    >>> [finer[i].name for i in finer.unsided if i not in load("fetal").unsided]
+    ['Corpus-Callosum']
+    >>> merged(finer, load("fetal"))
+    [0, 1, 2, 3, 4, 5, 6, 7, 1]
+    """
+    kept = coarser.unsided
+    return [kept.index(i if i in kept else finer[i].part_of) for i in finer.unsided]
+
+
 @cache
 def numbering(name: str, column: str) -> np.ndarray | None:
     """Array from a table's indices to those of another numbering, which a column of the table gives.
@@ -120,6 +137,7 @@ def load(name: str) -> LabelTable:
                 row.get("tissue") or row["name"],
                 int(row.get("partner") or row["index"]),
                 row.get("pieces") or "many",
+                int(row.get("part_of") or row["index"]),
             )
             for row in rows
         ]

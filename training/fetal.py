@@ -26,22 +26,31 @@ from ..models import labels as label_tables
 from ..models.growing import LENGTH
 from ..models.surface import signed_distance
 from ..models.volume import normalize
+from . import fetal_paths as paths
 from .prepare import DISTANCE_UNIT
 from .seeds import MOST, mixture
 
 
-def read_table() -> dict[str, np.ndarray]:
-    """Columns of the table of the fetal sources' labels, by label value."""
+FINEST = "fetal-callosum"
+"""Label table that tells apart all that the sources' labels do."""
+
+
+def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
+    """Columns of the table of the fetal sources' labels, by label value; structures are those of ``table``."""
     text = (files(__package__) / "sources" / "fetal.tsv").read_text()
     rows = sorted(csv.DictReader(text.splitlines(), delimiter="\t"), key=lambda row: int(row["source"]))
-    return {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
+    out = {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
+    finest, wanted = label_tables.load(FINEST), label_tables.load(table)
+    whole = dict(zip(finest.unsided, label_tables.merged(finest, wanted), strict=True))
+    return out | {"structure": np.array([wanted.unsided[whole[int(i)]] for i in out["structure"]])}
 
 
 def prepare(folders: list[Path], out: Path) -> None:
     """Write ``out`` (npz) from subject folders with ``*_T2w.nii.gz`` and ``*_dseg.nii.gz``.
 
     For each subject: image (uint8), labels, subclass of every voxel for 1..4 subclasses a meta-label, the
-    signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks.
+    signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks; and
+    the ways from brain to brain (:mod:`brainseg.training.fetal_paths`).
     """
     table = read_table()
     arrays: dict[str, np.ndarray] = {}
@@ -65,7 +74,8 @@ def prepare(folders: list[Path], out: Path) -> None:
         arrays[f"scale{number}"] = np.array(upright[0, 0])
         names.append(folder.name)
         ages.append(float("".join(c for c in folder.name if c.isdigit())))
-    meta = {"count": len(folders), "names": names, "weeks": ages}
+    meta = {"count": len(folders), "names": names, "weeks": ages, "paths": paths.pairs(names, ages)}
+    arrays |= paths.find(arrays, meta["paths"], table["structure"])
     np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
 
 
@@ -133,6 +143,8 @@ class FetalConfig:
     """Largest voxel (mm of the grid) along all axes; slices may be twice as thick."""
     slices: float = 0.2
     """Probability of artefacts by slice: other gains, shifts, drop-outs."""
+    between: float = 0.5
+    """Probability of a shape between that of the subject and of a neighbour in age, or of another family."""
 
 
 class FetalGenerator:
@@ -161,8 +173,8 @@ class FetalGenerator:
         table_name: str = "fetal",
     ) -> None:
         self.config, self.device = config, torch.device(device)
-        table = read_table()
         unsided = label_tables.load(table_name).unsided
+        table = read_table(table_name)
         position = [unsided.index(int(index)) for index in table["structure"]]
         self.structure = torch.tensor(position, device=self.device)
         self.meta = torch.from_numpy(table["meta"]).to(self.device)
@@ -170,6 +182,7 @@ class FetalGenerator:
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
             self.names = meta["names"]
+            self.paths = paths.Paths(arrays, meta.get("paths", []), self.device)
             for k in range(meta["count"]):
                 matrix = torch.from_numpy(np.linalg.inv(arrays[f"atlas{k}"])).float()
                 image = torch.from_numpy(arrays[f"image{k}"])
@@ -185,6 +198,12 @@ class FetalGenerator:
                     Case(*(t.to(self.device) for t in (image, labels, seeds, distance, matrix)),
                          float(arrays[f"scale{k}"]), meta["weeks"][k])
                 )  # fmt: skip
+
+    def draw(self) -> int:
+        """A subject; a family of atlases counts by the square root of its size, so that rare shapes come up."""
+        kinds = [paths.family(name) for name in self.names]
+        weight = torch.tensor([kinds.count(kind) ** -0.5 for kind in kinds])
+        return int(torch.multinomial(weight, 1))
 
     def source(self, case: Case, real: bool) -> Tensor:
         """Intensities (0-255) on the subject's own grid: its image, or subclasses with new means."""
@@ -241,6 +260,8 @@ class FetalGenerator:
         atlas = atlas + self._deformation(shape).reshape(3, -1)
         mirrored = uniform(0, 1) < 0.5
         inner = atlas * torch.tensor([[-1.0], [1.0], [1.0]]) if mirrored else atlas
+        if uniform(0, 1) < c.between:
+            inner = self.paths.along(number, inner, uniform(0, 0.5))
         voxel = case.from_atlas[:3, :3] @ inner + case.from_atlas[:3, 3:]
         counts = torch.tensor(case.labels.shape, device=self.device)[:, None]
         where = (2 * voxel / (counts - 1) - 1).T.flip(-1).view(1, *shape, 3)

@@ -25,7 +25,7 @@ class AnyPosition:
     def example(self, number: int | None = None) -> Example:
         """Draw a brain (the given subject, or any)."""
         g, c = self.generator, self.generator.config
-        number = int(torch.randint(len(g.cases), ())) if number is None else number % len(g.cases)
+        number = g.draw() if number is None else number % len(g.cases)
         free = uniform(0, 1) < c.any_position
         turn = any_rotation() if free else small_rotation(c.rotation * 2)
         turn = stretch(c.scaling * 1.5, c.anisotropy) @ turn
@@ -50,7 +50,7 @@ class Upright:
     def example(self, number: int | None = None) -> Example:
         """Draw a brain (the given subject, or any)."""
         g, c = self.generator, self.generator.config
-        number = int(torch.randint(len(g.cases), ())) if number is None else number % len(g.cases)
+        number = g.draw() if number is None else number % len(g.cases)
         turn = stretch(c.scaling, c.anisotropy) @ small_rotation(c.rotation)
         shift = torch.randn(3).clamp(-2, 2) * c.shift / 2
         image, structure, _, _ = g.render(number, turn, shift, self.spacing, self.shape, True)

@@ -34,7 +34,8 @@ class FetalTrainer(Trainer):
         kind = KINDS[self.recipe.kind]
         changes = self.recipe.generator | {k: v for k, v in stage.items() if hasattr(FetalConfig, k)}
         config = replace(FetalConfig(), **changes)
-        generator = FetalGenerator(data, config, 2 if kind is AnyPosition else 1, self.device)
+        every = 2 if kind is AnyPosition else 1
+        generator = FetalGenerator(data, config, every, self.device, self.recipe.table)
         return kind(generator, stage["shape"], stage["spacing"])
 
     @torch.no_grad()

@@ -299,8 +299,20 @@ class Trainer:
         own = self.network.state_dict()
         for name in reversed(names):
             state = self._renamed(zoo.load(name).network.state_dict())
-            taken = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+            taken = {k: _fitted(v, own[k]) for k, v in state.items() if k in own and _fits(v, own[k])}
             own = own | taken
             print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)
         self.network.load_state_dict(own)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+
+def _fits(given: Tensor, own: Tensor) -> bool:
+    """Whether a tensor is of the wanted shape, or lacks outputs only."""
+    if given.shape == own.shape:
+        return True
+    return given.dim() > 0 and given.shape[1:] == own.shape[1:] and len(given) < len(own)
+
+
+def _fitted(given: Tensor, own: Tensor) -> Tensor:
+    """A tensor, followed by the present values of the outputs that it lacks."""
+    return torch.cat([given, own[len(given) :]]) if given.dim() else given
