@@ -19,7 +19,20 @@ import pandas as pd
 import tables
 import torch
 
-from brainseg.models import bias, conform, growth, labels, populations, segmentation, skullstrip
+from brainseg.interfaces import registration as stage
+from brainseg.models import (
+    bias,
+    conform,
+    growth,
+    labels,
+    populations,
+    reference,
+    registration,
+    segmentation,
+    skullstrip,
+    spaces,
+)
+from brainseg.models.diffeomorphic import Options
 from brainseg.models.volume import Volume
 from brainseg.training import fetal, fetal_samples, metrics
 
@@ -64,13 +77,51 @@ def _span(array: np.ndarray, axis: int, first: int) -> range:
 
 def run(
     scan: Volume, record: populations.Population
-) -> tuple[segmentation.SegmentationResult, Volume, float]:
-    """Segmentation, brain mask and seconds of one scan by the program's own stages."""
-    began = time.monotonic()
+) -> tuple[segmentation.SegmentationResult, Volume, Volume, float]:
+    """Segmentation, brain mask, corrected scan and CPU seconds of one scan by the program's own stages."""
+    began = time.process_time()
     brain = skullstrip.skullstrip(scan, model=record.skullstrip, coarse_model=record.coarse)
     corrected, _ = bias.correct(scan, brain.mask)
-    found = segmentation.segment(corrected, brain.mask, model=record.segmentation, coarse_model=record.coarse)
-    return found, brain.mask, time.monotonic() - began
+    found = segmentation.segment(
+        corrected,
+        brain.mask,
+        model=record.segmentation,
+        coarse_model=record.coarse,
+        label_table=record.labels,
+    )
+    return found, brain.mask, corrected, time.process_time() - began
+
+
+def alignment(
+    scan: Volume, mask: Volume, found: segmentation.SegmentationResult, truth: np.ndarray, weeks: float,
+    record: populations.Population,
+) -> dict:  # fmt: skip
+    """How well the scan's own labels lie on those of the template of its age, and the template's on them.
+
+    The program's segmentation is what is registered; the labels that are carried and compared are the manual
+    ones and the template's.
+    """
+    age = {"age": weeks, "unit": record.age_unit}
+    space = stage.with_cohort(record.template, record.name, age, found.volumes)
+    fixed = reference.load(space)
+    moving = registration.Anatomy(scan, mask, found.structures, found.centroids, found.probabilities)
+    began = time.process_time()
+    options = Options().finer(**record.registration) if record.registration else None
+    result = registration.register(moving, fixed, options=options)
+    seconds = time.process_time() - began
+    known = labels.load(record.labels)
+    unsided = np.array(known.unsided)[known.lookup("unsided")]
+    reference_labels = fetal.read_table()["structure"][truth].astype(np.int16)
+    manual = scan.with_data(torch.from_numpy(reference_labels))
+    there = result.forward.resample(manual, fixed.image.grid, "nearest").data.numpy()
+    back = unsided[result.inverse.resample(fixed.structures, scan.grid, "nearest").data.numpy()]
+    own = unsided[fixed.structures.data.numpy()]
+    pairs = {"there": (own, there), "back": (manual.data.numpy(), back)}
+    out = {
+        name: {k: metrics.agreement(a == k, b == k, surfaces=False).dice for k in NAMES}
+        for name, (a, b) in pairs.items()
+    }
+    return out | {"cohort": spaces.parse(space).cohort, "folds": result.folds, "cpu": seconds}
 
 
 def turned(scan: Volume, seed: int) -> Volume:
@@ -103,6 +154,11 @@ def score(found: segmentation.SegmentationResult, mask: Volume, truth: np.ndarra
     return out
 
 
+def mean(by_tissue: dict[int, float]) -> float:
+    """Mean over the tissues."""
+    return float(np.mean(list(by_tissue.values())))
+
+
 def mean_dice(scores: dict) -> float:
     """Mean over the tissues."""
     return float(np.mean([v["dice"] for k, v in scores.items() if k in NAMES]))
@@ -115,8 +171,9 @@ def report(rows: list[dict]) -> str:
         for r in rows
     ]
     text = tables.markdown(
-        ["subject", "Dice", "Dice, turned", "brain mask", "weeks", "weeks, estimated", "seconds"], by_subject
+        ["subject", "Dice", "Dice, turned", "brain mask", "weeks", "weeks, estimated", "CPU (s)"], by_subject
     )
+    text += "\n\n" + on_templates(rows)
     for group in sorted({r["group"] for r in rows}):
         own = [r for r in rows if r["group"] == group]
         lines = []
@@ -136,6 +193,30 @@ def report(rows: list[dict]) -> str:
     return text
 
 
+def on_templates(rows: list[dict]) -> str:
+    """The table of the alignment with the template of the age."""
+    names = list(NAMES.values())
+    lines = []
+    groups = {r["group"]: [x for x in rows if x["group"] == r["group"]] for r in rows}
+    for label, own in [(r["name"], [r]) for r in rows] + [(f"**{g}**", o) for g, o in groups.items()]:
+        found = [r["aligned"] for r in own]
+        cohort = found[0]["cohort"] if len(own) == 1 else "–"
+        each = [np.mean([f["there"][k] for f in found]) for k in NAMES]
+        both = [np.mean([mean(f[way]) for f in found]) for way in ("there", "back")]
+        more = [100 * np.mean([f["folds"] for f in found]), np.mean([f["cpu"] for f in found])]
+        lines.append([label, cohort, both[0], *each, both[1], *more])
+    header = [
+        "subject",
+        "cohort",
+        "Dice on the template",
+        *names,
+        "Dice on the subject",
+        "folds (%)",
+        "CPU (s)",
+    ]
+    return tables.markdown(header, lines)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every subject")
@@ -151,19 +232,21 @@ def main(argv: list[str] | None = None) -> int:
             continue
         scan = conform.read(next(folder.rglob("*_T2w.nii.gz")))
         truth = np.asarray(nib.load(next(folder.rglob("*_dseg.nii.gz"))).dataobj).astype(int)
-        found, mask, seconds = run(scan, record)
+        found, mask, corrected, seconds = run(scan, record)
         scores = score(found, mask, truth, record.labels)
         weeks = float("".join(c for c in label if c.isdigit()))
         estimated = growth.load(record.growth).estimate(found.volumes, record.labels) or float("nan")
         again = float("nan")
         if not args.no_turned:
-            other, other_mask, _ = run(turned(scan, number), record)
+            other, other_mask, *_ = run(turned(scan, number), record)
             again = mean_dice(score(other, other_mask, truth, record.labels))
         row = {"name": label, "group": label.rstrip("op").rstrip("0123456789"), "scores": scores}
+        row["aligned"] = alignment(corrected, mask, found, truth, weeks, record)
         row |= {"dice": mean_dice(scores), "turned": again, "brain": scores["brain"]["dice"]}
         rows.append(row | {"weeks": weeks, "estimated": estimated, "seconds": seconds})
         tables.say(
-            f"{label} Dice {row['dice']:.3f}, turned {again:.3f}, {estimated:.1f} weeks, {seconds:.0f} s"
+            f"{label} Dice {row['dice']:.3f}, turned {again:.3f}, on the template "
+            f"{mean(row['aligned']['there']):.3f}, {estimated:.1f} weeks, {seconds:.0f} s"
         )
     if not rows:
         raise SystemExit(f"{args.data}: none of the wanted subjects is there")

@@ -286,10 +286,17 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
         given = precomputed.with_correction(given, settings.output_dir, unit.key, first.path)
         steps = ("lesion",) if settings.step("lesion") else ()
         terms = populations.restricted(populations.load(population), *steps)
-        said = [*filter(None, (note, terms)), *notes, *given.notes]
+        said = [*filter(None, (note, terms)), *notes, *given.notes, *_no_parts(settings, population)]
         return replace(unit, population=population, given=given, notes=said)
     except InputError as error:
         return replace(unit, problem=error)
+
+
+def _no_parts(settings: Settings, population: str) -> list[str]:
+    """Notes on steps that ask for parts which the networks of a population do not tell apart."""
+    known = {step for name in populations.names() for step in populations.load(name).parts}
+    asked = [step for step in sorted(known - set(populations.load(population).parts)) if settings.step(step)]
+    return [f"The step {step} was left out: no network tells it for {population} brains." for step in asked]
 
 
 def _beside(first: Image, group: list[Image], settings: Settings, notes: list[str]) -> list[Image]:

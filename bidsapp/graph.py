@@ -111,6 +111,13 @@ def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
     return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
 
 
+def label_table(settings: Settings, unit: Unit) -> str:
+    """The label table of a unit: its population's, or a finer one that a step asks for."""
+    record = populations.load(unit.population)
+    wanted = [table for step, table in record.parts.items() if settings.step(step)]
+    return wanted[0] if wanted else record.labels
+
+
 def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, name: str) -> Any:
     """The workflow of one unit with the nodes that end it."""
     from . import nodes
@@ -131,6 +138,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         given_uris=unit.given.uris,
         flavor=settings.derivatives_flavor,
         leave_out=[name for name in LEFT_OUT if not settings.step(name)],
+        label_table=label_table(settings, unit),
         hippocampus=settings.step("hippocampus"),
         lesion=settings.step("lesion"),
         sloppy=settings.sloppy,

@@ -42,6 +42,7 @@ STEPS = {
     "posteriors": (True, "probabilities of gray matter, white matter and fluid"),
     "template-outputs": (True, "image, mask and segmentation in template space"),
     "lesion": (False, "lesions in the FLAIR or else the T2w image (adults; for research only)"),
+    "corpuscallosum": (False, "the corpus callosum apart from white matter (brains before birth)"),
     "hippocampus": (False, "anterior and posterior part of both hippocampi (T1w of adults)"),
     "jacobian": (False, "how much larger the participant is than the template, everywhere"),
 }

@@ -116,7 +116,7 @@ def segment(given: argparse.Namespace) -> int:
     structures = result.structures.data.numpy().astype("int16")
     _write(structures, given)
     if given.volumes:
-        table = populations.load(given.population).labels
+        table = _table(given)
         _write_volumes(Path(given.volumes), result, structures, found.mask, table)
     if given.posteriors:
         _write_posteriors(Path(given.posteriors), result, scan, given)
@@ -140,6 +140,9 @@ def _describe_segment(parser: Parser) -> None:
     parser.add_argument("--model", metavar="NAME", help="another network: its name, or a .safetensors file")
     parser.add_argument(
         "--quality", choices=("fast", "accurate"), default="fast", help="as in brainseg-bids (fast)"
+    )
+    parser.add_argument(
+        "--corpus-callosum", action="store_true", help="tell it apart from white matter (brains before birth)"
     )
 
 
@@ -213,6 +216,8 @@ def _network(given: argparse.Namespace) -> dict[str, Any]:
     record = populations.load(given.population)
     out: dict[str, Any] = {"model": record.segmentation, "coarse_model": record.coarse}
     out |= {"accurate": True} if given.quality == "accurate" else {}
+    if not given.model:
+        out["label_table"] = _table(given)
     if given.model:
         from ..models import zoo
 
@@ -224,6 +229,21 @@ def _network(given: argparse.Namespace) -> dict[str, Any]:
         if card.get("coarse"):
             out["coarse_model"] = card["coarse"]
     return out
+
+
+def _table(given: argparse.Namespace) -> str:
+    """Label table of the structures: the population's, or the finer one that --corpus-callosum asks for."""
+    record = populations.load(given.population)
+    if not given.corpus_callosum:
+        return record.labels
+    if "corpuscallosum" not in record.parts:
+        told = ", ".join(n for n in populations.trained() if "corpuscallosum" in populations.load(n).parts)
+        raise UsageError(
+            None,
+            f"no network tells the corpus callosum of {record.name} brains",
+            f"Leave --corpus-callosum out, or say --population {told}",
+        )
+    return record.parts["corpuscallosum"]
 
 
 def _strip(scan: Volume, given: argparse.Namespace) -> Any:

@@ -103,7 +103,9 @@ def write_dataset_description(
             files.write_text(place, text)
     tables = {
         # The tables of all populations in one: an id means the same in each that has it.
-        "desc-aseg_dseg.tsv": sorted(set(derivatives.label_rows("adult") + derivatives.label_rows("fetal"))),
+        "desc-aseg_dseg.tsv": sorted(
+            {row for name in ("adult", "fetal", "fetal-callosum") for row in derivatives.label_rows(name)}
+        ),
         "desc-feta_dseg.tsv": derivatives.FETA_ROWS,
         "desc-hippocampus_dseg.tsv": derivatives.label_rows("hippocampus"),
         "desc-tissue_dseg.tsv": derivatives.label_rows("tissue"),

@@ -42,6 +42,7 @@ FETA_ROWS = [
     (5, "Cerebellum", "CBM", "#e69422", 11),
     (6, "Deep gray matter", "SGM", "#00760e", 9),
     (7, "Brainstem", "BS", "#779fb0", 10),
+    (8, "Corpus callosum", "CC", "#c4a0ff", 2),
 ]
 HIPPOCAMPUS = "desc-hippocampus_dseg.nii.gz"
 """Ending of the parts of the hippocampus, which the step of that name gives."""

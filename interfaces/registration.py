@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models import itk, populations, reference, registration, spaces
+from ..models import growing, itk, populations, reference, registration, spaces
+from ..models.diffeomorphic import Options
 from ..models.errors import InputError
 from ..models.registration import Anatomy
 from ..models.warp import Warp
@@ -53,14 +54,17 @@ class Register(Stage):
     def _stage(self, folder: Path) -> None:
         given = self.inputs
         networks = reference.Networks(*given.networks) if given.networks else reference.Networks()
-        template = with_cohort(given.template, given.population, read_age(given.in_measures))
+        volumes, points = read_measures(given.in_measures)
+        template = with_cohort(given.template, given.population, read_age(given.in_measures), volumes)
         fixed = reference.load(template, networks, given.device)
         moving = self._moving()
         if moving is None:
-            result = registration.align(read_measures(given.in_measures)[1], fixed)
+            result = registration.align(points, fixed)
         else:
             refine = given.refine if isdefined(given.refine) else None
-            result = registration.register(moving, fixed, engine=given.engine, refine=refine)
+            finer = populations.load(given.population).registration
+            options = Options().finer(**finer) if finer else None
+            result = registration.register(moving, fixed, engine=given.engine, refine=refine, options=options)
         about = {"matrix": result.matrix.tolist(), "error_mm": result.error_mm, "space": template}
         about |= {"engine": result.engine, "folds": result.folds}
         for name, warp in (("forward", result.forward), ("inverse", result.inverse)):
@@ -86,8 +90,12 @@ class Register(Stage):
         )
 
 
-def with_cohort(template: str, population: str, age: dict | None) -> str:
+def with_cohort(
+    template: str, population: str, age: dict | None, volumes: dict[int, float] | None = None
+) -> str:
     """An output space with the cohort for an age, where it comes in several and none was named.
+
+    Where a template by age has families, the tissues' volumes (mm3) tell which one is nearest.
 
     Examples
     --------
@@ -107,11 +115,22 @@ def with_cohort(template: str, population: str, age: dict | None) -> str:
             f"Write it in participants.tsv, or name a cohort: {space.name}:cohort-{cohorts.names[0]}",
         )
     value = float(age["age"]) * (12 if cohorts.unit == "months" and age.get("unit") == "years" else 1)
-    return str(replace(space, cohort=cohorts.of(value)))
+    cohort = cohorts.of(value)
+    if volumes and space.name in growing.names():
+        cohort = growing.nearest(space.name, cohort, value, volumes)
+    return str(replace(space, cohort=cohort))
 
 
 def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
     notes = []
+    space = spaces.parse(template)
+    meant = growing.parse_cohort(space.name, space.cohort or "") if space.name in growing.names() else None
+    if meant and meant[0] != space.name:
+        about = growing.card(meant[0])["about"]
+        notes.append(
+            f"Of the template {space.name} the cohort {space.cohort} was used, learned from {about}: the "
+            f"shares of its tissues are nearest to this brain's. That is no diagnosis."
+        )
     if result.error_mm > FAR_OFF:
         notes.append(
             f"After alignment the structures lie {result.error_mm:.1f} mm (median) from those of "

@@ -17,6 +17,7 @@ class _SegmentInputSpec(NetworkInputSpec):
     in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
     model = Str("segmentation", usedefault=True, desc="weights of the fine network")
     coarse_model = Str("head-coarse", usedefault=True, desc="weights that find the brain")
+    label_table = Str("", usedefault=True, desc="a coarser label table than the network's own")
     accurate = traits.Bool(False, usedefault=True, desc="whether the mirror image is looked at too")
 
 
@@ -43,6 +44,7 @@ class Segment(Stage):
             model=self.inputs.model,
             coarse_model=self.inputs.coarse_model,
             accurate=self.inputs.accurate,
+            label_table=self.inputs.label_table or None,
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")

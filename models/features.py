@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .registration import Anatomy
 
 GROUPS = (
-    (2, 41),
+    (2, 41, 192),
     (3, 42),
     (4, 5, 14, 15, 24, 43, 44),
     (7, 46),
@@ -43,13 +43,13 @@ LIKE = 0.85
 """Correlation of the structures' mean intensities from which two images have the same contrast."""
 
 
-def stacks(moving: Anatomy, fixed: Anatomy, space: Middle) -> tuple[Tensor, Tensor]:
-    """What the optimisation matches: maps of structures, intensities, and the field of view."""
+def stacks(moving: Anatomy, fixed: Anatomy, space: Middle, emphasis: float = 1.0) -> tuple[Tensor, Tensor]:
+    """What the optimisation matches: maps of structures (by ``emphasis``), intensities, the field of view."""
     pictures = _pictures(moving, fixed)
     out = []
     for one, picture, place in zip((moving, fixed), pictures, (space.to_moving, space.to_fixed), strict=True):
         found = diffeomorphic.maps(one.structures, space.grid, place, GROUPS)
-        channels = [WEIGHTS[0] * torch.stack([found[i] - found[j] for i, j in OPPOSITE])]
+        channels = [emphasis * WEIGHTS[0] * torch.stack([found[i] - found[j] for i, j in OPPOSITE])]
         if picture is not None:
             channels += _intensities(picture, one.mask, space.grid, place)
         out.append(torch.cat([*channels, found[-1:]]))

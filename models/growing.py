@@ -9,22 +9,31 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
+import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from .errors import UsageError
+from .labels import load as load_table
 from .velocity import exponential, identity, sample
 from .volume import Grid, Volume, resample
 
 LENGTH = 92.0
 """Length (mm) of a brain in the atlas frame, front to back."""
+
+BEYOND = 0.5, 1.5
+"""Weeks by which a brain may be younger or older than all of a family, to be compared with it."""
 
 
 @dataclass(frozen=True)
@@ -88,27 +97,103 @@ class Growing:
         out.data[0] = resample(found.with_data(found.data[0]), grid, mode="cubic").data
         return out
 
+    @cached_property
+    def sizes(self) -> Tensor:
+        """Volume of every tissue at every node (mm3), shape (N, C - 1): its probability summed, real size."""
+        voxels = torch.tensor([(self.spacing / self.scale(weeks)) ** 3 for weeks in self.weeks])
+        return self.maps[:, 2:].float().sum((2, 3, 4)) * voxels[:, None]
+
+    def shares(self, weeks: float) -> np.ndarray:
+        """Which part of the brain each tissue is at an age."""
+        sizes = self.sizes.numpy()
+        found = np.array([np.interp(weeks, self.weeks, column) for column in sizes.T])
+        return found / found.sum()
+
 
 def save(path: Path, growing: Growing, card: dict) -> None:
-    """Write the maps in eight bits, for the voxels that are brain at some age, with their card."""
+    """Write the maps in eight bits, for the voxels that are brain at some age, packed, with their card."""
     brain = (growing.maps[:, 1] < 0.98).any(0)
     values = (growing.maps[:, :, brain] * (255 / 1.5)).round().clamp(0, 255).to(torch.uint8)
     # Background is what the other tissues leave.
-    keep = [0, *range(2, values.shape[1])]
-    save_file({"values": values[:, keep].contiguous(), "brain": brain.to(torch.uint8)}, path)
+    values = values[:, [0, *range(2, values.shape[1])]]
+    packed = zlib.compress(values.numpy().tobytes(), 9)
+    stored = {
+        "values": torch.frombuffer(bytearray(packed), dtype=torch.uint8),
+        "brain": brain.to(torch.uint8),
+    }
+    if growing.ways is not None:
+        stored["ways"] = F.avg_pool3d(growing.ways, 2).half()
+    save_file(stored, path)
     path.chmod(0o644)
     card = card | {
         "weeks": list(growing.weeks),
         "spacing": growing.spacing,
         "length": [float(f"{c:.6g}") for c in growing.length],
+        "shape": list(values.shape),
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
 
+def _stems() -> list[str]:
+    return sorted(p.name.split(".")[0] for p in _folder().iterdir() if p.name.endswith(".safetensors"))
+
+
 def names() -> list[str]:
     """Names of the growing templates that the package ships."""
-    return sorted(p.name.split(".")[0] for p in _folder().iterdir() if p.name.endswith(".safetensors"))
+    return [stem for stem in _stems() if "-" not in stem]
+
+
+def families(name: str) -> dict[str, str]:
+    """Names of the families of a growing template by their label; typical growth has the empty one."""
+    own = [stem for stem in _stems() if stem.partition("-")[0] == name]
+    return {stem.partition("-")[2]: stem for stem in own}
+
+
+def parse_cohort(name: str, cohort: str) -> tuple[str, float] | None:
+    """The family of a growing template and the weeks that a cohort's label means; None if it is none.
+
+    Examples
+    --------
+    >>> parse_cohort("BrainsegFetal", "28"), parse_cohort("BrainsegFetal", "24sb")
+    (('BrainsegFetal', 28.0), ('BrainsegFetal-sb', 24.0))
+    """
+    found = re.fullmatch(r"(\d+)([a-z]*)", cohort)
+    known = families(name)
+    return (known[found[2]], float(found[1])) if found and found[2] in known else None
+
+
+def nearest(name: str, cohort: str, weeks: float, volumes: Mapping[int, float]) -> str:
+    """The cohort, of whatever family, whose tissues have a brain's shares.
+
+    Parameters
+    ----------
+    name : str
+        A growing template.
+    cohort : str
+        That of typical growth for the age.
+    weeks : float
+        The age.
+    volumes : mapping of int to float
+        Volumes of the brain's structures by index, sides together or apart.
+    """
+    best, least = cohort, math.inf
+    for family, stem in families(name).items():
+        one, table = load(stem), load_table(card(stem)["label_table"])
+        first, last = one.weeks[0], one.weeks[-1]
+        if not first - BEYOND[0] <= weeks <= last + BEYOND[1]:
+            continue
+        own = np.zeros(len(table.unsided))
+        for index, volume in volumes.items():
+            if index in table.by_index:
+                own[table.unsided.index(min(index, table[index].partner))] += volume
+        if own[1:].sum() <= 0:
+            return cohort
+        away = float(np.abs(own[1:] / own[1:].sum() - one.shares(weeks)).sum())
+        if away < least:
+            least = away
+            best = f"{round(min(max(float(cohort), first), last))}{family}" if family else cohort
+    return best
 
 
 def card(name: str) -> dict:
@@ -118,25 +203,30 @@ def card(name: str) -> dict:
 
 @cache
 def load(name: str) -> Growing:
-    """Load the growing template ``name``.
+    """Load the growing template ``name``, or a family of one.
 
     Raises
     ------
     UsageError
         If the package does not ship it, or its file is not the one that its card describes.
     """
-    if name not in names():
+    if name not in _stems():
         raise UsageError(None, f"there is no template {name!r} by age", f"There are: {', '.join(names())}")
     path, about = Path(str(_folder() / f"{name}.safetensors")), card(name)
     if hashlib.sha256(path.read_bytes()).hexdigest() != about["sha256"]:
         raise UsageError(path, "it is not the file that its card describes", "Install the program again")
     stored = load_file(path)
-    brain, values = stored["brain"].bool(), stored["values"]
+    brain = stored["brain"].bool()
+    unpacked = bytearray(zlib.decompress(stored["values"].numpy().tobytes()))
+    values = torch.frombuffer(unpacked, dtype=torch.uint8).view(about["shape"])
     maps = torch.zeros(*values.shape[:2], *brain.shape)
     maps[:, :, brain] = values.float() * (1.5 / 255)
     background = (1 - maps[:, 1:].sum(1, keepdim=True)).clamp(0, 1)
     whole = torch.cat([maps[:, :1], background, maps[:, 1:]], 1)
-    return Growing(whole, tuple(about["weeks"]), about["spacing"], tuple(about["length"]))
+    ways = stored.get("ways")
+    if ways is not None:
+        ways = F.interpolate(ways.float(), size=tuple(brain.shape), mode="trilinear")
+    return Growing(whole, tuple(about["weeks"]), about["spacing"], tuple(about["length"]), ways)
 
 
 def _folder():

@@ -17,6 +17,10 @@ from importlib.resources import files
 from . import labels
 
 
+BEYOND = 1.5
+"""Weeks beyond the fitted ages that an estimate may reach."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """A tissue's growth.
@@ -56,6 +60,8 @@ class Growth:
         Ages that the curves rest on.
     age : dict of int to float
         Weeks for each unit of a structure's log volume (mm3); 0 holds the constant.
+    squares : dict of int to float
+        Weeks for each unit of the square of a structure's log volume.
     error : float
         Root mean squared error (weeks) of the estimated age on subjects left out.
     subjects : int
@@ -65,6 +71,7 @@ class Growth:
     curves: dict[int, Curve]
     weeks: tuple[float, float]
     age: dict[int, float]
+    squares: dict[int, float]
     error: float
     subjects: int
 
@@ -73,7 +80,11 @@ class Growth:
         whole = both_sides(volumes, table)
         if any(whole.get(index, 0.0) <= 0 for index in self.age if index):
             return None
-        return self.age[0] + sum(c * math.log(whole[index]) for index, c in self.age.items() if index)
+        logs = {index: math.log(whole[index]) for index in self.age if index}
+        told = self.age[0] + sum(self.age[index] * log for index, log in logs.items())
+        told += sum(c * logs[index] ** 2 for index, c in self.squares.items())
+        # A curve says nothing beyond what it was fitted to.
+        return min(max(told, self.weeks[0] - BEYOND), self.weeks[1] + BEYOND)
 
 
 def both_sides(volumes: Mapping[int, float], table: str) -> dict[int, float]:
@@ -103,6 +114,7 @@ def load(name: str) -> Growth:
         },
         weeks=tuple(content["weeks"]),
         age={int(k): v for k, v in content["age"].items()},
+        squares={int(k): v for k, v in content.get("age_squares", {}).items()},
         error=content["error"],
         subjects=content["subjects"],
     )

@@ -77,6 +77,11 @@ class Population:
         Weights that tell the parts of the hippocampus; empty if there are none.
     lesion : str
         Weights that find lesions; empty if there are none.
+    parts : dict of str to str
+        By the step that asks for it, a label table that tells further parts of structures apart.
+    registration : dict of str to float
+        ``spacing`` (mm) and ``emphasis`` of the deformation where they are not the default ones
+        (:meth:`brainseg.models.diffeomorphic.Options.finer`).
     """
 
     name: str
@@ -95,6 +100,8 @@ class Population:
     growth: str = ""
     hippocampus: str = ""
     lesion: str = ""
+    parts: dict[str, str] = field(default_factory=dict)
+    registration: dict[str, float] = field(default_factory=dict)
 
     @property
     def networks(self) -> tuple[str, str, str]:

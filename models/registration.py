@@ -222,7 +222,7 @@ def _register(
     space = diffeomorphic.middle(
         linear.matrix, moving.structures, fixed.structures, options.spacing, options.margin, most
     )
-    pair = features.stacks(moving, fixed, space)
+    pair = features.stacks(moving, fixed, space, options.emphasis)
     start, scale = (None, 1) if network is None else predicted(network, *pair, options)
     velocity = diffeomorphic.optimise(*pair, options, start, scale)
     flows, folds = without_folds(velocity)

@@ -81,6 +81,7 @@ def segment(
     coarse_model: str = "head-coarse",
     likelihood: bool = True,
     accurate: bool = False,
+    label_table: str | None = None,
 ) -> SegmentationResult:
     """Segment a brain.
 
@@ -98,6 +99,8 @@ def segment(
         Whether the scan's own intensities are fitted.
     accurate : bool
         Whether the fine network also looks at the mirror image.
+    label_table : str, optional
+        A coarser table than the network's own, in which parts count to their wholes.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def segment(
 
     if upright.serves(coarse_model):
         chosen = {"device": device, "model": model, "coarse_model": coarse_model}
-        return upright.segment(volume, mask, likelihood=likelihood, **chosen)
+        return upright.segment(volume, mask, likelihood=likelihood, label_table=label_table, **chosen)
     inside = mask.data > 0
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
     notes: list[str] = []

@@ -115,11 +115,13 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
 
 
 def probabilities(name: str) -> tuple[Volume, LabelTable]:
-    """Image and probabilities of one cohort of a template by age, such as ``BrainsegFetal+28``."""
+    """Image and probabilities of one cohort of a template by age, such as ``BrainsegFetal+28``, ``+24sb``."""
     base, _, cohort = name.partition("+")
-    if not cohort.isdigit():
+    meant = growing.parse_cohort(base, cohort)
+    if meant is None:
         raise UsageError(None, f"the template {name!r} goes by age", f"Name a cohort, such as {base}+30")
-    return growing.load(base).on_grid(float(cohort)), load_table(growing.card(base)["label_table"])
+    stem, weeks = meant
+    return growing.load(stem).on_grid(weeks), load_table(growing.card(stem)["label_table"])
 
 
 def _by_age(name: str) -> Template:

@@ -57,8 +57,9 @@ def strip(
         brain = resample(Volume(1 - tissue.data[0], tissue.affine), found.upright(volume).grid)
         seen = skullstrip.tidy(brain.data > 0.5)
         # What the fetus lies in may be dark: then the extent is more than the brain.
-        if mask is None or mask.sum() > MOST_MORE * max(seen.sum(), 1):
-            mask, stripped = seen, False
+        stripped = mask is not None and bool(mask.sum() <= MOST_MORE * max(seen.sum(), 1))
+        # Others' masks may be a voxel wider than the brain, which then would all be fluid.
+        mask = mask & seen if mask is not None and stripped else seen
     if float(mask.sum()) * volume.grid.voxel_volume < SMALLEST:
         raise InputError(
             None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
@@ -80,6 +81,7 @@ def segment(
     coarse_model: str,
     device: str = "cpu",
     likelihood: bool = True,
+    label_table: str | None = None,
 ) -> segmentation.SegmentationResult:
     """Segment a brain; the arguments are those of :func:`brainseg.models.segmentation.segment`."""
     inside = mask.data > 0
@@ -87,8 +89,10 @@ def segment(
     masked = volume.with_data(torch.where(inside, volume.data - floor, 0.0))
     notes: list[str] = []
     found = pose.find(masked, model=coarse_model, device=device, notes=notes)
-    table = labels.load(zoo.load_once(model, device).card["label_table"])
+    finest = zoo.load_once(model, device).card["label_table"]
+    table = labels.load(label_table or finest)
     prior = posteriors(masked, found, model, device, notes)
+    prior = Volume(summed(prior.data, labels.load(finest), table), prior.affine)
     turned, brain = found.upright(masked), found.upright(mask)
     grid = working_grid(brain, WORKING * found.scale, MARGIN * found.scale)
     fitted = segmentation.posteriors_at(grid, turned, brain, prior, table, likelihood, notes)
@@ -110,12 +114,25 @@ def posteriors(
     grid = Grid(shape, affine)
     image = normalize(resample(found.upright(volume), grid).data)
     coordinates = coordinate_channels(grid, np.eye(4), COORDINATE_SCALE)
+    # What counted more in training is seen more often than it is there.
+    weights = loaded.card.get("class_weights", {})
+    unsided = labels.load(loaded.card["label_table"]).unsided
+    counted = torch.tensor([float(weights.get(str(index), 1.0)) for index in unsided]).log()
     out: Tensor | float = 0.0
     for flip in ((), (1,)):
         turned = image.flip([a - 1 for a in flip])
         logits = run(loaded.network, turned, coordinates, device=device, notes=notes)
-        out = out + logits["structure"].softmax(0).flip(flip) / 2
+        corrected = logits["structure"] - counted.view(-1, 1, 1, 1)
+        out = out + corrected.softmax(0).flip(flip) / 2
     return Volume(out, affine)
+
+
+def summed(posteriors: Tensor, finer: labels.LabelTable, coarser: labels.LabelTable) -> Tensor:
+    """Probabilities (C, ...) of the finer table's ``unsided`` as the coarser's: parts are added up."""
+    if finer.unsided == coarser.unsided:
+        return posteriors
+    out = posteriors.new_zeros(len(coarser.unsided), *posteriors.shape[1:])
+    return out.index_add_(0, torch.tensor(labels.merged(finer, coarser)), posteriors)
 
 
 def working_grid(brain: Volume, spacing: float, margin: float) -> Grid:

@@ -267,7 +267,7 @@ def test_the_template_grows():
 def test_a_template_is_learned(arrays, monkeypatch):
     monkeypatch.setattr(fetal_template, "NODES", (24.0, 28.0, 32.0))
     monkeypatch.setattr(fetal_template, "WIDTH", 2.0)
-    found = fetal_template.learn(arrays, rounds=0, say=lambda text: None)
+    found = fetal_template.learn(arrays, 0, lambda text: None, ("sub-toy",))
     lengths = [sum(c * w**k for k, c in enumerate(found.length)) for w in (24, 28, 32)]
     assert lengths == pytest.approx([72, 84, 96], rel=0.03)
     at = found.at(28)

@@ -30,13 +30,12 @@ from . import fetal_paths as paths
 from .prepare import DISTANCE_UNIT
 from .seeds import MOST, mixture
 
-
 FINEST = "fetal-callosum"
 """Label table that tells apart all that the sources' labels do."""
 
 
 def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
-    """Columns of the table of the fetal sources' labels, by label value; structures are those of ``table``."""
+    """Columns of the table of the fetal sources' labels, by label value; structures are ``table``'s."""
     text = (files(__package__) / "sources" / "fetal.tsv").read_text()
     rows = sorted(csv.DictReader(text.splitlines(), delimiter="\t"), key=lambda row: int(row["source"]))
     out = {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
@@ -200,7 +199,7 @@ class FetalGenerator:
                 )  # fmt: skip
 
     def draw(self) -> int:
-        """A subject; a family of atlases counts by the square root of its size, so that rare shapes come up."""
+        """A subject; a family of atlases counts by the root of its size, so that rare shapes come up."""
         kinds = [paths.family(name) for name in self.names]
         weight = torch.tensor([kinds.count(kind) ** -0.5 for kind in kinds])
         return int(torch.multinomial(weight, 1))

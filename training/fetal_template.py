@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import labels
+from ..models import growing, labels
 from ..models.diffeomorphic import optimise
 from ..models.growing import LENGTH, Growing
 from ..models.velocity import exponential, identity, sample
@@ -29,6 +29,26 @@ from .fetal_paths import GRID, OPTIONS, SPACING, family, on_grid, shares
 
 FAMILIES = {"": ("sub-crl", "sub-wu"), "sb": ("sub-sb",), "sbop": ("sub-sbop",)}
 """Atlases of every template: typical growth, and open spina bifida before and after its repair."""
+
+CARDS = {
+    "": {
+        "about": "typical growth",
+        "training_data": "fetal atlases CRL (Gholipour et al. 2017, 18 weeks) and Wu et al. 2021 (9 weeks), "
+        "all neurotypical; each is the mean of many fetuses",
+        "licence": "Research use only (CRL: non-commercial research; Wu: not stated)",
+    },
+    "sb": {
+        "about": "atlases of open spina bifida before its repair (collapsed outer fluid, wide ventricles)",
+        "training_data": "fetal atlas of spina bifida (Fidon et al. 2021), 3 weeks before repair",
+        "licence": "CC0",
+    },
+    "sbop": {
+        "about": "atlases of spina bifida after its repair (wide ventricles)",
+        "training_data": "fetal atlas of spina bifida (Fidon et al. 2021), 5 weeks after repair",
+        "licence": "CC0",
+    },
+}
+"""What the templates' cards say."""
 
 NODES = (21.0, 23.0, 25.0, 27.0, 29.0, 31.0, 33.0, 35.0, 37.0, 38.0)
 """Ages (weeks) between which the template is interpolated."""
@@ -120,6 +140,20 @@ def learn(
     lengths = np.polynomial.Polynomial.fit(ages.numpy(), [p.length for p in people], degree).convert()
     ways = torch.stack([_way(a, b) for a, b in pairwise(average)]) if own_ages else None
     return Growing(torch.stack(average), nodes, SPACING, tuple(lengths.coef.tolist()), ways)
+
+
+def write(path: Path, folder: Path, name: str = "BrainsegFetal", rounds: int = 2, say=print) -> list[Path]:
+    """Learn the templates of all families from prepared subjects and write them with their cards."""
+    written = []
+    for label, members in FAMILIES.items():
+        found = learn(path, rounds, say, members, own_ages=bool(label))
+        stem = f"{name}-{label}" if label else name
+        method = f"brainseg.training.fetal_template, {rounds} rounds of diffeomorphic registration to the "
+        method += "average of each age" + (", ways between neighbours" if label else "")
+        about = {"name": stem, "label_table": "fetal", "method": method} | CARDS[label]
+        growing.save(folder / f"{stem}.safetensors", found, about)
+        written.append(folder / f"{stem}.safetensors")
+    return written
 
 
 def _way(moving: Tensor, fixed: Tensor) -> Tensor:

@@ -74,7 +74,8 @@ class FetalTrainer(Trainer):
         """Write the averaged weights with their card, which tells the chain what the network sees."""
         path = super().export()
         card = path.with_suffix(".json")
-        content = json.loads(card.read_text()) | {"kind": self.recipe.kind}
+        weights = {str(index): weight for index, weight in self.recipe.class_weights.items()}
+        content = json.loads(card.read_text()) | {"kind": self.recipe.kind, "class_weights": weights}
         scores = content["scores"]
         content["scores"] = {"held-out subjects, real images": next(iter(scores.values()))}
         card.write_text(json.dumps(content, indent=2) + "\n")

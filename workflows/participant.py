@@ -70,6 +70,7 @@ def init_participant_wf(
     given_uris: dict[str, str] | None = None,
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
+    label_table: str | None = None,
     hippocampus: bool = False,
     lesion: bool = False,
     sloppy: bool = False,
@@ -113,6 +114,8 @@ def init_participant_wf(
         For whom the results are named.
     leave_out : list of str, optional
         Steps that are off: ``posteriors``, ``template-outputs``.
+    label_table : str, optional
+        Label table of the structures in place of the population's own.
     hippocampus : bool
         Whether the parts of the hippocampus are told apart.
     lesion : bool
@@ -157,6 +160,7 @@ def init_participant_wf(
     images = [source_file, *(beside or [])]
     which = shown_in([_suffix(path) for path in images])
     shows = _suffix(images[which or 0])
+    label_table = label_table or record.labels
     conform_wf = init_conform_wf(averaged=averaged, sloppy=sloppy, mem_gb=need["conform"])
     if "mask" in given:
         skullstrip_wf = init_given_mask_wf(
@@ -190,14 +194,15 @@ def init_participant_wf(
         segmentation_wf = init_given_segmentation_wf(
             structures=given["structures"],
             probabilities=probabilities,
-            label_table=record.labels,
+            label_table=label_table,
             mem_gb=need["segmentation"],
         )
     else:
         segmentation_wf = init_segmentation_wf(
             model=record.segmentation,
             coarse_model=record.coarse,
-            structures=len(labels.load(record.labels).labels) - 1,
+            structures=len(labels.load(label_table).labels) - 1,
+            label_table=label_table,
             spacing=(coarse, brain),
             accurate=accurate,
             mem_gb=need["segmentation"],
@@ -219,7 +224,7 @@ def init_participant_wf(
         **network,
     )
     quality_wf = init_quality_wf(
-        label_table=record.labels,
+        label_table=label_table,
         plausible_ml=record.brain_ml,
         mem_gb=need["quality"],
     )
@@ -227,7 +232,7 @@ def init_participant_wf(
         bids_root=bids_root,
         out_dir=out_dir,
         key=key,
-        label_table=record.labels,
+        label_table=label_table,
         averaged=averaged,
         beside=beside,
         given=given_uris,

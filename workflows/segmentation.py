@@ -25,6 +25,7 @@ def init_segmentation_wf(
     structures: int = 32,
     spacing: tuple[float, float] = (3.0, 1.5),
     accurate: bool = False,
+    label_table: str | None = None,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -43,6 +44,8 @@ def init_segmentation_wf(
         Voxel sizes (mm) of the coarse and of the fine network, for the methods text.
     accurate : bool
         Whether the fine network also looks at the mirror image.
+    label_table : str, optional
+        A coarser label table than the network's, in which parts count to their wholes.
     device : str
         Where the networks run.
     num_threads, mem_gb : int, float
@@ -85,6 +88,7 @@ def init_segmentation_wf(
             model=model,
             coarse_model=coarse_model,
             accurate=accurate,
+            label_table=label_table or "",
             device=device,
             use_gpu=device.startswith("cuda"),
         ),
