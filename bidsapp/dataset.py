@@ -295,7 +295,8 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
 def _no_parts(settings: Settings, population: str) -> list[str]:
     """Notes on steps that ask for parts which the networks of a population do not tell apart."""
     known = {step for name in populations.names() for step in populations.load(name).parts}
-    asked = [step for step in sorted(known - set(populations.load(population).parts)) if settings.step(step)]
+    told = set(populations.told_apart(populations.load(population)))
+    asked = [step for step in sorted(known - told) if settings.step(step)]
     return [f"The step {step} was left out: no network tells it for {population} brains." for step in asked]
 
 

@@ -114,7 +114,7 @@ def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
 def label_table(settings: Settings, unit: Unit) -> str:
     """The label table of a unit: its population's, or a finer one that a step asks for."""
     record = populations.load(unit.population)
-    wanted = [table for step, table in record.parts.items() if settings.step(step)]
+    wanted = [table for step, table in populations.told_apart(record).items() if settings.step(step)]
     return wanted[0] if wanted else record.labels
 
 

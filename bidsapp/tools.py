@@ -216,8 +216,7 @@ def _network(given: argparse.Namespace) -> dict[str, Any]:
     record = populations.load(given.population)
     out: dict[str, Any] = {"model": record.segmentation, "coarse_model": record.coarse}
     out |= {"accurate": True} if given.quality == "accurate" else {}
-    if not given.model:
-        out["label_table"] = _table(given)
+    out["label_table"] = _table(given)
     if given.model:
         from ..models import zoo
 
@@ -233,17 +232,18 @@ def _network(given: argparse.Namespace) -> dict[str, Any]:
 
 def _table(given: argparse.Namespace) -> str:
     """Label table of the structures: the population's, or the finer one that --corpus-callosum asks for."""
+    from ..models import zoo
+
     record = populations.load(given.population)
-    if not given.corpus_callosum:
-        return record.labels
-    if "corpuscallosum" not in record.parts:
-        told = ", ".join(n for n in populations.trained() if "corpuscallosum" in populations.load(n).parts)
-        raise UsageError(
-            None,
-            f"no network tells the corpus callosum of {record.name} brains",
-            f"Leave --corpus-callosum out, or say --population {told}",
-        )
-    return record.parts["corpuscallosum"]
+    try:
+        finest = zoo.read_card(given.model or record.segmentation).get("label_table", record.labels)
+    except zoo.ModelError as error:
+        raise MissingFileError(None, str(error), "See brainseg models list") from None
+    if given.corpus_callosum and record.parts.get("corpuscallosum") != finest:
+        reason = f"this network does not tell the corpus callosum of {record.name} brains"
+        raise UsageError(None, reason, "Leave --corpus-callosum out")
+    coarser = finest in record.parts.values() and not given.corpus_callosum
+    return record.labels if coarser else finest
 
 
 def _strip(scan: Volume, given: argparse.Namespace) -> Any:

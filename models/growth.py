@@ -16,7 +16,6 @@ from importlib.resources import files
 
 from . import labels
 
-
 BEYOND = 1.5
 """Weeks beyond the fitted ages that an estimate may reach."""
 

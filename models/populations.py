@@ -131,6 +131,13 @@ def restricted(record: Population, *steps: str) -> str | None:
     return " ".join(words) or None
 
 
+def told_apart(record: Population) -> dict[str, str]:
+    """Those of a record's finer label tables that its network tells, by the step that asks for them."""
+    card = files(__package__) / "weights" / f"{record.segmentation}.json"
+    table = json.loads(card.read_text()).get("label_table") if card.is_file() else None
+    return {step: finer for step, finer in record.parts.items() if finer == table}
+
+
 def names() -> list[str]:
     """Names of the populations that there are records for."""
     folder = files(__package__) / "populations"

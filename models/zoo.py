@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 from .gradientnet import GradientNet
 from .networks import StemUNet
+from .seed_unet import StridedUNet
 from .slices import SliceUNet
 from .velocity_network import VelocityUNet
 from .warpseg import CoarseToFine
 
 ARCHITECTURES = {
     "StemUNet": StemUNet,
+    "StridedUNet": StridedUNet,
     "CoarseToFine": CoarseToFine,
     "GradientNet": GradientNet,
     "SliceUNet": SliceUNet,

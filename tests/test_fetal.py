@@ -14,10 +14,11 @@ import torch
 from brainseg.bidsapp import demographics
 from brainseg.bidsapp import growth as pages
 from brainseg.interfaces import growth as ages
+from brainseg.interfaces import registration as registering
 from brainseg.models import growing, growth, labels, orient, populations, pose, templates, upright, zoo
-from brainseg.models.errors import InputError
+from brainseg.models.errors import InputError, UsageError
 from brainseg.models.volume import Volume, resample, transform_points
-from brainseg.training import fetal, fetal_samples, fetal_template, recipe
+from brainseg.training import fetal, fetal_paths, fetal_samples, fetal_template, recipe
 from brainseg.training import growth as fitting
 from brainseg.training.fetal_trainer import FetalTrainer
 from brainseg.workflows import brainmask
@@ -362,3 +363,105 @@ def test_growth_is_drawn_from_the_derivatives():
     assert drawn.count("<svg") == 7 and "sub-&lt;1&gt;" in drawn and "(estimated)" in drawn
     adult = SimpleNamespace(key="sub-2", rows={}, sidecar=lambda ending: {})
     assert pages.section([adult]) == ""
+
+
+def test_shapes_between_two_subjects(arrays):
+    """Half way to a neighbour the ventricles, say, have a size between both."""
+    with np.load(arrays) as stored:
+        meta = json.loads(str(stored["meta"]))
+        assert meta["paths"] == [[0, 1], [1, 2]]
+    config = fetal.FetalConfig(deformation=0.0, surroundings=0.0, between=1.0)
+    generator = fetal.FetalGenerator(arrays, config)
+    points = torch.tensor([[0.0, 10.0], [0.0, -20.0], [0.0, 5.0]])
+    torch.manual_seed(0)
+    assert torch.equal(generator.paths.along(0, points, 0.0), points)
+    moved = generator.paths.along(0, points, 0.5)
+    assert moved.shape == points.shape and float((moved - points).abs().max()) < 8
+    assert {fetal_paths.family(n) for n in ("sub-sb25op", "sub-sb27op", "sub-sb25")} == {"sub-sbop", "sub-sb"}
+
+
+def test_parts_are_added_to_their_whole():
+    finer, coarser = labels.load("fetal-callosum"), labels.load("fetal")
+    torch.manual_seed(0)
+    posteriors = torch.rand(len(finer.unsided), 2, 2, 2).softmax(0)
+    summed = upright.summed(posteriors, finer, coarser)
+    assert torch.allclose(summed.sum(0), torch.ones(2, 2, 2))
+    white, callosum = finer.unsided.index(2), finer.unsided.index(192)
+    assert torch.allclose(summed[coarser.unsided.index(2)], posteriors[white] + posteriors[callosum])
+    assert fetal.read_table()["structure"][8] == 2
+    assert fetal.read_table("fetal-callosum")["structure"][8] == 192
+
+
+def test_what_is_weighted_in_training_is_not_seen_more_often(scan, monkeypatch):
+    """Cross-entropy weights that stand on the card are taken out of the posteriors again."""
+    placed = SimpleNamespace(to_atlas=scan.true, upright=lambda v: Volume(v.data, scan.true @ v.affine))
+    plain = upright.posteriors(scan.volume, placed, "fine").data
+    card = zoo.load_once("fine").card
+    monkeypatch.setitem(card, "class_weights", {"0": 0.5})
+    assert float((upright.posteriors(scan.volume, placed, "fine").data[0] - plain[0]).min()) >= 0
+
+
+def test_the_family_of_the_template_is_that_of_the_nearest_shares():
+    """Wide ventricles and no outer fluid: before repair; wide ventricles with fluid: after it."""
+    for stem, cohort in (
+        ("BrainsegFetal", "25"),
+        ("BrainsegFetal-sb", "25sb"),
+        ("BrainsegFetal-sbop", "25sbop"),
+    ):
+        shares = growing.load(stem).shares(25.0)
+        volumes = dict(zip(labels.load("fetal").unsided[1:], shares * 1e5, strict=True))
+        assert growing.nearest("BrainsegFetal", "25", 25.0, volumes) == cohort
+        age = {"age": 25.0, "unit": "gestational weeks"}
+        space = registering.with_cohort("BrainsegFetal", "fetal", age, volumes)
+        assert space == f"BrainsegFetal:cohort-{cohort}"
+        template = templates.load(f"BrainsegFetal+{cohort}")
+        assert template.centroids[9][0] < 0 and 5e4 < float(template.mask.data.sum()) < 3e5
+    # At 36 weeks there is no family but that of typical growth.
+    assert growing.nearest("BrainsegFetal", "36", 36.0, volumes) == "36"
+    with pytest.raises(UsageError, match="goes by age"):
+        templates.load("BrainsegFetal+24zz")
+
+
+def test_what_moves_between_the_ages_of_a_template_stays_sharp():
+    """The cerebellum, which lies elsewhere at 23 and 25 weeks, moves: it is not two half ones."""
+    one = growing.load("BrainsegFetal-sb")
+    between = one.at(24.0)
+    assert float((between.data[1:].sum(0) - 1).abs().max()) < 0.1
+    mixed = growing.Growing(one.maps, one.weeks, one.spacing, one.length).at(24.0)
+    cerebellum = 1 + labels.load("fetal").unsided.index(6)
+    sure = [float((v.data[cerebellum] > 0.8).sum()) for v in (between, mixed)]
+    assert sure[0] > 1.3 * sure[1]
+
+
+def test_a_template_of_a_family_is_written_and_read(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetal_template, "FAMILIES", {"toy": ("sub-toy",)})
+    monkeypatch.setattr(fetal_template, "CARDS", {"toy": {"about": "toys", "licence": "CC0"}})
+    monkeypatch.setattr(growing, "_folder", lambda: tmp_path)
+    (written,) = fetal_template.write(arrays, tmp_path, "Toy", 0, lambda text: None)
+    growing.load.cache_clear()
+    found = growing.load("Toy-toy")
+    growing.load.cache_clear()
+    assert written.is_file() and found.weeks == (24.0, 28.0, 32.0) and found.ways.shape[0] == 2
+
+
+def test_the_seeds_own_network():
+    network = zoo.ARCHITECTURES["StridedUNet"](channels=(4, 8, 8), tasks={"structure": {"outputs": 3}})
+    full, half = network(torch.rand(1, 4, 16, 24, 16))["structure"]
+    assert full.shape == (1, 3, 16, 24, 16) and half.shape == (1, 3, 8, 12, 8) and network.stride == 4
+    wanted = recipe.read("fetal-seed.yaml")
+    built = zoo.ARCHITECTURES[wanted.network](**wanted.architecture)
+    assert 7e6 < sum(p.numel() for p in built.parameters()) < 9e6
+    assert sum(type(m) is torch.nn.Dropout3d for m in built.modules()) == 8
+
+
+def test_both_recipes_train(arrays, tmp_path):
+    """`brainseg train fetal.yaml` and the seed's network, with outputs that the start's network lacks."""
+    changes = {"minutes": 0.001, "stages": [{"until": 1.0, "shape": [32, 32, 32], "spacing": 3.5}]}
+    for name, small in (
+        ("fetal-seed.yaml", {"architecture": {"channels": [4, 8], "tasks": {"structure": {"outputs": 9}}}}),
+        ("fetal.yaml", {}),
+    ):
+        wanted = recipe.read(name, changes | small)
+        path = FetalTrainer(wanted, arrays, tmp_path / name).run()
+        card = zoo.load(str(path)).card
+        assert card["label_table"] == "fetal-callosum" and card["class_weights"]["192"] == 1.5

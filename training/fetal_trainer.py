@@ -47,6 +47,7 @@ class FetalTrainer(Trainer):
             return {}
         state = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.network.load_state_dict(self.ema)
+        self.network.eval()
         rng = torch.get_rng_state()
         torch.manual_seed(1)
         stage = self.recipe.stages[-1] | {"real": 1.0, "surroundings": 0.5, "deformation": 0.0}
@@ -65,6 +66,7 @@ class FetalTrainer(Trainer):
                 overlap = 2 * (seen & inside).sum() / (seen.sum() + inside.sum())
                 scores.setdefault("mask", []).append(float(overlap))
         self.network.load_state_dict(state)
+        self.network.train()
         torch.set_rng_state(rng)
         mean = {k: sum(v) / len(v) for k, v in scores.items()}
         tissues = [v for k, v in mean.items() if k.isdigit()]

@@ -11,8 +11,8 @@ from ..models import labels
 from .fetal import read_table
 
 AGE_FROM, CURVED = (3, 4, 6, 9), (6, 9)
-"""Structures whose volumes tell the age, and those of them whose squares take part: of all choices that with
-the least error on subjects left out. The ventricles are among them because wide ones make other tissues err."""
+"""Structures whose volumes tell the age, and those whose squares do too: of all choices that with the least
+error on subjects left out."""
 
 RIDGE = 1e-3
 """How strongly the coefficients (of standardised values) are held to zero."""
