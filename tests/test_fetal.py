@@ -104,7 +104,7 @@ def scan(monkeypatch):
     )
     seen = []
 
-    def look(network, image, coordinates, device="cpu"):
+    def look(network, image, coordinates, device="cpu", notes=None):
         grid = seen[-1]
         source = Volume(onehot, (np.eye(4) if network == "coarse" else true) @ placed.affine)
         tissue = resample(source, grid).data
