@@ -187,6 +187,29 @@ def test_ages_in_months_and_before_birth(bids):
     assert second.age == pytest.approx(40)
 
 
+def test_sessions_of_fetuses_with_several_reconstructions(bids):
+    """Each session has its own gestational age; of several reconstructions one is used."""
+    names = [f"sub-01_ses-{s}_rec-{rec}_T2w.nii.gz" for s in (1, 2) for rec in ("nesvor", "srr")]
+    root = bids(*names)
+    table = "session_id\tgestational_age\nses-1\t24+0\nses-2\t30+3.5\n"
+    (root / "sub-01" / "sub-01_sessions.tsv").write_text(table)
+    units = _select(root).units
+    assert [(u.population, u.weeks) for u in units] == [("fetal", 24.0), ("fetal", 30.5)]
+    assert [u.image.name for u in units] == [names[0], names[2]]
+    assert [path.name for path in units[0].others] == [names[1]]
+    wanted = root.parent / "filter.json"
+    wanted.write_text('{"T2w": {"reconstruction": "srr"}}')
+    chosen = _select(root, "--bids-filter-file", wanted).units
+    assert [u.image.name for u in chosen] == [names[1], names[3]]
+
+
+def test_a_step_that_no_network_serves_is_told(bids):
+    root = bids("sub-01_T1w.nii.gz")
+    assert not any("corpuscallosum" in note for note in _select(root).units[0].notes)
+    (note,) = _select(root, "--steps", "corpuscallosum").units[0].notes
+    assert "corpuscallosum was left out" in note and "adult" in note
+
+
 @pytest.mark.parametrize(
     ("text", "value"), [("25", 25), ("25,5", 25.5), (">89", 89), ("", None), ("old", None)]
 )

@@ -84,6 +84,7 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
     training = ["--data", scan, "--out", here]
     for words, code, text in [
         (["segment", scan, scan], 2, "the output is the input itself"),
+        (["segment", scan, here / "o.nii", "--corpus-callosum"], 2, "does not tell the corpus callosum"),
         (["segment", scan, here / "out.mgz"], 2, "End its name with .nii.gz"),
         (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
         (["segment", scan, scan / "out.nii"], 2, "cannot be written"),
