@@ -193,6 +193,38 @@ def test_a_flair_beside_the_reference_is_used(stages, tmp_path, monkeypatch):
     assert ("shows_lesions", "lesion_wf") in edges and ("lesions", "outputs_wf") in edges
 
 
+def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
+    from brainseg.models import coregistration
+
+    stages.install(monkeypatch.setattr)
+    still = coregistration.Coregistration(np.eye(4), 1.0)
+    monkeypatch.setattr(coregistration, "rigid", lambda *a, **k: still)
+    unit = stages.unit(tmp_path)
+    flair = unit.source.with_name("sub-01_run-2_FLAIR.nii.gz")
+    image = nib.load(unit.source)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 7, image.affine), flair)
+    seen = []
+
+    def find(image, mask, **_):
+        seen.append(float(image.data.min()))
+        empty = image.with_data(torch.zeros(image.grid.shape))
+        return lesion.LesionResult(empty.with_data(empty.data.to(torch.uint8)), empty, [])
+
+    monkeypatch.setattr(lesion, "find", find)
+    workflow = chain(unit, beside=[str(flair)])
+    workflow.base_dir = str(tmp_path / "w")
+    workflow.config["execution"] = {"create_report": "false", "remove_unnecessary_outputs": "false"}
+    workflow.run(plugin="Linear")
+    assert seen == [pytest.approx(float(np.asarray(image.dataobj).min()) + 7, abs=0.5)]
+    folder = unit.out / "sub-01" / "anat"
+    about = json.loads((folder / "sub-01_label-lesion_mask.json").read_text())
+    assert about["Contrast"] == "FLAIR"
+    assert about["Sources"][0] == "bids::sub-01/anat/sub-01_run-2_desc-preproc_FLAIR.nii.gz"
+    assert (folder / "sub-01_run-2_desc-preproc_FLAIR.nii.gz").is_file()
+    notes = json.loads((folder / "sub-01_desc-aseg_volumes.json").read_text())["Notes"]
+    assert any("No lesion in the FLAIR image" in note for note in notes)
+
+
 def test_nobody_takes_lesions_for_the_brain(stages, tmp_path, monkeypatch):
     bids = pytest.importorskip("smriprep.utils.bids")
     stages.install(monkeypatch.setattr)
