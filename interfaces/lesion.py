@@ -73,6 +73,7 @@ class FindLesions(Stage):
         found = f"{count} lesion{'s' * (count != 1)} of {volume:.1f} mL in all" if count else "No lesion"
         self._results["notes"] = [
             f"Lesions: {found} in the {contrast} image. This is for research; look at the picture.",
+            *cautions(contrast),
             *notes,
             *result.notes,
         ]
@@ -92,6 +93,22 @@ def skipped(contrast: str, model: str) -> str:
         known = " and ".join(lesion.CONTRASTS)
         return f"The step lesion was left out: lesions are looked for in {known} images, and there is none."
     return ""
+
+
+def cautions(contrast: str) -> list[str]:
+    """What is to be said of lesions in a contrast.
+
+    Examples
+    --------
+    >>> len(cautions("FLAIR")), len(cautions("T2w"))
+    (0, 1)
+    """
+    if contrast == "FLAIR":
+        return []
+    return [
+        f"Lesions in a {contrast} image are not to be relied on: fluid is as bright as they are there. "
+        "Give a FLAIR image if there is one."
+    ]
 
 
 def shown_in(contrasts: list[str]) -> int | None:
