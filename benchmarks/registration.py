@@ -188,6 +188,9 @@ ENGINES = {
 }
 
 
+STARTED = "deep from a network's start"
+
+
 class Bench:
     """Registrations of some scans, each done once.
 
@@ -197,12 +200,17 @@ class Bench:
         Folder with a ``sub-*`` folder for every scan.
     folder : Path, optional
         Keeps what the chain found and the figures of every registration.
+    start : str, optional
+        Weights of a network that predicts velocities, for an engine of its own.
     """
 
     TEMPLATE = reference.spaces.DEFAULT
 
-    def __init__(self, data: Path, folder: Path | None):
-        self.folder = folder
+    def __init__(self, data: Path, folder: Path | None, start: str | None = None):
+        self.folder, self.engines = folder, dict(ENGINES)
+        self.start = start and zoo.read_card(start)["sha256"]
+        if start:
+            self.engines[STARTED] = lambda a, b: registration.register(a, b, network=start)
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
         self.cases = {
@@ -219,8 +227,10 @@ class Bench:
         """Figures of one registration, kept or, if wanted, new."""
         moving, fixed = (self.cases[name] for name in pair)
         theirs = version("antspyx") if engine == "SyN" else program()
+        theirs += self.start if engine == STARTED else ""
         key = digest(str(LAYOUT), engine, moving.digest, fixed.digest, theirs)
-        kept = self.folder / f"{engine}_{'_'.join(pair)}_{key}.json" if self.folder else None
+        name = f"{engine.split()[-1]}_{'_'.join(pair)}_{key}.json"
+        kept = self.folder / name if self.folder else None
         if kept and kept.is_file():
             return json.loads(kept.read_text())
         if not new:
@@ -261,6 +271,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ants", type=int, help="how many of these SyN does too (default: all)")
     parser.add_argument("--template", type=int, help="scans that go to the template and back (default: all)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--start", metavar="WEIGHTS", help="also deep from where this network predicts")
     parser.add_argument("--kept", nargs="+", choices=ENGINES, default=[], help="use their kept rows only")
     parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
@@ -268,7 +279,8 @@ def main(argv: list[str] | None = None) -> int:
     # ITK reads it when antspyx is imported.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     torch.set_num_threads(1)
-    bench = Bench(args.data, args.cache)
+    bench = Bench(args.data, args.cache, args.start)
+    engines = [*args.engines, STARTED] if args.start else args.engines
     scans = [name for name in bench.cases if name != bench.TEMPLATE]
     pairs = spread(list(permutations(scans, 2)), args.pairs)
     by_syn = set(spread(pairs, args.ants))
@@ -276,7 +288,7 @@ def main(argv: list[str] | None = None) -> int:
     rows: dict[tuple[str, str], dict[tuple[str, str], dict]] = {}
     for what, some in (("pairs", pairs), ("to the template and back", there)):
         for pair in some:
-            for engine in args.engines:
+            for engine in engines:
                 if engine == "SyN" and pair not in by_syn and (what == "pairs" or args.ants == 0):
                     continue
                 found = bench.row(pair, engine, engine not in args.kept)
@@ -288,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
     text = report(rows, list(bench.chain.values()))
     print(text)
     if args.out:
-        tables.put(args.out, "registration", text)
+        tables.put(args.out, "registration start" if args.start else "registration", text)
     return 0
 
 
@@ -310,7 +322,7 @@ def report(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], chain: list
             mean = np.array([figures(row) for row in part.values()]).mean(0)
             lines.append([f"{name}: {engine}", str(len(part)), *mean.tolist()])
     told = f" What the chain makes of a scan before that takes {np.mean(chain):.0f} CPU s." if chain else ""
-    engines = [e for e in ENGINES if ("pairs", e) in rows]
+    engines = [e for e in (*ENGINES, STARTED) if ("pairs", e) in rows]
     return "\n\n".join(
         (
             "Manual labels of one scan carried onto another; means, one thread." + told,

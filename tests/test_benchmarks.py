@@ -53,6 +53,7 @@ def test_page_has_a_place_for_every_table():
         "overhead",
         "kill",
         "registration",
+        "registration start",
         "pseudolabels",
         "hippocampus",
         "lesion",
