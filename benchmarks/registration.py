@@ -39,6 +39,7 @@ from brainseg.training import evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
 WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
+"""Networks that find what is registered; another predicts where the deformation ends."""
 SOURCES = (
     "affine",
     "diffeomorphic",
@@ -84,7 +85,8 @@ def program() -> str:
     """Names the networks, our own registration and the template's structures."""
     folder = Path(registration.__file__).parent
     used = [*(folder / f"{name}.py" for name in SOURCES), *sorted((folder / "templates").glob("*.npz"))]
-    return digest(weights(), *(path.read_bytes() for path in used))
+    own = zoo.read_card(registration.NETWORK)["sha256"]
+    return digest(weights(), own, *(path.read_bytes() for path in used))
 
 
 def plain(path: Path) -> Anatomy:
@@ -181,14 +183,13 @@ def syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
     return syn.register(moving, fixed, nowhere, start=False)
 
 
+ZERO = "deep without the network's start"
 ENGINES = {
     "affine": lambda a, b: registration.register(a, b, engine="none"),
-    "deep": lambda a, b: registration.register(a, b),
+    "deep": lambda a, b: registration.register(a, b, network=registration.NETWORK),
+    ZERO: lambda a, b: registration.register(a, b),
     "SyN": syn,
 }
-
-
-STARTED = "deep from a network's start"
 
 
 class Bench:
@@ -200,17 +201,12 @@ class Bench:
         Folder with a ``sub-*`` folder for every scan.
     folder : Path, optional
         Keeps what the chain found and the figures of every registration.
-    start : str, optional
-        Weights of a network that predicts velocities, for an engine of its own.
     """
 
     TEMPLATE = reference.spaces.DEFAULT
 
-    def __init__(self, data: Path, folder: Path | None, start: str | None = None):
-        self.folder, self.engines = folder, dict(ENGINES)
-        self.start = start and zoo.read_card(start)["sha256"]
-        if start:
-            self.engines[STARTED] = lambda a, b: registration.register(a, b, network=start)
+    def __init__(self, data: Path, folder: Path | None):
+        self.folder = folder
         if folder:
             folder.mkdir(parents=True, exist_ok=True)
         self.cases = {
@@ -227,9 +223,8 @@ class Bench:
         """Figures of one registration, kept or, if wanted, new."""
         moving, fixed = (self.cases[name] for name in pair)
         theirs = version("antspyx") if engine == "SyN" else program()
-        theirs += self.start if engine == STARTED else ""
         key = digest(str(LAYOUT), engine, moving.digest, fixed.digest, theirs)
-        name = f"{engine.split()[-1]}_{'_'.join(pair)}_{key}.json"
+        name = f"{'zero' if engine == ZERO else engine}_{'_'.join(pair)}_{key}.json"
         kept = self.folder / name if self.folder else None
         if kept and kept.is_file():
             return json.loads(kept.read_text())
@@ -271,7 +266,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ants", type=int, help="how many of these SyN does too (default: all)")
     parser.add_argument("--template", type=int, help="scans that go to the template and back (default: all)")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--start", metavar="WEIGHTS", help="also deep from where this network predicts")
+    parser.add_argument("--zero", type=int, default=8, help="pairs that go without the network's start too")
     parser.add_argument("--kept", nargs="+", choices=ENGINES, default=[], help="use their kept rows only")
     parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
@@ -279,17 +274,18 @@ def main(argv: list[str] | None = None) -> int:
     # ITK reads it when antspyx is imported.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
     torch.set_num_threads(1)
-    bench = Bench(args.data, args.cache, args.start)
-    engines = [*args.engines, STARTED] if args.start else args.engines
+    bench = Bench(args.data, args.cache)
     scans = [name for name in bench.cases if name != bench.TEMPLATE]
     pairs = spread(list(permutations(scans, 2)), args.pairs)
-    by_syn = set(spread(pairs, args.ants))
+    by_syn, by_zero = set(spread(pairs, args.ants)), set(spread(pairs, args.zero))
     there = [(name, bench.TEMPLATE) for name in spread(scans, args.template)]
     rows: dict[tuple[str, str], dict[tuple[str, str], dict]] = {}
     for what, some in (("pairs", pairs), ("to the template and back", there)):
         for pair in some:
-            for engine in engines:
+            for engine in args.engines:
                 if engine == "SyN" and pair not in by_syn and (what == "pairs" or args.ants == 0):
+                    continue
+                if engine == ZERO and pair not in by_zero:
                     continue
                 found = bench.row(pair, engine, engine not in args.kept)
                 if found is None:
@@ -300,7 +296,7 @@ def main(argv: list[str] | None = None) -> int:
     text = report(rows, list(bench.chain.values()))
     print(text)
     if args.out:
-        tables.put(args.out, "registration start" if args.start else "registration", text)
+        tables.put(args.out, "registration", text)
     return 0
 
 
@@ -322,37 +318,46 @@ def report(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], chain: list
             mean = np.array([figures(row) for row in part.values()]).mean(0)
             lines.append([f"{name}: {engine}", str(len(part)), *mean.tolist()])
     told = f" What the chain makes of a scan before that takes {np.mean(chain):.0f} CPU s." if chain else ""
-    engines = [e for e in (*ENGINES, STARTED) if ("pairs", e) in rows]
+    engines = [e for e in ENGINES if e != ZERO and ("pairs", e) in rows]
+    all_did = set.intersection(*(set(rows["pairs", e]) for e in engines)) if engines else set()
     return "\n\n".join(
         (
             "Manual labels of one scan carried onto another; means, one thread." + told,
             tables.markdown(["registration", "n", *COLUMNS], lines, digits=4),
-            *(compared(what, rows) for what in by_syn if (what, "deep") in rows),
-            "Dice by structure, all pairs:",
-            tables.markdown(["structure", *engines], by_structure(rows, engines)),
-            tables.stamp("head-coarse", "segmentation"),
+            *(
+                compared(what, rows, engine)
+                for what, engine in rows
+                if engine in (ZERO, "SyN") and (what, "deep") in rows
+            ),
+            f"Dice by structure, the {len(all_did)} pairs that all did:",
+            tables.markdown(["structure", *engines], by_structure(rows, engines, all_did)),
+            tables.stamp("head-coarse", "segmentation", registration.NETWORK),
         )
     )
 
 
-def compared(what: str, rows: dict[tuple[str, str], dict[tuple[str, str], dict]]) -> str:
-    """The program beside SyN on the registrations that both did."""
-    ours, theirs = rows[what, "deep"], rows[what, "SyN"]
+def compared(what: str, rows: dict[tuple[str, str], dict[tuple[str, str], dict]], other: str) -> str:
+    """The program beside another engine on the registrations that both did."""
+    ours, theirs = rows[what, "deep"], rows[what, other]
     both = [(figures(ours[k]), figures(theirs[k])) for k in theirs if k in ours]
     gain = [a[0] - b[0] for a, b in both]
     share = sum(b[-1] for _, b in both) / sum(a[-1] for a, _ in both)
     return (
-        f"{what[0].upper()}{what[1:]}: `deep` is at least as good as SyN in {sum(g >= 0 for g in gain)} of "
-        f"{len(gain)}, by {np.mean(gain):+.4f} on average ({min(gain):+.4f} to {max(gain):+.4f}); "
-        f"SyN takes {share:.1f} times its CPU time."
+        f"{what[0].upper()}{what[1:]}: `deep` is at least as good as {other} in "
+        f"{sum(g >= 0 for g in gain)} of {len(gain)}, by {np.mean(gain):+.4f} on average "
+        f"({min(gain):+.4f} to {max(gain):+.4f}); "
+        f"{other} takes {share:.1f} times its CPU time."
     )
 
 
-def by_structure(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], engines: list[str]) -> list[list]:
-    """Mean Dice over the pairs, a line a structure."""
+def by_structure(
+    rows: dict[tuple[str, str], dict[tuple[str, str], dict]], engines: list[str], pairs: set
+) -> list[list]:
+    """Mean Dice over some pairs, a line a structure."""
     return [
-        [name, *(float(np.mean([row["dice"][name] for row in rows["pairs", e].values()])) for e in engines)]
+        [name, *(float(np.mean([rows["pairs", e][k]["dice"][name] for k in pairs])) for e in engines)]
         for name in adult_manual.HEADLINE
+        if pairs
     ]
 
 

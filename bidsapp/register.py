@@ -29,7 +29,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     add("--jacobian", metavar="IMAGE", help="also write how much larger MOVING is than FIXED, everywhere")
     add("--engine", choices=("deep", "ants", "none"), default="deep", help="as --registration (deep)")
     add("--refine", type=int, metavar="N", help="steps of deep at 2 mm")
-    add("--start", metavar="NETWORK", help="weights that predict where deep begins")
+    add("--start", metavar="NETWORK", help="weights that predict where deep begins (registration), or none")
     add("--kind", choices=("affine", "similarity", "rigid"), help="only this, without a deformation")
     add("--device", type=device_name, default="auto", metavar="{auto,cpu,cuda[:N],mps}", help="(auto)")
     add("--threads", type=int, metavar="N", help="CPUs to use (default: at most 8)")
@@ -50,11 +50,12 @@ def run(given: argparse.Namespace) -> int:
     fixed = _fixed(given.fixed, device)
     moving = anatomy(Path(given.moving), device)
     print("registration", file=sys.stderr)
+    network = None if given.start == "none" else given.start or registration.NETWORK
     if given.kind:
         found = registration.affine(moving, fixed, given.kind)
     else:
         found = registration.register(
-            moving, fixed, engine=given.engine, refine=given.refine, network=given.start
+            moving, fixed, engine=given.engine, refine=given.refine, network=network
         )
     files.write_binary(Path(given.out), lambda file: itk.write(file, found.forward))
     if given.inverse:
@@ -77,7 +78,7 @@ def _check(given: argparse.Namespace) -> None:
         if given.fixed.endswith(IMAGES) and "=" not in given.fixed:
             raise InputError(given.fixed, "the file does not exist", "Check the path")
         spaces.find(spaces.parse(given.fixed))
-    if given.start:
+    if given.start and given.start != "none":
         _check_start(given.start)
     for path in filter(None, (given.out, given.inverse)):
         if not path.endswith(".h5"):
@@ -196,7 +197,7 @@ def pseudolabel(given: argparse.Namespace) -> int:
     kind = np.min_scalar_type(int(labels.data.max()))
     for path, name in zip(paths, names, strict=True):
         scan = anatomy(path, device)
-        found = registration.register(scan, atlas, refine=given.refine)
+        found = registration.register(scan, atlas, refine=given.refine, network=registration.NETWORK)
         moved = found.inverse.resample(labels, scan.image.grid, "nearest").data.numpy()
         source = nib.load(path)
         out = Path(given.out) / f"{name}_dseg.nii.gz"

@@ -35,6 +35,7 @@ class _RegisterInputSpec(NetworkInputSpec):
     population = Str("adult", usedefault=True, desc="whose brain it is; it tells cohorts by age")
     engine = traits.Enum(*registration.ENGINES, usedefault=True, desc="what registers")
     refine = traits.Range(low=0, desc="steps at the finest level")
+    velocity = Str(desc="weights that predict where the deformation ends")
     networks = traits.List(
         Str, desc="weights that find a template's structures: coarse, skullstrip, segmentation"
     )
@@ -63,8 +64,15 @@ class Register(Stage):
         else:
             refine = given.refine if isdefined(given.refine) else None
             finer = populations.load(given.population).registration
-            options = Options().finer(**finer) if finer else None
-            result = registration.register(moving, fixed, engine=given.engine, refine=refine, options=options)
+            network = given.velocity if isdefined(given.velocity) else None
+            result = registration.register(
+                moving,
+                fixed,
+                engine=given.engine,
+                refine=refine,
+                options=Options().finer(**finer) if finer else None,
+                network=network or None,
+            )
         about = {"matrix": result.matrix.tolist(), "error_mm": result.error_mm, "space": template}
         about |= {"engine": result.engine, "folds": result.folds}
         for name, warp in (("forward", result.forward), ("inverse", result.inverse)):

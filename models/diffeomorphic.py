@@ -80,7 +80,7 @@ class Options:
         Examples
         --------
         >>> Options().finer(1.0, 1.0).levels[0]
-        Level(factor=2, steps=30, blur=0.3, fluid=1.25, elastic=0.5)
+        Level(factor=2, steps=8, blur=0.3, fluid=1.25, elastic=0.5)
         """
         share = spacing / self.spacing
         levels = [replace(x, fluid=x.fluid * share, elastic=x.elastic * share) for x in self.levels]

@@ -82,6 +82,8 @@ class Population:
     registration : dict of str to float
         ``spacing`` (mm) and ``emphasis`` of the deformation where they are not the default ones
         (:meth:`brainseg.models.diffeomorphic.Options.finer`).
+    velocity : str
+        Weights that predict where a registration ends; empty if there are none.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Population:
     lesion: str = ""
     parts: dict[str, str] = field(default_factory=dict)
     registration: dict[str, float] = field(default_factory=dict)
+    velocity: str = ""
 
     @property
     def networks(self) -> tuple[str, str, str]:

@@ -29,8 +29,11 @@ from .warp import Warp
 LEFT_OUT = (24, 5, 44)
 """Structures whose centroids say little of where the brain is: fluid around it, thin horns."""
 
-STARTED = replace(Options(), levels=(replace(Options().levels[0], steps=2), *Options().levels[1:]))
+STARTED = replace(Options(), levels=(replace(Options().levels[-1], steps=6),))
 """How the optimisation goes from where a network predicts that it ends."""
+
+NETWORK = "registration"
+"""Weights that predict where the registration of adult brains ends."""
 
 ENGINES = ("deep", "ants", "none")
 
@@ -218,27 +221,39 @@ def _register(
     if refine is not None:
         *coarse, finest = options.levels
         options = replace(options, levels=(*coarse, replace(finest, steps=refine)))
-    most = max(level.factor for level in options.levels)
+    scale = 1 if network is None else round(zoo.read_card(network)["spacing"] / options.spacing)
+    most = max(scale, *(level.factor for level in options.levels))
     space = diffeomorphic.middle(
         linear.matrix, moving.structures, fixed.structures, options.spacing, options.margin, most
     )
     pair = features.stacks(moving, fixed, space, options.emphasis)
-    start, scale = (None, 1) if network is None else predicted(network, *pair, options)
+    start = None if network is None else predicted(network, *pair, scale, options.margin)
     velocity = diffeomorphic.optimise(*pair, options, start, scale)
     flows, folds = without_folds(velocity)
     forward, inverse = diffeomorphic.warps(flows, space)
     return replace(linear, forward=forward, inverse=inverse, folds=folds, engine="deep")
 
 
-def predicted(name: str, moving: Tensor, fixed: Tensor, options: Options) -> tuple[Tensor, int]:
-    """Velocity that a network predicts from two stacks, and its voxel size in those of the finest level."""
+def predicted(name: str, moving: Tensor, fixed: Tensor, factor: int, margin: float) -> Tensor:
+    """Velocity that a network predicts from two stacks, at a voxel size ``factor`` times theirs.
+
+    Parameters
+    ----------
+    name : str
+        Weights.
+    moving, fixed : Tensor, shape (C, X, Y, Z)
+        What the optimisation matches.
+    factor : int
+        Their voxels along a side of the network's.
+    margin : float
+        Room (mm) at the edge over which the velocity falls to zero.
+    """
     model = zoo.load_once(name)
-    factor = round(model.card["spacing"] / options.spacing)
     seen = [
         F.avg_pool3d(features.network_input(stack, model.network.inputs), factor) for stack in (moving, fixed)
     ]
-    margin = max(2, round(options.margin / model.card["spacing"] / 1.5))
-    return velocity_network.predict(model.network, *seen, margin), factor
+    edge = max(2, round(margin / model.card["spacing"] / 1.5))
+    return velocity_network.predict(model.network, *seen, edge)
 
 
 def without_folds(

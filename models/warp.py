@@ -39,7 +39,8 @@ class Warp:
     def points(self, points: np.ndarray) -> np.ndarray:
         """Points of the target (..., 3) as points of the source."""
         flat = torch.from_numpy(np.asarray(points, np.float64).reshape(-1, 3).T.copy())
-        return self._follow(flat.view(3, -1, 1, 1)).view(3, -1).T.numpy().reshape(np.shape(points))
+        moved = self._follow(flat.view(3, -1, 1, 1), np.eye(4), np.eye(4))
+        return moved.view(3, -1).T.numpy().reshape(np.shape(points))
 
     def resample(self, volume: Volume, grid: Grid, mode: str = "linear", outside: float = 0.0) -> Volume:
         """Bring ``volume`` from the source onto ``grid`` in the target.
@@ -67,7 +68,7 @@ class Warp:
         out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
         for first in range(0, grid.shape[0], SLAB):
             count = min(SLAB, grid.shape[0] - first)
-            where = _apply(to_voxel, self._follow(self._slab(grid, first, count)))
+            where = self._follow(_lines(grid.shape, first, count), grid.affine, to_voxel)
             out[:, first : first + count] = _interpolate(data, where, mode, outside)
         if mode == "cubic":
             for channel, values in zip(out, volume.data.view(-1, *volume.grid.shape), strict=True):
@@ -83,10 +84,11 @@ class Warp:
         padded = Grid(tuple(n + 1 for n in grid.shape), grid.affine)  # type: ignore[arg-type]
         for first in range(0, padded.shape[0], SLAB):
             count = min(SLAB, padded.shape[0] - first)
-            found = self._follow(self._slab(padded, first, count))
-            where[:, first : first + count] = _apply(np.linalg.inv(grid.affine), found).float()
-        moved = where - _lines(padded.shape, 0, padded.shape[0]).float()
-        return Volume(determinant(moved), grid.affine)
+            found = self._follow(_lines(padded.shape, first, count), grid.affine, np.linalg.inv(grid.affine))
+            where[:, first : first + count] = found.float()
+        for axis, line in enumerate(_lines(padded.shape, 0, padded.shape[0])):
+            where[axis] -= line.float()
+        return Volume(determinant(where), grid.affine)
 
     @property
     def matrix(self) -> np.ndarray:
@@ -97,28 +99,29 @@ class Warp:
                 out = step @ out
         return out
 
-    def _slab(self, grid: Grid, first: int, count: int) -> Tensor:
-        return _apply(grid.affine, _lines(grid.shape, first, count))
-
-    def _follow(self, points: Tensor) -> Tensor:
+    def _follow(self, points: Tensor | list[Tensor], before: np.ndarray, after: np.ndarray) -> Tensor:
+        """Points after one matrix, all steps and another matrix; matrices in a row are one."""
+        matrix = before
         for step in self.steps:
             if isinstance(step, Volume):
-                index = _apply(np.linalg.inv(step.affine), points)
-                points = points + sample(step.data, index.float(), "zeros").to(points)
+                index = _apply(np.linalg.inv(step.affine) @ matrix, points)
+                points = _apply(matrix, points)
+                points += sample(step.data, index.float(), "zeros").to(points)
+                matrix = np.eye(4)
             else:
-                points = _apply(step, points)
-        return points
+                matrix = step @ matrix
+        return _apply(after @ matrix, points)
 
 
-def _lines(shape: tuple[int, int, int], first: int, count: int) -> Tensor:
-    """Voxel indices of some planes, shape (3, count, Y, Z), float64."""
+def _lines(shape: tuple[int, int, int], first: int, count: int) -> list[Tensor]:
+    """Voxel indices of some planes along each axis, in shapes that broadcast, float64."""
     lines = [torch.arange(n, dtype=torch.float64) for n in (count, *shape[1:])]
     lines[0] += first
-    return torch.stack(torch.meshgrid(*lines, indexing="ij"))
+    return [line.view([-1 if k == axis else 1 for k in range(3)]) for axis, line in enumerate(lines)]
 
 
-def _apply(matrix: np.ndarray, points: Tensor) -> Tensor:
-    """A 4x4 matrix on points of shape (3, ...)."""
+def _apply(matrix: np.ndarray, points: Tensor | list[Tensor]) -> Tensor:
+    """A 4x4 matrix on points (x, y, z), of one shape or of shapes that broadcast."""
     x, y, z = points
     # Not a matrix product: its rounding depends on the number of threads.
     return torch.stack([(r[0] * x + r[1] * y) + (r[2] * z + r[3]) for r in np.asarray(matrix)[:3].tolist()])

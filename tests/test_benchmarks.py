@@ -53,7 +53,6 @@ def test_page_has_a_place_for_every_table():
         "overhead",
         "kill",
         "registration",
-        "registration start",
         "pseudolabels",
         "hippocampus",
         "lesion",
@@ -182,13 +181,13 @@ def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, 
     monkeypatch.setattr(bench, "plain", lambda path: bench.Anatomy(ours, ours, ours, {}, {}))
     words = [str(tmp_path / "data"), "--cache", str(tmp_path / "kept"), "--template", "0"]
     assert bench.main(words) == 0
-    # affine and deep see our segmentation, SyN none of it
-    assert len(calls) == 6 and calls.count(0) == 2
-    assert bench.main(words) == 0 and len(calls) == 6
+    # the others see our segmentation, SyN none of it
+    assert len(calls) == 8 and calls.count(0) == 2
+    assert bench.main(words) == 0 and len(calls) == 8
     for name in ("weights", "program"):
         monkeypatch.setattr(bench, name, lambda: "others")
     page = tmp_path / "page.md"
     assert bench.main([*words, "--kept", "SyN", "--out", str(page)]) == 0
-    assert len(calls) == 10 and calls.count(0) == 2
+    assert len(calls) == 14 and calls.count(0) == 2
     assert "| pairs: SyN | 2 | 0.5000 |" in page.read_text()
     assert "at least as good as SyN in 2 of 2" in page.read_text()

@@ -218,6 +218,7 @@ def init_participant_wf(
         engine=engine,
         refine=refine,
         networks=record.networks,
+        velocity=record.velocity,
         population=population,
         given=_transforms(given, given_uris or {}),
         mem_gb=need["registration"],

@@ -18,12 +18,15 @@ WARPED = {
     "deep": """\
 A diffeomorphism followed, the flow of a stationary velocity field at 2 mm, symmetric in both images, which \
 matches maps of the structures and intensities (log-demons; Vercauteren et al., 2008, \
-doi:10.1007/978-3-540-85988-8_90). """,
+doi:10.1007/978-3-540-85988-8_90){start}. """,
     "ants": """\
 A diffeomorphism followed, by SyN of ANTs (Avants et al., 2008, doi:10.1016/j.media.2007.06.004) with the \
 default settings of ANTsPy. """,
     "none": "",
 }
+PREDICTED = """\
+, from where a network predicted that it ends (SynthMorph's idea; Hoffmann et al., 2022, \
+doi:10.1109/TMI.2021.3116879)"""
 REFERENCES = {
     spaces.DEFAULT: "MNI152NLin2009aSym (Fonov et al., 2011, doi:10.1016/j.neuroimage.2010.07.033)",
 }
@@ -37,6 +40,7 @@ def init_registration_wf(
     engine: str = "deep",
     refine: int | None = None,
     networks: tuple[str, ...] = (),
+    velocity: str = "",
     population: str = "adult",
     given: dict[str, dict[str, str]] | None = None,
     device: str = "cpu",
@@ -57,6 +61,8 @@ def init_registration_wf(
         Steps at the finest level.
     networks : tuple of str
         Weights that find a template's structures: coarse, skull-strip, segmentation.
+    velocity : str
+        Weights that predict where the deformation ends; empty: it begins from the affine.
     population : str
         Whose brain it is; its record tells which cohort of a template serves which age.
     given : dict of str to dict, optional
@@ -87,7 +93,8 @@ def init_registration_wf(
     given = given or {}
     computed = [text for text in templates if spaces.parse(text).label not in given]
     named = " and ".join(_reference(text) for text in computed)
-    workflow.__desc__ = AFFINE.format(templates=named) + WARPED[engine] if computed else ""
+    warped = WARPED[engine].format(start=PREDICTED if velocity else "")
+    workflow.__desc__ = AFFINE.format(templates=named) + warped if computed else ""
     if len(computed) < len(templates):
         named = " and ".join(_reference(text) for text in templates if text not in computed)
         workflow.__desc__ += f"Transforms to {named} were given and used as they are. "
@@ -99,6 +106,8 @@ def init_registration_wf(
     for number, text in enumerate(templates, 1):
         register = Register(template=text, engine=engine, networks=list(networks), device=device)
         register.inputs.population = population
+        if velocity:
+            register.inputs.velocity = velocity
         if refine is not None:
             register.inputs.refine = refine
         label = "registration" if len(templates) == 1 else f"registration_{number}"
