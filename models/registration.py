@@ -29,7 +29,7 @@ from .warp import Warp
 LEFT_OUT = (24, 5, 44)
 """Structures whose centroids say little of where the brain is: fluid around it, thin horns."""
 
-STARTED = replace(Options(), levels=(replace(Options().levels[-1], steps=6),))
+STARTED = replace(Options(), levels=(replace(Options().levels[-1], steps=8),))
 """How the optimisation goes from where a network predicts that it ends."""
 
 NETWORK = "registration"
