@@ -9,6 +9,7 @@ sign when the images change places: registering B to A gives the inverse of regi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -74,16 +75,19 @@ class Options:
     margin: float = 10.0
     emphasis: float = 1.0
 
-    def finer(self, spacing: float, emphasis: float) -> Options:
+    def finer(self, spacing: float, emphasis: float, steps: Sequence[int]) -> Options:
         """The same for smaller brains: voxels of ``spacing`` mm, and all smoothing in that proportion.
 
         Examples
         --------
-        >>> Options().finer(1.0, 1.0).levels[0]
-        Level(factor=2, steps=8, blur=0.3, fluid=1.25, elastic=0.5)
+        >>> Options().finer(1.0, 1.0, [30, 6]).levels[0]
+        Level(factor=2, steps=30, blur=0.3, fluid=1.25, elastic=0.5)
         """
         share = spacing / self.spacing
-        levels = [replace(x, fluid=x.fluid * share, elastic=x.elastic * share) for x in self.levels]
+        levels = [
+            replace(x, steps=n, fluid=x.fluid * share, elastic=x.elastic * share)
+            for x, n in zip(self.levels, steps, strict=True)
+        ]
         return replace(self, spacing=spacing, levels=tuple(levels), emphasis=emphasis)
 
 

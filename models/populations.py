@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from .errors import UsageError
 
@@ -79,8 +80,8 @@ class Population:
         Weights that find lesions; empty if there are none.
     parts : dict of str to str
         By the step that asks for it, a label table that tells further parts of structures apart.
-    registration : dict of str to float
-        ``spacing`` (mm) and ``emphasis`` of the deformation where they are not the default ones
+    registration : dict of str to object
+        ``spacing`` (mm), ``emphasis`` and ``steps`` of the deformation where they are not the default ones
         (:meth:`brainseg.models.diffeomorphic.Options.finer`).
     velocity : str
         Weights that predict where a registration ends; empty if there are none.
@@ -103,7 +104,7 @@ class Population:
     hippocampus: str = ""
     lesion: str = ""
     parts: dict[str, str] = field(default_factory=dict)
-    registration: dict[str, float] = field(default_factory=dict)
+    registration: dict[str, Any] = field(default_factory=dict)
     velocity: str = ""
 
     @property
