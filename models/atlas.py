@@ -19,11 +19,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from . import diffeomorphic
 from .diffeomorphic import Level, Middle, Options
-from .velocity import smooth
+from .skullstrip import half
+from .velocity import exponential, smooth
 from .volume import Grid, Volume, resample
 from .warp import Warp
 
@@ -111,13 +113,15 @@ def look(
     inside = 1 - here[0]
     level = _levels(image, here)
     fixed = _stack(here, image, inside)
-    space = Middle(grid, to_atlas, np.eye(4))
+    # The affine moves as a whole: it is found on a coarser grid.
+    rough, place = F.avg_pool3d(fixed, 2), to_atlas
     for _ in range(POLISHES):
-        step = diffeomorphic.polish(_brought(atlas, space, level), fixed, space)
-        space = Middle(grid, space.to_moving @ np.linalg.inv(step), np.eye(4))
+        space = Middle(half(grid), place, np.eye(4))
+        place = place @ np.linalg.inv(diffeomorphic.polish(_brought(atlas, space, level), rough, space))
+    space = Middle(grid, place, np.eye(4))
     velocity = diffeomorphic.optimise(_brought(atlas, space, level), fixed, options)
-    forward, _ = diffeomorphic.warps(velocity, space)
-    found = forward.resample(atlas.maps, fine).data
+    flow = Volume(exponential(-velocity) * options.spacing, grid.affine)
+    found = Warp((flow, space.to_moving)).resample(atlas.maps, fine).data
     found[0] += (1 - found.sum(0)).clamp(min=0)
     return Volume(found, fine.affine)
 
