@@ -228,6 +228,19 @@ def template(given: argparse.Namespace) -> int:
     return 0
 
 
+def shapes(given: argparse.Namespace) -> int:
+    """Learn an atlas of the deep structures from the prepared arrays DATA; OUT is its file (.npz).
+
+    A segmentation network uses the atlas that its card names.
+    """
+    from ..training.atlas import write
+
+    threads(given)
+    data = _existing(given.data, "Make it with: brainseg train prepare OUT MAPS")
+    print(write(Path(given.out), data, given.description, given.licence))
+    return 0
+
+
 def evaluate(given: argparse.Namespace) -> int:
     """Dice, surface distances and volume errors of PRED against REF: two files, or two folders.
 
@@ -329,6 +342,14 @@ def _describe_template(parser: Parser) -> None:
     add_compute(parser)
 
 
+def _describe_shapes(parser: Parser) -> None:
+    parser.add_argument("out", metavar="OUT", help="file to write, .npz; its card goes beside it")
+    parser.add_argument("data", metavar="DATA", help="from: brainseg train prepare")
+    parser.add_argument("--description", default="label maps", help="training data, for the card")
+    parser.add_argument("--licence", default="not stated", help="of the training data, for the card")
+    add_compute(parser)
+
+
 def _describe_evaluate(parser: Parser) -> None:
     parser.add_argument("ref", metavar="REF", help="what is true: a label image or a folder of them")
     parser.add_argument("pred", metavar="PRED", help="what is to be scored")
@@ -356,6 +377,7 @@ COMMANDS: dict[str, tuple[Callable[[Parser], None], Callable[[argparse.Namespace
     "train": (_describe_train, train),
     "train prepare": (_describe_prepare, prepare),
     "train scans": (_describe_scans, scans),
+    "train atlas": (_describe_shapes, shapes),
     "train template": (_describe_template, template),
     "train quality": (_describe_norms, norms),
     "synth preview": (_describe_preview, preview),

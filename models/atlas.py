@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -32,8 +32,14 @@ from .warp import Warp
 OPTIONS = Options(2.0, (Level(2, 24, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0)), 0.8, 8.0)
 """How the atlas is bent."""
 
+AGAIN = replace(OPTIONS, levels=(Level(2, 10, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0)))
+"""How it is bent further, once the scan's structures are known better."""
+
 MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 0.3, 1.0, 0.4
 """Weights of the structures' maps, the intensities and the locally normalized intensities."""
+
+TRUST, FLOOR = 0.7, 1e-3
+"""The atlas's share in the common prior, and the least probability that either gives a structure."""
 
 POLISHES = 3
 """Gauss-Newton steps that make the coarse network's affine better."""
@@ -88,47 +94,82 @@ def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
     return path
 
 
-def look(
-    atlas: Atlas, masked: Volume, posteriors: Volume, to_atlas: np.ndarray, options: Options = OPTIONS
-) -> Volume:
-    """Probabilities of the structures by the atlas, shape (C, X, Y, Z), on the lattice of ``posteriors``.
+@dataclass(frozen=True)
+class Bent:
+    """An atlas that is bent to a scan.
 
-    Parameters
+    Attributes
     ----------
     atlas : Atlas
         Shapes.
+    place : ndarray, shape (4, 4)
+        Affine from the scan's mm to the atlas frame.
+    velocity : Tensor, shape (3, X, Y, Z)
+        Whose flow bends it, in voxels of ``coarse``.
+    fine, coarse : Grid
+        Where its probabilities are wanted, and the optimisation's grid over the same part of the scan.
+    """
+
+    atlas: Atlas
+    place: np.ndarray
+    velocity: Tensor | None
+    fine: Grid
+    coarse: Grid
+
+    def probabilities(self) -> Volume:
+        """Of the structures, shape (C, X, Y, Z), on ``fine``."""
+        flow = Volume(exponential(-self.velocity) * float(self.coarse.spacing[0]), self.coarse.affine)
+        found = Warp((flow, self.place)).resample(self.atlas.maps, self.fine).data
+        found[0] += (1 - found.sum(0)).clamp(min=0)
+        return Volume(found, self.fine.affine)
+
+
+def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OPTIONS) -> Bent:
+    """An atlas that is not bent yet, in the part that it covers of an upright grid.
+
+    Parameters
+    ----------
+    to_atlas : ndarray, shape (4, 4)
+        Affine from the scan's mm to the atlas frame.
+    """
+    fine = _box(atlas, whole, to_atlas)
+    return Bent(atlas, to_atlas, None, fine, _coarser(fine, options))
+
+
+def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OPTIONS) -> Bent:
+    """Bend an atlas (further) to a scan.
+
+    Parameters
+    ----------
+    before : Bent
+        From :func:`place`, or from an earlier round.
     masked : Volume
         The scan, zero outside of the brain.
     posteriors : Volume, shape (C, X, Y, Z)
-        What is known so far of the scan's structures, on an upright grid.
-    to_atlas : ndarray, shape (4, 4)
-        Affine from the scan's mm to the atlas frame.
+        What is known so far of the scan's structures; 2 mm suffice.
     options : Options
-        How the atlas is bent.
+        How it is bent.
     """
-    fine = _box(atlas, posteriors, to_atlas)
-    grid = _coarser(fine, options)
+    grid, shapes, matrix = before.coarse, before.atlas, before.place
     here = resample(posteriors, grid).data
+    here[0] += 1 - here.sum(0)
     image = resample(masked.canonical(), grid).data
-    inside = 1 - here[0]
     level = _levels(image, here)
-    fixed = _stack(here, image, inside)
-    # The affine moves as a whole: it is found on a coarser grid.
-    rough, place = F.avg_pool3d(fixed, 2), to_atlas
-    for _ in range(POLISHES):
-        space = Middle(half(grid), place, np.eye(4))
-        place = place @ np.linalg.inv(diffeomorphic.polish(_brought(atlas, space, level), rough, space))
-    space = Middle(grid, place, np.eye(4))
-    velocity = diffeomorphic.optimise(_brought(atlas, space, level), fixed, options)
-    flow = Volume(exponential(-velocity) * options.spacing, grid.affine)
-    found = Warp((flow, space.to_moving)).resample(atlas.maps, fine).data
-    found[0] += (1 - found.sum(0)).clamp(min=0)
-    return Volume(found, fine.affine)
+    fixed = _stack(here, image, 1 - here[0])
+    if before.velocity is None:
+        # The affine moves as a whole: it is found on a coarser grid.
+        rough = F.avg_pool3d(fixed, 2)
+        for _ in range(POLISHES):
+            space = Middle(half(grid), matrix, np.eye(4))
+            step = diffeomorphic.polish(_brought(shapes, space, level), rough, space)
+            matrix = matrix @ np.linalg.inv(step)
+    moving = _brought(shapes, Middle(grid, matrix, np.eye(4)), level)
+    velocity = diffeomorphic.optimise(moving, fixed, options, before.velocity)
+    return replace(before, place=matrix, velocity=velocity)
 
 
-def _box(atlas: Atlas, posteriors: Volume, to_atlas: np.ndarray) -> Grid:
-    """The part of the grid of ``posteriors`` that the atlas covers."""
-    whole = posteriors.grid
+def _box(atlas: Atlas, whole: Grid, to_atlas: np.ndarray) -> Grid:
+    """The part of a grid that the atlas covers."""
     back = np.linalg.inv(whole.affine) @ np.linalg.inv(to_atlas)
     corners = atlas.maps.grid.corners() @ back[:3, :3].T + back[:3, 3]
     first = np.maximum(np.ceil(corners.min(0)).astype(int), 0)
@@ -178,3 +219,15 @@ def _stack(maps: Tensor, image: Tensor, inside: Tensor, seen: Tensor | None = No
     return torch.cat(
         [MAP_WEIGHT * maps[1:], IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None], seen[None]]
     )
+
+
+def joined(network: Volume, shapes: Volume) -> Volume:
+    """Network and atlas together: a geometric mean, :data:`TRUST` the atlas's exponent.
+
+    Parameters
+    ----------
+    network, shapes : Volume, shape (C, X, Y, Z)
+        Probabilities of the same structures on one grid.
+    """
+    found = network.data.clamp(min=FLOOR).pow_(1 - TRUST).mul_(shapes.data.clamp(min=FLOOR).pow_(TRUST))
+    return Volume(found.div_(found.sum(0)), shapes.affine)

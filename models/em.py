@@ -177,3 +177,21 @@ def _moments(
 
 def _log_density(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
     return -0.5 * (y - mean[:, None]) ** 2 / variance[:, None] - 0.5 * variance.log()[:, None]
+
+
+def smoothed(posteriors: Tensor, inside: Tensor, share: float) -> Tensor:
+    """Mix every voxel's posteriors (C, X, Y, Z) with the mean of its neighbours in the brain, in place."""
+    weight = _neighbourhood(inside.float()).clamp_(min=1e-6)
+    for values in posteriors:
+        values.lerp_(_neighbourhood(values).div_(weight), share)
+    return posteriors
+
+
+def _neighbourhood(values: Tensor) -> Tensor:
+    """Sum over three by three by three voxels."""
+    for axis in range(3):
+        whole, n = values.clone(), values.shape[axis]
+        whole.narrow(axis, 1, n - 1).add_(values.narrow(axis, 0, n - 1))
+        whole.narrow(axis, 0, n - 1).add_(values.narrow(axis, 1, n - 1))
+        values = whole
+    return values

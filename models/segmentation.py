@@ -16,13 +16,16 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from . import cascade, coarse, em, inference, labels, zoo
+from . import atlas, cascade, coarse, em, inference, labels, zoo
 from .errors import InputError, UsageError
 from .skullstrip import brain_grid
 from .volume import Grid, Volume, box, coordinate_channels, lattice, resample
 
 WORKING = 1.0
 """Voxel size (mm) at which the scan's intensities decide."""
+
+ROUGH = 2.0
+"""Voxel size (mm) at which an atlas is bent to the scan."""
 
 MARGIN = 6.0
 """Margin (mm) around the coarse brain."""
@@ -125,6 +128,9 @@ def segment(
     further = zoo.load_once(model, device).card.get("finer")
     if further:
         prior = cascade.blend(prior, cascade.look(masked, seen, further, device, flip=accurate, notes=notes))
+    shapes = zoo.load_once(model, device).card.get("atlas")
+    if shapes:
+        prior = _with_shapes(shapes, prior, masked, mask, seen, table, likelihood)
     posteriors = posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
     left = _side(seen, grid)
     posteriors.data[:] = without_strays(posteriors.data, left.data, table)
@@ -135,6 +141,27 @@ def segment(
     result = on_input(volume, mask, posteriors, left, table, notes)
     name = zoo.load_once(model, device).card["label_table"]
     return replace(result, posteriors=posteriors, label_table=name)
+
+
+def _with_shapes(
+    name: str,
+    prior: Volume,
+    masked: Volume,
+    mask: Volume,
+    seen: coarse.Coarse,
+    table: labels.LabelTable,
+    likelihood: bool,
+) -> Volume:
+    """The network's posteriors (changed in place) joined with an atlas bent to them and to the scan."""
+    rough = _covering(brain_grid(masked, seen, ROUGH, MARGIN, 1), mask)
+    bent = atlas.place(atlas.load(name), seen.to_atlas, prior.grid)
+    network = resample(prior, bent.fine)
+    network = network.with_data(network.data.clone())
+    for options in (atlas.OPTIONS, atlas.AGAIN):
+        so_far = posteriors_at(rough, masked, mask, prior, table, likelihood, [])
+        bent = atlas.bend(bent, masked, so_far, options)
+        prior = cascade.blend(prior, atlas.joined(network, bent.probabilities()))
+    return prior
 
 
 def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int], list[str], np.ndarray]:
@@ -230,28 +257,10 @@ def posteriors_at(
     full = torch.zeros(len(brought), *grid.shape)
     full[:, inside] = brought
     if likelihood and SMOOTHING:
-        full = _smooth(full, inside)
+        full = em.smoothed(full, inside, SMOOTHING)
     full[0] = (~inside).float()
     full[1:, ~inside] = 0
     return Volume(full, grid.affine)
-
-
-def _smooth(posteriors: Tensor, inside: Tensor) -> Tensor:
-    """Mix every voxel's posteriors with the mean of its neighbours in the brain."""
-    weight = _neighbourhood(inside.float()).clamp_(min=1e-6)
-    for values in posteriors:
-        values.lerp_(_neighbourhood(values).div_(weight), SMOOTHING)
-    return posteriors
-
-
-def _neighbourhood(values: Tensor) -> Tensor:
-    """Sum over three by three by three voxels."""
-    for axis in range(3):
-        whole, n = values.clone(), values.shape[axis]
-        whole.narrow(axis, 1, n - 1).add_(values.narrow(axis, 0, n - 1))
-        whole.narrow(axis, 0, n - 1).add_(values.narrow(axis, 1, n - 1))
-        values = whole
-    return values
 
 
 def _side(seen: coarse.Coarse, grid: Grid) -> Volume:

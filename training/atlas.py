@@ -50,9 +50,7 @@ def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volum
         back = -sum(velocities) / len(velocities)
         back = (back + back.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)) / 2
         grid = frame(OPTIONS.spacing)
-        warps = [
-            Warp(tuple(_field(v, grid) for v in (-back, -velocity))) for velocity in velocities
-        ]
+        warps = [Warp(tuple(_field(v, grid) for v in (-back, -velocity))) for velocity in velocities]
         warped = [w.resample(one, grid).data for w, one in zip(warps, maps, strict=True)]
         average = _symmetric(sum(warped) / len(warped))
     fine = frame(1.0)
@@ -61,9 +59,9 @@ def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volum
     return Volume(found / found.sum(0).clamp(min=1e-6), fine.affine)
 
 
-def write(path: Path, data: Path, licence: str, table: str = "adult") -> Path:
-    """Learn an atlas and write it with its card."""
-    card = {"label_table": table, "training_data": f"{data.stem}: label maps", "licence": licence}
+def write(path: Path, data: Path, description: str, licence: str, table: str = "adult") -> Path:
+    """Learn an atlas from prepared arrays and write it with its card."""
+    card = {"label_table": table, "training_data": description, "licence": licence}
     return atlas.save(path, learn(data, table), card)
 
 
