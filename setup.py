@@ -45,6 +45,7 @@ setup(
             "populations/*.toml",
             "norms/*",
             "growth/*.json",
+            "atlases/*",
             "weights/*.safetensors",
             "weights/*.json",
             "templates/*",

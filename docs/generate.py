@@ -67,6 +67,7 @@ def networks() -> str:
             ("Size of the file", f"{path.stat().st_size / 1e6:.1f} MB"),
             ("Training data", card.get("training_data")),
             ("Licence", card.get("licence")),
+            ("Atlas", card.get("atlas")),
             ("Recipe", f"{card.get('recipe')}, SHA-256 {str(card.get('recipe_sha256'))[:12]}…"),
             ("Steps", card.get("steps")),
             ("Weights, SHA-256", f"{str(card.get('sha256'))[:12]}…"),

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import diffeomorphic
+from . import diffeomorphic, zoo
 from .diffeomorphic import Level, Middle, Options
 from .skullstrip import half
 from .velocity import exponential, smooth
@@ -82,6 +82,18 @@ def load(name: str) -> Atlas:
     with np.load(path) as arrays:
         maps = torch.from_numpy(arrays["maps"]).float() / 255
         return Atlas(Volume(maps / maps.sum(0).clamp(min=1e-6), arrays["affine"]), card)
+
+
+def computed_with(names: tuple[str, ...]) -> dict[str, str]:
+    """SHA-256 of networks' weights, and of the atlases that their cards name."""
+    found = {}
+    for name in names:
+        card = zoo.read_card(name)
+        found[name] = card["sha256"]
+        if "atlas" in card:
+            shapes = path_of(card["atlas"]).with_suffix(".json")
+            found[f"atlas {card['atlas']}"] = json.loads(shapes.read_text())["sha256"]
+    return found
 
 
 def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:

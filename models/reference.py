@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import conform, growing, segmentation, skullstrip, spaces, templates, zoo
+from . import atlas, conform, growing, segmentation, skullstrip, spaces, templates
 from .errors import BrainsegError, InputError
 from .registration import Anatomy
 from .spaces import Space
@@ -159,8 +159,8 @@ def _cache(image: Volume, mask: Volume, space: Space, networks: Networks) -> Pat
     digest = hashlib.sha256()
     for part in (image.data.numpy(), mask.data.numpy(), image.affine):
         digest.update(np.ascontiguousarray(part).tobytes())
-    for name in (networks.coarse, networks.segmentation):
-        digest.update(zoo.read_card(name)["sha256"].encode())
+    for part in atlas.computed_with((networks.coarse, networks.segmentation)).values():
+        digest.update(part.encode())
     return folder() / f"{space.name}-{digest.hexdigest()[:16]}.npz"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..models import reference, segmentation, templates, zoo
+from ..models import atlas, reference, segmentation, templates
 
 
 def write_centroids(folder: Path, name: str = templates.DEFAULT, device: str = "cpu") -> Path:
@@ -17,7 +17,7 @@ def write_centroids(folder: Path, name: str = templates.DEFAULT, device: str = "
     record = {
         "name": name,
         "space": "RAS mm",
-        "computed_with": {m: zoo.read_card(m)["sha256"] for m in ("head-coarse", "segmentation")},
+        "computed_with": atlas.computed_with(("head-coarse", "segmentation")),
         "centroids": {str(k): [round(c, 2) for c in v] for k, v in sorted(result.centroids.items())},
     }
     folder.mkdir(parents=True, exist_ok=True)

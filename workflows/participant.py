@@ -205,6 +205,7 @@ def init_participant_wf(
             label_table=label_table,
             spacing=(coarse, brain),
             accurate=accurate,
+            shapes=has_shapes(record),
             mem_gb=need["segmentation"],
             **network,
         )
@@ -388,3 +389,11 @@ def memory(source_file: str) -> dict[str, float]:
     except Exception:  # conform will say what is wrong with it
         size = 1.0
     return {stage: round(fixed + more * size, 2) for stage, (fixed, more) in MEMORY.items()}
+
+
+def has_shapes(record: Population) -> bool:
+    """Whether an atlas takes part in a population's segmentation."""
+    try:
+        return "atlas" in zoo.read_card(record.segmentation)
+    except zoo.ModelError:
+        return False

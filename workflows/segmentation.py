@@ -10,10 +10,12 @@ from ..interfaces.segmentation import Segment
 
 DESC = """\
 The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
-{fine:g} mm{mirror}, trained on synthetic images in the same way. Their posteriors were the prior of a \
-Gaussian mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput et \
-al., 1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums of \
-the structures'. Volumes are sums of probabilities. """
+{fine:g} mm{mirror}, trained on synthetic images in the same way{shapes}. Their posteriors were the prior of \
+a Gaussian mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput \
+et al., 1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums \
+of the structures'. Volumes are sums of probabilities. """
+SHAPES = """, and by a probabilistic atlas of the deep structures that was registered to the image by a \
+diffeomorphism (the principle of Puonti et al., 2016, doi:10.1016/j.neuroimage.2016.09.011)"""
 OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
 
 
@@ -26,6 +28,7 @@ def init_segmentation_wf(
     spacing: tuple[float, float] = (3.0, 1.5),
     accurate: bool = False,
     label_table: str | None = None,
+    shapes: bool = False,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -46,6 +49,8 @@ def init_segmentation_wf(
         Whether the fine network also looks at the mirror image.
     label_table : str, optional
         A coarser label table than the network's, in which parts count to their wholes.
+    shapes : bool
+        Whether the network's card names an atlas, for the methods text.
     device : str
         Where the networks run.
     num_threads, mem_gb : int, float
@@ -78,6 +83,7 @@ def init_segmentation_wf(
         structures=structures,
         coarse=spacing[0],
         fine=spacing[1],
+        shapes=SHAPES if shapes else "",
         mirror=", the latter as the mean over the image and its mirror image" if accurate else "",
     )
     inputs = ["source_file", "in_file", "in_mask"]
