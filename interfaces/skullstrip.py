@@ -48,7 +48,7 @@ class SkullStrip(Stage):
                 "The image was taken as skull-stripped, as asked for; its own extent is the brain mask."
             )
         elif result.stripped:
-            notes.append("The image came without a skull; its own extent is the brain mask.")
+            notes.append("The image came without a skull: the brain mask lies within its own extent.")
         if isdefined(self.inputs.plausible_ml):
             notes += notes_on(result.mask, *self.inputs.plausible_ml)
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
