@@ -142,3 +142,18 @@ def test_halves_meet_in_the_middle():
     assert float((here - there)[0, 6, 6, 6]) == pytest.approx(2.0, abs=5e-3)
     assert float(flow[0, 6, 6, 6]) == pytest.approx(2.0, abs=5e-3)
     assert float(flow[:, 0].abs().max()) == 0 and taper((12, 12, 12), 2)[6, 6, 6] == 1
+
+
+def test_adults_begin_where_the_shipped_network_says():
+    from brainseg.models import populations
+    from brainseg.workflows.registration import init_registration_wf
+
+    assert populations.load("adult").velocity == registration.NETWORK
+    assert populations.load("fetal").velocity == ""
+    network = zoo.load(registration.NETWORK).network
+    assert network.inputs == len(features.GROUPS) + 2
+    for velocity in ("", registration.NETWORK):
+        workflow = init_registration_wf(velocity=velocity)
+        node = workflow.get_node("registration")
+        assert (node.inputs.velocity == velocity) is bool(velocity)
+        assert ("SynthMorph" in workflow.__desc__) is bool(velocity)
