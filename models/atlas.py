@@ -80,7 +80,8 @@ def load(name: str) -> Atlas:
     if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
         raise ValueError(f"{path} is not the file its card describes (SHA-256 differs): fetch it again")
     with np.load(path) as arrays:
-        maps = torch.from_numpy(arrays["maps"]).float() / 255
+        side = torch.from_numpy(arrays["half"]).float() / 255
+        maps = torch.cat([side, side.flip(1)], 1)
         return Atlas(Volume(maps / maps.sum(0).clamp(min=1e-6), arrays["affine"]), card)
 
 
@@ -97,10 +98,11 @@ def computed_with(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
-    """Write an atlas, a byte for every probability, with its card."""
-    packed = (maps.data * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    """Write an atlas whose halves are alike, a byte for every probability, with its card."""
+    left = maps.data[:, : maps.data.shape[1] // 2]
+    packed = (left * 255).round().clamp(0, 255).to(torch.uint8).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, maps=packed, affine=maps.affine)
+    np.savez_compressed(path, half=packed, affine=maps.affine)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(card | {"sha256": digest}, indent=2) + "\n")
     return path
