@@ -107,11 +107,11 @@ def segment(given: argparse.Namespace) -> int:
     if Path(given.image).is_dir():
         return _each(segment, given)
     scan = _read(given)
+    more = _network(given)
     found = _strip(scan, given)
     print("bias correction", file=sys.stderr)
     corrected, _ = bias.correct(scan, found.mask)
     print("segmentation", file=sys.stderr)
-    more = _network(given)
     result = segmentation.segment(corrected, found.mask, device=device(given), **more)
     structures = result.structures.data.numpy().astype("int16")
     _write(structures, given)
