@@ -138,7 +138,7 @@ def test_training_gets_recipe_data_and_changes(scan, tmp_path, monkeypatch, caps
         )
         == 0
     )
-    wanted, data, out, validation, device, _ = made[0]
+    wanted, data, out, validation, device, *_ = made[0]
     assert (wanted.minutes, wanted.seed, data, out, validation, device) == (3, 7, scan, tmp_path, None, "cpu")
     assert _run("train", "segmentation", "--data", scan, "--out", tmp_path, "minuts=3") == 2
     assert "minuts" in capsys.readouterr().err
