@@ -32,6 +32,7 @@ brainseg COMMAND ...
   brainseg train RECIPE --maps DIR --out DIR     the same from a folder of label maps
   brainseg train prepare OUT MAP ...             label maps to what training reads
   brainseg train scans OUT DIR                   real scans with labels, for scores while training
+  brainseg train atlas OUT DATA                  an atlas of the deep structures
   brainseg train template DIR                    where the structures of the template lie
   brainseg train quality DIR NPZ ...             what quality control takes for usual
   brainseg synth preview NPZ PNG                 what the generator makes of prepared maps, as a picture
