@@ -51,6 +51,12 @@ def test_spread_is_that_of_the_true_logarithm():
     assert found["folds"] == 0
 
 
+def test_a_field_that_ends_with_the_image_does_not_fold_there():
+    field = Volume(torch.full((3, 24, 24, 24), 2.0), AFFINE)
+    scores = pairs.pair_scores(Warp((field,)), boxes(2), boxes(0))
+    assert scores["folds"] == 0 and scores["sd_log_jacobian"] == pytest.approx(0, abs=1e-4)
+
+
 def test_folds_are_counted():
     field = torch.zeros(3, 10, 10, 10)
     field[0, 5] = -3.0

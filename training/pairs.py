@@ -11,7 +11,7 @@ import numpy as np
 
 from ..models import itk, learn2reg
 from ..models.errors import InputError
-from ..models.volume import Volume
+from ..models.volume import Grid, Volume
 from ..models.warp import Warp
 from .evaluate import read_labels, write
 from .metrics import agreement
@@ -47,7 +47,13 @@ def pair_scores(forward: Warp, moving: Volume, fixed: Volume) -> dict[str, float
     return {
         "dice": float(np.mean([one.dice for one in found])),
         "hd95_mm": float(np.mean([one.hd95_mm for one in found])),
-    } | spread_of(forward.jacobian(fixed.grid).data.numpy())
+    } | spread_of(forward.jacobian(_within(fixed.grid)).data.numpy())
+
+
+def _within(grid: Grid) -> Grid:
+    """The grid without its last planes, whose differences would reach beyond what a field knows."""
+    x, y, z = (max(n - 1, 1) for n in grid.shape)
+    return Grid((x, y, z), grid.affine)
 
 
 def spread_of(jacobian: np.ndarray) -> dict[str, float]:
