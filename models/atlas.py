@@ -54,7 +54,8 @@ class Atlas:
     maps : Volume, shape (C, X, Y, Z)
         Of the label table's unsided structures, background first, in the atlas frame.
     card : dict
-        Label table, training data, licence.
+        Label table, training data, licence, and the structures' rows that share a channel where maps are
+        matched.
     """
 
     maps: Volume
@@ -104,8 +105,35 @@ def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(path, half=packed, affine=maps.affine)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    path.with_suffix(".json").write_text(json.dumps(card | {"sha256": digest}, indent=2) + "\n")
+    text = json.dumps(card | {"together": apart(maps.data), "sha256": digest}, indent=2)
+    path.with_suffix(".json").write_text(text + "\n")
     return path
+
+
+def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
+    """Rows of structures that lie apart and can share a channel; every row but the background's is in one.
+
+    Matching costs what there are channels, and structures that do not meet pull as well together.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (C, X, Y, Z)
+        Probabilities, background first.
+    most : float
+        Largest overlap, once both have grown by two voxels of twice the size, in parts of the smaller one.
+    """
+    grown = F.max_pool3d(F.avg_pool3d(maps, 2), 5, 1, 2).flatten(1)
+    size = grown.sum(1)
+    overlap = grown @ grown.T / torch.minimum(size[:, None], size[None]).clamp(min=1e-6)
+    groups: list[list[int]] = []
+    for row in sorted(range(1, len(maps)), key=lambda k: -float(size[k])):
+        for group in groups:
+            if all(overlap[row, other] < most for other in group):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return groups
 
 
 @dataclass(frozen=True)
@@ -120,22 +148,25 @@ class Bent:
         Affine from the scan's mm to the atlas frame.
     velocity : Tensor, shape (3, X, Y, Z)
         Whose flow bends it, in voxels of ``coarse``.
-    fine, coarse : Grid
-        Where its probabilities are wanted, and the optimisation's grid over the same part of the scan.
+    coarse : Grid
+        The optimisation's, over the part of the scan that the atlas covers.
+    start : ndarray, shape (4, 4)
+        The affine that it began with: which part that is.
     """
 
     atlas: Atlas
     place: np.ndarray
     velocity: Tensor | None
-    fine: Grid
     coarse: Grid
+    start: np.ndarray
 
-    def probabilities(self) -> Volume:
-        """Of the structures, shape (C, X, Y, Z), on ``fine``."""
+    def probabilities(self, whole: Grid) -> Volume:
+        """Of the structures, shape (C, X, Y, Z), on the part of an upright grid that the atlas covers."""
+        grid = _box(self.atlas, whole, self.start)
         flow = Volume(exponential(-self.velocity) * float(self.coarse.spacing[0]), self.coarse.affine)
-        found = Warp((flow, self.place)).resample(self.atlas.maps, self.fine).data
+        found = Warp((flow, self.place)).resample(self.atlas.maps, grid).data
         found[0] += (1 - found.sum(0)).clamp(min=0)
-        return Volume(found, self.fine.affine)
+        return Volume(found, grid.affine)
 
 
 def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OPTIONS) -> Bent:
@@ -146,8 +177,7 @@ def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OP
     to_atlas : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
     """
-    fine = _box(atlas, whole, to_atlas)
-    return Bent(atlas, to_atlas, None, fine, _coarser(fine, options))
+    return Bent(atlas, to_atlas, None, _coarser(_box(atlas, whole, to_atlas), options), to_atlas)
 
 
 def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OPTIONS) -> Bent:
@@ -169,7 +199,7 @@ def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OP
     here[0] += 1 - here.sum(0)
     image = resample(masked.canonical(), grid).data
     level = _levels(image, here)
-    fixed = _stack(here, image, 1 - here[0])
+    fixed = _stack(here, image, 1 - here[0], shapes.card["together"])
     if before.velocity is None:
         # The affine moves as a whole: it is found on a coarser grid.
         rough = F.avg_pool3d(fixed, 2)
@@ -218,10 +248,12 @@ def _brought(atlas: Atlas, space: Middle, level: Tensor) -> Tensor:
     maps = Warp((space.to_moving,)).resample(atlas.maps, space.grid).data
     seen = maps.sum(0)
     maps[0] += 1 - seen
-    return _stack(maps, (maps * level[:, None, None, None]).sum(0), 1 - maps[0], seen)
+    return _stack(maps, torch.einsum("cxyz,c->xyz", maps, level), 1 - maps[0], atlas.card["together"], seen)
 
 
-def _stack(maps: Tensor, image: Tensor, inside: Tensor, seen: Tensor | None = None) -> Tensor:
+def _stack(
+    maps: Tensor, image: Tensor, inside: Tensor, groups: list[list[int]], seen: Tensor | None = None
+) -> Tensor:
     """Maps, intensities and locally normalized intensities, weighted, and what is in the field of view."""
     top = torch.quantile(image[inside > 0.9], 0.98) if bool((inside > 0.9).any()) else image.max()
     image = (image / top.clamp(min=1e-6)).clamp(0, 1.3)
@@ -230,8 +262,9 @@ def _stack(maps: Tensor, image: Tensor, inside: Tensor, seen: Tensor | None = No
     spread = (smooth((image * image * inside)[None], 1.5)[0] / share - mean * mean).clamp(min=0).sqrt()
     local = (image - mean) / (spread + 0.03) * inside
     seen = torch.ones_like(image) if seen is None else seen
+    together = torch.stack([maps[group].sum(0) for group in groups])
     return torch.cat(
-        [MAP_WEIGHT * maps[1:], IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None], seen[None]]
+        [MAP_WEIGHT * together, IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None], seen[None]]
     )
 
 

@@ -18,6 +18,8 @@ TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4
 KEEP = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26))
 USUAL = ((MMAP_MAX, 65536), (TRIM_THRESHOLD, 2**17), (TOP_PAD, 2**17))
 
+_inside = False
+
 
 @cache
 def _libc() -> ctypes.CDLL | None:
@@ -34,17 +36,20 @@ def _libc() -> ctypes.CDLL | None:
 def kept() -> Iterator[None]:
     """Keep freed memory for the next array while inside; what is not in use goes back at the end.
 
-    Without glibc nothing changes.
+    Inside of another one, and without glibc, nothing changes.
     """
+    global _inside
     libc = _libc()
-    if libc is None:
+    if libc is None or _inside:
         yield
         return
+    _inside = True
     for name, value in KEEP:
         libc.mallopt(name, value)
     try:
         yield
     finally:
+        _inside = False
         for name, value in USUAL:
             libc.mallopt(name, value)
         libc.malloc_trim(0)

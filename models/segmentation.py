@@ -16,22 +16,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from . import atlas, cascade, coarse, em, inference, labels, zoo
+from . import cascade, coarse, labels, posteriors, zoo
 from .errors import InputError, UsageError
+from .memory import kept
 from .skullstrip import brain_grid
-from .volume import Grid, Volume, box, coordinate_channels, lattice, resample
+from .volume import Grid, Volume, coordinate_channels, resample
 
 WORKING = 1.0
 """Voxel size (mm) at which the scan's intensities decide."""
-
-ROUGH = 2.0
-"""Voxel size (mm) at which an atlas is bent to the scan."""
-
-MARGIN = 6.0
-"""Margin (mm) around the coarse brain."""
-
-SMOOTHING = 0.4
-"""Share of the neighbourhood's mean in every voxel's posteriors: a light Markov random field."""
 
 DSEG_NAMES = ("GM", "WM", "CSF")
 
@@ -114,54 +106,46 @@ def segment(
         raise InputError(None, "its brain mask is empty", "Look at the mask")
     from . import upright  # it builds on this module
 
-    if upright.serves(coarse_model):
-        chosen = {"device": device, "model": model, "coarse_model": coarse_model}
-        return upright.segment(volume, mask, likelihood=likelihood, label_table=label_table, **chosen)
+    with kept():
+        if upright.serves(coarse_model):
+            chosen = {"device": device, "model": model, "coarse_model": coarse_model}
+            return upright.segment(volume, mask, likelihood=likelihood, label_table=label_table, **chosen)
+        return _segment(volume, mask, device, model, coarse_model, likelihood, accurate)
+
+
+def _segment(
+    volume: Volume,
+    mask: Volume,
+    device: str,
+    model: str,
+    coarse_model: str,
+    likelihood: bool,
+    accurate: bool,
+) -> SegmentationResult:
+    """Of a head that lies as heads do; see :func:`segment`."""
     inside = mask.data > 0
     masked = volume.with_data(torch.where(inside, volume.data - _floor(volume.data[inside]), 0.0))
     notes: list[str] = []
     seen = coarse.look(masked, model=coarse_model, device=device, notes=notes)
-    table = labels.load(zoo.load_once(model, device).card["label_table"])
-    prior = fine_posteriors(masked, mask, seen, model, device, flip=accurate, notes=notes)
-    grid = _covering(brain_grid(masked, seen, WORKING, MARGIN, 1), mask)
-    prior = resample(prior, grid)
-    further = zoo.load_once(model, device).card.get("finer")
-    if further:
+    card = zoo.load_once(model, device).card
+    table = labels.load(card["label_table"])
+    network = posteriors.fine(masked, mask, seen, model, device, flip=accurate, notes=notes)
+    grid = posteriors.covering(brain_grid(masked, seen, WORKING, posteriors.MARGIN, 1), mask)
+    prior = resample(network, grid)
+    if further := card.get("finer"):
         prior = cascade.blend(prior, cascade.look(masked, seen, further, device, flip=accurate, notes=notes))
-    shapes = zoo.load_once(model, device).card.get("atlas")
-    if shapes:
-        prior = _with_shapes(shapes, prior, masked, mask, seen, table, likelihood)
-    posteriors = posteriors_at(grid, masked, mask, prior, table, likelihood, notes)
+    scan = posteriors.look(masked, mask, grid)
+    if shapes := card.get("atlas"):
+        prior = posteriors.with_shapes(shapes, network, prior, scan, seen.to_atlas, table, likelihood)
+    found = posteriors.fitted(scan, prior, table, likelihood, notes)
     left = _side(seen, grid)
-    posteriors.data[:] = without_strays(posteriors.data, left.data, table)
+    found.data[:] = posteriors.without_strays(found.data, left.data, table)
     if seen.error > 6:
         notes.append(
             f"The structures lie {seen.error:.1f} mm off their usual places: look at the segmentation."
         )
-    result = on_input(volume, mask, posteriors, left, table, notes)
-    name = zoo.load_once(model, device).card["label_table"]
-    return replace(result, posteriors=posteriors, label_table=name)
-
-
-def _with_shapes(
-    name: str,
-    prior: Volume,
-    masked: Volume,
-    mask: Volume,
-    seen: coarse.Coarse,
-    table: labels.LabelTable,
-    likelihood: bool,
-) -> Volume:
-    """The network's posteriors (changed in place) joined with an atlas bent to them and to the scan."""
-    rough = _covering(brain_grid(masked, seen, ROUGH, MARGIN, 1), mask)
-    bent = atlas.place(atlas.load(name), seen.to_atlas, prior.grid)
-    network = resample(prior, bent.fine)
-    network = network.with_data(network.data.clone())
-    for options in (atlas.OPTIONS, atlas.AGAIN):
-        so_far = posteriors_at(rough, masked, mask, prior, table, likelihood, [])
-        bent = atlas.bend(bent, masked, so_far, options)
-        prior = cascade.blend(prior, atlas.joined(network, bent.probabilities()))
-    return prior
+    result = on_input(volume, mask, found, left, table, notes)
+    return replace(result, posteriors=found, label_table=card["label_table"])
 
 
 def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int], list[str], np.ndarray]:
@@ -175,57 +159,13 @@ def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int]
     if result.posteriors is None:
         raise UsageError(None, "this network's posteriors cannot be had", "Leave --posteriors out")
     table = labels.load(result.label_table)
-    kept = [k for k, index in enumerate(table.unsided) if index]
-    out = np.empty((*volume.grid.shape, len(kept)), np.float32)
-    for place, k in enumerate(kept):
+    rows = [k for k, index in enumerate(table.unsided) if index]
+    out = np.empty((*volume.grid.shape, len(rows)), np.float32)
+    for place, k in enumerate(rows):
         part = Volume(result.posteriors.data[k], result.posteriors.affine)
         out[..., place] = resample(part, volume.grid).data.numpy()
-    indices = [table.unsided[k] for k in kept]
+    indices = [table.unsided[k] for k in rows]
     return indices, [table[i].name.removeprefix("Left-") for i in indices], out
-
-
-def fine_posteriors(
-    masked: Volume,
-    mask: Volume,
-    seen: coarse.Coarse,
-    model: str,
-    device: str,
-    *,
-    flip: bool = False,
-    notes: list[str] | None = None,
-) -> Volume:
-    """Posteriors of the fine network in the brain's box, at its own voxel size."""
-    loaded = zoo.load_once(model, device)
-    given = network_inputs(masked, mask, seen, loaded.card["spacing"], loaded.network.stride)
-    found = inference.posteriors(
-        loaded.network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
-    )
-    return Volume(found, given.grid.affine)
-
-
-def network_inputs(
-    masked: Volume, mask: Volume, seen: coarse.Coarse, spacing: float, stride: int
-) -> cascade.NetworkInputs:
-    """Image, coordinates and the coarse network's posteriors in the brain's box."""
-    return cascade.inputs_on(
-        _covering(brain_grid(masked, seen, spacing, MARGIN, stride), mask, stride), masked, seen
-    )
-
-
-def _covering(grid: Grid, mask: Volume, stride: int = 1) -> Grid:
-    """``grid`` (upright), grown by multiples of ``stride`` where the mask reaches beyond it."""
-    start, shape = box(mask, 0.0)
-    affine = mask.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.array(start)
-    corners = Grid(shape, affine).corners()
-    first = (corners.min(0) - grid.affine[:3, 3]) / grid.spacing
-    last = (corners.max(0) - grid.affine[:3, 3]) / grid.spacing
-    before = np.ceil(np.maximum(0, -first) / stride - 1e-4).astype(int) * stride
-    after = np.ceil(np.maximum(0, last + 1 - np.array(grid.shape)) / stride - 1e-4).astype(int) * stride
-    grown = grid.affine.copy()
-    grown[:3, 3] -= grid.spacing * before
-    x, y, z = (int(n) for n in np.array(grid.shape) + before + after)
-    return Grid((x, y, z), grown)
 
 
 def _floor(values: Tensor) -> float:
@@ -233,68 +173,11 @@ def _floor(values: Tensor) -> float:
     return min(float(values.min()), 0.0)
 
 
-def posteriors_at(
-    grid: Grid, masked: Volume, mask: Volume, prior: Volume, table, likelihood: bool, notes: list[str]
-) -> Volume:
-    """Posteriors at the working voxel size; all background outside the mask."""
-    image = resample(masked.canonical(), grid, mode="cubic").data
-    inside = resample(mask.with_data(mask.data.float()).canonical(), grid).data > 0.5
-    brought = resample(prior, grid).data[:, inside]
-    brought[0] += (1 - brought.sum(0)).clamp(min=0)
-    # In the brain there is no background: what the network takes for it is fluid, or whatever comes next.
-    fluid = table.unsided.index(24)
-    brought[fluid] += 0.1 * brought[0]
-    brought[0] *= 0.0
-    brought /= brought.sum(0).clamp(min=1e-6)
-    if likelihood:
-        fitted = em.fit(image[inside], brought, table.unsided)
-        brought = fitted.posteriors
-        if fitted.weight == 0:
-            notes.append(
-                "Grey and white matter have nearly the same intensity in this scan: "
-                "which is which, the network alone says."
-            )
-    full = torch.zeros(len(brought), *grid.shape)
-    full[:, inside] = brought
-    if likelihood and SMOOTHING:
-        full = em.smoothed(full, inside, SMOOTHING)
-    full[0] = (~inside).float()
-    full[1:, ~inside] = 0
-    return Volume(full, grid.affine)
-
-
 def _side(seen: coarse.Coarse, grid: Grid) -> Volume:
     """Log odds of left against right: the coarse network's, and far from the middle the coordinate's."""
     logit = resample(seen.left, grid).data
     x = coordinate_channels(grid, seen.to_atlas, 1.0)[0]
     return Volume(logit - x / 4, grid.affine)
-
-
-def without_strays(posteriors: Tensor, left: Tensor, table: labels.LabelTable) -> Tensor:
-    """Take the structures away where they form specks apart from their main body.
-
-    What is one body on either side (the table's column ``pieces``) keeps its largest component only; of
-    others those go that are smaller than a fifth of it.
-    """
-    hard = posteriors.argmax(0).numpy().astype(np.uint8)
-    halves = (left > 0).numpy()
-    for k, where in enumerate(ndimage.find_objects(hard, len(posteriors) - 1), 1):
-        if where is None:
-            continue
-        part, side = hard[where] == k, halves[where]
-        least = 1.0 if table[table.unsided[k]].pieces == "one" else 0.2
-        stray = np.zeros_like(part)
-        for half_mask in (part & side, part & ~side):
-            pieces, count = ndimage.label(half_mask)
-            if count > 1:
-                size = np.bincount(pieces.ravel())
-                size[0] = 0
-                small = size < least * size.max()
-                small[0] = False
-                stray |= small[pieces]
-        if stray.any():
-            posteriors[k][where][torch.from_numpy(stray)] *= 0.01
-    return posteriors
 
 
 def on_input(
@@ -391,8 +274,3 @@ def _box_of(inside: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]
     found = [inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0] for axis in range(3)]
     start = tuple(int(f[0]) for f in found)
     return start, tuple(int(f[-1]) - s + 1 for f, s in zip(found, start, strict=True))  # type: ignore[return-value]
-
-
-def working_grid(volume: Volume) -> Grid:
-    """The lattice on which a scan is worked on, for those who want to look inside."""
-    return lattice(volume, WORKING)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import labels, pose, segmentation, skullstrip, zoo
+from . import posteriors as structure_posteriors
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
 from .pose import Pose
@@ -95,10 +96,12 @@ def segment(
     prior = Volume(summed(prior.data, labels.load(finest), table), prior.affine)
     turned, brain = found.upright(masked), found.upright(mask)
     grid = working_grid(brain, WORKING * found.scale, MARGIN * found.scale)
-    fitted = segmentation.posteriors_at(grid, turned, brain, prior, table, likelihood, notes)
+    fitted = structure_posteriors.fitted(
+        structure_posteriors.look(turned, brain, grid), prior, table, likelihood, notes
+    )
     # To the right x grows: the log odds of left.
     left = Volume(-coordinate_channels(grid, np.eye(4), 1.0)[0], grid.affine)
-    fitted.data[:] = segmentation.without_strays(fitted.data, left.data, table)
+    fitted.data[:] = structure_posteriors.without_strays(fitted.data, left.data, table)
     result = segmentation.on_input(turned, brain, fitted, left, table, notes)
     return _in_scan(result, volume, found)
 

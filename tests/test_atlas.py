@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def overlap(found, truth):
 
 @pytest.mark.parametrize("levels", ([0.0, 200.0, 90.0], [0.0, 60.0, 180.0]))
 def test_it_follows_a_shape_that_moved_and_grew_in_any_contrast(levels):
-    shapes = Atlas(balls([0.0, 0.0, 0.0]), {})
+    shapes = Atlas(balls([0.0, 0.0, 0.0]), {"together": [[1], [2]]})
     truth = balls([4.0, -3.0, 2.0], wider=1.5)
     image = truth.with_data((truth.data * torch.tensor(levels).view(3, 1, 1, 1)).sum(0))
     # What is known is blurred: the shape is to be found in the image.
@@ -50,18 +51,33 @@ def test_it_follows_a_shape_that_moved_and_grew_in_any_contrast(levels):
     before = overlap(shapes.maps.data, truth.data)
     bent = atlas.bend(placed, image, known)
     again = atlas.bend(bent, image, known, atlas.AGAIN)
-    found = again.probabilities()
+    found = again.probabilities(truth.grid)
     assert before < 0.7
     assert overlap(found.data, truth.data) > 0.93
     torch.testing.assert_close(found.data.sum(0), torch.ones(found.grid.shape), atol=1e-4, rtol=0)
 
 
 def test_it_covers_only_what_lies_in_the_grid():
-    shapes = Atlas(balls([0.0, 0.0, 0.0]), {})
+    shapes = Atlas(balls([0.0, 0.0, 0.0]), {"together": [[1], [2]]})
     whole = Grid((30, 80, 56), frame().affine.copy())
     placed = atlas.place(shapes, np.eye(4), whole)
-    assert placed.fine.shape == (30, 60, 56)
-    np.testing.assert_allclose(placed.fine.affine, whole.affine)
+    bent = replace(placed, velocity=torch.zeros(3, *placed.coarse.shape))
+    found = bent.probabilities(whole)
+    assert found.grid.shape == (30, 60, 56)
+    np.testing.assert_allclose(found.affine, whole.affine)
+    torch.testing.assert_close(found.data, shapes.maps.data[:, :30], atol=1e-4, rtol=0)
+
+
+def test_structures_that_meet_do_not_share_a_channel():
+    maps = torch.zeros(5, 40, 40, 40)
+    for row, x in ((1, 2), (2, 9), (3, 30), (4, 2)):
+        maps[row, x : x + 6, 10:20, 10 : 20 if row < 4 else 14] = 1
+    maps[4, :, :, 20:] = 0
+    groups = atlas.apart(maps)
+    assert sorted(row for group in groups for row in group) == [1, 2, 3, 4]
+    at = {row: k for k, group in enumerate(groups) for row in group}
+    assert at[1] != at[2] and at[1] != at[4]
+    assert at[3] in (at[1], at[2])
 
 
 def test_the_common_prior_is_a_distribution_between_both():

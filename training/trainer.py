@@ -21,6 +21,7 @@ from torch import Tensor
 from ..models import labels, zoo
 from ..models.device import precision
 from ..models.errors import MissingFileError
+from ..models.memory import kept
 from .generator import GeneratorConfig, HeadGenerator
 from .losses import border_loss, distance_loss, segmentation_loss, side_loss
 from .real import Mixed
@@ -118,7 +119,8 @@ class Trainer:
                 None, f"training needs {error.name}", "pip install 'brainseg-bids[train]'"
             ) from None
         if self.share < 1:
-            fit(self, clock)
+            with kept():
+                fit(self, clock)
         return self.export()
 
     def source(self) -> WholeHead | Cascade | Mixed:

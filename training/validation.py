@@ -109,7 +109,7 @@ def prepare_scans(
         Labels of another protocol in terms of ours.
     """
     from ..models import coarse as look
-    from ..models import conform, labels, segmentation
+    from ..models import conform, labels, posteriors
     from ..models.volume import resample
     from .evaluate import IGNORED, read_labels
 
@@ -124,7 +124,7 @@ def prepare_scans(
         )
         masked = scan.with_data(scan.data * (mask.data > 0))
         seen = look.look(masked, model=coarse)
-        inputs = segmentation.network_inputs(masked, mask, seen, spacing, stride)
+        inputs = posteriors.network_inputs(masked, mask, seen, spacing, stride)
         classes = np.where(values == IGNORED, NOT_SCORED, lookup[np.clip(values, 0, 255)]).astype(np.uint8)
         on_grid = resample(truth.with_data(torch.from_numpy(classes)), inputs.grid, "nearest")
         arrays[f"x{k}"] = torch.cat([inputs.image[None], inputs.coordinates])[None].half().numpy()
