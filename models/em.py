@@ -53,6 +53,7 @@ def fit(
     floor: float = 1e-4,
     strength: float = 1.0,
     anchor: float = 0.25,
+    fluid: float | None = None,
 ) -> Fit:
     """Fit Gaussian classes by expectation-maximization.
 
@@ -73,6 +74,10 @@ def fit(
     anchor : float
         How strongly a class is held to the intensities where the network is sure of it, in voxels for
         every voxel of the class; it keeps classes of low contrast from drifting into each other.
+    fluid : float, optional
+        Largest variance of fluid, in parts of white matter's. Fluid is one substance: what widens its class
+        is voxels that it shares with tissue. Left so wide the class takes every such voxel; held to the noise
+        that a homogeneous tissue shows, the border comes to lie where either has half.
     """
     names = sorted({GROUPS[s] for s in structures})
     group = torch.tensor([names.index(GROUPS[s]) for s in structures])
@@ -87,11 +92,12 @@ def fit(
     ys, log_ps = y[::step], log_prior[:, ::step]
     responsibility = log_ps.exp()
     sure = torch.where(responsibility > 0.7, responsibility, responsibility * 0.02)
-    start = _moments(ys, sure, group, len(names))
+    start = _held(_moments(ys, sure, group, len(names)), names, fluid)
     mean, variance = start
     for step_ in range(iterations):
         if step_:
-            mean, variance = _moments(ys, responsibility, group, len(names), start, anchor)
+            moments = _moments(ys, responsibility, group, len(names), start, anchor)
+            mean, variance = _held(moments, names, fluid)
         responsibility = (log_ps + strength * _log_density(ys, mean, variance)[group]).softmax(0)
     separation = 0.0
     if {"gm", "wm"} <= set(names):
@@ -110,10 +116,10 @@ def fit(
         return Fit(prior, separation, 0.0)
     total = density * weight
     if told is not None:
-        tissue, fluid, own = told
+        tissue, water, own = told
         rest = max(own - weight, 0.0)
         total += rest * tissue
-        total[names.index("fluid")] += rest * (fluid - tissue)
+        total[names.index("fluid")] += rest * (water - tissue)
     return Fit(log_prior.add_(total[group]).softmax(0), separation, weight)
 
 
@@ -173,6 +179,17 @@ def _moments(
     if start is not None:
         variance = variance + held * (start[1] + (mean - start[0]) ** 2)
     return mean, variance / total + 4e-4
+
+
+def _held(
+    moments: tuple[Tensor, Tensor], names: list[str], most_fluid: float | None
+) -> tuple[Tensor, Tensor]:
+    """The same, fluid no wider than so many times white matter."""
+    mean, variance = moments
+    if most_fluid is not None and {"fluid", "wm"} <= set(names):
+        k, most = names.index("fluid"), most_fluid * variance[names.index("wm")]
+        variance[k] = torch.minimum(variance[k], most)
+    return mean, variance
 
 
 def _log_density(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:

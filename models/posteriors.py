@@ -105,7 +105,14 @@ def look(masked: Volume, mask: Volume, grid: Grid) -> Scan:
     return Scan(grid, inside, image[inside])
 
 
-def fitted(scan: Scan, prior: Volume, table: labels.LabelTable, likelihood: bool, notes: list[str]) -> Volume:
+def fitted(
+    scan: Scan,
+    prior: Volume,
+    table: labels.LabelTable,
+    likelihood: bool,
+    notes: list[str],
+    fluid: float | None = None,
+) -> Volume:
     """Posteriors of the structures on a scan's grid; all background outside of the brain.
 
     Parameters
@@ -120,16 +127,18 @@ def fitted(scan: Scan, prior: Volume, table: labels.LabelTable, likelihood: bool
         Whether the intensities count.
     notes : list of str
         What a reader of the result should know is added.
+    fluid : float, optional
+        Largest variance of fluid's intensities, in parts of white matter's.
     """
     brought = resample(prior, scan.grid).data[:, scan.inside]
     brought[0] += (1 - brought.sum(0)).clamp(min=0)
     # In the brain there is no background: what the network takes for it is fluid, or whatever comes next.
-    fluid = table.unsided.index(24)
-    brought[fluid] += 0.1 * brought[0]
+    free = table.unsided.index(24)
+    brought[free] += 0.1 * brought[0]
     brought[0] *= 0.0
     brought /= brought.sum(0).clamp(min=1e-6)
     if likelihood:
-        fit = em.fit(scan.intensities, brought, table.unsided)
+        fit = em.fit(scan.intensities, brought, table.unsided, fluid=fluid)
         brought = fit.posteriors
         if fit.weight == 0:
             notes.append(
@@ -153,6 +162,7 @@ def with_shapes(
     to_atlas: np.ndarray,
     table: labels.LabelTable,
     likelihood: bool,
+    fluid: float | None = None,
 ) -> Volume:
     """``prior`` (changed in place) joined with an atlas that is bent to the scan.
 
@@ -169,14 +179,16 @@ def with_shapes(
         Intensities, on an upright grid.
     to_atlas : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
+    fluid : float, optional
+        As :func:`fitted` takes it.
     """
     rough = scan.on(lattice(scan.grid, ROUGH))
     so_far = resample(network, rough.grid)
     image = scan.image
     bent = atlas.place(atlas.load(name), to_atlas, rough.grid)
-    bent = atlas.bend(bent, image, fitted(rough, so_far, table, likelihood, []), atlas.OPTIONS)
+    bent = atlas.bend(bent, image, fitted(rough, so_far, table, likelihood, [], fluid), atlas.OPTIONS)
     so_far = _joined(so_far, bent)
-    bent = atlas.bend(bent, image, fitted(rough, so_far, table, likelihood, []), atlas.AGAIN)
+    bent = atlas.bend(bent, image, fitted(rough, so_far, table, likelihood, [], fluid), atlas.AGAIN)
     return _joined(prior, bent)
 
 

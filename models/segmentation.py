@@ -25,6 +25,9 @@ from .volume import Grid, Volume, coordinate_channels, resample
 WORKING = 1.0
 """Voxel size (mm) at which the scan's intensities decide."""
 
+FLUID = 1.0
+"""Largest variance of fluid's intensities, in parts of white matter's; chosen on synthetic heads."""
+
 DSEG_NAMES = ("GM", "WM", "CSF")
 
 
@@ -136,8 +139,8 @@ def _segment(
         prior = cascade.blend(prior, cascade.look(masked, seen, further, device, flip=accurate, notes=notes))
     scan = posteriors.look(masked, mask, grid)
     if shapes := card.get("atlas"):
-        prior = posteriors.with_shapes(shapes, network, prior, scan, seen.to_atlas, table, likelihood)
-    found = posteriors.fitted(scan, prior, table, likelihood, notes)
+        prior = posteriors.with_shapes(shapes, network, prior, scan, seen.to_atlas, table, likelihood, FLUID)
+    found = posteriors.fitted(scan, prior, table, likelihood, notes, FLUID)
     left = _side(seen, grid)
     found.data[:] = posteriors.without_strays(found.data, left.data, table)
     if seen.error > 6:
