@@ -63,3 +63,27 @@ def test_in_between_both_say_something():
     found = em.fit(y, prior, STRUCTURES)
     assert 0 < found.weight < 1
     assert float((found.posteriors.argmax(0)[mistaken] == FLUID).float().mean()) > 0.95
+
+
+def shared_with_fluid(count: int = 3000):
+    """Three tissues and voxels that grey matter and fluid share; the prior takes all of those for fluid."""
+    torch.manual_seed(0)
+    part = torch.rand(count)
+    y = torch.cat([torch.full((count,), level) for level in (160.0, 100.0, 20.0)] + [100 - 80 * part])
+    y += torch.randn(4 * count) * 4
+    truth = torch.cat([torch.tensor([WM, GM, FLUID]).repeat_interleave(count), torch.where(part > 0.5, 3, 2)])
+    prior = torch.full((4, 4 * count), 0.02)
+    said = torch.cat([truth[: 3 * count], torch.full((count,), FLUID)])
+    prior[said, torch.arange(4 * count)] = 0.94
+    prior[0] = 1e-4
+    return y, prior / prior.sum(0), truth, slice(3 * count, None)
+
+
+def test_held_to_white_matters_noise_fluid_ends_where_either_has_half():
+    y, prior, truth, shared = shared_with_fluid()
+    right = {}
+    for fluid in (None, 1.0):
+        label = em.fit(y, prior, STRUCTURES, fluid=fluid).posteriors.argmax(0)
+        right[fluid] = float((label == truth)[shared].float().mean())
+        assert float((label == truth)[: shared.start].float().mean()) > 0.98
+    assert right[1.0] > 0.85 > right[None] + 0.1
