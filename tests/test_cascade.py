@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models import cascade, labels, segmentation
+from brainseg.models import cascade, labels
 from brainseg.models.coarse import Coarse
+from brainseg.models.posteriors import without_strays
 from brainseg.models.volume import Volume
 
 CARD = {"spacing": 1.0, "shape": [32, 32, 16], "offset": [0.0, 7.0, -5.0]}
@@ -69,6 +70,6 @@ def test_one_body_keeps_its_largest_piece_and_cortex_keeps_large_ones():
         z = 2 if k == thalamus else 12
         posteriors[k, 2:8, 2:8, z : z + 4] = 0.6
         posteriors[k, 12:16, 12:16, z : z + 4] = 0.6
-    found = segmentation.without_strays(posteriors, torch.ones(20, 20, 20), table).argmax(0)
+    found = without_strays(posteriors, torch.ones(20, 20, 20), table).argmax(0)
     assert int(found[4, 4, 4]) == thalamus and int(found[13, 13, 4]) != thalamus
     assert int(found[4, 4, 14]) == cortex and int(found[13, 13, 14]) == cortex
