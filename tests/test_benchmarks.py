@@ -44,6 +44,7 @@ def test_page_has_a_place_for_every_table():
     assert found == [
         "adult_manual chain",
         "adult_manual network",
+        "learning segmentation",
         "learning deep",
         "perturbations",
         "synthetic_heads",
