@@ -70,8 +70,20 @@ def look(
     """
     loaded = zoo.load_once(model, device)
     given = inputs_on(box(masked, seen, loaded.card), masked, seen)
+    return posteriors(loaded.network, given, device, flip=flip, notes=notes)
+
+
+def posteriors(
+    network: torch.nn.Module,
+    given: NetworkInputs,
+    device: str,
+    *,
+    flip: bool = False,
+    notes: list[str] | None = None,
+) -> Volume:
+    """What a fine network makes of its inputs, shape (C, X, Y, Z); the arguments are those of :func:`look`."""
     found = inference.posteriors(
-        loaded.network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
+        network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
     )
     return Volume(found, given.grid.affine)
 

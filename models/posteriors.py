@@ -9,7 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from . import atlas, cascade, coarse, em, inference, labels, zoo
+from . import atlas, cascade, coarse, em, labels, zoo
 from .skullstrip import brain_grid
 from .volume import Grid, Volume, box, lattice, resample
 
@@ -36,10 +36,7 @@ def fine(
     """Posteriors of the fine network in the brain's box, at its own voxel size."""
     loaded = zoo.load_once(model, device)
     given = network_inputs(masked, mask, seen, loaded.card["spacing"], loaded.network.stride)
-    found = inference.posteriors(
-        loaded.network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
-    )
-    return Volume(found, given.grid.affine)
+    return cascade.posteriors(loaded.network, given, device, flip=flip, notes=notes)
 
 
 def network_inputs(
