@@ -81,7 +81,7 @@ def posteriors(
     flip: bool = False,
     notes: list[str] | None = None,
 ) -> Volume:
-    """What a fine network makes of its inputs, shape (C, X, Y, Z); the arguments are those of :func:`look`."""
+    """What a fine network makes of its inputs, shape (C, X, Y, Z); see :func:`look`."""
     found = inference.posteriors(
         network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
     )
