@@ -20,6 +20,7 @@ from pathlib import Path
 import adult_manual
 import nibabel as nib
 import numpy as np
+import pandas as pd
 import tables
 import torch
 from scipy import ndimage, stats
@@ -163,7 +164,16 @@ def of_derivatives(folder: Path) -> Iterator[Case]:
                 _read(p, t)
                 for p, t in ((files[0], "f4"), (f"{stem}_desc-brain_mask.nii.gz", "u1"), (path, "i2"))
             ]
-            yield Case(f"{folder.name} {Path(stem).name}", *volumes, {})
+            yield Case(f"{folder.name} {Path(stem).name}", *volumes, _uncertainty(stem))
+
+
+def _uncertainty(stem: str) -> dict[int, float]:
+    """How unsure the run was of every structure; nothing for copies in a template's space."""
+    path = Path(f"{stem}_desc-aseg_volumes.tsv")
+    if not path.is_file():
+        return {}
+    found = pd.read_csv(path, sep="\t").dropna(subset=["uncertainty"])
+    return dict(zip(found["index"].astype(int), found["uncertainty"].astype(float), strict=True))
 
 
 def _read(path: str | Path, dtype: str) -> Volume:
