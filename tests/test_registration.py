@@ -154,5 +154,6 @@ def test_syn_gives_the_same_kind_of_result(fixed, start):
     back = found.inverse.points(found.forward.points(inside))
     assert np.linalg.norm(back - inside, axis=1).mean() < 0.5
     assert found.engine == "ants" and found.folds < 1e-3
-    # On several threads ANTs is not the same twice.
-    assert np.abs(found.matrix - linear.matrix)[:3, :3].max() < (0.1 if start else 0.2)
+    # A brain of balls can turn in itself, and on several threads ANTs does not turn it the same twice.
+    assert abs(np.log(np.linalg.det(found.matrix) / np.linalg.det(linear.matrix))) < 0.2
+    assert np.linalg.norm((found.matrix @ np.linalg.inv(linear.matrix))[:3, 3]) < 5
