@@ -3,9 +3,10 @@
 ``python benchmarks/registration.py DATA [--pairs N] [--ants N] [--cache DIR] [--out benchmarks/README.md]``:
 all ordered pairs of the scans in DATA (see ``adult_manual.py``), or N of them spread over all, and every scan
 to the template and back. The manual labels of one scan are carried onto the other, and compared by structure
-as ``adult_manual.py`` does. CPU time is that of the registration alone, on one thread, from images and
-segmentations that the chain has made (its time is told too). SyN gets the scans as they are, which are
-skull-stripped, and nothing that the program found.
+as ``adult_manual.py`` does; once more they go there through the template. To the template and back onto the
+same scan says only what the two ways lose: a registration that deforms less loses less. CPU time is that of
+the registration alone, on one thread, from images and segmentations that the chain has made (its time is told
+too). SyN gets the scans as they are, which are skull-stripped, and nothing that the program found.
 
 With ``--cache`` every registration's figures are kept as soon as they are there, so that a killed run goes
 on. Those of SyN stay valid as long as scans, labels and antspyx do; ours as long as the networks and the
@@ -31,7 +32,7 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import bias, conform, reference, registration, segmentation, skullstrip, zoo
+from brainseg.models import bias, conform, itk, reference, registration, segmentation, skullstrip, zoo
 from brainseg.models.registration import Anatomy
 from brainseg.models.volume import Volume
 from brainseg.models.warp import Warp
@@ -119,9 +120,8 @@ def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
         maps = np.stack([found.probabilities[k].data.numpy() for k in segmentation.DSEG_NAMES])
         arrays = {"img": corrected.data, "mask": brain.mask.data, "seg": found.structures.data}
         stored = {k: v.numpy() for k, v in arrays.items()} | {"seconds": np.float64(seconds)}
-        partial = kept.with_suffix(".partial.npz")
-        np.savez_compressed(partial, affine=corrected.affine, prob=maps.astype(np.float16), **stored)
-        partial.replace(kept)
+        with tables.partially(kept) as partial:
+            np.savez_compressed(partial, affine=corrected.affine, prob=maps.astype(np.float16), **stored)
     return reference.anatomy(corrected, brain.mask, found.structures, found.probabilities), seconds
 
 
@@ -159,8 +159,8 @@ def folds(found: registration.RegistrationResult, brain: Volume) -> float:
 
 def measure(
     register: Callable, moving: Anatomy, fixed: Anatomy, brain: Volume, labels: tuple[Volume, Volume | None]
-) -> dict:
-    """Dice by structure, folds, inverse consistency and CPU time of one registration.
+) -> tuple[dict, tuple[Warp, Warp]]:
+    """Dice by structure, folds, inverse consistency and CPU time of one registration; and its warps.
 
     Without manual labels of the fixed image they go there and back.
     """
@@ -172,7 +172,8 @@ def measure(
         scores = dice(labels[0], found.inverse.resample(moved, labels[0].grid, "nearest"))
     else:
         scores = dice(labels[1], found.forward.resample(labels[0], labels[1].grid, "nearest"))
-    return {"dice": scores, "figures": [folds(found, brain), consistency(found, brain), seconds]}
+    figures = [folds(found, brain), consistency(found, brain), seconds]
+    return {"dice": scores, "figures": figures}, (found.forward, found.inverse)
 
 
 def syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
@@ -183,6 +184,7 @@ def syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
     return syn.register(moving, fixed, nowhere, start=False)
 
 
+BACK, THROUGH = "to the template and back", "through the template"
 ZERO = "deep without the network's start"
 ENGINES = {
     "affine": lambda a, b: registration.register(a, b, engine="none"),
@@ -218,25 +220,54 @@ class Bench:
         self.cases[self.TEMPLATE] = Case(Path(self.TEMPLATE), None, named)
         self.chain: dict[str, float] = {}
         self._made: dict[str, Anatomy] = {}
+        self._warps: dict[tuple[str, str], tuple[Warp, Warp]] = {}
 
     def row(self, pair: tuple[str, str], engine: str, new: bool = True) -> dict | None:
         """Figures of one registration, kept or, if wanted, new."""
-        moving, fixed = (self.cases[name] for name in pair)
-        theirs = version("antspyx") if engine == "SyN" else program()
-        key = digest(str(LAYOUT), engine, moving.digest, fixed.digest, theirs)
-        name = f"{'zero' if engine == ZERO else engine}_{'_'.join(pair)}_{key}.json"
-        kept = self.folder / name if self.folder else None
-        if kept and kept.is_file():
+        kept, ways = self._kept(pair, engine)
+        if kept and kept.is_file() and all(way.is_file() for way in ways):
             return json.loads(kept.read_text())
         if not new:
             return None
+        moving, fixed = (self.cases[name] for name in pair)
         anatomies = [self._anatomy(name, engine) for name in pair]
-        found = measure(ENGINES[engine], *anatomies, self._plain(pair[1]).mask, (moving.labels, fixed.labels))
+        found, warps = measure(
+            ENGINES[engine], *anatomies, self._plain(pair[1]).mask, (moving.labels, fixed.labels)
+        )
+        if pair[1] == self.TEMPLATE:
+            self._warps[pair[0], engine] = warps
+        for way, warp in zip(ways, warps, strict=False):
+            with tables.partially(way) as partial:
+                itk.write(partial, warp)
         if kept:
-            partial = kept.with_suffix(".partial")
-            partial.write_text(json.dumps(found))
-            partial.replace(kept)
+            with tables.partially(kept) as partial:
+                partial.write_text(json.dumps(found))
         return found
+
+    def through(self, pair: tuple[str, str], engine: str) -> dict:
+        """Dice of labels that went to the template by one registration and onto another scan by its own."""
+        there, back = (self._to_template(name, engine) for name in pair)
+        moving, fixed = (self.cases[name].labels for name in pair)
+        warp = Warp((*back[1].steps, *there[0].steps))
+        found = dice(fixed, warp.resample(moving, fixed.grid, "nearest"))
+        return {"dice": found, "figures": [float("nan")] * (len(COLUMNS) - 1)}
+
+    def _kept(self, pair: tuple[str, str], engine: str) -> tuple[Path | None, list[Path]]:
+        """Where figures are kept and, of a registration to the template, its warps."""
+        if not self.folder:
+            return None, []
+        moving, fixed = (self.cases[name] for name in pair)
+        theirs = version("antspyx") if engine == "SyN" else program()
+        key = digest(str(LAYOUT), engine, moving.digest, fixed.digest, theirs)
+        kept = self.folder / f"{'zero' if engine == ZERO else engine}_{'_'.join(pair)}_{key}.json"
+        named = ("there", "back") if pair[1] == self.TEMPLATE else ()
+        return kept, [kept.with_suffix(f".{name}.h5") for name in named]
+
+    def _to_template(self, name: str, engine: str) -> tuple[Warp, Warp]:
+        if (name, engine) not in self._warps:
+            there, back = self._kept((name, self.TEMPLATE), engine)[1]
+            self._warps[name, engine] = itk.read(there), itk.read(back)
+        return self._warps[name, engine]
 
     def _anatomy(self, name: str, engine: str) -> Anatomy:
         if name == self.TEMPLATE:
@@ -280,7 +311,7 @@ def main(argv: list[str] | None = None) -> int:
     by_syn, by_zero = set(spread(pairs, args.ants)), set(spread(pairs, args.zero))
     there = [(name, bench.TEMPLATE) for name in spread(scans, args.template)]
     rows: dict[tuple[str, str], dict[tuple[str, str], dict]] = {}
-    for what, some in (("pairs", pairs), ("to the template and back", there)):
+    for what, some in (("pairs", pairs), (BACK, there)):
         for pair in some:
             for engine in args.engines:
                 if engine == "SyN" and pair not in by_syn and (what == "pairs" or args.ants == 0):
@@ -293,6 +324,10 @@ def main(argv: list[str] | None = None) -> int:
                 rows.setdefault((what, engine), {})[pair] = found
                 values = ", ".join(f"{k} {v:.4g}" for k, v in zip(COLUMNS, figures(found), strict=True))
                 tables.say(f"{' to '.join(pair)} {engine}: {values}")
+    for engine in args.engines:
+        done = [name for name in scans if (name, bench.TEMPLATE) in rows.get((BACK, engine), {})]
+        for pair in permutations(done, 2):
+            rows.setdefault((THROUGH, engine), {})[pair] = bench.through(pair, engine)
     text = report(rows, list(bench.chain.values()))
     print(text)
     if args.out:
@@ -342,11 +377,11 @@ def compared(what: str, rows: dict[tuple[str, str], dict[tuple[str, str], dict]]
     both = [(figures(ours[k]), figures(theirs[k])) for k in theirs if k in ours]
     gain = [a[0] - b[0] for a, b in both]
     share = sum(b[-1] for _, b in both) / sum(a[-1] for a, _ in both)
+    time = "" if np.isnan(share) else f"; {other} takes {share:.1f} times its CPU time"
     return (
         f"{what[0].upper()}{what[1:]}: `deep` is at least as good as {other} in "
         f"{sum(g >= 0 for g in gain)} of {len(gain)}, by {np.mean(gain):+.4f} on average "
-        f"({min(gain):+.4f} to {max(gain):+.4f}); "
-        f"{other} takes {share:.1f} times its CPU time."
+        f"({min(gain):+.4f} to {max(gain):+.4f}){time}."
     )
 
 

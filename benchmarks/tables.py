@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -75,3 +76,11 @@ def put(page: Path, name: str, text: str) -> None:
 def say(text: str) -> None:
     """Progress goes to the error stream, so that the output is the table alone."""
     print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def partially(path: Path) -> Iterator[Path]:
+    """A path to write to that gets its own name once it is whole."""
+    partial = path.with_name(f"partial-{path.name}")
+    yield partial
+    partial.replace(path)

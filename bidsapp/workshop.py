@@ -44,7 +44,7 @@ def train(given: argparse.Namespace) -> int:
     before_birth = wanted.kind in fetal_trainer.KINDS
     if given.maps and before_birth:
         data = _prepared_fetal(Path(given.maps), out)
-    elif given.maps and wanted.kind in hippocampus_trainer.KINDS:
+    elif given.maps and wanted.kind in (*hippocampus_trainer.KINDS, *hippocampus_trainer.VELOCITY_KINDS):
         data, held_out = hippocampus_trainer.prepared(Path(given.maps), out)
         validation = validation or held_out
     elif given.maps:
@@ -57,6 +57,7 @@ def train(given: argparse.Namespace) -> int:
         (fetal_trainer.FetalTrainer, fetal_trainer.KINDS),
         (velocity_trainer.VelocityTrainer, velocity_trainer.KINDS),
         (hippocampus_trainer.HippocampusTrainer, hippocampus_trainer.KINDS),
+        (hippocampus_trainer.HippocampusVelocityTrainer, hippocampus_trainer.VELOCITY_KINDS),
     ):
         maker = other if wanted.kind in kinds else maker
     labelled = _labelled(given.labelled, wanted)

@@ -53,7 +53,7 @@ def register(moving: Parts, fixed: Parts, options: Options = OPTIONS) -> Registr
         space = diffeomorphic.middle(
             matrix, moving.labels, fixed.labels, options.spacing, options.margin, most
         )
-        stacks = [_stack(moving, space.grid, space.to_moving), _stack(fixed, space.grid, space.to_fixed)]
+        stacks = [stack(moving, space.grid, space.to_moving), stack(fixed, space.grid, space.to_fixed)]
         flows, folds = without_folds(diffeomorphic.optimise(*stacks, options))
         forward, inverse = diffeomorphic.warps(flows, space)
     return RegistrationResult(matrix, error, forward, inverse, folds, "deep")
@@ -85,7 +85,7 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     level = Level(1, 1, 1.0, 0, 0)
     for number in range(steps):
         maps = [
-            diffeomorphic.at_level(_stack(one, space.grid, place)[[0, 1, -1]], level)
+            diffeomorphic.at_level(stack(one, space.grid, place)[[0, 1, -1]], level)
             for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
         ]
         step = diffeomorphic.polish(*maps, space, "rigid" if number < steps // 2 else "affine")
@@ -95,8 +95,23 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     return matrix, float(np.median(error))
 
 
-def _stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
-    """What is matched, on the middle grid: maps, intensities, local intensities, the field of view."""
+def stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
+    """What is matched, on the middle grid.
+
+    Parameters
+    ----------
+    parts : Parts
+        A hippocampus.
+    grid : Grid
+        The middle space's.
+    place : ndarray, shape (4, 4)
+        From its mm to the hippocampus's.
+
+    Returns
+    -------
+    Tensor, shape (5, X, Y, Z)
+        Two maps, intensities, local intensities, the field of view.
+    """
     warp = Warp((place,))
     maps = warp.resample(parts.probabilities, grid).data
     image, inside = warp.resample(parts.image, grid).data, warp.resample(parts.inside, grid).data

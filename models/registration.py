@@ -22,7 +22,7 @@ from .affine import fit_affine
 from .diffeomorphic import Level, Middle, Options
 from .errors import InputError
 from .memory import kept
-from .velocity import exponential, smooth
+from .velocity import exponential, paired, smooth
 from .volume import Volume, transform_points
 from .warp import Warp
 
@@ -280,7 +280,7 @@ def without_folds(
         Share of the voxels that fold.
     """
     for left in reversed(range(rounds + 1)):
-        flows = exponential(velocity), exponential(-velocity)
+        flows = paired(exponential(velocity), exponential(-velocity))
         change = [diffeomorphic.jacobian(flow) for flow in flows]
         folds = max(float((c <= 0).float().mean()) for c in change)
         bad = torch.stack([(c < 1 / steepest) | (c > steepest) for c in change]).any(0)

@@ -100,6 +100,26 @@ def exponential(
     return flow
 
 
+def paired(there: Tensor, back: Tensor, rounds: int = 1) -> tuple[Tensor, Tensor]:
+    """Displacements that are nearly each other's inverses, brought closer to that.
+
+    Each takes half of what one after the other leaves, so that changing places changes nothing.
+
+    Parameters
+    ----------
+    there, back : Tensor, shape (3, X, Y, Z)
+        Voxels, such as the flows of a velocity and of its negative.
+    rounds : int
+        How often; the first leaves about half of what interpolation had cost.
+    """
+    index = identity(tuple(there.shape[1:]), there)  # type: ignore[arg-type]
+    for _ in range(rounds):
+        after = there + sample(back, index + there, "zeros")
+        before = back + sample(there, index + back, "zeros")
+        there, back = there - after / 2, back - before / 2
+    return there, back
+
+
 def smooth(field: Tensor, sigma: float) -> Tensor:
     """Gaussian smoothing of (C, X, Y, Z), sigma in voxels; zero beyond the edge."""
     if sigma <= 0:

@@ -174,7 +174,8 @@ def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, 
 
     def measure(_, moving, fixed, brain, labels):
         calls.append(len(moving.centroids))
-        return {"dice": dict.fromkeys(bench.adult_manual.HEADLINE, 0.5), "figures": [0.0, 0.1, len(calls)]}
+        figures = {"dice": dict.fromkeys(bench.adult_manual.HEADLINE, 0.5), "figures": [0.0, 0.1, len(calls)]}
+        return figures, (bench.Warp((np.eye(4),)), bench.Warp((np.eye(4),)))
 
     monkeypatch.setattr(bench, "measure", measure)
     found = bench.reference.anatomy(ours, ours, ours, {})
@@ -192,3 +193,10 @@ def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, 
     assert len(calls) == 14 and calls.count(0) == 2
     assert "| pairs: SyN | 2 | 0.5000 |" in page.read_text()
     assert "at least as good as SyN in 2 of 2" in page.read_text()
+    words = [*words[:-1], "1", "--engines", "deep"]
+    assert bench.main([*words, "--out", str(page)]) == 0 and len(calls) == 15
+    assert "through the template" not in page.read_text()  # one scan has no other to go to
+    words[-3] = "2"
+    for _ in range(2):
+        assert bench.main([*words, "--out", str(page)]) == 0 and len(calls) == 16
+        assert "| through the template: deep | 2 | 1.0000 |" in page.read_text()

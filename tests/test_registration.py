@@ -11,7 +11,7 @@ import torch
 from brainseg.models import features, registration
 from brainseg.models.diffeomorphic import Level, Options, half_way
 from brainseg.models.errors import InputError
-from brainseg.models.velocity import jacobian, smooth, taper
+from brainseg.models.velocity import exponential, identity, jacobian, paired, sample, smooth, taper
 from brainseg.models.volume import Volume, transform_points
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -131,6 +131,21 @@ def test_folds_are_smoothed_away():
     assert folds <= 1e-4
     assert all(float((jacobian(flow) <= 0).float().mean()) <= folds for flow in (there, back))
     assert there.abs().mean() > 0.1 * rough.abs().mean()
+
+
+def test_flows_of_a_velocity_are_brought_closer_to_each_others_inverses():
+    torch.manual_seed(3)
+    velocity = smooth(torch.randn(3, 20, 22, 18), 2.0) * 25 * taper((20, 22, 18), 4)
+    index = identity((20, 22, 18), velocity)
+
+    def left(there, back):
+        return float((there + sample(back, index + there)).norm(dim=0).mean())
+
+    rough = exponential(velocity), exponential(-velocity)
+    better = paired(*rough)
+    assert left(*better) < 0.6 * left(*rough) and left(*better[::-1]) < 0.6 * left(*rough[::-1])
+    assert torch.equal(better[0], paired(*rough[::-1])[1])  # changing places changes nothing
+    assert left(*paired(*rough, rounds=3)) < left(*better)
 
 
 def test_half_of_a_half_turn_is_all_or_nothing():

@@ -15,9 +15,11 @@ from torch import Tensor
 from ..models.errors import UsageError
 from ..models.gradientnet import displaced
 from .hippocampus import CLASSES, CropConfig, CropGenerator, Crops, Pairs, cases, prepare, split
+from .hippocampus_pairs import AlignedPairs
 from .metrics import dice_by_class
 from .pair_losses import pair_losses
 from .trainer import Trainer
+from .velocity_trainer import VelocityTrainer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 KINDS = {"crop": Crops, "pair": Pairs}
 """Kinds of recipes that this trainer knows."""
+
+VELOCITY_KINDS = ("hippocampus-registration",)
+"""Kinds of recipes that :class:`HippocampusVelocityTrainer` knows."""
 
 
 def prepared(folder: Path, out: Path) -> tuple[Path, Path]:
@@ -131,6 +136,26 @@ class HippocampusTrainer(Trainer):
 
     def _centroids(self) -> dict[str, list[float]]:
         return {}
+
+
+class HippocampusVelocityTrainer(VelocityTrainer):
+    """Trains the network of the velocity between two hippocampi on the Dice of carried labels."""
+
+    _held_out: AlignedPairs | None = None
+
+    def samples(self, stage: dict[str, Any], data: Path) -> AlignedPairs:
+        """The examples of a stage."""
+        return AlignedPairs(data, stage["shape"], stage["spacing"], **self.recipe.generator)
+
+    def held_out(self) -> AlignedPairs:
+        """The examples of a validation: every case and the next."""
+        if self._held_out is None:
+            self._held_out = self.samples(self.recipe.stages[-1], self.validation)
+            self.rounds = len(self._held_out.cases) - 1
+        return self._held_out
+
+    def _scored(self) -> str:
+        return "validation split, labels carried, soft Dice"
 
 
 def _blocks(state: dict[str, Tensor]) -> int:

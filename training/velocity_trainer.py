@@ -32,6 +32,9 @@ class VelocityTrainer(Trainer):
     Its budget is processor time.
     """
 
+    rounds = 2
+    """Calls for held-out examples of a validation."""
+
     def run(self, clock: Callable[[], float] = time.process_time) -> Path:
         """Train until the recipe's minutes of processor time are spent, then export."""
         return super().run(clock)
@@ -66,7 +69,7 @@ class VelocityTrainer(Trainer):
         return velocity_losses.all_of(wanted, labels, pictures, velocity, flow)
 
     @torch.no_grad()
-    def validate(self, heads: int = 2) -> dict[str, float]:
+    def validate(self, heads: int = 0) -> dict[str, float]:
         """Soft Dice of the structures after the warp (``mean``) and before it, and the share of folds."""
         if self.validation is None:
             return {}
@@ -75,10 +78,9 @@ class VelocityTrainer(Trainer):
         self.network.eval()
         random = torch.get_rng_state()
         torch.manual_seed(1)
-        stage = self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}
-        source = self.samples(stage, self.validation)
+        source = self.held_out()
         scores = []
-        for number in range(heads):
+        for number in range(heads or self.rounds):
             for example in source.examples(number):
                 velocity = self.forward(example)["velocity"][0].float()
                 _, flow, (there, here) = halves(velocity)
@@ -93,6 +95,10 @@ class VelocityTrainer(Trainer):
             k: float(torch.stack(v).mean())
             for k, v in zip(("mean", "before", "folds"), zip(*scores, strict=True), strict=True)
         }
+
+    def held_out(self) -> BrainPairs:
+        """The examples of a validation."""
+        return self.samples(self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}, self.validation)
 
     def _centroids(self) -> dict[str, list[float]]:
         return {}

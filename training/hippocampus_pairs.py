@@ -1,0 +1,138 @@
+"""Pairs of hippocampi after their affine, as the network of the velocity between them sees them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..models import diffeomorphic, hippocampus
+from ..models import hippocampus_registration as registration
+from ..models.hippocampus import Parts
+from ..models.velocity import identity, sample
+from ..models.volume import Grid, Volume
+from ..models.warp import Warp
+from .fetal_samples import small_rotation, stretch
+from .hippocampus import CLASSES
+from .samples import Example
+from .shape import uniform
+
+
+class AlignedPairs:
+    """Draws two hippocampi, aligned by the program's own affine, and bends both a little.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`brainseg.training.hippocampus.prepare`.
+    shape, spacing : tuple of int, float
+        Box of the network in the middle space.
+    pairs : int
+        Pairs that are drawn from; their affines are computed once.
+    rotation, scaling, anisotropy : float
+        Degrees and shares by which both are turned and stretched together.
+    residual : float
+        What an affine might leave: degrees, percent and tenths of a voxel, of each by itself.
+    deformation : float
+        Largest standard deviation (voxels) of control points about 12 voxels apart.
+    """
+
+    repeat = 1
+
+    def __init__(
+        self,
+        path: Path,
+        shape: tuple[int, int, int],
+        spacing: float,
+        *,
+        pairs: int = 2000,
+        rotation: float = 12.0,
+        scaling: float = 0.1,
+        anisotropy: float = 0.06,
+        residual: float = 2.0,
+        deformation: float = 1.0,
+    ) -> None:
+        self.shape, self.spacing = tuple(shape), spacing
+        self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
+        self.residual, self.deformation = residual, deformation
+        self.cases = _cases(path)
+        self.affines: dict[tuple[int, int], np.ndarray] = {}
+        count, order = len(self.cases), random.Random(0)
+        every = [(i, j) for i in range(count) for j in range(count) if i < j]
+        self.pairs = order.sample(every, min(pairs, len(every)))
+
+    def examples(self, number: int | None = None) -> list[Example]:
+        """A pair with its labels; the given one and the next as they are, or any, changed."""
+        count = len(self.cases)
+        if number is None:
+            chosen = self.pairs[int(torch.randint(len(self.pairs), ()))]
+        else:
+            chosen = (number % count, (number + 1) % count)
+        if chosen not in self.affines:
+            self.affines[chosen] = registration.affine(*(self.cases[k][0] for k in chosen))[0]
+        parts = [self.cases[k][0].labels for k in chosen]
+        space = diffeomorphic.middle(self.affines[chosen], *parts, self.spacing, 0.0, 1)
+        grid = centred(space.grid, self.shape)
+        common = None if number is not None else self._common()
+        stacks, truths = [], []
+        for k, place in zip(chosen, (space.to_moving, space.to_fixed), strict=True):
+            both = seen(*self.cases[k], grid, place)
+            both = both if common is None else self._changed(both, common)
+            stacks.append(both[: -CLASSES + 1])
+            truths.append(both[-CLASSES + 1 :])
+        order = [0, 1] if number is not None or uniform(0, 1) < 0.5 else [1, 0]
+        x = torch.cat([stacks[k] for k in order])[None]
+        images = torch.stack([stacks[k][2] for k in order])[None]
+        return [
+            Example(
+                x, None, {"moving": truths[order[0]][None], "fixed": truths[order[1]][None], "images": images}
+            )
+        ]
+
+    def _common(self) -> Tensor:
+        """A turn of both, in half of the cases with a mirror."""
+        turn = stretch(self.scaling, self.anisotropy) @ small_rotation(self.rotation)
+        if uniform(0, 1) < 0.5:
+            turn[0] *= -1
+        return turn
+
+    def _changed(self, values: Tensor, common: Tensor) -> Tensor:
+        """Channels moved by the common turn, a small one of their own and a small bend."""
+        own = stretch(self.residual / 100, self.residual / 100) @ small_rotation(self.residual)
+        shift = torch.randn(3).clamp(-2, 2) * self.residual / 10
+        index = identity(self.shape, values)
+        half = (torch.tensor(self.shape).view(3, 1, 1, 1) - 1) / 2
+        where = torch.einsum("ij,jxyz->ixyz", (own @ common).to(values), index - half) + half
+        coarse = [max(3, round(n / 12)) for n in self.shape]
+        bumps = torch.randn(1, 3, *coarse) * uniform(0, self.deformation)
+        where = where + F.interpolate(bumps, size=self.shape, mode="trilinear", align_corners=True)[0]
+        return sample(values, where + shift.view(3, 1, 1, 1), "zeros")
+
+
+def centred(grid: Grid, shape: tuple[int, int, int]) -> Grid:
+    """A grid of another shape about the same middle."""
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ ((np.array(grid.shape) - np.array(shape)) / 2)
+    return Grid(tuple(shape), affine)
+
+
+def seen(parts: Parts, truth: Volume, grid: Grid, place: np.ndarray) -> Tensor:
+    """What is matched of a hippocampus, and its labels as maps behind that, on the middle grid."""
+    return torch.cat([registration.stack(parts, grid, place), Warp((place,)).resample(truth, grid).data])
+
+
+def _cases(path: Path) -> list[tuple[Parts, Volume]]:
+    """What the network of the parts finds in every case, and the labels as maps."""
+    found = []
+    with np.load(path) as arrays:
+        for k in range(json.loads(str(arrays["meta"]))["count"]):
+            image, labels = (torch.from_numpy(arrays[f"{name}{k}"]) for name in ("image", "labels"))
+            maps = torch.stack([labels == c for c in range(1, CLASSES)]).float()
+            parts = hippocampus.find(Volume(image.float(), np.eye(4)))
+            found.append((parts, Volume(maps, np.eye(4))))
+    return found
