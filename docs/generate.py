@@ -70,6 +70,7 @@ def networks() -> str:
             ("Atlas", card.get("atlas")),
             ("Recipe", f"{card.get('recipe')}, SHA-256 {str(card.get('recipe_sha256'))[:12]}…"),
             ("Steps", card.get("steps")),
+            ("Begun from", _ancestors(card)),
             ("Weights, SHA-256", f"{str(card.get('sha256'))[:12]}…"),
         ]
         rows += [
@@ -103,6 +104,12 @@ def populations() -> str:
         ages = f"{low} to {high} {record.get('age_unit', 'years')}"
         lines.append(f"| {record['name']} | {ages} | {record.get('template')} | {able} |")
     return "\n".join([*lines, ""])
+
+
+def _ancestors(card: dict) -> str | None:
+    """Weights that a training went on from, and how long these had trained."""
+    found = [f"{one['name']} ({one['steps']} steps)" for one in card.get("begun_from") or []]
+    return ", ".join(found) or None
 
 
 def _scores(card: dict) -> list[tuple[str, dict]]:

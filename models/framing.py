@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .volume import Volume
+import numpy as np
+
+from .volume import Grid, Volume
 
 
 def bare(volume: Volume) -> Volume:
@@ -42,3 +44,17 @@ def framed(volume: Volume, shape: tuple[int, int, int]) -> Volume:
     """
     start = [(have - want) // 2 for have, want in zip(volume.grid.shape, shape, strict=True)]
     return volume.crop((start[0], start[1], start[2]), shape)
+
+
+def centred(grid: Grid, shape: tuple[int, int, int]) -> Grid:
+    """A grid of another shape about the same middle.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> centred(Grid((4, 4, 4), np.eye(4)), (5, 4, 8)).affine[:3, 3].tolist()
+    [-0.5, 0.0, -2.0]
+    """
+    affine = grid.affine.copy()
+    affine[:3, 3] += affine[:3, :3] @ ((np.array(grid.shape) - np.array(shape)) / 2)
+    return Grid(tuple(shape), affine)

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.models import hippocampus as models_hippocampus
 from brainseg.models import zoo
+from brainseg.models.hippocampus import Parts
+from brainseg.models.volume import Volume
 from brainseg.training import hippocampus, recipe
-from brainseg.training.hippocampus_trainer import HippocampusTrainer
+from brainseg.training.hippocampus_trainer import HippocampusTrainer, HippocampusVelocityTrainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -119,6 +122,15 @@ def test_pretrained_weights_are_taken(arrays, tmp_path):
     second = HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(path)), arrays, tmp_path / "b")
     for name, value in zoo.load(str(path)).network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[name], value)
+    # A card tells what a network began from, and what that began from, also after a restart.
+    again = HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(path)), arrays, tmp_path / "b").run()
+    third = HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(again)), arrays, tmp_path / "c")
+    third.save()
+    resumed = HippocampusTrainer(_recipe(tmp_path, PAIR, start="none"), arrays, tmp_path / "c")
+    cards = [zoo.read_card(str(one)) for one in (again, path)]
+    assert [one["sha256"] for one in resumed.begun_from] == [card["sha256"] for card in cards]
+    assert [one["steps"] for one in resumed.begun_from] == [card["steps"] for card in cards]
+    assert zoo.read_card(str(path))["begun_from"] == []
 
 
 def test_a_larger_network_gives_its_finer_levels(arrays, tmp_path):
@@ -144,3 +156,47 @@ def test_a_gradient_that_is_no_number_changes_nothing(arrays, tmp_path):
     task.on_before_optimizer_step(run.optimizer)
     run.optimizer.step()
     assert torch.equal(run.network.stem[0].weight.detach(), before)
+
+
+VELOCITY = """
+name: toy-velocity
+kind: hippocampus-registration
+table: hippocampus
+network: VelocityUNet
+architecture: {inputs: 5, channels: [4, 6]}
+losses: {dice: 1.0, bending: 1.0, jacobian: 1.0}
+stages:
+  - {until: 1.0, shape: [16, 24, 16], spacing: 1.0}
+generator: {looks: 2, deformation: 1.0}
+minutes: 0.05
+rate: 3.0e-3
+licence: CC BY-SA 4.0
+"""
+
+
+def test_a_network_learns_to_carry_labels(folder, tmp_path, monkeypatch):
+    def find(image, grid=None, **_):
+        # What a network of the parts would find in a sausage: it is the darker half, and half as wide.
+        inside = (image.data < image.data.max() * 0.7).float()
+        y = torch.arange(image.grid.shape[1])[None, :, None] > 15
+        maps = torch.stack([inside * y, inside * ~y])
+        return Parts(
+            *(Volume(x, image.affine) for x in (image.data / 600, maps, torch.ones(image.grid.shape)))
+        )
+
+    monkeypatch.setattr(models_hippocampus, "find", find)
+    (tmp_path / "recipe.yaml").write_text(VELOCITY)
+    prepared = tmp_path / "all.npz"
+    hippocampus.prepare(hippocampus.cases(folder), prepared)
+    trainer = HippocampusVelocityTrainer(recipe.read(tmp_path / "recipe.yaml"), prepared, tmp_path, prepared)
+    example = trainer.samples(trainer.recipe.stages[0], prepared).examples(2)[0]
+    assert example.x.shape == (1, 10, 16, 24, 16) and example.targets["moving"].shape == (1, 2, 16, 24, 16)
+    path = trainer.run()
+    scores = json.loads(path.with_suffix(".json").read_text())["scores"]
+    (found,) = scores.values()
+    assert found["mean"] > found["before"] > 0.7 and found["folds"] == 0
+    # Both ways round it is the same velocity with another sign.
+    network = zoo.load(str(path)).network
+    there = network(example.x)["velocity"]
+    back = network(torch.cat(list(example.x.chunk(2, 1))[::-1], 1))["velocity"]
+    assert torch.allclose(there, -back, atol=1e-5) and float(there.abs().max()) > 1e-3

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from ..models import diffeomorphic, hippocampus
 from ..models import hippocampus_registration as registration
+from ..models.framing import centred
 from ..models.hippocampus import Parts
 from ..models.velocity import identity, sample
 from ..models.volume import Grid, Volume
 from ..models.warp import Warp
+from .acquisition import acquire, draw_acquisition
 from .fetal_samples import small_rotation, stretch
-from .hippocampus import CLASSES
+from .hippocampus import CLASSES, CropConfig
 from .samples import Example
 from .shape import uniform
 
@@ -40,6 +42,9 @@ class AlignedPairs:
         What an affine might leave: degrees, percent and tenths of a voxel, of each by itself.
     deformation : float
         Largest standard deviation (voxels) of control points about 12 voxels apart.
+    looks : int
+        Scans of every case, the given one and others with noise, blur and another contrast: what the
+        network of the parts finds in cases that trained it is otherwise better than in new ones.
     """
 
     repeat = 1
@@ -56,11 +61,12 @@ class AlignedPairs:
         anisotropy: float = 0.06,
         residual: float = 2.0,
         deformation: float = 1.0,
+        looks: int = 1,
     ) -> None:
         self.shape, self.spacing = tuple(shape), spacing
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
-        self.cases = _cases(path)
+        self.cases = _cases(path, looks)
         self.affines: dict[tuple[int, int], np.ndarray] = {}
         count, order = len(self.cases), random.Random(0)
         every = [(i, j) for i in range(count) for j in range(count) if i < j]
@@ -74,14 +80,16 @@ class AlignedPairs:
         else:
             chosen = (number % count, (number + 1) % count)
         if chosen not in self.affines:
-            self.affines[chosen] = registration.affine(*(self.cases[k][0] for k in chosen))[0]
-        parts = [self.cases[k][0].labels for k in chosen]
+            self.affines[chosen] = registration.affine(*(self.cases[k][0][0] for k in chosen))[0]
+        parts = [self.cases[k][0][0].labels for k in chosen]
         space = diffeomorphic.middle(self.affines[chosen], *parts, self.spacing, 0.0, 1)
         grid = centred(space.grid, self.shape)
         common = None if number is not None else self._common()
         stacks, truths = [], []
         for k, place in zip(chosen, (space.to_moving, space.to_fixed), strict=True):
-            both = seen(*self.cases[k], grid, place)
+            looks, truth = self.cases[k]
+            look = 0 if number is not None else int(torch.randint(len(looks), ()))
+            both = seen(looks[look], truth, grid, place)
             both = both if common is None else self._changed(both, common)
             stacks.append(both[: -CLASSES + 1])
             truths.append(both[-CLASSES + 1 :])
@@ -114,25 +122,21 @@ class AlignedPairs:
         return sample(values, where + shift.view(3, 1, 1, 1), "zeros")
 
 
-def centred(grid: Grid, shape: tuple[int, int, int]) -> Grid:
-    """A grid of another shape about the same middle."""
-    affine = grid.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ ((np.array(grid.shape) - np.array(shape)) / 2)
-    return Grid(tuple(shape), affine)
-
-
 def seen(parts: Parts, truth: Volume, grid: Grid, place: np.ndarray) -> Tensor:
     """What is matched of a hippocampus, and its labels as maps behind that, on the middle grid."""
     return torch.cat([registration.stack(parts, grid, place), Warp((place,)).resample(truth, grid).data])
 
 
-def _cases(path: Path) -> list[tuple[Parts, Volume]]:
-    """What the network of the parts finds in every case, and the labels as maps."""
-    found = []
+def _cases(path: Path, looks: int) -> list[tuple[list[Parts], Volume]]:
+    """What the network of the parts finds in every case's scans, and the labels as maps."""
+    found, config = [], CropConfig().scan
     with np.load(path) as arrays:
         for k in range(json.loads(str(arrays["meta"]))["count"]):
             image, labels = (torch.from_numpy(arrays[f"{name}{k}"]) for name in ("image", "labels"))
             maps = torch.stack([labels == c for c in range(1, CLASSES)]).float()
-            parts = hippocampus.find(Volume(image.float(), np.eye(4)))
+            scans = [image.float()]
+            whole = torch.ones(image.shape, dtype=torch.bool)
+            scans += [acquire(draw_acquisition(config), scans[0], 1.0, whole) for _ in range(looks - 1)]
+            parts = [hippocampus.find(Volume(scan, np.eye(4))) for scan in scans]
             found.append((parts, Volume(maps, np.eye(4))))
     return found

@@ -150,7 +150,8 @@ class HippocampusVelocityTrainer(VelocityTrainer):
     def held_out(self) -> AlignedPairs:
         """The examples of a validation: every case and the next."""
         if self._held_out is None:
-            self._held_out = self.samples(self.recipe.stages[-1], self.validation)
+            stage = self.recipe.stages[-1]
+            self._held_out = AlignedPairs(self.validation, stage["shape"], stage["spacing"])
             self.rounds = len(self._held_out.cases) - 1
         return self._held_out
 

@@ -86,6 +86,7 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self.step, self.seconds, self.running, self.saves = 0, 0.0, {}, 0
+        self.begun_from: list[dict[str, Any]] = []
         self.tissue_of = torch.from_numpy(self.table.tissue_of).long().to(device)
         weights = [recipe.class_weights.get(i, 1.0) for i in self.table.unsided]
         self.class_weights = torch.tensor(weights, device=device)
@@ -244,6 +245,7 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "running": self.running,
+            "begun_from": self.begun_from,
         }
         partial = self.folder / "checkpoint.pt.part"
         torch.save(state, partial)
@@ -268,6 +270,7 @@ class Trainer:
             "licence": self.recipe.licence,
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
+            "begun_from": self.begun_from,
             "coarse": self.recipe.coarse,
             "offset": self.recipe.offset,
             "centroids": self._centroids(),
@@ -289,7 +292,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
-        self.running = state["running"]
+        self.running, self.begun_from = state["running"], state.get("begun_from", [])
         print(f"resumed at step {self.step}", flush=True)
 
     def _renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -303,9 +306,17 @@ class Trainer:
             state = self._renamed(zoo.load(name).network.state_dict())
             taken = {k: _fitted(v, own[k]) for k, v in state.items() if k in own and _fits(v, own[k])}
             own = own | taken
+            self.begun_from = _ancestors(zoo.read_card(name), self.begun_from)
             print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)
         self.network.load_state_dict(own)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+
+def _ancestors(card: dict[str, Any], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Weights with those that they began from, then others; what trained how long."""
+    first = {k: card.get(k) for k in ("name", "sha256", "steps", "hours")}
+    every = [first, *card.get("begun_from", []), *others]
+    return list({one["sha256"]: one for one in every}.values())
 
 
 def _fits(given: Tensor, own: Tensor) -> bool:
