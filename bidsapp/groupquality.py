@@ -147,7 +147,7 @@ def describe(name: str) -> dict[str, Any]:
         return {"LongName": known["name"], "Description": words, **unit}
     if name.startswith("score_"):
         return {"Description": f"Expected Dice of {name.removeprefix('score_')}, 0 to 1"}
-    return {
+    others: dict[str, dict[str, Any]] = {
         "verdict": {"Description": "Verdict of quality control", "Levels": LEVELS},
         "score": {"Description": "Expected Dice, mean of the structures, 0 to 1"},
         "not_passed": {"Description": "Checks that are not passed, by name; n/a if there are none"},
@@ -155,7 +155,8 @@ def describe(name: str) -> dict[str, Any]:
             "Description": "Distance of the volumes from what age and brain size let expect: root mean "
             "square of the structures' residuals, in robust standard deviations over the participants"
         },
-    }[name]
+    }
+    return others[name]
 
 
 def measures(units: list[Result]) -> list[dict[str, Any]]:

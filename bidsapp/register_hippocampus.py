@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..models.errors import InputError, UsageError
+from ..models.errors import InputError, MissingFileError, UsageError
 from .compute import add_compute, device, threads
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def describe(parser: argparse.ArgumentParser) -> None:
     add("--grid", metavar="NPY", help="also write where the voxels of FIXED lie in MOVING (voxels, float32)")
     add("--submission", metavar="NPZ", help="also write the displacements as Learn2Reg wants them (float16)")
     add("--every", type=int, choices=(1, 2), default=1, help="2: the submission at half the resolution (1)")
-    add("--model", metavar="NAME", help="weights of a network that registers (kind pair), in place of ours")
+    add("--model", metavar="NAME", help="weights of another network that registers, in place of ours")
     add_compute(parser)
 
 
@@ -57,8 +57,9 @@ def run(given: argparse.Namespace) -> int:
     quiet_environment()
     _check(given)
     threads(given)
+    named = _network(given)
     moving, fixed = (_crop(path) for path in (given.moving, given.fixed))
-    forward, inverse, told = _registered(given, moving, fixed)
+    forward, inverse, told = _registered(given, moving, fixed, *named)
     files.write_binary(Path(given.out), lambda file: itk.write(file, forward))
     if given.inverse:
         assert inverse is not None
@@ -76,10 +77,25 @@ def _check(given: argparse.Namespace) -> None:
             raise UsageError(path, f"this output is a {ENDINGS[name]}", f"End its name with {ENDINGS[name]}")
     if given.labels and not given.labels[1].endswith(".nii.gz"):
         raise UsageError(given.labels[1], "images are written as .nii.gz", "End its name with .nii.gz")
-    if given.model and (given.inverse or given.parts):
+
+
+def _network(given: argparse.Namespace) -> tuple[str, Any]:
+    """Name of the weights and their network, or a user's mistake told as such."""
+    from ..models import gradientnet, hippocampus, hippocampus_registration, velocity_network, zoo
+
+    name = given.model or hippocampus_registration.NETWORK
+    try:
+        model = zoo.load(name)
+    except zoo.ModelError as error:
+        raise MissingFileError(None, str(error), "See brainseg models list") from None
+    network, of_hippocampi = model.network, model.card.get("label_table") == hippocampus.TABLE
+    if not of_hippocampi or not isinstance(network, (gradientnet.GradientNet, velocity_network.VelocityUNet)):
+        raise UsageError(name, "this network does not register hippocampi", "Leave out --model")
+    if isinstance(network, gradientnet.GradientNet) and (given.inverse or given.parts):
         raise UsageError(
-            None, "a network that registers gives neither an inverse nor parts", "Leave out --model"
+            name, "a network of the kind pair gives neither an inverse nor parts", "Leave it out"
         )
+    return name, network
 
 
 def _crop(path: str) -> Volume:
@@ -88,20 +104,19 @@ def _crop(path: str) -> Volume:
     return conform.read(path, least_mm=LEAST_MM)
 
 
-def _registered(given: argparse.Namespace, moving: Volume, fixed: Volume) -> tuple[Warp, Warp | None, str]:
+def _registered(
+    given: argparse.Namespace, moving: Volume, fixed: Volume, name: str, network: Any
+) -> tuple[Warp, Warp | None, str]:
     """What resamples moving onto fixed, and back, and what is said of it."""
     from ..interfaces import files
-    from ..models import gradientnet, hippocampus, hippocampus_registration, zoo
+    from ..models import gradientnet, hippocampus, hippocampus_registration
 
-    if given.model:
-        network = zoo.load(given.model).network
-        if not isinstance(network, gradientnet.GradientNet):
-            raise UsageError(given.model, "this network does not register", "Give one of the kind pair")
+    if isinstance(network, gradientnet.GradientNet):
         crops = [hippocampus.upright(one) for one in (moving, fixed)]
         return gradientnet.align(network, *crops), None, ""
     parts = [hippocampus.find(one, device=device(given)) for one in (moving, fixed)]
     try:
-        found = hippocampus_registration.register(*parts)
+        found = hippocampus_registration.register(*parts, network=name, device=device(given))
     except InputError as error:
         raise InputError(f"{given.moving}, {given.fixed}", error.reason, error.remedy) from None
     if given.parts:

@@ -151,7 +151,8 @@ class WriteDerivatives(Stage):
             jobs.append(partial(files.write_table, path, tuple(hippocampus.COLUMNS), rows))
         if isdefined(self.inputs.in_lesions):
             affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
-            made = lesion.jobs(names, *self.inputs.in_lesions, affine, code)
+            mask, probability, table = self.inputs.in_lesions
+            made = lesion.jobs(names, mask, probability, table, affine, code)
             jobs += made if "posteriors" not in leave_out else [made[0], made[2]]
         for one in aligned:
             jobs += one.transforms()

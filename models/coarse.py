@@ -12,6 +12,7 @@ from . import labels, zoo
 from .affine import fit_affine
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
+from .labels import LabelTable
 from .volume import Grid, Volume, coordinate_channels, lattice, normalize, resample, transform_points
 
 SHAPE = (64, 80, 64)
@@ -146,7 +147,7 @@ def confidence(probabilities: Tensor) -> float:
 
 
 def centroids(
-    probabilities: Tensor, left: Tensor, grid: Grid, table: labels.LabelTable
+    probabilities: Tensor, left: Tensor, grid: Grid, table: LabelTable
 ) -> dict[tuple[int, int], np.ndarray]:
     """Centroid (mm) of every structure and side from probabilities.
 

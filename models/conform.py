@@ -70,7 +70,7 @@ def _open(path: Path) -> nib.spatialimages.SpatialImage:
     if path.stat().st_size == 0:
         raise InputError(path, "the file is empty", fetch)
     try:
-        return nib.load(path)
+        return nib.load(path)  # type: ignore[return-value]
     except nib.filebasedimages.ImageFileError as error:
         raise InputError(path, f"it is not a readable NIfTI file ({_line(error)})", fetch) from None
     except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:

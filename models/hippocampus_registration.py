@@ -1,22 +1,28 @@
-"""Two hippocampi registered: affine, then diffeomorphic, by their parts and their intensities.
+"""Two hippocampi registered: affine, then diffeomorphic, symmetric and invertible.
 
-The optimisation is that of whole brains (:mod:`brainseg.models.diffeomorphic`): symmetric, invertible, and
-without any training of its own.
+A network that was trained on the Dice of manual labels predicts the velocity between them from the parts that
+another found and from the intensities: so the borders that raters put where neither image shows one come
+along. Without it the parts and the intensities are matched by the optimisation of whole brains
+(:mod:`brainseg.models.diffeomorphic`).
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import diffeomorphic
-from .diffeomorphic import Level, Options
+from . import diffeomorphic, zoo
+from .diffeomorphic import Level, Middle, Options
 from .errors import InputError
 from .features import intensities
+from .framing import centred
 from .hippocampus import Parts
 from .memory import kept
 from .registration import RegistrationResult, moved, without_folds
+from .velocity_network import predict
 from .volume import Grid, transform_points
 from .warp import Warp
 
@@ -28,19 +34,36 @@ OPTIONS = Options(
 )
 """How two hippocampi are registered; chosen on the validation split."""
 
+NETWORK = "hippocampus-registration"
+"""Weights that predict the velocity."""
+
+EDGE = 2
+"""Voxels at the edge of the network's box over which the velocity falls to zero."""
+
 MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 1.0, 0.6, 0.25
 """Weights of the parts' probabilities, the intensities and the locally normalized intensities."""
 
 
-def register(moving: Parts, fixed: Parts, options: Options = OPTIONS) -> RegistrationResult:
+def register(
+    moving: Parts,
+    fixed: Parts,
+    options: Options = OPTIONS,
+    *,
+    network: str | None = NETWORK,
+    device: str = "cpu",
+) -> RegistrationResult:
     """Register two hippocampi of one side: affine, then diffeomorphic, symmetric.
 
     Parameters
     ----------
     moving, fixed : Parts
-        What :func:`find` found.
+        What :func:`brainseg.models.hippocampus.find` found.
     options : Options
-        How the optimisation goes.
+        How the optimisation goes; of a network its voxel size counts alone.
+    network : str or None
+        Weights that predict the velocity; None optimises it.
+    device : str
+        Where the network runs.
 
     Raises
     ------
@@ -49,14 +72,31 @@ def register(moving: Parts, fixed: Parts, options: Options = OPTIONS) -> Registr
     """
     with kept():
         matrix, error = affine(moving, fixed)
-        most = max(level.factor for level in options.levels)
-        space = diffeomorphic.middle(
-            matrix, moving.labels, fixed.labels, options.spacing, options.margin, most
-        )
-        stacks = [stack(moving, space.grid, space.to_moving), stack(fixed, space.grid, space.to_fixed)]
-        flows, folds = without_folds(diffeomorphic.optimise(*stacks, options))
+        a, b = moving.labels, fixed.labels
+        if network is None:
+            most = max(level.factor for level in options.levels)
+            space = diffeomorphic.middle(matrix, a, b, options.spacing, options.margin, most)
+            here, there = _stacks(moving, fixed, space)
+            velocity = diffeomorphic.optimise(here, there, options)
+        else:
+            model = zoo.load_once(network, device)
+            space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
+            space = replace(space, grid=_box(space.grid, model.card["shape"]))
+            here, there = _stacks(moving, fixed, space)
+            velocity = predict(model.network, here, there, EDGE, device)
+        flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
     return RegistrationResult(matrix, error, forward, inverse, folds, "deep")
+
+
+def _stacks(moving: Parts, fixed: Parts, space: Middle) -> tuple[Tensor, Tensor]:
+    return stack(moving, space.grid, space.to_moving), stack(fixed, space.grid, space.to_fixed)
+
+
+def _box(found: Grid, trained: list[int]) -> Grid:
+    """The box that a network was trained on about two hippocampi, larger if these are."""
+    x, y, z = (max(usual, n + 2 * EDGE) for usual, n in zip(trained, found.shape, strict=True))
+    return centred(found, (x, y, z))
 
 
 def centres(parts: Parts) -> np.ndarray:
@@ -84,11 +124,8 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     space = diffeomorphic.middle(matrix, moving.labels, fixed.labels, 2.0, 8.0, 1)
     level = Level(1, 1, 1.0, 0, 0)
     for number in range(steps):
-        maps = [
-            diffeomorphic.at_level(stack(one, space.grid, place)[[0, 1, -1]], level)
-            for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
-        ]
-        step = diffeomorphic.polish(*maps, space, "rigid" if number < steps // 2 else "affine")
+        a, b = (diffeomorphic.at_level(both[[0, 1, -1]], level) for both in _stacks(moving, fixed, space))
+        step = diffeomorphic.polish(a, b, space, "rigid" if number < steps // 2 else "affine")
         space = moved(space, step)
     matrix = space.to_fixed @ np.linalg.inv(space.to_moving)
     error = np.linalg.norm(transform_points(matrix, here) - there, axis=1)

@@ -9,7 +9,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from . import atlas, cascade, coarse, em, labels, zoo
+from . import atlas, cascade, coarse, em, zoo
+from .labels import LabelTable
 from .skullstrip import brain_grid
 from .volume import Grid, Volume, box, lattice, resample
 
@@ -105,7 +106,7 @@ def look(masked: Volume, mask: Volume, grid: Grid) -> Scan:
 def fitted(
     scan: Scan,
     prior: Volume,
-    table: labels.LabelTable,
+    table: LabelTable,
     likelihood: bool,
     notes: list[str],
     fluid: float | None = None,
@@ -157,7 +158,7 @@ def with_shapes(
     prior: Volume,
     scan: Scan,
     to_atlas: np.ndarray,
-    table: labels.LabelTable,
+    table: LabelTable,
     likelihood: bool,
     fluid: float | None = None,
 ) -> Volume:
@@ -195,7 +196,7 @@ def _joined(prior: Volume, bent: atlas.Bent) -> Volume:
     return cascade.blend(prior, atlas.joined(resample(prior, shapes.grid), shapes))
 
 
-def without_strays(posteriors: Tensor, left: Tensor, table: labels.LabelTable) -> Tensor:
+def without_strays(posteriors: Tensor, left: Tensor, table: LabelTable) -> Tensor:
     """Take the structures away where they form specks apart from their main body.
 
     What is one body on either side (the table's column ``pieces``) keeps its largest component only; of

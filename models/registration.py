@@ -148,13 +148,13 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
     level = Level(1, 1, 1.0, 0, 0)
     space = diffeomorphic.middle(found.matrix, moving.structures, fixed.structures, 4.0, 8.0, 1)
     for _ in range(steps):
-        stacks = [
+        here, there = (
             diffeomorphic.at_level(
                 diffeomorphic.maps(one.structures, space.grid, place, features.GROUPS), level
             )
             for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
-        ]
-        step = diffeomorphic.polish(*stacks, space, kind)
+        )
+        step = diffeomorphic.polish(here, there, space, kind)
         space = moved(space, step)
         if np.abs(transform_points(step, space.grid.corners()) - space.grid.corners()).max() < 0.05:
             break
@@ -249,11 +249,11 @@ def predicted(name: str, moving: Tensor, fixed: Tensor, factor: int, margin: flo
         Room (mm) at the edge over which the velocity falls to zero.
     """
     model = zoo.load_once(name)
-    seen = [
+    here, there = (
         F.avg_pool3d(features.network_input(stack, model.network.inputs), factor) for stack in (moving, fixed)
-    ]
+    )
     edge = max(2, round(margin / model.card["spacing"] / 1.5))
-    return velocity_network.predict(model.network, *seen, edge)
+    return velocity_network.predict(model.network, here, there, edge)
 
 
 def without_folds(

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from . import cascade, coarse, labels, posteriors, zoo
 from .errors import InputError, UsageError
+from .labels import LabelTable
 from .memory import kept
 from .skullstrip import brain_grid
 from .volume import Grid, Volume, coordinate_channels, resample
@@ -184,7 +185,7 @@ def _side(seen: coarse.Coarse, grid: Grid) -> Volume:
 
 
 def on_input(
-    volume: Volume, mask: Volume, posteriors: Volume, left: Volume, table: labels.LabelTable, notes: list[str]
+    volume: Volume, mask: Volume, posteriors: Volume, left: Volume, table: LabelTable, notes: list[str]
 ) -> SegmentationResult:
     """Labels, tissue probabilities and volumes on the input's grid, class by class to save memory."""
     grid = volume.grid

@@ -17,6 +17,7 @@ from . import labels, pose, segmentation, skullstrip, zoo
 from . import posteriors as structure_posteriors
 from .errors import InputError
 from .inference import COORDINATE_SCALE, run
+from .labels import LabelTable
 from .pose import Pose
 from .surface import signed_distance
 from .volume import Grid, Volume, box, coordinate_channels, normalize, resample, transform_points
@@ -130,7 +131,7 @@ def posteriors(
     return Volume(out, affine)
 
 
-def summed(posteriors: Tensor, finer: labels.LabelTable, coarser: labels.LabelTable) -> Tensor:
+def summed(posteriors: Tensor, finer: LabelTable, coarser: LabelTable) -> Tensor:
     """Probabilities (C, ...) of the finer table's ``unsided`` as the coarser's: parts are added up."""
     if finer.unsided == coarser.unsided:
         return posteriors

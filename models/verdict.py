@@ -224,7 +224,7 @@ def _scores(known: list[Structure], score: float, table: str, limits: dict[str, 
     """The structures' expected Dice: on average, and how many have a poor one."""
     words = f"The structures' expected Dice is {score:.2f} on average"
     checks = [_below("score", "Expected Dice, mean", score, words, limits, "score")]
-    poor = sorted((one for one in known if one.score < limits["poor"]), key=lambda one: one.score)
+    poor = sorted((one for one in known if one.score < limits["poor"]), key=lambda one: one.score or 0.0)
     share = len(poor) / len(known)
     names = [labels.load(table)[one.index].name.replace("-", " ") for one in poor]
     listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

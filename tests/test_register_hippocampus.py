@@ -55,6 +55,10 @@ def test_what_cannot_be_written_is_refused_first(crops, capsys):
     words = ["hippocampus", str(crops / "a.nii.gz"), str(crops / "b.nii.gz")]
     assert tools.main([*words, "o.txt"]) == 2
     assert "End its name with .h5" in capsys.readouterr().err
-    assert tools.main([*words, "o.h5", "--model", "x", "--inverse", "i.h5"]) == 2
+    assert tools.main([*words, "o.h5", "--model", "x"]) != 0
+    assert "brainseg models list" in capsys.readouterr().err
+    for other in ("segmentation", "registration", "hippocampus"):
+        assert tools.main([*words, "o.h5", "--model", other]) == 2
+        assert "does not register" in capsys.readouterr().err
     assert tools.main(["hippocampus", str(crops / "none.nii.gz"), words[2], str(crops / "o.h5")]) != 0
     assert "does not exist" in capsys.readouterr().err

@@ -193,10 +193,9 @@ class FetalGenerator:
                 labels = torch.from_numpy(arrays[f"labels{k}"][pick].copy())
                 seeds = torch.from_numpy(arrays[f"seeds{k}"][(slice(None), *pick)].copy())
                 distance = torch.from_numpy(arrays[f"distance{k}"][pick].copy())
-                self.cases.append(
-                    Case(*(t.to(self.device) for t in (image, labels, seeds, distance, matrix)),
-                         float(arrays[f"scale{k}"]), meta["weeks"][k])
-                )  # fmt: skip
+                there = [t.to(self.device) for t in (image, labels, seeds, distance, matrix)]
+                scale, weeks = float(arrays[f"scale{k}"]), meta["weeks"][k]
+                self.cases.append(Case(*there, scale=scale, weeks=weeks))
 
     def draw(self) -> int:
         """A subject; a family of atlases counts by the root of its size, so that rare shapes come up."""

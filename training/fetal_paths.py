@@ -85,8 +85,8 @@ def find(
     seen = torch.ones(1, *GRID)
     out = {}
     for number, (a, b) in enumerate(wanted):
-        stacks = (torch.cat([maps[k][1:], seen]) for k in (a, b))
-        out[f"path{number}"] = optimise(*stacks, OPTIONS).numpy().astype(np.float16)
+        moving, fixed = (torch.cat([maps[k][1:], seen]) for k in (a, b))
+        out[f"path{number}"] = optimise(moving, fixed, OPTIONS).numpy().astype(np.float16)
     return out
 
 

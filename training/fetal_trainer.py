@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-KINDS = {"any-position": AnyPosition, "upright": Upright}
+KINDS: dict[str, type[AnyPosition] | type[Upright]] = {"any-position": AnyPosition, "upright": Upright}
 """Kinds of recipes that this trainer knows."""
 
 
@@ -45,29 +45,22 @@ class FetalTrainer(Trainer):
 
         if self.validation is None:
             return {}
-        state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.ema)
-        self.network.eval()
-        rng = torch.get_rng_state()
-        torch.manual_seed(1)
-        stage = self.recipe.stages[-1] | {"real": 1.0, "surroundings": 0.5, "deformation": 0.0}
-        source = self.samples(stage, self.validation)
-        scores: dict[str, list[float]] = {}
-        count = len(source.generator.cases)
-        for number in range(0, count, max(1, count // heads)):
-            example = source.example(number)
-            out = self.forward(example)
-            found = dice_by_class(out["structure"][0].argmax(1), example.targets["structure"])
-            for k, v in found.items():
-                scores.setdefault(str(self.table.unsided[k]), []).append(v)
-            if "mask" in out:
-                inside = example.targets["distance"][0] > 0
-                seen = out["mask"][0][0, 0] > 0
-                overlap = 2 * (seen & inside).sum() / (seen.sum() + inside.sum())
-                scores.setdefault("mask", []).append(float(overlap))
-        self.network.load_state_dict(state)
-        self.network.train()
-        torch.set_rng_state(rng)
+        with self.averaged():
+            stage = self.recipe.stages[-1] | {"real": 1.0, "surroundings": 0.5, "deformation": 0.0}
+            source = self.samples(stage, self.validation)
+            scores: dict[str, list[float]] = {}
+            count = len(source.generator.cases)
+            for number in range(0, count, max(1, count // heads)):
+                example = source.example(number)
+                out = self.forward(example)
+                found = dice_by_class(out["structure"][0].argmax(1), example.targets["structure"])
+                for k, v in found.items():
+                    scores.setdefault(str(self.table.unsided[k]), []).append(v)
+                if "mask" in out:
+                    inside = example.targets["distance"][0] > 0
+                    seen = out["mask"][0][0, 0] > 0
+                    overlap = 2 * (seen & inside).sum() / (seen.sum() + inside.sum())
+                    scores.setdefault("mask", []).append(float(overlap))
         mean = {k: sum(v) / len(v) for k, v in scores.items()}
         tissues = [v for k, v in mean.items() if k.isdigit()]
         return mean | {"mean": sum(tissues) / len(tissues)}

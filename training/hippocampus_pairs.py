@@ -80,9 +80,10 @@ class AlignedPairs:
         else:
             chosen = (number % count, (number + 1) % count)
         if chosen not in self.affines:
-            self.affines[chosen] = registration.affine(*(self.cases[k][0][0] for k in chosen))[0]
-        parts = [self.cases[k][0][0].labels for k in chosen]
-        space = diffeomorphic.middle(self.affines[chosen], *parts, self.spacing, 0.0, 1)
+            moving, fixed = (self.cases[k][0][0] for k in chosen)
+            self.affines[chosen] = registration.affine(moving, fixed)[0]
+        a, b = (self.cases[k][0][0].labels for k in chosen)
+        space = diffeomorphic.middle(self.affines[chosen], a, b, self.spacing, 0.0, 1)
         grid = centred(space.grid, self.shape)
         common = None if number is not None else self._common()
         stacks, truths = [], []

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-KINDS = {"crop": Crops, "pair": Pairs}
+KINDS: dict[str, type[Crops] | type[Pairs]] = {"crop": Crops, "pair": Pairs}
 """Kinds of recipes that this trainer knows."""
 
 VELOCITY_KINDS = ("hippocampus-registration",)
@@ -89,25 +89,19 @@ class HippocampusTrainer(Trainer):
         """Dice of the parts on whole cases that never train, as they are; of pairs once registered."""
         if self.validation is None:
             return {}
-        state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.ema)
-        self.network.eval()
-        random = torch.get_rng_state()
-        source = self.samples(self.recipe.stages[-1] | {"plain": 1.0}, self.validation)
-        scores: dict[str, list[float]] = {}
-        for number in range(len(source.generator)):
-            example = source.examples(number)[0]
-            out, targets = self.forward(example), example.targets
-            if self.recipe.kind == "pair":
-                found = displaced(targets["moving"], out["forward"][0][1])
-                truth = targets["fixed"]
-            else:
-                found, truth = out["structure"][0].argmax(1), targets["structure"]
-            for k, value in dice_by_class(found, truth).items():
-                scores.setdefault(self.table[self.table.unsided[k]].name, []).append(value)
-        torch.set_rng_state(random)
-        self.network.load_state_dict(state)
-        self.network.train()
+        with self.averaged():
+            source = self.samples(self.recipe.stages[-1] | {"plain": 1.0}, self.validation)
+            scores: dict[str, list[float]] = {}
+            for number in range(len(source.generator)):
+                example = source.examples(number)[0]
+                out, targets = self.forward(example), example.targets
+                if self.recipe.kind == "pair":
+                    found = displaced(targets["moving"], out["forward"][0][1])
+                    truth = targets["fixed"]
+                else:
+                    found, truth = out["structure"][0].argmax(1), targets["structure"]
+                for k, value in dice_by_class(found, truth).items():
+                    scores.setdefault(self.table[self.table.unsided[k]].name, []).append(value)
         mean = {k.removeprefix("Left-"): sum(v) / len(v) for k, v in scores.items()}
         return mean | {"mean": sum(mean.values()) / len(mean)}
 

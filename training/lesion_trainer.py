@@ -125,22 +125,18 @@ class LesionTrainer(Trainer):
         """Dice by patient, over the whole volume, and their mean."""
         if not self.held_out:
             return {}
-        state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.ema)
-        self.network.eval()
-        scores = {}
-        for number, case in enumerate(self.held_out):
-            data = torch.where(case.outside <= lesion.AROUND, case.image, DARK)
-            step = lesion.REACH / case.step
-            x = torch.stack([data, lesion.shifted(data, -step), lesion.shifted(data, step)])
-            pads = [(-n) % self.network.stride for n in data.shape[:2]]
-            x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0]), value=DARK)
-            found = self.network(x[None].to(self.device))["lesion"][0][0, 0].cpu()
-            found = (found[: data.shape[0], : data.shape[1]] > 0) & (case.outside <= 0)
-            both = float((found & case.lesion).sum())
-            scores[str(number)] = 2 * both / max(float(found.sum() + case.lesion.sum()), 1)
-        self.network.load_state_dict(state)
-        self.network.train()
+        with self.averaged():
+            scores = {}
+            for number, case in enumerate(self.held_out):
+                data = torch.where(case.outside <= lesion.AROUND, case.image, DARK)
+                step = lesion.REACH / case.step
+                x = torch.stack([data, lesion.shifted(data, -step), lesion.shifted(data, step)])
+                pads = [(-n) % self.network.stride for n in data.shape[:2]]
+                x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0]), value=DARK)
+                found = self.network(x[None].to(self.device))["lesion"][0][0, 0].cpu()
+                found = (found[: data.shape[0], : data.shape[1]] > 0) & (case.outside <= 0)
+                both = float((found & case.lesion).sum())
+                scores[str(number)] = 2 * both / max(float(found.sum() + case.lesion.sum()), 1)
         return scores | {"mean": sum(scores.values()) / len(scores)}
 
     def _centroids(self) -> dict[str, list[float]]:

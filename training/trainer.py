@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,21 +208,32 @@ class Trainer:
                 else:
                     self.ema[k].copy_(v)
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The averaged weights and the same random numbers every time; afterwards all is as before."""
+        state = {k: v.clone() for k, v in self.network.state_dict().items()}
+        random = torch.get_rng_state()
+        torch.manual_seed(1)
+        self.network.load_state_dict(self.ema)
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.load_state_dict(state)
+            self.network.train()
+            torch.set_rng_state(random)
+
     @torch.no_grad()
     def validate(self, heads: int = 4) -> dict[str, float]:
         """Scores of the averaged weights: by structure on synthetic heads, ``real/...`` on real scans."""
         if self.validation is None and self.scans is None:
             return {}
-        state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.ema)
-        self.network.eval()
-        scores: dict[str, float] = {}
-        if self.validation is not None:
-            scores |= synthetic_scores(self, self.samples(self.recipe.stages[-1], self.validation), heads)
-        if self.scans is not None:
-            scores |= {f"real/{k}": v for k, v in self.scans.scores(self).items()}
-        self.network.load_state_dict(state)
-        self.network.train()
+        with self.averaged():
+            scores: dict[str, float] = {}
+            if self.validation is not None:
+                scores |= synthetic_scores(self, self.samples(self.recipe.stages[-1], self.validation), heads)
+            if self.scans is not None:
+                scores |= {f"real/{k}": v for k, v in self.scans.scores(self).items()}
         return scores
 
     def checkpoint(self, last: bool = False) -> dict[str, float]:

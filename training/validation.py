@@ -22,8 +22,6 @@ NOT_SCORED = 255
 
 def synthetic_scores(run: Trainer, source: WholeHead | Cascade, heads: int) -> dict[str, float]:
     """Dice by structure (FreeSurfer id without side), of the ``mask``, and the structures' ``mean``."""
-    random = torch.get_rng_state()
-    torch.manual_seed(1)
     scores: dict[str, list[float]] = {}
     for number in range(heads):
         example = source.examples(number)[0]
@@ -37,7 +35,6 @@ def synthetic_scores(run: Trainer, source: WholeHead | Cascade, heads: int) -> d
             truth = example.targets["distance"] > 0
             overlap = 2 * (inside & truth).sum() / (inside.sum() + truth.sum())
             scores.setdefault("mask", []).append(float(overlap))
-    torch.set_rng_state(random)
     return _means(scores)
 
 

@@ -67,7 +67,7 @@ def _slope(x: Tensor, axis: int) -> Tensor:
 
 def gradient(velocity: Tensor) -> Tensor:
     """Mean squared slope."""
-    return sum((_slope(velocity, axis) ** 2).mean() for axis in (1, 2, 3)) / 3
+    return torch.stack([(_slope(velocity, axis) ** 2).mean() for axis in (1, 2, 3)]).mean()
 
 
 def bending(velocity: Tensor) -> Tensor:

@@ -73,24 +73,17 @@ class VelocityTrainer(Trainer):
         """Soft Dice of the structures after the warp (``mean``) and before it, and the share of folds."""
         if self.validation is None:
             return {}
-        state = {k: v.clone() for k, v in self.network.state_dict().items()}
-        self.network.load_state_dict(self.ema)
-        self.network.eval()
-        random = torch.get_rng_state()
-        torch.manual_seed(1)
-        source = self.held_out()
-        scores = []
-        for number in range(heads or self.rounds):
-            for example in source.examples(number):
-                velocity = self.forward(example)["velocity"][0].float()
-                _, flow, (there, here) = halves(velocity)
-                moving, fixed = example.targets["moving"][0], example.targets["fixed"][0]
-                after = velocity_losses.dice(sample(moving, there), sample(fixed, here))
-                before = velocity_losses.dice(moving, fixed)
-                scores.append((1 - after, 1 - before, (jacobian(flow) <= 0).float().mean()))
-        torch.set_rng_state(random)
-        self.network.load_state_dict(state)
-        self.network.train()
+        with self.averaged():
+            source = self.held_out()
+            scores = []
+            for number in range(heads or self.rounds):
+                for example in source.examples(number):
+                    velocity = self.forward(example)["velocity"][0].float()
+                    _, flow, (there, here) = halves(velocity)
+                    moving, fixed = example.targets["moving"][0], example.targets["fixed"][0]
+                    after = velocity_losses.dice(sample(moving, there), sample(fixed, here))
+                    before = velocity_losses.dice(moving, fixed)
+                    scores.append((1 - after, 1 - before, (jacobian(flow) <= 0).float().mean()))
         return {
             k: float(torch.stack(v).mean())
             for k, v in zip(("mean", "before", "folds"), zip(*scores, strict=True), strict=True)

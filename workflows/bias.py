@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.bias import CorrectBias
+from .single import init_single_wf
 
 DESC = """\
 Intensity non-uniformity was corrected with N4 (Tustison et al., 2010, doi:10.1109/TMI.2010.2046908) as \
@@ -41,16 +41,6 @@ def init_bias_wf(
     out_file
         The corrected scan, float32, same grid.
     """
-    workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC.format(shrink=shrink)
-    inputs = ["source_file", "in_file", "in_mask"]
-    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(["out_file"]), name="outputnode")
     bias = pe.Node(CorrectBias(shrink=shrink), name="bias", n_procs=num_threads, mem_gb=mem_gb)
-    workflow.connect(
-        [
-            (inputnode, bias, [(n, n) for n in inputs]),
-            (bias, outputnode, [("out_file", "out_file")]),
-        ]
-    )
-    return workflow
+    inputs = ["source_file", "in_file", "in_mask"]
+    return init_single_wf(name, bias, inputs, ["out_file"], DESC.format(shrink=shrink))

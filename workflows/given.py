@@ -7,7 +7,8 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.given import GivenMask, GivenSegmentation, GivenTissues
-from .segmentation import OUTPUTS
+from . import segmentation, skullstrip
+from .single import init_single_wf
 
 MASK_DESC = "Brain masks were given and used as they are. "
 SEGMENTATION_DESC = "Segmentations into structures were given and used as they are. "
@@ -47,21 +48,10 @@ def init_given_mask_wf(
     out_mask, stripped, notes
         As of :func:`brainseg.workflows.skullstrip.init_skullstrip_wf`.
     """
-    workflow = LiterateWorkflow(name)
-    workflow.__desc__ = MASK_DESC
-    outputs = ["out_mask", "stripped", "notes"]
-    inputnode = pe.Node(IdentityInterface(["source_file", "in_file"]), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(outputs), name="outputnode")
     mask = pe.Node(
         GivenMask(in_given=given, mode=mode, plausible_ml=plausible_ml), name="given_mask", mem_gb=mem_gb
     )
-    workflow.connect(
-        [
-            (inputnode, mask, [(n, n) for n in ("source_file", "in_file")]),
-            (mask, outputnode, [(n, n) for n in outputs]),
-        ]
-    )
-    return workflow
+    return init_single_wf(name, mask, skullstrip.INPUTS, skullstrip.OUTPUTS, MASK_DESC)
 
 
 def init_given_segmentation_wf(
@@ -97,22 +87,11 @@ def init_given_segmentation_wf(
     out_structures, out_tissue, out_probabilities, out_measures, notes
         As of :func:`brainseg.workflows.segmentation.init_segmentation_wf`.
     """
-    workflow = LiterateWorkflow(name)
-    workflow.__desc__ = SEGMENTATION_DESC
-    inputs = ["source_file", "in_file", "in_mask"]
-    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     interface = GivenSegmentation(
         in_structures=structures, in_probabilities=probabilities or [], label_table=label_table
     )
-    segmentation = pe.Node(interface, name="given_segmentation", mem_gb=mem_gb)
-    workflow.connect(
-        [
-            (inputnode, segmentation, [(n, n) for n in inputs]),
-            (segmentation, outputnode, [(n, n) for n in OUTPUTS]),
-        ]
-    )
-    return workflow
+    node = pe.Node(interface, name="given_segmentation", mem_gb=mem_gb)
+    return init_single_wf(name, node, segmentation.INPUTS, segmentation.OUTPUTS, SEGMENTATION_DESC)
 
 
 def with_given_tissues(
@@ -141,12 +120,12 @@ def with_given_tissues(
     inner = segmentation_wf.clone("computed_wf")
     inputs = ["source_file", "in_file", "in_mask"]
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface([*OUTPUTS, "out_dseg"]), name="outputnode")
+    outputnode = pe.Node(IdentityInterface([*segmentation.OUTPUTS, "out_dseg"]), name="outputnode")
     tissues = pe.Node(
         GivenTissues(in_dseg=dseg, in_probabilities=probabilities), name="given_tissues", mem_gb=mem_gb
     )
     notes = pe.Node(Merge(2), name="notes", run_without_submitting=True)
-    kept = [n for n in OUTPUTS if n not in ("out_probabilities", "notes")]
+    kept = [n for n in segmentation.OUTPUTS if n not in ("out_probabilities", "notes")]
     workflow.connect(
         [
             (inputnode, inner, [(n, f"inputnode.{n}") for n in inputs]),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.growth import Grow
 from ..models import growth, populations
+from .single import init_single_wf
 
 DESC = """\
 The age was estimated by a regression on the logarithm of volumes, fitted to {subjects} labelled brains \
@@ -42,22 +42,12 @@ def init_growth_wf(
     notes
         What a reader of the results should know.
     """
-    workflow = LiterateWorkflow(name)
-    record = populations.load(population)
+    record, desc = populations.load(population), ""
     if record.growth and age is None:
         curves = growth.load(record.growth)
-        workflow.__desc__ = DESC.format(subjects=curves.subjects, error=curves.error, unit=record.age_unit)
-    inputs = ["source_file", "in_measures"]
-    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(["out_measures", "notes"]), name="outputnode")
+        desc = DESC.format(subjects=curves.subjects, error=curves.error, unit=record.age_unit)
     grow = Grow(population=population)
     if age is not None:
         grow.inputs.age = age
     node = pe.Node(grow, name="growth", n_procs=1, mem_gb=0.2, run_without_submitting=True)
-    workflow.connect(
-        [
-            (inputnode, node, [(n, n) for n in inputs]),
-            (node, outputnode, [(n, n) for n in ("out_measures", "notes")]),
-        ]
-    )
-    return workflow
+    return init_single_wf(name, node, ["source_file", "in_measures"], ["out_measures", "notes"], desc)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.hippocampus import FindHippocampus, skipped
+from .single import init_single_wf
 
 DESC = """\
 Both hippocampi were divided into an anterior and a posterior part by a convolutional network at 1 mm, in \
@@ -61,21 +61,10 @@ def init_hippocampus_wf(
     notes
         What a reader of the results should know.
     """
-    workflow = LiterateWorkflow(name)
-    if not skipped(contrast, model):
-        workflow.__desc__ = DESC
-    inputnode = pe.Node(IdentityInterface(INPUTS), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     hippocampus = pe.Node(
         FindHippocampus(model=model, contrast=contrast, device=device, use_gpu=device.startswith("cuda")),
         name="hippocampus",
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    workflow.connect(
-        [
-            (inputnode, hippocampus, [(n, n) for n in INPUTS]),
-            (hippocampus, outputnode, [(n, n) for n in OUTPUTS]),
-        ]
-    )
-    return workflow
+    return init_single_wf(name, hippocampus, INPUTS, OUTPUTS, "" if skipped(contrast, model) else DESC)

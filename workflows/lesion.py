@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.lesion import FindLesions, skipped
+from .single import init_single_wf
 
 DESC = """\
 Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, \
@@ -59,22 +59,12 @@ def init_lesion_wf(
     notes
         What a reader of the results should know.
     """
-    workflow = LiterateWorkflow(name)
-    contrast = image.split(".")[0].rpartition("_")[2]
-    if not skipped(contrast, model):
-        workflow.__desc__ = DESC.format(contrast=contrast)
-    inputnode = pe.Node(IdentityInterface(INPUTS), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     lesion = pe.Node(
         FindLesions(model=model, image=image, device=device, use_gpu=device.startswith("cuda")),
         name="lesion",
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    workflow.connect(
-        [
-            (inputnode, lesion, [(n, n) for n in INPUTS]),
-            (lesion, outputnode, [(n, n) for n in OUTPUTS]),
-        ]
-    )
-    return workflow
+    contrast = image.split(".")[0].rpartition("_")[2]
+    desc = "" if skipped(contrast, model) else DESC.format(contrast=contrast)
+    return init_single_wf(name, lesion, INPUTS, OUTPUTS, desc)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.quality import Assess
+from .single import init_single_wf
 
 DESC = """\
 Image quality was measured by the metrics of *MRIQC* (Esteban et al., 2017, \
@@ -64,17 +64,6 @@ def init_quality_wf(
     notes
         What a reader of the results should know.
     """
-    workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC
-    inputs = ["source_file", *IMAGES]
-    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(["out_quality", "notes"]), name="outputnode")
     assess = Assess(label_table=label_table, plausible_ml=plausible_ml)
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
-    workflow.connect(
-        [
-            (inputnode, quality, [(n, n) for n in inputs]),
-            (quality, outputnode, [(n, n) for n in ("out_quality", "notes")]),
-        ]
-    )
-    return workflow
+    return init_single_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], DESC)

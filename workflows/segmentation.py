@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.segmentation import Segment
+from .single import init_single_wf
 
 DESC = """\
 The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
@@ -16,6 +16,7 @@ et al., 1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, ce
 of the structures'. Volumes are sums of probabilities. """
 SHAPES = """, and by a probabilistic atlas of the deep structures that was registered to the image by a \
 diffeomorphism (the principle of Puonti et al., 2016, doi:10.1016/j.neuroimage.2016.09.011)"""
+INPUTS = ["source_file", "in_file", "in_mask"]
 OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
 
 
@@ -78,17 +79,6 @@ def init_segmentation_wf(
     notes
         What a reader of the results should know.
     """
-    workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC.format(
-        structures=structures,
-        coarse=spacing[0],
-        fine=spacing[1],
-        shapes=SHAPES if shapes else "",
-        mirror=", the latter as the mean over the image and its mirror image" if accurate else "",
-    )
-    inputs = ["source_file", "in_file", "in_mask"]
-    inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(OUTPUTS), name="outputnode")
     segmentation = pe.Node(
         Segment(
             model=model,
@@ -102,10 +92,11 @@ def init_segmentation_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    workflow.connect(
-        [
-            (inputnode, segmentation, [(n, n) for n in inputs]),
-            (segmentation, outputnode, [(n, n) for n in OUTPUTS]),
-        ]
+    desc = DESC.format(
+        structures=structures,
+        coarse=spacing[0],
+        fine=spacing[1],
+        shapes=SHAPES if shapes else "",
+        mirror=", the latter as the mean over the image and its mirror image" if accurate else "",
     )
-    return workflow
+    return init_single_wf(name, segmentation, INPUTS, OUTPUTS, desc)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.skullstrip import SkullStrip
+from .single import init_single_wf
 
 DESC = """\
 The brain was found by two convolutional networks, at {coarse:g} mm in the whole image and at {fine:g} \
@@ -18,6 +18,9 @@ STRIPPED = {
     "skip": "The images had been skull-stripped before; their own extent was taken as the mask. ",
     "force": "",
 }
+
+INPUTS = ["source_file", "in_file"]
+OUTPUTS = ["out_mask", "stripped", "notes"]
 
 
 def init_skullstrip_wf(
@@ -67,10 +70,6 @@ def init_skullstrip_wf(
     notes
         What a reader of the results should know.
     """
-    workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC.format(coarse=spacing[0], fine=spacing[1]) + STRIPPED[mode]
-    inputnode = pe.Node(IdentityInterface(["source_file", "in_file"]), name="inputnode")
-    outputnode = pe.Node(IdentityInterface(["out_mask", "stripped", "notes"]), name="outputnode")
     skullstrip = pe.Node(
         SkullStrip(
             mode=mode,
@@ -84,10 +83,5 @@ def init_skullstrip_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    workflow.connect(
-        [
-            (inputnode, skullstrip, [("source_file", "source_file"), ("in_file", "in_file")]),
-            (skullstrip, outputnode, [(n, n) for n in ("out_mask", "stripped", "notes")]),
-        ]
-    )
-    return workflow
+    desc = DESC.format(coarse=spacing[0], fine=spacing[1]) + STRIPPED[mode]
+    return init_single_wf(name, skullstrip, INPUTS, OUTPUTS, desc)
