@@ -157,3 +157,14 @@ def test_adults_begin_where_the_shipped_network_says():
         node = workflow.get_node("registration")
         assert (node.inputs.velocity == velocity) is bool(velocity)
         assert ("SynthMorph" in workflow.__desc__) is bool(velocity)
+
+
+def test_hard_overlap_sees_half_of_a_voxel():
+    def ball(shift):
+        points = np.indices((24, 24, 24)) - np.array([11.5 + shift, 11.5, 11.5]).reshape(3, 1, 1, 1)
+        edge = 6 - np.sqrt((points**2).sum(0))  # blurred over two voxels, as interpolation does
+        return torch.from_numpy(np.clip(0.5 + edge / 2, 0, 1)).float()[None]
+
+    soft, hard = (loss(ball(0), ball(0.5)) for loss in (velocity_losses.dice, velocity_losses.hard))
+    assert float(velocity_losses.hard(ball(0), ball(0))) == pytest.approx(0, abs=1e-3)
+    assert float(hard) > 2 * float(soft) > 0.01

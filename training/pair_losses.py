@@ -69,7 +69,9 @@ def pair_losses(
                 used = {
                     name: weight
                     for name, weight in others.items()
-                    if name == "dice" or name not in velocity_losses.ALIKE or min(x, y, z) >= LEAST
+                    if name in velocity_losses.OF_LABELS
+                    or name not in velocity_losses.ALIKE
+                    or min(x, y, z) >= LEAST
                 }
                 found = velocity_losses.all_of(
                     used,

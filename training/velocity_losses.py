@@ -23,6 +23,15 @@ def dice(a: Tensor, b: Tensor, least: float = 4.0) -> Tensor:
     return 1 - (overlap[there] / size[there].clamp(min=1e-6)).mean()
 
 
+def hard(a: Tensor, b: Tensor, steep: float = 15.0) -> Tensor:
+    """The same of maps as good as hard: what two labels overlap once each voxel has one.
+
+    Interpolation blurs maps of labels, and the overlap of blurred maps hardly sees half of a voxel; of a
+    structure a few voxels thick that is a tenth of its Dice.
+    """
+    return dice(torch.sigmoid((a - 0.5) * steep), torch.sigmoid((b - 0.5) * steep))
+
+
 def mse(a: Tensor, b: Tensor) -> Tensor:
     """Mean squared difference."""
     return ((a - b) ** 2).mean()
@@ -85,8 +94,11 @@ def folding(displacement: Tensor, least: float = 0.2) -> Tensor:
     return F.relu(least - jacobian(displacement)).mean()
 
 
-ALIKE = {"dice": dice, "mse": mse, "ncc": ncc, "ssim": ssim}
-"""Losses of two warped things: labels for ``dice``, intensities for the others."""
+OF_LABELS = {"dice": dice, "hard": hard}
+"""Losses of two warped sets of labels."""
+
+ALIKE = {**OF_LABELS, "mse": mse, "ncc": ncc, "ssim": ssim}
+"""Losses of two warped things: labels, intensities for the others."""
 
 SMOOTH = {"gradient": gradient, "bending": bending, "jacobian": folding}
 """Losses of the velocity; ``jacobian`` of its flow."""
@@ -120,7 +132,7 @@ def all_of(
     found: dict[str, Tensor] = {}
     for name, weight in weights.items():
         if name in ALIKE:
-            found[name] = weight * ALIKE[name](*(labels if name == "dice" else images))
+            found[name] = weight * ALIKE[name](*(labels if name in OF_LABELS else images))
         elif name in SMOOTH:
             found[name] = weight * SMOOTH[name](flow if name == "jacobian" else velocity)
         else:

@@ -64,7 +64,7 @@ class VelocityTrainer(Trainer):
         a, b = images.chunk(2)
         wanted = self.recipe.losses
         pictures = (a, b)
-        if set(wanted) & (set(velocity_losses.ALIKE) - {"dice"}):
+        if set(wanted) & (set(velocity_losses.ALIKE) - set(velocity_losses.OF_LABELS)):
             pictures = sample(a, there), sample(b, here)
         return velocity_losses.all_of(wanted, labels, pictures, velocity, flow)
 
