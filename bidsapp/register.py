@@ -147,7 +147,7 @@ def _write_images(given: argparse.Namespace, found: Any, fixed: Anatomy) -> None
         kept = nib.load(source).get_data_dtype()
         if kept.kind not in "iu":
             kept = np.dtype(np.int32)
-        moved = found.forward.resample(labels, grid, "nearest").data.numpy()
+        moved = found.forward.resample(labels, grid, "label").data.numpy()
         files.write_image(Path(out), np.rint(moved).astype(kept), grid.affine, 2)
     if given.jacobian:
         change = found.forward.jacobian(grid).data.numpy()
@@ -198,7 +198,7 @@ def pseudolabel(given: argparse.Namespace) -> int:
     for path, name in zip(paths, names, strict=True):
         scan = anatomy(path, device)
         found = registration.register(scan, atlas, refine=given.refine, network=registration.NETWORK)
-        moved = found.inverse.resample(labels, scan.image.grid, "nearest").data.numpy()
+        moved = found.inverse.resample(labels, scan.image.grid, "label").data.numpy()
         source = nib.load(path)
         out = Path(given.out) / f"{name}_dseg.nii.gz"
         files.write_image(out, np.rint(moved).astype(kind), source.affine, files.geometry_code(source))

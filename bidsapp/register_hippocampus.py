@@ -138,7 +138,7 @@ def _write(given: argparse.Namespace, forward: Warp, moving: Volume, fixed: Volu
         labels = _crop(given.labels[0])
         if labels.grid.shape != moving.grid.shape:
             raise InputError(given.labels[0], "it does not lie on the grid of MOVING", "Resample it to that")
-        data = np.rint(forward.resample(labels, fixed.grid, "nearest").data.numpy())
+        data = np.rint(forward.resample(labels, fixed.grid, "label").data.numpy())
         kept = np.min_scalar_type(int(data.max()))
         files.write_image(Path(given.labels[1]), data.astype(kept), fixed.affine, 2)
     if given.grid:

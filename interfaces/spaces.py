@@ -74,7 +74,7 @@ class InSpace:
         return reference.grid_of(self.found.space)
 
     def images(self, scan: Native, leave_out: tuple[str, ...] = ()) -> list[Callable[[], Path]]:
-        """What writes each image; probabilities are interpolated, and labels by nearest neighbour."""
+        """What writes each image; probabilities are interpolated, and of labels the maps."""
         names = [name for name in TISSUES if name in scan.probabilities]
         stack = [scan.preproc, scan.mask, *(scan.probabilities[name] for name in names)]
         # Together, because finding the points is what takes time.
@@ -83,7 +83,7 @@ class InSpace:
         inside = brain > 0.5
         maps = {name: values * inside for name, values in zip(names, shares, strict=True)}
         dseg = (np.stack(list(maps.values())).argmax(0) + 1) * inside
-        aseg = self.found.forward.resample(scan.structures, self.grid, "nearest").data.numpy()
+        aseg = self.found.forward.resample(scan.structures, self.grid, "label").data.numpy()
         data = {
             self.own.preproc: derivatives.as_stored(preproc, scan.on_disk),
             MASK: inside.astype(np.uint8),

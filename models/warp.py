@@ -51,25 +51,28 @@ class Warp:
             Values; with channels each is interpolated.
         grid : Grid
             Where the values are wanted.
-        mode : {'linear', 'cubic', 'nearest'}
-            As in :func:`brainseg.models.volume.resample`.
+        mode : {'linear', 'cubic', 'nearest', 'label'}
+            As in :func:`brainseg.models.volume.resample`; ``label`` gives the value that the eight voxels
+            around a point give the most weight: that of the largest map, were every label's interpolated.
         outside : float
             Value beyond the volume's edge.
         """
         data = volume.data if volume.data.ndim == 4 else volume.data[None]
         to_voxel = np.linalg.inv(volume.affine)
-        if mode != "nearest":
+        if mode not in ("nearest", "label"):
             data = data if data.is_floating_point() else data.float()
             step = to_voxel @ self.matrix @ grid.affine
             # One by one: convolutions of several channels round differently with the number of threads.
             data = torch.cat([antialias(channel[None], step) for channel in data])
         if mode == "cubic":
             data = _spline(data)
+        even = [_even(channel) for channel in data] if mode == "label" else []
         out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
         for first in range(0, grid.shape[0], SLAB):
             count = min(SLAB, grid.shape[0] - first)
             where = self._follow(_lines(grid.shape, first, count), grid.affine, to_voxel)
-            out[:, first : first + count] = _interpolate(data, where, mode, outside)
+            found = _interpolate(data, where, mode, outside, even)
+            out[:, first : first + count] = found
         if mode == "cubic":
             for channel, values in zip(out, volume.data.view(-1, *volume.grid.shape), strict=True):
                 channel.clamp_(min(float(values.min()), outside), max(float(values.max()), outside))
@@ -127,7 +130,7 @@ def _apply(matrix: np.ndarray, points: Tensor | list[Tensor]) -> Tensor:
     return torch.stack([(r[0] * x + r[1] * y) + (r[2] * z + r[3]) for r in np.asarray(matrix)[:3].tolist()])
 
 
-def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float) -> Tensor:
+def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float, even: list[Tensor]) -> Tensor:
     if mode == "linear":
         return sample(data - outside if outside else data, where.float(), "zeros") + outside
     if mode == "cubic":
@@ -137,6 +140,10 @@ def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float) -> Tens
             for channel in data
         ]
         return torch.from_numpy(np.stack(rows)).to(data).view(len(data), *where.shape[1:])
+    if mode == "label":
+        flat = where.flatten(1)
+        rows = [_label(channel, same, flat, outside) for channel, same in zip(data, even, strict=True)]
+        return torch.stack(rows).view(len(data), *where.shape[1:])
     index = (where + 1e-6).round().long()
     inside = torch.ones(where.shape[1:], dtype=torch.bool)
     for k, n in enumerate(data.shape[1:]):
@@ -144,6 +151,53 @@ def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float) -> Tens
         index[k].clamp_(0, n - 1)
     values = data[:, index[0], index[1], index[2]]
     return torch.where(inside, values, torch.full((), outside, dtype=data.dtype))
+
+
+def _even(data: Tensor) -> Tensor:
+    """Whether the eight voxels from each one on have one label."""
+    one = data[:-1, :-1, :-1]
+    out = torch.ones(one.shape, dtype=torch.bool)
+    for corner in range(1, 8):
+        i, j, k = (corner >> axis & 1 for axis in range(3))
+        out &= data[i:, j:, k:][: one.shape[0], : one.shape[1], : one.shape[2]] == one
+    return out
+
+
+def _label(data: Tensor, even: Tensor, where: Tensor, outside: float) -> Tensor:
+    """The value with the most weight around points (3, N), as if each label's map were interpolated."""
+    if not even.numel():
+        return _voted(data, where, outside)
+    low = where.floor().long()
+    last = torch.tensor(data.shape)[:, None] - 2
+    x, y, z = torch.minimum(low.clamp(min=0), last)
+    out = data[x, y, z]
+    beyond = ((low < -1) | (low > last + 1)).any(0)
+    out[beyond] = int(outside)
+    within = ((low >= 0) & (low <= last)).all(0)
+    mixed = (~(within & even[x, y, z] | beyond)).nonzero()[:, 0]
+    out[mixed] = _voted(data, where[:, mixed], outside)
+    return out
+
+
+def _voted(data: Tensor, where: Tensor, outside: float) -> Tensor:
+    low = where.floor()
+    share = (where - low).float()
+    found, weight = [], []
+    for corner in range(8):
+        index, inside = [], torch.ones(where.shape[1], dtype=torch.bool)
+        part = torch.ones(where.shape[1])
+        for k, n in enumerate(data.shape):
+            step = corner >> k & 1
+            place = low[k].long() + step
+            inside &= (place >= 0) & (place < n)
+            index.append(place.clamp_(0, n - 1))
+            part = part * (share[k] if step else 1 - share[k])
+        value = data[index[0], index[1], index[2]]
+        found.append(torch.where(inside, value, torch.full((), outside, dtype=data.dtype)))
+        weight.append(part)
+    values, weights = torch.stack(found), torch.stack(weight)
+    votes = torch.stack([(weights * (values == one)).sum(0) for one in values])
+    return values.gather(0, votes.argmax(0, keepdim=True))[0]
 
 
 def _spline(data: Tensor) -> Tensor:

@@ -117,3 +117,27 @@ def test_nitransforms_moves_points_as_we_do(tmp_path, warp):
     error = np.linalg.norm(theirs.map(points) - warp.points(points), axis=1)
     assert np.linalg.norm(warp.points(points) - points, axis=1).max() > 3
     assert error.mean() < 0.1 and error.max() < 0.3
+
+
+def test_labels_are_those_of_the_largest_interpolated_map():
+    rng = np.random.default_rng(2)
+    blocks = rng.integers(0, 5, (7, 8, 6)).repeat(3, 0).repeat(3, 1).repeat(3, 2)
+    labels = Volume(torch.from_numpy(blocks.astype(np.int16)), np.eye(4))
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(0.3), -np.sin(0.3)], [np.sin(0.3), np.cos(0.3)]]
+    turn[:3, 3] = 1.3, -2.2, 0.7
+    grid = Grid((25, 24, 20), np.eye(4))
+    found = Warp((turn,)).resample(labels, grid, "label").data
+    maps = torch.stack([(labels.data == k).float() for k in range(1, 5)])
+    shares = Warp((turn,)).resample(labels.with_data(maps), grid).data
+    shares = torch.cat([1 - shares.sum(0, keepdim=True), shares])
+    best = shares.gather(0, found.long()[None])[0]
+    assert found.dtype == torch.int16 and bool((best >= shares.max(0).values - 1e-5).all())
+    # On the voxels nothing changes, in one plane neither; beyond the edge is what is asked for.
+    same = Warp((np.eye(4),)).resample(labels, labels.grid, "label").data
+    assert torch.equal(same, labels.data)
+    plane = Volume(labels.data[:, :, :1], np.eye(4))
+    assert torch.equal(Warp((np.eye(4),)).resample(plane, plane.grid, "label").data, plane.data)
+    far = np.eye(4)
+    far[0, 3] = 100.0
+    assert set(Warp((far,)).resample(labels, grid, "label", -1).data.unique().tolist()) == {-1}
