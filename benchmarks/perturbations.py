@@ -4,11 +4,13 @@
 ``adult_manual.py`` takes. Each scan goes through the whole chain once for every perturbation, on the grid
 that a user would have: thick slices are segmented and scored as thick slices, their truth is the label that
 fills most of a voxel. The column on sides is the Dice that is lost when left and right count as different.
+With ``--cache`` every row is kept as soon as it is there, as long as the weights are the same.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from adult_manual import HEADLINE, cases, run_volume, score_volumes
 
-from brainseg.models import conform, labels
+from brainseg.models import conform, labels, zoo
 from brainseg.models.volume import Grid, Volume, resample
 from brainseg.training import evaluate
 
@@ -26,6 +28,7 @@ THICK = 5.0
 BIAS = 0.5
 NOISE = 0.1
 CROPPED = 0.25
+WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
 
 
 def thick(axis: int) -> Callable[[Volume], Volume]:
@@ -142,6 +145,24 @@ def measure(kind: str, image: Path, reference: Path, surfaces: bool) -> dict[str
     }
 
 
+def kept(
+    folder: Path | None, name: str, kind: str, image: Path, reference: Path, surfaces: bool
+) -> dict[str, float]:
+    """The same, from the cache if it is there."""
+    if folder is None:
+        return measure(kind, image, reference, surfaces)
+    weights = "".join(zoo.read_card(one)["sha256"] for one in WEIGHTS)
+    named = tables.digest(image.read_bytes(), reference.read_bytes(), weights, str(surfaces))
+    path = folder / f"{name}_{kind.replace(' ', '-')}_{named}.json"
+    if path.is_file():
+        return json.loads(path.read_text())
+    found = measure(kind, image, reference, surfaces)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tables.partially(path) as partial:
+        partial.write_text(json.dumps(found))
+    return found
+
+
 def report(scores: dict[str, list[dict[str, float]]], surfaces: bool) -> str:
     """The table by perturbation, and every structure's mean below it."""
     count = max(len(found) for found in scores.values())
@@ -159,7 +180,7 @@ def report(scores: dict[str, list[dict[str, float]]], surfaces: bool) -> str:
     return (
         f"{count} scans with manual labels, {len(HEADLINE)} structures, the whole chain.\n\n"
         f"{tables.markdown(header, rows)}\n\n{tables.markdown(['Dice', *HEADLINE], every, 2)}\n\n"
-        f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
+        f"{tables.stamp(*WEIGHTS)}"
     )
 
 
@@ -169,6 +190,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--participant-label", nargs="+", help="only these scans")
+    parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
     parser.add_argument("--no-surfaces", action="store_true", help="Dice only, faster")
     args = parser.parse_args(argv)
     wanted = {f"sub-{label.removeprefix('sub-')}" for label in args.participant_label or []}
@@ -177,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
         if wanted and name not in wanted:
             continue
         for kind in args.kinds:
-            found = measure(kind, image, reference, not args.no_surfaces)
+            found = kept(args.cache, name, kind, image, reference, not args.no_surfaces)
             scores.setdefault(kind, []).append(found)
             mean = np.nanmean([found[k] for k in HEADLINE])
             tables.say(f"{name} {kind} Dice {mean:.3f}, {found['seconds']:.0f} s")

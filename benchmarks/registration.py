@@ -16,7 +16,6 @@ program's own registration do, too.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import time
@@ -31,6 +30,7 @@ import adult_manual
 import numpy as np
 import tables
 import torch
+from tables import digest
 
 from brainseg.models import bias, conform, itk, reference, registration, segmentation, skullstrip, zoo
 from brainseg.models.registration import Anatomy
@@ -64,15 +64,6 @@ class Case:
     path: Path
     labels: Volume | None
     digest: str
-
-
-def digest(*parts: bytes | str) -> str:
-    """Short name of some content."""
-    found = hashlib.sha256()
-    for part in parts:
-        found.update(part.encode() if isinstance(part, str) else part)
-        found.update(b"\0")
-    return found.hexdigest()[:12]
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import sys
@@ -84,3 +85,12 @@ def partially(path: Path) -> Iterator[Path]:
     partial = path.with_name(f"partial-{path.name}")
     yield partial
     partial.replace(path)
+
+
+def digest(*parts: bytes | str) -> str:
+    """Short name of some content."""
+    found = hashlib.sha256()
+    for part in parts:
+        found.update(part.encode() if isinstance(part, str) else part)
+        found.update(b"\0")
+    return found.hexdigest()[:12]

@@ -45,6 +45,7 @@ def test_page_has_a_place_for_every_table():
         "adult_manual chain",
         "adult_manual network",
         "learning segmentation",
+        "learning skullstrip",
         "learning deep",
         "perturbations",
         "synthetic_heads",
