@@ -23,7 +23,7 @@ WORST = 0.3
 """Share of the pairs that the mean of the worst is taken over."""
 
 
-def pair_scores(forward: Warp, moving: Volume, fixed: Volume) -> dict[str, float]:
+def pair_scores(forward: Warp, moving: Volume, fixed: Volume, mode: str = "nearest") -> dict[str, float]:
     """Scores of one pair.
 
     Parameters
@@ -32,6 +32,8 @@ def pair_scores(forward: Warp, moving: Volume, fixed: Volume) -> dict[str, float
         What resamples the moving image onto the fixed one.
     moving, fixed : Volume of integers
         Labels of both.
+    mode : {'nearest', 'label'}
+        How labels are carried: as Learn2Reg does it, or by the largest of their interpolated maps.
 
     Returns
     -------
@@ -39,7 +41,7 @@ def pair_scores(forward: Warp, moving: Volume, fixed: Volume) -> dict[str, float
         ``dice`` and ``hd95_mm`` (mean over the fixed image's labels), ``sd_log_jacobian`` and ``folds``
         (share of voxels), both over the fixed image's grid.
     """
-    moved = forward.resample(moving, fixed.grid, "nearest").data.numpy()
+    moved = forward.resample(moving, fixed.grid, mode).data.numpy()
     truth = fixed.data.numpy()
     found = [
         agreement(truth == index, moved == index, fixed.grid.spacing) for index in np.unique(truth[truth > 0])
