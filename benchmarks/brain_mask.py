@@ -20,6 +20,7 @@ import tables
 import torch
 
 from brainseg.models import skullstrip
+from brainseg.models.errors import InputError
 from brainseg.models.surface import closed
 from brainseg.models.volume import Volume
 from brainseg.training import prepare
@@ -51,7 +52,10 @@ def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str,
 def score(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, float]:
     """Dice by definition, and the surface distance to the closed one."""
     scan, truth = rendered(heads, contrast, number)
-    mask = skullstrip.skullstrip(scan, mode="auto").mask.data.numpy() > 0
+    try:
+        mask = skullstrip.skullstrip(scan, mode="auto").mask.data.numpy() > 0
+    except InputError:  # no brain was found: that is a Dice of zero, not the end
+        return {"closed": 0.0, "hd95_mm": float("nan"), "tissue": 0.0, "with fluid": 0.0}
     main = agreement(truth["closed"], mask, surfaces=surfaces)
     return {
         "closed": main.dice,
@@ -68,7 +72,7 @@ def report(scores: dict[str, list[dict[str, float]]]) -> str:
     every = [one for found in scores.values() for one in found]
     for name, found in [*scores.items(), ("**all**", every)]:
         lowest = min(one["closed"] for one in found)
-        first, *others = (float(np.mean([one[c] for one in found])) for c in columns)
+        first, *others = (float(np.nanmean([one[c] for one in found])) for c in columns)
         rows.append([name, len(found), first, lowest, *others])
     header = [
         "contrast",
