@@ -59,7 +59,7 @@ def register(
     moving, fixed : Parts
         What :func:`brainseg.models.hippocampus.find` found.
     options : Options
-        How the optimisation goes; of a network its voxel size counts alone.
+        How the optimisation goes, where no network predicts.
     network : str or None
         Weights that predict the velocity; None optimises it.
     device : str

@@ -172,7 +172,7 @@ def _label(data: Tensor, even: Tensor, where: Tensor, outside: float) -> Tensor:
     x, y, z = torch.minimum(low.clamp(min=0), last)
     out = data[x, y, z]
     beyond = ((low < -1) | (low > last + 1)).any(0)
-    out[beyond] = int(outside)
+    out[beyond] = outside
     within = ((low >= 0) & (low <= last)).all(0)
     mixed = (~(within & even[x, y, z] | beyond)).nonzero()[:, 0]
     out[mixed] = _voted(data, where[:, mixed], outside)
