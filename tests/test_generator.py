@@ -289,11 +289,38 @@ def test_what_the_scanner_cuts_off(still):
         structure = Targets(still, beyond=beyond)(rendered, cropped)["structure"][0]
         assert bool((structure[:, :, top] > 0).any()) == beyond
     plane = torch.tensor([0.0, 1.0, 0.0, 20.0])
-    faceless = replace(draw, acquisition=replace(draw.acquisition, face=plane))
+    faceless = replace(draw, acquisition=replace(draw.acquisition, cut=plane))
     rendered = still.render(faceless, (0, 0, 0), SHAPE, 1.0)
     gone = (rendered.coordinates[1] > 21) & (rendered.distance < -3)
     assert float(rendered.image[gone].max()) < 0.02
     assert float(rendered.image[(rendered.coordinates[1] > 21) & (rendered.distance > 1)].max()) > 0.3
+
+
+def test_a_mask_may_be_uneven_and_end_higher_up(still):
+    """What a mask took along is dark, and its structures are still asked for."""
+    draw = _draw(still)
+    stripped = replace(draw, acquisition=replace(draw.acquisition, strip_at=0.0))
+    neck = torch.tensor([0.0, 0.0, -1.0, 15.0])
+    for about, most in (
+        (stripped, 0.0),
+        (_acquired(stripped, uneven=2.0), 0.2),
+        (_acquired(stripped, cut=neck), 1),
+    ):
+        torch.manual_seed(5)
+        rendered = still.render(about, (0, 0, 0), SHAPE, 1.0)
+        brain, dark = rendered.distance > 2, rendered.image < 0.02
+        assert float(rendered.image[rendered.distance < -8].max()) < 0.02
+        below = rendered.coordinates[2] < -17
+        lost = float((brain & dark & ~below).sum() / (brain & ~below).sum())
+        assert lost <= most * 0.2 + 0.02
+        assert bool((dark & brain & below).sum() == (brain & below).sum()) == (
+            about.acquisition.cut is not None
+        )
+        assert bool((Targets(still)(rendered, about)["structure"][0][brain & below] > 0).any())
+
+
+def _acquired(draw, **changes):
+    return replace(draw, acquisition=replace(draw.acquisition, **changes))
 
 
 def test_seeds_of_an_image_split_its_meta_labels(toy, tmp_path):

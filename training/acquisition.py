@@ -22,8 +22,10 @@ class Acquisition:
     ----------
     strip_at : float or None
         Signed distance (mm) to the brain's surface below which all is removed.
-    face : Tensor or None
-        Plane (a, b, c, d) in atlas mm: what has a x + b y + c z > d is removed.
+    uneven : float
+        Standard deviation (mm) by which that distance varies from place to place.
+    cut : Tensor or None
+        Plane (a, b, c, d) in atlas mm: what has a x + b y + c z > d is removed, a face or, stripped, a neck.
     field : tuple or None
         Axis, and least and largest world coordinate (mm) of the field of view along it.
     slices : tuple of float
@@ -35,7 +37,8 @@ class Acquisition:
     """
 
     strip_at: float | None
-    face: Tensor | None
+    uneven: float
+    cut: Tensor | None
     field: tuple[int, float, float] | None
     slices: tuple[float, float, float]
     ghost: tuple[int, int, float] | None
@@ -47,15 +50,18 @@ class Acquisition:
 
 def draw_acquisition(config: GeneratorConfig) -> Acquisition:
     """Draw what happens to a head."""
-    strip_at = None
+    strip_at, uneven, cut = None, 0.0, None
     if uniform(0, 1) < config.strip:
         strip_at = uniform(-5, 1.5) if uniform(0, 1) < 0.7 else uniform(-10, 2)
-    face = None
-    if strip_at is None and uniform(0, 1) < config.deface:
+        uneven = uniform(0, config.strip_uneven)
+        if uniform(0, 1) < config.neck:
+            tilt = math.radians(uniform(-20, 20))
+            cut = torch.tensor([0.0, math.sin(tilt), -math.cos(tilt), -uniform(*config.neck_at)])
+    elif uniform(0, 1) < config.deface:
         steep = math.radians(uniform(15, 70))
         front, up = (at + uniform(-12, 12) for at in config.deface_at)
         normal = (math.cos(steep), -math.sin(steep))
-        face = torch.tensor([0.0, *normal, normal[0] * front + normal[1] * up])
+        cut = torch.tensor([0.0, *normal, normal[0] * front + normal[1] * up])
     field = None
     if uniform(0, 1) < config.crop:
         end = uniform(*config.crop_at)
@@ -65,7 +71,8 @@ def draw_acquisition(config: GeneratorConfig) -> Acquisition:
         ghost = (integer(0, 3), integer(2, 5), uniform(0.02, config.ghost_strength))
     return Acquisition(
         strip_at=strip_at,
-        face=face,
+        uneven=uneven,
+        cut=cut,
         field=field,
         slices=_slices(config),
         ghost=ghost,
@@ -98,12 +105,12 @@ def visible(acquisition: Acquisition, line: list[Tensor]) -> Tensor | None:
     return ((line[axis] > low) & (line[axis] < high)).view(shape)
 
 
-def faceless(acquisition: Acquisition, to_atlas: Tensor, line: list[Tensor]) -> Tensor | None:
-    """Where the face is not, on the grid that lines of world coordinates span; None if it stays."""
-    if acquisition.face is None:
+def uncut(acquisition: Acquisition, to_atlas: Tensor, line: list[Tensor]) -> Tensor | None:
+    """What the cut leaves, on the grid that lines of world coordinates span; None if there is none."""
+    if acquisition.cut is None:
         return None
-    height = linear((acquisition.face[:3] @ to_atlas)[None], line)[0]
-    return height < float(acquisition.face[3])
+    height = linear((acquisition.cut[:3] @ to_atlas)[None], line)[0]
+    return height < float(acquisition.cut[3])
 
 
 def acquire(acquisition: Acquisition, image: Tensor, spacing: float, kept: Tensor | None) -> Tensor:

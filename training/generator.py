@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .acquisition import Acquisition, acquire, draw_acquisition, faceless, visible
+from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible
 from .contrast import LEVELS, Contrast, draw_contrast
 from .lesions import paste
 from .prepare import DISTANCE_UNIT, source_table
@@ -246,10 +246,16 @@ class HeadGenerator:
 
     def _kept(self, draw: Draw, distance: Tensor, field: Tensor | None, line: list[Tensor]) -> Tensor | None:
         """What stripping, defacing and the field of view leave; None if that is everything."""
-        kept = None if draw.strip_at is None else distance > draw.strip_at
-        face = faceless(draw.acquisition, draw.to_atlas, line)
-        if face is not None:
-            kept = face | (distance > -2)
+        kept = None
+        if draw.strip_at is not None:
+            kept = distance > draw.strip_at
+            if draw.acquisition.uneven:
+                bumps = torch.randn(1, 1, 6, 6, 6, device=self.device) * draw.acquisition.uneven
+                bumps = F.interpolate(bumps, size=distance.shape, mode="trilinear", align_corners=True)
+                kept = distance > draw.strip_at + bumps[0, 0]
+        left = uncut(draw.acquisition, draw.to_atlas, line)
+        if left is not None:
+            kept = left | (distance > -2) if kept is None else left & kept
         if field is not None:
             kept = field if kept is None else kept & field
         return kept

@@ -55,9 +55,10 @@ def write_preview(
         axis.imshow(_panel(rendered, generator), origin="lower", interpolation="nearest")
         about = draw.acquisition
         words = [f"map {draw.number}", "mirrored" if draw.mirrored else ""]
+        stripped = about.strip_at is not None
         words += [
-            "stripped" if about.strip_at is not None else "",
-            "defaced" if about.face is not None else "",
+            "stripped" if stripped else "",
+            "" if about.cut is None else "cut" if stripped else "defaced",
         ]
         words += ["cropped" if about.field else "", "ghosts" if about.ghost else ""]
         words += ["lesions" if draw.labels is not generator.maps[draw.number] else ""]

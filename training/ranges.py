@@ -62,6 +62,12 @@ class GeneratorConfig:
 
     strip: float = 0.4
     """Probability that what lies outside the brain is removed."""
+    strip_uneven: float = 0.0
+    """Largest standard deviation (mm) by which the surface of what is left varies from place to place."""
+    neck: float = 0.0
+    """Probability that what is removed takes the brain's lower end along: masks differ most there. Own."""
+    neck_at: tuple[float, float] = (-60.0, -45.0)
+    """Height (from the brain's middle) of that cut."""
     deface: float = 0.12
     """Probability that the face is removed from a head with skull."""
     deface_at: tuple[float, float] = (58.0, -22.0)
