@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,10 @@ class AlignedPairs:
     looks : int
         Scans of every case, the given one and others with noise, blur and another contrast: what the
         network of the parts finds in cases that trained it is otherwise better than in new ones.
+    finders : sequence of str
+        Weights of networks of the parts, each trained without one of as many equal parts of the cases
+        (``generator: {without: [K, N]}`` of the recipe hippocampus), in that order: each says what it finds
+        in the cases it never saw, beside the shipped one.
     """
 
     repeat = 1
@@ -62,11 +67,12 @@ class AlignedPairs:
         residual: float = 2.0,
         deformation: float = 1.0,
         looks: int = 1,
+        finders: Sequence[str] = (),
     ) -> None:
         self.shape, self.spacing = tuple(shape), spacing
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
-        self.cases = _cases(path, looks)
+        self.cases = _cases(path, looks, finders)
         self.affines: dict[tuple[int, int], np.ndarray] = {}
         count, order = len(self.cases), random.Random(0)
         every = [(i, j) for i in range(count) for j in range(count) if i < j]
@@ -128,8 +134,8 @@ def seen(parts: Parts, truth: Volume, grid: Grid, place: np.ndarray) -> Tensor:
     return torch.cat([registration.stack(parts, grid, place), Warp((place,)).resample(truth, grid).data])
 
 
-def _cases(path: Path, looks: int) -> list[tuple[list[Parts], Volume]]:
-    """What the network of the parts finds in every case's scans, and the labels as maps."""
+def _cases(path: Path, looks: int, finders: Sequence[str]) -> list[tuple[list[Parts], Volume]]:
+    """What networks of the parts find in every case's scans, and the labels as maps."""
     found, config = [], CropConfig().scan
     with np.load(path) as arrays:
         for k in range(json.loads(str(arrays["meta"]))["count"]):
@@ -138,6 +144,7 @@ def _cases(path: Path, looks: int) -> list[tuple[list[Parts], Volume]]:
             scans = [image.float()]
             whole = torch.ones(image.shape, dtype=torch.bool)
             scans += [acquire(draw_acquisition(config), scans[0], 1.0, whole) for _ in range(looks - 1)]
-            parts = [hippocampus.find(Volume(scan, np.eye(4))) for scan in scans]
+            models = [hippocampus.MODEL, *([finders[k % len(finders)]] if finders else [])]
+            parts = [hippocampus.find(Volume(s, np.eye(4)), model=m) for s in scans for m in models]
             found.append((parts, Volume(maps, np.eye(4))))
     return found

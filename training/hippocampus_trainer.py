@@ -141,6 +141,15 @@ class HippocampusVelocityTrainer(VelocityTrainer):
         """The examples of a stage."""
         return AlignedPairs(data, stage["shape"], stage["spacing"], **self.recipe.generator)
 
+    def losses(self, out: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every weighted loss of the recipe; ``parts`` is how well the features tell the manual labels."""
+        found = super().losses(out, targets)
+        if "parts" in out:
+            truth = torch.cat([targets["moving"], targets["fixed"]])
+            truth = torch.cat([1 - truth.sum(1, keepdim=True), truth], 1)
+            found["parts"] = self.recipe.losses["parts"] * F.cross_entropy(out["parts"].float(), truth)
+        return found
+
     def held_out(self) -> AlignedPairs:
         """The examples of a validation: every case and the next."""
         if self._held_out is None:

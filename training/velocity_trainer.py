@@ -62,7 +62,7 @@ class VelocityTrainer(Trainer):
         velocity, flow, (there, here) = halves(velocity)
         labels = sample(moving, there), sample(fixed, here)
         a, b = images.chunk(2)
-        wanted = self.recipe.losses
+        wanted = {k: v for k, v in self.recipe.losses.items() if k != "parts"}
         pictures = (a, b)
         if set(wanted) & (set(velocity_losses.ALIKE) - set(velocity_losses.OF_LABELS)):
             pictures = sample(a, there), sample(b, here)
@@ -70,7 +70,10 @@ class VelocityTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self, heads: int = 0) -> dict[str, float]:
-        """Soft Dice of the structures after the warp (``mean``) and before it, and the share of folds."""
+        """Soft Dice of the structures after the warp (``mean``), as good as hard (``hard``) and before it.
+
+        ``folds`` is the share of voxels that fold.
+        """
         if self.validation is None:
             return {}
         with self.averaged():
@@ -81,12 +84,16 @@ class VelocityTrainer(Trainer):
                     velocity = self.forward(example)["velocity"][0].float()
                     _, flow, (there, here) = halves(velocity)
                     moving, fixed = example.targets["moving"][0], example.targets["fixed"][0]
-                    after = velocity_losses.dice(sample(moving, there), sample(fixed, here))
-                    before = velocity_losses.dice(moving, fixed)
-                    scores.append((1 - after, 1 - before, (jacobian(flow) <= 0).float().mean()))
+                    both = sample(moving, there), sample(fixed, here)
+                    lost = (
+                        velocity_losses.dice(*both),
+                        velocity_losses.hard(*both),
+                        velocity_losses.dice(moving, fixed),
+                    )
+                    scores.append((*(1 - loss for loss in lost), (jacobian(flow) <= 0).float().mean()))
         return {
             k: float(torch.stack(v).mean())
-            for k, v in zip(("mean", "before", "folds"), zip(*scores, strict=True), strict=True)
+            for k, v in zip(("mean", "hard", "before", "folds"), zip(*scores, strict=True), strict=True)
         }
 
     def held_out(self) -> BrainPairs:
