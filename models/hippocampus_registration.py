@@ -23,7 +23,7 @@ from .hippocampus import Parts
 from .memory import kept
 from .registration import RegistrationResult, moved, without_folds
 from .velocity_network import predict
-from .volume import Grid, transform_points
+from .volume import Grid, resample, transform_points
 from .warp import Warp
 
 OPTIONS = Options(
@@ -82,7 +82,7 @@ def register(
             model = zoo.load_once(network, device)
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
             space = replace(space, grid=_box(space.grid, model.card["shape"]))
-            here, there = _stacks(moving, fixed, space)
+            here, there = _stacks(finer(moving), finer(fixed), space)
             velocity = predict(model.network, here, there, EDGE, device)
         flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
@@ -132,6 +132,21 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     return matrix, float(np.median(error))
 
 
+def finer(parts: Parts) -> Parts:
+    """The same with voxels of half the size, by cubic splines: what is then interpolated stays sharp.
+
+    Between two voxels linear interpolation takes their mean; of a structure a few voxels thick that blurs
+    what there is to see.
+    """
+    affine = parts.image.affine.copy()
+    affine[:3, :3] /= 2
+    x, y, z = (2 * n - 1 for n in parts.image.grid.shape)
+    grid = Grid((x, y, z), affine)
+    image, maps = (resample(v, grid, "cubic") for v in (parts.image, parts.probabilities))
+    inside = resample(parts.inside, grid)
+    return Parts(*(v.with_data(v.data.clamp(0, 1)) for v in (image, maps, inside)))
+
+
 def stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
     """What is matched, on the middle grid.
 
@@ -147,11 +162,14 @@ def stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
     Returns
     -------
     Tensor, shape (5, X, Y, Z)
-        Two maps, intensities, local intensities, the field of view.
+        See :func:`channels`.
     """
     warp = Warp((place,))
     maps = warp.resample(parts.probabilities, grid).data
-    image, inside = warp.resample(parts.image, grid).data, warp.resample(parts.inside, grid).data
+    return channels(maps, *(warp.resample(v, grid).data for v in (parts.image, parts.inside)))
+
+
+def channels(maps: Tensor, image: Tensor, inside: Tensor) -> Tensor:
+    """Two maps (2, X, Y, Z), intensities, local intensities and the field of view as what is matched."""
     plain, local = intensities(image, inside)
-    channels = [MAP_WEIGHT * maps, IMAGE_WEIGHT * plain, LOCAL_WEIGHT * local, inside[None]]
-    return torch.cat(channels)
+    return torch.cat([MAP_WEIGHT * maps, IMAGE_WEIGHT * plain, LOCAL_WEIGHT * local, inside[None]])

@@ -107,8 +107,8 @@ class CropConfig:
     found as in new cases, for what is trained on that: ``finders`` of hippocampus-registration."""
     scan: GeneratorConfig = field(
         default_factory=lambda: GeneratorConfig(
-            strip=0, deface=0, crop=0, low_resolution=0.3, slice_thickness=2.0, noise=10.0, gamma=0.25,
-            bias=0.4, blur=(0.1, 0.5), ghost=0.05,
+            strip=0, deface=0, crop=0, low_resolution=0.2, slice_thickness=2.0, noise=10.0, gamma=0.25,
+            bias=0.4, blur=(0.0, 0.4), ghost=0.05,
         )
     )  # fmt: skip
     """What the scanner does."""
@@ -129,6 +129,7 @@ class CropGenerator:
 
     def __init__(self, path: Path, config: CropConfig, device: str = "cpu") -> None:
         self.config, self.device = config, torch.device(device)
+        self.images: list[Tensor] = []
         self.stacks: list[Tensor] = []
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
@@ -137,8 +138,9 @@ class CropGenerator:
                 if config.without and k % config.without[1] == config.without[0]:
                     continue
                 image, labels = (torch.from_numpy(arrays[f"{name}{k}"]) for name in ("image", "labels"))
-                maps = [image.float(), *((labels == c).float() for c in range(1, CLASSES))]
-                self.stacks.append(torch.stack([*maps, torch.ones(image.shape)]).to(self.device))
+                maps = [*((labels == c).float() for c in range(1, CLASSES)), torch.ones(image.shape)]
+                self.stacks.append(torch.stack(maps).to(self.device))
+                self.images.append(_doubled(image.float()).to(self.device))
 
     def __len__(self) -> int:
         return len(self.stacks)
@@ -159,7 +161,7 @@ class CropGenerator:
         """
         c, stack = self.config, self.stacks[number]
         plain = uniform(0, 1) < c.plain
-        turn, shift = torch.eye(3), torch.zeros(3)
+        turn, shift = torch.eye(3), _to_a_voxel(stack.shape[1:], shape)
         if not plain:
             turn = stretch(c.scaling, c.anisotropy) @ small_rotation(c.rotation)
             shift = torch.randn(3).clamp(-2, 2) * c.shift
@@ -175,10 +177,13 @@ class CropGenerator:
             where = where + bumps.reshape(3, -1)
         half = (torch.tensor(stack.shape[1:], device=self.device)[:, None] - 1) / 2
         grid = (where / half).T.flip(-1).view(1, *shape, 3)
-        found = F.grid_sample(stack[None], grid, padding_mode="zeros", align_corners=True)[0]
-        background = 1 - found[1:CLASSES].sum(0, keepdim=True)
-        classes = torch.cat([background, found[1:CLASSES]]).argmax(0)
-        return self._scan(found[0], found[-1], plain), classes
+        found, image = (
+            F.grid_sample(values[None], grid, padding_mode="zeros", align_corners=True)[0]
+            for values in (stack, self.images[number][None])
+        )
+        background = 1 - found[:-1].sum(0, keepdim=True)
+        classes = torch.cat([background, found[:-1]]).argmax(0)
+        return self._scan(image[0], found[-1], plain), classes
 
     def _scan(self, image: Tensor, inside: Tensor, plain: bool) -> Tensor:
         from ..models.hippocampus import normalized
@@ -187,6 +192,23 @@ class CropGenerator:
         if not plain:
             image = acquire(draw_acquisition(self.config.scan), image, 1.0, kept) * 255
         return normalized(image, kept)
+
+
+def _to_a_voxel(have: tuple[int, ...], want: tuple[int, ...]) -> Tensor:
+    """What the middle of a box is moved by, so that its voxels are those of a case."""
+    return torch.tensor([((h - w) % 2) / 2 for h, w in zip(have, want, strict=True)])
+
+
+def _doubled(image: Tensor) -> Tensor:
+    """An image (X, Y, Z) with voxels of half the size, by cubic interpolation, its corners where they were.
+
+    Linear interpolation of the image itself, half a voxel off, would blur what the scanner did not.
+    """
+    x, y, z = image.shape
+    wide = F.interpolate(image[None], size=(2 * y - 1, 2 * z - 1), mode="bicubic", align_corners=True)[0]
+    flat = wide.reshape(1, 1, x, -1)
+    deep = F.interpolate(flat, size=(2 * x - 1, flat.shape[-1]), mode="bicubic", align_corners=True)
+    return deep.view(2 * x - 1, 2 * y - 1, 2 * z - 1).clamp(min=0)
 
 
 class Crops:

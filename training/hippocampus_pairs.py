@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +18,23 @@ from ..models import hippocampus_registration as registration
 from ..models.framing import centred
 from ..models.hippocampus import Parts
 from ..models.velocity import identity, sample
-from ..models.volume import Grid, Volume
-from ..models.warp import Warp
+from ..models.volume import Volume
 from .acquisition import acquire, draw_acquisition
 from .fetal_samples import small_rotation, stretch
 from .hippocampus import CLASSES, CropConfig
 from .samples import Example
 from .shape import uniform
+
+
+class Case(NamedTuple):
+    """A hippocampus: what is found in the image that is given, in every look at it, and its labels as maps.
+
+    ``looks`` have fine voxels, in half precision: a thousand of them would not fit otherwise.
+    """
+
+    plain: Parts
+    looks: list[Parts]
+    truth: Volume
 
 
 class AlignedPairs:
@@ -86,20 +97,20 @@ class AlignedPairs:
         else:
             chosen = (number % count, (number + 1) % count)
         if chosen not in self.affines:
-            moving, fixed = (self.cases[k][0][0] for k in chosen)
+            moving, fixed = (self.cases[k].plain for k in chosen)
             self.affines[chosen] = registration.affine(moving, fixed)[0]
-        a, b = (self.cases[k][0][0].labels for k in chosen)
+        a, b = (self.cases[k].plain.labels for k in chosen)
         space = diffeomorphic.middle(self.affines[chosen], a, b, self.spacing, 0.0, 1)
         grid = centred(space.grid, self.shape)
         common = None if number is not None else self._common()
         stacks, truths = [], []
         for k, place in zip(chosen, (space.to_moving, space.to_fixed), strict=True):
-            looks, truth = self.cases[k]
+            looks, truth = self.cases[k].looks, self.cases[k].truth
             look = 0 if number is not None else int(torch.randint(len(looks), ()))
-            both = seen(looks[look], truth, grid, place)
-            both = both if common is None else self._changed(both, common)
-            stacks.append(both[: -CLASSES + 1])
-            truths.append(both[-CLASSES + 1 :])
+            where = identity(self.shape, truth.data) if common is None else self._moved(common)
+            what, labels = seen(looks[look], truth, place @ grid.affine, where)
+            stacks.append(what)
+            truths.append(labels)
         order = [0, 1] if number is not None or uniform(0, 1) < 0.5 else [1, 0]
         x = torch.cat([stacks[k] for k in order])[None]
         images = torch.stack([stacks[k][2] for k in order])[None]
@@ -116,26 +127,48 @@ class AlignedPairs:
             turn[0] *= -1
         return turn
 
-    def _changed(self, values: Tensor, common: Tensor) -> Tensor:
-        """Channels moved by the common turn, a small one of their own and a small bend."""
+    def _moved(self, common: Tensor) -> Tensor:
+        """Voxels of the middle grid, moved by the common turn, a small one of their own and a small bend."""
         own = stretch(self.residual / 100, self.residual / 100) @ small_rotation(self.residual)
         shift = torch.randn(3).clamp(-2, 2) * self.residual / 10
-        index = identity(self.shape, values)
+        index = identity(self.shape, common)
         half = (torch.tensor(self.shape).view(3, 1, 1, 1) - 1) / 2
-        where = torch.einsum("ij,jxyz->ixyz", (own @ common).to(values), index - half) + half
+        where = torch.einsum("ij,jxyz->ixyz", own @ common, index - half) + half
         coarse = [max(3, round(n / 12)) for n in self.shape]
         bumps = torch.randn(1, 3, *coarse) * uniform(0, self.deformation)
         where = where + F.interpolate(bumps, size=self.shape, mode="trilinear", align_corners=True)[0]
-        return sample(values, where + shift.view(3, 1, 1, 1), "zeros")
+        return where + shift.view(3, 1, 1, 1)
 
 
-def seen(parts: Parts, truth: Volume, grid: Grid, place: np.ndarray) -> Tensor:
-    """What is matched of a hippocampus, and its labels as maps behind that, on the middle grid."""
-    return torch.cat([registration.stack(parts, grid, place), Warp((place,)).resample(truth, grid).data])
+def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tuple[Tensor, Tensor]:
+    """What is matched of a hippocampus, and its labels as maps, at voxels of a grid.
+
+    Parameters
+    ----------
+    parts : Parts
+        With fine voxels (:func:`brainseg.models.hippocampus_registration.finer`).
+    truth : Volume
+        Maps of the labels.
+    affine : ndarray, shape (4, 4)
+        From the grid's voxels to the hippocampus's mm.
+    where : Tensor, shape (3, X, Y, Z)
+        Voxels of the grid. All is interpolated once, as it is when two are registered.
+    """
+
+    def at(values: Tensor, own: np.ndarray) -> Tensor:
+        m = torch.from_numpy(np.linalg.inv(own) @ affine).to(where)
+        index = torch.einsum("ij,jxyz->ixyz", m[:3, :3], where) + m[:3, 3].view(3, 1, 1, 1)
+        return sample(values.float(), index, "zeros")
+
+    found = at(
+        torch.cat([parts.probabilities.data, parts.image.data[None], parts.inside.data[None]]),
+        parts.image.affine,
+    )
+    return registration.channels(found[:2], found[2], found[3]), at(truth.data, truth.affine)
 
 
-def _cases(path: Path, looks: int, finders: Sequence[str]) -> list[tuple[list[Parts], Volume]]:
-    """What networks of the parts find in every case's scans, and the labels as maps."""
+def _cases(path: Path, looks: int, finders: Sequence[str]) -> list[Case]:
+    """Every case, as networks of the parts see it."""
     found, config = [], CropConfig().scan
     with np.load(path) as arrays:
         for k in range(json.loads(str(arrays["meta"]))["count"]):
@@ -146,5 +179,11 @@ def _cases(path: Path, looks: int, finders: Sequence[str]) -> list[tuple[list[Pa
             scans += [acquire(draw_acquisition(config), scans[0], 1.0, whole) for _ in range(looks - 1)]
             models = [hippocampus.MODEL, *([finders[k % len(finders)]] if finders else [])]
             parts = [hippocampus.find(Volume(s, np.eye(4)), model=m) for s in scans for m in models]
-            found.append((parts, Volume(maps, np.eye(4))))
+            fine = [_in_half(registration.finer(p)) for p in parts]
+            found.append(Case(parts[0], fine, Volume(maps, np.eye(4))))
     return found
+
+
+def _in_half(parts: Parts) -> Parts:
+    found = (parts.image, parts.probabilities, parts.inside)
+    return Parts(*(v.with_data(v.data.half()) for v in found))
