@@ -1,8 +1,9 @@
-"""Crops of one size: constant padding taken off, zeros put around, all by moving the affine along."""
+"""Crops of one size: padding taken off, zeros put around, finer voxels, all by moving the affine along."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch.nn.functional as F
 
 from .volume import Grid, Volume
 
@@ -58,3 +59,30 @@ def centred(grid: Grid, shape: tuple[int, int, int]) -> Grid:
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ ((np.array(grid.shape) - np.array(shape)) / 2)
     return Grid(tuple(shape), affine)
+
+
+def doubled(volume: Volume) -> Volume:
+    """The same with voxels of half the size, by cubic convolution; the centres of the outer voxels stay.
+
+    What linear interpolation then finds in it stays sharp: between two voxels of the volume itself it would
+    take their mean.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = doubled(Volume(torch.tensor([0.0, 0, 1, 1]).view(4, 1, 1), np.eye(4)))
+    >>> [round(float(v), 2) for v in found.data.flatten()]
+    [0.0, -0.09, 0.0, 0.5, 1.0, 1.09, 1.0]
+    >>> found.grid.spacing.tolist()
+    [0.5, 0.5, 0.5]
+    """
+    data = volume.data if volume.data.ndim == 4 else volume.data[None]
+    count, x, y, z = data.shape
+    size = 2 * x - 1, 2 * y - 1, 2 * z - 1
+    wide = F.interpolate(data, size=size[1:], mode="bicubic", align_corners=True)
+    flat = wide.reshape(count, 1, x, -1)
+    deep = F.interpolate(flat, size=(size[0], flat.shape[-1]), mode="bicubic", align_corners=True)
+    affine = volume.affine.copy()
+    affine[:3, :3] /= 2
+    found = deep.view(count, *size)
+    return Volume(found if volume.data.ndim == 4 else found[0], affine)

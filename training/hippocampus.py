@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..models.framing import bare
+from ..models.framing import bare, doubled
 from ..models.volume import Volume
 from .acquisition import acquire, draw_acquisition
 from .fetal_samples import small_rotation, stretch
@@ -140,7 +140,9 @@ class CropGenerator:
                 image, labels = (torch.from_numpy(arrays[f"{name}{k}"]) for name in ("image", "labels"))
                 maps = [*((labels == c).float() for c in range(1, CLASSES)), torch.ones(image.shape)]
                 self.stacks.append(torch.stack(maps).to(self.device))
-                self.images.append(_doubled(image.float()).to(self.device))
+                self.images.append(
+                    doubled(Volume(image.float(), np.eye(4))).data.clamp(min=0).to(self.device)
+                )
 
     def __len__(self) -> int:
         return len(self.stacks)
@@ -197,18 +199,6 @@ class CropGenerator:
 def _to_a_voxel(have: tuple[int, ...], want: tuple[int, ...]) -> Tensor:
     """What the middle of a box is moved by, so that its voxels are those of a case."""
     return torch.tensor([((h - w) % 2) / 2 for h, w in zip(have, want, strict=True)])
-
-
-def _doubled(image: Tensor) -> Tensor:
-    """An image (X, Y, Z) with voxels of half the size, by cubic interpolation, its corners where they were.
-
-    Linear interpolation of the image itself, half a voxel off, would blur what the scanner did not.
-    """
-    x, y, z = image.shape
-    wide = F.interpolate(image[None], size=(2 * y - 1, 2 * z - 1), mode="bicubic", align_corners=True)[0]
-    flat = wide.reshape(1, 1, x, -1)
-    deep = F.interpolate(flat, size=(2 * x - 1, flat.shape[-1]), mode="bicubic", align_corners=True)
-    return deep.view(2 * x - 1, 2 * y - 1, 2 * z - 1).clamp(min=0)
 
 
 class Crops:
