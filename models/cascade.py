@@ -70,11 +70,11 @@ def look(
     """
     loaded = zoo.load_once(model, device)
     given = inputs_on(box(masked, seen, loaded.card), masked, seen)
-    return posteriors(loaded.network, given, device, flip=flip, notes=notes)
+    return posteriors(loaded, given, device, flip=flip, notes=notes)
 
 
 def posteriors(
-    network: torch.nn.Module,
+    model: zoo.Model,
     given: NetworkInputs,
     device: str,
     *,
@@ -82,8 +82,16 @@ def posteriors(
     notes: list[str] | None = None,
 ) -> Volume:
     """What a fine network makes of its inputs, shape (C, X, Y, Z); see :func:`look`."""
+    looks = model.card.get("looks", 1)
     found = inference.posteriors(
-        network, given.image, given.coordinates, given.context, device, flip=flip, notes=notes
+        model.network,
+        given.image,
+        given.coordinates,
+        given.context,
+        device,
+        flip=flip,
+        looks=looks,
+        notes=notes,
     )
     return Volume(found, given.grid.affine)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .device import precision
@@ -83,6 +84,7 @@ def posteriors(
     device: str = "cpu",
     *,
     flip: bool = False,
+    looks: int = 1,
     notes: list[str] | None = None,
 ) -> Tensor:
     """Probabilities of the structures (without side), shape (C, X, Y, Z); see :func:`run`.
@@ -91,7 +93,13 @@ def posteriors(
     ----------
     flip : bool
         Mean over the image and its mirror image: twice the time, and a little more accuracy.
+    looks : int
+        How often the network looks, after the first time with what it found itself as prior: what it was
+        trained for, its card says.
     """
+    for _ in range(looks - 1):
+        found = posteriors(network, image, coordinates, prior, device, flip=flip, notes=notes)
+        prior = as_prior(found[None])[0]
     found = run(network, image, coordinates, prior, device, notes=notes)["structure"].softmax(0)
     if not flip:
         return found
@@ -100,6 +108,11 @@ def posteriors(
     prior = None if prior is None else prior.flip(1)
     other = run(network, image.flip(0), mirrored, prior, device, notes=notes)["structure"].softmax(0)
     return (found + other.flip(1)) / 2
+
+
+def as_prior(probabilities: Tensor) -> Tensor:
+    """Probabilities (B, C, X, Y, Z) as a network gets them: at half of its resolution."""
+    return F.avg_pool3d(probabilities, 2)
 
 
 def _whole(network: nn.Module, x: Tensor, prior: Tensor | None, device: str) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ def fine(
     """Posteriors of the fine network in the brain's box, at its own voxel size."""
     loaded = zoo.load_once(model, device)
     given = network_inputs(masked, mask, seen, loaded.card["spacing"], loaded.network.stride)
-    return cascade.posteriors(loaded.network, given, device, flip=flip, notes=notes)
+    return cascade.posteriors(loaded, given, device, flip=flip, notes=notes)
 
 
 def network_inputs(

@@ -84,6 +84,18 @@ def test_mirror_images_are_averaged(scan):
     assert float((once - found).abs().max()) > 1e-3
 
 
+def test_a_second_look_begins_from_the_first(scan):
+    image, grid, prior = scan
+    network = Local()
+    first = inference.posteriors(network, image, grid, prior)
+    found = inference.posteriors(network, image, grid, prior, looks=2)
+    given = inference.as_prior(first[None])[0]
+    assert given.shape == prior.shape
+    torch.testing.assert_close(given.sum(0), torch.ones(given.shape[1:]))
+    torch.testing.assert_close(found, inference.posteriors(network, image, grid, given))
+    assert float((found - first).abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize("prior", [0, 19])
 def test_coarse_to_fine_network(tmp_path, prior):
     arguments = {"inputs": 4, "channels": [4, 6, 8], "prior": prior}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from brainseg.models import labels, zoo
 from brainseg.training import losses, recipe
@@ -87,7 +88,18 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     for name in ("stem.0.weight", "down.1.3.weight", "decoders.structure.low.weight"):
         assert torch.equal(second.network.state_dict()[name], model.network.state_dict()[name]), name
     second.run()
-    assert zoo.load(str(tmp_path / "fine" / "toy-fine.safetensors")).card["coarse"] == fine.coarse
+    card = zoo.read_card(str(tmp_path / "fine" / "toy-fine.safetensors"))
+    assert card["coarse"] == fine.coarse and card.get("looks", 1) == 1
+
+    # A network that learned from what it had found itself says so, and is then asked twice.
+    third = Trainer(replace(fine, again=1.0), toy_arrays, tmp_path / "again", toy_arrays)
+    assert zoo.read_card(str(third.run()))["looks"] == 2
+    example = third.source().examples()[0]
+    with torch.no_grad():
+        once = third.network(example.x, example.prior)["structure"][0].softmax(1)
+        twice = third.network(example.x, F.avg_pool3d(once, 2))["structure"][0]
+        found = third.forward(example)["structure"][0]
+    assert float((found.softmax(1) - twice.softmax(1)).abs().mean()) < 0.01
 
 
 def test_it_learns(tmp_path, toy_arrays):

@@ -90,7 +90,8 @@ class HippocampusTrainer(Trainer):
         if self.validation is None:
             return {}
         with self.averaged():
-            source = self.samples(self.recipe.stages[-1] | {"plain": 1.0}, self.validation)
+            every = {"plain": 1.0, "without": None}
+            source = self.samples(self.recipe.stages[-1] | every, self.validation)
             scores: dict[str, list[float]] = {}
             for number in range(len(source.generator)):
                 example = source.examples(number)[0]

@@ -66,6 +66,9 @@ class Recipe:
         Weights of structures in the cross-entropy, others 1.
     real : float
         Share of the examples that are real scans with given labels (:mod:`brainseg.training.real`).
+    again : float
+        Share of the examples whose prior is what the network found itself at a first look, instead of the
+        coarser network's; a network that learned so looks twice wherever it is used.
     """
 
     name: str
@@ -94,6 +97,7 @@ class Recipe:
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)
     real: float = 0.0
+    again: float = 0.0
     text: str = ""
 
     @property

@@ -47,7 +47,10 @@ class Task(pl.LightningModule):
     def training_step(self, example: Example, _: int) -> Tensor:
         """Sum of the weighted losses; Lightning has set the precision of the network's arithmetic."""
         run = self._run[0]
-        out = self.network(example.x.contiguous(memory_format=torch.channels_last_3d), example.prior)
+        x, prior = example.x.contiguous(memory_format=torch.channels_last_3d), example.prior
+        if run.recipe.again and float(torch.rand(())) < run.recipe.again:
+            prior = run.own_prior(x, prior)
+        out = self.network(x, prior)
         with torch.autocast(self.device.type, enabled=False):
             parts = run.losses(out, example.targets)
         run.note(parts)

@@ -22,6 +22,7 @@ from torch import Tensor
 from ..models import labels, zoo
 from ..models.device import precision
 from ..models.errors import MissingFileError
+from ..models.inference import as_prior
 from ..models.memory import kept
 from .generator import GeneratorConfig, HeadGenerator
 from .losses import border_loss, distance_loss, segmentation_loss, side_loss
@@ -186,11 +187,16 @@ class Trainer:
         )
 
     def forward(self, example: Example) -> dict[str, tuple[Tensor, Tensor]]:
-        """Run the network as in training."""
+        """Run the network as it will be run: twice, if it is trained for that."""
         x = example.x.contiguous(memory_format=torch.channels_last_3d)
         dtype = precision(self.device)
         with torch.autocast(self.device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32):
-            return self.network(x, example.prior)
+            return self.network(x, self.own_prior(x, example.prior) if self.recipe.again else example.prior)
+
+    @torch.no_grad()
+    def own_prior(self, x: Tensor, prior: Tensor | None) -> Tensor:
+        """What the network finds at its first look, as prior of the second."""
+        return as_prior(self.network(x, prior)["structure"][0].float().softmax(1))
 
     def note(self, parts: dict[str, Tensor]) -> None:
         """Take losses into their running means."""
@@ -288,6 +294,8 @@ class Trainer:
             "centroids": self._centroids(),
             "scores": scores,
         } | self.recipe.card
+        if self.recipe.again:
+            card["looks"] = 2
         return zoo.save(self.folder, self.ema, card)
 
     def _scored(self) -> str:
