@@ -83,7 +83,7 @@ def register(
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
             space = replace(space, grid=_box(space.grid, model.card["shape"]))
             here, there = _stacks(finer(moving), finer(fixed), space)
-            velocity = predict(model.network, here, there, EDGE, device)
+            velocity = predict(model.network, here, there, EDGE, device, flip=True)
         flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
     return RegistrationResult(matrix, error, forward, inverse, folds, "deep")

@@ -77,20 +77,34 @@ class VelocityUNet(nn.Module):
 
 
 @torch.inference_mode()
-def predict(network: VelocityUNet, moving: Tensor, fixed: Tensor, margin: int, device: str = "cpu") -> Tensor:
+def predict(
+    network: nn.Module,
+    moving: Tensor,
+    fixed: Tensor,
+    margin: int,
+    device: str = "cpu",
+    *,
+    flip: bool = False,
+) -> Tensor:
     """Velocity (voxels), shape (3, X, Y, Z), that falls to zero over ``margin`` voxels at the grid's edge.
 
     Parameters
     ----------
-    network : VelocityUNet
-        Trained.
+    network : Module
+        Trained; :class:`VelocityUNet` or :class:`brainseg.models.velocity_pyramid.VelocityPyramid`.
     moving, fixed : Tensor, shape (inputs, X, Y, Z)
         What the network sees of both images, at its voxel size.
     margin : int
         Voxels.
     device : str
         Where the network runs.
+    flip : bool
+        Mean over the pair and its mirror image.
     """
+    if flip:
+        other = predict(network, moving.flip(1), fixed.flip(1), margin, device).flip(1)
+        other[0] *= -1
+        return (predict(network, moving, fixed, margin, device) + other) / 2
     shape = tuple(moving.shape[1:])
     pad = [n for size in reversed(shape) for n in (0, -size % network.stride)]
     x = F.pad(torch.cat([moving, fixed])[None], pad).to(device, memory_format=torch.channels_last_3d)

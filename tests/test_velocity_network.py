@@ -65,6 +65,16 @@ def test_changing_places_changes_the_sign_whatever_the_size(network):
     assert float(there[:, 0].abs().max()) == float(there[:, :, -1].abs().max()) == 0
 
 
+def test_mirror_images_are_averaged(network):
+    a, b = torch.rand(3, 12, 8, 8), torch.rand(3, 12, 8, 8)
+    found = predict(network, a, b, 2, flip=True)
+    mirrored = predict(network, a.flip(1), b.flip(1), 2, flip=True).flip(1)
+    mirrored[0] *= -1
+    assert torch.allclose(found, mirrored, atol=1e-6)
+    assert torch.allclose(found, -predict(network, b, a, 2, flip=True), atol=1e-6)
+    assert float((found - predict(network, a, b, 2)).abs().max()) > 1e-3
+
+
 def test_losses_know_what_is_alike_and_what_is_smooth():
     torch.manual_seed(1)
     a, b = torch.rand(2, 12, 12, 12), torch.rand(2, 12, 12, 12)
