@@ -81,9 +81,7 @@ def _check(given: argparse.Namespace) -> None:
 
 def _network(given: argparse.Namespace) -> tuple[str, Any]:
     """Name of the weights and their network, or a user's mistake told as such."""
-    from ..models import gradientnet, hippocampus, hippocampus_registration, zoo
-    from ..models.velocity_network import VelocityUNet
-    from ..models.velocity_pyramid import VelocityPyramid
+    from ..models import gradientnet, hippocampus, hippocampus_registration, velocity_network, zoo
 
     name = given.model or hippocampus_registration.NETWORK
     try:
@@ -91,8 +89,7 @@ def _network(given: argparse.Namespace) -> tuple[str, Any]:
     except zoo.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
     network, of_hippocampi = model.network, model.card.get("label_table") == hippocampus.TABLE
-    known = gradientnet.GradientNet, VelocityUNet, VelocityPyramid
-    if not of_hippocampi or not isinstance(network, known):
+    if not of_hippocampi or not isinstance(network, (gradientnet.GradientNet, velocity_network.VelocityUNet)):
         raise UsageError(name, "this network does not register hippocampi", "Leave out --model")
     if isinstance(network, gradientnet.GradientNet) and (given.inverse or given.parts):
         raise UsageError(

@@ -18,7 +18,7 @@ from . import diffeomorphic, zoo
 from .diffeomorphic import Level, Middle, Options
 from .errors import InputError
 from .features import intensities
-from .framing import centred, doubled
+from .framing import centred
 from .hippocampus import Parts
 from .memory import kept
 from .registration import RegistrationResult, moved, without_folds
@@ -82,7 +82,7 @@ def register(
             model = zoo.load_once(network, device)
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
             space = replace(space, grid=_box(space.grid, model.card["shape"]))
-            here, there = _stacks(finer(moving), finer(fixed), space)
+            here, there = _stacks(moving, fixed, space)
             velocity = predict(model.network, here, there, EDGE, device, flip=True)
         flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
@@ -130,15 +130,6 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     matrix = space.to_fixed @ np.linalg.inv(space.to_moving)
     error = np.linalg.norm(transform_points(matrix, here) - there, axis=1)
     return matrix, float(np.median(error))
-
-
-def finer(parts: Parts) -> Parts:
-    """The same with voxels of half the size: what is then interpolated stays sharp.
-
-    Of a structure a few voxels thick linear interpolation would blur what there is to see.
-    """
-    found = (doubled(v) for v in (parts.image, parts.probabilities, parts.inside))
-    return Parts(*(v.with_data(v.data.clamp(0, 1)) for v in found))
 
 
 def stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:

@@ -78,7 +78,7 @@ class VelocityUNet(nn.Module):
 
 @torch.inference_mode()
 def predict(
-    network: nn.Module,
+    network: VelocityUNet,
     moving: Tensor,
     fixed: Tensor,
     margin: int,
@@ -90,8 +90,8 @@ def predict(
 
     Parameters
     ----------
-    network : Module
-        Trained; :class:`VelocityUNet` or :class:`brainseg.models.velocity_pyramid.VelocityPyramid`.
+    network : VelocityUNet
+        Trained.
     moving, fixed : Tensor, shape (inputs, X, Y, Z)
         What the network sees of both images, at its voxel size.
     margin : int

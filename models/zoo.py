@@ -21,7 +21,6 @@ from .networks import StemUNet
 from .seed_unet import StridedUNet
 from .slices import SliceUNet
 from .velocity_network import VelocityUNet
-from .velocity_pyramid import VelocityPyramid
 from .warpseg import CoarseToFine
 
 ARCHITECTURES = {
@@ -31,7 +30,6 @@ ARCHITECTURES = {
     "GradientNet": GradientNet,
     "SliceUNet": SliceUNet,
     "VelocityUNet": VelocityUNet,
-    "VelocityPyramid": VelocityPyramid,
 }
 """Networks that a card may name."""
 

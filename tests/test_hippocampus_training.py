@@ -102,14 +102,6 @@ def test_crops_keep_image_and_labels_together(arrays):
         assert float(image[(classes > 0) & inside].mean()) < float(image[(classes == 0) & inside].mean())
 
 
-def test_a_part_of_the_cases_may_stay_away(arrays):
-    every = hippocampus.CropGenerator(arrays, hippocampus.CropConfig())
-    for k in range(2):
-        some = hippocampus.CropGenerator(arrays, hippocampus.CropConfig(without=(k, 2)))
-        assert len(some) == len(every) - len(every.stacks[k::2])
-        assert all(torch.equal(a, b) for a, b in zip(some.stacks, every.stacks[1 - k :: 2], strict=True))
-
-
 @pytest.mark.parametrize("text", [CROP, PAIR])
 def test_trains_resumes_and_exports(arrays, tmp_path, text):
     first = HippocampusTrainer(_recipe(tmp_path, text), arrays, tmp_path / "out", arrays)
@@ -182,20 +174,8 @@ licence: CC BY-SA 4.0
 """
 
 
-PYRAMID = (
-    VELOCITY.replace("VelocityUNet", "VelocityPyramid")
-    .replace("channels: [4, 6]}", "channels: [4, 6], rounds: [1, 1], parts: 3}")
-    .replace("dice: 1.0,", "dice: 1.0, parts: 0.3,")
-    .replace("looks: 2", "looks: 1, finders: [even, odd]")
-)
-
-
-@pytest.mark.parametrize("text", [VELOCITY, PYRAMID], ids=["one look", "coarse to fine"])
-def test_a_network_learns_to_carry_labels(folder, tmp_path, monkeypatch, text):
-    asked = []
-
-    def find(image, grid=None, *, model=models_hippocampus.MODEL, **_):
-        asked.append(model)
+def test_a_network_learns_to_carry_labels(folder, tmp_path, monkeypatch):
+    def find(image, grid=None, **_):
         # What a network of the parts would find in a sausage: it is the darker half, and half as wide.
         inside = (image.data < image.data.max() * 0.7).float()
         y = torch.arange(image.grid.shape[1])[None, :, None] > 15
@@ -205,15 +185,11 @@ def test_a_network_learns_to_carry_labels(folder, tmp_path, monkeypatch, text):
         )
 
     monkeypatch.setattr(models_hippocampus, "find", find)
-    (tmp_path / "recipe.yaml").write_text(text)
+    (tmp_path / "recipe.yaml").write_text(VELOCITY)
     prepared = tmp_path / "all.npz"
     hippocampus.prepare(hippocampus.cases(folder), prepared)
     trainer = HippocampusVelocityTrainer(recipe.read(tmp_path / "recipe.yaml"), prepared, tmp_path, prepared)
     example = trainer.samples(trainer.recipe.stages[0], prepared).examples(2)[0]
-    # Each case is seen by the shipped network and by the one that never saw it.
-    shipped = models_hippocampus.MODEL
-    wanted = [shipped, shipped] if text is VELOCITY else [shipped, "even", shipped, "odd"]
-    assert asked[:4] == (wanted * 2)[:4]
     assert example.x.shape == (1, 10, 16, 24, 16) and example.targets["moving"].shape == (1, 2, 16, 24, 16)
     path = trainer.run()
     scores = json.loads(path.with_suffix(".json").read_text())["scores"]

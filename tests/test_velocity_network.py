@@ -11,7 +11,6 @@ import torch
 from brainseg.models import features, registration, zoo
 from brainseg.models.velocity import taper
 from brainseg.models.velocity_network import VelocityUNet, predict
-from brainseg.models.velocity_pyramid import VelocityPyramid
 from brainseg.training import recipe, velocity_losses
 from brainseg.training.velocity_trainer import VelocityTrainer, halves
 
@@ -42,18 +41,12 @@ def _recipe(folder, **changes):
     return recipe.read(path, changes)
 
 
-@pytest.fixture(scope="module", params=["one look", "coarse to fine"])
-def network(request):
+@pytest.fixture(scope="module")
+def network():
     torch.manual_seed(0)
-    if request.param == "one look":
-        made = VelocityUNet(3, (4, 6, 8))
-        flows = [made.flow]
-    else:
-        made = VelocityPyramid(3, (4, 6, 8), (2, 1, 1), parts=3)
-        flows = [missing[-1] for level in made.missing for missing in level]
-    for flow in flows:
-        torch.nn.init.normal_(flow.weight, std=0.3)
-    return made.eval()
+    made = VelocityUNet(3, (4, 6, 8)).eval()
+    torch.nn.init.normal_(made.flow.weight, std=0.3)
+    return made
 
 
 def test_changing_places_changes_the_sign_whatever_the_size(network):

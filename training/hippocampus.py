@@ -102,9 +102,6 @@ class CropConfig:
     """Whether pairs train both ways."""
     plain: float = 0.0
     """Share of the draws that are left as they are."""
-    without: tuple[int, int] | None = None
-    """Number and count of equal parts of the cases: that part does not train. What is found in it later is
-    found as in new cases, for what is trained on that: ``finders`` of hippocampus-registration."""
     scan: GeneratorConfig = field(
         default_factory=lambda: GeneratorConfig(
             strip=0, deface=0, crop=0, low_resolution=0.2, slice_thickness=2.0, noise=10.0, gamma=0.25,
@@ -135,8 +132,6 @@ class CropGenerator:
             meta = json.loads(str(arrays["meta"]))
             self.names = meta["names"]
             for k in range(meta["count"]):
-                if config.without and k % config.without[1] == config.without[0]:
-                    continue
                 image, labels = (torch.from_numpy(arrays[f"{name}{k}"]) for name in ("image", "labels"))
                 maps = [*((labels == c).float() for c in range(1, CLASSES)), torch.ones(image.shape)]
                 self.stacks.append(torch.stack(maps).to(self.device))

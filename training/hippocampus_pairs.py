@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,17 +22,6 @@ from .fetal_samples import small_rotation, stretch
 from .hippocampus import CLASSES, CropConfig
 from .samples import Example
 from .shape import uniform
-
-
-class Case(NamedTuple):
-    """A hippocampus: what is found in the image that is given, in every look at it, and its labels as maps.
-
-    ``looks`` have fine voxels, in half precision: a thousand of them would not fit otherwise.
-    """
-
-    plain: Parts
-    looks: list[Parts]
-    truth: Volume
 
 
 class AlignedPairs:
@@ -57,10 +44,6 @@ class AlignedPairs:
     looks : int
         Scans of every case, the given one and others with noise, blur and another contrast: what the
         network of the parts finds in cases that trained it is otherwise better than in new ones.
-    finders : sequence of str
-        Weights of networks of the parts, each trained without one of as many equal parts of the cases
-        (``generator: {without: [K, N]}`` of the recipe hippocampus), in that order: each says what it finds
-        in the cases it never saw, beside the shipped one.
     """
 
     repeat = 1
@@ -78,12 +61,11 @@ class AlignedPairs:
         residual: float = 2.0,
         deformation: float = 1.0,
         looks: int = 1,
-        finders: Sequence[str] = (),
     ) -> None:
         self.shape, self.spacing = tuple(shape), spacing
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
-        self.cases = _cases(path, looks, finders)
+        self.cases = _cases(path, looks)
         self.affines: dict[tuple[int, int], np.ndarray] = {}
         count, order = len(self.cases), random.Random(0)
         every = [(i, j) for i in range(count) for j in range(count) if i < j]
@@ -97,15 +79,15 @@ class AlignedPairs:
         else:
             chosen = (number % count, (number + 1) % count)
         if chosen not in self.affines:
-            moving, fixed = (self.cases[k].plain for k in chosen)
+            moving, fixed = (self.cases[k][0][0] for k in chosen)
             self.affines[chosen] = registration.affine(moving, fixed)[0]
-        a, b = (self.cases[k].plain.labels for k in chosen)
+        a, b = (self.cases[k][0][0].labels for k in chosen)
         space = diffeomorphic.middle(self.affines[chosen], a, b, self.spacing, 0.0, 1)
         grid = centred(space.grid, self.shape)
         common = None if number is not None else self._common()
         stacks, truths = [], []
         for k, place in zip(chosen, (space.to_moving, space.to_fixed), strict=True):
-            looks, truth = self.cases[k].looks, self.cases[k].truth
+            looks, truth = self.cases[k]
             look = 0 if number is not None else int(torch.randint(len(looks), ()))
             where = identity(self.shape, truth.data) if common is None else self._moved(common)
             what, labels = seen(looks[look], truth, place @ grid.affine, where)
@@ -146,7 +128,7 @@ def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tupl
     Parameters
     ----------
     parts : Parts
-        With fine voxels (:func:`brainseg.models.hippocampus_registration.finer`).
+        What was found in it.
     truth : Volume
         Maps of the labels.
     affine : ndarray, shape (4, 4)
@@ -158,7 +140,7 @@ def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tupl
     def at(values: Tensor, own: np.ndarray) -> Tensor:
         m = torch.from_numpy(np.linalg.inv(own) @ affine).to(where)
         index = torch.einsum("ij,jxyz->ixyz", m[:3, :3], where) + m[:3, 3].view(3, 1, 1, 1)
-        return sample(values.float(), index, "zeros")
+        return sample(values, index, "zeros")
 
     found = at(
         torch.cat([parts.probabilities.data, parts.image.data[None], parts.inside.data[None]]),
@@ -167,8 +149,8 @@ def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tupl
     return registration.channels(found[:2], found[2], found[3]), at(truth.data, truth.affine)
 
 
-def _cases(path: Path, looks: int, finders: Sequence[str]) -> list[Case]:
-    """Every case, as networks of the parts see it."""
+def _cases(path: Path, looks: int) -> list[tuple[list[Parts], Volume]]:
+    """What the network of the parts finds in every case's scans, and the labels as maps."""
     found, config = [], CropConfig().scan
     with np.load(path) as arrays:
         for k in range(json.loads(str(arrays["meta"]))["count"]):
@@ -177,13 +159,6 @@ def _cases(path: Path, looks: int, finders: Sequence[str]) -> list[Case]:
             scans = [image.float()]
             whole = torch.ones(image.shape, dtype=torch.bool)
             scans += [acquire(draw_acquisition(config), scans[0], 1.0, whole) for _ in range(looks - 1)]
-            models = [hippocampus.MODEL, *([finders[k % len(finders)]] if finders else [])]
-            parts = [hippocampus.find(Volume(s, np.eye(4)), model=m) for s in scans for m in models]
-            fine = [_in_half(registration.finer(p)) for p in parts]
-            found.append(Case(parts[0], fine, Volume(maps, np.eye(4))))
+            parts = [hippocampus.find(Volume(scan, np.eye(4))) for scan in scans]
+            found.append((parts, Volume(maps, np.eye(4))))
     return found
-
-
-def _in_half(parts: Parts) -> Parts:
-    found = (parts.image, parts.probabilities, parts.inside)
-    return Parts(*(v.with_data(v.data.half()) for v in found))

@@ -90,8 +90,7 @@ class HippocampusTrainer(Trainer):
         if self.validation is None:
             return {}
         with self.averaged():
-            every = {"plain": 1.0, "without": None}
-            source = self.samples(self.recipe.stages[-1] | every, self.validation)
+            source = self.samples(self.recipe.stages[-1] | {"plain": 1.0}, self.validation)
             scores: dict[str, list[float]] = {}
             for number in range(len(source.generator)):
                 example = source.examples(number)[0]
@@ -141,15 +140,6 @@ class HippocampusVelocityTrainer(VelocityTrainer):
     def samples(self, stage: dict[str, Any], data: Path) -> AlignedPairs:
         """The examples of a stage."""
         return AlignedPairs(data, stage["shape"], stage["spacing"], **self.recipe.generator)
-
-    def losses(self, out: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every weighted loss of the recipe; ``parts`` is how well the features tell the manual labels."""
-        found = super().losses(out, targets)
-        if "parts" in out:
-            truth = torch.cat([targets["moving"], targets["fixed"]])
-            truth = torch.cat([1 - truth.sum(1, keepdim=True), truth], 1)
-            found["parts"] = self.recipe.losses["parts"] * F.cross_entropy(out["parts"].float(), truth)
-        return found
 
     def held_out(self) -> AlignedPairs:
         """The examples of a validation: every case and the next."""

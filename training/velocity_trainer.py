@@ -62,7 +62,7 @@ class VelocityTrainer(Trainer):
         velocity, flow, (there, here) = halves(velocity)
         labels = sample(moving, there), sample(fixed, here)
         a, b = images.chunk(2)
-        wanted = {k: v for k, v in self.recipe.losses.items() if k != "parts"}
+        wanted = self.recipe.losses
         pictures = (a, b)
         if set(wanted) & (set(velocity_losses.ALIKE) - set(velocity_losses.OF_LABELS)):
             pictures = sample(a, there), sample(b, here)
