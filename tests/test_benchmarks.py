@@ -45,6 +45,8 @@ def test_page_has_a_place_for_every_table():
         "adult_manual chain",
         "adult_manual network",
         "learning segmentation",
+        "learning segmentation-again",
+        "looks",
         "learning skullstrip",
         "learning deep",
         "perturbations",
