@@ -76,13 +76,12 @@ def doubled(volume: Volume) -> Volume:
     >>> found.grid.spacing.tolist()
     [0.5, 0.5, 0.5]
     """
-    data = volume.data if volume.data.ndim == 4 else volume.data[None]
-    count, x, y, z = data.shape
+    x, y, z = volume.grid.shape
     size = 2 * x - 1, 2 * y - 1, 2 * z - 1
+    data = volume.data.reshape(-1, x, y, z)
     wide = F.interpolate(data, size=size[1:], mode="bicubic", align_corners=True)
-    flat = wide.reshape(count, 1, x, -1)
+    flat = wide.reshape(len(data), 1, x, -1)
     deep = F.interpolate(flat, size=(size[0], flat.shape[-1]), mode="bicubic", align_corners=True)
     affine = volume.affine.copy()
     affine[:3, :3] /= 2
-    found = deep.view(count, *size)
-    return Volume(found if volume.data.ndim == 4 else found[0], affine)
+    return Volume(deep.reshape(*volume.data.shape[:-3], *size), affine)

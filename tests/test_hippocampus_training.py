@@ -102,6 +102,27 @@ def test_crops_keep_image_and_labels_together(arrays):
         assert float(image[(classes > 0) & inside].mean()) < float(image[(classes == 0) & inside].mean())
 
 
+def test_a_case_as_it_is_is_not_interpolated(arrays):
+    """Also where one side is odd and the box's is even; half a voxel off would blur it."""
+    generator = hippocampus.CropGenerator(arrays, hippocampus.CropConfig(plain=1.0))
+    whole = generator.stacks[0].shape[1:]
+    exact = generator.images[0][::2, ::2, ::2]
+    for shape in (whole, tuple(n - 1 for n in whole), tuple(n - 2 for n in whole)):
+        image, classes = generator.render(0, shape)
+        found = {tuple(int(v) for v in torch.nonzero(classes == k)[0]) for k in (1, 2)}
+        assert len(found) == 2
+        starts = [range(w - n + 1) for w, n in zip(whole, shape, strict=True)]
+        best = min(
+            float((image - _scaled(exact[x : x + shape[0], y : y + shape[1], z : z + shape[2]])).abs().max())
+            for x in starts[0] for y in starts[1] for z in starts[2]
+        )  # fmt: skip
+        assert best < 1e-3
+
+
+def _scaled(image):
+    return models_hippocampus.normalized(image, torch.ones(image.shape, dtype=torch.bool))
+
+
 @pytest.mark.parametrize("text", [CROP, PAIR])
 def test_trains_resumes_and_exports(arrays, tmp_path, text):
     first = HippocampusTrainer(_recipe(tmp_path, text), arrays, tmp_path / "out", arrays)

@@ -91,6 +91,8 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     card = zoo.read_card(str(tmp_path / "fine" / "toy-fine.safetensors"))
     assert card["coarse"] == fine.coarse and card.get("looks", 1) == 1
 
+    with pytest.raises(ValueError, match="'again' needs a network with a prior"):
+        _recipe(tmp_path, COARSE, again=0.5)
     # A network that learned from what it had found itself says so, and is then asked twice.
     third = Trainer(replace(fine, again=1.0), toy_arrays, tmp_path / "again", toy_arrays)
     assert zoo.read_card(str(third.run()))["looks"] == 2

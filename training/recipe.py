@@ -136,4 +136,7 @@ def read(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
     missing = sorted({"name", "kind", "architecture", "losses", "stages"} - set(values))
     if missing:
         raise ValueError(f"{name}: missing keys {', '.join(missing)}")
-    return Recipe(**values, text=text)
+    recipe = Recipe(**values, text=text)
+    if recipe.again and not (recipe.architecture.get("prior") and recipe.context == "structure"):
+        raise ValueError(f"{name}: 'again' needs a network with a prior of structures; leave it out")
+    return recipe
