@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import itertools
 import json
 import os
 import resource
@@ -62,14 +63,14 @@ def counting(counter: Path, kill_at: int = 0) -> Callable[[], None]:
 
     def prepare() -> None:
         tally = os.open(counter, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        count = 0
+        # several threads write: each change has a number of its own, so that none of them can be passed over
+        numbers = itertools.count(1)
 
         def watch(event: str, arguments: tuple) -> None:
-            nonlocal count
             if changes_disk(event, arguments):
-                count += 1
-                os.pwrite(tally, str(count).encode(), 0)
-                if count == kill_at:
+                number = next(numbers)
+                os.pwrite(tally, f"{number:9d}".encode(), 0)
+                if number == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(watch)
