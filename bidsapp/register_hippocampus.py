@@ -127,9 +127,12 @@ def _registered(
 
 def _write(given: argparse.Namespace, forward: Warp, moving: Volume, fixed: Volume) -> None:
     import numpy as np
+    import torch
 
     from ..interfaces import files
     from ..models import learn2reg
+    from ..models.carrying import carry
+    from ..models.hippocampus_registration import SMOOTHING
 
     if given.moved:
         data = forward.resample(moving, fixed.grid, "cubic").data.numpy()
@@ -138,7 +141,8 @@ def _write(given: argparse.Namespace, forward: Warp, moving: Volume, fixed: Volu
         labels = _crop(given.labels[0])
         if labels.grid.shape != moving.grid.shape:
             raise InputError(given.labels[0], "it does not lie on the grid of MOVING", "Resample it to that")
-        data = np.rint(forward.resample(labels, fixed.grid, "label").data.numpy())
+        whole = labels.with_data(labels.data.round().to(torch.int32))
+        data = carry(forward, whole, fixed.grid, SMOOTHING).data.numpy()
         kept = np.min_scalar_type(int(data.max()))
         files.write_image(Path(given.labels[1]), data.astype(kept), fixed.affine, 2)
     if given.grid:

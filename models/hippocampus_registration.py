@@ -22,7 +22,8 @@ from .framing import centred
 from .hippocampus import Parts
 from .memory import kept
 from .registration import RegistrationResult, moved, without_folds
-from .velocity_network import predict
+from .velocity import exponential, identity, sample
+from .velocity_network import VelocityUNet, predict
 from .volume import Grid, transform_points
 from .warp import Warp
 
@@ -39,6 +40,12 @@ NETWORK = "hippocampus-registration"
 
 EDGE = 2
 """Voxels at the edge of the network's box over which the velocity falls to zero."""
+
+LOOKS = 2
+"""Times that the network looks, each time at what is left; chosen on the validation split."""
+
+SMOOTHING = 1.0
+"""Standard deviation (mm) of the smoothing with which labels are carried; chosen on the validation split."""
 
 MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 1.0, 0.6, 0.25
 """Weights of the parts' probabilities, the intensities and the locally normalized intensities."""
@@ -83,10 +90,23 @@ def register(
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
             space = replace(space, grid=_box(space.grid, model.card["shape"]))
             here, there = _stacks(moving, fixed, space)
-            velocity = predict(model.network, here, there, EDGE, device, flip=True)
+            velocity = _predicted(model.network, here, there, device)
         flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
     return RegistrationResult(matrix, error, forward, inverse, folds, "deep")
+
+
+def _predicted(network: VelocityUNet, here: Tensor, there: Tensor, device: str) -> Tensor:
+    """What the network says of two stacks, and again of what that has left: the sum of both."""
+    index = identity((here.shape[1], here.shape[2], here.shape[3]), here)
+    velocity = predict(network, here, there, EDGE, device, flip=True)
+    for _ in range(LOOKS - 1):
+        left = (
+            sample(here, index + exponential(-velocity / 2)),
+            sample(there, index + exponential(velocity / 2)),
+        )
+        velocity = velocity + predict(network, *left, EDGE, device, flip=True)
+    return velocity
 
 
 def _stacks(moving: Parts, fixed: Parts, space: Middle) -> tuple[Tensor, Tensor]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..models import itk, learn2reg
+from ..models.carrying import carry
 from ..models.errors import InputError
 from ..models.volume import Grid, Volume
 from ..models.warp import Warp
 from .evaluate import read_labels, write
 from .metrics import agreement
+from .surfels import robust_hausdorff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +25,9 @@ WORST = 0.3
 """Share of the pairs that the mean of the worst is taken over."""
 
 
-def pair_scores(forward: Warp, moving: Volume, fixed: Volume, mode: str = "nearest") -> dict[str, float]:
+def pair_scores(
+    forward: Warp, moving: Volume, fixed: Volume, smoothing: float | None = None
+) -> dict[str, float]:
     """Scores of one pair.
 
     Parameters
@@ -32,23 +36,27 @@ def pair_scores(forward: Warp, moving: Volume, fixed: Volume, mode: str = "neare
         What resamples the moving image onto the fixed one.
     moving, fixed : Volume of integers
         Labels of both.
-    mode : {'nearest', 'label'}
-        How labels are carried: as Learn2Reg does it, or by the largest of their interpolated maps.
+    smoothing : float, optional
+        Labels are carried by the largest of their maps, smoothed by so many mm (0: as they are); by default
+        by nearest neighbour, as Learn2Reg does it.
 
     Returns
     -------
     dict
-        ``dice`` and ``hd95_mm`` (mean over the fixed image's labels), ``sd_log_jacobian`` and ``folds``
-        (share of voxels), both over the fixed image's grid.
+        ``dice`` and ``hd95_mm`` (Learn2Reg's, :func:`brainseg.training.surfels.robust_hausdorff`; means over
+        the fixed image's labels), ``sd_log_jacobian`` and ``folds`` (share of voxels), both over the fixed
+        image's grid.
     """
-    moved = forward.resample(moving, fixed.grid, mode).data.numpy()
+    if smoothing is None:
+        moved = forward.resample(moving, fixed.grid, "nearest").data.numpy()
+    else:
+        moved = carry(forward, moving, fixed.grid, smoothing).data.numpy()
     truth = fixed.data.numpy()
-    found = [
-        agreement(truth == index, moved == index, fixed.grid.spacing) for index in np.unique(truth[truth > 0])
-    ]
+    both = [(truth == index, moved == index) for index in np.unique(truth[truth > 0])]
+    distances = [robust_hausdorff(*masks, fixed.grid.spacing) for masks in both]
     return {
-        "dice": float(np.mean([one.dice for one in found])),
-        "hd95_mm": float(np.mean([one.hd95_mm for one in found])),
+        "dice": float(np.mean([agreement(*masks, surfaces=False).dice for masks in both])),
+        "hd95_mm": float(np.mean(distances)),
     } | spread_of(forward.jacobian(_within(fixed.grid)).data.numpy())
 
 
