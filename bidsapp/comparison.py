@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..models import labels
+from . import tables
 from .quality import usual_range
 from .results import Result
 
@@ -125,7 +126,7 @@ def ordinal(n: int) -> str:
 
 def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
     """Of each structure: name without side, tissue, the names to add up (both sides or one), colour."""
-    table = labels.load("adult")
+    table = tables.every()
     out: list[tuple[str, str, tuple[str, ...], str]] = []
     for label in table:
         if label.index == 0 or label.name.startswith("Right-"):
@@ -173,7 +174,7 @@ def _row(unit: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color:
 
 def tiles_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
     """The volumes that a page begins with."""
-    color = {label.name: label.color for label in [*labels.load("tissue"), *labels.load("adult")]}
+    color = {label.name: label.color for label in [*labels.load("tissue"), *tables.every()]}
     rows = [
         ("Brain", ("brain",), ""),
         ("Grey matter", ("gm", "deepgm"), color["gm"]),

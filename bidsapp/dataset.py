@@ -11,8 +11,9 @@ from typing import Any
 
 from ..models import annex, populations, spaces
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
-from . import filters, precomputed, sidecars
-from .demographics import Demographics, population_of
+from ..models.populations import Population
+from . import filters, precomputed, reference, sidecars
+from .demographics import DEFAULT, Demographics, population_of
 from .layout import Image, anatomical_images
 from .precomputed import Given
 from .settings import Settings
@@ -51,7 +52,7 @@ class Unit:
     population : str
         Whose brain it is.
     weeks : float or None
-        Gestational age at the scan, from the dataset's tables.
+        Gestational age at the scan of who is unborn, from the dataset's tables.
     given : Given
         Results of others that are used in place of computing them.
     problem : BrainsegError or None
@@ -253,41 +254,69 @@ def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]
 def _unit(session: str | None, group: list, settings: Settings, people: Demographics) -> Unit:
     """The unit of these images; its reference is the first of the most wanted contrast."""
     group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
+    record, notes, problem = _whose(group, settings, people)
+    group = reference.ordered(group, record)
     first = group[0]
-    alike = [image for image in group if image.suffix == first.suffix]
-    average = alike if settings.subject_anatomical_reference == "unbiased" and len(alike) > 1 else []
-    notes: list[str] = []
+    average = reference.alike(first, group, record)
+    if settings.subject_anatomical_reference != "unbiased" or len(average) < 2:
+        average = []
     beside = _beside(first, group, settings, notes) if settings.step("coregistration") else []
     used = {image.path for image in (first, *average, *beside)}
-    person = people(first.participant, first.session)
+    others = [image for image in group if image.path not in used]
+    if chosen := reference.note(first, others, record):
+        notes.append(chosen)
+    person, unborn = people(first.participant, first.session), record.age_unit == populations.WEEKS
     unit = Unit(
         participant=first.participant,
         session=session,
         image=first.path,
         suffix=first.suffix,
         entities=first.entities,
-        others=[image.path for image in group if image.path not in used],
+        others=[image.path for image in others],
         averaged=[image.path for image in average],
         beside=[image.path for image in beside],
-        age=person.age,
+        # Beside a gestational age, an age in years is the mother's.
+        age=None if unborn else person.age,
         sex=person.sex,
-        weeks=person.weeks,
+        population=record.name,
+        weeks=person.gestation if unborn else None,
+        problem=problem,
         notes=notes,
     )
+    return unit if problem else _checked(unit, settings)
+
+
+def _whose(
+    group: list, settings: Settings, people: Demographics
+) -> tuple[Population, list[str], InputError | None]:
+    """The population of these images, notes on it, and the problem if no networks know them."""
+    person = people(group[0].participant, group[0].session)
+    told = reference.telling(group, person)
     try:
-        population, note = population_of(settings.population, person, first.path)
-        for image in (first, *average):
-            if annex.absent(image.path):
-                remedy = f"Run: {annex.command(settings.bids_dir, [image.path])}"
-                raise InputError(image.path, "its content is not on this machine", remedy)
-        sidecars.read(first.path, settings.bids_dir)
+        name, note = population_of(settings.population, people(told.participant, told.session), told.path)
+    except InputError as error:
+        return populations.load(DEFAULT), [], error
+    record = populations.load(name)
+    doubt = reference.doubt(group, person, record) if settings.population == "auto" else None
+    return record, [said for said in (note, doubt) if said], None
+
+
+def _checked(unit: Unit, settings: Settings) -> Unit:
+    """The unit with what was given for it and its notes, or with the problem that its files have."""
+    assert unit.image is not None
+    try:
+        for path in dict.fromkeys((unit.image, *unit.averaged)):
+            if annex.absent(path):
+                remedy = f"Run: {annex.command(settings.bids_dir, [path])}"
+                raise InputError(path, "its content is not on this machine", remedy)
+        sidecars.read(unit.image, settings.bids_dir)
         labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
-        given = precomputed.find(settings.precomputed, unit.key, first.path, labels)
-        given = precomputed.with_correction(given, settings.output_dir, unit.key, first.path)
+        given = precomputed.find(settings.precomputed, unit.key, unit.image, labels)
+        given = precomputed.with_correction(given, settings.output_dir, unit.key, unit.image)
         steps = ("lesion",) if settings.step("lesion") else ()
-        terms = populations.restricted(populations.load(population), *steps)
-        said = [*filter(None, (note, terms)), *notes, *given.notes, *_no_parts(settings, population)]
-        return replace(unit, population=population, given=given, notes=said)
+        terms = populations.restricted(populations.load(unit.population), *steps)
+        said = [*unit.notes, *([terms] if terms else []), *given.notes]
+        return replace(unit, given=given, notes=[*said, *_no_parts(settings, unit.population)])
     except InputError as error:
         return replace(unit, problem=error)
 

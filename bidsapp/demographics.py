@@ -5,24 +5,22 @@ from __future__ import annotations
 import csv
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..models import populations
 from ..models.errors import InputError
 from ..models.populations import WEEKS, YEARS, Population
+from .agetext import MISSING, is_before_birth, is_gestational, is_unclear, weeks, weeks_in, years, years_in
 
-YEAR = {"year": 1.0, "month": 1 / 12, "week": 1 / 52.18, "day": 1 / 365.25}
-"""Years in each unit that an age may have."""
-
-DEFAULT = "adult"
-"""Population of an image of which nothing is known."""
+DEFAULT, UNBORN = "adult", "fetal"
+"""Population of an image of which nothing is known, and the one before birth."""
 
 CHILD = 18.0
 """Age (years) below which the adult networks are doubtful."""
 
-GESTATIONAL = ("gestational_age", "gestational_age_weeks", "gestational_weeks", "ga", "ga_weeks")
-"""Columns that hold a gestational age."""
+IN_DAYS = 45.0
+"""Gestational weeks from which the number must be one of days."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,26 @@ class Person:
     sex : str or None
         As written.
     weeks : float or None
-        Gestational age at the scan, where it is given in place of an age.
+        Gestational age; at the scan, unless there is an age after birth as well.
+    maybe : float or None
+        Weeks that are gestational only if the scan was before birth: an age in weeks or days, ``scan_age``.
+    unread : str or None
+        A note on a gestational age that could not be read.
+    fetal : bool
+        Whether the tables have gestational ages, and no age after birth of anyone.
     """
 
     age: float | None = None
     sex: str | None = None
     weeks: float | None = None
+    maybe: float | None = None
+    unread: str | None = None
+    fetal: bool = False
+
+    @property
+    def gestation(self) -> float | None:
+        """Gestational age of who is known to be unborn."""
+        return self.weeks if self.weeks is not None else self.maybe
 
 
 class Demographics:
@@ -55,22 +67,35 @@ class Demographics:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.people = _rows(root / "participants.tsv", "participant_id")
-        self.unit = _units(root / "participants.json")
-        self.session_unit = _units(root / "sessions.json")
+        self.units = _units(root / "participants.json")
+        self.session_units = self.units | _units(root / "sessions.json")
+        rows = _rows(root / "participants.tsv")
+        self.tells = _tells(rows, self.units)
+        self.people: dict[str, list[dict[str, str]]] = {}
+        for row in rows:
+            self.people.setdefault(_label(row.get("participant_id")), []).append(row)
 
     def __call__(self, participant: str, session: str | None) -> Person:
         """What is known; the session's own table comes first."""
-        row = self.people.get(participant, {})
-        person = _person(row, self.unit)
-        if session is None:
-            return person
-        folder = self.root / f"sub-{participant}"
-        rows = _rows(folder / f"sub-{participant}_sessions.tsv", "session_id")
-        own = _person(rows.get(session, {}), self.session_unit)
-        if own.age is None and own.weeks is None:
-            own = Person(person.age, own.sex, person.weeks)
-        return Person(own.age, own.sex or person.sex, own.weeks)
+        person = self._listed(participant, session)
+        fetal = self.tells
+        if session is not None:
+            folder = self.root / f"sub-{participant}"
+            units = self.session_units | _units(folder / f"sub-{participant}_sessions.json")
+            rows = _rows(folder / f"sub-{participant}_sessions.tsv")
+            mine = [row for row in rows if _label(row.get("session_id")) == session]
+            person = _merged(_person(mine[-1] if mine else {}, units), person)
+            fetal = fetal[0] or _tells(rows, units)[0], fetal[1] or _tells(rows, units)[1]
+        return replace(person, fetal=fetal == (True, False))
+
+    def _listed(self, participant: str, session: str | None) -> Person:
+        """What ``participants.tsv`` says, which may have a row for every session."""
+        rows = self.people.get(participant, [])
+        mine = [row for row in rows if _label(row.get("session_id")) in (session, "", "n/a")]
+        person = _person((mine or rows or [{}])[-1], self.units)
+        # A fetus is of another age in another session.
+        other = rows and not mine and session is not None
+        return replace(person, weeks=None, maybe=None) if other else person
 
 
 def population_of(wanted: str, person: Person, image: Path) -> tuple[str, str | None]:
@@ -91,33 +116,104 @@ def population_of(wanted: str, person: Person, image: Path) -> tuple[str, str | 
         If ``wanted`` is ``auto`` and there are no networks for the age.
     """
     if wanted != "auto":
-        return wanted, _beyond(populations.load(wanted), person)
-    unit, age = (WEEKS, person.weeks) if person.weeks is not None else (YEARS, person.age)
-    if age is None:
-        label = re.search(r"_rec-([a-zA-Z0-9+]+)_", image.name)
-        found = populations.by_reconstruction(label[1] if label else "") or populations.load(DEFAULT)
-        said = None if found.name == DEFAULT else f"taken as {found.name} by its reconstruction ({label[1]})"
+        record = populations.load(wanted)
+        unread = person.unread if record.age_unit == WEEKS and person.gestation is None else None
+        name, said = wanted, _beyond(record, person)
+    elif person.age is None and person.weeks is None:
+        unread, (name, said) = person.unread, _of_unknown_age(person, image)
     else:
-        found, said = populations.by_age(age, unit), None
+        unread, (name, said) = None, _by_age(person, image)
+    return name, " ".join(filter(None, (unread, said))) or None
+
+
+def _of_unknown_age(person: Person, image: Path) -> tuple[str, str | None]:
+    """The population where the tables give no age."""
+    insist = f"if that is wrong, say --population {DEFAULT}."
+    if found := populations.by_reconstruction(reconstruction(image)):
+        label = reconstruction(image)
+        how = f"taken as {found.name} by its reconstruction ({label})"
+        if found.untrained:
+            raise InputError(image, f"it was {how}, and {found.untrained}", _remedy(person))
+        return found.name, f"The age is not known; the image was {how}: {insist}"
+    if person.fetal:
+        why = "the tables give gestational ages only"
+        return UNBORN, f"The age is not known; the image was taken as {UNBORN}, for {why}: {insist}"
+    if _could_be_unborn(person.maybe):
+        said = f"The table's age of {person.maybe:.3g} weeks was not used, for newborns' are counted alike"
+        return DEFAULT, f"{said}: if the scan is of a fetus, say --population {UNBORN}."
+    return DEFAULT, None
+
+
+def _by_age(person: Person, image: Path) -> tuple[str, str | None]:
+    """The population that an age tells, which is one after birth if there are both."""
+    mothers = _is_mothers(person, image)
+    before = person.age is None or mothers
+    age, unit = (person.weeks or 0.0, WEEKS) if before else (person.age or 0.0, YEARS)
+    found = populations.by_age(age, unit)
     if found is None:
-        ranges = [populations.load(n) for n in populations.trained()]
-        known = ", ".join(f"{r.ages[0]:g} to {r.ages[1]:g} {r.age_unit} ({r.name})" for r in ranges)
-        reason = f"its age is {age:.3g} {unit}, and the networks know {known}"
-        raise InputError(image, reason, "Leave it out, or insist with --population")
+        raise _unknown_age(age, unit, image)
     if found.untrained:
-        how = f"its age is {age:.2g} {unit}" if age is not None else f"it was {said}"
-        remedy = f"Leave it out, or insist with --population {DEFAULT}"
-        raise InputError(image, f"{how}, and {found.untrained}", remedy)
-    if said:
-        said = f"The age is not known; the image was {said}: if that is wrong, say --population {DEFAULT}."
-    elif found.name == DEFAULT and age is not None and age < CHILD:
-        said = f"Age {age:g} years: the networks were trained on adults, so look at the segmentation."
-    return found.name, said
+        raise InputError(image, f"its age is {age:.2g} {unit}, and {found.untrained}", _remedy(person))
+    notes = []
+    if mothers:
+        notes.append(
+            f"The image was taken as {found.name} by its reconstruction and its gestational age of "
+            f"{person.weeks:.3g} weeks, and the age of {person.age:g} years as the mother's: if that is "
+            f"wrong, say --population {DEFAULT}."
+        )
+    elif found.name == DEFAULT and _could_be_unborn(person.weeks) and "_T2w." in image.name:
+        notes.append(
+            f"The tables give an age of {person.age:g} years and a gestational age of {person.weeks:.3g} "
+            f"weeks. The latter was taken as that at birth: if it is that at the scan, "
+            f"say --population {UNBORN}."
+        )
+    if found.name == DEFAULT and age < CHILD:
+        notes.append(f"Age {age:g} years: the networks were trained on adults, so look at the segmentation.")
+    return found.name, " ".join(notes) or None
+
+
+def _unknown_age(age: float, unit: str, image: Path) -> InputError:
+    """The error for an age that belongs to no population."""
+    ranges = [populations.load(n) for n in populations.trained()]
+    known = ", ".join(f"{r.ages[0]:g} to {r.ages[1]:g} {r.age_unit} ({r.name})" for r in ranges)
+    remedy = "Leave it out, or insist with --population"
+    if unit == WEEKS and age > IN_DAYS:
+        remedy = f'Are these days? Then say so in the JSON file beside the table ("Units": "days"). {remedy}'
+    return InputError(image, f"its age is {age:.3g} {unit}, and the networks know {known}", remedy)
+
+
+def reconstruction(image: Path) -> str:
+    """The label of an image's ``rec-`` entity, or nothing."""
+    found = re.search(r"_rec-([a-zA-Z0-9+]+)_", image.name)
+    return found[1] if found else ""
+
+
+def _is_mothers(person: Person, image: Path) -> bool:
+    """Whether an age is the mother's: a grown-up's, of what is by all else a fetal scan."""
+    found = populations.by_reconstruction(reconstruction(image))
+    return (
+        found is not None
+        and found.age_unit == WEEKS
+        and _could_be_unborn(person.weeks)
+        and (person.age or 0) >= CHILD
+    )
+
+
+def _could_be_unborn(age: float | None) -> bool:
+    """Whether these weeks are some that the fetal networks know."""
+    least, most = populations.load(UNBORN).ages
+    return age is not None and least <= age <= most
+
+
+def _remedy(person: Person) -> str:
+    unborn = _could_be_unborn(person.weeks) or _could_be_unborn(person.maybe)
+    also = f" (with --population {UNBORN}, if the scan was before birth)" if unborn else ""
+    return f"Leave it out, or insist with --population {DEFAULT}{also}"
 
 
 def _beyond(record: Population, person: Person) -> str | None:
     """A note where an age lies outside what a population's networks know."""
-    age = person.weeks if record.age_unit == WEEKS else person.age
+    age = person.gestation if record.age_unit == WEEKS else person.age
     if age is None or record.ages[0] <= age <= record.ages[1]:
         return None
     least, most = record.ages
@@ -127,70 +223,74 @@ def _beyond(record: Population, person: Person) -> str | None:
     )
 
 
-def weeks(text: str | None, unit: float = 1.0) -> float | None:
-    """Weeks of gestation from what people write: 28, 28.4, 28+3, 28w3d.
-
-    Examples
-    --------
-    >>> weeks("28+3.5"), weeks("28w"), weeks("196", 1 / 7), weeks("n/a")
-    (28.5, 28.0, 28.0, None)
-    """
-    found = re.fullmatch(r"\s*(\d+(?:[.,]\d+)?)\s*(?:\+|w)\s*(\d+(?:\.\d+)?)?\s*d?\s*", text or "")
-    if found:
-        return float(found[1].replace(",", ".")) + float(found[2] or 0) / 7
-    return years(text, unit)
-
-
-def years(text: str | None, unit: float = 1.0) -> float | None:
-    """A number of years from what people write.
-
-    Examples
-    --------
-    >>> years("42"), years("89+"), years("n/a"), years("18", 1 / 12)
-    (42.0, 89.0, None, 1.5)
-    """
-    found = re.fullmatch(r"\s*[<>]?=?\s*(\d+(?:[.,]\d+)?)\s*\+?\s*", text or "")
-    return float(found[1].replace(",", ".")) * unit if found else None
-
-
-def _person(row: dict[str, str], units: tuple[float, float]) -> Person:
-    unit, gestational = units
+def _person(row: dict[str, str], units: dict[str, str]) -> Person:
+    """What a row says."""
     sex = next((row[name] for name in ("sex", "gender") if row.get(name)), None)
-    age = years(row.get("age"), unit)
-    gestation = next((found for c in GESTATIONAL if (found := weeks(row.get(c), gestational))), None)
-    # With an age after birth, the gestational age is that at birth.
-    before_birth = gestation if age is None else None
-    return Person(age, None if sex in (None, "n/a") else sex, before_birth)
+    unit = units.get("age", "")
+    age = years(row.get("age"), years_in(unit) or 1.0)
+    gestation, unread = _gestation(row, units)
+    maybe = next((w for c in row if is_unclear(c) and (w := _weeks(row, c, units)) is not None), None)
+    if is_before_birth(unit):
+        age, gestation = None, gestation if gestation is not None else _weeks(row, "age", units)
+    elif unit.startswith(("week", "day")):
+        maybe = _weeks(row, "age", units)
+    return Person(age, None if sex in (None, "n/a") else sex, gestation, maybe, unread)
 
 
-def _rows(path: Path, key: str) -> dict[str, dict[str, str]]:
-    """Rows by label, columns in lower case."""
+def _gestation(row: dict[str, str], units: dict[str, str]) -> tuple[float | None, str | None]:
+    """The gestational age, or else a note on what stands in its place."""
+    unread = None
+    for column in filter(is_gestational, row):
+        if (found := _weeks(row, column, units)) is not None:
+            return found, None
+        if row[column].lower() not in MISSING:
+            unread = f"The {column} of {row[column]!r} could not be read; write weeks, such as 28.4 or 28+3."
+    return None, unread
+
+
+def _weeks(row: dict[str, str], column: str, units: dict[str, str]) -> float | None:
+    return weeks(row[column], weeks_in(units.get(column, ""), column)) if column in row else None
+
+
+def _merged(own: Person, person: Person) -> Person:
+    """What the session's table says, and where that gives no age, what the participants' does."""
+    known = own if own.age is not None or own.weeks is not None else person
+    maybe = own.maybe if own.maybe is not None else known.maybe
+    return replace(known, sex=own.sex or person.sex, maybe=maybe, unread=own.unread or known.unread)
+
+
+def _tells(rows: list[dict[str, str]], units: dict[str, str]) -> tuple[bool, bool]:
+    """Whether a table has gestational ages, and whether it has an age after birth."""
+    # "ga" alone may mean something else, unless there is an age in it.
+    named = any(c.startswith("gestational") for c in filter(is_gestational, rows[0] if rows else ()))
+    people = [_person(row, units) for row in rows]
+    return named or any(p.weeks is not None for p in people), any(p.age is not None for p in people)
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    """Rows, columns in lower case."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
-        return {}
-    out = {}
-    for row in csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE):
-        lower = {k.strip().lower(): (v or "").strip() for k, v in row.items() if isinstance(k, str)}
-        label = lower.get(key, "")
-        out[label.partition("-")[2] if label[:4] in ("sub-", "ses-") else label] = lower
-    return out
+        return []
+    table = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return [
+        {k.strip().lower(): (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in table
+    ]
 
 
-def _units(path: Path) -> tuple[float, float]:
-    """Years in one unit of the age column, and weeks in one of the gestational age's."""
+def _label(text: str | None) -> str:
+    """A label without ``sub-`` or ``ses-``."""
+    name = text or ""
+    return name.partition("-")[2] if name[:4] in ("sub-", "ses-") else name
+
+
+def _units(path: Path) -> dict[str, str]:
+    """Units of the columns that a table's JSON file describes, in lower case like the columns."""
     try:
         columns = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        return 1.0, 1.0
-    gestational = next((_unit(columns, c) for c in GESTATIONAL if _unit(columns, c)), None)
-    return _unit(columns, "age") or 1.0, (gestational or YEAR["week"]) / YEAR["week"]
-
-
-def _unit(columns: object, name: str) -> float | None:
-    """Years in one unit of a column, if its description tells."""
-    try:
-        unit = columns[name]["Units"].lower()  # type: ignore[index]
-    except (KeyError, TypeError, AttributeError):
-        return None
-    return next((factor for start, factor in YEAR.items() if unit.startswith(start)), None)
+        return {}
+    described = columns.items() if isinstance(columns, dict) else ()
+    found = {c.strip().lower(): d.get("Units") for c, d in described if isinstance(d, dict)}
+    return {column: unit.strip().lower() for column, unit in found.items() if isinstance(unit, str)}

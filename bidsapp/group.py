@@ -10,9 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..models import labels
 from ..models.errors import DatasetError, ReportError
-from . import __version__, groupquality, growth, page, quality, results
+from . import __version__, groupquality, growth, page, quality, results, tables
 from .comparison import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
 from .groupquality import Unusual
 from .outliers import ENOUGH
@@ -27,6 +26,9 @@ SUMS = {
     "ventricles": "Sum of the lateral ventricles and their inferior horns",
     "csf": "Sum of the other structures of cerebrospinal fluid",
 }
+
+PERSON = ("age", "gestational_age", "gestational_age_estimated", "sex")
+"""Columns that describe a person."""
 
 
 def run_group(out_dir: Path) -> Path:
@@ -57,7 +59,7 @@ def run_group(out_dir: Path) -> Path:
         reason = "there is neither a status file nor a derivative of any participant"
         raise DatasetError(out_dir, reason, "Run the participant level first")
     people, cohort = results.demographics(units), Cohort.of(units)
-    unusual = Unusual(cohort, {key: person["age"] for key, person in people.items()})
+    unusual = Unusual(cohort, groupquality.ages(people))
     try:
         _write_volumes(out_dir, units, people)
         _write_quality(out_dir, units, people, unusual)
@@ -115,10 +117,10 @@ def _columns(units: list[Result], people: dict[str, dict[str, Any]]) -> tuple[li
     """Columns that describe a unit, and columns of volumes; those that nobody fills are left out."""
     about = ["participant_id"]
     about += ["session_id"] if any(unit.session for unit in units) else []
-    about += [name for name in ("age", "sex") if any(people[unit.key][name] is not None for unit in units)]
+    about += [name for name in PERSON if any(people[unit.key][name] is not None for unit in units)]
     known = {name for unit in units for name in unit.volumes}
     ordered = [name for name in SUMS if name in known]
-    ordered += [label.name for label in labels.load("adult") if label.name in known]
+    ordered += [label.name for label in tables.every() if label.name in known]
     return [*about, "state"], ordered + sorted(known - set(ordered))
 
 
@@ -126,8 +128,7 @@ def _write_volumes(out_dir: Path, units: list[Result], people: dict[str, dict[st
     about, names = _columns(units, people)
     rows = []
     for unit in units:
-        age, sex = people[unit.key]["age"], people[unit.key]["sex"]
-        values = _names(unit) | {"age": None if age is None else f"{age:g}", "sex": sex, "state": unit.state}
+        values = _names(unit) | _person(people[unit.key]) | {"state": unit.state}
         volumes = unit.volumes
         values |= {name: _round(volumes.get(name)) for name in names}
         rows.append([values[name] for name in [*about, *names]])
@@ -144,8 +145,7 @@ def _write_quality(
     names = groupquality.columns(units)
     rows = []
     for unit in units:
-        age, sex = people[unit.key]["age"], people[unit.key]["sex"]
-        cells = _names(unit) | {"age": None if age is None else f"{age:g}", "sex": sex, "state": unit.state}
+        cells: dict[str, Any] = _names(unit) | _person(people[unit.key]) | {"state": unit.state}
         cells |= groupquality.row(unit, unusual)
         rows.append([cells.get(name) for name in [*about, *names]])
     _write_tsv(out_dir / "group_quality.tsv", [*about, *names], rows)
@@ -165,12 +165,26 @@ def _names(unit: Result) -> dict[str, str]:
     return {"participant_id": f"sub-{unit.participant}", "session_id": session}
 
 
+def _person(person: dict[str, Any]) -> dict[str, str | None]:
+    """Cells of the columns ``PERSON``."""
+    cells = {name: person[name] for name in PERSON}
+    ages = ("age", "gestational_age")
+    cells |= {name: f"{cells[name]:g}" for name in ages if cells[name] is not None}
+    estimated = person["gestational_age_estimated"]
+    return cells | {"gestational_age_estimated": {True: "yes", False: "no"}.get(estimated)}
+
+
 def _describe(name: str) -> dict[str, Any]:
     """Entry of a data dictionary for a column that is not a volume."""
     entries: dict[str, dict[str, Any]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a without sessions"},
         "age": {"Description": "Age, from the dataset", "Units": "year"},
+        "gestational_age": {"Description": "Gestational age at the scan", "Units": "week"},
+        "gestational_age_estimated": {
+            "Description": "Where the gestational age is from",
+            "Levels": {"no": "The dataset", "yes": "An estimate from the volumes"},
+        },
         "sex": {"Description": "Sex, from the dataset"},
         "state": {
             "Description": "What became of the participant (and session)",
@@ -194,7 +208,7 @@ def _measure(name: str) -> dict[str, Any]:
     """Entry of a data dictionary for a volume."""
     if name in SUMS:
         return {"LongName": TISSUE_NAMES.get(name, "Brain"), "Description": SUMS[name], "Units": "mm^3"}
-    index = next((label.index for label in labels.load("adult") if label.name == name), None)
+    index = next((label.index for label in tables.every() if label.name == name), None)
     known = f", FreeSurfer label {index}" if index is not None else ""
     return {"Description": f"Volume of {name}{known}; sum of probabilities", "Units": "mm^3"}
 
@@ -316,7 +330,7 @@ def _context(
         "missing": [row | {"entry": _entry(row["unit"])} for row in _missing(units)],
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
-        "has": {name: any(row[name] is not None for row in rows) for name in ("age", "sex")}
+        "has": {name: any(row[name] is not None for row in rows) for name in PERSON}
         | {"session": any(row["session"] for row in rows), "verdict": any(row["verdict"] for row in rows)},
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..models import iqm, labels
-from . import page
+from ..models import iqm
+from . import page, tables
 from .comparison import Cohort, structures, total
 from .outliers import UNUSUAL, Distances, distances
 from .results import Result, number
@@ -45,7 +45,7 @@ class Unusual:
     cohort : Cohort
         Everybody's volumes.
     ages : dict of str to float or None
-        Age (years) by key.
+        Age by key, all in one unit.
     """
 
     def __init__(self, cohort: Cohort, ages: dict[str, float | None]) -> None:
@@ -95,6 +95,18 @@ class Unusual:
         return out
 
 
+def ages(people: dict[str, dict[str, Any]]) -> dict[str, float | None]:
+    """Ages by key in one unit: weeks of gestation where nobody is born yet, else years.
+
+    Examples
+    --------
+    >>> ages({"sub-1": {"age": None, "gestational_age": 27.0}})
+    {'sub-1': 27.0}
+    """
+    born = any(person["age"] is not None for person in people.values())
+    return {key: person["age" if born else "gestational_age"] for key, person in people.items()}
+
+
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
@@ -103,7 +115,7 @@ def columns(units: list[Result]) -> list[str]:
     """Columns of the table of quality that some unit fills, after those that describe the unit."""
     there = {name for unit in units for name in unit.metrics}
     scores = {index for unit in units for index in unit.scores}
-    names = [f"score_{label.name}" for label in labels.load("adult") if label.index in scores]
+    names = [f"score_{label.name}" for label in tables.every() if label.index in scores]
     return [
         "verdict",
         "score",
@@ -125,7 +137,7 @@ def row(unit: Result, unusual: Unusual) -> dict[str, Any]:
         "volume_distance": _text(distance),
     }
     out |= {name: _text(number(value)) for name, value in unit.metrics.items()}
-    table = labels.load("adult").by_index
+    table = tables.every().by_index
     out |= {
         f"score_{table[index].name}": _text(number(cells.get("score")))
         for index, cells in unit.scores.items()

@@ -17,7 +17,6 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
-from ..models import labels
 from . import __version__, alignment, contrasts, figures, hippocampus, lesion, viewer
 from .figures import Mosaic, Scan
 from .results import Result, read_json
@@ -90,7 +89,7 @@ class Artist:
 
     def __init__(self, result: Result) -> None:
         self.result = result
-        self.table = labels.load("adult")
+        self.table = result.table
         self.position = np.zeros(max(self.table.by_index) + 1, np.uint8)
         for place, label in enumerate(self.table):
             self.position[label.index] = place

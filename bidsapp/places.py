@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import uuid
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,25 @@ from .settings import Settings
 NAME = "brainseg-bids"
 OUT_GB, WORK_GB = 0.1, 0.6
 """Space (GB) that one unit needs in the output and, while it is computed, in the work folder."""
+
+
+def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path | None]) -> None:
+    """Make sure that no output is an input, and none is named twice; what is None was not asked for.
+
+    Raises
+    ------
+    UsageError
+        It names the path.
+    """
+    taken = {Path(path).resolve() for path in inputs if path}
+    seen: set[Path] = set()
+    for path in filter(None, outputs):
+        place = Path(path).resolve()
+        if place in taken:
+            raise UsageError(path, "the output is the input itself", "Give another name")
+        if place in seen:
+            raise UsageError(path, "two outputs have this name", "Give each a name of its own")
+        seen.add(place)
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def metrics(result: Result) -> list[dict[str, Any]]:
 
 def structures(result: Result) -> list[dict[str, Any]]:
     """Expected Dice of every structure with what speaks against it, both sides in one row."""
-    table, out = labels.load("adult"), []
+    table, out = result.table, []
     for label in table:
         if label.index == 0 or label.name.startswith("Right-") or label.index not in result.scores:
             continue
@@ -129,6 +129,8 @@ def usual_range(result: Result, names: tuple[str, ...]) -> dict[str, Any] | None
 
     The sides' ranges are added; of one structure it is the middle 95 % of the norm.
     """
+    if result.table is not labels.load("adult"):
+        return None  # the norms are those of brains after birth
     norms = quality.load("adult")
     table = {label.name: label.index for label in labels.load("adult")}
     if norms is None or not all(name in table and table[name] in norms.usual for name in names):

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..models import populations
 from ..models.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from ..models.populations import Population
     from ..models.registration import Anatomy
+    from ..models.spaces import Space
 
 IMAGES = (".nii", ".nii.gz")
 
@@ -23,6 +26,10 @@ def describe(parser: argparse.ArgumentParser) -> None:
     add("moving", metavar="MOVING", help="a scan of any contrast")
     add("fixed", metavar="FIXED", help="another, or a template as --output-spaces of brainseg-bids names it")
     add("out", metavar="OUT.h5", help="transform that resamples MOVING onto FIXED (ITK composite)")
+    names = populations.trained()
+    add(
+        "--population", choices=names, help="whose brains they are (fetal for a template by week, else adult)"
+    )
     add("--moved", metavar="IMAGE", help="also write MOVING on the grid of FIXED")
     add("--inverse", metavar="OUT.h5", help="also write the transform that resamples FIXED onto MOVING")
     add("--labels", nargs=2, metavar=("IN", "OUT"), help="also bring a label image of MOVING onto FIXED")
@@ -40,22 +47,29 @@ def run(given: argparse.Namespace) -> int:
     from ..interfaces import files
     from ..models import itk, registration
     from ..models.device import resolve
+    from ..models.diffeomorphic import Options
     from .places import quiet_environment
     from .tools import _threads
 
     quiet_environment()
-    _check(given)
+    record = populations.load(given.population or _population(given.fixed))
+    _check(given, record)
     _threads(given)
     device = resolve(given.device)
-    fixed = _fixed(given.fixed, device)
-    moving = anatomy(Path(given.moving), device)
+    moving = anatomy(Path(given.moving), device, record)
+    fixed = _fixed(given.fixed, device, record, moving)
     print("registration", file=sys.stderr)
-    network = None if given.start == "none" else given.start or registration.NETWORK
+    network = None if given.start == "none" else given.start or record.velocity or None
     if given.kind:
         found = registration.affine(moving, fixed, given.kind)
     else:
         found = registration.register(
-            moving, fixed, engine=given.engine, refine=given.refine, network=network
+            moving,
+            fixed,
+            engine=given.engine,
+            refine=given.refine,
+            options=Options().finer(**record.registration) if record.registration else None,
+            network=network,
         )
     files.write_binary(Path(given.out), lambda file: itk.write(file, found.forward))
     if given.inverse:
@@ -68,9 +82,28 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
-def _check(given: argparse.Namespace) -> None:
+def _population(fixed: str) -> str:
+    """Whose brains they are where nobody says so: the template's, if it is one that goes by age."""
+    from ..models import spaces
+
+    if Path(fixed).is_file() or fixed.endswith(IMAGES):
+        return "adult"
+    name = spaces.parse(fixed).name
+    return next((one for one in populations.trained() if name in populations.load(one).cohorts), "adult")
+
+
+def _goes_by_week(space: Space) -> bool:
+    """Whether the cohort of a template is still to be chosen by gestational age."""
+    from ..models import growing, spaces
+
+    own = space.path is None and space.name in growing.names()
+    return space.cohort is None and (own or bool(spaces.by_age(space)))
+
+
+def _check(given: argparse.Namespace, record: Population) -> None:
     """Look at all the paths before anything is computed."""
     from ..models import spaces
+    from .places import distinct
 
     if not Path(given.moving).is_file():
         raise InputError(given.moving, "the file does not exist", "Check the path")
@@ -78,8 +111,15 @@ def _check(given: argparse.Namespace) -> None:
         if given.fixed.endswith(IMAGES) and "=" not in given.fixed:
             raise InputError(given.fixed, "the file does not exist", "Check the path")
         spaces.find(spaces.parse(given.fixed))
+        if _goes_by_week(spaces.parse(given.fixed)):
+            from ..interfaces.registration import check_cohort
+
+            check_cohort(given.fixed, record.name)
     if given.start and given.start != "none":
         _check_start(given.start)
+    labels = given.labels or (None, None)
+    written = (given.out, given.inverse, given.moved, given.jacobian, labels[1])
+    distinct((given.moving, given.fixed, given.start, labels[0]), written)
     for path in filter(None, (given.out, given.inverse)):
         if not path.endswith(".h5"):
             raise UsageError(path, "transforms are written as .h5", "End its name with .h5")
@@ -105,25 +145,57 @@ def _check_start(name: str) -> None:
         )
 
 
-def _fixed(text: str, device: str) -> Anatomy:
-    from ..models import reference
+def _fixed(text: str, device: str, record: Population, moving: Anatomy) -> Anatomy:
+    from ..models import reference, spaces
 
     if Path(text).is_file():
-        return anatomy(Path(text), device)
-    return reference.load(text, device=device)
+        return anatomy(Path(text), device, record)
+    if _goes_by_week(spaces.parse(text)):
+        text = _with_cohort(text, record, moving)
+    return reference.load(text, reference.Networks(*record.networks), device)
 
 
-def anatomy(path: Path, device: str = "cpu") -> Anatomy:
-    """A scan with what the program's own stages find in it."""
+def _with_cohort(text: str, record: Population, moving: Anatomy) -> str:
+    """The template with the cohort for the age that the volumes tell."""
+    import numpy as np
+
+    from ..interfaces.growth import age_of
+    from ..interfaces.registration import with_cohort
+
+    labels = moving.structures.data.numpy()
+    voxel = float(np.prod(moving.structures.grid.spacing))
+    ids, counts = np.unique(labels[labels > 0], return_counts=True)
+    volumes = {int(k): float(n) * voxel for k, n in zip(ids, counts, strict=True)}
+    age, _ = age_of(volumes, record, None)
+    if age is None:
+        reason = f"the template {text} goes by age, and the volumes of this brain do not tell it"
+        raise InputError(None, reason, "Name a cohort: NAME:cohort-N")
+    chosen = with_cohort(text, record.name, age, volumes)
+    print(f"template {chosen}: the volumes tell {age['age']:.1f} {age['unit']}", file=sys.stderr)
+    return chosen
+
+
+def anatomy(path: Path, device: str = "cpu", record: Population | None = None) -> Anatomy:
+    """A scan with what the program's own stages find in it, an adult's unless ``record`` says else."""
     from ..models import bias, conform, segmentation, skullstrip
     from ..models.registration import Anatomy
 
+    record = record or populations.load("adult")
     print(f"structures of {path.name}", file=sys.stderr)
     try:
         scan = conform.read(path)
-        brain = skullstrip.skullstrip(scan, device=device)
+        brain = skullstrip.skullstrip(
+            scan, device=device, model=record.skullstrip, coarse_model=record.coarse
+        )
         corrected, _ = bias.correct(scan, brain.mask)
-        found = segmentation.segment(corrected, brain.mask, device=device)
+        found = segmentation.segment(
+            corrected,
+            brain.mask,
+            device=device,
+            model=record.segmentation,
+            coarse_model=record.coarse,
+            label_table=record.labels,
+        )
     except InputError as error:
         raise InputError(error.path or path, error.reason, error.remedy) from None
     return Anatomy(corrected, brain.mask, found.structures, found.centroids, found.probabilities)

@@ -71,10 +71,14 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _check(given: argparse.Namespace) -> None:
+    from .places import distinct
+
     outputs = {name: getattr(given, name) for name in ENDINGS}
     for name, path in outputs.items():
         if path and not path.endswith(ENDINGS[name]):
             raise UsageError(path, f"this output is a {ENDINGS[name]}", f"End its name with {ENDINGS[name]}")
+    labels = given.labels or (None, None)
+    distinct((given.moving, given.fixed, given.model, labels[0]), (*outputs.values(), labels[1]))
     if given.labels and not given.labels[1].endswith(".nii.gz"):
         raise UsageError(given.labels[1], "images are written as .nii.gz", "End its name with .nii.gz")
 

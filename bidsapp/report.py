@@ -7,7 +7,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from ..models import labels
 from ..models.errors import ReportError
 from . import alignment, contrasts, growth, hippocampus, lesion, page, provenance, quality, results
 from .comparison import Cohort, groups_of, tiles_of
@@ -183,7 +182,6 @@ def _notes(result: Result) -> list[str]:
 
 def _facts(result: Result, facts: dict[str, Any], stripped: bool | None) -> list[tuple[str, str]]:
     person = results.demographics([result])[result.key]
-    age = person["age"]
     rows = [
         ("Contrast", result.suffix),
         ("Grid", " × ".join(str(n) for n in facts.get("shape", []))),
@@ -198,11 +196,21 @@ def _facts(result: Result, facts: dict[str, Any], stripped: bool | None) -> list
         ),
         ("Brain mask", f"{facts['mask_volume'] / 1000:,.0f} mL" if facts.get("mask_volume") else ""),
         *contrasts.facts(result),
-        ("Age", f"{age:g} years" if age is not None else ""),
+        _age(person),
         ("Sex", person["sex"] or ""),
         ("Version", str(result.status.get("version") or "")),
     ]
     return [row for row in rows if row[1]]
+
+
+def _age(person: dict[str, Any]) -> tuple[str, str]:
+    """Age after or before birth, with its name."""
+    if person["gestational_age"] is not None:
+        words = f"{person['gestational_age']:.3g} weeks" + (
+            " (estimated)" if person["gestational_age_estimated"] else ""
+        )
+        return "Gestational age", words
+    return "Age", f"{person['age']:g} years" if person["age"] is not None else ""
 
 
 def _orientation(facts: dict[str, Any]) -> str:
@@ -221,7 +229,7 @@ def _mask_words(facts: dict[str, Any], stripped: bool | None) -> str:
 
 def _legend(result: Result) -> list[dict[str, Any]]:
     """Structures of the unit in the order of the label table, both sides next to each other."""
-    table, seen, out = labels.load("adult"), set(), []
+    table, seen, out = result.table, set(), []
     for label in table:
         for index in (label.index, label.partner):
             if index in result.rows and index in table.by_index and index not in seen:
@@ -239,7 +247,7 @@ def _viewer_labels(result: Result) -> list[dict[str, Any]]:
             "color": x.color,
             "volume": result.volumes.get(x.name),
         }
-        for x in labels.load("adult")
+        for x in result.table
     ]
 
 

@@ -16,7 +16,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..models import labels
+from ..models.labels import LabelTable
+from ..models.populations import WEEKS
+from . import tables
 from .settings import MODALITIES
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
@@ -170,13 +172,17 @@ class Result:
         return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
 
     @cached_property
+    def table(self) -> LabelTable:
+        """Label table of its structures, which depends on the population."""
+        return tables.of(self.rows)
+
+    @cached_property
     def volumes(self) -> dict[str, float]:
         """Volumes (mm3): ``brain``, the sums by tissue, and each structure by its name."""
-        table = labels.load("adult")
         found: dict[str, float] = {}
         sums = dict.fromkeys(TISSUE_SUMS, 0.0)
         for index, row in self.rows.items():
-            volume, label = number(row.get("volume_mm3")), table.by_index.get(index)
+            volume, label = number(row.get("volume_mm3")), self.table.by_index.get(index)
             if volume is None or index == 0:
                 continue
             found[label.name if label else str(row.get("name") or index)] = volume
@@ -268,7 +274,14 @@ def _sessions(folder: Path) -> Iterator[str]:
 
 
 def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
-    """Age (years, or None) and sex (text, or None) by key, from the status files or ``participants.tsv``."""
+    """Age and sex by key, from the status files, the sidecars of the volumes or ``participants.tsv``.
+
+    Returns
+    -------
+    dict of str to dict
+        ``age`` (years), ``gestational_age`` (weeks, at the scan, of who is not born yet), whether the volumes
+        told it (``gestational_age_estimated``), and ``sex`` (text); None for what is not known.
+    """
     table = {}
     if results:
         table = {row.get("participant_id"): row for row in read_tsv(results[0].out_dir / "participants.tsv")}
@@ -277,11 +290,28 @@ def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
         row = table.get(f"sub-{result.participant}", {})
         sex = result.status.get("sex") or row.get("sex") or row.get("gender")
         age = number(result.status.get("age"))
+        age = number(row.get("age")) if age is None else age
+        weeks, estimated = _gestation(result, row if age is None else {})
         out[result.key] = {
-            "age": number(row.get("age")) if age is None else age,
+            # Beside a gestational age at the scan it would be the mother's.
+            "age": age if weeks is None else None,
+            "gestational_age": weeks,
+            "gestational_age_estimated": estimated,
             "sex": None if sex in (None, "n/a") else str(sex),
         }
     return out
+
+
+def _gestation(result: Result, row: dict[str, str]) -> tuple[float | None, bool | None]:
+    """Gestational age (weeks) of a unit at the scan, and whether the volumes told it."""
+    given = number(result.status.get("gestational_age"))
+    if given is not None:
+        return given, False
+    told = result.sidecar("desc-aseg_volumes.tsv").get("Age")
+    if isinstance(told, dict) and told.get("Units") == WEEKS and number(told.get("Value")) is not None:
+        return number(told["Value"]), bool(told.get("Estimated"))
+    listed = number(row.get("gestational_age"))
+    return listed, None if listed is None else False
 
 
 def _literal(name: str) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from . import results
-from .dataset import natural
-from .demographics import Demographics
+from .dataset import Unit, natural
+from .demographics import Demographics, Person
 
 COLUMNS = {
     "participant_id": {"Description": "Participant of the source dataset"},
@@ -14,8 +15,16 @@ COLUMNS = {
     "sex": {"Description": "Sex, from the source dataset"},
 }
 
+GESTATIONAL = {
+    "gestational_age": {
+        "Description": "Gestational age at the scan, from the source dataset; n/a after birth",
+        "Units": "week",
+    }
+}
+"""Column that only a table with someone unborn has."""
 
-def write(out_dir: Path, bids_dir: Path) -> None:
+
+def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
     """List the dataset's participants in the output folder.
 
     What stands there already is kept as it is, and who is not yet listed is added: the table may be
@@ -27,6 +36,8 @@ def write(out_dir: Path, bids_dir: Path) -> None:
         The derivatives' root.
     bids_dir : Path
         The dataset.
+    units : sequence of Unit
+        What the run processes: it tells who is not born yet.
 
     Raises
     ------
@@ -38,24 +49,26 @@ def write(out_dir: Path, bids_dir: Path) -> None:
     path = out_dir / "participants.tsv"
     there = {folder.name.removeprefix("sub-") for folder in bids_dir.glob("sub-*") if folder.is_dir()}
     labels = sorted((label for label in there if results.KEY.fullmatch(f"sub-{label}")), key=natural)
-    lines, columns, listed = _standing(path)
+    people = Demographics(bids_dir)
+    rows = {f"sub-{label}": _row(label, people, units) for label in labels}
+    known = COLUMNS | (GESTATIONAL if any("gestational_age" in row for row in rows.values()) else {})
+    lines, columns, listed = _standing(path, known)
     if "participant_id" not in columns:
         return  # not a table that we could add to
-    people = Demographics(bids_dir)
-    missing = [label for label in labels if f"sub-{label}" not in listed]
+    missing = [row for name, row in rows.items() if name not in listed]
     if not missing:
         return
-    lines += ["\t".join(_row(label, people)[name] for name in columns) for label in missing]
+    lines += ["\t".join(row[name] for name in columns) for row in missing]
     files.write_text(path, "\n".join(lines) + "\n")
     described = path.with_suffix(".json")
     if not described.exists():
-        files.write_json(described, COLUMNS)
+        files.write_json(described, COLUMNS | {n: known[n] for n in known if n in columns})
 
 
-def _standing(path: Path) -> tuple[list[str], list[str], set[str]]:
-    """Lines of the table as it stands, its columns, and who is listed."""
+def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[str], set[str]]:
+    """Lines of the table as it stands (or begins, with the known columns), its columns, and who is listed."""
     if not path.exists():
-        return ["\t".join(COLUMNS)], list(COLUMNS), set()
+        return ["\t".join(known)], list(known), set()
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
@@ -71,11 +84,23 @@ class _Row(dict):
         return "n/a"
 
 
-def _row(label: str, people: Demographics) -> dict[str, str]:
+def _row(label: str, people: Demographics, units: Sequence[Unit]) -> dict[str, str]:
     person = people(label, None)
     row = _Row(participant_id=f"sub-{label}")
-    if person.age is not None:
+    weeks = _gestation(person, [unit for unit in units if unit.participant == label])
+    if weeks is not None:
+        row["gestational_age"] = f"{weeks:g}"
+    elif person.age is not None:
         row["age"] = f"{person.age:g}"
     if person.sex is not None:
         row["sex"] = " ".join(person.sex.split())
     return row
+
+
+def _gestation(person: Person, units: list[Unit]) -> float | None:
+    """Weeks at the scan of who is not born yet; scans at several ages give none."""
+    found = {unit.weeks for unit in units if unit.problem is None}
+    if found:
+        return found.pop() if len(found) == 1 else None
+    # With an age after birth, the gestational age is that at birth.
+    return person.weeks if person.age is None else None

@@ -20,6 +20,7 @@ from . import (
     faults,
     gate,
     graph,
+    licences,
     places,
     plan,
     progress,
@@ -106,13 +107,13 @@ def _levels(chosen: Settings, wanted: Selection, spots: Places, told: Progress) 
 
 def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Progress) -> int:
     """The participant level."""
-    for note in wanted.notes:
+    for note in [*wanted.notes, *licences.notes(chosen, wanted.units)]:
         told.say(note)
     board = Board(spots.out, spots.run, told, chosen.that_matter, work=spots.work)
     if chosen.boilerplate_only:
         return _methods(chosen, wanted, spots, told, board)
     graph.describe_dataset(spots.out, chosen.bids_dir, chosen.precomputed)
-    roster.write(spots.out, chosen.bids_dir)
+    roster.write(spots.out, chosen.bids_dir, wanted.units)
     check = None
     if not (chosen.skip_bids_validation or chosen.reports_only):
         check = validator.Validation(chosen.bids_dir, spots.log / validator.FILE).start()

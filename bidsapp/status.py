@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..models import populations
 from . import __version__, leftovers
 from .dataset import Unit
 
@@ -91,6 +92,7 @@ class Record:
             "beside": [str(path) for path in unit.beside],
             "given": {role: str(path) for role, path in unit.given.files.items()},
             "age": unit.age,
+            **_gestation(unit),
             "sex": unit.sex,
             "started": self.started,
             "finished": self.finished,
@@ -106,6 +108,12 @@ class Record:
             "outputs": self.outputs,
             "earlier": self.earlier,
         }
+
+
+def _gestation(unit: Unit) -> dict[str, float]:
+    """Gestational age (weeks) at the scan; of who is born it would be that at birth, and is left out."""
+    unborn = populations.load(unit.population).age_unit == populations.WEEKS
+    return {"gestational_age": unit.weeks} if unborn and unit.weeks is not None else {}
 
 
 def now() -> str:

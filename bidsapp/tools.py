@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..models import populations
 from ..models.errors import BrainsegError, InputError, MissingFileError, UsageError
-from . import __version__, completion, handoff_text, register, register_hippocampus, workshop
+from . import __version__, completion, handoff_text, licences, register, register_hippocampus, workshop
 from .cli import Parser
 from .compute import add_compute, device
 from .compute import threads as _threads
@@ -82,6 +82,7 @@ def skullstrip(given: argparse.Namespace) -> int:
     import nibabel as nib
     import numpy as np
 
+    licences.tell(given)
     scan = _read(given)
     found = _strip(scan, given)
     inside = found.mask.data.numpy() > 0
@@ -103,11 +104,16 @@ def segment(given: argparse.Namespace) -> int:
 
     If IN is a folder, every image in it is segmented into the folder OUT, at the same place.
     """
+    licences.tell(given)
+    return _each(_segment, given) if Path(given.image).is_dir() else _segment(given)
+
+
+def _segment(given: argparse.Namespace) -> int:
+    """Segment one image."""
     from ..models import bias, segmentation
 
-    if Path(given.image).is_dir():
-        return _each(segment, given)
     scan = _read(given)
+    _refuse_stack(given)
     more = _network(given)
     found = _strip(scan, given)
     print("bias correction", file=sys.stderr)
@@ -210,6 +216,16 @@ def _read(given: argparse.Namespace) -> Volume:
 
     _threads(given)
     return conform.read(given.image)
+
+
+def _refuse_stack(given: argparse.Namespace) -> None:
+    """Stop before a stack that the population's networks do not know; of another network it is not known."""
+    from ..models import stacks
+
+    why = None if given.model else stacks.coarseness(given.image, populations.load(given.population))
+    if why:
+        remedy = f"{stacks.REMEDY}; brainseg skullstrip --mask finds the brain in the stack"
+        raise InputError(given.image, f"it is a {why}", remedy)
 
 
 def _network(given: argparse.Namespace) -> dict[str, Any]:

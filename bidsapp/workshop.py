@@ -23,7 +23,14 @@ def train(given: argparse.Namespace) -> int:
     """
     import yaml
 
-    from ..training import fetal_trainer, hippocampus_trainer, lesion_trainer, trainer, velocity_trainer
+    from ..training import (
+        fetal_trainer,
+        hippocampus_trainer,
+        lesion_trainer,
+        prepared,
+        trainer,
+        velocity_trainer,
+    )
 
     changes: dict[str, Any] = {}
     for text in given.changes:
@@ -38,17 +45,20 @@ def train(given: argparse.Namespace) -> int:
         raise UsageError(None, "training needs data", "Give either --data or --maps")
     threads(given)
     data, validation = given.data, given.validation
+    hippocampal = wanted.kind in (*hippocampus_trainer.KINDS, *hippocampus_trainer.VELOCITY_KINDS)
+    if given.table and (hippocampal or wanted.kind == lesion_trainer.KIND):
+        raise UsageError(None, f"the recipe {wanted.name} has no use for a table", "Leave out --table")
     if wanted.kind == lesion_trainer.KIND:
         print(lesion_trainer.made(wanted, given.maps, given.data, out, device(given)).run())
         return 0
-    before_birth = wanted.kind in fetal_trainer.KINDS
-    if given.maps and before_birth:
-        data = _prepared_fetal(Path(given.maps), out)
-    elif given.maps and wanted.kind in (*hippocampus_trainer.KINDS, *hippocampus_trainer.VELOCITY_KINDS):
+    if given.maps and hippocampal:
         data, held_out = hippocampus_trainer.prepared(Path(given.maps), out)
         validation = validation or held_out
     elif given.maps:
-        data, held_out = _prepared(Path(given.maps), out, given.table)
+        before_birth = wanted.kind in fetal_trainer.KINDS
+        make, table = (prepared.fetuses, "fetal") if before_birth else (prepared.heads, "headmaps")
+        data, held_out, count = make(Path(given.maps), out, given.table or table)
+        wanted = prepared.described(wanted, changes, Path(given.maps), count)
         validation = validation or held_out
     scans = _existing(given.scans, "Make it with: brainseg train scans OUT FOLDER") if given.scans else None
     validation = Path(validation) if validation else None
@@ -80,44 +90,6 @@ def _labelled(path: str | None, wanted: Any) -> Path | None:
     if not wanted.real:
         raise UsageError(None, f"the recipe {wanted.name} has no share of real scans", "Give real=0.3")
     return _existing(path, "Make it with: brainseg train scans OUT FOLDER")
-
-
-def _prepared_fetal(folder: Path, out: Path) -> Path:
-    """Arrays of the subjects of a folder: ``sub-*`` with ``*_T2w.nii.gz`` and ``*_dseg.nii.gz``."""
-    from ..training import fetal
-
-    subjects = sorted(p for p in folder.glob("sub-*") if p.is_dir())
-    if not subjects:
-        raise UsageError(folder, "there are no subjects (sub-...) in it", "Give a folder of subjects")
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "training.npz"
-    if not path.is_file():
-        fetal.prepare(subjects, path)
-    return path
-
-
-def _prepared(folder: Path, out: Path, table: str) -> tuple[Path, Path | None]:
-    """Arrays of the label maps of a folder, for training and, from five maps on, for validation."""
-    from ..training.prepare import prepare as make
-
-    maps = sorted(path for path in folder.rglob("*") if path.name.endswith((".nii", ".nii.gz")))
-    if not maps:
-        raise UsageError(folder, "there are no NIfTI files in it", "Give a folder of label maps")
-    kept = maps[4::5]
-    parts = {"training": [path for path in maps if path not in kept], "validation": kept}
-    made: dict[str, Path] = {}
-    out.mkdir(parents=True, exist_ok=True)
-    for name, paths in parts.items():
-        if not paths:
-            continue
-        made[name] = out / f"{name}.npz"
-        beside = made[name].with_suffix(".txt")
-        listed = "\n".join([table, *(f"{path} {path.stat().st_size}" for path in paths)])
-        if not made[name].is_file() or not beside.is_file() or beside.read_text() != listed:
-            print(f"preparing {len(paths)} maps for {name}", flush=True)
-            make(paths, made[name], table)
-            beside.write_text(listed)
-    return made["training"], made.get("validation")
 
 
 def prepare(given: argparse.Namespace) -> int:
@@ -186,20 +158,31 @@ def _scans_and_labels(folder: Path, images_in: Path | None = None) -> list[tuple
 
 
 def preview(given: argparse.Namespace) -> int:
-    """Draw a grid of synthetic heads from prepared arrays (NPZ) and write it as a picture (PNG)."""
+    """Draw a grid of synthetic heads, or fetal brains, from prepared arrays (NPZ) as a picture (PNG)."""
     from dataclasses import replace
 
+    from ..training import fetal_preview, fetal_trainer, hippocampus_trainer
     from ..training.generator import GeneratorConfig, HeadGenerator
     from ..training.preview import write_preview
 
-    config = GeneratorConfig()
-    if given.recipe:
-        wanted = _recipe(given.recipe, {})
+    config, data, out = GeneratorConfig(), _existing(given.data), Path(given.out)
+    if given.count < 1:
+        raise UsageError(None, f"--count {given.count} is no number of samples", "Give 1 or more")
+    wanted = _recipe(given.recipe, {}) if given.recipe else None
+    threads(given)
+    if wanted and wanted.kind in fetal_trainer.KINDS:
+        source = fetal_trainer.samples(wanted, wanted.stages[-1], data, device(given))
+        print(fetal_preview.write_preview(source, out, count=given.count, seed=given.seed))
+        return 0
+    if wanted and wanted.kind in (*hippocampus_trainer.KINDS, *hippocampus_trainer.VELOCITY_KINDS):
+        raise UsageError(
+            None, f"the recipe {wanted.name} makes no heads", "Choose one of heads or of fetuses"
+        )
+    if wanted:
         stage = {k: v for k, v in wanted.stages[-1].items() if k in GeneratorConfig.__dataclass_fields__}
         config = replace(config, **(wanted.generator | stage))
-    threads(given)
-    generator = HeadGenerator(_existing(given.data), config, device(given))
-    print(write_preview(generator, Path(given.out), count=given.count, seed=given.seed))
+    generator = HeadGenerator(data, config, device(given))
+    print(write_preview(generator, out, count=given.count, seed=given.seed))
     return 0
 
 
@@ -293,7 +276,7 @@ def _describe_train(parser: Parser) -> None:
     parser.add_argument("changes", metavar="key=value", nargs="*", help="what is to differ from the recipe")
     parser.add_argument("--data", metavar="NPZ", help="from: brainseg train prepare")
     parser.add_argument("--maps", metavar="FOLDER", help="label maps in place of --data")
-    parser.add_argument("--table", default="headmaps", help=TABLE_HELP)
+    parser.add_argument("--table", help=TABLE_HELP + "; of fetuses fetal or feta")
     parser.add_argument("--out", metavar="DIR", required=True, help="checkpoint, logs and weights go there")
     parser.add_argument("--validation", metavar="NPZ", help="heads that do not train, for the log's scores")
     parser.add_argument("--scans", metavar="NPZ", help="real scans, from: brainseg train scans; for scores")

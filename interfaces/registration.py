@@ -24,6 +24,9 @@ FAR_OFF = 8.0
 FOLDED = 1e-4
 """Share of folding voxels from which it does."""
 
+FAR_WEEKS = 1.0
+"""Weeks between a brain and the nearest cohort of a template from which it does."""
+
 
 class _RegisterInputSpec(NetworkInputSpec):
     in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' centroids")
@@ -56,7 +59,8 @@ class Register(Stage):
         given = self.inputs
         networks = reference.Networks(*given.networks) if given.networks else reference.Networks()
         volumes, points = read_measures(given.in_measures)
-        template = with_cohort(given.template, given.population, read_age(given.in_measures), volumes)
+        age = read_age(given.in_measures)
+        template = with_cohort(given.template, given.population, age, volumes)
         fixed = reference.load(template, networks, given.device)
         moving = self._moving()
         if moving is None:
@@ -81,7 +85,7 @@ class Register(Stage):
         path = folder / "transform.json"
         path.write_text(json.dumps(about))
         self._results["out_transform"] = str(path)
-        self._results["notes"] = _notes(result, template)
+        self._results["notes"] = _far(given.template, template, age) + _notes(result, template)
 
     def _moving(self) -> Anatomy | None:
         """The scan, or nothing if only its centroids are known."""
@@ -103,7 +107,13 @@ def with_cohort(
 ) -> str:
     """An output space with the cohort for an age, where it comes in several and none was named.
 
-    Where a template by age has families, the tissues' volumes (mm3) tell which one is nearest.
+    Where a template by age has families, the tissues' volumes (mm3) tell which one is nearest. Of a template
+    in a folder, TemplateFlow's or the user's own, it is the cohort that is nearest in gestational age.
+
+    Raises
+    ------
+    InputError
+        If the age is not known, or no cohort can be right.
 
     Examples
     --------
@@ -114,19 +124,71 @@ def with_cohort(
     """
     space = spaces.parse(template)
     cohorts = populations.load(population).cohorts.get(space.name)
-    if cohorts is None or space.cohort is not None or space.path is not None:
+    if space.cohort is not None:
         return template
+    if cohorts is None or space.path is not None:
+        return _nearest_week(template, population, age)
     if age is None:
-        raise InputError(
-            None,
-            f"the template {space.name} goes by age, and the age is not known",
-            f"Write it in participants.tsv, or name a cohort: {space.name}:cohort-{cohorts.names[0]}",
-        )
+        raise _ageless(space, cohorts.names[0])
     value = float(age["age"]) * (12 if cohorts.unit == "months" and age.get("unit") == "years" else 1)
     cohort = cohorts.of(value)
     if volumes and space.name in growing.names():
         cohort = growing.nearest(space.name, cohort, value, volumes)
     return str(replace(space, cohort=cohort))
+
+
+def check_cohort(template: str, population: str) -> None:
+    """Refuse, before anything is computed, a template by gestational age for who is born.
+
+    Raises
+    ------
+    InputError
+        If the space has a cohort for each week, none is named, and the population's ages are others.
+    """
+    space = spaces.parse(template)
+    if space.cohort is not None or populations.load(population).age_unit == populations.WEEKS:
+        return
+    own = space.path is None and space.name in growing.names()
+    ages = {f"{growing.card(space.name)['weeks'][0]:g}": 0.0} if own else spaces.by_age(space)
+    if ages:
+        raise InputError(
+            None,
+            f"the template {space.name} goes by gestational age, and this brain was taken as {population}",
+            f"Give --population, or name a cohort: {replace(space, cohort=next(iter(ages)))}",
+        )
+
+
+def _nearest_week(template: str, population: str, age: dict | None) -> str:
+    """A space in a folder, with the cohort that is nearest in gestational age if it has several."""
+    space = spaces.parse(template)
+    ages = spaces.by_age(space)
+    if not ages:
+        return template
+    check_cohort(template, population)
+    if age is None:
+        raise _ageless(space, next(iter(ages)))
+    value = float(age["age"])
+    return str(replace(space, cohort=min(ages, key=lambda label: abs(ages[label] - value))))
+
+
+def _ageless(space: spaces.Space, cohort: str) -> InputError:
+    return InputError(
+        None,
+        f"the template {space.name} goes by age, and the age is not known",
+        f"Write it in participants.tsv, or name a cohort: {replace(space, cohort=cohort)}",
+    )
+
+
+def _far(asked: str, template: str, age: dict | None) -> list[str]:
+    """What to say if the nearest cohort of a template in a folder is not near."""
+    ages, cohort = spaces.by_age(spaces.parse(asked)), spaces.parse(template).cohort
+    if age is None or cohort not in ages or abs(ages[cohort] - float(age["age"])) <= FAR_WEEKS:
+        return []
+    name = spaces.parse(asked).name
+    return [
+        f"Of the template {name} the cohort {cohort} is the nearest on this machine; it has "
+        f"{ages[cohort]:g} weeks and the brain {float(age['age']):.1f}: add a nearer one if there is one."
+    ]
 
 
 def _notes(result: registration.RegistrationResult, template: str) -> list[str]:

@@ -137,7 +137,10 @@ class InSpace:
 
     def _reference(self) -> str:
         known = derivatives.REFERENCES.get(self.space.name)
-        return known or (self.space.path.name if self.space.path else self.space.label)
+        if known or self.space.path is None:
+            return known or self.space.label
+        found = spaces.find(self.space) if self.space.path.is_dir() else None
+        return found.image.name if found else self.space.path.name
 
     def _of_transform(self, forward: bool) -> dict[str, Any]:
         given = self.found.sources

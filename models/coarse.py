@@ -125,9 +125,10 @@ def look(
 
 def no_brain() -> InputError:
     """The error for a scan that shows no brain."""
-    return InputError(
-        None, "no brain was found in it", "Look at the image: is it a head, is its header right?"
+    remedy = (
+        "Look at the image: is it a head, is its header right? If it is of a fetus, say --population fetal"
     )
+    return InputError(None, "no brain was found in it", remedy)
 
 
 def confidence(probabilities: Tensor) -> float:

@@ -203,8 +203,8 @@ def shares(position: Tensor, count: int) -> Tensor:
         Sums to one.
     """
     x, y, z = (n // 2 for n in position.shape)
-    out = torch.zeros(count, x * y * z)
-    eighth = torch.full((1, out.shape[1]), 0.125)
+    out = torch.zeros(count, x * y * z, device=position.device)
+    eighth = out.new_full((1, out.shape[1]), 0.125)
     for i in range(8):
         part = position[i & 1 :: 2, (i >> 1) & 1 :: 2, (i >> 2) & 1 :: 2]
         out.scatter_add_(0, part.reshape(1, -1), eighth)

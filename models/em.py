@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 GROUPS = {
-    2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 26: "striatum",
-    17: "limbic", 18: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid",
+    2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 17: "limbic",
+    18: "limbic", 26: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid",
     5: "fluid", 14: "fluid", 15: "fluid", 24: "fluid", 0: "rest", 6: "cerebellum", 9: "deep-gm",
     192: "callosum",
 }  # fmt: skip
-"""Structures that share one intensity distribution."""
+"""Structures that share one intensity distribution; the accumbens is as grey as amygdala and hippocampus, not
+as the rest of the striatum (SAMSEG groups it so too)."""
 
 
 OUTLIERS = 0.01

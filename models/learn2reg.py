@@ -48,6 +48,7 @@ def write(path: Path, warp: Warp, fixed: Grid, moving: Grid, *, every: int = 1) 
         Keep every so many voxels: 2 gives half the resolution, as some of the challenge's tasks want it.
     """
     found = positions(warp, fixed, moving) - np.indices(fixed.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part.npz")
     np.savez_compressed(part, found[:, ::every, ::every, ::every].astype(np.float16))
     part.replace(path)

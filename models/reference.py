@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from . import atlas, conform, growing, segmentation, skullstrip, spaces, templates
-from .errors import BrainsegError, InputError
+from .errors import BrainsegError, InputError, UsageError
 from .registration import Anatomy
 from .spaces import Space
 from .volume import Volume
@@ -55,7 +55,7 @@ def load(text: str, networks: Networks = Networks(), device: str = "cpu") -> Ana
         If its files cannot be used.
     """
     space = spaces.parse(text)
-    found = spaces.find(space)
+    found = _files(space)
     if found is None and space.name in growing.names():
         return _by_age(space)
     if found is None:
@@ -78,8 +78,18 @@ def load(text: str, networks: Networks = Networks(), device: str = "cpu") -> Ana
 def grid_of(text: str):
     """Grid of a template, without its structures."""
     space = spaces.parse(text)
-    found = spaces.find(space)
+    found = _files(space)
     return templates.load(space.label).image.grid if found is None else conform.read(found.image).grid
+
+
+def _files(space: Space) -> spaces.Files | None:
+    """Files of one template, not of many by age."""
+    found, ages = spaces.find(space), spaces.by_age(space)
+    if ages:
+        cohort = next(iter(ages))
+        reason = f"the template {space.name} goes by gestational age, and no cohort was named"
+        raise UsageError(None, reason, f"Such as {replace(space, cohort=cohort)}")
+    return found
 
 
 def anatomy(image: Volume, mask: Volume, structures: Volume, probabilities: dict[str, Volume]) -> Anatomy:

@@ -119,7 +119,8 @@ def probabilities(name: str) -> tuple[Volume, LabelTable]:
     base, _, cohort = name.partition("+")
     meant = growing.parse_cohort(base, cohort)
     if meant is None:
-        raise UsageError(None, f"the template {name!r} goes by age", f"Name a cohort, such as {base}+30")
+        remedy = f"Name a cohort, such as {base}:cohort-30"
+        raise UsageError(None, f"the template {name!r} goes by age", remedy)
     stem, weeks = meant
     return growing.load(stem).on_grid(weeks), load_table(growing.card(stem)["label_table"])
 

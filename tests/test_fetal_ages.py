@@ -11,9 +11,8 @@ from brainseg.bidsapp import demographics
 from brainseg.bidsapp import growth as pages
 from brainseg.interfaces import growth as ages
 from brainseg.interfaces import registration as registering
-from brainseg.models import growing, growth, labels, populations, templates
+from brainseg.models import growing, growth, labels, populations, stacks, templates
 from brainseg.models.errors import InputError, UsageError
-from brainseg.workflows import brainmask
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -85,13 +84,13 @@ def test_licences_are_told():
 
 def test_thick_stacks_get_a_mask_only(tmp_path):
     record = populations.load("fetal")
-    for thickness, coarse in ((0.8, False), (4.0, True)):
+    for thickness, coarse in ((0.8, False), (1.9, False), (2.0, True), (4.0, True)):
         path = tmp_path / "scan.nii.gz"
         nib.save(nib.Nifti1Image(np.zeros((9, 9, 9), np.float32), np.diag([1, 1, thickness, 1])), path)
-        why = brainmask.too_coarse(str(path), record)
+        why = stacks.too_coarse(str(path), record)
         assert bool(why) == coarse
     assert "1 x 1 x 4 mm" in why and "mask only" in why
-    assert brainmask.too_coarse(str(path), populations.load("adult")) is None
+    assert stacks.too_coarse(str(path), populations.load("adult")) is None
 
 
 def test_the_age_is_estimated_where_it_is_missing_and_doubted_where_it_contradicts():

@@ -142,6 +142,47 @@ def test_bids_folders(tmp_path):
     assert (mean.cases == 4).all() and len(mean) == 3
 
 
+def _derivatives(folder, template=True):
+    """What the program writes: three tissues, structures and six tissues, each in two spaces."""
+    for space in ("", "space-MNI152NLin2009aSym_")[: 1 + template]:
+        for desc, labels in (("", _tissues()), ("desc-aseg_", _labels()), ("desc-tissue_", _tissues())):
+            _save(folder / "sub-01" / "anat" / f"sub-01_{space}{desc}dseg.nii.gz", labels)
+    return folder
+
+
+def _tissues():
+    return np.searchsorted([0, 16, 17, 53], _labels()).astype(np.int16)
+
+
+@pytest.mark.parametrize(
+    ("template", "space"), [(False, ""), (True, ""), (True, "space-MNI152NLin2009aSym_")]
+)
+@pytest.mark.parametrize("desc", ["", "desc-manual_"])
+def test_own_derivatives_match_by_space_and_by_what_the_labels_are(tmp_path, template, space, desc):
+    out = _derivatives(tmp_path / "out", template)
+    for labels, found in ((_labels(), "desc-aseg_dseg"), (_tissues(), "dseg")):
+        ref = _save(tmp_path / "ref" / f"sub-01_{space}{desc}dseg.nii.gz", labels)
+        ((_, _, predicted),) = evaluate.pairs(ref.parent, out)
+        assert predicted.name == f"sub-01_{space}{found}.nii.gz"
+
+
+def test_references_whose_labels_have_to_be_mapped_are_structures(tmp_path):
+    out = _derivatives(tmp_path / "out")
+    ref = _save(tmp_path / "ref" / "sub-01_dseg.nii.gz", _tissues())
+    ((_, _, predicted),) = evaluate.pairs(ref.parent, out, mapped=True)
+    assert predicted.name == "sub-01_desc-aseg_dseg.nii.gz"
+
+
+def test_derivatives_match_themselves_but_labels_of_neither_kind_are_doubtful(tmp_path):
+    out = _derivatives(tmp_path / "out")
+    assert all(reference == predicted for _, reference, predicted in evaluate.pairs(out, out))
+    many = _labels()
+    many[many == 53], many[many == 16] = 1, 7
+    _save(tmp_path / "ref" / "sub-01_dseg.nii.gz", many)
+    with pytest.raises(InputError, match="more than one"):
+        evaluate.pairs(tmp_path / "ref", out)
+
+
 def test_plain_folders(tmp_path):
     for name in ("a.nii.gz", "deep/b.nii"):
         _save(tmp_path / "ref" / name, _labels())

@@ -55,6 +55,8 @@ def test_what_cannot_be_written_is_refused_first(crops, capsys):
     words = ["hippocampus", str(crops / "a.nii.gz"), str(crops / "b.nii.gz")]
     assert tools.main([*words, "o.txt"]) == 2
     assert "End its name with .h5" in capsys.readouterr().err
+    assert tools.main([*words, "o.h5", "--moved", words[2]]) == 2
+    assert "the output is the input itself" in capsys.readouterr().err
     assert tools.main([*words, "o.h5", "--model", "x"]) != 0
     assert "brainseg models list" in capsys.readouterr().err
     for other in ("segmentation", "registration", "hippocampus"):

@@ -2,13 +2,24 @@
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from brainseg.bidsapp import register, tools
-from brainseg.models import itk
+from brainseg.interfaces import growth
+from brainseg.models import (
+    bias,
+    itk,
+    populations,
+    reference,
+    registration,
+    segmentation,
+    skullstrip,
+)
+from brainseg.models.errors import InputError
 
 sys.path.insert(0, str(Path(__file__).parent))
 import heads_of_balls as balls
@@ -33,7 +44,7 @@ def known(monkeypatch):
     """The brains' structures without networks."""
     places = {"moving": SHIFT, "fixed": np.eye(4)}
 
-    def anatomy(path, device="cpu"):
+    def anatomy(path, device="cpu", record=None):
         return balls.brain(places[path.name.split(".")[0]], spacing=4.0, shape=(40, 50, 40))
 
     monkeypatch.setattr(register, "anatomy", anatomy)
@@ -90,7 +101,11 @@ def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--moved", "m.mgz"], "End its name with .nii.gz"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "segmentation"], "does not predict velocities"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "nothing"], "no weights at"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--moved", "moving.nii.gz"], "the output is the input"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--inverse", "./o.h5"], "two outputs have this name"),
         (["moving.nii.gz", "Moon", "o.h5"], "the template is not on this machine"),
+        (["moving.nii.gz", "BrainsegFetal:cohort-99", "o.h5"], "has no cohort 99"),
+        (["moving.nii.gz", "BrainsegFetal", "o.h5", "--population", "adult"], "goes by gestational age"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_computed(scans, words, said, monkeypatch, capsys, tmp_path):
@@ -98,3 +113,66 @@ def test_mistakes_are_told_before_anything_is_computed(scans, words, said, monke
     monkeypatch.chdir(scans)
     assert run("register", *words) > 0
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, population",
+    [
+        (["fixed.nii.gz"], "adult"),
+        (["fixed.nii.gz", "--population", "fetal"], "fetal"),
+        (["BrainsegFetal:cohort-28"], "fetal"),
+        (["BrainsegFetal"], "fetal"),
+        (["MNI152NLin2009aSym"], "adult"),
+    ],
+)
+def test_the_populations_networks_and_options_are_used(scans, words, population, monkeypatch, tmp_path):
+    """Networks of the scans and the template, the deformation's options, and the velocity network."""
+    record, calls = populations.load(population), {}
+
+    def anatomy(path, device="cpu", record=None):
+        calls.setdefault("records", set()).add(record.name)
+        return balls.brain(np.eye(4), spacing=4.0, shape=(40, 50, 40))
+
+    def reference_load(text, networks, device):
+        calls["template"], calls["networks"] = text, (networks.coarse, networks.skullstrip)
+        return anatomy(text, device, record)
+
+    def stop(moving, fixed, **more):
+        calls.update(more)
+        raise InputError(None, "far enough")
+
+    monkeypatch.setattr(register, "anatomy", anatomy)
+    monkeypatch.setattr(reference, "load", reference_load)
+    monkeypatch.setattr(registration, "register", stop)
+    monkeypatch.setattr(growth, "age_of", lambda volumes, record, known: ({"age": 27.9, "unit": "w"}, []))
+    assert run("register", scans / "moving.nii.gz", *_paths(words, scans), tmp_path / "o.h5") == 1
+    assert calls["records"] == {population}
+    assert (calls["options"] is None) == (not record.registration)
+    assert calls["network"] == (record.velocity or None)
+    if words[0] == "BrainsegFetal":
+        assert calls["template"].startswith("BrainsegFetal:cohort-28")
+    assert calls.get("networks", record.networks[:2]) == record.networks[:2]
+
+
+def _paths(words, folder):
+    return [folder / word if word.endswith(".nii.gz") else word for word in words]
+
+
+def test_the_stages_get_the_populations_weights(scans, monkeypatch):
+    record, used = populations.load("fetal"), []
+
+    def strip(scan, **more):
+        used.append((more["coarse_model"], more["model"]))
+        return SimpleNamespace(mask=scan)
+
+    def segment(scan, mask, **more):
+        used.append((more["coarse_model"], more["model"], more["label_table"]))
+        return SimpleNamespace(structures=scan, centroids={}, probabilities={})
+
+    monkeypatch.setattr(skullstrip, "skullstrip", strip)
+    monkeypatch.setattr(bias, "correct", lambda scan, mask: (scan, None))
+    monkeypatch.setattr(segmentation, "segment", segment)
+    register.anatomy(scans / "moving.nii.gz", "cpu", record)
+    register.anatomy(scans / "moving.nii.gz")
+    assert used[:2] == [("fetal-coarse", "fetal"), ("fetal-coarse", "fetal", "fetal")]
+    assert used[2:] == [("head-coarse", "skullstrip"), ("head-coarse", "segmentation", "adult")]

@@ -33,6 +33,7 @@ def image(path: Path, value: float = 100.0) -> Path:
         ("MNI152NLin2009aSym:res-01", "MNI152NLin2009aSym", "space-MNI152NLin2009aSym"),
         ("MNIInfant:cohort-2:res-01", "MNIInfant+2", "space-MNIInfant_cohort-2_res-1"),
         ("Mine=/a/b.nii.gz", "Mine", "space-Mine"),
+        ("CRL:cohort-28=/a/tpl-CRL", "CRL+28", "space-CRL_cohort-28"),
     ],
 )
 def test_names_of_files(text, label, entities):

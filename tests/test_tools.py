@@ -79,6 +79,25 @@ def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):
     assert "came without a skull" in said[1]
 
 
+def test_a_stack_is_refused_before_birth_and_licences_are_told_once(fake, science, tmp_path, capsys):
+    for name, thickness, slices in (("a", 4.0, 20), ("b", 0.8, 80)):
+        image = fake.head((80, 80, slices), 0.8)
+        image = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([0.8, 0.8, thickness, 1]))
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    stack, mask = tmp_path / "a.nii.gz", tmp_path / "mask.nii.gz"
+    assert _run("segment", stack, tmp_path / "x.nii", "--population", "fetal") == 1
+    said = capsys.readouterr().err
+    assert "low-resolution stack (voxels of 0.8 x 0.8 x 4 mm" in said and "skullstrip --mask" in said
+    assert not (tmp_path / "x.nii").exists()
+    assert _run("segment", tmp_path, tmp_path / "out", "--population", "fetal") == 1
+    assert capsys.readouterr().err.count("note: The networks for fetal brains") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_dseg.nii.gz"]
+    assert _run("skullstrip", stack, mask, "--mask", "--population", "fetal") == 0
+    assert "note: The networks for fetal brains" in capsys.readouterr().err
+    assert _run("segment", stack, tmp_path / "adult.nii") == 0
+    assert "note: The networks" not in capsys.readouterr().err
+
+
 def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
     here = tmp_path
     training = ["--data", scan, "--out", here]

@@ -8,7 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from brainseg.models import labels, zoo
+from brainseg.models import zoo
+from brainseg.models.errors import UsageError
 from brainseg.training import losses, recipe
 from brainseg.training.trainer import Trainer
 
@@ -91,7 +92,7 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     card = zoo.read_card(str(tmp_path / "fine" / "toy-fine.safetensors"))
     assert card["coarse"] == fine.coarse and card.get("looks", 1) == 1
 
-    with pytest.raises(ValueError, match="'again' needs a network with a prior"):
+    with pytest.raises(UsageError, match="'again' needs a network with a prior"):
         _recipe(tmp_path, COARSE, again=0.5)
     # A network that learned from what it had found itself says so, and is then asked twice.
     third = Trainer(replace(fine, again=1.0), toy_arrays, tmp_path / "again", toy_arrays)
@@ -124,32 +125,6 @@ def test_fewer_validation_heads_than_wanted(tmp_path, toy_arrays):
     first, second = trainer.validate(heads=3), trainer.validate(heads=3)
     assert first == second and "mean" in first
     assert torch.equal(torch.get_rng_state(), before)
-
-
-def test_recipes(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown keys colour"):
-        _recipe(tmp_path, COARSE + "colour: red\n")
-    with pytest.raises(ValueError, match=r"missing keys losses"):
-        _recipe(tmp_path, COARSE.replace("losses:", "losses_:").replace("losses_:", "text:"))
-    with pytest.raises(FileNotFoundError, match="head-coarse"):
-        recipe.read("unheard-of")
-    one = recipe.read("head-coarse")
-    assert len(one.digest) == 64
-    assert replace(one, minutes=1).digest == one.digest
-
-
-@pytest.mark.parametrize(
-    "name", [p.name for p in sorted((Path(recipe.__file__).parent / "recipes").glob("*.yaml"))]
-)
-def test_shipped_recipes_build_their_network(name):
-    found = recipe.read(name)
-    with torch.device("meta"):
-        network = zoo.ARCHITECTURES[found.network](**found.architecture)
-    assert found.stages[-1]["until"] == 1.0
-    for stage in found.stages:
-        assert all(n % network.stride == 0 for n in stage["shape"])
-    assert found.licence and found.data
-    assert set(found.class_weights) <= set(labels.load(found.table).unsided)
 
 
 def _one_hot(target, count):
@@ -240,6 +215,35 @@ def test_a_broken_write_leaves_the_last_checkpoint(tmp_path, toy_arrays, monkeyp
     assert Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out").step == 0
 
 
+def test_a_kill_in_a_validation_costs_no_steps(tmp_path, toy_arrays, monkeypatch):
+    trainer = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
+    trainer.step, trainer.saves = 7, 3
+
+    def killed():
+        raise Killed
+
+    monkeypatch.setattr(trainer, "validate", killed)
+    with pytest.raises(Killed):
+        trainer.checkpoint()
+    again = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
+    assert (again.step, again.saves) == (7, 4)
+
+
+def test_what_does_not_fit_the_recipe_is_named(tmp_path, toy_arrays):
+    out = tmp_path / "out"
+    Trainer(_recipe(tmp_path, COARSE), toy_arrays, out).save()
+    with pytest.raises(
+        UsageError, match=r"checkpoint\.pt: it is of another network or architecture.* another --out"
+    ):
+        Trainer(_recipe(tmp_path, COARSE.replace("[6, 8]", "[8, 8]")), toy_arrays, out)
+    with pytest.raises(UsageError, match=r"start=nothere: .*segmentation"):
+        Trainer(_recipe(tmp_path, COARSE, start="nothere"), toy_arrays, tmp_path / "b")
+    with pytest.raises(UsageError, match=r"coarse=nothere: .*head-coarse"):
+        Trainer(_recipe(tmp_path, FINE, coarse="nothere"), toy_arrays, tmp_path / "b")
+    with pytest.raises(UsageError, match=r"'chanels'.*takes .*channels"):
+        Trainer(_recipe(tmp_path, COARSE.replace("channels", "chanels")), toy_arrays, tmp_path / "b")
+
+
 def test_checkpoints_of_the_plain_loop_go_on(tmp_path, toy_arrays):
     """Earlier versions kept a random state beside; heads have their own seeds now."""
     trainer = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
@@ -315,8 +319,10 @@ def test_loggers(tmp_path, toy_arrays):
     out = tmp_path / "out"
     assert list((out / "tensorboard").glob("events.*"))
     assert list((out / "mlruns").rglob("*structure*"))
-    from brainseg.models.errors import UsageError
-
+    minutes["minutes"] = 22 / 60
+    trainer, clock = _steps(tmp_path, COARSE, toy_arrays, out, **minutes, **wanted)
+    trainer.run(clock)
+    assert [p.parent.name for p in (out / "mlruns").rglob("params")] == [trainer.mlflow_run]
     trainer, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "b", minutes=1, loggers=["wandb"])
     with pytest.raises(UsageError, match="wandb"):
         trainer.run(clock)

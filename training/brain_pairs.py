@@ -58,12 +58,14 @@ class BrainPairs:
         kept = [name for name in dict.fromkeys(names) if name[0] not in (0, 24)]
         other = len(kept)
         self.classes = kept
-        self.class_of = torch.tensor([kept.index(n) if n in kept else other for n in names])
+        place = {"device": generator.device}
+        self.class_of = torch.tensor([kept.index(n) if n in kept else other for n in names], **place)
         flipped = [(s, 1 - side if side >= 0 else side) for s, side in names]
-        self.mirrored_of = torch.tensor([kept.index(n) if n in kept else other for n in flipped])
+        self.mirrored_of = torch.tensor([kept.index(n) if n in kept else other for n in flipped], **place)
         group = {s: k for k, members in enumerate(features.GROUPS) for s in members}
-        self.group_of = torch.tensor([group.get(s, len(features.GROUPS)) for s, _ in [*kept, (0, 0)]])
-        self.level_of = torch.tensor([TISSUE_LEVELS.get(s, 0.65) for s, _ in [*kept, (0, 0)]])
+        every = [s for s, _ in [*kept, (0, 0)]]
+        self.group_of = torch.tensor([group.get(s, len(features.GROUPS)) for s in every], **place)
+        self.level_of = torch.tensor([TISSUE_LEVELS.get(s, 0.65) for s in every], **place)
         self.level_of[-1] = 0.0
 
     def __iter__(self) -> Iterator[Example]:
@@ -94,9 +96,9 @@ class BrainPairs:
         table = self.mirrored_of if draw.mirrored else self.class_of
         position = table[rendered.labels.long()]
         truth = shares(position, len(self.classes) + 1)[:-1]
-        groups = torch.zeros(len(features.GROUPS) + 1, *self.shape)
+        groups = truth.new_zeros(len(features.GROUPS) + 1, *self.shape)
         groups.index_add_(0, self.group_of[:-1], truth)
-        channels = [self._displaced(groups[:-1]), torch.zeros(2, *self.shape)]
+        channels = [self._displaced(groups[:-1]), truth.new_zeros(2, *self.shape)]
         if kind != "none":
             brain = (rendered.distance > 0).float()
             picture = rendered.image if kind == "contrast" else self.level_of[position]
@@ -107,5 +109,6 @@ class BrainPairs:
     def _displaced(self, maps: Tensor) -> Tensor:
         """Maps whose borders lie where a segmentation might put them."""
         coarse = [max(2, n // 3) for n in self.shape]
-        shift = F.interpolate(torch.randn(1, 3, *coarse), size=self.shape, mode="trilinear")[0]
+        noise = torch.randn(1, 3, *coarse, device=maps.device)
+        shift = F.interpolate(noise, size=self.shape, mode="trilinear")[0]
         return sample(maps, identity(self.shape, maps) + self.error * 1.5 * shift)

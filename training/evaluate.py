@@ -27,6 +27,12 @@ IGNORED = -1
 LOOSE = {"desc", "space", "seg", "atlas", "label", "res", "den", "hemi"}
 """BIDS entities in which a reference and the prediction for it may differ."""
 
+PLACE = ("space", "cohort", "res")
+"""Those of them that say on which grid labels lie: of several predictions the reference's is meant."""
+
+TISSUES = {1, 2, 3}
+"""Labels of BIDS's three-class segmentation. No structure has the first of them as its FreeSurfer id."""
+
 COLUMNS = [
     "case",
     "index",
@@ -200,7 +206,7 @@ def evaluate_paths(
 
     table = read_mapping(mapping) if mapping else None
     rows = []
-    for case, reference, predicted in pairs(Path(ref), Path(pred)):
+    for case, reference, predicted in pairs(Path(ref), Path(pred), mapped=table is not None):
         found = evaluate(reference, predicted, mapping=table, resampled=resampled, surfaces=surfaces)
         rows += [{"case": case} | row for row in found]
     frame = pd.DataFrame(rows, columns=COLUMNS)
@@ -253,12 +259,14 @@ def read_labels(path: Path) -> Volume:
     return Volume(torch.from_numpy(values.astype(np.int32)), np.asarray(image.affine, float)).canonical()
 
 
-def pairs(ref: Path, pred: Path) -> list[tuple[str, Path, Path]]:
+def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Path, Path]]:
     """Case name, reference and prediction of every case.
 
     Two files are one case. In two folders, BIDS files match when all entities but ``LOOSE`` ones agree as
-    far as both names have them; of several, the one with the reference's description, else ``desc-aseg``,
-    is taken. Other files match by their path in the folder, else by their name.
+    far as both names have them. Of several, those in the reference's space are kept, then the one with its
+    description, else the one that holds what its labels are: ``desc-aseg`` for structures, which they also
+    are once ``mapped``, and the one without a description for three tissues. Other files match by their
+    path in the folder, else by their name.
     """
     for path in (ref, pred):
         if not path.exists():
@@ -273,7 +281,7 @@ def pairs(ref: Path, pred: Path) -> list[tuple[str, Path, Path]]:
         raise InputError(ref, "there are no NIfTI files in it")
     out, missing = [], []
     for reference in references:
-        found = _match(reference, ref, candidates, pred)
+        found = _match(reference, ref, candidates, pred, mapped)
         if found is None:
             missing.append(str(reference.relative_to(ref)))
         else:
@@ -298,21 +306,45 @@ def _label_files(folder: Path) -> list[Path]:
     return [path for path in found if _stem(path).endswith("_dseg")] or found
 
 
-def _match(reference: Path, ref: Path, candidates: list[Path], pred: Path) -> Path | None:
+def _match(reference: Path, ref: Path, candidates: list[Path], pred: Path, mapped: bool) -> Path | None:
     wanted = _entities(reference)
     if "sub" not in wanted:
         same = [c for c in candidates if c.relative_to(pred) == reference.relative_to(ref)]
         same = same or [c for c in candidates if _stem(c) == _stem(reference)]
     else:
         same = [c for c in candidates if _agree(wanted, _entities(c))]
-        for desc in (wanted.get("desc"), "aseg"):
-            closer = [c for c in same if _entities(c).get("desc") == desc]
-            if len(same) > 1 and closer:
-                same = closer
+        if len(same) > 1:
+            same = _closest(reference, same, mapped)
     if len(same) > 1:
         names = ", ".join(str(c.relative_to(pred)) for c in same)
         raise InputError(reference, f"more than one prediction matches it: {names}", "Score them one by one")
     return same[0] if same else None
+
+
+def _closest(reference: Path, same: list[Path], mapped: bool) -> list[Path]:
+    """Of several predictions those in the reference's space, then of what its labels are."""
+    wanted = _entities(reference)
+    for entity in PLACE:
+        closer = [c for c in same if _entities(c).get(entity) == wanted.get(entity)]
+        if not closer:
+            return same
+        same = closer
+    for desc in _descriptions(reference, mapped) if len(same) > 1 else []:
+        closer = [c for c in same if _entities(c).get("desc") == desc]
+        if closer:
+            return closer
+    return same
+
+
+def _descriptions(reference: Path, mapped: bool) -> list[str | None]:
+    """Descriptions of predictions that fit a reference, the best first; None is a name without one."""
+    own = _entities(reference).get("desc")
+    present = set(np.unique(read_labels(reference).data.numpy()).tolist()) - {0}
+    if mapped or 1 not in present:
+        return [own, "aseg"] if own else ["aseg", None]
+    if present <= TISSUES:
+        return [own, None]
+    return [own] if own else []
 
 
 def _agree(wanted: dict[str, str], found: dict[str, str]) -> bool:

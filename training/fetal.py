@@ -10,11 +10,10 @@ one of 38; *world* is the synthetic scan's own millimetres.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..models import labels as label_tables
+from ..models.errors import InputError
 from ..models.growing import LENGTH
 from ..models.surface import signed_distance
 from ..models.volume import normalize
+from . import fetal_data
 from . import fetal_paths as paths
-from .prepare import DISTANCE_UNIT
+from .fetal_data import Subject
+from .prepare import DISTANCE_UNIT, check_kind, table_path, table_rows
 from .seeds import MOST, mixture
 
 FINEST = "fetal-callosum"
@@ -36,29 +38,67 @@ FINEST = "fetal-callosum"
 
 def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
     """Columns of the table of the fetal sources' labels, by label value; structures are ``table``'s."""
-    text = (files(__package__) / "sources" / "fetal.tsv").read_text()
-    rows = sorted(csv.DictReader(text.splitlines(), delimiter="\t"), key=lambda row: int(row["source"]))
+    rows = sorted(table_rows("fetal", ("source",)), key=lambda row: int(row["source"]))
     out = {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
     finest, wanted = label_tables.load(FINEST), label_tables.load(table)
     whole = dict(zip(finest.unsided, label_tables.merged(finest, wanted), strict=True))
     return out | {"structure": np.array([wanted.unsided[whole[int(i)]] for i in out["structure"]])}
 
 
-def prepare(folders: list[Path], out: Path) -> None:
-    """Write ``out`` (npz) from subject folders with ``*_T2w.nii.gz`` and ``*_dseg.nii.gz``.
+def numbering(table: str = "fetal") -> dict[int, int]:
+    """For every value of a source table the one of ``fetal.tsv`` with the same structure.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If there is no such table, or it has a structure that the fetal networks do not know.
+    """
+    known = label_tables.load(FINEST)
+    own = {int(row["structure"]): int(row["source"]) for row in table_rows("fetal", ("source", "structure"))}
+    out, unknown = {}, []
+    for row in table_rows(table, ("source", "structure")):
+        index = int(row["structure"] or 0)
+        if index not in own and index in known.by_index:
+            index = known[index].partner
+        if index in own:
+            out[int(row["source"])] = own[index]
+        else:
+            unknown.append(index)
+    if unknown:
+        raise InputError(
+            table_path(table),
+            f"the fetal networks know no structures {', '.join(map(str, sorted(set(unknown))))}",
+            f"Use those of the fetal table: {', '.join(map(str, sorted(own)))}",
+        )
+    return out
+
+
+def prepare(subjects: Sequence[Path | Subject], out: Path, table: str = "fetal") -> None:
+    """Write ``out`` (npz) from subjects with a T2w image and a label map.
 
     For each subject: image (uint8), labels, subclass of every voxel for 1..4 subclasses a meta-label, the
     signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks; and
     the ways from brain to brain (:mod:`brainseg.training.fetal_paths`).
+
+    Parameters
+    ----------
+    subjects : sequence of Path or Subject
+        Those of :func:`brainseg.training.fetal_data.find`, or folders ``sub-*``.
+    out : Path
+        File to write.
+    table : str
+        Source table that says what the maps' labels are.
     """
-    table = read_table()
+    columns, source = read_table(), numbering(table)
     arrays: dict[str, np.ndarray] = {}
     names, ages = [], []
-    for number, folder in enumerate(folders):
-        image, labels, affine = _read(folder)
+    for number, given in enumerate(subjects):
+        one = fetal_data.subject(given) if isinstance(given, Path) else given
+        image, labels, affine = fetal_data.read(one, source)
+        fetal_data.check_contrast(image, labels, one)
         seeds = np.zeros((MOST, *labels.shape), np.uint8)
         for meta in (1, 2, 3):
-            where = table["meta"][labels] == meta
+            where = columns["meta"][labels] == meta
             for n in range(1, MOST + 1):
                 seeds[n - 1][where] = mixture(image[where], n)
         distance = signed_distance(labels > 0) * float(np.linalg.norm(affine[:3, 0]))
@@ -71,10 +111,10 @@ def prepare(folders: list[Path], out: Path) -> None:
         upright = to_atlas(labels > 0, affine)
         arrays[f"atlas{number}"] = upright @ affine
         arrays[f"scale{number}"] = np.array(upright[0, 0])
-        names.append(folder.name)
-        ages.append(float("".join(c for c in folder.name if c.isdigit())))
-    meta = {"count": len(folders), "names": names, "weeks": ages, "paths": paths.pairs(names, ages)}
-    arrays |= paths.find(arrays, meta["paths"], table["structure"])
+        names.append(one.name)
+        ages.append(one.weeks)
+    meta = {"count": len(names), "names": names, "weeks": ages, "paths": paths.pairs(names, ages)}
+    arrays |= paths.find(arrays, meta["paths"], columns["structure"])
     np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
 
 
@@ -86,20 +126,6 @@ def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
     out = np.diag([scale, scale, scale, 1.0])
     out[:3, 3] = -scale * ends.mean(0)
     return out
-
-
-def _read(folder: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, labels and affine, upright and cropped to the brain."""
-    import nibabel as nib  # not at the top: a machine that only trains has none
-
-    image = nib.as_closest_canonical(nib.load(next(folder.glob("*_T2w.nii.gz"))))
-    labels = np.asarray(nib.as_closest_canonical(nib.load(next(folder.glob("*_dseg.nii.gz")))).dataobj)
-    index = np.argwhere(labels > 0)
-    low, high = np.maximum(index.min(0) - 4, 0), index.max(0) + 5
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-    affine = image.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ low
-    return np.asarray(image.dataobj, np.float32)[box], labels[box].astype(np.uint8), affine
 
 
 @dataclass
@@ -180,6 +206,7 @@ class FetalGenerator:
         self.cases: list[Case] = []
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
+            check_kind(meta, "fetuses", path)
             self.names = meta["names"]
             self.paths = paths.Paths(arrays, meta.get("paths", []), self.device)
             for k in range(meta["count"]):

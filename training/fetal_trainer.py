@@ -17,9 +17,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from .recipe import Recipe
 
 KINDS: dict[str, type[AnyPosition] | type[Upright]] = {"any-position": AnyPosition, "upright": Upright}
 """Kinds of recipes that this trainer knows."""
+
+
+def samples(recipe: Recipe, stage: dict[str, Any], data: Path, device: str = "cpu") -> AnyPosition | Upright:
+    """The examples of a stage of a fetal recipe from prepared arrays."""
+    kind = KINDS[recipe.kind]
+    changes = recipe.generator | {k: v for k, v in stage.items() if hasattr(FetalConfig, k)}
+    generator = FetalGenerator(
+        data, replace(FetalConfig(), **changes), 2 if kind is AnyPosition else 1, device, recipe.table
+    )
+    return kind(generator, stage["shape"], stage["spacing"])
 
 
 class FetalTrainer(Trainer):
@@ -31,12 +42,7 @@ class FetalTrainer(Trainer):
 
     def samples(self, stage: dict[str, Any], data: Path) -> AnyPosition | Upright:
         """The examples of a stage."""
-        kind = KINDS[self.recipe.kind]
-        changes = self.recipe.generator | {k: v for k, v in stage.items() if hasattr(FetalConfig, k)}
-        config = replace(FetalConfig(), **changes)
-        every = 2 if kind is AnyPosition else 1
-        generator = FetalGenerator(data, config, every, self.device, self.recipe.table)
-        return kind(generator, stage["shape"], stage["spacing"])
+        return samples(self.recipe, stage, data, self.device)
 
     @torch.no_grad()
     def validate(self, heads: int = 4) -> dict[str, float]:

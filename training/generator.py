@@ -25,7 +25,7 @@ from torch import Tensor
 from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible
 from .contrast import LEVELS, Contrast, draw_contrast
 from .lesions import paste
-from .prepare import DISTANCE_UNIT, source_table
+from .prepare import DISTANCE_UNIT, check_kind, source_table
 from .ranges import GeneratorConfig
 from .shape import BOX, affine, deformation, integer, linear, uniform
 
@@ -121,6 +121,7 @@ class HeadGenerator:
         self.device = torch.device(device)
         with np.load(path) as arrays:
             meta = json.loads(str(arrays["meta"]))
+            check_kind(meta, "heads", path)
             self.maps, self.distances, self.from_atlas = [], [], []
             self.seeds: list[Tensor | None] = []
             for k in range(meta["count"]):

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
@@ -65,20 +67,71 @@ class Source:
     meta: np.ndarray
 
 
-def source_table(name: str = "headmaps") -> Source:
-    """Read a source table: a TSV file, or the name of one that the package ships.
+NEEDED = ("source", "contrast_class", "structure", "side", "tissue_of_brain")
+"""Columns that a table for heads has at the least."""
+
+
+def table_path(name: str) -> Path:
+    """A source table's file: a TSV file, or the name of one that the package ships.
 
     Raises
     ------
     MissingFileError
         If there is neither.
     """
-    path = Path(name)
+    path, folder = Path(name), Path(str(files(__package__) / "sources"))
     if path.suffix != ".tsv":
-        path = Path(str(files(__package__) / "sources" / f"{name}.tsv"))
+        path = folder / f"{name}.tsv"
     if not path.is_file():
-        raise MissingFileError(name, "there is no such source table", "Give a .tsv file, or headmaps")
-    rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+        shipped = ", ".join(sorted(p.stem for p in folder.glob("*.tsv")))
+        raise MissingFileError(
+            name, "there is no such source table", f"Give a .tsv file, or headmaps (shipped are {shipped})"
+        )
+    return path
+
+
+def table_rows(name: str, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a source table (:func:`table_path`).
+
+    Raises
+    ------
+    InputError
+        If it has no rows, or lacks a column, or a cell of ``source``, ``structure`` or ``meta`` is no number.
+    """
+    path = table_path(name)
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"))
+    except ValueError as error:
+        raise InputError(path, f"it is no text ({error})", "Save it as tab-separated text") from None
+    if not rows:
+        raise InputError(path, "the source table has no rows", "Give a line for each label")
+    for column in needed:
+        if column not in rows[0]:
+            remedy = "Add it, or choose another with --table"
+            if column == "contrast_class" and {"meta", "structure"} <= set(rows[0]):
+                remedy = "It is for fetal images with labels: brainseg train fetal --maps FOLDER"
+            if column == "meta":
+                remedy = "Add it: 1, 2, ... or 0"
+            raise InputError(None, f"the source table {name} has no column {column}", remedy)
+    for column in set(needed) & {"source", "structure", "meta"}:
+        wrong = [row[column] for row in rows if not re.fullmatch(r"\s*-?\d+\s*|", row[column] or "")]
+        wrong += [""] if column == "source" and not all(row[column] for row in rows) else []
+        if wrong:
+            raise InputError(path, f"{wrong[0]!r} in its column {column} is no number", "Correct the table")
+    return rows
+
+
+def source_table(name: str = "headmaps") -> Source:
+    """Read a source table for heads: a TSV file, or the name of one that the package ships.
+
+    Raises
+    ------
+    MissingFileError
+        If there is neither.
+    InputError
+        If it lacks a column.
+    """
+    rows = table_rows(name, NEEDED)
     classes = sorted({int(row["contrast_class"]) for row in rows})
     first = {int(row["contrast_class"]): row for row in reversed(rows)}
     number = lambda text: np.nan if text == "n/a" else float(text)  # noqa: E731
@@ -98,23 +151,23 @@ def source_table(name: str = "headmaps") -> Source:
     )
 
 
-def positions(values: np.ndarray, source: Source, path: Path, table: str) -> np.ndarray:
-    """Positions in the source table of label values, as uint8.
+def positions(values: np.ndarray, known: np.ndarray, path: Path, table: str) -> np.ndarray:
+    """Positions in the source table, whose values are ``known``, of label values, as uint8.
 
     Raises
     ------
     InputError
         If the table lacks a value; it names file and values.
     """
-    unknown = sorted(set(np.unique(values).tolist()) - set(source.values.tolist()))
+    unknown = sorted(set(np.unique(values).tolist()) - set(known.tolist()))
     if unknown:
         raise InputError(
             path,
             f"its labels {unknown} are not in the source table {table}",
             "Add them to the table, or choose another with --table",
         )
-    position = np.zeros(source.values.max() + 1, np.uint8)
-    position[source.values] = np.arange(len(source.values))
+    position = np.zeros(known.max() + 1, np.uint8)
+    position[known] = np.arange(len(known))
     return position[values]
 
 
@@ -155,7 +208,7 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
     for number, path in enumerate(paths):
         image = nib.as_closest_canonical(nib.load(path))
         values = np.asarray(image.dataobj).astype(np.int32)
-        whole = positions(values, source, path, table)
+        whole = positions(values, source.values, path, table)
         box = tuple(slice(max(a.min() - 1, 0), a.max() + 2) for a in np.nonzero(values))
         labels = whole[box]
         if seeds:
@@ -176,6 +229,24 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
     atlas = {f"{s}:{side}": point.tolist() for (s, side), point in sorted(mean.items())}
     meta = {"count": len(paths), "table": table, "centroids": atlas, "names": [p.name for p in paths]}
     np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def check_kind(meta: dict[str, Any], wanted: str, path: Path) -> None:
+    """Refuse prepared arrays of another kind than ``heads`` or ``fetuses``.
+
+    Raises
+    ------
+    InputError
+        If they are not what is wanted.
+    """
+    kind = "heads" if "centroids" in meta else "fetuses" if "weeks" in meta else "something else"
+    if kind != wanted:
+        how = {"heads": "brainseg train prepare OUT MAP ...", "fetuses": "brainseg train fetal --maps FOLDER"}
+        raise InputError(
+            path,
+            f"these arrays are of {kind}, and {wanted} are needed",
+            f"Name a recipe for them (--recipe in synth preview), or make them with: {how[wanted]}",
+        )
 
 
 def _read_seeds(path: Path, like: nib.spatialimages.SpatialImage) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from .generator import HeadGenerator, Rendered
+from .generator import Draw, HeadGenerator, Rendered
 
 COLOURS = 24
 """Colours for labels; a label has the colour of its intensity class."""
@@ -37,12 +38,23 @@ def write_preview(
     seed : int
         Random seed.
     """
+    torch.manual_seed(seed)
+
+    def one() -> tuple[np.ndarray, str]:
+        draw = generator.draw()
+        rendered = generator.render(draw, (0.0, 0.0, -6.0 * spacing), shape, spacing)
+        return _panel(rendered, generator), _words(draw, generator, spacing)
+
+    return grid(one, out, count)
+
+
+def grid(one: Callable[[], tuple[np.ndarray, str]], out: Path, count: int) -> Path:
+    """Write a picture of ``count`` panels with their titles, which ``one`` gives one by one."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    torch.manual_seed(seed)
     columns = min(count, 3)
     rows = -(-count // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(6.4 * columns, 2.0 * rows), facecolor="black")
@@ -50,22 +62,9 @@ def write_preview(
         axis.set_axis_off()
         if number >= count:
             continue
-        draw = generator.draw()
-        rendered = generator.render(draw, (0.0, 0.0, -6.0 * spacing), shape, spacing)
-        axis.imshow(_panel(rendered, generator), origin="lower", interpolation="nearest")
-        about = draw.acquisition
-        words = [f"map {draw.number}", "mirrored" if draw.mirrored else ""]
-        stripped = about.strip_at is not None
-        words += [
-            "stripped" if stripped else "",
-            "" if about.cut is None else "cut" if stripped else "defaced",
-        ]
-        words += ["cropped" if about.field else "", "ghosts" if about.ghost else ""]
-        words += ["lesions" if draw.labels is not generator.maps[draw.number] else ""]
-        words += ["split" if draw.contrast.split is not None else "", "seeds" if draw.contrast.seeded else ""]
-        if max(about.slices) > spacing:
-            words.append("x".join(f"{s:.1f}" for s in about.slices) + " mm")
-        axis.set_title(", ".join(w for w in words if w), color="white", fontsize=7, pad=2)
+        panel, title = one()
+        axis.imshow(panel, origin="lower", interpolation="nearest")
+        axis.set_title(title, color="white", fontsize=7, pad=2)
     figure.subplots_adjust(0.003, 0.003, 0.997, 0.975, 0.01, 0.12)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".part-{out.stem}.png")
@@ -75,20 +74,41 @@ def write_preview(
     return out
 
 
-def _panel(rendered: Rendered, generator: HeadGenerator) -> np.ndarray:
-    """Three planes of the image and one of the labels, side by side, shape (Y, X, 3)."""
-    from matplotlib import colormaps
-
-    image = rendered.image.cpu().numpy()
-    classes = generator.source.contrast[rendered.labels.cpu().numpy()]
+def side_by_side(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Three planes of an image and one of its coloured labels, shape (Y, X, 3)."""
     middle = [n // 2 for n in image.shape]
     planes = [image[:, :, middle[2]], image[:, middle[1]], image[middle[0]]]
-    coloured = [np.repeat(plane.T[..., None], 3, 2) for plane in planes]
+    panels = [np.repeat(plane.T[..., None], 3, 2) for plane in planes] + [labels]
+    tall = max(plane.shape[0] for plane in panels)
+    return np.concatenate([np.pad(p, ((0, tall - p.shape[0]), (0, 4), (0, 0))) for p in panels], 1)
+
+
+def coloured(shown: np.ndarray) -> np.ndarray:
+    """Colours of a plane of classes, shape (Y, X, 3)."""
+    from matplotlib import colormaps
+
     palette = colormaps["tab20b"](np.arange(COLOURS) / COLOURS)[:, :3]
     palette[0] = 0
-    shown = classes[:, middle[1]].T
-    coloured.append(palette[np.where(shown > 0, 1 + shown % (COLOURS - 1), 0)])
-    tall = max(plane.shape[0] for plane in coloured)
-    return np.concatenate(
-        [np.pad(plane, ((0, tall - plane.shape[0]), (0, 4), (0, 0))) for plane in coloured], 1
-    )
+    return palette[np.where(shown > 0, 1 + shown % (COLOURS - 1), 0)]
+
+
+def _words(draw: Draw, generator: HeadGenerator, spacing: float) -> str:
+    about = draw.acquisition
+    stripped = about.strip_at is not None
+    words = [f"map {draw.number}", "mirrored" if draw.mirrored else ""]
+    words += [
+        "stripped" if stripped else "",
+        "" if about.cut is None else "cut" if stripped else "defaced",
+    ]
+    words += ["cropped" if about.field else "", "ghosts" if about.ghost else ""]
+    words += ["lesions" if draw.labels is not generator.maps[draw.number] else ""]
+    words += ["split" if draw.contrast.split is not None else "", "seeds" if draw.contrast.seeded else ""]
+    if max(about.slices) > spacing:
+        words.append("x".join(f"{s:.1f}" for s in about.slices) + " mm")
+    return ", ".join(w for w in words if w)
+
+
+def _panel(rendered: Rendered, generator: HeadGenerator) -> np.ndarray:
+    """Three planes of the image and one of the labels, side by side, shape (Y, X, 3)."""
+    classes = generator.source.contrast[rendered.labels.cpu().numpy()]
+    return side_by_side(rendered.image.cpu().numpy(), coloured(classes[:, classes.shape[1] // 2].T))

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, fields
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..models.errors import UsageError
+from .recipe_checks import check
 
 
 @dataclass(frozen=True)
@@ -106,37 +110,50 @@ class Recipe:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
 
+@cache
+def shipped_data() -> frozenset[str]:
+    """What the recipes that the package ships say of their training data."""
+    folder = files(__package__) / "recipes"
+    texts = [p.read_text() for p in folder.iterdir() if p.name.endswith(".yaml")]
+    return frozenset(yaml.safe_load(text).get("data", "") for text in texts) - {""}
+
+
 def read(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
     """Read a recipe: a file, or the name of one that the package ships.
 
     Raises
     ------
-    FileNotFoundError
-        If there is neither; the message lists the names.
-    ValueError
-        If the recipe has a key that no recipe has, or lacks one.
+    UsageError
+        If there is neither, or if the recipe lacks a key or names what there is not; the message lists what
+        there is.
     """
-    path = Path(name)
-    if path.is_file():
-        text = path.read_text()
-    else:
-        folder = files(__package__) / "recipes"
-        shipped = sorted(p.name for p in folder.iterdir() if p.name.endswith(".yaml"))
-        wanted = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
-        if wanted not in shipped:
-            raise FileNotFoundError(
-                f"no recipe {str(name)!r}: neither a file nor one of {', '.join(shipped)}"
-            )
-        text = (folder / wanted).read_text()
-    values = yaml.safe_load(text) | (changes or {})
+    text = _text(name)
+    values = yaml.safe_load(text)
+    if not isinstance(values, dict):
+        raise UsageError(name, "it is no recipe: it holds no keys", "See the recipes in training/recipes")
+    values |= changes or {}
     known = {f.name for f in fields(Recipe)}
-    unknown = sorted(set(values) - known)
+    unknown = sorted(str(key) for key in set(values) - known)
     if unknown:
-        raise ValueError(f"{name}: unknown keys {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        raise UsageError(name, f"unknown keys {', '.join(unknown)}", f"Known are {', '.join(sorted(known))}")
     missing = sorted({"name", "kind", "architecture", "losses", "stages"} - set(values))
     if missing:
-        raise ValueError(f"{name}: missing keys {', '.join(missing)}")
-    recipe = Recipe(**values, text=text)
+        raise UsageError(name, f"missing keys {', '.join(missing)}", "Every recipe has them")
+    recipe = Recipe(**values | {"text": text})
+    check(recipe, name)
     if recipe.again and not (recipe.architecture.get("prior") and recipe.context == "structure"):
-        raise ValueError(f"{name}: 'again' needs a network with a prior of structures; leave it out")
+        raise UsageError(name, "'again' needs a network with a prior of structures", "Leave it out")
     return recipe
+
+
+def _text(name: str | Path) -> str:
+    path = Path(name)
+    if path.is_file():
+        return path.read_text()
+    folder = files(__package__) / "recipes"
+    shipped = sorted(p.name for p in folder.iterdir() if p.name.endswith(".yaml"))
+    wanted = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
+    if wanted not in shipped:
+        there = ", ".join(one.removesuffix(".yaml") for one in shipped)
+        raise UsageError(None, f"no recipe {str(name)!r}: neither a file nor a name", f"Names are {there}")
+    return (folder / wanted).read_text()

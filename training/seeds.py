@@ -134,17 +134,22 @@ def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, i
     """
     import nibabel as nib
 
-    from .prepare import positions, source_table
+    from .prepare import positions, table_rows
 
-    source = source_table(table)
-    if not source.meta.any():
-        raise InputError(None, f"the source table {table} has no column meta", "Add it: 1, 2, ... or 0")
+    rows = table_rows(table, ("source", "meta"))
+    known, metas = (np.array([int(row[k] or 0) for row in rows]) for k in ("source", "meta"))
+    if not 0 < metas.max() <= MOST_METAS or metas.min() < 0:
+        reason = f"the meta-labels of the source table {table} are {metas.min()} to {metas.max()}"
+        raise InputError(None, reason, f"Give 1, 2, ... {MOST_METAS}, or 0 for what gets no seeds")
     scan, truth = nib.load(image), nib.load(labels)
     if scan.shape[:3] != truth.shape[:3] or not np.allclose(scan.affine, truth.affine, atol=1e-2):
         raise InputError(image, f"its grid is not that of {labels}", "Resample one of them")
     values = np.asarray(truth.dataobj).astype(np.int32).reshape(truth.shape[:3])
-    meta = source.meta[positions(values, source, labels, table)]
-    seeds = find_seeds(np.asarray(scan.dataobj, np.float32).reshape(values.shape), meta)
+    image_values = np.asarray(scan.dataobj, np.float32).reshape(values.shape)
+    meta = metas[positions(values, known, labels, table)]
+    # Of an extracted brain nothing is left around it that could be split.
+    meta[(values == 0) & (image_values == 0)] = 0
+    seeds = find_seeds(image_values, meta)
     result = nib.Nifti1Image(seeds, truth.affine)
     result.header.set_data_dtype(np.uint8)
     part = out.with_name(f".part-{out.name}")

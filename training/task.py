@@ -183,11 +183,7 @@ def loggers(run: Trainer) -> list[Any]:
             if name == "tensorboard":
                 out.append(pl.loggers.TensorBoardLogger(run.folder, name="tensorboard", version=""))
             elif name == "mlflow":
-                # A folder needs no database; and nothing is told to anybody.
-                os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-                os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-                uri = run.recipe.tracking_uri or (run.folder / "mlruns").absolute().as_uri()
-                out.append(pl.loggers.MLFlowLogger(experiment_name=run.recipe.name, tracking_uri=uri))
+                out.append(_mlflow(run))
             else:
                 raise UsageError(None, f"unknown logger {name!r}", "Use tensorboard or mlflow")
         except ModuleNotFoundError as error:
@@ -197,11 +193,34 @@ def loggers(run: Trainer) -> list[Any]:
                     f"the logger {name} is not installed ({error})",
                     "pip install 'brainseg-bids[train]'",
                 ) from None
+    told = {"recipe": run.recipe.name, "sha256": run.recipe.digest, "minutes": run.recipe.minutes}
     for logger in out:
-        logger.log_hyperparams(
-            {"recipe": run.recipe.name, "sha256": run.recipe.digest, "minutes": run.recipe.minutes}
-        )
+        if not isinstance(logger, pl.loggers.MLFlowLogger):
+            logger.log_hyperparams(told)
+        elif logger.run_id != run.mlflow_run:
+            # Once only: MLflow refuses other values later, such as more minutes.
+            logger.log_hyperparams(told)
+            run.mlflow_run = logger.run_id
     return out
+
+
+def _mlflow(run: Trainer) -> Any:
+    """MLflow's logger: what a run that goes on showed is continued, unless it was deleted there."""
+    # A folder needs no database; and nothing is told to anybody.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    uri = run.recipe.tracking_uri or (run.folder / "mlruns").absolute().as_uri()
+    own = {"experiment_name": run.recipe.name, "tracking_uri": uri}
+    if run.mlflow_run is None:
+        return pl.loggers.MLFlowLogger(**own)
+    from mlflow.exceptions import MlflowException
+
+    logger = pl.loggers.MLFlowLogger(**own, run_id=run.mlflow_run)
+    try:
+        there = logger.experiment.get_run(run.mlflow_run).info.lifecycle_stage == "active"
+    except MlflowException:
+        there = False
+    return logger if there else pl.loggers.MLFlowLogger(**own)
 
 
 def quieten() -> None:

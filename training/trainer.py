@@ -7,6 +7,7 @@ those of earlier versions go on.
 
 from __future__ import annotations
 
+import inspect
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from ..models import labels, zoo
 from ..models.device import precision
-from ..models.errors import MissingFileError
+from ..models.errors import MissingFileError, UsageError
 from ..models.inference import as_prior
 from ..models.memory import kept
 from .generator import GeneratorConfig, HeadGenerator
@@ -64,6 +65,8 @@ class Trainer:
         Time spent in them; what a checkpoint or a validation takes does not count.
     ema : dict of str to Tensor
         Running mean of the weights: what is validated and exported.
+    mlflow_run : str or None
+        The run's id at MLflow, under which it goes on.
     """
 
     def __init__(
@@ -83,12 +86,12 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.table = labels.load(recipe.table)
-        network = zoo.ARCHITECTURES[recipe.network](**recipe.architecture)
-        self.network = network.to(device, memory_format=torch.channels_last_3d)
+        self.network = _built(recipe).to(device, memory_format=torch.channels_last_3d)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self.step, self.seconds, self.running, self.saves = 0, 0.0, {}, 0
         self.begun_from: list[dict[str, Any]] = []
+        self.mlflow_run: str | None = None
         self.tissue_of = torch.from_numpy(self.table.tissue_of).long().to(device)
         weights = [recipe.class_weights.get(i, 1.0) for i in self.table.unsided]
         self.class_weights = torch.tensor(weights, device=device)
@@ -96,7 +99,9 @@ class Trainer:
         self._source: WholeHead | Cascade | Mixed | None = None
         self.coarse = None
         if recipe.coarse:
-            self.coarse = zoo.load(recipe.coarse).network.to(device, memory_format=torch.channels_last_3d)
+            self.coarse = _weights("coarse", recipe.coarse).network.to(
+                device, memory_format=torch.channels_last_3d
+            )
         if (folder / "checkpoint.pt").exists():
             self._resume()
         elif recipe.start:
@@ -245,8 +250,9 @@ class Trainer:
     def checkpoint(self, last: bool = False) -> dict[str, float]:
         """Save, with scores at every fourth time and at the last; returns them by the loggers' names."""
         self.saves += 1
-        scores = self.validate() if last or self.saves % VALIDATE_EVERY == 0 else {}
+        # First of all: a validation takes long, and a kill in it is to cost no steps.
         self.save()
+        scores = self.validate() if last or self.saves % VALIDATE_EVERY == 0 else {}
         record = {"step": self.step, "seconds": round(self.seconds), "loss": self.running, "scores": scores}
         with (self.folder / "log.jsonl").open("a") as log:
             log.write(json.dumps(record) + "\n")
@@ -264,6 +270,8 @@ class Trainer:
             "seconds": self.seconds,
             "running": self.running,
             "begun_from": self.begun_from,
+            "saves": self.saves,
+            "mlflow_run": self.mlflow_run,
         }
         partial = self.folder / "checkpoint.pt.part"
         torch.save(state, partial)
@@ -308,11 +316,20 @@ class Trainer:
         return {k: [round(c, 2) for c in point] for k, point in found.items()}
 
     def _resume(self) -> None:
-        state = torch.load(self.folder / "checkpoint.pt", map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
+        path = self.folder / "checkpoint.pt"
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        try:
+            self.network.load_state_dict(state["network"])
+        except RuntimeError:
+            raise UsageError(
+                path,
+                f"it is of another network or architecture than the recipe {self.recipe.name}",
+                "Give another --out, or the recipe with which it was begun",
+            ) from None
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
         self.running, self.begun_from = state["running"], state.get("begun_from", [])
+        self.saves, self.mlflow_run = state.get("saves", 0), state.get("mlflow_run")
         print(f"resumed at step {self.step}", flush=True)
 
     def _renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -323,13 +340,36 @@ class Trainer:
         """Take the tensors that fit from shipped weights; earlier names go first."""
         own = self.network.state_dict()
         for name in reversed(names):
-            state = self._renamed(zoo.load(name).network.state_dict())
+            state = self._renamed(_weights("start", name).network.state_dict())
             taken = {k: _fitted(v, own[k]) for k, v in state.items() if k in own and _fits(v, own[k])}
             own = own | taken
             self.begun_from = _ancestors(zoo.read_card(name), self.begun_from)
             print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)
         self.network.load_state_dict(own)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+
+def _built(recipe: Recipe) -> torch.nn.Module:
+    """The network of a recipe."""
+    try:
+        return zoo.ARCHITECTURES[recipe.network](**recipe.architecture)
+    except TypeError as error:
+        takes = ", ".join(inspect.signature(zoo.ARCHITECTURES[recipe.network]).parameters)
+        raise UsageError(
+            None,
+            f"recipe {recipe.name}: its architecture is none of a {recipe.network} ({error})",
+            f"That takes {takes}",
+        ) from None
+
+
+def _weights(key: str, name: str) -> zoo.Model:
+    """Weights that a recipe names under ``key``."""
+    try:
+        return zoo.load(name)
+    except zoo.ModelError as error:
+        raise UsageError(
+            None, f"{key}={name}: {error}", f"Give {key} a name, or a .safetensors file"
+        ) from None
 
 
 def _ancestors(card: dict[str, Any], others: list[dict[str, Any]]) -> list[dict[str, Any]]:

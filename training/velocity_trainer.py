@@ -107,7 +107,7 @@ class VelocityTrainer(Trainer):
 def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     """The velocity within the grid, its flow, and where both images' values come from."""
     shape = tuple(velocity.shape[1:])
-    velocity = velocity * taper(shape, MARGIN)
+    velocity = velocity * taper(shape, MARGIN).to(velocity.device)
     index = identity(shape, velocity)
     there, here = (index + exponential(v, SQUARINGS, index) for v in (-velocity / 2, velocity / 2))
     return velocity, exponential(velocity, SQUARINGS + 1, index), (there, here)

@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import nibabel as nib
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.brainmask import WriteMask
-from ..models.populations import Population
-
-NOTE = (
-    "The image is a low-resolution stack (voxels of {voxel} mm; up to {most:g} mm are segmented): it got a "
-    "brain mask only. Reconstruct the stacks of the session to one volume of about 0.8 mm (NiftyMIC, SVRTK, "
-    "NeSVoR) and process that."
-)
-
-
-def too_coarse(source_file: str, record: Population) -> str | None:
-    """Why a scan gets a brain mask only; None if it gets everything."""
-    if not record.thickest_mm:
-        return None
-    try:
-        zooms = [float(z) for z in nib.load(source_file).header.get_zooms()[:3]]
-    except Exception:  # conform will say what is wrong with it
-        return None
-    if max(zooms) <= record.thickest_mm:
-        return None
-    return NOTE.format(voxel=" x ".join(f"{z:.2g}" for z in zooms), most=record.thickest_mm)
 
 
 def init_brainmask_wf(

@@ -12,8 +12,9 @@ from ..interfaces.base import unusable
 from ..interfaces.lesion import shown_in, skipped
 from ..models import labels, populations, spaces, zoo
 from ..models.populations import Population
+from ..models.stacks import too_coarse
 from .bias import init_bias_wf
-from .brainmask import init_brainmask_wf, too_coarse
+from .brainmask import init_brainmask_wf
 from .conform import init_conform_wf
 from .coregistration import init_coregistration_wf
 from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues

@@ -7,7 +7,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.given import GivenAlignment
-from ..interfaces.registration import Register
+from ..interfaces.registration import Register, check_cohort
 from ..models import spaces
 
 AFFINE = """\
@@ -80,6 +80,11 @@ def init_registration_wf(
     in_file, in_mask, in_structures, in_probabilities, in_measures
         The bias-corrected scan and what was found in it.
 
+    Raises
+    ------
+    InputError
+        If a template goes by gestational age, and the population's ages are others.
+
     Outputs
     -------
     out_transform
@@ -92,6 +97,8 @@ def init_registration_wf(
     workflow = LiterateWorkflow(name)
     given = given or {}
     computed = [text for text in templates if spaces.parse(text).label not in given]
+    for text in computed:
+        check_cohort(text, population)
     named = " and ".join(_reference(text) for text in computed)
     warped = WARPED[engine].format(start=PREDICTED if velocity else "")
     workflow.__desc__ = AFFINE.format(templates=named) + warped if computed else ""
