@@ -116,8 +116,8 @@ def _add_processing(group: argparse._ArgumentGroup) -> None:
         "--output-spaces",
         nargs="+",
         metavar="SPACE",
-        help=f"templates to align to: TemplateFlow's NAME[:cohort-N][:res-N], or NAME=IMAGE (default: "
-        f"{', '.join(TEMPLATES)})",
+        help="templates to align to: TemplateFlow's NAME[:cohort-N][:res-N], or NAME=IMAGE or NAME=FOLDER "
+        f"(default: {', '.join(TEMPLATES)})",
     )
     add(
         "--registration",
