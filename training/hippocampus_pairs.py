@@ -44,6 +44,8 @@ class AlignedPairs:
     looks : int
         Scans of every case, the given one and others with noise, blur and another contrast: what the
         network of the parts finds in cases that trained it is otherwise better than in new ones.
+    device : str
+        Where the examples go; they are drawn on the CPU.
     """
 
     repeat = 1
@@ -61,8 +63,9 @@ class AlignedPairs:
         residual: float = 2.0,
         deformation: float = 1.0,
         looks: int = 1,
+        device: str = "cpu",
     ) -> None:
-        self.shape, self.spacing = tuple(shape), spacing
+        self.shape, self.spacing, self.device = tuple(shape), spacing, device
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
         self.cases = _cases(path, looks)
@@ -90,17 +93,14 @@ class AlignedPairs:
             looks, truth = self.cases[k]
             look = 0 if number is not None else int(torch.randint(len(looks), ()))
             where = identity(self.shape, truth.data) if common is None else self._moved(common)
-            what, labels = seen(looks[look], truth, place @ grid.affine, where)
+            what, parts = seen(looks[look], truth, place @ grid.affine, where)
             stacks.append(what)
-            truths.append(labels)
+            truths.append(parts)
         order = [0, 1] if number is not None or uniform(0, 1) < 0.5 else [1, 0]
-        x = torch.cat([stacks[k] for k in order])[None]
-        images = torch.stack([stacks[k][2] for k in order])[None]
-        return [
-            Example(
-                x, None, {"moving": truths[order[0]][None], "fixed": truths[order[1]][None], "images": images}
-            )
-        ]
+        x = torch.cat([stacks[k] for k in order])[None].to(self.device)
+        images = torch.stack([stacks[k][2] for k in order])[None].to(self.device)
+        labels = [truths[k][None].to(self.device) for k in order]
+        return [Example(x, None, {"moving": labels[0], "fixed": labels[1], "images": images})]
 
     def _common(self) -> Tensor:
         """A turn of both, in half of the cases with a mirror."""

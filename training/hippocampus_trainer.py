@@ -139,13 +139,17 @@ class HippocampusVelocityTrainer(VelocityTrainer):
 
     def samples(self, stage: dict[str, Any], data: Path) -> AlignedPairs:
         """The examples of a stage."""
-        return AlignedPairs(data, stage["shape"], stage["spacing"], **self.recipe.generator)
+        return AlignedPairs(
+            data, stage["shape"], stage["spacing"], device=self.device, **self.recipe.generator
+        )
 
     def held_out(self) -> AlignedPairs:
         """The examples of a validation: every case and the next."""
         if self._held_out is None:
             stage = self.recipe.stages[-1]
-            self._held_out = AlignedPairs(self.validation, stage["shape"], stage["spacing"])
+            self._held_out = AlignedPairs(
+                self.validation, stage["shape"], stage["spacing"], device=self.device
+            )
             self.rounds = len(self._held_out.cases) - 1
         return self._held_out
 
