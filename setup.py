@@ -73,6 +73,7 @@ setup(
         "pyyaml>=6.0",
         "rich>=13.0",
         "safetensors>=0.4.3",
+        "scikit-image>=0.22",
         "scipy>=1.13",
         "shtab>=1.7",
         "simpleitk>=2.3",

@@ -12,7 +12,7 @@ from typing import Any
 from ..models import annex, populations, spaces
 from ..models.errors import BrainsegError, DatasetError, InputError, UsageError
 from ..models.populations import Population
-from . import filters, precomputed, reference, sidecars
+from . import anatomical, filters, precomputed, sidecars
 from .demographics import DEFAULT, Demographics, population_of
 from .layout import Image, anatomical_images
 from .precomputed import Given
@@ -255,15 +255,15 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
     """The unit of these images; its reference is the first of the most wanted contrast."""
     group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
     record, notes, problem = _whose(group, settings, people)
-    group = reference.ordered(group, record)
+    group = anatomical.ordered(group, record)
     first = group[0]
-    average = reference.alike(first, group, record)
+    average = anatomical.alike(first, group, record)
     if settings.subject_anatomical_reference != "unbiased" or len(average) < 2:
         average = []
     beside = _beside(first, group, settings, notes) if settings.step("coregistration") else []
     used = {image.path for image in (first, *average, *beside)}
     others = [image for image in group if image.path not in used]
-    if chosen := reference.note(first, others, record):
+    if chosen := anatomical.note(first, others, record):
         notes.append(chosen)
     person, unborn = people(first.participant, first.session), record.age_unit == populations.WEEKS
     unit = Unit(
@@ -291,13 +291,13 @@ def _whose(
 ) -> tuple[Population, list[str], InputError | None]:
     """The population of these images, notes on it, and the problem if no networks know them."""
     person = people(group[0].participant, group[0].session)
-    told = reference.telling(group, person)
+    told = anatomical.telling(group, person)
     try:
         name, note = population_of(settings.population, people(told.participant, told.session), told.path)
     except InputError as error:
         return populations.load(DEFAULT), [], error
     record = populations.load(name)
-    doubt = reference.doubt(group, person, record) if settings.population == "auto" else None
+    doubt = anatomical.doubt(group, person, record) if settings.population == "auto" else None
     return record, [said for said in (note, doubt) if said], None
 
 

@@ -9,9 +9,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..models import populations
+from ..models.agetext import (
+    MISSING,
+    is_before_birth,
+    is_gestational,
+    is_unclear,
+    weeks,
+    weeks_in,
+    years,
+    years_in,
+)
 from ..models.errors import InputError
 from ..models.populations import WEEKS, YEARS, Population
-from .agetext import MISSING, is_before_birth, is_gestational, is_unclear, weeks, weeks_in, years, years_in
 
 DEFAULT, UNBORN = "adult", "fetal"
 """Population of an image of which nothing is known, and the one before birth."""

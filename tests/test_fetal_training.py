@@ -1,6 +1,5 @@
 """Fetal training on one's own data: layouts, ages, numberings, what is held out, and what the card says."""
 
-import doctest
 import json
 import os
 
@@ -11,7 +10,7 @@ import pytest
 from brainseg.bidsapp import tools
 from brainseg.models import zoo
 from brainseg.models.errors import InputError, MissingFileError, UsageError
-from brainseg.training import fetal, fetal_ages, fetal_data, fetal_paths, prepared, recipe
+from brainseg.training import fetal, fetal_data, fetal_paths, prepared, recipe
 from brainseg.training.fetal_trainer import FetalTrainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,18 +51,6 @@ def quick(monkeypatch):
 
 def _run(*words) -> int:
     return tools.main([str(word) for word in words])
-
-
-def test_examples_in_the_docstrings():
-    assert doctest.testmod(fetal_ages).failed == 0
-
-
-@pytest.mark.parametrize(
-    "text, weeks",
-    [("28+3/7", 28.43), ("28 weeks 3 days", 28.43), ("28wks", 28), ("28w3d", 28.43), ("28 3/7", 28.43)],
-)
-def test_weeks_as_people_write_them(text, weeks):
-    assert fetal_ages.weeks(text) == pytest.approx(weeks, abs=0.01)
 
 
 def test_a_feta_dataset_becomes_arrays(tmp_path, quick):

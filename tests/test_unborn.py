@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp import dataset
-from brainseg.bidsapp.agetext import weeks
 from brainseg.bidsapp.cli import parse
 from brainseg.bidsapp.demographics import Demographics, Person, population_of
 from brainseg.models import coarse
+from brainseg.models.agetext import weeks
 from brainseg.models.errors import InputError
 
 T2W, RECONSTRUCTED = Path("sub-1_T2w.nii.gz"), Path("sub-1_rec-srr_T2w.nii.gz")

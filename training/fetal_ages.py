@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from pathlib import Path
 
+from ..models.agetext import is_gestational, is_unclear, weeks, weeks_in
 from ..models.errors import InputError
 
 RANGE = 14.0, 45.0
 """Weeks of gestation at which a fetus may be scanned."""
 
-COLUMNS = (
-    "gestational_age",
-    "gestational_age_weeks",
-    "gestational_weeks",
-    "gestational_age_days",
-    "gestational_age_at_scan",
-    "ga",
-    "ga_weeks",
-    "ga_days",
-    "ga_at_scan",
-    "scan_age",
-)
-"""Columns of a gestational age, names in lower case with underscores."""
-
 TABLE = "participants.tsv"
-
-WRITTEN = re.compile(
-    r"(\d+(?:[.,]\d+)?)\s*(?:\+|w(?:ee)?k?s?)?\s*"
-    r"(?:(?<=[+wks ])(\d+(?:\.\d+)?)\s*(?:/7)?\s*d?(?:ays?)?)?",
-    re.IGNORECASE,
-)
-"""Weeks, and days where they are written."""
 
 
 class Ages:
@@ -48,7 +27,7 @@ class Ages:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.rows = _rows(folder / TABLE)
-        self.days = _in_days(folder / "participants.json")
+        self.units = _units(folder / "participants.json")
         self.by_name: list[float] = []
 
     def __call__(self, participant: str, session: str | None) -> float:
@@ -62,8 +41,7 @@ class Ages:
         path, column, text = self._written(participant, session)
         if column is None:
             return self._from_name(participant)
-        days = column.endswith("_days") or column in self.days
-        found = weeks(text or "", days)
+        found = weeks(text, weeks_in(self.units.get(column, ""), column))
         if found is None:
             raise InputError(
                 path,
@@ -94,7 +72,9 @@ class Ages:
         """File, column and text of an age; no column where no table has one."""
         own = self.folder / participant / f"{participant}_sessions.tsv"
         for path, rows in ((own, _rows(own)), (self.folder / TABLE, self.rows)):
-            column = next((c for c in COLUMNS if rows and c in rows[0]), None)
+            named = list(rows[0]) if rows else []
+            told = [*filter(is_gestational, named), *filter(is_unclear, named)]
+            column = told[0] if told else None
             if column is None:
                 continue
             fitting = [row for row in rows if _fits(row, participant, session)]
@@ -116,23 +96,6 @@ class Ages:
         return found
 
 
-def weeks(text: str, days: bool = False) -> float | None:
-    """Weeks from what people write.
-
-    Examples
-    --------
-    >>> weeks("28"), weeks("28,5 weeks"), weeks("28+3.5"), weeks("28W 7d"), weeks("196", days=True)
-    (28.0, 28.5, 28.5, 29.0, 28.0)
-    >>> weeks("n/a") is None
-    True
-    """
-    found = WRITTEN.fullmatch(text.strip())
-    if not found:
-        return None
-    whole = float(found[1].replace(",", "."))
-    return whole / 7 if days else whole + float(found[2] or 0) / 7
-
-
 def _fits(row: dict[str, str], participant: str, session: str | None) -> bool:
     """Whether a row is of a subject in a session; what it does not name fits."""
     who, when = row.get("participant_id"), row.get("session_id")
@@ -142,7 +105,7 @@ def _fits(row: dict[str, str], participant: str, session: str | None) -> bool:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table, columns by their plain names."""
+    """Rows of a table, columns in lower case."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
@@ -153,19 +116,15 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return [{_plain(k): (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in reader]
 
 
-def _plain(name: str) -> str:
-    """A column's name in lower case with underscores: ``Gestational age (weeks)``, ``GestationalAge``."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
-    return re.sub(r"[^a-z]+", "_", spaced.lower()).strip("_")
-
-
-def _in_days(path: Path) -> set[str]:
-    """Columns that the table's description says are in days."""
+def _units(path: Path) -> dict[str, str]:
+    """Units of the columns that the table's description gives."""
     try:
         columns = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):
-        return set()
-    if not isinstance(columns, dict):
-        return set()
-    units = {k: v.get("Units") for k, v in columns.items() if isinstance(v, dict)}
-    return {_plain(k) for k, unit in units.items() if str(unit).lower().startswith("day")}
+        return {}
+    described = columns.items() if isinstance(columns, dict) else ()
+    return {_plain(k): str(v.get("Units")).lower() for k, v in described if isinstance(v, dict)}
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower()
