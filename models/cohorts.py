@@ -10,7 +10,7 @@ from typing import Any
 from .errors import InputError, UsageError
 
 WEEKS = 14.0, 46.0
-"""Weeks since conception that a cohort may stand for; smaller numbers only count them."""
+"""Gestational weeks that a cohort may stand for; other numbers only count them."""
 
 COHORT = re.compile(r"(?:tpl-[A-Za-z0-9]+_)?cohort-([A-Za-z0-9]+)(?:_.*)?")
 
