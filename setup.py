@@ -40,17 +40,8 @@ setup(
     package_dir=package_dir,
     include_package_data=False,
     package_data={
-        "brainseg.models": [
-            "labels/*.tsv",
-            "populations/*.toml",
-            "norms/*",
-            "growth/*.json",
-            "atlases/*",
-            "weights/*.safetensors",
-            "weights/*.json",
-            "templates/*",
-        ],
-        "brainseg.bidsapp": ["assets/**", "templates/**"],
+        "brainseg.models": ["data/*/*"],
+        "brainseg.bidsapp": ["reports/assets/**", "reports/templates/**"],
         "brainseg.training": ["recipes/*.yaml", "sources/*.tsv"],
     },
     python_requires=">=3.11",
@@ -104,8 +95,8 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "brainseg-bids = brainseg.bidsapp.cli:main",
-            "brainseg = brainseg.bidsapp.tools:main",
+            "brainseg-bids = brainseg.bidsapp.cli.bids:main",
+            "brainseg = brainseg.bidsapp.cli.main:main",
         ],
     },
 )

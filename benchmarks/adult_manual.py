@@ -20,9 +20,11 @@ import numpy as np
 import pandas as pd
 import tables
 
-from brainseg.models import bias, conform, segmentation, skullstrip
-from brainseg.models.volume import Volume
-from brainseg.training import evaluate
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.io import conform
+from brainseg.models.preprocessing import bias
+from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.training.evaluation import segmentation as evaluate
 
 HEADLINE = {
     "cerebral white matter": (2, 41),

@@ -16,7 +16,7 @@ import tables
 import torch
 from torch import Tensor, nn
 
-from brainseg.models import device, zoo
+from brainseg.models.networks import device, zoo
 
 SHAPE = (112, 128, 112)
 RUNS = 3

@@ -1,10 +1,12 @@
 """Brain masks of synthetic whole heads, against the label maps that the heads were made from.
 
 ``python benchmarks/brain_mask.py HEADS [--out benchmarks/README.md]`` where HEADS is an ``.npz`` that
-``brainseg.training.prepare`` wrote, or a folder of whole-head label maps, none of which may have trained.
+``brainseg.training.data.prepare`` wrote, or a folder of whole-head label maps, none of which may have
+trained.
 
 Every map is rendered at 1 mm with its skull in every contrast, by a fixed seed, and goes through
-``brainseg.models.skullstrip``. The truth is brain tissue and ventricles closed by 4 mm, as in training: the
+``brainseg.models.segmentation.skullstrip``. The truth is brain tissue and ventricles closed by 4 mm, as in
+training: the
 sulci belong to it. For comparison with other definitions the table also has Dice against tissue and
 ventricles unclosed, and against these with all fluid around them.
 """
@@ -19,13 +21,13 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import skullstrip
 from brainseg.models.errors import InputError
-from brainseg.models.surface import closed
-from brainseg.models.volume import Volume
-from brainseg.training import prepare
-from brainseg.training.generator import GeneratorConfig, HeadGenerator
-from brainseg.training.metrics import agreement
+from brainseg.models.geometry.distance import closed
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.segmentation import skullstrip
+from brainseg.training.data import prepare
+from brainseg.training.evaluation.metrics import agreement
+from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
 SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)

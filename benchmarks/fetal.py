@@ -20,21 +20,16 @@ import tables
 import torch
 
 from brainseg.interfaces import registration as stage
-from brainseg.models import (
-    bias,
-    conform,
-    growth,
-    labels,
-    populations,
-    reference,
-    registration,
-    segmentation,
-    skullstrip,
-    spaces,
-)
-from brainseg.models.diffeomorphic import Options
-from brainseg.models.volume import Volume
-from brainseg.training import fetal, fetal_samples, metrics
+from brainseg.models.deformation.diffeomorphic import Options
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.io import conform
+from brainseg.models.population import growth, labels, populations
+from brainseg.models.preprocessing import bias
+from brainseg.models.registration import reference, registration
+from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.models.templates import spaces
+from brainseg.training.evaluation import metrics
+from brainseg.training.fetal import examples, generator
 
 NAMES = {
     24: "extra-axial CSF",
@@ -111,7 +106,7 @@ def alignment(
     seconds = time.process_time() - began
     known = labels.load(record.labels)
     unsided = np.array(known.unsided)[known.lookup("unsided")]
-    reference_labels = fetal.read_table()["structure"][truth].astype(np.int16)
+    reference_labels = generator.read_table()["structure"][truth].astype(np.int16)
     manual = scan.with_data(torch.from_numpy(reference_labels))
     there = result.forward.resample(manual, fixed.image.grid, "nearest").data.numpy()
     back = unsided[result.inverse.resample(fixed.structures, scan.grid, "nearest").data.numpy()]
@@ -128,7 +123,7 @@ def turned(scan: Volume, seed: int) -> Volume:
     """The same voxels lying in another way."""
     torch.manual_seed(seed)
     matrix = np.eye(4)
-    matrix[:3, :3] = fetal_samples.any_rotation().numpy()
+    matrix[:3, :3] = examples.any_rotation().numpy()
     return Volume(scan.data, matrix @ scan.affine)
 
 
@@ -136,7 +131,7 @@ def score(found: segmentation.SegmentationResult, mask: Volume, truth: np.ndarra
     """Figures of every tissue, and Dice of the brain."""
     known = labels.load(table)
     predicted = np.array(known.unsided)[known.lookup("unsided")[found.structures.data.numpy()]]
-    reference = fetal.read_table()["structure"][truth]
+    reference = generator.read_table()["structure"][truth]
     spacing = tuple(found.structures.grid.spacing)
     out = {}
     for index in NAMES:

@@ -2,7 +2,8 @@
 
 ``python benchmarks/hippocampus.py DATA [--network FILE] [--out benchmarks/README.md]`` where DATA has the
 folders ``images`` and ``labels`` of the Medical Segmentation Decathlon's task 4. The split is that of the
-training (:func:`brainseg.training.hippocampus.split`); methods were chosen on ``--split validation``, the
+training (:func:`brainseg.training.hippocampus.generator.split`); methods were chosen on ``--split
+validation``, the
 table is of the test split. Every case is registered to the one that follows it in the order of names.
 """
 
@@ -19,13 +20,14 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import gradientnet, hippocampus, hippocampus_registration, zoo
-from brainseg.models.hippocampus import Parts
-from brainseg.models.volume import Volume
-from brainseg.models.warp import Warp
-from brainseg.training import hippocampus as data
-from brainseg.training.metrics import dice_by_class
-from brainseg.training.pairs import pair_scores, summary
+from brainseg.models.deformation.warp import Warp
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.hippocampus import hippocampus, registration
+from brainseg.models.hippocampus.hippocampus import Parts
+from brainseg.models.networks import gradient_net, zoo
+from brainseg.training.evaluation.metrics import dice_by_class
+from brainseg.training.evaluation.registration import pair_scores, summary
+from brainseg.training.hippocampus import generator as data
 
 PAIRS: dict[str, Callable[[list], Iterator]] = {"consecutive": pairwise, "all": partial(permutations, r=2)}
 PUBLISHED = ["Estienne et al., as published (their validation split)", 0.839, 0.827, float("nan"), 1.63]
@@ -34,7 +36,7 @@ PUBLISHED = ["Estienne et al., as published (their validation split)", 0.839, 0.
 
 CARRIED: dict[str, float] = {
     "ours, labels by their interpolated maps": 0.0,
-    "**ours, labels by their smoothed maps**": hippocampus_registration.SMOOTHING,
+    "**ours, labels by their smoothed maps**": registration.SMOOTHING,
 }
 """Smoothing (mm) by row. The last is how the program carries labels; all other rows do it as Learn2Reg does,
 by nearest neighbour."""
@@ -49,17 +51,17 @@ def middles(moving: Parts, fixed: Parts) -> Warp:
 
 def ours(moving: Parts, fixed: Parts) -> Warp:
     """The program's registration."""
-    return hippocampus_registration.register(moving, fixed).forward
+    return registration.register(moving, fixed).forward
 
 
 def optimised(moving: Parts, fixed: Parts) -> Warp:
     """The same without the network of the velocity: parts and intensities are matched."""
-    return hippocampus_registration.register(moving, fixed, network=None).forward
+    return registration.register(moving, fixed, network=None).forward
 
 
 def affine(moving: Parts, fixed: Parts) -> Warp:
     """Its affine alone."""
-    return Warp((np.linalg.inv(hippocampus_registration.affine(moving, fixed)[0]),))
+    return Warp((np.linalg.inv(registration.affine(moving, fixed)[0]),))
 
 
 def known(scan: Volume, truth: Volume) -> Parts:
@@ -123,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         minutes = model.card["hours"] * 60
         width = "-".join(map(str, model.card["architecture"]["arguments"]["channels"]))
         trained = f"network of Estienne et al., channels {width}, trained for {minutes:.0f} CPU minutes"
-        methods[trained] = lambda a, b: gradientnet.align(
+        methods[trained] = lambda a, b: gradient_net.align(
             model.network, hippocampus.upright(a[1]), hippocampus.upright(b[1])
         )
     rows: list[list] = []
@@ -151,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
         f"a pair; finding the parts of one image takes {finding:.2f} s of CPU time more; they agree with the "
         f"manual ones with a Dice of {agreed[0]:.3f} (anterior) and {agreed[1]:.3f} (posterior).\n\n"
         f"{tables.markdown(header, [*rows, PUBLISHED + [float('nan')] * 3])}\n\n"
-        f"{tables.stamp(hippocampus.MODEL, hippocampus_registration.NETWORK)}"
+        f"{tables.stamp(hippocampus.MODEL, registration.NETWORK)}"
     )
     print(text)
     if args.out:

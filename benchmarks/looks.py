@@ -16,11 +16,11 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import zoo
-from brainseg.models.inference import as_prior
-from brainseg.training import recipe
-from brainseg.training.metrics import dice_by_class
-from brainseg.training.trainer import Trainer
+from brainseg.models.networks import zoo
+from brainseg.models.networks.inference import as_prior
+from brainseg.training.core import recipe
+from brainseg.training.core.trainer import Trainer
+from brainseg.training.evaluation.metrics import dice_by_class
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
 SEED = 5

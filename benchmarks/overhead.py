@@ -9,7 +9,6 @@ it does the wall time. The import of the command for ``--help`` is measured in t
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import resource
@@ -20,17 +19,15 @@ from pathlib import Path
 
 import tables
 
-STAGES = Path(__file__).resolve().parents[1] / "tests" / "stage_results.py"
+TESTS = Path(__file__).resolve().parents[1] / "tests"
 RUNS = 3
 
 
 def run_once(folder: Path) -> None:
     """The command on one participant, the science stood in for; called in a process of its own."""
-    spec = importlib.util.spec_from_file_location("stage_results", STAGES)
-    stages = importlib.util.module_from_spec(spec)
-    sys.modules["stage_results"] = stages
-    spec.loader.exec_module(stages)
-    from brainseg.bidsapp.cli import main
+    sys.path.insert(0, str(TESTS))
+    from brainseg.bidsapp.cli.bids import main
+    from helpers import stage_results as stages
 
     unit = stages.unit(folder)
     stages.install(setattr)

@@ -20,9 +20,11 @@ import torch
 import torch.nn.functional as F
 from adult_manual import HEADLINE, cases, run_volume, score_volumes
 
-from brainseg.models import conform, labels, zoo
-from brainseg.models.volume import Grid, Volume, resample
-from brainseg.training import evaluate
+from brainseg.models.geometry.volume import Grid, Volume, resample
+from brainseg.models.io import conform
+from brainseg.models.networks import zoo
+from brainseg.models.population import labels
+from brainseg.training.evaluation import segmentation
 
 THICK = 5.0
 BIAS = 0.5
@@ -114,14 +116,14 @@ def unsided(volume: Volume) -> Volume:
 
 def sides_lost(truth: Volume, found: Volume, reference: Path) -> float:
     """Mean Dice without sides minus the mean with them."""
-    mapped = evaluate.read_mapping("neuromorphometrics").apply(truth.data.numpy(), reference)
-    counted = torch.from_numpy((mapped != evaluate.IGNORED).astype(np.int32))
+    mapped = segmentation.read_mapping("neuromorphometrics").apply(truth.data.numpy(), reference)
+    counted = torch.from_numpy((mapped != segmentation.IGNORED).astype(np.int32))
     mapped = truth.with_data(torch.from_numpy(np.maximum(mapped, 0)).int())
     found = found.with_data(found.data.int() * counted)
     table, means = labels.load("adult"), []
     for change in (unsided, lambda volume: volume):
         by_structure: dict[int, list[float]] = {}
-        for row in evaluate.compare(change(mapped), change(found), path=reference, surfaces=False):
+        for row in segmentation.compare(change(mapped), change(found), path=reference, surfaces=False):
             if row["reference_mm3"] > 0:
                 left = min(row["index"], table[row["index"]].partner)
                 by_structure.setdefault(left, []).append(row["dice"])
@@ -134,7 +136,7 @@ def measure(kind: str, image: Path, reference: Path, surfaces: bool) -> dict[str
     torch.manual_seed(0)
     scan = KINDS[kind](conform.read(image).canonical())
     found, told = run_volume(scan)
-    truth = on_grid(evaluate.read_labels(reference), scan.grid)
+    truth = on_grid(segmentation.read_labels(reference), scan.grid)
     scores = score_volumes(truth, found, reference, surfaces)
     out = {name: scores[name][0] for name in HEADLINE}
     if surfaces:

@@ -19,17 +19,18 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import zoo
-from brainseg.training import evaluate, recipe
-from brainseg.training.trainer import Trainer
-from brainseg.training.validation import Scans, prepare_scans
+from brainseg.models.networks import zoo
+from brainseg.training.core import recipe
+from brainseg.training.core.trainer import Trainer
+from brainseg.training.evaluation import segmentation
+from brainseg.training.heads.validation import Scans, prepare_scans
 
 
 def prepared(data: Path, folder: Path, wanted: recipe.Recipe) -> Scans:
     """The scans with manual labels as the network sees them."""
     path = folder / "manual.npz"
     if not path.is_file():
-        mapping = evaluate.read_mapping("neuromorphometrics")
+        mapping = segmentation.read_mapping("neuromorphometrics")
         stride = zoo.ARCHITECTURES[wanted.network](**wanted.architecture).stride
         prepare_scans(
             adult_manual.cases(data),

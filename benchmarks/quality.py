@@ -3,7 +3,8 @@
 ``python benchmarks/quality.py DATA --cache DIR [--derivatives OUT ...] [--out benchmarks/README.md]`` where
 DATA is as for ``adult_manual.py``. Every scan goes through the program's chain once, and once degraded; what
 the chain found is kept in the cache. Segmentations are then corrupted in ten ways at graded levels
-(``brainseg.training.corruption``). Failures are planted in the scans and in the participants of earlier
+(``brainseg.training.synthesis.corruption``). Failures are planted in the scans and in the participants of
+earlier
 runs' derivatives. The norms and weights of quality control come from label maps and synthetic heads: none
 of these scans took part.
 """
@@ -25,9 +26,14 @@ import tables
 import torch
 from scipy import ndimage, stats
 
-from brainseg.models import bias, conform, quality, segmentation, skullstrip, templates, verdict
-from brainseg.models.volume import Volume
-from brainseg.training import corruption, evaluate
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.io import conform
+from brainseg.models.preprocessing import bias
+from brainseg.models.quality import quality, rating
+from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.models.templates import bundled
+from brainseg.training.evaluation import segmentation as evaluate
+from brainseg.training.synthesis import corruption
 
 PLAUSIBLE = (600.0, 2200.0)
 DIRECTIONS = [(20, 0, 0), (-20, 0, 0), (0, 20, 0), (0, -20, 0), (0, 0, 20), (0, 0, -20)]
@@ -57,7 +63,7 @@ class Case:
 
 def align(structures: Volume) -> np.ndarray:
     """Alignment with the default template, by the labels' centres; the identity if there are too few."""
-    found = quality.fit(quality.centroids(structures.data.numpy(), structures.affine), templates.DEFAULT)
+    found = quality.fit(quality.centroids(structures.data.numpy(), structures.affine), bundled.DEFAULT)
     return found[0] if found else np.eye(4)
 
 
@@ -222,7 +228,7 @@ def _wrong(matrix: np.ndarray, number: int) -> np.ndarray:
 def judged(case: Case, norms: quality.Norms, mask: Volume, structures: Volume, matrix: np.ndarray) -> str:
     """The verdict on a result."""
     measured = quality.measure(case.image, mask, structures, norms, uncertainty=case.uncertainty)
-    return verdict.judge(
+    return rating.judge(
         measured, mask, structures, norms=norms, plausible_ml=PLAUSIBLE, matrix=matrix
     ).verdict
 

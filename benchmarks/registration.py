@@ -32,11 +32,15 @@ import tables
 import torch
 from tables import digest
 
-from brainseg.models import bias, conform, itk, reference, registration, segmentation, skullstrip, zoo
-from brainseg.models.registration import Anatomy
-from brainseg.models.volume import Volume
-from brainseg.models.warp import Warp
-from brainseg.training import evaluate
+from brainseg.models.deformation.warp import Warp
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.io import conform, itk
+from brainseg.models.networks import zoo
+from brainseg.models.preprocessing import bias
+from brainseg.models.registration import reference, registration
+from brainseg.models.registration.registration import Anatomy
+from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.training.evaluation import segmentation as evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
 WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
@@ -169,7 +173,7 @@ def measure(
 
 def syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
     """antspyx's SyN with its default settings, nothing of ours to begin from."""
-    from brainseg.models import syn
+    from brainseg.models.registration import syn
 
     nowhere = registration.RegistrationResult(np.eye(4), float("nan"), Warp(()), Warp(()))
     return syn.register(moving, fixed, nowhere, start=False)

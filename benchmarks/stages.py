@@ -177,7 +177,11 @@ def _library(image: Path, cores: int, sender) -> None:
         import ants  # noqa: F401
         import torch
 
-        from brainseg.models import bias, conform, registration, segmentation, skullstrip, templates
+        from brainseg.models.io import conform
+        from brainseg.models.preprocessing import bias
+        from brainseg.models.registration import registration
+        from brainseg.models.segmentation import segmentation, skullstrip
+        from brainseg.models.templates import bundled as templates
 
         torch.set_num_threads(cores)
         return conform, skullstrip, bias, segmentation, registration, templates

@@ -16,13 +16,15 @@ import numpy as np
 import tables
 import torch
 
-from brainseg.models import bias, labels, segmentation, skullstrip
-from brainseg.models.volume import Volume
-from brainseg.training import prepare
-from brainseg.training.contrast import LEVELS
-from brainseg.training.generator import GeneratorConfig, HeadGenerator
-from brainseg.training.metrics import agreement, dice_by_class
-from brainseg.training.quality import sided
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.population import labels
+from brainseg.models.preprocessing import bias
+from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.training.calibration.qc_norms import sided
+from brainseg.training.data import prepare
+from brainseg.training.evaluation.metrics import agreement, dice_by_class
+from brainseg.training.synthesis.contrast import LEVELS
+from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
 
 SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
 LEAST = 300

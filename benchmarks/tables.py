@@ -39,7 +39,7 @@ def _number(value: object, digits: int) -> str:
 
 def stamp(*weights: str) -> str:
     """One line that says when, with what and on what the figures were measured."""
-    from brainseg.models import zoo
+    from brainseg.models.networks import zoo
 
     cards = [f"{name} {zoo.read_card(name)['sha256'][:8]}" for name in weights]
     parts = [

@@ -6,11 +6,12 @@ import argparse
 import contextlib
 import io
 import tomllib
-from importlib.resources import files
+from brainseg.models.data import FOLDER
 from pathlib import Path
 
-from brainseg.bidsapp import cli, tools
-from brainseg.models import labels, zoo
+from brainseg.bidsapp.cli import bids, main
+from brainseg.models.population import labels
+from brainseg.models.networks import zoo
 
 
 def write(folder: Path) -> None:
@@ -26,7 +27,7 @@ def write(folder: Path) -> None:
 
 def command_line() -> str:
     """Every argument of ``brainseg-bids`` by group, and the help of every ``brainseg`` command."""
-    parser = cli.parser()
+    parser = bids.parser()
     lines = ["# Command line", "", "```bash", str(parser.usage), "```", "", str(parser.description), ""]
     for group in parser._action_groups:
         actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
@@ -41,7 +42,7 @@ def command_line() -> str:
         "The same code without BIDS, and what trains and scores networks.",
         "",
     ]
-    for command in tools.COMMANDS:
+    for command in main.COMMANDS:
         lines += [f"### brainseg {command}", "", "```text", help_of(command), "```", ""]
     return "\n".join(lines)
 
@@ -50,13 +51,13 @@ def help_of(command: str) -> str:
     """What ``brainseg COMMAND --help`` prints."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
-        tools.main([*command.split(), "--help"])
+        main.main([*command.split(), "--help"])
     return said.getvalue().rstrip()
 
 
 def networks() -> str:
     """The cards of the networks that come with the program."""
-    folder = Path(str(files("brainseg.models") / "weights"))
+    folder = FOLDER / "weights"
     lines = []
     for path in sorted(folder.glob("*.safetensors")):
         card = zoo.read_card(path.stem)
@@ -83,7 +84,7 @@ def networks() -> str:
 
 def label_tables() -> str:
     """The label tables."""
-    folder = Path(str(files("brainseg.models") / "labels"))
+    folder = FOLDER / "labels"
     lines = []
     for path in sorted(folder.glob("*.tsv")):
         lines += [f"### {path.stem}", "", "| index | name | abbreviation | tissue |", "|---|---|---|---|"]
@@ -95,7 +96,7 @@ def label_tables() -> str:
 
 def populations() -> str:
     """Who can be processed."""
-    folder = Path(str(files("brainseg.models") / "populations"))
+    folder = FOLDER / "populations"
     lines = ["| population | ages | template | networks |", "|---|---|---|---|"]
     for path in sorted(folder.glob("*.toml")):
         record = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -118,7 +119,7 @@ def _scores(card: dict) -> list[tuple[str, dict]]:
 
 
 def _invocation(action: argparse.Action) -> str:
-    value = cli._Formatter("brainseg-bids")._format_action_invocation(action)
+    value = bids._Formatter("brainseg-bids")._format_action_invocation(action)
     return f"`{value}`"
 
 

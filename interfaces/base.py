@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, Str, isdefined, traits
 
-from ..models import zoo
 from ..models.errors import BrainsegError, MissingFileError
-from ..models.inference import out_of_memory
-from ..models.volume import Volume
+from ..models.geometry.volume import Volume
+from ..models.networks import zoo
+from ..models.networks.inference import out_of_memory
 
 T = TypeVar("T")
 

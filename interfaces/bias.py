@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, TraitedSpec, traits
 
-from ..models import bias
+from ..models.preprocessing import bias
 from .base import Stage, StageInputSpec, load, save
 
 

@@ -8,9 +8,9 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
-from . import files
 from .base import Stage, StageInputSpec, load
-from .derivatives import Names
+from .io import files
+from .io.derivatives import Names
 
 MASK = "desc-brain_mask"
 

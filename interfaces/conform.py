@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
-from ..models import conform, coregistration
+from ..models.io import conform
+from ..models.registration import coregistration
 from .base import Stage, StageInputSpec, save
 
 TOLERANCE = 0.5

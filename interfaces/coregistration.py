@@ -10,11 +10,13 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
-from ..models import bias, conform, coregistration, registration
-from ..models.volume import Volume, resample, transform_points
-from . import derivatives, files
+from ..models.geometry.volume import Volume, resample, transform_points
+from ..models.io import conform
+from ..models.preprocessing import bias
+from ..models.registration import coregistration, registration
 from .base import Stage, StageInputSpec, load, save
-from .derivatives import Names
+from .io import derivatives, files
+from .io.derivatives import Names
 
 FAR_DEGREES, FAR_MM = 15.0, 25.0
 """Motion between two scans of a session from which their alignment deserves a look."""

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
-from ..models import growth, populations
-from ..models.populations import Population
+from ..models.population import growth, populations
+from ..models.population.populations import Population
 from .base import Stage, StageInputSpec
 from .segmentation import read_measures
 

@@ -8,10 +8,11 @@ from typing import Any
 
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
-from ..models import hippocampus, labels
-from . import derivatives
+from ..models.hippocampus import hippocampus
+from ..models.population import labels
 from .base import NetworkInputSpec, Stage, load, on_device, save
-from .derivatives import Names
+from .io import derivatives
+from .io.derivatives import Names
 from .segmentation import read_measures
 
 CONTRASTS = ("T1w",)

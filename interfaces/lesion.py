@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
-from ..models import lesion, zoo
-from . import derivatives, files
+from ..models.networks import zoo
+from ..models.segmentation import lesion
 from .base import NetworkInputSpec, Stage, load, on_device, save
-from .derivatives import Names
+from .io import derivatives, files
+from .io.derivatives import Names
 
 COLUMNS = {
     "lesion": {"Description": "Number of the lesion, the largest first"},

@@ -22,15 +22,17 @@ from nipype.interfaces.base import (
     traits,
 )
 
-from ..models import labels, registration
-from ..models.volume import Volume
-from . import derivatives, files, hippocampus, lesion, quality
+from ..models.geometry.volume import Volume
+from ..models.population import labels
+from ..models.registration import registration
+from . import hippocampus, lesion, quality
 from .base import Stage, StageInputSpec, load
-from .derivatives import Names
 from .growth import read_age
+from .io import derivatives, files
+from .io.derivatives import Names
+from .io.spaces import InSpace, Native
 from .registration import read_alignment
 from .segmentation import read_measures, read_uncertainty
-from .spaces import InSpace, Native
 
 TISSUES = ("GM", "WM", "CSF")
 

@@ -13,11 +13,13 @@ import numpy as np
 import torch
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models import iqm, labels, quality, spaces, templates, verdict
-from ..models.volume import Volume
-from . import files
+from ..models.geometry.volume import Volume
+from ..models.population import labels
+from ..models.quality import iqm, quality, rating
+from ..models.templates import bundled, spaces
 from .base import Stage, StageInputSpec, load
-from .derivatives import Names
+from .io import files
+from .io.derivatives import Names
 from .registration import read_alignment
 from .segmentation import read_uncertainty
 
@@ -83,8 +85,8 @@ class Assess(Stage):
         path = folder / "quality.json"
         path.write_text(json.dumps(found))
         self._results["out_quality"] = str(path)
-        flagged = [check["words"] for check in found["checks"] if check["verdict"] != verdict.PASS]
-        words = {verdict.CHECK: "should be looked at", verdict.FAIL: "failed"}
+        flagged = [check["words"] for check in found["checks"] if check["verdict"] != rating.PASS]
+        words = {rating.CHECK: "should be looked at", rating.FAIL: "failed"}
         self._results["notes"] = (
             [f"Quality control: the result {words[found['verdict']]}. {'; '.join(flagged)}."]
             if flagged
@@ -100,7 +102,7 @@ def assess(
     *,
     scan: Volume | None = None,
     matrix: np.ndarray | None = None,
-    template: str = templates.DEFAULT,
+    template: str = bundled.DEFAULT,
     table: str = "adult",
     stripped: bool = False,
     plausible_ml: tuple[float, float] | None = None,
@@ -131,7 +133,7 @@ def assess(
         Share (%) of the deformation's voxels that fold.
     """
     norms = quality.load(table)
-    maps = templates.tissue_maps(template) if matrix is not None else None
+    maps = bundled.tissue_maps(template) if matrix is not None else None
     metrics = iqm.measure(
         image,
         mask,
@@ -144,7 +146,7 @@ def assess(
     measured = (
         quality.measure(image, mask, structures, norms, table, uncertainty or {}) if norms is not None else []
     )
-    judged = verdict.judge(
+    judged = rating.judge(
         measured,
         mask,
         structures,

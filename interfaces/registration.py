@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models import growing, itk, populations, reference, registration, spaces
-from ..models.diffeomorphic import Options
+from ..models.deformation.diffeomorphic import Options
+from ..models.deformation.warp import Warp
 from ..models.errors import InputError
-from ..models.registration import Anatomy
-from ..models.warp import Warp
+from ..models.io import itk
+from ..models.population import populations
+from ..models.registration import reference, registration
+from ..models.registration.registration import Anatomy
+from ..models.templates import age_template, spaces
 from .base import NetworkInputSpec, Stage, load
 from .growth import read_age
 from .segmentation import read_measures
@@ -132,8 +135,8 @@ def with_cohort(
         raise _ageless(space, cohorts.names[0])
     value = float(age["age"]) * (12 if cohorts.unit == "months" and age.get("unit") == "years" else 1)
     cohort = cohorts.of(value)
-    if volumes and space.name in growing.names():
-        cohort = growing.nearest(space.name, cohort, value, volumes)
+    if volumes and space.name in age_template.names():
+        cohort = age_template.nearest(space.name, cohort, value, volumes)
     return str(replace(space, cohort=cohort))
 
 
@@ -148,8 +151,8 @@ def check_cohort(template: str, population: str) -> None:
     space = spaces.parse(template)
     if space.cohort is not None or populations.load(population).age_unit == populations.WEEKS:
         return
-    own = space.path is None and space.name in growing.names()
-    ages = {f"{growing.card(space.name)['weeks'][0]:g}": 0.0} if own else spaces.by_age(space)
+    own = space.path is None and space.name in age_template.names()
+    ages = {f"{age_template.card(space.name)['weeks'][0]:g}": 0.0} if own else spaces.by_age(space)
     if ages:
         raise InputError(
             None,
@@ -194,9 +197,13 @@ def _far(asked: str, template: str, age: dict | None) -> list[str]:
 def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
     notes = []
     space = spaces.parse(template)
-    meant = growing.parse_cohort(space.name, space.cohort or "") if space.name in growing.names() else None
+    meant = (
+        age_template.parse_cohort(space.name, space.cohort or "")
+        if space.name in age_template.names()
+        else None
+    )
     if meant and meant[0] != space.name:
-        about = growing.card(meant[0])["about"]
+        about = age_template.card(meant[0])["about"]
         notes.append(
             f"Of the template {space.name} the cohort {space.cohort} was used, learned from {about}: the "
             f"shares of its tissues are nearest to this brain's. That is no diagnosis."

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
-from ..models import segmentation
+from ..models.segmentation import segmentation
 from .base import NetworkInputSpec, Stage, load, on_device, save
 
 
@@ -71,6 +71,7 @@ def read_measures(path: str | Path) -> tuple[dict[int, float], dict[int, tuple[f
 
 
 def read_uncertainty(path: str | Path) -> dict[int, float]:
-    """Uncertainty by FreeSurfer id, as :class:`brainseg.models.segmentation.SegmentationResult` has it."""
+    """Uncertainty by FreeSurfer id, as :class:`brainseg.models.segmentation.segmentation.SegmentationResult`
+    has it."""
     content = json.loads(Path(path).read_text())
     return {int(index): float(value) for index, value in content.get("uncertainty", {}).items()}

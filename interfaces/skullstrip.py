@@ -7,8 +7,8 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
-from ..models import skullstrip
-from ..models.volume import Volume
+from ..models.geometry.volume import Volume
+from ..models.segmentation import skullstrip
 from .base import NetworkInputSpec, Stage, load, on_device, save
 
 

@@ -1,6 +1,5 @@
 """Fixtures that several modules share."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+from helpers import WATCH, fake_chain, fake_tree, stage_results, template_scans, toy_heads
 
 
 @pytest.fixture
@@ -22,36 +23,30 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def _beside(name: str):
-    """Import a module of this folder; pytest's import mode leaves the folder out of the path."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
 def toy():
     """The module that makes label maps of toy heads."""
-    return _beside("toy_heads")
+    return toy_heads
 
 
 @pytest.fixture(scope="session")
 def scans():
     """The module that makes scans from the template."""
-    return _beside("template_scans")
+    return template_scans
 
 
 @pytest.fixture(scope="session")
 def phantoms():
     """The module that writes derivatives of ellipsoids."""
-    return _beside("fake_tree")
+    return fake_tree
 
 
 @pytest.fixture(scope="session")
 def browser():
     """A browser without a window; skips where there is none."""
-    browser = _beside("browser").Browser()
+    from helpers.browser import Browser
+
+    browser = Browser()
     yield browser
     browser.driver.quit()
 
@@ -59,7 +54,7 @@ def browser():
 @pytest.fixture(scope="session")
 def toy_arrays(toy, tmp_path_factory):
     """Arrays prepared from two toy heads."""
-    from brainseg.training.prepare import prepare
+    from brainseg.training.data.prepare import prepare
 
     folder = tmp_path_factory.mktemp("heads")
     out = folder / "heads.npz"
@@ -70,17 +65,17 @@ def toy_arrays(toy, tmp_path_factory):
 @pytest.fixture(scope="session")
 def fake():
     """The module with the quick chain and small datasets."""
-    return _beside("fake_chain")
+    return fake_chain
 
 
 @pytest.fixture
 def app(fake, monkeypatch, tmp_path):
     """``brainseg-bids`` with the quick chain, in this process and its own work folder."""
-    from brainseg.bidsapp import graph
-    from brainseg.bidsapp.cli import main
+    from brainseg.bidsapp.cli.bids import main
+    from brainseg.bidsapp.execution import workflow
 
     fake.install(monkeypatch.setattr)
-    monkeypatch.setattr(graph, "POLL", 0.01)
+    monkeypatch.setattr(workflow, "POLL", 0.01)
     monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls.txt"))
     monkeypatch.chdir(tmp_path)
 
@@ -101,7 +96,7 @@ def app(fake, monkeypatch, tmp_path):
 @pytest.fixture(scope="session")
 def stages():
     """The module that makes what the stages leave for the outputs, and stand-ins for the science."""
-    return _beside("stage_results")
+    return stage_results
 
 
 @pytest.fixture(scope="session")
@@ -143,7 +138,7 @@ def finished_run(demo_dataset, tmp_path_factory):
     command += ["--work-dir", str(folder / "work"), "--device", "cpu"]
     watched = folder / "watched.txt"
     env = {name: value for name, value in os.environ.items() if name not in ("NO_ET", "NIPYPE_NO_ET")}
-    env |= {"PYTHONPATH": str(Path(__file__).with_name("watch"))}
+    env |= {"PYTHONPATH": str(WATCH)}
     env |= {"WATCH_LOG": str(watched), "WATCH_READONLY": str(demo_dataset)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
     return SimpleNamespace(

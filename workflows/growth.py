@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.growth import Grow
-from ..models import growth, populations
+from ..models.population import growth, populations
 from .single import init_single_wf
 
 DESC = """\

@@ -10,18 +10,20 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import unusable
 from ..interfaces.lesion import shown_in, skipped
-from ..models import labels, populations, spaces, zoo
-from ..models.populations import Population
-from ..models.stacks import too_coarse
+from ..models.networks import zoo
+from ..models.population import labels, populations
+from ..models.population.populations import Population
+from ..models.preprocessing.thick_slices import too_coarse
+from ..models.templates import spaces
 from .bias import init_bias_wf
 from .brainmask import init_brainmask_wf
 from .conform import init_conform_wf
 from .coregistration import init_coregistration_wf
-from .given import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
 from .growth import init_growth_wf
 from .hippocampus import init_hippocampus_wf
 from .lesion import init_lesion_wf
 from .outputs import init_outputs_wf
+from .precomputed import init_given_mask_wf, init_given_segmentation_wf, with_given_tissues
 from .quality import init_quality_wf
 from .registration import init_registration_wf
 from .segmentation import init_segmentation_wf

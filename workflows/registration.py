@@ -6,9 +6,9 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.given import GivenAlignment
+from ..interfaces.io.precomputed import GivenAlignment
 from ..interfaces.registration import Register, check_cohort
-from ..models import spaces
+from ..models.templates import spaces
 
 AFFINE = """\
 The image was aligned to {templates} by an affine that was fitted robustly, in closed form, to the \

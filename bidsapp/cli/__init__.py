@@ -1,0 +1,1 @@
+"""Command lines: ``brainseg-bids`` and the single-file tools of ``brainseg``."""

@@ -1,0 +1,1 @@
+"""Settings of a run, and the processors and memory it may use."""

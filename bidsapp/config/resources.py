@@ -1,0 +1,111 @@
+"""What the machine lends this process: the narrowest of hardware, CPU affinity, control groups and Slurm."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ...models.errors import UsageError
+
+CGROUP = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+
+SHARE = 0.9
+"""Share of the memory that a run takes by default; the rest is for the program itself and the page cache."""
+
+UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: Path = OWN_GROUPS) -> int:
+    """CPUs that this process may use."""
+    limits = [float(_affinity())]
+    if "SLURM_JOB_ID" in environ:
+        limits += _numbers(environ, "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")[:1]
+    for folder in _folders("cpu", root, groups):
+        words = _read(folder / "cpu.max").split()
+        quota, period = (
+            (words + ["", ""])[:2]
+            if words
+            else (
+                _read(folder / "cpu.cfs_quota_us"),
+                _read(folder / "cpu.cfs_period_us"),
+            )
+        )
+        if quota.isdigit() and period.isdigit() and int(period):
+            limits.append(int(quota) / int(period))
+    return max(1, int(min(limits)))
+
+
+def memory_gb(
+    environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: Path = OWN_GROUPS
+) -> float:
+    """Memory (GB, 1e9 bytes) that this process may use."""
+    limits = [float(_physical())]
+    if "SLURM_JOB_ID" in environ:
+        node = _numbers(environ, "SLURM_MEM_PER_NODE")
+        each = _numbers(environ, "SLURM_MEM_PER_CPU")
+        count = _numbers(environ, "SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK")
+        # Slurm's megabytes are 2**20 bytes.
+        limits += [m * 2**20 for m in node] or [m * n * 2**20 for m, n in zip(each, count, strict=False)]
+    for folder in _folders("memory", root, groups):
+        for name in ("memory.max", "memory.limit_in_bytes"):
+            text = _read(folder / name)
+            if text.isdigit():
+                limits.append(float(text))
+    return min(limits) / 1e9
+
+
+def parse_memory(text: str) -> float:
+    """Gigabytes from a text with a unit.
+
+    Examples
+    --------
+    >>> parse_memory("8G"), parse_memory("8000M"), parse_memory("7.5 gb")
+    (8.0, 8.0, 7.5)
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)B?\s*", text.upper())
+    if not found or not float(found[1]):
+        raise UsageError(
+            None, f"--mem {text} is not an amount of memory", "Give one with its unit, such as 8G or 8000M"
+        )
+    return float(found[1]) * UNITS[found[2]] / 1e9
+
+
+def _affinity() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        return os.cpu_count() or 1
+
+
+def _physical() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _numbers(environ: Mapping[str, str], *names: str) -> list[float]:
+    """Positive numbers among those variables, in their order."""
+    texts = [environ.get(name, "") for name in names]
+    return [float(text) for text in texts if text.isdigit() and int(text)]
+
+
+def _folders(controller: str, root: Path, groups: Path) -> Iterator[Path]:
+    """Folders of this process's control group and of those above it, versions 1 and 2."""
+    yield root
+    yield root / controller
+    for line in _read(groups).splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" or controller in controllers.split(","):
+            folder = (root if number == "0" else root / controller) / path.strip("/")
+            while folder not in (root, root / controller, folder.parent):
+                yield folder
+                folder = folder.parent
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

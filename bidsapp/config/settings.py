@@ -1,0 +1,338 @@
+"""Settings are a value: command line and TOML become one frozen object, kept as TOML with every run."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ...models.errors import UsageError
+from ...models.population import populations
+from ...models.templates import spaces
+from . import resources
+
+LEVELS = ("participant", "group")
+TEMPLATES = (spaces.DEFAULT,)
+"""Templates if none are named."""
+
+MODALITIES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2")
+"""Suffixes of anatomical images; the first one that a participant has becomes the reference."""
+
+POPULATIONS = {name: populations.load(name).untrained for name in populations.names()}
+"""Populations, with the reason where one cannot be processed."""
+
+MAX_THREADS = 8
+"""Threads of one step by default: more hardly speed one up, and other participants can use them."""
+
+REFERENCES = {
+    "sessionwise": "one image of each session, results in its own folder",
+    "first-lex": "the first image of all sessions, results in the participant's folder",
+    "unbiased": "the average of all images of that contrast in a space halfway between them",
+}
+"""Which image a participant's anatomy is taken from."""
+
+FLAVORS = ("fmriprep", "nibabies", "both")
+"""Whose names the derivatives go by: NiBabies wants ``space-T1w`` where fMRIPrep wants no ``space-``."""
+
+STEPS = {
+    "coregistration": (True, "other contrasts of the session on the grid of the reference image"),
+    "posteriors": (True, "probabilities of gray matter, white matter and fluid"),
+    "template-outputs": (True, "image, mask and segmentation in template space"),
+    "lesion": (False, "lesions in the FLAIR or else the T2w image (adults; for research only)"),
+    "corpuscallosum": (False, "the corpus callosum apart from white matter (brains before birth)"),
+    "hippocampus": (False, "anterior and posterior part of both hippocampi (T1w of adults)"),
+    "jacobian": (False, "how much larger the participant is than the template, everywhere"),
+}
+"""Steps that can be switched: whether they are on if nothing is said, and what they give."""
+
+RECORD = "record"
+"""Table of a run's TOML that is for the reader and not read back."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run is to do; see ``brainseg-bids --help`` for the meaning of each.
+
+    Parameters
+    ----------
+    bids_dir, output_dir : Path
+        The dataset and the derivatives' root, absolute.
+    analysis_level : tuple of str
+        ``participant``, ``group``, in the order to run.
+    """
+
+    bids_dir: Path
+    output_dir: Path
+    analysis_level: tuple[str, ...]
+    participant_label: tuple[str, ...] = ()
+    session_label: tuple[str, ...] = ()
+    modalities: tuple[str, ...] = ()
+    bids_filter_file: Path | None = None
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    population: str = "auto"
+    subject_anatomical_reference: str = "sessionwise"
+    derivatives: tuple[str, ...] = ()
+    derivatives_flavor: str = "fmriprep"
+    steps: tuple[str, ...] = ()
+    sloppy: bool = False
+    output_spaces: tuple[str, ...] = TEMPLATES
+    registration: str = "deep"
+    registration_refine: int | None = None
+    skull_strip: str = "auto"
+    quality: str = "fast"
+    random_seed: int = 0
+    nprocs: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float = 4.0
+    device: str = "auto"
+    n_gpus: int | None = None
+    plugin: str = "multiproc"
+    nipype_plugin_file: Path | None = None
+    work_dir: Path = Path("work")
+    keep_work_dir: bool = False
+    resume: bool = True
+    resume_failed: bool = False
+    stop_on_first_crash: bool = False
+    stop_after: str | None = None
+    quality_gate: str | None = None
+    reports_only: bool = False
+    boilerplate_only: bool = False
+    dry_run: bool = False
+    write_graph: bool = False
+    verbose: int = 0
+    debug: bool = False
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Suffixes of images to look for, the most wanted first."""
+        return tuple(s for s in MODALITIES if s in self.modalities) if self.modalities else MODALITIES
+
+    @property
+    def that_matter(self) -> dict[str, Any]:
+        """Settings that change results: with others, a finished participant is computed again."""
+        return {
+            "population": self.population,
+            "skull_strip": self.skull_strip,
+            "quality": self.quality,
+            "output_spaces": list(self.output_spaces),
+            "registration": self.registration,
+            "registration_refine": self.registration_refine,
+            "random_seed": self.random_seed,
+            "subject_anatomical_reference": self.subject_anatomical_reference,
+            "derivatives": list(self.derivatives),
+            "derivatives_flavor": self.derivatives_flavor,
+            "steps": sorted(name for name in STEPS if self.step(name)),
+            "sloppy": self.sloppy,
+            "stop_after": self.stop_after,
+        }
+
+    def step(self, name: str) -> bool:
+        """Whether a step is on: the last word on it counts, else its default.
+
+        Examples
+        --------
+        >>> chosen = Settings(Path("/in"), Path("/out"), ("group",), steps=("no-posteriors",))
+        >>> chosen.step("posteriors"), chosen.step("template-outputs")
+        (False, True)
+        """
+        said = [word for word in self.steps if word.removeprefix("no-") == name]
+        return not said[-1].startswith("no-") if said else STEPS[name][0]
+
+    @property
+    def precomputed(self) -> dict[str, Path]:
+        """Folders of derivatives to take results from, by name."""
+        pairs = (text.partition("=") for text in self.derivatives)
+        return {name: Path(path) for name, _, path in pairs}
+
+
+def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Complete what was given by defaults that suit this machine.
+
+    Parameters
+    ----------
+    given : mapping
+        Values by name of field, as the command line gives them; ``mem`` is a text with a unit.
+    environ : mapping
+        Environment variables (Slurm's are read).
+
+    Raises
+    ------
+    UsageError
+        If a value is impossible; the message says what is possible.
+    """
+    values = {k: v for k, v in given.items() if k in {f.name for f in fields(Settings)} and v is not None}
+    for name in ("bids_dir", "output_dir"):
+        if name not in values:
+            raise UsageError(
+                None, f"no {name} was given", "Usage: brainseg-bids BIDS OUT {participant,group}"
+            )
+    values["analysis_level"] = _levels(values.get("analysis_level", ()))
+    values["derivatives"] = _derivatives(values.get("derivatives", ()))
+    values["steps"] = _steps(values.get("steps", ()))
+    paths = ("bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "nipype_plugin_file")
+    for name in (*paths, "work_dir"):
+        if name in values or name == "work_dir":
+            values[name] = Path(values.get(name, "work")).expanduser().resolve()
+    values["participant_label"] = _labels(values.get("participant_label", ()), "sub-")
+    values["session_label"] = _labels(values.get("session_label", ()), "ses-")
+    values["modalities"] = _modalities(values.get("modalities", ()))
+    values["output_spaces"] = _spaces(values.get("output_spaces", TEMPLATES))
+    if values.get("registration_refine", 0) < 0:
+        raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
+    _check_population(values.get("population", "auto"))
+    available = resources.cpus(environ)
+    values.setdefault("nprocs", available)
+    for name in ("nprocs", "omp_nthreads", "n_gpus"):
+        if values.get(name, 1) < (0 if name == "n_gpus" else 1):
+            raise UsageError(
+                None, f"--{name.replace('_', '-')} {values[name]} is too few", "Give a positive number"
+            )
+    values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
+    values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
+    memory = resources.memory_gb(environ)
+    values["mem_gb"] = resources.parse_memory(given["mem"]) if given.get("mem") else memory * resources.SHARE
+    if values["mem_gb"] > memory * 1.001:
+        reason = f"--mem {given['mem']} is more than this process may use ({memory:.1f}G)"
+        raise UsageError(None, reason, "Give less, or ask the scheduler or container for more")
+    if values.get("debug"):
+        values.setdefault("plugin", "linear")
+    return Settings(**values)
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """Read a configuration file: the long options' names, with ``_`` or ``-``, and their values."""
+    path = Path(path)
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(
+            path, f"the configuration file cannot be read ({error.strerror})", "Check the path"
+        ) from None
+    except ValueError as error:
+        raise UsageError(
+            path, f"it is not valid TOML ({error})", "Correct it; see --help for the names"
+        ) from None
+    return {k.replace("-", "_"): v for k, v in content.items() if k != RECORD}
+
+
+def to_toml(settings: Settings, record: Mapping[str, Any] | None = None) -> str:
+    """The settings as TOML that ``--config-file`` reads back, with ``record`` for the reader.
+
+    Examples
+    --------
+    >>> "nprocs = 1" in to_toml(Settings(Path("/in"), Path("/out"), ("group",)))
+    True
+    """
+    lines = []
+    for entry in fields(settings):
+        value = getattr(settings, entry.name)
+        if entry.name == "mem_gb":
+            # Rounded down: read back, it must not be more than there is.
+            lines.append(f'mem = "{int(value * 1000)}M"')
+        elif value is not None and value != ():
+            lines.append(f"{entry.name} = {_toml_value(value)}")
+    if record:
+        lines += ["", f"[{RECORD}]"] + [f"{k} = {_toml_value(v)}" for k, v in record.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (tuple, list)):
+        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+    # JSON's strings are TOML's, but for DEL.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _levels(given: Any) -> tuple[str, ...]:
+    levels = (given,) if isinstance(given, str) else tuple(given)
+    if not levels:
+        raise UsageError(
+            None, "no analysis level was given", "End the command with participant, group or both"
+        )
+    for level in levels:
+        if level not in LEVELS:
+            reason = f"{level!r} is not an analysis level"
+            raise UsageError(
+                None, reason, f"Use {' or '.join(LEVELS)}; options stand before or after the three names"
+            )
+    return tuple(dict.fromkeys(levels))
+
+
+def _labels(given: Any, prefix: str) -> tuple[str, ...]:
+    """Labels without prefix, each once; commas separate too."""
+    words = [word for text in given for word in str(text).split(",") if word]
+    return tuple(dict.fromkeys(word.removeprefix(prefix) for word in words))
+
+
+def _modalities(given: Any) -> tuple[str, ...]:
+    known = {name.lower(): name for name in MODALITIES}
+    out = []
+    for text in _labels(given, ""):
+        name = text.lower()
+        if name not in known:
+            raise UsageError(None, f"unknown modality {text!r}", f"Known are {', '.join(MODALITIES)}")
+        out.append(known[name])
+    return tuple(dict.fromkeys(out))
+
+
+def _spaces(given: Any) -> tuple[str, ...]:
+    """Templates as they were named, each once; two must not get the same names of files."""
+    found = [spaces.parse(text) for text in given]
+    names: dict[str, str] = {}
+    for space in found:
+        if names.setdefault(space.entities, str(space)) != str(space):
+            reason = f"--output-spaces {names[space.entities]} and {space}: results would have the same names"
+            raise UsageError(None, reason, "Give NAME=PATH another NAME")
+        if names.setdefault(space.label, str(space)) != str(space):
+            raise UsageError(
+                None, f"--output-spaces {space}: one resolution of a template suffices", "Name one of them"
+            )
+    return tuple(dict.fromkeys(map(str, found))) or TEMPLATES
+
+
+def _derivatives(given: Any) -> tuple[str, ...]:
+    """``NAME=PATH`` with absolute paths; a path alone is named after its folder."""
+    out: dict[str, Path] = {}
+    for text in (given,) if isinstance(given, str) else given:
+        name, equals, path = str(text).partition("=")
+        folder = Path(path if equals else name).expanduser().resolve()
+        name = name if equals else folder.name
+        if not folder.is_dir():
+            raise UsageError(folder, "--derivatives: there is no such folder", "Check the path")
+        if not name.isalnum():
+            name = "".join(letter for letter in name if letter.isalnum()) or "derivatives"
+        if name in out and out[name] != folder:
+            raise UsageError(
+                folder, f"--derivatives: two folders are named {name!r}", "Give them as NAME=PATH"
+            )
+        out[name] = folder
+    return tuple(f"{name}={folder}" for name, folder in out.items())
+
+
+def _steps(given: Any) -> tuple[str, ...]:
+    words = _labels((given,) if isinstance(given, str) else given, "")
+    for word in words:
+        if word.removeprefix("no-") not in STEPS:
+            raise UsageError(
+                None,
+                f"--steps {word}: there is no such step",
+                f"Steps are {', '.join(STEPS)}; no-STEP is off",
+            )
+    return words
+
+
+def _check_population(name: str) -> None:
+    if name == "auto" or POPULATIONS.get(name) == "":
+        return
+    able = ["auto"] + [known for known, why in POPULATIONS.items() if not why]
+    reason = POPULATIONS.get(name) or "no such population is known"
+    raise UsageError(None, f"--population {name}: {reason}", f"Use {' or '.join(able)}")

@@ -1,0 +1,1 @@
+"""Running the workflows: plan, status, progress, failures and clean-up."""

@@ -1,0 +1,195 @@
+"""Folders of a run: where results, logs and intermediate files go, and whether they can."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...models.errors import InputError, UsageError
+from .. import __version__
+from ..config.settings import Settings
+from ..inputs import sidecars
+from . import cleanup
+
+NAME = "brainseg-bids"
+OUT_GB, WORK_GB = 0.1, 0.6
+"""Space (GB) that one unit needs in the output and, while it is computed, in the work folder."""
+
+
+def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path | None]) -> None:
+    """Make sure that no output is an input, and none is named twice; what is None was not asked for.
+
+    Raises
+    ------
+    UsageError
+        It names the path.
+    """
+    taken = {Path(path).resolve() for path in inputs if path}
+    seen: set[Path] = set()
+    for path in filter(None, outputs):
+        place = Path(path).resolve()
+        if place in taken:
+            raise UsageError(path, "the output is the input itself", "Give another name")
+        if place in seen:
+            raise UsageError(path, "two outputs have this name", "Give each a name of its own")
+        seen.add(place)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Folders of a run.
+
+    Attributes
+    ----------
+    out : Path
+        The derivatives' root.
+    log : Path
+        This run's log, settings and crash files.
+    work : Path
+        Intermediate files; the same for every run of this version into ``out``.
+    run : str
+        Identifier of the run; no two are the same, not even of one job array.
+    """
+
+    out: Path
+    log: Path
+    work: Path
+    run: str
+
+
+def quiet_environment() -> None:
+    """Set what libraries read at their import: nothing is fetched, reported or indexed."""
+    os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
+    os.environ.setdefault("MPLBACKEND", "Agg")
+    if "TEMPLATEFLOW_HOME" in os.environ:
+        return
+    # With an empty home every process would unpack and index thousands of templates not needed here.
+    home = Path(tempfile.gettempdir()) / f"brainseg-templateflow-{os.getuid()}"
+    with suppress(OSError):
+        home.mkdir(exist_ok=True)
+        (home / ".no-templates-needed").touch()
+        os.environ["TEMPLATEFLOW_HOME"] = str(home)
+
+
+def check(settings: Settings) -> None:
+    """Whether the folders' places are sensible; nothing is written.
+
+    Raises
+    ------
+    UsageError
+        If results would get into the dataset, or intermediate files among the data or the results.
+    """
+    bids, out, work = (p.resolve() for p in (settings.bids_dir, settings.output_dir, settings.work_dir))
+    aside = bids.parent / f"{bids.name}-derivatives"
+    if out == bids:
+        raise UsageError(out, "the output folder is the dataset itself", f"Give another one, such as {aside}")
+    if bids in out.parents and bids / "derivatives" not in out.parents:
+        remedy = f"Give {aside}, or a folder below {bids / 'derivatives'}"
+        raise UsageError(out, "the output folder lies inside the dataset", remedy)
+    if "participant" not in settings.analysis_level:
+        return
+    remedy = "Give another one with --work-dir, such as a folder on a local disk"
+    if work == bids or bids in work.parents:
+        raise UsageError(work, "the work folder lies inside the dataset", remedy)
+    if work == out or out in work.parents:
+        raise UsageError(work, "the work folder lies inside the output folder", remedy)
+
+
+def prepare(settings: Settings) -> Places:
+    """Make the folders.
+
+    Raises
+    ------
+    UsageError
+        If one cannot be written, or the output folder holds something else.
+    """
+    out = settings.output_dir
+    _writable(out, "output folder")
+    _check_owner(out)
+    cleanup.sweep_old(out)
+    run = f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
+    log = out / "logs" / run
+    _writable(log, "log folder")
+    # Named after the output, so that runs into different ones do not meet in one work folder.
+    name = f"brainseg_{__version__}_{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
+    return Places(out, log, settings.work_dir / name, run)
+
+
+def prepare_work(places: Places, units: int, at_once: int) -> list[str]:
+    """Make the work folder and look whether there is space; returns warnings.
+
+    Raises
+    ------
+    UsageError
+        If there is not even space for one unit.
+    """
+    _writable(places.work, "work folder")
+    notes = []
+    for path, each, count in ((places.out, OUT_GB, units), (places.work, WORK_GB, min(units, at_once))):
+        free = _free(path) / 1e9
+        if free < each:
+            free_mb, each_mb = round(free * 1000), round(each * 1000)
+            reason = f"only {free_mb} MB are free there, and one participant needs about {each_mb} MB"
+            raise UsageError(path, reason, "Free some space or give another folder")
+        if free < each * count:
+            needed = f"about {each * count:.1f} GB for {count} participants"
+            notes.append(f"{path}: {free:.1f} GB are free, {needed} may be needed")
+    return notes
+
+
+def clean_work(places: Places, name: str | None = None) -> None:
+    """Remove the work folder of one unit's workflow, or all of it if it is empty of units."""
+    if name:
+        shutil.rmtree(places.work / "brainseg_wf" / name, ignore_errors=True)
+        return
+    for folder in (places.work / "brainseg_wf", places.work, places.work.parent):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+def _free(path: Path) -> int:
+    """Free bytes at a folder, or above it: another process of a job array may just have removed it."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def _writable(path: Path, what: str) -> None:
+    probe = path / f".brainseg-{uuid.uuid4().hex[:8]}"
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe.write_text("probe\n")
+    except FileExistsError:
+        raise UsageError(path, f"the {what} is a file", "Give a folder") from None
+    except OSError as error:
+        reason = f"the {what} cannot be written ({error.strerror})"
+        raise UsageError(
+            path, reason, "Give another one, or correct its permissions or free some space"
+        ) from None
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _check_owner(out: Path) -> None:
+    """Refuse a folder that holds a dataset of another kind: nothing of it is to be lost."""
+    path = out / "dataset_description.json"
+    if not path.exists():
+        return
+    try:
+        makers = sidecars.read_object(path).get("GeneratedBy", [])
+    except InputError as error:
+        raise UsageError(error.path, error.reason, error.remedy) from None
+    names = (
+        [maker.get("Name") for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
+    )
+    if NAME not in names:
+        raise UsageError(out, "the output folder holds another dataset", "Give a new folder")

@@ -1,0 +1,103 @@
+"""From what a node threw to what a user can act on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from dataclasses import replace
+from typing import Any
+
+from ...models import errors
+from .status import Fault
+
+KILLED = Fault(
+    stage="",
+    reason="its process was killed, as a rule because the machine's memory ran out",
+    remedy="Give more memory, or run fewer at once with --nprocs and --mem",
+    kind="Killed",
+)
+FULL_REASON = "the disk is full"
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+MEMORY = re.compile(
+    r"MemoryError|bad_?alloc|MemoryAllocation|(out of|not enough|can't allocate|cannot allocate) memory", re.I
+)
+"""How Python, NumPy, PyTorch, ITK and C++ say that memory ran out."""
+OWN = re.compile(r"An exception of type (\w+) occurred while running interface")
+
+
+def explain(error: BaseException, result: Any) -> Fault:
+    """The fault behind an exception.
+
+    Parameters
+    ----------
+    error : BaseException
+        What running the node threw: as a rule Nipype's wrapper.
+    result : InterfaceResult or None
+        The node's result, whose ``runtime`` knows what the interface itself threw.
+    """
+    if isinstance(error, errors.BrainsegError):
+        return Fault("", error.reason, error.path, error.remedy, kind=type(error).__name__)
+    if isinstance(error, OSError) and error.errno is not None:
+        return _of_system(error.errno, str(error.filename or ""), type(error).__name__)
+    runtime = getattr(result, "runtime", None)
+    args = getattr(runtime, "traceback_args", None)
+    text = getattr(runtime, "traceback", None) or f"{type(error).__name__}: {error}"
+    if args and (found := OWN.search(args[0])):
+        own = getattr(errors, found[1], None)
+        if isinstance(own, type) and issubclass(own, errors.BrainsegError):
+            path, reason, remedy = (args[0].split("\n") + ["", "", ""])[:3]
+            return Fault("", reason, path, remedy, kind=found[1])
+    return explain_text(text)
+
+
+def explain_text(text: str) -> Fault:
+    """The fault behind a traceback's text.
+
+    Examples
+    --------
+    >>> explain_text("Traceback ...\\nValueError: 3 is no brain").reason
+    'ValueError: 3 is no brain'
+    """
+    lines = [line.strip() for line in text.strip().splitlines() if line.strip()] or ["unknown error"]
+    # The exception stands in the last line that looks like one; its message may go on below.
+    last = next(
+        (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)),
+        lines[-1],
+    )
+    kind, _, message = last.partition(":")
+    kind = kind.rpartition(".")[2]
+    system = re.match(r"\s*\[Errno (\d+)\][^:]*(?:: '([^']*)')?", message)
+    if system:
+        return _of_system(int(system[1]), system[2] or "", kind)
+    if MEMORY.search(last):
+        return replace(KILLED, reason="the memory did not suffice", kind=kind)
+    own = getattr(errors, kind, None)
+    if isinstance(own, type) and issubclass(own, errors.BrainsegError):
+        return Fault("", message.strip(), kind=kind)
+    remedy = "This is a fault of the program: please report it with the crash file"
+    return Fault("", last[:300], remedy=remedy, kind=kind)
+
+
+def with_crash(fault: Fault, crash: str) -> Fault:
+    """The fault with its crash file."""
+    return replace(fault, crash=str(crash or ""))
+
+
+def of_error(error: BaseException, stage: str) -> Fault:
+    """The fault behind an exception that was thrown outside a node."""
+    return replace(explain(error, None), stage=stage)
+
+
+def _of_system(number: int, path: str, kind: str) -> Fault:
+    if number in FULL:
+        return Fault(
+            "", FULL_REASON, path, "Free some space, then run again: it goes on from here", kind=kind
+        )
+    if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return Fault(
+            "", f"it cannot be accessed ({os.strerror(number)})", path, "Check its permissions", kind=kind
+        )
+    if number == errno.ENOMEM:
+        return replace(KILLED, reason="the memory did not suffice", kind=kind)
+    return Fault("", os.strerror(number).lower(), path, "Look at the crash file", kind=kind)

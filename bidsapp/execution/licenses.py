@@ -1,0 +1,33 @@
+"""What the networks' licences restrict their use to, for the console: once, however many brains there are."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ...models.population import populations
+from ..config.settings import Settings
+from ..inputs.select import Unit
+
+
+def notes(settings: Settings, units: list[Unit]) -> list[str]:
+    """The restrictions for the populations of these units, each once.
+
+    Parameters
+    ----------
+    settings : Settings
+        They say whether lesions are looked for, which has a network of its own.
+    units : list of Unit
+        Those that cannot be processed are left out.
+    """
+    steps = ("lesion",) if settings.step("lesion") else ()
+    names = sorted({unit.population for unit in units if unit.problem is None})
+    found = (populations.restricted(populations.load(name), *steps) for name in names)
+    return [note for note in found if note]
+
+
+def tell(given: argparse.Namespace) -> None:
+    """Say on standard error what the networks of a command's ``--population`` are restricted to."""
+    note = populations.restricted(populations.load(given.population))
+    if note:
+        print(f"note: {note}", file=sys.stderr)

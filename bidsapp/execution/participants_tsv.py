@@ -1,0 +1,106 @@
+"""``participants.tsv`` of the output folder: everyone whom the dataset holds, so that nobody is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..inputs.participants import Demographics, Person
+from ..inputs.select import Unit, natural
+from ..reports import derivatives
+
+COLUMNS = {
+    "participant_id": {"Description": "Participant of the source dataset"},
+    "age": {"Description": "Age, from the source dataset", "Units": "year"},
+    "sex": {"Description": "Sex, from the source dataset"},
+}
+
+GESTATIONAL = {
+    "gestational_age": {
+        "Description": "Gestational age at the scan, from the source dataset; n/a after birth",
+        "Units": "week",
+    }
+}
+"""Column that only a table with someone unborn has."""
+
+
+def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
+    """List the dataset's participants in the output folder.
+
+    What stands there already is kept as it is, and who is not yet listed is added: the table may be
+    someone's own. Several processes may do this at once, for they all write the same.
+
+    Parameters
+    ----------
+    out_dir : Path
+        The derivatives' root.
+    bids_dir : Path
+        The dataset.
+    units : sequence of Unit
+        What the run processes: it tells who is not born yet.
+
+    Raises
+    ------
+    BrainsegError
+        If the table cannot be written.
+    """
+    from ...interfaces.io import files
+
+    path = out_dir / "participants.tsv"
+    there = {folder.name.removeprefix("sub-") for folder in bids_dir.glob("sub-*") if folder.is_dir()}
+    labels = sorted((label for label in there if derivatives.KEY.fullmatch(f"sub-{label}")), key=natural)
+    people = Demographics(bids_dir)
+    rows = {f"sub-{label}": _row(label, people, units) for label in labels}
+    known = COLUMNS | (GESTATIONAL if any("gestational_age" in row for row in rows.values()) else {})
+    lines, columns, listed = _standing(path, known)
+    if "participant_id" not in columns:
+        return  # not a table that we could add to
+    missing = [row for name, row in rows.items() if name not in listed]
+    if not missing:
+        return
+    lines += ["\t".join(row[name] for name in columns) for row in missing]
+    files.write_text(path, "\n".join(lines) + "\n")
+    described = path.with_suffix(".json")
+    if not described.exists():
+        files.write_json(described, COLUMNS | {n: known[n] for n in known if n in columns})
+
+
+def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[str], set[str]]:
+    """Lines of the table as it stands (or begins, with the known columns), its columns, and who is listed."""
+    if not path.exists():
+        return ["\t".join(known)], list(known), set()
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError):
+        return [], [], set()
+    columns = lines[0].split("\t") if lines else []
+    return lines, columns, {str(row.get("participant_id")) for row in derivatives.read_tsv(path)}
+
+
+class _Row(dict):
+    """A row of which nothing else is known."""
+
+    def __missing__(self, name: str) -> str:
+        return "n/a"
+
+
+def _row(label: str, people: Demographics, units: Sequence[Unit]) -> dict[str, str]:
+    person = people(label, None)
+    row = _Row(participant_id=f"sub-{label}")
+    weeks = _gestation(person, [unit for unit in units if unit.participant == label])
+    if weeks is not None:
+        row["gestational_age"] = f"{weeks:g}"
+    elif person.age is not None:
+        row["age"] = f"{person.age:g}"
+    if person.sex is not None:
+        row["sex"] = " ".join(person.sex.split())
+    return row
+
+
+def _gestation(person: Person, units: list[Unit]) -> float | None:
+    """Weeks at the scan of who is not born yet; scans at several ages give none."""
+    found = {unit.weeks for unit in units if unit.problem is None}
+    if found:
+        return found.pop() if len(found) == 1 else None
+    # With an age after birth, the gestational age is that at birth.
+    return person.weeks if person.age is None else None

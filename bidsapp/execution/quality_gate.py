@@ -1,0 +1,43 @@
+"""``--quality-gate``: a result that quality control does not let pass becomes an exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..reports import derivatives
+from .progress import Progress
+
+EXIT_CODE = 4
+LEVELS = {"fail": ("fail",), "check": ("fail", "check")}
+"""Verdicts that do not pass, by how strict the gate is."""
+
+
+def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
+    """Of the units those that do not pass, with the reasons; units without results are not looked at.
+
+    Parameters
+    ----------
+    out_dir : Path
+        The derivatives' root.
+    keys : list of str
+        The units.
+    level : {'fail', 'check'}
+        The mildest verdict that does not pass.
+    """
+    out = {}
+    for key in keys:
+        found = derivatives.load(out_dir, key)
+        if found.state == "done" and found.verdict in LEVELS[level]:
+            words = [str(check.get("words")) for check in found.checks if check.get("verdict") != "pass"]
+            out[key] = f"{found.verdict}: {'; '.join(words) or 'no reason was recorded'}"
+    return out
+
+
+def tell(out_dir: Path, keys: list[str], level: str, told: Progress) -> int:
+    """Say who does not pass; returns the exit code of the gate, 0 if all do."""
+    found = stopped(out_dir, keys, level)
+    for key, why in found.items():
+        told.warn(f"Quality gate: {key}: {why}. See {out_dir / key}.html")
+    if found:
+        told.say(f"{len(found)} of {len(keys)} did not pass the quality gate")
+    return EXIT_CODE if found else 0

@@ -1,0 +1,287 @@
+"""The board of a run: hears from Nipype what every node does, and keeps each unit's status true to it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...models.errors import InputError
+from ..inputs import sidecars
+from ..inputs.select import Unit
+from . import status
+from .failures import FULL_REASON
+from .progress import Progress
+from .status import REPORT, Fault, Record
+
+FINISH = "finish"
+"""Name of the node at which a unit's results are complete."""
+
+FOUND = 0.1
+"""Seconds below which a stage's results were found, not computed."""
+
+
+class Board:
+    """The units of a run and where they stand.
+
+    Parameters
+    ----------
+    out_dir : Path
+        The derivatives' root.
+    run : str
+        Identifier of the run.
+    progress : Progress
+        Is told what happens.
+    settings : dict
+        Settings that change results; they are kept with each status.
+    work : Path, optional
+        The work folder.
+    """
+
+    def __init__(
+        self,
+        out_dir: Path,
+        run: str,
+        progress: Progress,
+        settings: dict[str, Any] | None = None,
+        work: Path | None = None,
+    ) -> None:
+        self.work = work
+        self.out_dir, self.run, self.progress, self.settings = out_dir, run, progress, settings or {}
+        self.records: dict[str, Record] = {}
+        self.skipped: dict[str, str] = {}
+        self.pending: set[str] = set()
+        self.on_end: Callable[[Record], None] = lambda record: None
+        self._names: dict[str, str] = {}
+        self._running: dict[tuple[str, str], set[str]] = {}
+        self._before: dict[str, dict[str, float]] = {}
+        self._since: dict[tuple[str, str], float] = {}
+        self._warned = False
+        self._unwritten: set[str] = set()
+
+    def expect(self, unit: Unit, workflow: str) -> None:
+        """Expect events of ``unit`` from the workflow of that name."""
+        self._names[workflow] = unit.key
+        record = Record(unit, state="waiting", settings=self.settings, run=self.run)
+        before = status.read(self.out_dir, unit.key)
+        record.earlier = status.outdated(before, unit.image)
+        if before.get("state") != "done" and before.get("inputs") == status.inputs_of(unit):
+            self._before[unit.key] = before.get("seconds") or {}
+        self.records[unit.key] = record
+        self.pending.add(unit.key)
+
+    def expect_report(self, key: str, workflow: str) -> None:
+        """Expect only the report of a unit whose results stand."""
+        self._names[workflow] = key
+        unit = Unit(key.partition("_")[0].removeprefix("sub-"), key.partition("_ses-")[2] or None, None)
+        self.records[key] = Record(unit, state="waiting", run=self.run, report_only=True)
+        self.pending.add(key)
+
+    def skip(self, unit: Unit, reason: str) -> None:
+        """Leave a unit out, its status as it is."""
+        self.skipped[unit.key] = reason
+        self.progress.skipped(unit.key, reason)
+
+    def refuse(self, unit: Unit, fault: Fault) -> None:
+        """Record a unit that fails before it begins."""
+        record = Record(unit, started=status.now(), settings=self.settings, run=self.run)
+        record.earlier = status.outdated(status.read(self.out_dir, unit.key), unit.image)
+        self.records[unit.key] = record
+        self._fail(record, fault)
+
+    def callback(self, node: Any, event: str) -> None:
+        """Nipype's status callback: ``start``, ``end`` or ``exception`` of a node."""
+        key, stage = self.locate(node)
+        record = self.records.get(key)
+        if record is None or record.fault or record.unit.key not in self.pending:
+            return
+        if event == "start" and node.name != FINISH:
+            self._begin(record, stage, node.fullname)
+        elif event == "end":
+            self._end(record, stage, node)
+
+    def locate(self, node: Any) -> tuple[str, str]:
+        """Unit and stage of a node, from its full name."""
+        parts = str(node.fullname).split(".")
+        for number, part in enumerate(parts):
+            if part in self._names:
+                below = parts[number + 1 :]
+                return self._names[part], below[0].removesuffix("_wf") if below else ""
+        return "", parts[-1]
+
+    def failure(self, node: Any, fault: Fault) -> None:
+        """Record that a node failed."""
+        key, stage = self.locate(node)
+        record = self.records.get(key)
+        if record is None or record.fault:
+            return
+        self._clock(record, stage, node.fullname, on=False)
+        if fault.reason == FULL_REASON:
+            file = fault.file or self._fullest()
+        else:
+            file = fault.file or str(self.out_dir / f"{key}.html" if stage == REPORT else record.unit.image)
+        fault = replace(
+            fault, stage=stage, node=str(node.fullname), file=file, crash=self._relative(fault.crash)
+        )
+        if stage == REPORT:
+            record.fault, record.state = fault, "done"
+            self._close(record)
+        else:
+            self._fail(record, fault)
+
+    def fail(self, key: str, fault: Fault) -> None:
+        """Record that a unit failed, not at a node."""
+        self._fail(self.records[key], fault)
+
+    def interrupt(self, reason: str) -> None:
+        """Record that the run stopped: what had begun has failed, the rest waits for another run."""
+        for key in sorted(self.pending):
+            record = self.records[key]
+            if record.state == "running":
+                remedy = "Run the same command again: it goes on where it was"
+                self._fail(
+                    record, Fault(record.stage, reason, str(record.unit.image or ""), remedy, kind="Stopped")
+                )
+
+    def write_again(self) -> None:
+        """Try once more to write what could not be written: by now there may be space."""
+        for key in sorted(self._unwritten):
+            self._write(self.records[key])
+
+    @property
+    def faults(self) -> list[Fault]:
+        """Every fault, of reports too."""
+        return [record.fault for record in self.records.values() if record.fault]
+
+    def summary(self) -> dict[str, str]:
+        """State of every unit of the run."""
+        states = {key: record.state for key, record in self.records.items()}
+        return dict(sorted((states | dict.fromkeys(self.skipped, "skipped")).items()))
+
+    def _begin(self, record: Record, stage: str, name: str) -> None:
+        self._wake(record)
+        self._clock(record, stage, name, on=True)
+        if record.stage != stage:
+            record.stage = stage
+            self.progress.stage(record.unit.key, stage)
+            self._write(record)
+
+    def _end(self, record: Record, stage: str, node: Any) -> None:
+        self._wake(record)  # its first node may have been found done
+        self._clock(record, stage, node.fullname, on=False)
+        if node.name == FINISH:
+            self._complete(record, node.result.outputs.out_files)
+        elif stage == REPORT:
+            report = Path(node.result.outputs.out_report)
+            record.outputs = list(dict.fromkeys([*record.outputs, self._relative(report)]))
+            record.state = "done"
+            self._close(record)
+
+    def _wake(self, record: Record) -> None:
+        if record.state == "waiting":
+            record.state, record.started = "running", status.now()
+            self.progress.started(record.unit.key)
+
+    def _clock(self, record: Record, stage: str, name: str, on: bool) -> None:
+        """Take the time that a stage has nodes running."""
+        at = (record.unit.key, stage)
+        names = self._running.setdefault(at, set())
+        if on:
+            names.add(name)
+            if len(names) == 1:
+                self._since[at] = time.monotonic()
+        elif name in names:
+            names.discard(name)
+            if not names:
+                took = time.monotonic() - self._since.pop(at)
+                record.seconds[stage] = round(record.seconds.get(stage, 0.0) + took, 2)
+
+    def _complete(self, record: Record, files: Iterable[str]) -> None:
+        """The results stand; the report reads this from the status file."""
+        paths = [Path(name) for name in ([files] if isinstance(files, (str, Path)) else files)]
+        record.outputs = sorted(self._relative(path) for path in paths)
+        record.notes, record.stripped = read_notes(paths)
+        # Stages whose results were found took their time in an earlier run.
+        before = self._before.get(record.unit.key, {})
+        found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < FOUND <= took}
+        record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
+        status.remove(self.out_dir, record.unit.participant, sorted({*record.earlier} - {*record.outputs}))
+        record.earlier = []
+        record.state, record.finished = "done", status.now()
+        self._write(record)
+
+    def _fail(self, record: Record, fault: Fault) -> None:
+        record.state, record.fault, record.stage = "failed", fault, fault.stage
+        record.finished = status.now()
+        self._close(record)
+
+    def _close(self, record: Record) -> None:
+        self.pending.discard(record.unit.key)
+        self._write(record)
+        self.progress.ended(record)
+        self.on_end(record)
+
+    def _write(self, record: Record) -> None:
+        key = record.unit.key
+        content = record.as_dict()
+        if record.report_only:
+            if self.pending & {key}:
+                return
+            before = status.read(self.out_dir, key)
+            if before.get("state") != "done":
+                return
+            content = before | {"error": content["error"], "outputs": _joined(before, content)}
+        try:
+            status.write(self.out_dir, key, content)
+        except OSError as error:
+            if not self._warned:
+                path = status.folder(self.out_dir) / f"{key}.json"
+                self.progress.warn(
+                    f"{path}: the status cannot be written ({error.strerror}). Free some space."
+                )
+            self._warned = True
+            self._unwritten.add(key)
+        else:
+            self._unwritten.discard(key)
+
+    def _fullest(self) -> str:
+        """The folder whose disk has the least space left."""
+        there = [path for path in (self.work, self.out_dir) if path is not None and path.exists()]
+        return str(min(there, key=lambda path: shutil.disk_usage(path).free, default=self.out_dir))
+
+    def _relative(self, path: Path | str) -> str:
+        if not path:
+            return ""
+        path = Path(path)
+        with suppress(ValueError):
+            return path.resolve().relative_to(self.out_dir.resolve()).as_posix()
+        return str(path)
+
+
+def _joined(before: dict[str, Any], content: dict[str, Any]) -> list[str]:
+    """Outputs of an earlier run and of this one."""
+    listed = before.get("outputs") if isinstance(before.get("outputs"), list) else []
+    return list(dict.fromkeys([*listed, *content["outputs"]]))
+
+
+def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
+    """What the stages noted in the sidecars of their results, and whether the image came stripped."""
+    notes: list[str] = []
+    stripped = False
+    for path in paths:
+        if path.suffix != ".json" or "_space-" in path.name or "_desc-" not in path.name:
+            continue
+        try:
+            content = sidecars.read_object(path)
+        except InputError:
+            continue
+        if path.name.endswith(("_desc-aseg_volumes.json", "_desc-brain_mask.json")):
+            found = content.get("Notes", [])
+            notes += [found] if isinstance(found, str) else [str(note) for note in found]
+        if "_desc-preproc_" in path.name:
+            stripped = bool(content.get("SkullStripped", False))
+    return notes, stripped

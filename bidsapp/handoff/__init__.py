@@ -1,0 +1,1 @@
+"""What fMRIPrep and NiBabies find in the derivatives."""

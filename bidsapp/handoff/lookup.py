@@ -1,0 +1,345 @@
+"""What fMRIPrep and NiBabies would take from a folder of derivatives (``brainseg check-derivatives``).
+
+Both look files up by entities. A file that is missing, or one too many for the same lookup, and a stage is
+computed again or ends in an error; here it is said which, for whose lookup, and why.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...models.errors import DatasetError, InputError, UsageError
+from ..inputs import sidecars
+from . import content
+
+PROGRAMS = ("fMRIPrep", "NiBabies")
+ALWAYS = "MNI152NLin2009cAsym"
+"""Space that fMRIPrep registers to whatever it is asked for."""
+
+TISSUES = ["GM", "WM", "CSF"]
+IMAGE: dict[str, Any] = {"datatype": "anat", "extension": [".nii.gz", ".nii"]}
+TRANSFORM: dict[str, Any] = {
+    "datatype": "anat",
+    "extension": [".h5", ".txt"],
+    "suffix": "xfm",
+    "mode": "image",
+}
+LOOK_INSIDE = 64
+"""Participants and sessions up to which labels are looked at, not only headers."""
+
+SEVERAL = 6
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a stage is skipped.
+
+    Attributes
+    ----------
+    stage : str
+        Name of the stage.
+    skipped : bool
+        Whether what was found suffices.
+    why : str
+        What is in the way; empty if it is skipped.
+    """
+
+    stage: str
+    skipped: bool
+    why: str = ""
+
+
+@dataclass
+class Check:
+    """What was found for every participant and session.
+
+    Attributes
+    ----------
+    verdicts : dict of str to dict of str to list of Verdict
+        By program and unit.
+    problems : list of str
+        What stands in the way of all.
+    merged : list of str
+        Participants whose anatomy is one for all their sessions.
+    spaces : list of str
+        Spaces with transforms both ways for everyone.
+    """
+
+    verdicts: dict[str, dict[str, list[Verdict]]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    merged: list[str] = field(default_factory=list)
+    spaces: list[str] = field(default_factory=list)
+
+
+def queries(program: str, reference: str = "T1w") -> dict[str, dict[str, Any]]:
+    """What a program looks up, by what it is for.
+
+    Examples
+    --------
+    >>> queries("fMRIPrep")["mask"]["space"] is None, queries("NiBabies")["mask"]["space"]
+    (True, 'T1w')
+    """
+    space = None if program == "fMRIPrep" else reference
+    plain = {"preproc": {**IMAGE, "space": None, "desc": "preproc", "suffix": reference}}
+    inner: dict[str, dict[str, Any]] = {
+        "mask": {"desc": "brain", "suffix": "mask"},
+        "dseg": {"desc": None, "suffix": "dseg"},
+        "tpms": {"label": TISSUES, "suffix": "probseg"},
+    }
+    if program == "NiBabies":
+        inner["aseg"] = {"desc": "aseg", "suffix": "dseg"}
+    out = plain | {key: {**IMAGE, "space": space, **query} for key, query in inner.items()}
+    other = "T1w" if reference == "T2w" else "T2w"
+    return out | {"other_preproc": {**plain["preproc"], "suffix": other}}
+
+
+def check(
+    root: Path, labels: list[str] | None = None, spaces: list[str] | None = None, reference: str = "T1w"
+) -> Check:
+    """Look a folder of derivatives up as fMRIPrep and NiBabies do.
+
+    Parameters
+    ----------
+    root : Path
+        The derivatives.
+    labels : list of str, optional
+        Participants, with or without ``sub-``; by default all.
+    spaces : list of str, optional
+        Spaces that will be asked for, as fMRIPrep writes them; by default those that there are transforms
+        of.
+    reference : {'T1w', 'T2w'}
+        Contrast that the anatomy is taken from; fMRIPrep knows T1w only.
+
+    Raises
+    ------
+    DatasetError
+        If there is nothing to look at.
+    UsageError
+        If a participant is not there.
+    """
+    units = _units(root, labels)
+    out = Check(problems=_problems(root))
+    index = _index(root, sorted({subject for subject, _ in units}))
+    out.merged = sorted(
+        f"sub-{subject}" for subject, session in units if not session and _merged(root, subject)
+    )
+    there = _spaces(root, units, reference)
+    out.spaces = [space for space in there if all(space in _both_ways(root, *u, reference) for u in units)]
+    wanted = list(dict.fromkeys([*(spaces or there), ALWAYS]))
+    inside = len(units) <= LOOK_INSIDE
+    for program in PROGRAMS:
+        image = "T1w" if program == "fMRIPrep" else reference
+        asked = wanted if program == "fMRIPrep" else list(spaces or there)
+        out.verdicts[program] = {
+            _key(*unit): _judge(index, program, image, *unit, asked, inside) for unit in units
+        }
+    return out
+
+
+def _units(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]:
+    """Participants and sessions that have anatomical derivatives."""
+    if not root.is_dir():
+        raise DatasetError(root, "the folder does not exist", "Give the folder of the derivatives")
+    found = [
+        (participant.name[4:], None if folder == participant else folder.name[4:])
+        for participant in sorted(root.glob("sub-*"))
+        for folder in (participant, *sorted(participant.glob("ses-*")))
+        if any(folder.glob("anat/*.nii*"))
+    ]
+    if not found:
+        raise DatasetError(
+            root, "it has no anatomical derivatives (sub-*/anat, sub-*/ses-*/anat)", "Check the path"
+        )
+    wanted = [label.removeprefix("sub-") for label in labels or []]
+    unknown = sorted(set(wanted) - {subject for subject, _ in found})
+    if unknown:
+        raise UsageError(root, f"it has no anatomical derivatives of sub-{unknown[0]}", "See the names there")
+    return [unit for unit in found if not wanted or unit[0] in wanted]
+
+
+def _key(subject: str, session: str | None) -> str:
+    return f"sub-{subject}" + (f"_ses-{session}" if session else "")
+
+
+def _problems(root: Path) -> list[str]:
+    """What would end the indexing of the whole folder."""
+    out = []
+    if not (root / "dataset_description.json").is_file():
+        out.append(f"{root / 'dataset_description.json'}: it is missing, so this is no BIDS dataset.")
+    for path in sorted(root.rglob("*.json")):
+        parts = path.relative_to(root).parts
+        if parts[0].startswith(("sub-", "dataset_")) and "figures" not in parts:
+            try:
+                sidecars.read_object(path)
+            except InputError as error:
+                out.append(f"{error} It ends the indexing of all participants.")
+    return out
+
+
+Index = dict[str, list[tuple[Path, dict[str, Any]]]]
+"""Files and their entities by participant."""
+
+
+def _index(root: Path, subjects: list[str]) -> Index:
+    """The folder as both programs index it, but for the sidecars.
+
+    Queries are answered from one table: the layout's own take longer for thousands of participants than the
+    indexing.
+    """
+    from bids import BIDSLayout, BIDSLayoutIndexer
+    from niworkflows.data import load
+
+    chosen = "|".join(map(re.escape, subjects))
+    ignore = [
+        re.compile(r"^/(?!sub-)"),
+        re.compile(rf"^/sub-(?!(?:{chosen})(?:/|$))"),
+        re.compile(r"/figures"),
+    ]
+    indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
+    layout = BIDSLayout(str(root), config=load("nipreps.json"), validate=False, indexer=indexer)
+    out: Index = defaultdict(list)
+    for row in layout.to_df().to_dict("records"):
+        entities = {key: value for key, value in row.items() if value == value and value is not None}
+        out[str(entities.get("subject"))].append((Path(entities.pop("path")), entities))
+    return out
+
+
+def fits(query: dict[str, Any], entities: dict[str, Any]) -> bool:
+    """Whether a file answers a query: None is absent, of a list any will do.
+
+    Examples
+    --------
+    >>> fits({"desc": None, "suffix": ["dseg", "mask"]}, {"suffix": "dseg"})
+    True
+    >>> fits({"desc": None}, {"desc": "aseg"})
+    False
+    """
+    for key, wanted in query.items():
+        found = entities.get(key)
+        if wanted is None or found is None:
+            if found is not wanted:
+                return False
+        elif str(found) not in (wanted if isinstance(wanted, list) else [wanted]):
+            return False
+    return True
+
+
+def _judge(
+    index: Index,
+    program: str,
+    reference: str,
+    subject: str,
+    session: str | None,
+    spaces: list[str],
+    inside: bool,
+) -> list[Verdict]:
+    """The stages of a program for one unit."""
+    base = {"session": session} if session else {}
+
+    def look(query: dict[str, Any]) -> list[Path]:
+        return [path for path, entities in index[subject] if fits(base | query, entities)]
+
+    found = {key: look(query) for key, query in queries(program, reference).items()}
+    named = _key(subject, session)
+    preproc = _single(found["preproc"], f"{named}_desc-preproc_{reference}.nii.gz")
+    space = "" if program == "fMRIPrep" else f"_space-{reference}"
+    mask = _single(found["mask"], f"{named}{space}_desc-brain_mask.nii.gz")
+    grid = "" if preproc or mask else content.other_grid(found["preproc"] + found["mask"])
+    out = [
+        _verdict("conform and bias correction", preproc),
+        _verdict("skull-stripping", mask or grid or (preproc and _mask_alone(preproc))),
+    ]
+    dseg = _single(found["dseg"], f"{named}{space}_dseg.nii.gz")
+    dseg = dseg or ("" if preproc else content.other_grid(found["preproc"] + found["dseg"]))
+    if inside:
+        dseg = dseg or content.odd_labels(found["dseg"][0])
+    tissues = _tissues(found["tpms"], f"{named}{space}") or (
+        "" if preproc else content.other_grid(found["preproc"] + found["tpms"])
+    )
+    out.append(_verdict("tissue segmentation", dseg or tissues))
+    if program == "NiBabies":
+        out.append(_verdict("structures", _single(found["aseg"], f"{named}{space}_desc-aseg_dseg.nii.gz")))
+        if found["other_preproc"] and not preproc:
+            out.append(_verdict("alignment of T1w and T2w", _coregistered(look, named, found)))
+    for name in spaces:
+        label = name.replace(":cohort-", "+")
+        pairs = ((reference, label), (label, reference))
+        ways = [look(TRANSFORM | {"from": start, "to": end}) for start, end in pairs]
+        names = [f"{named}_from-{start}_to-{end}_mode-image_xfm.h5" for start, end in pairs]
+        why = [
+            _single(way, text) or content.unreadable(way[0]) for way, text in zip(ways, names, strict=True)
+        ]
+        out.append(_verdict(f"registration to {name}", why[0] or why[1]))
+    return out
+
+
+def _verdict(stage: str, why: str) -> Verdict:
+    return Verdict(stage, not why, why)
+
+
+def _mask_alone(why: str) -> str:
+    return f"the mask alone has to lie on the grid to which the raw image is conformed ({why})"
+
+
+def _coregistered(look: Any, named: str, found: dict[str, list[Path]]) -> str:
+    if len(found["other_preproc"]) > 1:
+        return _single(found["other_preproc"], "")
+    for pair in (("T1w", "T2w"), ("T2w", "T1w")):
+        ways = look(TRANSFORM | {"from": pair[0], "to": pair[1]})
+        why = _single(ways, f"{named}_from-{pair[0]}_to-{pair[1]}_mode-image_xfm.h5")
+        if why or (why := content.unreadable(ways[0])):
+            return why
+    return ""
+
+
+def _single(paths: list[Path], example: str) -> str:
+    """What is wrong if not exactly one file was found."""
+    if not paths:
+        return f"there is no {example}"
+    if len(paths) > 1:
+        names = ", ".join(sorted(path.name for path in paths)[:SEVERAL])
+        return f"{len(paths)} files match where one must: {names}"
+    return ""
+
+
+def _tissues(paths: list[Path], stem: str) -> str:
+    for tissue in TISSUES:
+        own = [path for path in paths if f"_label-{tissue}_" in path.name]
+        if why := _single(own, f"{stem}_label-{tissue}_probseg.nii.gz"):
+            return why
+    return ""
+
+
+def _spaces(root: Path, units: list[tuple[str, str | None]], reference: str) -> list[str]:
+    """Spaces that any unit has transforms of."""
+    found = [space for unit in units for space in _both_ways(root, *unit, reference)]
+    return list(dict.fromkeys(found))
+
+
+def _both_ways(root: Path, subject: str, session: str | None, reference: str) -> list[str]:
+    """Templates with transforms both ways, as fMRIPrep writes them."""
+    folder = root.joinpath(*_key(subject, session).split("_"), "anat")
+    ends = defaultdict(set)
+    for path in folder.glob("*_mode-image_xfm.*"):
+        pair = re.search(r"_from-([0-9A-Za-z+]+)_to-([0-9A-Za-z+]+)_", path.name)
+        if pair and path.suffix in (".h5", ".txt") and reference in pair.groups():
+            ends[pair[2] if pair[1] == reference else pair[1]].add(pair[1] == reference)
+    contrasts = re.compile(r"orig.*|T1w|T2w|FLAIR|PDw|T2starw|fsnative|T1w\w+")
+    both = [name for name, ways in ends.items() if len(ways) == 2 and not contrasts.fullmatch(name)]
+    return sorted(re.sub(r"\+(\w+)$", r":cohort-\1", name) for name in both)
+
+
+def _merged(root: Path, subject: str) -> bool:
+    """Whether the raw images of a participant whose derivatives have no session had sessions."""
+    for path in sorted(root.joinpath(f"sub-{subject}", "anat").glob("*_desc-preproc_*.json")):
+        try:
+            sources = sidecars.read_object(path).get("Sources")
+        except InputError:
+            continue
+        if any("/ses-" in str(source) for source in (sources if isinstance(sources, list) else [sources])):
+            return True
+    return False

@@ -1,0 +1,95 @@
+"""``--bids-filter-file``: JSON ``{suffix: {entity: value}}`` that says which images are looked at."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ...models.errors import InputError, UsageError
+from ..config.settings import MODALITIES
+from . import sidecars
+from .index import Image
+
+ANY = "*"
+ENTITIES = (
+    *("subject", "session", "sample", "acquisition", "ceagent", "reconstruction", "run", "mt", "inv", "part"),
+    *("echo", "flip", "chunk", "direction", "modality", "staining", "nucleus", "volume", "task", "tracer"),
+    *("proc", "space", "datatype", "suffix", "extension"),
+)
+SHORT = {"sub": "subject", "ses": "session", "acq": "acquisition", "ce": "ceagent", "rec": "reconstruction"}
+
+
+def read(path: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
+    """Filters by suffix; notes say which parts of the file are not for this program.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read or asks for something that is no entity.
+    """
+    try:
+        content = sidecars.read_object(path)
+    except InputError as error:
+        raise UsageError(error.path, error.reason, error.remedy) from None
+    known = {name.lower(): name for name in MODALITIES}
+    out = {}
+    for key, query in content.items():
+        if key.lower() not in known:
+            notes.append(
+                f"{path.name}: {key!r} is no anatomical image this program reads; that filter is not used"
+            )
+            continue
+        if not isinstance(query, dict):
+            raise UsageError(path, f"{key!r} must hold an object", 'Such as {"t1w": {"acquisition": null}}')
+        named: dict[str, Any] = {SHORT.get(entity, entity): value for entity, value in query.items()}
+        unknown = sorted(set(named) - set(ENTITIES))
+        if unknown:
+            raise UsageError(
+                path, f"{key!r}: {unknown[0]!r} is no entity", f"Entities are {', '.join(ENTITIES)}"
+            )
+        out[known[key.lower()]] = named
+    return out
+
+
+def match(images: list[Image], filters: dict[str, dict[str, Any]], notes: list[str]) -> list[Image]:
+    """The images that their suffix's filter lets through, or that have no filter."""
+    out = [image for image in images if accepts(filters.get(image.suffix, {}), image.entities)]
+    for suffix, query in filters.items():
+        of_suffix = [image for image in images if image.suffix == suffix]
+        kept = [image.path.name for image in out if image.suffix == suffix]
+        shown = ", ".join(kept[:3]) + (", ..." if len(kept) > 3 else "")
+        notes.append(
+            f"Filter {suffix} {json.dumps(query)}: {len(kept)} of {len(of_suffix)} images"
+            + (f" ({shown})" if kept else "")
+        )
+    return out
+
+
+def accepts(query: dict[str, Any], entities: dict[str, Any]) -> bool:
+    """Whether entities satisfy a query; None is absent, ``*`` present.
+
+    Examples
+    --------
+    >>> accepts({"run": 1, "acquisition": None}, {"run": 1})
+    True
+    >>> accepts({"acquisition": "*"}, {"run": 1})
+    False
+    """
+    return all(_one(value, entities.get(entity)) for entity, value in query.items())
+
+
+def _one(wanted: Any, found: Any) -> bool:
+    if isinstance(wanted, list):
+        return any(_one(one, found) for one in wanted)
+    if wanted is None or wanted == "Query.NONE":
+        return found is None
+    if wanted in (ANY, "Query.ANY"):
+        return found is not None
+    return found is not None and _plain(wanted) == _plain(found)
+
+
+def _plain(value: Any) -> str:
+    """Text without the padding of numbers, so that 1, "1" and "01" agree."""
+    text = str(value)
+    return text.lstrip("0") or "0" if text.isdigit() else text

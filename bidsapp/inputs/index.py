@@ -1,0 +1,133 @@
+"""Indexing with pybids, kept to what is needed and apart from what breaks it.
+
+Sidecars are not indexed (one that is broken would end the indexing of all), derivatives and other
+datatypes are not walked through, and an index that is kept is renewed when the dataset has changed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...models.errors import DatasetError, UsageError
+from ..config.settings import MODALITIES, Settings
+
+if TYPE_CHECKING:
+    from bids import BIDSLayout
+
+DATABASE = "layout_index.sqlite"
+OUTSIDE = r"^/(?!sub-)"
+OTHER_DATATYPES = r"^/sub-[^/]+(?:/ses-[^/]+)?/(?!ses-|anat(?:/|$))"
+HIDDEN = r"/\."
+
+
+@dataclass(frozen=True)
+class Image:
+    """An anatomical image.
+
+    Attributes
+    ----------
+    path : Path
+        Where it is.
+    entities : dict
+        Entities of its name as pybids reads them.
+    """
+
+    path: Path
+    entities: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def participant(self) -> str:
+        """Label without ``sub-``."""
+        return str(self.entities["subject"])
+
+    @property
+    def session(self) -> str | None:
+        """Label without ``ses-``, or None."""
+        return self.entities.get("session")
+
+    @property
+    def suffix(self) -> str:
+        """Such as ``T1w``."""
+        return self.entities["suffix"]
+
+
+def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
+    """Anatomical images of the participants (with a kept index, of all of them).
+
+    Raises
+    ------
+    DatasetError
+        If pybids cannot index the dataset.
+    """
+    try:
+        layout = _kept(settings) if settings.bids_database_dir else _index(settings.bids_dir, labels)
+        files = layout.get(datatype="anat", suffix=list(MODALITIES), extension=[".nii", ".nii.gz"])
+        images = [Image(Path(file.path), dict(file.get_entities())) for file in files]
+    except (DatasetError, UsageError):
+        raise
+    except Exception as error:
+        reason = f"it cannot be indexed ({type(error).__name__}: {error})"
+        raise DatasetError(settings.bids_dir, reason, "Check it with bids-validator") from error
+    whole = {None, "mag"}
+    return [i for i in images if "subject" in i.entities and i.entities.get("part") in whole]
+
+
+def _index(root: Path, labels: list[str] | None, database: Path | None = None) -> BIDSLayout:
+    """Index the anatomical images of the participants, or of all."""
+    from bids import BIDSLayout, BIDSLayoutIndexer
+
+    ignore = [re.compile(OUTSIDE), re.compile(OTHER_DATATYPES), re.compile(HIDDEN)]
+    if labels is not None:
+        ignore.append(re.compile(rf"^/sub-(?!(?:{'|'.join(map(re.escape, labels))})(?:/|$))"))
+    indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
+    return BIDSLayout(str(root), validate=False, database_path=database, indexer=indexer)
+
+
+def _kept(settings: Settings) -> BIDSLayout:
+    """Load the index that is kept in a folder, or make it anew if it is missing, damaged or outdated."""
+    from bids import BIDSLayout
+
+    folder, root = settings.bids_database_dir, settings.bids_dir
+    if root == folder or root in folder.parents:
+        raise UsageError(
+            folder, "the index would lie inside the dataset", "Give --bids-database-dir another folder"
+        )
+    if (folder / DATABASE).is_file() and _newest(root) < (folder / DATABASE).stat().st_mtime:
+        try:
+            layout = BIDSLayout(database_path=folder, validate=False)
+            if Path(layout.root).resolve() == root.resolve():
+                return layout
+        except Exception:
+            pass  # a damaged index is made again
+    # Written apart, then moved: several processes may do this at once.
+    apart = folder / f".{uuid.uuid4().hex}"
+    try:
+        _index(root, None, apart)
+        (apart / DATABASE).replace(folder / DATABASE)
+    except OSError as error:
+        raise UsageError(
+            folder, f"the index cannot be kept there ({error.strerror})", "Give another folder"
+        ) from None
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)
+    return BIDSLayout(database_path=folder, validate=False)
+
+
+def _newest(root: Path) -> float:
+    """Time of the newest change to a folder that holds participants, sessions or anatomical images."""
+    return max(folder.stat().st_mtime for folder in [root, *_folders(root)])
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    for participant in root.glob("sub-*"):
+        yield participant
+        yield from participant.glob("anat")
+        for session in participant.glob("ses-*"):
+            yield session
+            yield from session.glob("anat")

@@ -1,0 +1,169 @@
+"""``--derivatives``: results of ours or of others that are used in place of computing them again."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ...models.errors import InputError
+
+TISSUES = ("GM", "WM", "CSF")
+CORRECTED = "desc-corrected_mask.nii.gz"
+"""What the name of a mask that a person corrected ends with."""
+
+CONTRAST = re.compile(r"orig.*|fsnative|T1w|T2w|FLAIR|PDw|T2starw")
+"""Ends of transforms that are no templates."""
+
+CHOICE = ("acq", "ce", "rec", "run")
+"""Entities by which results of several images are told apart."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What was found for a unit.
+
+    Attributes
+    ----------
+    files : dict of str to Path
+        By what they are: ``mask``, ``structures``, ``dseg`` with ``GM``, ``WM`` and ``CSF``, and for a
+        template ``NAME`` (``NAME+COHORT``) ``forward:NAME`` with ``inverse:NAME``.
+    uris : dict of str to str
+        Their BIDS URIs.
+    notes : list of str
+        What was found and not used, and why.
+    """
+
+    files: dict[str, Path] = field(default_factory=dict)
+    uris: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...] = ()) -> Given:
+    """Results for a unit; of several datasets the last one that has something counts.
+
+    Parameters
+    ----------
+    folders : dict of str to Path
+        Datasets of derivatives by name.
+    key : str
+        ``sub-01`` or ``sub-01_ses-02``.
+    image : Path
+        The reference image.
+    spaces : tuple of str
+        Labels of the output spaces; transforms to others are of no use.
+
+    Raises
+    ------
+    InputError
+        If several files of one dataset are meant for the same.
+    """
+    suffix = image.name.split(".")[0].rpartition("_")[2]
+    out = Given()
+    for name, root in folders.items():
+        candidates = defaultdict(list)
+        for path in sorted(root.joinpath(*key.split("_"), "anat").iterdir() if _has(root, key) else ()):
+            role = role_of(path.name, suffix)
+            if role:
+                candidates[role].append(path)
+        for role, paths in candidates.items():
+            path = _one(paths, image, role)
+            out.files[role] = path
+            out.uris[role] = f"bids:{name}:{path.relative_to(root).as_posix()}"
+    for role in [role for role in out.files if ":" in role and role.partition(":")[2] not in spaces]:
+        del out.files[role], out.uris[role]
+    _whole(out)
+    return out
+
+
+def with_correction(given: Given, out_dir: Path, key: str, image: Path) -> Given:
+    """The same with the mask that a person corrected and saved in the output folder, if there is one."""
+    stem = image.name.split(".")[0].rpartition("_")[0]
+    path = out_dir.joinpath(*key.split("_"), "anat", f"{stem}_{CORRECTED}")
+    if not path.is_file():
+        return given
+    uri = f"bids::{path.relative_to(out_dir).as_posix()}"
+    note = f"The brain mask was corrected by hand: {path.name}."
+    return Given(given.files | {"mask": path}, given.uris | {"mask": uri}, [*given.notes, note])
+
+
+def role_of(name: str, suffix: str = "T1w") -> str:
+    """What a file of derivatives is, by its name; nothing if it is not of use.
+
+    Examples
+    --------
+    >>> role_of("sub-1_run-2_desc-brain_mask.nii.gz"), role_of("sub-1_space-T1w_desc-aseg_dseg.nii.gz")
+    ('mask', 'structures')
+    >>> role_of("sub-1_dseg.nii.gz"), role_of("sub-1_label-GM_probseg.nii.gz")
+    ('dseg', 'GM')
+    >>> role_of("sub-1_from-T1w_to-MNIInfant+2_mode-image_xfm.h5"), role_of("sub-1_dseg.json")
+    ('forward:MNIInfant+2', '')
+    >>> role_of("sub-1_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")
+    ''
+    """
+    if name.endswith("_mode-image_xfm.h5"):
+        ends = re.search(r"_from-([0-9A-Za-z+]+)_to-([0-9A-Za-z+]+)_mode", name)
+        if (
+            ends is None
+            or suffix not in ends.groups()
+            or any(CONTRAST.fullmatch(e) for e in ends.groups() if e != suffix)
+        ):
+            return ""
+        return f"forward:{ends[2]}" if ends[1] == suffix else f"inverse:{ends[1]}"
+    if not name.endswith((".nii", ".nii.gz")):
+        return ""
+    *parts, kind = name.split(".")[0].split("_")
+    entities = dict(part.split("-", 1) for part in parts if "-" in part)
+    if entities.get("space", suffix) not in (suffix, "orig") or {"atlas", "seg", "hemi"} & set(entities):
+        return ""
+    desc, label = entities.get("desc"), entities.get("label")
+    if kind == "mask" and ((desc == "brain" and label is None) or (label == "brain" and desc is None)):
+        return "mask"
+    if kind == "dseg" and label is None and desc in ("aseg", None):
+        return "structures" if desc else "dseg"
+    if kind == "probseg" and desc is None and label in TISSUES:
+        return str(label)
+    return ""
+
+
+def _one(paths: list[Path], image: Path, role: str) -> Path:
+    """The file that names the same acquisition and run as the image."""
+    own = _entities(image.name)
+    alike = [path for path in paths if _entities(path.name) == own] or paths
+    # The same with and without space-T1w, as some datasets hold it for two readers.
+    plain = [path for path in alike if "_space-" not in path.name] or alike
+    if len(plain) > 1:
+        names = ", ".join(path.name for path in plain)
+        raise InputError(
+            plain[0].parent,
+            f"--derivatives: {len(plain)} files could be the {role} of {image.name} ({names})",
+            "Leave one there",
+        )
+    return plain[0]
+
+
+def _entities(name: str) -> dict[str, str]:
+    return dict(re.findall(rf"_({'|'.join(CHOICE)})-([0-9A-Za-z+]+)", name))
+
+
+def _has(root: Path, key: str) -> bool:
+    return root.joinpath(*key.split("_"), "anat").is_dir()
+
+
+def _whole(found: Given) -> None:
+    """Tissues count only if labels and all probabilities are there, and transforms only both ways."""
+    for role in [role for role in found.files if ":" in role]:
+        way, _, space = role.partition(":")
+        other = f"{'inverse' if way == 'forward' else 'forward'}:{space}"
+        if other not in found.files:
+            found.notes.append(
+                f"The given transform {found.files[role].name} is not used: it has no reverse."
+            )
+            del found.files[role], found.uris[role]
+    there = [role for role in ("dseg", *TISSUES) if role in found.files]
+    if there and len(there) < 4:
+        lacking = [role for role in ("dseg", *TISSUES) if role not in found.files]
+        found.notes.append(f"Given {', '.join(there)} are not used, since {', '.join(lacking)} is missing.")
+        for role in there:
+            del found.files[role], found.uris[role]

@@ -1,0 +1,356 @@
+"""The dataset: which participants and sessions there are, and which image of each is the reference."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ...models.errors import BrainsegError, DatasetError, InputError, UsageError
+from ...models.io import datalad
+from ...models.population import populations
+from ...models.population.populations import Population
+from ...models.templates import spaces
+from ..config.settings import Settings
+from . import filters, precomputed, reference, sidecars
+from .index import Image, anatomical_images
+from .participants import DEFAULT, Demographics, population_of
+from .precomputed import Given
+
+SEVERAL = 8
+"""As many names are listed in a message."""
+
+COREGISTERED = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
+"""Contrasts that are brought to the reference image of their session."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One participant in one session (or without sessions).
+
+    Attributes
+    ----------
+    participant, session : str
+        Labels without ``sub-`` and ``ses-``; the session is None where there are none.
+    image : Path or None
+        The reference image.
+    suffix : str
+        Its suffix, such as ``T1w``.
+    entities : dict
+        Entities of its name as pybids reads them.
+    others : list of Path
+        Further anatomical images, which are left alone.
+    averaged : list of Path
+        Images that make an unbiased reference together; empty if ``image`` alone is it.
+    beside : list of Path
+        Images of other contrasts, one of each, that are brought to the reference.
+    age : float or None
+        Years, from the dataset's tables.
+    sex : str or None
+        As written there.
+    population : str
+        Whose brain it is.
+    weeks : float or None
+        Gestational age at the scan of who is unborn, from the dataset's tables.
+    given : Given
+        Results of others that are used in place of computing them.
+    problem : BrainsegError or None
+        Why the unit cannot be processed at all.
+    notes : list of str
+        What a reader of the results should know.
+    """
+
+    participant: str
+    session: str | None
+    image: Path | None
+    suffix: str = ""
+    entities: dict[str, Any] = field(default_factory=dict)
+    others: list[Path] = field(default_factory=list)
+    averaged: list[Path] = field(default_factory=list)
+    beside: list[Path] = field(default_factory=list)
+    age: float | None = None
+    sex: str | None = None
+    population: str = "adult"
+    weeks: float | None = None
+    given: Given = field(default_factory=Given)
+    problem: BrainsegError | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def key(self) -> str:
+        """``sub-01`` or ``sub-01_ses-02``."""
+        return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session is not None else "")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What of the dataset is to be processed.
+
+    Attributes
+    ----------
+    units : list of Unit
+        In name order.
+    notes : list of str
+        What the user should know of the choice.
+    """
+
+    units: list[Unit]
+    notes: list[str]
+
+
+def select(settings: Settings) -> Selection:
+    """Find the units that the settings ask for.
+
+    Raises
+    ------
+    DatasetError
+        If the dataset cannot be used at all.
+    UsageError
+        If a participant or session that was asked for is not there, or a filter matches nothing.
+    """
+    root = settings.bids_dir
+    notes = check_dataset(root)
+    wanted = filters.read(settings.bids_filter_file, notes) if settings.bids_filter_file else {}
+    people = Demographics(root)
+    labels = _participants(settings, people)
+    found = [i for i in anatomical_images(settings, labels) if i.participant in set(labels)]
+    matched = filters.match([i for i in found if i.suffix in settings.suffixes], wanted, notes)
+    sessions = _sessions(settings, found)
+    if not matched and settings.bids_filter_file:
+        there = ", ".join(sorted({i.path.name for i in found})[:SEVERAL]) or "none"
+        reason = "no image of the participants matches its filters"
+        raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
+    units: list[Unit] = []
+    by_label = defaultdict(list)
+    for image in matched:
+        by_label[image.participant].append(image)
+    for label in labels:
+        mine = by_label[label]
+        chosen = [image for image in mine if not sessions or image.session in sessions]
+        if mine and not chosen:
+            notes.append(f"sub-{label} has no such session and is left out")
+        elif not chosen:
+            there = sorted({image.suffix for image in found if image.participant == label})
+            units.append(Unit(label, None, None, problem=_no_image(settings, label, there)))
+        else:
+            units += _units(chosen, settings, people)
+    _tell_absent(settings, units, notes)
+    return Selection(sorted(units, key=lambda unit: natural(unit.key)), notes)
+
+
+def check_dataset(root: Path) -> list[str]:
+    """Whether ``root`` is a BIDS dataset; returns notes.
+
+    Raises
+    ------
+    DatasetError
+        If it is not there or has no usable ``dataset_description.json``.
+    """
+    if not root.is_dir():
+        what = "it is not a folder" if root.exists() else "the folder does not exist"
+        raise DatasetError(root, what, "Give the folder that holds dataset_description.json")
+    path = root / "dataset_description.json"
+    if not path.exists():
+        remedy = 'If it is a BIDS dataset, add the file: {"Name": "my study", "BIDSVersion": "1.10.0"}'
+        nearby = [p.parent for p in sorted(root.glob("*/dataset_description.json"))] + [
+            p for p in root.parents if (p / "dataset_description.json").exists()
+        ]
+        if nearby:
+            remedy = f"Did you mean {nearby[0]}"
+        raise DatasetError(root, "it has no dataset_description.json, so it is not a BIDS dataset", remedy)
+    try:
+        description = sidecars.read_object(path)
+    except InputError as error:
+        raise DatasetError(error.path, error.reason, error.remedy) from None
+    if description.get("DatasetType", "raw") != "raw":
+        return [f"The dataset says that it is of type {description['DatasetType']!r}, not raw."]
+    return []
+
+
+def natural(text: str) -> list[tuple[int, int, str]]:
+    """Key for sorting names as people do: run-2 before run-10.
+
+    Examples
+    --------
+    >>> sorted(["run-10", "run-2", "a"], key=natural)
+    ['a', 'run-2', 'run-10']
+    """
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def _participants(settings: Settings, people: Demographics) -> list[str]:
+    """Labels to process: those asked for, or all."""
+    root = settings.bids_dir
+    there = {path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir()}
+    if not settings.participant_label:
+        if not there:
+            raise DatasetError(root, "it has no participants (no folder sub-...)", "Check the path")
+        return sorted(there, key=natural)
+    # One that the table lists but that has no folder is a participant without images, not a typing error.
+    known = there | {label for label in people.people if label}
+    unknown = [label for label in settings.participant_label if label not in known]
+    if unknown:
+        names = ", ".join(f"sub-{label}" for label in unknown)
+        remedy = f"Nearest are {', '.join(f'sub-{n}' for n in nearest(unknown, known))}" if known else ""
+        reason = f"it has no participant {names} ({len(there)} are there)"
+        raise UsageError(root, reason, remedy)
+    return sorted(settings.participant_label, key=natural)
+
+
+def nearest(wanted: list[str], known: set[str]) -> list[str]:
+    """The names most like those wanted.
+
+    Examples
+    --------
+    >>> nearest(["1"], {"01", "02", "11", "zz"})
+    ['01', '11', '02']
+    """
+    names = sorted(known, key=natural)
+    out: list[str] = []
+    for name in wanted:
+        alike = [n for n in names if n.lower().lstrip("0") == name.lower().lstrip("0")]
+        alike += difflib.get_close_matches(name, names, n=SEVERAL, cutoff=0.5)
+        out += alike or names[:SEVERAL]
+    out = list(dict.fromkeys(out))
+    return (out + [n for n in names if n not in out][: max(0, 3 - len(out))])[:SEVERAL]
+
+
+def _sessions(settings: Settings, found: list) -> set[str]:
+    """Sessions asked for, all of which at least one participant has."""
+    there = {image.session for image in found if image.session is not None}
+    unknown = [label for label in settings.session_label if label not in there]
+    if unknown:
+        names = ", ".join(f"ses-{label}" for label in unknown)
+        listed = ", ".join(f"ses-{n}" for n in nearest(unknown, there)) if there else "none"
+        reason = f"no participant has an anatomical image in {names}"
+        raise UsageError(settings.bids_dir, reason, f"Sessions there: {listed}")
+    return set(settings.session_label)
+
+
+def _no_image(settings: Settings, label: str, there: list[str]) -> InputError:
+    folder = settings.bids_dir / f"sub-{label}"
+    if not folder.is_dir():
+        return InputError(
+            folder, "participants.tsv lists the participant, but there is no folder", "Add the images"
+        )
+    remedy = "Add one under anat/, or choose other participants with --participant-label"
+    if there:
+        remedy = f"There are {', '.join(there)}: see --modalities and --bids-filter-file"
+    wanted = ", ".join(settings.suffixes) if settings.modalities else "T1w, T2w, FLAIR, ..."
+    return InputError(folder, f"the participant has no image to work on ({wanted})", remedy)
+
+
+def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]:
+    """Units of one participant: one for each session, or one for all of them."""
+    apart = settings.subject_anatomical_reference == "sessionwise"
+    groups = defaultdict(list)
+    for image in images:
+        groups[image.session if apart else None].append(image)
+    return [_unit(session, group, settings, people) for session, group in groups.items()]
+
+
+def _unit(session: str | None, group: list, settings: Settings, people: Demographics) -> Unit:
+    """The unit of these images; its reference is the first of the most wanted contrast."""
+    group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
+    record, notes, problem = _whose(group, settings, people)
+    group = reference.ordered(group, record)
+    first = group[0]
+    average = reference.alike(first, group, record)
+    if settings.subject_anatomical_reference != "unbiased" or len(average) < 2:
+        average = []
+    beside = _beside(first, group, settings, notes) if settings.step("coregistration") else []
+    used = {image.path for image in (first, *average, *beside)}
+    others = [image for image in group if image.path not in used]
+    if chosen := reference.note(first, others, record):
+        notes.append(chosen)
+    person, unborn = people(first.participant, first.session), record.age_unit == populations.WEEKS
+    unit = Unit(
+        participant=first.participant,
+        session=session,
+        image=first.path,
+        suffix=first.suffix,
+        entities=first.entities,
+        others=[image.path for image in others],
+        averaged=[image.path for image in average],
+        beside=[image.path for image in beside],
+        # Beside a gestational age, an age in years is the mother's.
+        age=None if unborn else person.age,
+        sex=person.sex,
+        population=record.name,
+        weeks=person.gestation if unborn else None,
+        problem=problem,
+        notes=notes,
+    )
+    return unit if problem else _checked(unit, settings)
+
+
+def _whose(
+    group: list, settings: Settings, people: Demographics
+) -> tuple[Population, list[str], InputError | None]:
+    """The population of these images, notes on it, and the problem if no networks know them."""
+    person = people(group[0].participant, group[0].session)
+    told = reference.telling(group, person)
+    try:
+        name, note = population_of(settings.population, people(told.participant, told.session), told.path)
+    except InputError as error:
+        return populations.load(DEFAULT), [], error
+    record = populations.load(name)
+    doubt = reference.doubt(group, person, record) if settings.population == "auto" else None
+    return record, [said for said in (note, doubt) if said], None
+
+
+def _checked(unit: Unit, settings: Settings) -> Unit:
+    """The unit with what was given for it and its notes, or with the problem that its files have."""
+    assert unit.image is not None
+    try:
+        for path in dict.fromkeys((unit.image, *unit.averaged)):
+            if datalad.absent(path):
+                remedy = f"Run: {datalad.command(settings.bids_dir, [path])}"
+                raise InputError(path, "its content is not on this machine", remedy)
+        sidecars.read(unit.image, settings.bids_dir)
+        labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
+        given = precomputed.find(settings.precomputed, unit.key, unit.image, labels)
+        given = precomputed.with_correction(given, settings.output_dir, unit.key, unit.image)
+        steps = ("lesion",) if settings.step("lesion") else ()
+        terms = populations.restricted(populations.load(unit.population), *steps)
+        said = [*unit.notes, *([terms] if terms else []), *given.notes]
+        return replace(unit, given=given, notes=[*said, *_no_parts(settings, unit.population)])
+    except InputError as error:
+        return replace(unit, problem=error)
+
+
+def _no_parts(settings: Settings, population: str) -> list[str]:
+    """Notes on steps that ask for parts which the networks of a population do not tell apart."""
+    known = {step for name in populations.names() for step in populations.load(name).parts}
+    told = set(populations.told_apart(populations.load(population)))
+    asked = [step for step in sorted(known - told) if settings.step(step)]
+    return [f"The step {step} was left out: no network tells it for {population} brains." for step in asked]
+
+
+def _beside(first: Image, group: list[Image], settings: Settings, notes: list[str]) -> list[Image]:
+    """The image of every other contrast that is brought to the reference: the first, best of its session."""
+    out = []
+    for suffix in (s for s in settings.suffixes if s in COREGISTERED and s != first.suffix):
+        alike = [image for image in group if image.suffix == suffix]
+        for image in sorted(alike, key=lambda image: image.session != first.session)[:1]:
+            if datalad.absent(image.path):
+                fetch = datalad.command(settings.bids_dir, [image.path])
+                notes.append(
+                    f"{image.path.name} is left alone: its content is not on this machine ({fetch})."
+                )
+            else:
+                out.append(image)
+    return out
+
+
+def _tell_absent(settings: Settings, units: list[Unit], notes: list[str]) -> None:
+    """One command that fetches what many participants lack."""
+    missing = [unit.image for unit in units if unit.image and unit.problem and datalad.absent(unit.image)]
+    if len(missing) > 1:
+        listed = datalad.command(settings.bids_dir, missing[:SEVERAL])
+        more = f" and {len(missing) - SEVERAL} more" if len(missing) > SEVERAL else ""
+        notes.append(f"The content of {len(missing)} images is not on this machine; run: {listed}{more}")

@@ -1,0 +1,1 @@
+"""Report pages and tables of participants and of the study."""

@@ -1,0 +1,193 @@
+"""A unit's volumes beside those of the others in the folder."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from ...models.population import labels
+from . import label_tables
+from .derivatives import Result
+from .sections.quality import usual_range
+
+TISSUE_NAMES = {
+    "gm": "Cortical grey matter",
+    "deepgm": "Deep grey matter",
+    "wm": "White matter",
+    "ventricles": "Lateral ventricles",
+    "csf": "Other CSF",
+}
+HIPPOCAMPI = ("Left-Hippocampus", "Right-Hippocampus")
+FEW, MANY = 20, 120
+
+
+class Cohort:
+    """Volumes of every unit that has them.
+
+    Parameters
+    ----------
+    volumes : dict
+        Volumes (mm3) by name, by key of the unit.
+    """
+
+    def __init__(self, volumes: dict[str, dict[str, float]]) -> None:
+        self.volumes = {key: found for key, found in volumes.items() if found}
+        self._sorted: dict[tuple[str, ...], np.ndarray] = {}
+        self._strips: dict[tuple[str, ...], Strip] = {}
+
+    @classmethod
+    def of(cls, units: list[Result]) -> Cohort:
+        """The cohort of these units."""
+        return cls({unit.key: unit.volumes for unit in units})
+
+    def __len__(self) -> int:
+        return len(self.volumes)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.volumes
+
+    def values(self, names: tuple[str, ...]) -> np.ndarray:
+        """Sums of the volumes of these names, ascending, of those units that have them all."""
+        if names not in self._sorted:
+            found = [total(volumes, names) for volumes in self.volumes.values()]
+            self._sorted[names] = np.sort([x for x in found if x is not None])
+        return self._sorted[names]
+
+    def place(self, key: str, names: tuple[str, ...]) -> dict[str, Any] | None:
+        """Where a unit lies among all, for a strip; None if it is alone or has no such volume."""
+        mine = total(self.volumes.get(key, {}), names)
+        if mine is None or len(self.values(names)) < 2:
+            return None
+        if names not in self._strips:
+            self._strips[names] = Strip(self.values(names))
+        return self._strips[names].place(mine)
+
+
+def total(volumes: dict[str, float], names: tuple[str, ...]) -> float | None:
+    """Sum of the volumes of these names; None if one is missing."""
+    return sum(volumes[name] for name in names) if all(name in volumes for name in names) else None
+
+
+class Strip:
+    """A strip of 190 by 20 with a dot for every value.
+
+    Parameters
+    ----------
+    values : ndarray
+        Two or more, ascending.
+    """
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = np.asarray(values, float)
+        shown = self.values
+        if len(shown) > MANY:
+            shown = np.quantile(shown, np.linspace(0, 1, MANY))
+        # Lines without length: their round ends are the dots, and all of them are one element.
+        self.dots = "".join(f"M{self.across(x)},10h0" for x in shown)
+        self.median = self.across(float(np.median(self.values)))
+
+    def across(self, value: float) -> float:
+        """Where a value lies on the strip."""
+        low, high = self.values[0], self.values[-1]
+        return round(float(8 + 174 * (value - low) / (high - low)), 1) if high > low else 95.0
+
+    def place(self, value: float) -> dict[str, Any]:
+        """Where one of the values lies, for the template and in words.
+
+        Examples
+        --------
+        >>> Strip([1.0, 2.0, 3.0, 4.0]).place(2.0)["words"]
+        '2nd smallest of 4'
+        """
+        count = len(self.values)
+        below, upto = (int(np.searchsorted(self.values, value, side)) for side in ("left", "right"))
+        small = below + 1 <= count / 2
+        rank, end = (below + 1, "smallest") if small else (count - below, "largest")
+        percentile = round(50 * (below + upto) / count)
+        place = end if rank == 1 else f"{ordinal(rank)} {end}"
+        return {
+            "x": self.across(value),
+            "percentile": percentile,
+            # Among few a percentile would claim too much.
+            "short": place if count < FEW else f"P{percentile}",
+            "median": self.median,
+            "dots": self.dots,
+            "words": f"{place} of {count}" + (f", percentile {percentile}" if count >= FEW else ""),
+        }
+
+
+def ordinal(n: int) -> str:
+    """``1st``, ``2nd``, ``13th`` ..."""
+    end = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{end}"
+
+
+def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
+    """Of each structure: name without side, tissue, the names to add up (both sides or one), colour."""
+    table = label_tables.every()
+    out: list[tuple[str, str, tuple[str, ...], str]] = []
+    for label in table:
+        if label.index == 0 or label.name.startswith("Right-"):
+            continue
+        paired = label.partner != label.index
+        parts = (label.name, table[label.partner].name) if paired else (label.name,)
+        out.append((re.sub(r"^Left-", "", label.name).replace("-", " "), label.tissue, parts, label.color))
+    return out
+
+
+def groups_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
+    """Rows of the table of volumes under headings by tissue; empty without volumes."""
+    if not unit.volumes:
+        return []
+    whole = [("Brain mask", "brain"), *((name, tissue) for tissue, name in TISSUE_NAMES.items())]
+    groups = [{"name": "Whole", "rows": [_row(unit, cohort, name, (part,)) for name, part in whole]}]
+    for tissue, heading in TISSUE_NAMES.items():
+        rows = [
+            _row(unit, cohort, name, parts, color)
+            for name, of, parts, color in structures()
+            if of == tissue and any(part in unit.volumes for part in parts)
+        ]
+        if rows:
+            groups.append({"name": heading, "rows": rows})
+    return groups
+
+
+def _row(unit: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color: str = "") -> dict[str, Any]:
+    left, right = (unit.volumes.get(parts[k]) if len(parts) == 2 else None for k in (0, 1))
+    both, brain = total(unit.volumes, parts), unit.volumes.get("brain")
+    known = left is not None and right is not None and left + right > 0
+    return {
+        "name": name,
+        "color": color,
+        "paired": len(parts) == 2,
+        "left": left,
+        "right": right,
+        "both": both,
+        "share": both / brain if both is not None and brain else None,
+        "asymmetry": 200 * (left - right) / (left + right) if known else None,
+        "place": cohort.place(unit.key, parts),
+        "usual": usual_range(unit, parts),
+    }
+
+
+def tiles_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
+    """The volumes that a page begins with."""
+    color = {label.name: label.color for label in [*labels.load("tissue"), *label_tables.every()]}
+    rows = [
+        ("Brain", ("brain",), ""),
+        ("Grey matter", ("gm", "deepgm"), color["gm"]),
+        ("White matter", ("wm",), color["wm"]),
+        (TISSUE_NAMES["ventricles"], ("ventricles",), color["ventricles"]),
+        (TISSUE_NAMES["csf"], ("csf",), color["csf"]),
+        ("Hippocampi", HIPPOCAMPI, color.get(HIPPOCAMPI[0], "")),
+    ]
+    tiles = []
+    for name, parts, hue in rows:
+        value, place = total(unit.volumes, parts), cohort.place(unit.key, parts)
+        if value is not None:
+            tiles.append(
+                {"name": name, "value": value, "color": hue, "place": place["words"] if place else ""}
+            )
+    return tiles

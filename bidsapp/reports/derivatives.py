@@ -1,0 +1,319 @@
+"""What runs left in the output folder, read back: units, their status, files and volumes.
+
+The reports and the group level know nothing else. Every text read here was written by someone else: it may be
+missing, damaged or hostile, so it is checked for its type here and escaped where it is shown.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...models.population.labels import LabelTable
+from ...models.population.populations import WEEKS
+from ..config.settings import MODALITIES
+from . import label_tables
+
+KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
+STATES = ("done", "failed", "running", "skipped", "missing")
+TISSUE_SUMS = ("gm", "wm", "deepgm", "ventricles", "csf")
+
+
+def read_json(path: Path | None) -> dict[str, Any]:
+    """Content of a JSON file; empty if there is none, or if it holds no object."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def read_tsv(path: Path | None) -> list[dict[str, str]]:
+    """Rows of a TSV; empty if there is none."""
+    try:
+        text = path.read_text(encoding="utf-8-sig") if path else ""
+    except (OSError, ValueError):
+        return []
+    rows = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
+    return [{k: v for k, v in row.items() if k is not None and v is not None} for row in rows]
+
+
+def number(value: Any) -> float | None:
+    """``value`` as a finite number, or None.
+
+    Examples
+    --------
+    >>> number("3.5"), number("n/a"), number(float("nan")), number([])
+    (3.5, None, None, None)
+    """
+    try:
+        out = float(value)
+    except (TypeError, ValueError):
+        return None
+    return out if math.isfinite(out) else None
+
+
+def texts(value: Any) -> list[str]:
+    """``value`` as a list of texts, whatever it is."""
+    items = value if isinstance(value, list) else [value]
+    return [str(item) for item in items if item not in (None, "")]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One unit (participant, or participant and session) as it stands in the output folder.
+
+    Attributes
+    ----------
+    out_dir : Path
+        The derivatives' root.
+    key : str
+        ``sub-01`` or ``sub-01_ses-02``.
+    status : dict
+        Content of its status file; empty without one.
+    """
+
+    out_dir: Path
+    key: str
+    status: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def participant(self) -> str:
+        """Label without ``sub-``."""
+        return KEY.fullmatch(self.key)[1]  # type: ignore[index]
+
+    @property
+    def session(self) -> str | None:
+        """Label without ``ses-``."""
+        return KEY.fullmatch(self.key)[2]  # type: ignore[index]
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the unit's derivatives."""
+        folder = self.out_dir / f"sub-{self.participant}"
+        return folder / f"ses-{self.session}" if self.session else folder
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the participant's pictures."""
+        return self.out_dir / f"sub-{self.participant}" / "figures"
+
+    @property
+    def page(self) -> Path:
+        """The report."""
+        return self.out_dir / f"{self.key}.html"
+
+    @cached_property
+    def state(self) -> str:
+        """One of ``STATES``."""
+        state = self.status.get("state")
+        if state in STATES:
+            return state
+        return "done" if self.file("desc-aseg_volumes.tsv") else "missing"
+
+    @cached_property
+    def error(self) -> dict[str, str]:
+        """Node, stage, file, reason, remedy and crash file of a failure, as texts."""
+        error = self.status.get("error")
+        return {str(k): str(v) for k, v in error.items() if v} if isinstance(error, dict) else {}
+
+    @cached_property
+    def prefix(self) -> str | None:
+        """What the names of its files begin with: the name of the source without suffix."""
+        for ending in ("_desc-aseg_volumes.tsv", "_desc-brain_mask.nii.gz", "_desc-preproc_*.nii.gz"):
+            found = [p.name for p in sorted(self.folder.glob(f"anat/*{ending}")) if "_space-" not in p.name]
+            mine = [name for name in found if any(name in text for text in texts(self.status.get("outputs")))]
+            for name in mine or found:
+                return name[: name.rindex("_desc-")]
+        return None
+
+    @cached_property
+    def suffix(self) -> str:
+        """Suffix of the source image, such as ``T1w``."""
+        known = str(self.status.get("suffix") or "")
+        if self.prefix is None:
+            return known
+        # Images of other contrasts may lie beside the reference, under the same kind of name.
+        names = self.folder.glob(f"anat/{_literal(self.prefix)}_desc-preproc_*.nii.gz")
+        found = sorted(path.name.split("_")[-1].removesuffix(".nii.gz") for path in names)
+        if known in found or not found:
+            return known
+        return min(found, key=lambda name: MODALITIES.index(name) if name in MODALITIES else len(MODALITIES))
+
+    def file(self, ending: str) -> Path | None:
+        """The file of the unit with that ending (a pattern), if it is there, in either flavor's name."""
+        if self.prefix is None:
+            return None
+        ending = ending.replace("desc-preproc_*", f"desc-preproc_{self.suffix or '*'}")
+        for name in (ending, f"space-{self.suffix}_{ending}"):
+            found = sorted(self.folder.glob(f"anat/{_literal(self.prefix)}_{name}"))
+            if found:
+                return found[0]
+        return None
+
+    def sidecar(self, ending: str) -> dict[str, Any]:
+        """Content of the JSON beside the file with that ending."""
+        path = self.file(ending)
+        return read_json(
+            path.with_name(re.sub(r"(\.nii(\.gz)?|\.[a-z0-9]+)$", ".json", path.name)) if path else None
+        )
+
+    @cached_property
+    def rows(self) -> dict[int, dict[str, str]]:
+        """Rows of the table of volumes by label index."""
+        rows = read_tsv(self.file("desc-aseg_volumes.tsv"))
+        return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
+
+    @cached_property
+    def table(self) -> LabelTable:
+        """Label table of its structures, which depends on the population."""
+        return label_tables.of(self.rows)
+
+    @cached_property
+    def volumes(self) -> dict[str, float]:
+        """Volumes (mm3): ``brain``, the sums by tissue, and each structure by its name."""
+        found: dict[str, float] = {}
+        sums = dict.fromkeys(TISSUE_SUMS, 0.0)
+        for index, row in self.rows.items():
+            volume, label = number(row.get("volume_mm3")), self.table.by_index.get(index)
+            if volume is None or index == 0:
+                continue
+            found[label.name if label else str(row.get("name") or index)] = volume
+            if label and label.tissue in sums:
+                sums[label.tissue] += volume
+        if not found:
+            return {}
+        return {"brain": self._brain(sum(found.values())), **sums, **found}
+
+    def _brain(self, total: float) -> float:
+        """Volume of the brain mask, from the fractions in the table; else the sum of the structures."""
+        largest = max(self.rows.values(), key=lambda row: number(row.get("volume_mm3")) or 0.0)
+        volume, share = number(largest.get("volume_mm3")), number(largest.get("fraction_of_brain"))
+        return float(round(volume / share)) if volume and share else total
+
+    @property
+    def source(self) -> Path | None:
+        """The image as acquired, where it can still be found."""
+        inputs = self.status.get("inputs")
+        path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
+        return path if path.is_file() else None
+
+    @cached_property
+    def quality(self) -> dict[str, Any]:
+        """``Verdict``, ``Score``, ``Checks`` and ``Metrics`` of quality control; empty if it was not run."""
+        return read_json(self.file("desc-quality_metrics.json"))
+
+    @property
+    def verdict(self) -> str:
+        """``pass``, ``check``, ``fail``, or nothing."""
+        found = self.quality.get("Verdict")
+        return found if found in ("pass", "check", "fail") else ""
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        """The checks of quality control."""
+        found = self.quality.get("Checks")
+        return [check for check in found if isinstance(check, dict)] if isinstance(found, list) else []
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Image quality metrics by name."""
+        found = self.quality.get("Metrics")
+        return found if isinstance(found, dict) else {}
+
+    @cached_property
+    def scores(self) -> dict[int, dict[str, str]]:
+        """Rows of the table of the structures' quality by label index."""
+        rows = read_tsv(self.file("desc-quality_structures.tsv"))
+        return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
+
+    @property
+    def missing_outputs(self) -> list[str]:
+        """Outputs that the status file lists and that are no longer there."""
+        return [name for name in texts(self.status.get("outputs")) if not (self.out_dir / name).exists()]
+
+
+def load(out_dir: Path, key: str) -> Result:
+    """The unit ``key`` as it stands in ``out_dir``.
+
+    Raises
+    ------
+    ValueError
+        If ``key`` is not ``sub-LABEL`` or ``sub-LABEL_ses-LABEL``.
+    """
+    if not KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is neither sub-LABEL nor sub-LABEL_ses-LABEL")
+    out_dir = Path(out_dir)
+    return Result(out_dir, key, read_json(out_dir / "logs" / "status" / f"{key}.json"))
+
+
+def load_all(out_dir: Path) -> list[Result]:
+    """Every unit that has a status file or derivatives, in name order."""
+    out_dir = Path(out_dir)
+    keys = {path.stem for path in out_dir.glob("logs/status/*.json")}
+    for folder in out_dir.glob("sub-*"):
+        keys |= {"_".join(filter(None, (folder.name, session))) for session in _sessions(folder)}
+    listed = {str(row.get("participant_id")) for row in read_tsv(out_dir / "participants.tsv")}
+    begun = {key.split("_")[0] for key in keys}
+    keys |= listed - begun
+    return [load(out_dir, key) for key in sorted(keys) if KEY.fullmatch(key)]
+
+
+def _sessions(folder: Path) -> Iterator[str]:
+    """Sessions (``ses-...``, or nothing) of a participant's folder that hold volumes."""
+    if any(folder.glob("anat/*_desc-aseg_volumes.tsv")):
+        yield ""
+    yield from {path.parts[-3] for path in folder.glob("ses-*/anat/*_desc-aseg_volumes.tsv")}
+
+
+def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
+    """Age and sex by key, from the status files, the sidecars of the volumes or ``participants.tsv``.
+
+    Returns
+    -------
+    dict of str to dict
+        ``age`` (years), ``gestational_age`` (weeks, at the scan, of who is not born yet), whether the volumes
+        told it (``gestational_age_estimated``), and ``sex`` (text); None for what is not known.
+    """
+    table = {}
+    if results:
+        table = {row.get("participant_id"): row for row in read_tsv(results[0].out_dir / "participants.tsv")}
+    out = {}
+    for result in results:
+        row = table.get(f"sub-{result.participant}", {})
+        sex = result.status.get("sex") or row.get("sex") or row.get("gender")
+        age = number(result.status.get("age"))
+        age = number(row.get("age")) if age is None else age
+        weeks, estimated = _gestation(result, row if age is None else {})
+        out[result.key] = {
+            # Beside a gestational age at the scan it would be the mother's.
+            "age": age if weeks is None else None,
+            "gestational_age": weeks,
+            "gestational_age_estimated": estimated,
+            "sex": None if sex in (None, "n/a") else str(sex),
+        }
+    return out
+
+
+def _gestation(result: Result, row: dict[str, str]) -> tuple[float | None, bool | None]:
+    """Gestational age (weeks) of a unit at the scan, and whether the volumes told it."""
+    given = number(result.status.get("gestational_age"))
+    if given is not None:
+        return given, False
+    told = result.sidecar("desc-aseg_volumes.tsv").get("Age")
+    if isinstance(told, dict) and told.get("Units") == WEEKS and number(told.get("Value")) is not None:
+        return number(told["Value"]), bool(told.get("Estimated"))
+    listed = number(row.get("gestational_age"))
+    return listed, None if listed is None else False
+
+
+def _literal(name: str) -> str:
+    """``name`` for use within a pattern."""
+    return re.sub(r"([*?[])", r"[\1]", name)

@@ -1,0 +1,196 @@
+"""What a report says of how it came to be: run, versions, networks, methods, and how to run it again."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shlex
+import tomllib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ...models.data import FOLDER
+from .. import __version__
+from ..inputs import validator
+from . import derivatives
+from .derivatives import Result
+
+PACKAGES = (
+    "brainseg-bids",
+    "nipype",
+    "torch",
+    "antspyx",
+    "nibabel",
+    "nitransforms",
+    "niworkflows",
+    "templateflow",
+    "pybids",
+    "numpy",
+    "scipy",
+)
+CARD_FACTS = {
+    "licence": "Licence",
+    "license": "Licence",
+    "training_data": "Training data",
+    "scores": "Scores",
+    "voxel_size": "Voxel size (mm)",
+    "spacing": "Voxel size (mm)",
+    "labels": "Labels",
+    "label_table": "Labels",
+    "recipe": "Recipe",
+    "parameters": "Parameters",
+    "sha256": "SHA-256",
+}
+METHODS = """\
+Images were processed with *brainseg-bids* {version}, a BIDS App [1] built on *Nipype* [2]. Each image was
+skull-stripped by a convolutional network that was trained on synthetic images and regresses the distance to
+the brain's surface; its bias field was corrected with N4 [3] as implemented in ANTs. Structures and tissues
+were segmented at 1 mm by a convolutional network that was trained on synthetic images [4]. The image was
+aligned to its template (MNI152NLin2009aSym [5] by default) by an affine transform between the centroids of
+the labels and, unless that was switched off, by a symmetric diffeomorphism that matches structures and
+intensities.
+Volumes are sums of the probabilities of each structure.
+
+1. Gorgolewski KJ et al. BIDS apps. *PLoS Comput Biol* 13:e1005209 (2017). doi:10.1371/journal.pcbi.1005209
+2. Gorgolewski K et al. Nipype. *Front Neuroinform* 5:13 (2011). doi:10.3389/fninf.2011.00013
+3. Tustison NJ et al. N4ITK. *IEEE Trans Med Imaging* 29:1310 (2010). doi:10.1109/TMI.2010.2046908
+4. Billot B et al. SynthSeg. *Med Image Anal* 86:102789 (2023). doi:10.1016/j.media.2023.102789
+5. Fonov V et al. Unbiased average age-appropriate atlases for pediatric studies. *NeuroImage* 54:313 (2011).
+   doi:10.1016/j.neuroimage.2010.07.033
+"""
+
+
+def methods(out_dir: Path) -> str:
+    """Methods text with citations (Markdown): the run's own, else a general one."""
+    try:
+        text = (out_dir / "logs" / "CITATION.md").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    text = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+    return text.strip() or METHODS.format(version=__version__)
+
+
+def crash(result: Result) -> dict[str, str]:
+    """Link to the crash file of a failed unit and its last lines; empty if there is none in the folder."""
+    name = result.error.get("crash", "")
+    root = result.out_dir.resolve()
+    path = (root / name).resolve() if name else root
+    if not (path.is_relative_to(root) and path.is_file()):
+        return {"link": "", "text": ""}
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
+    except OSError:
+        lines = []
+    return {"link": path.relative_to(root).as_posix(), "text": "\n".join(lines)[-8000:]}
+
+
+def command(result: Result) -> str:
+    """Command line that runs the unit again."""
+    settings = _settings(result.out_dir)
+    bids = str(settings.get("bids_dir") or "BIDS")
+    parts = [
+        "brainseg-bids",
+        bids,
+        str(result.out_dir.resolve()),
+        "participant",
+        "--participant-label",
+        result.participant,
+    ]
+    if result.session:
+        parts += ["--session-label", result.session]
+    return shlex.join(parts)
+
+
+def _settings(out_dir: Path) -> dict[str, Any]:
+    """Settings of the latest run."""
+    found = sorted(out_dir.glob("logs/*/brainseg.toml"), key=lambda path: path.stat().st_mtime)
+    try:
+        content = tomllib.loads(found[-1].read_text(encoding="utf-8")) if found else {}
+    except (OSError, ValueError):
+        return {}
+    flat = dict(content)
+    for value in content.values():
+        if isinstance(value, dict):
+            flat |= value
+    return flat
+
+
+def run(result: Result) -> list[tuple[str, str]]:
+    """When and with what the unit was processed."""
+    description = derivatives.read_json(result.out_dir / "dataset_description.json")
+    makers = description.get("GeneratedBy")
+    maker = makers[0] if isinstance(makers, list) and makers and isinstance(makers[0], dict) else {}
+    rows = [
+        ("Started", result.status.get("started")),
+        ("Finished", result.status.get("finished")),
+        ("Last stage", result.status.get("stage")),
+        (
+            "Computed with",
+            f"brainseg-bids {result.status.get('version') or maker.get('Version') or 'unknown'}",
+        ),
+        ("Page made with", f"brainseg-bids {__version__}"),
+        ("Container", maker.get("Container") and str(maker["Container"])),
+        ("BIDS validator", _validation(result)),
+    ]
+    return [(term, str(text)) for term, text in rows if text]
+
+
+def _validation(result: Result) -> str:
+    """Whether the BIDS validator ran beside the run of this unit, and what it found."""
+    name = str(result.status.get("run") or "")
+    if not re.fullmatch(r"[0-9A-Za-z_-]+", name):
+        return ""
+    return validator.words(derivatives.read_json(result.out_dir / "logs" / name / validator.FILE))
+
+
+def seconds(result: Result) -> list[tuple[str, str]]:
+    """Seconds that each stage took, and their sum."""
+    given = result.status.get("seconds")
+    found = (
+        {str(k): s for k, v in given.items() if (s := derivatives.number(v)) is not None}
+        if isinstance(given, dict)
+        else {}
+    )
+    rows = [(stage, f"{value:.1f} s") for stage, value in found.items()]
+    return [*rows, ("together", f"{sum(found.values()):.1f} s")] if len(rows) > 1 else rows
+
+
+@cache
+def versions() -> list[tuple[str, str]]:
+    """Versions of what this page, and most likely the run, was made with."""
+    rows = [("Python", platform.python_version())]
+    for package in PACKAGES:
+        try:
+            rows.append((package, version(package)))
+        except PackageNotFoundError:
+            continue
+    return rows
+
+
+@cache
+def cards() -> list[dict[str, Any]]:
+    """Cards of the networks that the package ships, in the form that the page shows."""
+    from ...models.networks import zoo
+
+    folder = FOLDER / "weights"
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            card = zoo.read_card(path.stem)
+        except zoo.ModelError:
+            continue
+        rows = [
+            (term, card[name])
+            for name, term in CARD_FACTS.items()
+            if card.get(name) not in (None, "", {}, [])
+        ]
+        found.append(
+            {
+                "name": str(card.get("name") or path.stem),
+                "description": str(card.get("description") or ""),
+                "facts": rows,
+            }
+        )
+    return found

@@ -1,0 +1,85 @@
+"""The data of the report's viewer: a brain at 1 mm with its labels, packed into a script.
+
+A page opened from a disk may not read files, but it may run a script that lies beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from io import BytesIO
+
+import numpy as np
+from PIL import Image
+
+from .mosaic import Scan
+
+
+def pack(
+    scan: Scan, levels: tuple[float, float], *, structures: Scan, tissues: Scan, names: list[int]
+) -> str:
+    """Script that hands a volume and its labels to ``window.brainsegViewer``.
+
+    Parameters
+    ----------
+    scan
+        The image.
+    levels
+        Its black and white point.
+    structures
+        Positions in the label table, on the image's grid.
+    tissues
+        1 grey matter, 2 white matter, 3 CSF, plus 8 within the brain mask; on the image's grid.
+    names
+        Label index of each position.
+    """
+    sizes = [max(8, round(n * s)) for n, s in zip(scan.data.shape, scan.spacing, strict=True)]
+    step = np.diag([*(n / m for n, m in zip(scan.data.shape, sizes, strict=True)), 1.0])
+    step[:3, 3] = (np.diag(step)[:3] - 1) / 2
+    affine = scan.affine @ step
+    low, high = levels
+    gray = np.clip((scan.onto(sizes, affine).data - low) * (255 / (high - low)), 0, 255).astype(np.uint8)
+    near = structures.onto(sizes, affine, order=0).data
+    columns = int(np.ceil(np.sqrt(sizes[2] * sizes[1] / sizes[0])))
+    content = {
+        "shape": sizes,
+        "affine": np.round(affine[:3], 5).tolist(),
+        "columns": columns,
+        "image": base64.b64encode(_sprite(gray, columns)).decode(),
+        "structures": _packed(near),
+        "tissues": _packed(tissues.onto(sizes, affine, order=0).data),
+        "places": {str(names[position]): place for position, place in _places(near).items()},
+    }
+    return f"window.brainsegViewer({json.dumps(content, separators=(',', ':'))});\n"
+
+
+def _sprite(volume: np.ndarray, columns: int) -> bytes:
+    """Axial slices side by side as one picture, the first on the top left, each with its back on top."""
+    x, y, z = volume.shape
+    rows = -(-z // columns)
+    sheet = np.zeros((rows * y, columns * x), np.uint8)
+    for k in range(z):
+        top, left = (k // columns) * y, (k % columns) * x
+        sheet[top : top + y, left : left + x] = volume[:, :, k].T
+    out = BytesIO()
+    Image.fromarray(sheet).save(out, "WEBP", quality=72, method=2)
+    return out.getvalue()
+
+
+def _packed(volume: np.ndarray) -> str:
+    """Deflated bytes, x fastest, as text."""
+    return base64.b64encode(zlib.compress(volume.astype(np.uint8).tobytes(order="F"), 6)).decode()
+
+
+def _places(structures: np.ndarray) -> dict[int, list[int]]:
+    """A voxel inside each structure, near its centre."""
+    from scipy.ndimage import find_objects
+
+    found = {}
+    for label, box in enumerate(find_objects(structures), start=1):
+        if box is not None:
+            voxels = np.argwhere(structures[box] == label)
+            nearest = voxels[np.abs(voxels - voxels.mean(0)).sum(1).argmin()]
+            found[label] = [int(v + part.start) for v, part in zip(nearest, box, strict=True)]
+    return found

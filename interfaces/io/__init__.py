@@ -1,0 +1,1 @@
+"""Reading and writing files: images, derivatives, sidecars, precomputed inputs and spaces."""

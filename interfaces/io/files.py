@@ -1,0 +1,143 @@
+"""Files of the derivatives: written beside their place, moved there whole, the same bytes every time."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import io
+import json
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import nibabel as nib
+import numpy as np
+
+from ...models.errors import BrainsegError
+
+LEVEL = 4
+"""Compression: higher levels take twice the time and gain few percent."""
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only when it is complete.
+
+    Raises
+    ------
+    BrainsegError
+        If it cannot be written; nothing of it is left then.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> BrainsegError:
+    """What a user is told when a file cannot be written.
+
+    Examples
+    --------
+    >>> str(unwritable(Path("a.nii.gz"), OSError(errno.ENOSPC, "")))
+    'a.nii.gz: the disk is full. Free some space, then run again: it goes on from here.'
+    """
+    if error.errno in FULL:
+        return BrainsegError(
+            path, "the disk is full", "Free some space, then run again: it goes on from here"
+        )
+    what = error.strerror or str(error) or type(error).__name__
+    return BrainsegError(
+        path, f"it cannot be written ({what})", "Check the folder's permissions and its disk"
+    )
+
+
+def sweep(folder: Path, prefix: str) -> None:
+    """Remove what a process that was killed left of files that begin with ``prefix``."""
+    for path in folder.glob(f".{prefix}_*.partial"):
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file."""
+    with whole(path) as file:
+        file.write(text.encode("utf-8"))
+    return path
+
+
+def write_json(path: Path, content: dict[str, Any]) -> Path:
+    """Write a JSON file."""
+    return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
+    """Write a TSV with one line for the columns' names."""
+    lines = ["\t".join(columns), *("\t".join(str(value) for value in row) for row in rows)]
+    return write_text(path, "\n".join(lines) + "\n")
+
+
+def write_binary(path: Path, write: Callable[[BinaryIO], None]) -> Path:
+    """Write a file whose writer wants to move about in it; it is made in memory."""
+    memory = io.BytesIO()
+    write(memory)
+    with whole(path) as file:
+        file.write(memory.getbuffer())
+    return path
+
+
+def write_image(path: Path, data: np.ndarray, affine: np.ndarray, code: int = 1) -> Path:
+    """Write a compressed NIfTI image.
+
+    Parameters
+    ----------
+    path : Path
+        ``*.nii.gz``.
+    data : ndarray
+        Values, in the type that the file is to have.
+    affine : ndarray, shape (4, 4)
+        Voxel index to mm; becomes qform and sform.
+    code : int
+        Code of both.
+    """
+    header = nifti_header(data, affine, code)
+    with whole(path) as file, gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as packed:
+        header.write_to(packed)
+        for part in np.array_split(np.asarray(data).reshape(-1, order="F"), 16):
+            packed.write(part.tobytes())
+    return path
+
+
+def nifti_header(data: np.ndarray, affine: np.ndarray, code: int) -> nib.Nifti1Header:
+    """Header with qform and sform that say the same, as far as a qform can."""
+    image = nib.Nifti1Image(data, affine)
+    header = image.header
+    header.set_data_dtype(data.dtype)
+    header.set_xyzt_units("mm", "sec")
+    header.set_sform(affine, code)
+    try:
+        header.set_qform(affine, code, strip_shears=False)
+    except nib.spatialimages.HeaderDataError:  # sheared: only the sform can say it
+        header.set_qform(affine, 0)
+    header["scl_slope"], header["scl_inter"] = 1, 0
+    header["magic"] = b"n+1"
+    header.set_data_offset(352)
+    return header
+
+
+def geometry_code(image: nib.spatialimages.SpatialImage) -> int:
+    """Code of an image's affine: the sform's, else the qform's, else 1 (scanner)."""
+    header = image.header
+    codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
+    return next((code for code in codes if code > 0), 1)

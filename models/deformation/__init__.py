@@ -1,0 +1,1 @@
+"""Velocity fields, warps and the optimization of a diffeomorphism."""

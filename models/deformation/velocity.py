@@ -1,0 +1,177 @@
+"""Stationary velocity fields: exponential, smoothing and Jacobian, on one grid and in voxels.
+
+A field has shape (3, X, Y, Z); its channels are displacements along the array's axes. The flow of a
+velocity is a diffeomorphism and that of its negative the inverse (Arsigny et al. 2006).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.volume import weighted
+
+
+def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
+    """Voxel indices, shape (3, X, Y, Z)."""
+    lines = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
+    return torch.stack(torch.meshgrid(*lines, indexing="ij"))
+
+
+def sample(values: Tensor, where: Tensor, padding: str = "border") -> Tensor:
+    """Values (C, X, Y, Z) at voxel indices (3, ...), by trilinear interpolation.
+
+    Parameters
+    ----------
+    values : Tensor, shape (C, X, Y, Z)
+        What is sampled.
+    where : Tensor, shape (3, x, y, z)
+        Indices into it, in voxels.
+    padding : {'border', 'zeros'}
+        What lies beyond the edge.
+    """
+    scale = [2.0 / max(n - 1, 1) for n in values.shape[1:]]
+    # grid_sample wants the last axis first.
+    points = torch.stack([where[k] * scale[k] - 1 for k in (2, 1, 0)], -1)[None]
+    return F.grid_sample(values[None], points.to(values.dtype), padding_mode=padding, align_corners=True)[0]
+
+
+def sample_some(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
+    """Like :func:`sample` at some voxels only; the others get zero.
+
+    Parameters
+    ----------
+    values : Tensor, shape (C, X, Y, Z)
+        What is sampled.
+    where : Tensor, shape (3, x, y, z)
+        Indices into it, in voxels.
+    some : Tensor of int64, shape (N,)
+        Flat indices of the voxels of ``where`` that are wanted.
+    """
+    found = sample(values, where.flatten(1)[:, some, None, None])
+    out = values.new_zeros(len(values), where[0].numel())
+    out[:, some] = found[..., 0, 0]
+    return out.view(-1, *where.shape[1:])
+
+
+def exponential(
+    velocity: Tensor,
+    squarings: int | None = None,
+    index: Tensor | None = None,
+    some: Tensor | None = None,
+) -> Tensor:
+    """Displacement of the flow of ``velocity`` after unit time, by scaling and squaring.
+
+    Parameters
+    ----------
+    velocity : Tensor, shape (3, X, Y, Z)
+        Voxels per unit time.
+    squarings : int, optional
+        Number of self-compositions; by default so many that the first step is below a quarter voxel.
+    index : Tensor, optional
+        ``identity(...)``, where it is at hand.
+    some : Tensor of int64, shape (N,), optional
+        Flat indices of the voxels for which that is wanted; elsewhere the displacement is the velocity.
+
+    Examples
+    --------
+    >>> shift = torch.full((3, 4, 4, 4), 0.5)
+    >>> torch.allclose(exponential(shift), shift)
+    True
+    """
+    if squarings is None:
+        most = float(velocity.detach().abs().max())
+        squarings = max(1, math.ceil(math.log2(max(most, 1e-6) * 4)))
+    index = identity(tuple(velocity.shape[1:]), velocity) if index is None else index  # type: ignore[arg-type]
+    flow = velocity / 2**squarings
+    for _ in range(squarings):
+        if some is None:
+            flow = flow + sample(flow, index + flow)
+            continue
+        twice = flow.flatten(1)
+        moved = sample(flow, (index + flow).flatten(1)[:, some, None, None])[..., 0, 0]
+        moved += twice[:, some]
+        twice = 2 * twice
+        twice[:, some] = moved
+        flow = twice.view_as(flow)
+    return flow
+
+
+def paired(there: Tensor, back: Tensor, rounds: int = 1) -> tuple[Tensor, Tensor]:
+    """Displacements that are nearly each other's inverses, brought closer to that.
+
+    Each takes half of what one after the other leaves, so that changing places changes nothing.
+
+    Parameters
+    ----------
+    there, back : Tensor, shape (3, X, Y, Z)
+        Voxels, such as the flows of a velocity and of its negative.
+    rounds : int
+        How often; the first leaves about half of what interpolation had cost.
+    """
+    index = identity(tuple(there.shape[1:]), there)  # type: ignore[arg-type]
+    for _ in range(rounds):
+        after = there + sample(back, index + there, "zeros")
+        before = back + sample(there, index + back, "zeros")
+        there, back = there - after / 2, back - before / 2
+    return there, back
+
+
+def smooth(field: Tensor, sigma: float) -> Tensor:
+    """Gaussian smoothing of (C, X, Y, Z), sigma in voxels; zero beyond the edge."""
+    if sigma <= 0:
+        return field
+    radius = max(1, math.ceil(2.5 * sigma))
+    t = torch.arange(-radius, radius + 1, dtype=field.dtype, device=field.device)
+    kernel = torch.exp(-0.5 * (t / sigma) ** 2)
+    for axis in (1, 2, 3):
+        field = weighted(field, axis, kernel / kernel.sum())
+    return field
+
+
+def gradient(values: Tensor) -> list[Tensor]:
+    """Central differences of (C, X, Y, Z) along each axis, zero at the edge."""
+    out = []
+    for axis in (1, 2, 3):
+        size = values.shape[axis]
+        slope = torch.zeros_like(values)
+        slope.narrow(axis, 1, size - 2).copy_(
+            (values.narrow(axis, 2, size - 2) - values.narrow(axis, 0, size - 2)) / 2
+        )
+        out.append(slope)
+    return out
+
+
+def jacobian(displacement: Tensor) -> Tensor:
+    """Determinant of the Jacobian of ``x + displacement(x)``, shape (X-1, Y-1, Z-1), by forward differences.
+
+    Forward differences see a fold between two neighbours that central ones step over.
+
+    Examples
+    --------
+    >>> bool((jacobian(torch.zeros(3, 4, 4, 4)) == 1).all())
+    True
+    """
+    d = displacement
+    x, y, z = (n - 1 for n in d.shape[1:])
+    base = d[:, :x, :y, :z]
+    rows = [d[:, 1:, :y, :z] - base, d[:, :x, 1:, :z] - base, d[:, :x, :y, 1:] - base]
+    a, b, c = (
+        torch.stack([row[k] + (1.0 if k == axis else 0.0) for k in range(3)]) for axis, row in enumerate(rows)
+    )
+    return (a * torch.linalg.cross(b, c, dim=0)).sum(0)
+
+
+def taper(shape: tuple[int, int, int], width: int) -> Tensor:
+    """Weights that fall to zero over ``width`` voxels at the grid's edge, so that a field ends there."""
+    out = torch.ones(shape)
+    for axis, n in enumerate(shape):
+        t = torch.arange(n, dtype=torch.float32)
+        edge = torch.minimum(t, n - 1 - t).clamp(0, width) / width
+        view = [1, 1, 1]
+        view[axis] = -1
+        out = out * (0.5 - 0.5 * torch.cos(math.pi * edge)).view(view)
+    return out

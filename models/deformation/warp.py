@@ -1,0 +1,207 @@
+"""Transforms between two images' spaces: matrices and displacement fields, one after the other, in mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..geometry.volume import Grid, Volume, antialias
+from .velocity import jacobian as determinant
+from .velocity import sample
+
+SLAB = 24
+"""Planes that are sampled at once."""
+
+
+@dataclass(frozen=True)
+class Warp:
+    """Where the points of a target lie in a source: what resamples the source onto the target.
+
+    Attributes
+    ----------
+    steps : tuple of (ndarray of shape (4, 4), or Volume of shape (3, X, Y, Z))
+        Applied in this order to points (RAS mm) of the target: a matrix, or a field of displacements
+        (mm) on its own grid, linear in between and zero beyond its edge.
+
+    Examples
+    --------
+    >>> shift = np.eye(4); shift[0, 3] = 2.0
+    >>> Warp((shift, shift)).points(np.zeros((1, 3))).tolist()
+    [[4.0, 0.0, 0.0]]
+    """
+
+    steps: tuple[np.ndarray | Volume, ...]
+
+    def points(self, points: np.ndarray) -> np.ndarray:
+        """Points of the target (..., 3) as points of the source."""
+        flat = torch.from_numpy(np.asarray(points, np.float64).reshape(-1, 3).T.copy())
+        moved = self._follow(flat.view(3, -1, 1, 1), np.eye(4), np.eye(4))
+        return moved.view(3, -1).T.numpy().reshape(np.shape(points))
+
+    def resample(self, volume: Volume, grid: Grid, mode: str = "linear", outside: float = 0.0) -> Volume:
+        """Bring ``volume`` from the source onto ``grid`` in the target.
+
+        Parameters
+        ----------
+        volume : Volume
+            Values; with channels each is interpolated.
+        grid : Grid
+            Where the values are wanted.
+        mode : {'linear', 'cubic', 'nearest', 'label'}
+            As in :func:`brainseg.models.geometry.volume.resample`; ``label`` gives the value that the eight
+            voxels
+            around a point give the most weight: that of the largest map, were every label's interpolated.
+        outside : float
+            Value beyond the volume's edge.
+        """
+        data = volume.data if volume.data.ndim == 4 else volume.data[None]
+        to_voxel = np.linalg.inv(volume.affine)
+        if mode not in ("nearest", "label"):
+            data = data if data.is_floating_point() else data.float()
+            step = to_voxel @ self.matrix @ grid.affine
+            # One by one: convolutions of several channels round differently with the number of threads.
+            data = torch.cat([antialias(channel[None], step) for channel in data])
+        if mode == "cubic":
+            data = _spline(data)
+        even = [_even(channel) for channel in data] if mode == "label" else []
+        out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
+        for first in range(0, grid.shape[0], SLAB):
+            count = min(SLAB, grid.shape[0] - first)
+            where = self._follow(_lines(grid.shape, first, count), grid.affine, to_voxel)
+            found = _interpolate(data, where, mode, outside, even)
+            out[:, first : first + count] = found
+        if mode == "cubic":
+            for channel, values in zip(out, volume.data.view(-1, *volume.grid.shape), strict=True):
+                channel.clamp_(min(float(values.min()), outside), max(float(values.max()), outside))
+        return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
+
+    def jacobian(self, grid: Grid) -> Volume:
+        """Volume change from the target to the source at every voxel of ``grid``.
+
+        Above one the source is larger there than the target; not above zero, space folds.
+        """
+        where = torch.empty(3, *(n + 1 for n in grid.shape))
+        padded = Grid(tuple(n + 1 for n in grid.shape), grid.affine)  # type: ignore[arg-type]
+        for first in range(0, padded.shape[0], SLAB):
+            count = min(SLAB, padded.shape[0] - first)
+            found = self._follow(_lines(padded.shape, first, count), grid.affine, np.linalg.inv(grid.affine))
+            where[:, first : first + count] = found.float()
+        for axis, line in enumerate(_lines(padded.shape, 0, padded.shape[0])):
+            where[axis] -= line.float()
+        return Volume(determinant(where), grid.affine)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The matrices alone, without the fields."""
+        out = np.eye(4)
+        for step in self.steps:
+            if isinstance(step, np.ndarray):
+                out = step @ out
+        return out
+
+    def _follow(self, points: Tensor | list[Tensor], before: np.ndarray, after: np.ndarray) -> Tensor:
+        """Points after one matrix, all steps and another matrix; matrices in a row are one."""
+        matrix = before
+        for step in self.steps:
+            if isinstance(step, Volume):
+                index = _apply(np.linalg.inv(step.affine) @ matrix, points)
+                points = _apply(matrix, points)
+                points += sample(step.data, index.float(), "zeros").to(points)
+                matrix = np.eye(4)
+            else:
+                matrix = step @ matrix
+        return _apply(after @ matrix, points)
+
+
+def _lines(shape: tuple[int, int, int], first: int, count: int) -> list[Tensor]:
+    """Voxel indices of some planes along each axis, in shapes that broadcast, float64."""
+    lines = [torch.arange(n, dtype=torch.float64) for n in (count, *shape[1:])]
+    lines[0] += first
+    return [line.view([-1 if k == axis else 1 for k in range(3)]) for axis, line in enumerate(lines)]
+
+
+def _apply(matrix: np.ndarray, points: Tensor | list[Tensor]) -> Tensor:
+    """A 4x4 matrix on points (x, y, z), of one shape or of shapes that broadcast."""
+    x, y, z = points
+    # Not a matrix product: its rounding depends on the number of threads.
+    return torch.stack([(r[0] * x + r[1] * y) + (r[2] * z + r[3]) for r in np.asarray(matrix)[:3].tolist()])
+
+
+def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float, even: list[Tensor]) -> Tensor:
+    if mode == "linear":
+        return sample(data - outside if outside else data, where.float(), "zeros") + outside
+    if mode == "cubic":
+        at = where.numpy().reshape(3, -1)
+        rows = [
+            ndimage.map_coordinates(channel.numpy(), at, order=3, cval=outside, prefilter=False)
+            for channel in data
+        ]
+        return torch.from_numpy(np.stack(rows)).to(data).view(len(data), *where.shape[1:])
+    if mode == "label":
+        flat = where.flatten(1)
+        rows = [_label(channel, same, flat, outside) for channel, same in zip(data, even, strict=True)]
+        return torch.stack(rows).view(len(data), *where.shape[1:])
+    index = (where + 1e-6).round().long()
+    inside = torch.ones(where.shape[1:], dtype=torch.bool)
+    for k, n in enumerate(data.shape[1:]):
+        inside &= (index[k] >= 0) & (index[k] < n)
+        index[k].clamp_(0, n - 1)
+    values = data[:, index[0], index[1], index[2]]
+    return torch.where(inside, values, torch.full((), outside, dtype=data.dtype))
+
+
+def _even(data: Tensor) -> Tensor:
+    """Whether the eight voxels from each one on have one label."""
+    one = data[:-1, :-1, :-1]
+    out = torch.ones(one.shape, dtype=torch.bool)
+    for corner in range(1, 8):
+        i, j, k = (corner >> axis & 1 for axis in range(3))
+        out &= data[i:, j:, k:][: one.shape[0], : one.shape[1], : one.shape[2]] == one
+    return out
+
+
+def _label(data: Tensor, even: Tensor, where: Tensor, outside: float) -> Tensor:
+    """The value with the most weight around points (3, N), as if each label's map were interpolated."""
+    if not even.numel():
+        return _voted(data, where, outside)
+    low = where.floor().long()
+    last = torch.tensor(data.shape)[:, None] - 2
+    x, y, z = torch.minimum(low.clamp(min=0), last)
+    out = data[x, y, z]
+    beyond = ((low < -1) | (low > last + 1)).any(0)
+    out[beyond] = outside
+    within = ((low >= 0) & (low <= last)).all(0)
+    mixed = (~(within & even[x, y, z] | beyond)).nonzero()[:, 0]
+    out[mixed] = _voted(data, where[:, mixed], outside)
+    return out
+
+
+def _voted(data: Tensor, where: Tensor, outside: float) -> Tensor:
+    low = where.floor()
+    share = (where - low).float()
+    found, weight = [], []
+    for corner in range(8):
+        index, inside = [], torch.ones(where.shape[1], dtype=torch.bool)
+        part = torch.ones(where.shape[1])
+        for k, n in enumerate(data.shape):
+            step = corner >> k & 1
+            place = low[k].long() + step
+            inside &= (place >= 0) & (place < n)
+            index.append(place.clamp_(0, n - 1))
+            part = part * (share[k] if step else 1 - share[k])
+        value = data[index[0], index[1], index[2]]
+        found.append(torch.where(inside, value, torch.full((), outside, dtype=data.dtype)))
+        weight.append(part)
+    values, weights = torch.stack(found), torch.stack(weight)
+    votes = torch.stack([(weights * (values == one)).sum(0) for one in values])
+    return values.gather(0, votes.argmax(0, keepdim=True))[0]
+
+
+def _spline(data: Tensor) -> Tensor:
+    """Coefficients of cubic B-splines."""
+    rows = [ndimage.spline_filter(channel.numpy(), 3, output=np.float32, mode="mirror") for channel in data]
+    return torch.from_numpy(np.stack(rows))

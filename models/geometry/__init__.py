@@ -1,0 +1,1 @@
+"""Volumes, affines, cropping and distances."""

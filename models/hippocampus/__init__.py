@@ -1,0 +1,1 @@
+"""Parts of the hippocampus and their registration."""

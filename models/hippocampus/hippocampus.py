@@ -1,0 +1,208 @@
+"""The hippocampus and its parts, anterior and posterior, in a T1w image.
+
+A network tells the parts in a box about one hippocampus at 1 mm. It does not care for the side: a mirror
+image is the other side's. In a head the boxes are cut out, upright, about both hippocampi of the
+segmentation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..geometry.cropping import bare, framed
+from ..geometry.volume import Grid, Volume, lattice, normalize, resample, transform_points
+from ..networks import inference, zoo
+from ..population import labels
+from ..registration import registration
+from ..templates import bundled
+
+MODEL = "hippocampus"
+SPACING = 1.0
+SHAPE = (40, 56, 40)
+"""Voxels of the box that the network sees."""
+
+MIDDLE = (2.3, -1.3, 2.4)
+"""From the centre of the left hippocampus to the middle of its box (mm), in an upright head."""
+
+STRUCTURES = {"Left": 17, "Right": 53}
+"""FreeSurfer ids of the hippocampi."""
+
+TABLE = "hippocampus"
+"""Label table of the parts."""
+
+AGREES = 0.5
+"""Dice of the parts together with the segmentation's hippocampus below which a note asks to look."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """One hippocampus, as the network sees it.
+
+    Attributes
+    ----------
+    image : Volume, shape (X, Y, Z)
+        Intensities in [0, 1].
+    probabilities : Volume, shape (2, X, Y, Z)
+        Anterior and posterior.
+    inside : Volume, shape (X, Y, Z)
+        One where there is an image.
+    """
+
+    image: Volume
+    probabilities: Volume
+    inside: Volume
+
+    @property
+    def labels(self) -> Volume:
+        """0 background, 1 anterior, 2 posterior."""
+        return self.on(self.image.grid)
+
+    def on(self, grid: Grid) -> Volume:
+        """The same on another grid, by interpolating probabilities."""
+        p = resample(self.probabilities, grid).data
+        return Volume(torch.cat([1 - p.sum(0, keepdim=True), p]).argmax(0).to(torch.uint8), grid.affine)
+
+
+@dataclass(frozen=True)
+class HippocampusResult:
+    """Both hippocampi of a head.
+
+    Attributes
+    ----------
+    labels : Volume, uint8
+        Indices of the label table ``hippocampus``, on the image's grid.
+    volumes : dict of int to float
+        Sum of every part's probability (mm3).
+    notes : list of str
+        What a reader of the results should know.
+    """
+
+    labels: Volume
+    volumes: dict[int, float]
+    notes: list[str] = field(default_factory=list)
+
+
+def normalized(image: Tensor, inside: Tensor) -> Tensor:
+    """Intensities in [0, 1] by the percentiles of what lies ``inside`` the field of view, 0 beyond it.
+
+    Parameters
+    ----------
+    image : Tensor, shape (X, Y, Z)
+        Intensities.
+    inside : Tensor of bool, shape (X, Y, Z)
+        Where there is an image.
+    """
+    out = torch.zeros(image.shape, dtype=torch.float32, device=image.device)
+    if bool(inside.any()):
+        out[inside] = normalize(image[inside])
+    return out
+
+
+def upright(image: Volume) -> Volume:
+    """Intensities in [0, 1] of a crop, without padding, upright, with voxels of ``SPACING``."""
+    crop = bare(image.canonical())
+    moved = resample(crop, lattice(crop, SPACING))
+    return moved.with_data(normalized(moved.data, torch.ones(moved.grid.shape, dtype=torch.bool)))
+
+
+def find(image: Volume, grid: Grid | None = None, *, model: str = MODEL, device: str = "cpu") -> Parts:
+    """Anterior and posterior part of the hippocampus that an image, or a part of it, is cut out about.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w intensities.
+    grid : Grid, optional
+        Field of view about the hippocampus, with voxels of ``SPACING``; by default the whole image.
+    model : str
+        Weights.
+    device : str
+        Where the network runs.
+    """
+    network = zoo.load_once(model, device).network
+    if grid is None:
+        image = bare(image.canonical())
+        grid = lattice(image, SPACING)
+    scan = framed(resample(image, grid), SHAPE)
+    inside = framed(resample(image.with_data(torch.ones(image.grid.shape)), grid), SHAPE).data > 0.5
+    values = normalized(scan.data, inside)
+    nothing = values.new_zeros(0, *values.shape)
+    looks = [
+        inference.run(network, look, nothing, device=device)["structure"].softmax(0)
+        for look in (values, values.flip(0))
+    ]
+    found = (looks[0] + looks[1].flip(1)) / 2
+    return Parts(*(Volume(data, scan.affine) for data in (values, found[1:], inside.float())))
+
+
+def find_both(
+    image: Volume,
+    structures: Volume,
+    centroids: dict[int, tuple[float, float, float]],
+    *,
+    model: str = MODEL,
+    device: str = "cpu",
+) -> HippocampusResult:
+    """The parts of both hippocampi of a head.
+
+    Parameters
+    ----------
+    image : Volume
+        T1w intensities, bias-corrected; with or without the skull.
+    structures : Volume of integers
+        FreeSurfer ids, on the same grid.
+    centroids : dict of int to tuple
+        Centre (mm) of every structure.
+    model, device : str
+        Weights, and where the network runs.
+    """
+    upright = registration.align(centroids, bundled.load(), "rigid").matrix
+    table = labels.load(TABLE)
+    volumes = {label.index: 0.0 for label in table if label.index}
+    maps = torch.zeros(len(table.labels), *image.grid.shape)
+    notes = []
+    for side, structure in STRUCTURES.items():
+        if structure not in centroids:
+            notes.append(f"The segmentation has no {side.lower()} hippocampus: its parts are missing.")
+            continue
+        parts = find(image, _around(centroids[structure], upright, side), model=model, device=device)
+        kept = parts.probabilities.data * _largest(parts.labels.data)
+        own = [label.index for label in table if label.name.startswith(side)]
+        maps[own] = resample(parts.probabilities.with_data(kept), image.grid).data
+        volumes |= {index: float(total) for index, total in zip(own, kept.sum((1, 2, 3)), strict=True)}
+        agreed = _dice(maps[own].sum(0) > 0.5, structures.data == structure)
+        if agreed < AGREES:
+            notes.append(
+                f"The parts of the {side.lower()} hippocampus do not agree with the segmentation "
+                f"(Dice {agreed:.2f}): look at them."
+            )
+    maps[0] = 1 - maps[1:].sum(0)
+    return HippocampusResult(image.with_data(maps.argmax(0).to(torch.uint8)), volumes, notes)
+
+
+def _around(centre: tuple[float, float, float], upright: np.ndarray, side: str) -> Grid:
+    """The box about a hippocampus, its axes those of an upright head."""
+    shift = np.array(MIDDLE) * ([1, 1, 1] if side == "Left" else [-1, 1, 1])
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+    middle = transform_points(upright, np.array(centre)) + shift
+    affine[:3, 3] = middle - SPACING * (np.array(SHAPE) - 1) / 2
+    return Grid(SHAPE, np.linalg.inv(upright) @ affine)
+
+
+def _largest(found: Tensor) -> Tensor:
+    """Where the largest connected piece of what is labelled is, with a margin of two voxels."""
+    pieces, count = ndimage.label(found.numpy() > 0)
+    if not count:
+        return torch.zeros(found.shape, dtype=torch.bool)
+    largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
+    rest = (pieces > 0) & ~largest
+    return torch.from_numpy(ndimage.binary_dilation(largest, iterations=2) & ~rest)
+
+
+def _dice(a: Tensor, b: Tensor) -> float:
+    return 2 * int((a & b).sum()) / max(int(a.sum() + b.sum()), 1)

@@ -1,0 +1,1 @@
+"""Files: scans, ITK transforms, Learn2Reg archives and DataLad links."""

@@ -1,0 +1,162 @@
+"""Reading a scan and refusing, by name and reason, what cannot be one."""
+
+from __future__ import annotations
+
+import shlex
+import zlib
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..geometry.volume import Volume
+from . import datalad
+
+LEAST_VOXELS = 10
+"""Fewest voxels along a side."""
+
+MOST_COMPRESSED = 1032
+"""Bytes that one byte of a gzip file can stand for, at most."""
+
+LEAST_MM = 40.0
+"""Smallest field of view (mm): less cannot hold a brain, fetal ones included."""
+
+
+def read(path: str | Path, least_mm: float = LEAST_MM) -> Volume:
+    """Read a NIfTI scan.
+
+    Parameters
+    ----------
+    path : path-like
+        ``.nii`` or ``.nii.gz``, 3-D (or more dimensions of length one).
+    least_mm : float
+        Smallest field of view (mm) that is no error; a crop may be smaller than a brain.
+
+    Returns
+    -------
+    Volume
+        float32 values on the file's own grid.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, damaged, not 3-D, too small, constant, not finite, or without a usable
+        affine.
+    """
+    image = _open(Path(path))
+    _check_shape(path, image.shape)
+    affine = np.asarray(image.affine, np.float64)
+    _check_affine(path, image, affine, least_mm)
+    data = _data(path, image)
+    while data.ndim > 3:
+        data = data[..., 0]
+    _check_values(path, data)
+    return Volume(torch.from_numpy(data), affine)
+
+
+def _open(path: Path) -> nib.spatialimages.SpatialImage:
+    fetch = "Fetch or convert it again"
+    if datalad.absent(path):
+        what = "a broken link" if path.is_symlink() else "git-annex's pointer"
+        raise InputError(
+            path, f"its content is not on this machine ({what})", f"Run: datalad get {shlex.quote(str(path))}"
+        )
+    if not path.exists():
+        raise InputError(path, "the file does not exist")
+    if not path.is_file():
+        raise InputError(path, f"it is a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
+    if path.stat().st_size == 0:
+        raise InputError(path, "the file is empty", fetch)
+    try:
+        return nib.load(path)  # type: ignore[return-value]
+    except nib.filebasedimages.ImageFileError as error:
+        raise InputError(path, f"it is not a readable NIfTI file ({_line(error)})", fetch) from None
+    except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:
+        raise InputError(path, f"it cannot be read ({_line(error)})", fetch) from None
+    except Exception as error:
+        raise InputError(path, f"its header cannot be read ({_line(error)})", fetch) from None
+
+
+def _check_shape(path: str | Path, shape: tuple[int, ...]) -> None:
+    if len(shape) < 3 or (len(shape) == 3 and 1 in shape):
+        raise InputError(path, f"it is a 2-D image (shape {_by(shape)})", "Give a 3-D scan")
+    extra = [n for n in shape[3:] if n != 1]
+    if extra:
+        raise InputError(
+            path, f"it holds {int(np.prod(extra))} volumes (shape {_by(shape)})", "Give one 3-D volume a file"
+        )
+    if min(shape[:3]) < LEAST_VOXELS:
+        raise InputError(
+            path,
+            f"it is only {min(shape[:3])} voxels wide (shape {_by(shape)})",
+            "Give a scan of the whole brain",
+        )
+
+
+def _check_affine(path: str | Path, image, affine: np.ndarray, least_mm: float) -> None:
+    remedy = "Repair the header (qform or sform), or convert from DICOM again"
+    header = image.header
+    if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
+        raise InputError(path, "its header says nothing of orientation (qform and sform codes are 0)", remedy)
+    if not np.isfinite(affine).all():
+        raise InputError(path, "its affine is not finite", remedy)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    volume = abs(np.linalg.det(affine[:3, :3]))
+    if spacing.min() < 0.05 or volume < 0.2 * spacing.prod():
+        raise InputError(path, "its affine is singular or nearly so", remedy)
+    extent = spacing * image.shape[:3]
+    if spacing.max() > 20 or extent.min() < least_mm or extent.max() > 2000:
+        raise InputError(
+            path,
+            f"its field of view of {_by(extent.round().astype(int))} mm "
+            f"or its voxels of {_by(spacing.round(2))} mm are impossible",
+            "Check the header's units and voxel size; a brain does not fit",
+        )
+
+
+def _data(path: str | Path, image) -> np.ndarray:
+    fetch = "Fetch or convert it again"
+    if image.get_data_dtype().names is not None or image.get_data_dtype().kind == "c":
+        raise InputError(
+            path, "its voxels are colours or complex numbers", "Give a scan of single intensities"
+        )
+    _check_size(path, image)
+    try:
+        return np.array(image.dataobj, dtype=np.float32)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        raise InputError(
+            path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch
+        ) from None
+
+
+def _check_size(path: str | Path, image) -> None:
+    """Refuse a file that cannot hold as many voxels as its header says, before memory is asked for them."""
+    stored = Path(path).stat().st_size * (MOST_COMPRESSED if Path(path).suffix == ".gz" else 1)
+    if np.prod(image.shape, dtype=float) * image.get_data_dtype().itemsize > stored:
+        reason = f"it is truncated or its header damaged: {_by(image.shape)} voxels cannot be in it"
+        raise InputError(path, reason, "Fetch or convert it again")
+
+
+def _check_values(path: str | Path, data: np.ndarray) -> None:
+    finite = np.isfinite(data)
+    if not finite.all():
+        count = int(data.size - finite.sum())
+        raise InputError(
+            path,
+            f"{count} voxels are NaN or infinite",
+            "Replace them (for example by 0) or export the scan again",
+        )
+    low, high = float(data.min()), float(data.max())
+    if low == high:
+        what = "all its voxels are zero" if low == 0 else f"all its voxels are {low:g}"
+        raise InputError(path, what, "Export the scan again")
+
+
+def _by(numbers) -> str:
+    return "x".join(f"{n:g}" for n in numbers)
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Position and orientation of the head or brain in a scan."""

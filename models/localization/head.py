@@ -1,0 +1,213 @@
+"""The coarse look at a head: where the brain is, which way it lies, what is left and right, at 3 mm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..geometry.affine import fit_affine
+from ..geometry.volume import (
+    Grid,
+    Volume,
+    coordinate_channels,
+    lattice,
+    normalize,
+    resample,
+    transform_points,
+)
+from ..networks import zoo
+from ..networks.inference import COORDINATE_SCALE, run
+from ..population import labels
+from ..population.labels import LabelTable
+
+SHAPE = (64, 80, 64)
+"""Window that the network was trained on."""
+
+LOOKS = 3
+"""Looks at the head, each centred on the brain that the last one found."""
+
+STRETCH = (0.5, 2.0)
+"""Scale along any axis, against the mean head, that a head can have."""
+
+LEAST_MM3 = 50.0
+"""Structures smaller than this do not count for the alignment."""
+
+
+@dataclass(frozen=True)
+class Coarse:
+    """What the coarse network says of a head; all volumes lie on one grid.
+
+    Attributes
+    ----------
+    distance : Volume, float32
+        Signed distance to the brain's surface (mm), positive inside.
+    structures : Volume, shape (C, X, Y, Z)
+        Probabilities of the table's unsided structures.
+    left : Volume, float32
+        Log odds of left against right.
+    to_atlas : ndarray, shape (4, 4)
+        Affine from the scan's mm to the atlas frame of the training heads.
+    error : float
+        Median distance (mm) of the structures from their place in the atlas after alignment.
+    confidence : float
+        Mean probability of the likeliest structure, where it is not background.
+    """
+
+    distance: Volume
+    structures: Volume
+    left: Volume
+    to_atlas: np.ndarray
+    error: float
+    confidence: float
+
+
+def look(
+    volume: Volume, *, model: str = "head-coarse", device: str = "cpu", notes: list[str] | None = None
+) -> Coarse:
+    """Find the brain in a scan of any orientation, contrast and voxel size.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan, with or without skull.
+    model : str
+        Weights.
+    device : str
+        Where to compute.
+    notes : list of str, optional
+        Gets what a reader of the results should know.
+
+    Raises
+    ------
+    InputError
+        If there is nothing in the scan that looks like a brain.
+    """
+    loaded = zoo.load_once(model, device)
+    spacing = loaded.card["spacing"]
+    whole = resample(volume.canonical(), lattice(volume, spacing))
+    centre = _guess(whole)
+    table = labels.load(loaded.card["label_table"])
+    atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
+    for _ in range(LOOKS):
+        grid = _window(whole, centre, spacing)
+        image = resample(whole, grid)
+        about = np.eye(4)
+        about[:3, 3] = -transform_points(grid.affine, (np.array(grid.shape) - 1) / 2)
+        out = run(
+            loaded.network,
+            normalize(image.data),
+            coordinate_channels(grid, about, COORDINATE_SCALE),
+            device=device,
+            notes=notes,
+        )
+        structures = out["structure"].softmax(0)
+        points = centroids(structures, out["mask"][1], grid, table)
+        shared = sorted(set(points) & set(atlas))
+        if len(shared) < 6:
+            raise no_brain()
+        moving = np.array([points[k] for k in shared])
+        fixed = np.array([atlas[k] for k in shared])
+        to_atlas = fit_affine(moving, fixed, kind="affine" if len(shared) >= 12 else "similarity")
+        centre = np.linalg.inv(to_atlas)[:3, 3]
+    error = np.median(np.linalg.norm(transform_points(to_atlas, moving) - fixed, axis=1))
+    sure = confidence(structures)
+    scales = np.linalg.svd(to_atlas[:3, :3], compute_uv=False)
+    if (
+        sure < loaded.card.get("least_confidence", 0)
+        or scales.min() < STRETCH[0]
+        or scales.max() > STRETCH[1]
+    ):
+        raise no_brain()
+    return Coarse(
+        distance=Volume(out["mask"][0] * 10, grid.affine),
+        structures=Volume(structures, grid.affine),
+        left=Volume(out["mask"][1], grid.affine),
+        to_atlas=to_atlas,
+        error=float(error),
+        confidence=sure,
+    )
+
+
+def no_brain() -> InputError:
+    """The error for a scan that shows no brain."""
+    remedy = (
+        "Look at the image: is it a head, is its header right? If it is of a fetus, say --population fetal"
+    )
+    return InputError(None, "no brain was found in it", remedy)
+
+
+def confidence(probabilities: Tensor) -> float:
+    """Mean of the highest probability over the voxels where it is not that of the first class, background.
+
+    In noise a network finds structures too, but is less sure of them than in any head; its card says from
+    where on it is to be believed (``least_confidence``).
+
+    Examples
+    --------
+    >>> confidence(torch.tensor([[0.9, 0.2], [0.1, 0.8]]))
+    0.800000011920929
+    """
+    highest, which = probabilities.max(0)
+    inside = highest[which > 0]
+    return float(inside.mean()) if len(inside) else 0.0
+
+
+def centroids(
+    probabilities: Tensor, left: Tensor, grid: Grid, table: LabelTable
+) -> dict[tuple[int, int], np.ndarray]:
+    """Centroid (mm) of every structure and side from probabilities.
+
+    Returns
+    -------
+    dict
+        (FreeSurfer id without side, 1 left | 0 right | -1 neither) to a point; absent structures are left
+        out.
+    """
+    axes = [torch.arange(n, dtype=torch.float32) for n in grid.shape]
+    share = left.sigmoid()
+    out = {}
+    for k, index in enumerate(table.unsided):
+        if index == 0 or (table[index].tissue == "csf" and index not in (14, 15)):
+            continue
+        paired = table[index].partner != index
+        for side, part in ((1, share), (0, 1 - share)) if paired else ((-1, None),):
+            weight = probabilities[k] if part is None else probabilities[k] * part
+            weight = torch.where(weight > 0.2, weight, 0)
+            total = float(weight.sum())
+            if total * grid.voxel_volume < LEAST_MM3:
+                continue
+            sums = [weight.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+            voxel = np.array([float((s * a).sum()) / total for s, a in zip(sums, axes, strict=True)])
+            out[index, side] = transform_points(grid.affine, voxel)
+    return out
+
+
+def _guess(whole: Volume) -> np.ndarray:
+    """Where the brain may be: the middle of what is bright, but near the top of a head with a neck."""
+    bright = normalize(whole.data) > 0.1
+    ends = []
+    for axis in range(3):
+        line = bright.float().mean(tuple(a for a in range(3) if a != axis))
+        index = (line > 0.02).nonzero()[:, 0]
+        if len(index) == 0:
+            index = torch.arange(len(line))
+        ends.append((int(index[0]), int(index[-1])))
+    low = transform_points(whole.affine, np.array([e[0] for e in ends]))
+    high = transform_points(whole.affine, np.array([e[1] for e in ends]))
+    centre = (low + high) / 2
+    if high[2] - low[2] > 170:
+        centre[2] = high[2] - 85
+    return centre
+
+
+def _window(whole: Volume, centre: np.ndarray, spacing: float) -> Grid:
+    """The window about ``centre``, on the lattice of ``whole``."""
+    start = centre - (np.array(SHAPE) - 1) / 2 * spacing
+    origin = whole.affine[:3, 3]
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = origin + np.round((start - origin) / spacing) * spacing
+    return Grid(SHAPE, affine)

@@ -1,0 +1,166 @@
+"""Orientation of a brain by search: which of all rotations best explains its intensities by tissue.
+
+A candidate brings the tissues of a template by age onto the scan; the share of the intensities' variance
+that the tissues then explain (the correlation ratio, Roche et al. 1998) is its score. That asks nothing of
+the contrast, tries every rotation, and is polished by gradient, so that a coarse network need only say
+where the brain is.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..geometry.volume import Volume, transform_points
+from ..templates.age_template import Growing
+
+ROTATIONS = 1200
+"""Rotations that are tried: about 18 degrees apart."""
+
+KEPT = 16
+"""Best of them that are polished."""
+
+POINTS = 3000
+"""Voxels on which candidates are scored."""
+
+STEPS = 60
+"""Steps of the polish."""
+
+
+def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray, float]:
+    """Similarity from the image's mm to the atlas frame.
+
+    Parameters
+    ----------
+    image : Volume
+        Coarse image, zero where it is surely not brain.
+    brain : Tensor of bool
+        About where the brain is, on its grid.
+    template : Growing
+        Tissues by age.
+
+    Returns
+    -------
+    to_atlas : ndarray, shape (4, 4)
+        The best similarity.
+    explained : float
+        Share of the variance that it explains, 0 to 1.
+    """
+    size = float(brain.sum()) * image.grid.voxel_volume
+    weeks, maps = _age(template, size)
+    grown = F.max_pool3d(brain[None, None].float(), 5, 1, 2)[0, 0] > 0
+    index = grown.nonzero()
+    index = index[torch.linspace(0, len(index) - 1, min(POINTS, len(index))).long()]
+    values = image.data[tuple(index.T)].float()
+    points = torch.from_numpy(transform_points(image.affine, index.numpy().astype(float))).float()
+    own = transform_points(image.affine, brain.nonzero().numpy().astype(float)).mean(0)
+    centre = torch.from_numpy(own).float()
+    scale = math.log(template.scale(weeks))
+    rotations = evenly(ROTATIONS)
+    offset = _middle(maps, template.spacing)
+    flat = (points - centre).T * math.exp(scale)
+    scores = torch.cat(
+        [
+            _explained(part @ flat + offset[:, None], values, maps, template.spacing)
+            for part in rotations.split(100)
+        ]
+    )
+    best = rotations[scores.argsort(descending=True)[:KEPT]]
+    turn, shift, size_ = _polish(best, points - centre, values, maps, template.spacing, scale, offset)
+    moved = _placed(turn, shift, size_, points - centre)
+    final = _explained(moved, values, maps, template.spacing)
+    k = int(final.argmax())
+    out = np.eye(4)
+    out[:3, :3] = (turn[k] * size_[k].exp()).double().numpy()
+    out[:3, 3] = shift[k].double().numpy() - out[:3, :3] @ own
+    return out, float(final[k])
+
+
+def evenly(count: int) -> Tensor:
+    """Rotations spread evenly over all, shape (count, 3, 3): the super-Fibonacci spiral (Alexa 2022)."""
+    phi, psi = math.sqrt(2), 1.533751168755204288118041
+    s = torch.arange(count, dtype=torch.float64) + 0.5
+    t, d = s / count, 2 * math.pi * s
+    r, big = t.sqrt(), (1 - t).sqrt()
+    a, b = d / phi, d / psi
+    q = torch.stack([r * a.sin(), r * a.cos(), big * b.sin(), big * b.cos()])
+    return _matrices(q).float()
+
+
+def _matrices(q: Tensor) -> Tensor:
+    x, y, z, w = q / q.norm(dim=0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ]
+    return torch.stack([torch.stack(row, -1) for row in rows], -2)
+
+
+def _age(template: Growing, size: float) -> tuple[float, Tensor]:
+    """The age whose brain has that volume (mm3), and the tissues then in the atlas frame."""
+    ages = np.linspace(template.weeks[0], template.weeks[-1], 18)
+    sizes = []
+    for weeks in ages:
+        found = template.at(float(weeks))
+        sizes.append(float((found.data[1] < 0.5).sum()) * found.grid.voxel_volume)
+    weeks = float(np.interp(size, sizes, ages))
+    return weeks, template.at(weeks).data[1:]
+
+
+def _middle(maps: Tensor, spacing: float) -> Tensor:
+    """Centre of the brain (atlas mm)."""
+    brain = 1 - maps[0]
+    out = []
+    for axis, n in enumerate(brain.shape):
+        line = brain.sum(tuple(a for a in range(3) if a != axis))
+        out.append(float((line * (torch.arange(n) - (n - 1) / 2)).sum() / line.sum()) * spacing)
+    return torch.tensor(out)
+
+
+def _explained(where: Tensor, values: Tensor, maps: Tensor, spacing: float) -> Tensor:
+    """Share of the variance of ``values`` explained by the tissues at ``where`` (B, 3, N) atlas mm."""
+    half = torch.tensor([(n - 1) / 2 * spacing for n in maps.shape[1:]])
+    points = (where / half[:, None]).movedim(1, -1).flip(-1)[:, :, None, None]
+    stack = maps[None].expand(len(where), *maps.shape)
+    tissue = F.grid_sample(stack, points, padding_mode="border", align_corners=True)[:, :, :, 0, 0]
+    total = tissue.sum(2).clamp(min=1e-3)
+    between = ((tissue @ values) ** 2 / total).sum(1) - values.sum() ** 2 / len(values)
+    return between / ((values - values.mean()) ** 2).sum()
+
+
+def _placed(turn: Tensor, shift: Tensor, size: Tensor, points: Tensor) -> Tensor:
+    return size.exp()[:, None, None] * (turn @ points.T) + shift[:, :, None]
+
+
+def _polish(
+    turn: Tensor, points: Tensor, values: Tensor, maps: Tensor, spacing: float, scale: float, offset: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Climb from every rotation with all seven parameters of the similarity."""
+    maps = F.avg_pool3d(maps[None], 3, 1, 1)[0]
+    spin = torch.zeros(len(turn), 3, requires_grad=True)
+    move = torch.zeros(len(turn), 3, requires_grad=True)
+    grow = torch.zeros(len(turn), requires_grad=True)
+    optimizer = torch.optim.Adam([{"params": [spin, grow], "lr": 0.03}, {"params": [move], "lr": 0.06}])
+    # A unit of the motion is ten millimetres: all parameters then weigh about the same.
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        where = _placed(_turned(spin) @ turn, offset + 10 * move, scale + grow, points)
+        loss = -_explained(where, values, maps, spacing).sum()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return _turned(spin) @ turn, offset + 10 * move, scale + grow
+
+
+def _turned(spin: Tensor) -> Tensor:
+    zero = torch.zeros(len(spin))
+    x, y, z = spin.T
+    skew = torch.stack(
+        [torch.stack([zero, -z, y], -1), torch.stack([z, zero, -x], -1), torch.stack([-y, x, zero], -1)], -2
+    )
+    return torch.linalg.matrix_exp(skew)

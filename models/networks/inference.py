@@ -1,0 +1,146 @@
+"""Running a network over a grid: the one place where images meet weights."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .device import precision
+
+COORDINATE_SCALE = 64.0
+"""Millimetres in one unit of the coordinate channels."""
+
+OVERLAP = 2
+"""Overlap of tiles in units of the network's stride."""
+
+TILES = (2, 4)
+"""Into how many tiles a grid is cut when a device's memory does not suffice for it."""
+
+
+@torch.inference_mode()
+def run(
+    network: nn.Module,
+    image: Tensor,
+    coordinates: Tensor,
+    prior: Tensor | None = None,
+    device: str = "cpu",
+    *,
+    notes: list[str] | None = None,
+) -> dict[str, Tensor]:
+    """Logits of every task at full resolution.
+
+    Parameters
+    ----------
+    network : Module
+        In evaluation mode, on ``device``; one of :data:`brainseg.models.networks.zoo.ARCHITECTURES`.
+    image : Tensor, shape (X, Y, Z)
+        Normalized to [0, 1]; sides are multiples of ``network.stride``.
+    coordinates : Tensor, shape (3, X, Y, Z)
+        In units of ``COORDINATE_SCALE`` mm.
+    prior : Tensor, shape (C, X/2, Y/2, Z/2), optional
+        What the network was trained to get from the coarser one.
+    device : str
+        Where to compute.
+    notes : list of str, optional
+        Gets a note where the grid was too large for a GPU's memory and was computed in tiles.
+
+    Returns
+    -------
+    dict of str to Tensor
+        For each task a float32 tensor (C, X, Y, Z) on the CPU.
+    """
+    x = torch.cat([image[None], coordinates])[None].float()
+    prior = None if prior is None else prior[None].float()
+    try:
+        return _whole(network, x, prior, device)
+    except RuntimeError as error:
+        if not out_of_memory(error) or device == "cpu":
+            raise
+    for count in TILES:
+        try:
+            out = _tiled(network, x, prior, device, count)
+        except RuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            continue
+        note = f"The memory of the device {device} did not suffice: it was used in {count} tiles."
+        if notes is not None and note not in notes:
+            notes.append(note)
+        return out
+    raise torch.OutOfMemoryError(f"not even a {TILES[-1]}th of the grid fits into the memory of {device}")
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether a device's memory did not suffice; not every kind of device has a type of error for that."""
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def posteriors(
+    network: nn.Module,
+    image: Tensor,
+    coordinates: Tensor,
+    prior: Tensor | None = None,
+    device: str = "cpu",
+    *,
+    flip: bool = False,
+    looks: int = 1,
+    notes: list[str] | None = None,
+) -> Tensor:
+    """Probabilities of the structures (without side), shape (C, X, Y, Z); see :func:`run`.
+
+    Parameters
+    ----------
+    flip : bool
+        Mean over the image and its mirror image: twice the time, and a little more accuracy.
+    looks : int
+        How often the network looks, after the first time with what it found itself as prior: what it was
+        trained for, its card says.
+    """
+    for _ in range(looks - 1):
+        found = posteriors(network, image, coordinates, prior, device, flip=flip, notes=notes)
+        prior = as_prior(found[None])[0]
+    found = run(network, image, coordinates, prior, device, notes=notes)["structure"].softmax(0)
+    if not flip:
+        return found
+    # In the mirror image what was left is right: the first coordinate changes its sign.
+    mirrored = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
+    prior = None if prior is None else prior.flip(1)
+    other = run(network, image.flip(0), mirrored, prior, device, notes=notes)["structure"].softmax(0)
+    return (found + other.flip(1)) / 2
+
+
+def as_prior(probabilities: Tensor) -> Tensor:
+    """Probabilities (B, C, X, Y, Z) as a network gets them: at half of its resolution."""
+    return F.avg_pool3d(probabilities, 2)
+
+
+def _whole(network: nn.Module, x: Tensor, prior: Tensor | None, device: str) -> dict[str, Tensor]:
+    x = x.to(device).contiguous(memory_format=torch.channels_last_3d)
+    prior = None if prior is None else prior.to(device)
+    dtype = precision(device)
+    with torch.autocast(device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32):
+        out = network(x, prior)
+    return {task: full[0].float().cpu() for task, (full, _) in out.items()}
+
+
+def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, count: int) -> dict[str, Tensor]:
+    """Slabs along the longest axis that can be cut, each with a margin that is thrown away."""
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    sizes = list(x.shape[2:])
+    axis = max((n, k) for k, n in enumerate(sizes) if n % network.stride == 0)[1]
+    blocks = sizes[axis] // network.stride
+    margin = OVERLAP if blocks >= 4 * OVERLAP else 1  # else a tile would be the whole
+    out: dict[str, Tensor] = {}
+    for part in range(count):
+        first, last = blocks * part // count, blocks * (part + 1) // count
+        low, high = max(0, first - margin), min(blocks, last + margin)
+        start, length = low * network.stride, (high - low) * network.stride
+        near = None if prior is None else prior.narrow(2 + axis, start // 2, length // 2)
+        found = _whole(network, x.narrow(2 + axis, start, length), near, device)
+        kept, size = (first - low) * network.stride, (last - first) * network.stride
+        for task, values in found.items():
+            whole = out.setdefault(task, torch.empty(values.shape[0], *sizes))
+            whole.narrow(1 + axis, first * network.stride, size).copy_(values.narrow(1 + axis, kept, size))
+    return out

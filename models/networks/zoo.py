@@ -1,0 +1,168 @@
+"""Weights and their cards: ``<name>.safetensors`` beside ``<name>.json``; nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..data import FOLDER
+from .coarse_to_fine import CoarseToFine
+from .gradient_net import GradientNet
+from .slice_unet import SliceUNet
+from .stem_unet import StemUNet
+from .strided_unet import StridedUNet
+from .velocity_unet import VelocityUNet
+
+ARCHITECTURES = {
+    "StemUNet": StemUNet,
+    "StridedUNet": StridedUNet,
+    "CoarseToFine": CoarseToFine,
+    "GradientNet": GradientNet,
+    "SliceUNet": SliceUNet,
+    "VelocityUNet": VelocityUNet,
+}
+"""Networks that a card may name."""
+
+
+class ModelError(Exception):
+    """Weights that are missing, damaged or not what their card says."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network with its card.
+
+    Attributes
+    ----------
+    network : Module
+        In evaluation mode, float32.
+    card : dict
+        Architecture, label table, voxel size, training data, licence, scores.
+    """
+
+    network: nn.Module
+    card: dict[str, Any]
+
+
+def own_folder() -> Path:
+    """Where networks that a user adds are kept: ``$BRAINSEG_MODELS``, else the user's data folder."""
+    given = os.environ.get("BRAINSEG_MODELS")
+    if given:
+        return Path(given)
+    data = os.environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path.home() / ".local" / "share") / "brainseg" / "models"
+
+
+def installed() -> list[str]:
+    """Names of all weights: those that the package ships, then the user's own."""
+    folders = (FOLDER / "weights", own_folder())
+    names = [path.stem for folder in folders for path in sorted(folder.glob("*.safetensors"))]
+    return list(dict.fromkeys(names))
+
+
+def path_of(name: str) -> Path:
+    """Path of the weights ``name``: a file, or the name of weights that are shipped or were added.
+
+    Raises
+    ------
+    ModelError
+        If there are none; the message lists what there is.
+    """
+    if Path(name).suffix == ".safetensors":
+        path = Path(name)
+        known = sorted(p.stem for p in path.parent.glob("*.safetensors"))
+    else:
+        path = FOLDER / "weights" / f"{name}.safetensors"
+        known = installed()
+        if not path.is_file() and (own_folder() / path.name).is_file():
+            return own_folder() / path.name
+    if not path.is_file():
+        raise ModelError(f"no weights at {path}; there are: {', '.join(known) or 'none'}")
+    return path
+
+
+def add(path: Path) -> str:
+    """Check weights and their card and keep a copy among the user's own; returns their name.
+
+    Raises
+    ------
+    ModelError
+        If weights and card do not fit, or shipped weights have that name.
+    """
+    name = load(str(path)).card.get("name", path.stem)
+    if (FOLDER / "weights" / f"{name}.safetensors").is_file():
+        raise ModelError(f"{path}: the package ships weights of the name {name!r}; give them another name")
+    folder = own_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    # The card goes first: weights without a card are of no use.
+    for ending in (".json", ".safetensors"):
+        part = folder / f".{name}{ending}.part"
+        part.write_bytes(path.with_suffix(ending).read_bytes())
+        part.replace(folder / f"{name}{ending}")
+    return name
+
+
+def read_card(name: str) -> dict[str, Any]:
+    """Read the card of the weights ``name``."""
+    path = path_of(name).with_suffix(".json")
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ModelError(f"the weights {path.stem} have no card: {path} is missing") from None
+    except ValueError as error:
+        raise ModelError(f"the card {path} is not valid JSON ({error})") from None
+
+
+def load(name: str) -> Model:
+    """Build the network that the card describes and load its weights.
+
+    Raises
+    ------
+    ModelError
+        If a file is missing, or the weights are not those that the card names by their SHA-256.
+    """
+    path, card = path_of(name), read_card(name)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if card.get("sha256") != digest:
+        raise ModelError(f"{path} is not the file its card describes (SHA-256 differs): fetch it again")
+    spec = card["architecture"]
+    if spec["class"] not in ARCHITECTURES:
+        raise ModelError(f"{path}: unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
+    network = ARCHITECTURES[spec["class"]](**spec["arguments"])
+    try:
+        state = {k: v.float() for k, v in load_file(path).items()}
+    except (SafetensorError, OSError) as error:
+        raise ModelError(f"{path} cannot be read as weights: {error}") from None
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit the architecture on its card: {error}") from None
+    return Model(network.eval().requires_grad_(False), card)
+
+
+@lru_cache(maxsize=8)
+def load_once(name: str, device: str = "cpu") -> Model:
+    """Like :func:`load`, kept for the life of the process and ready to run on ``device``."""
+    model = load(name)
+    model.network.to(torch.device(device), memory_format=torch.channels_last_3d)
+    return model
+
+
+def save(folder: Path, state: dict[str, Tensor], card: dict[str, Any]) -> Path:
+    """Write weights in half precision with their card."""
+    path = folder / f"{card['name']}.safetensors"
+    save_file({k: v.detach().cpu().half().contiguous() for k, v in state.items()}, path)
+    path.chmod(0o644)
+    card = card | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
+    return path

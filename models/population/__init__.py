@@ -1,0 +1,1 @@
+"""Populations, label tables, ages and growth."""

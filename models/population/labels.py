@@ -1,0 +1,145 @@
+"""Label tables: the one source of truth for structures, tissues, colours and left/right partners.
+
+A table is a TSV in BIDS form (``index name abbreviation color mapping``) with, for structures, the
+columns ``tissue``, ``partner`` and ``pieces``. Networks predict structures *without side* (the
+left index stands for both); the side is added afterwards. A column ``part_of`` says into which
+structure a finer one goes where a coarser table is asked for.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache, cached_property
+
+import numpy as np
+
+from ..data import FOLDER
+
+TISSUES = ("background", "gm", "wm", "ventricles", "csf", "deepgm")
+"""Names of the six tissues, in the order of the tissue decoder's outputs."""
+
+DSEG = {"background": 0, "gm": 1, "deepgm": 1, "wm": 2, "ventricles": 3, "csf": 3}
+"""Tissue to the value of a BIDS ``dseg`` with 1 GM, 2 WM, 3 CSF."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """One row of a label table; ``pieces`` is ``one`` for what is a single body on either side."""
+
+    index: int
+    name: str
+    abbreviation: str
+    color: str
+    mapping: int
+    tissue: str
+    partner: int
+    pieces: str = "many"
+    part_of: int = -1
+
+
+class LabelTable:
+    """A label table by index, with the views that networks and reports need.
+
+    Parameters
+    ----------
+    labels : list of Label
+        The rows; index 0 is background.
+    """
+
+    def __init__(self, labels: list[Label]) -> None:
+        self.labels = sorted(labels, key=lambda label: label.index)
+        self.by_index = {label.index: label for label in self.labels}
+
+    def __iter__(self):
+        return iter(self.labels)
+
+    def __getitem__(self, index: int) -> Label:
+        return self.by_index[index]
+
+    @cached_property
+    def unsided(self) -> tuple[int, ...]:
+        """Indices that networks predict: background, unpaired structures and the left of each pair."""
+        return tuple(x.index for x in self.labels if not x.name.startswith("Right-"))
+
+    @cached_property
+    def right_of(self) -> np.ndarray:
+        """For each of ``unsided`` the index on the right side (itself if unpaired)."""
+        return np.array([self.by_index[i].partner for i in self.unsided])
+
+    @cached_property
+    def tissue_of(self) -> np.ndarray:
+        """For each of ``unsided`` the position of its tissue in ``TISSUES``."""
+        return np.array([TISSUES.index(self.by_index[i].tissue) for i in self.unsided])
+
+    def lookup(self, column: str, size: int | None = None) -> np.ndarray:
+        """Array from index to its ``tissue`` (position in TISSUES), ``dseg`` or ``unsided`` position."""
+        out = np.zeros(size or self.labels[-1].index + 1, np.uint8)
+        for label in self.labels:
+            if column == "tissue":
+                out[label.index] = TISSUES.index(label.tissue)
+            elif column == "dseg":
+                out[label.index] = DSEG[label.tissue]
+            elif column == "unsided":
+                left = min(label.index, label.partner)
+                out[label.index] = self.unsided.index(left)
+            else:
+                raise ValueError(f"unknown column {column!r}")
+        return out
+
+
+def merged(finer: LabelTable, coarser: LabelTable) -> list[int]:
+    """For each of the finer table's ``unsided`` its position, or that of its whole, among the coarser's.
+
+    Examples
+    --------
+    >>> finer = load("fetal-callosum")
+    >>> [finer[i].name for i in finer.unsided if i not in load("fetal").unsided]
+    ['Corpus-Callosum']
+    >>> merged(finer, load("fetal"))
+    [0, 1, 2, 3, 4, 5, 6, 7, 1]
+    """
+    kept = coarser.unsided
+    return [kept.index(i if i in kept else finer[i].part_of) for i in finer.unsided]
+
+
+@cache
+def numbering(name: str, column: str) -> np.ndarray | None:
+    """Array from a table's indices to those of another numbering, which a column of the table gives.
+
+    Examples
+    --------
+    >>> numbering("fetal", "feta")[[24, 3, 42, 16]].tolist(), numbering("adult", "feta")
+    ([1, 2, 2, 7], None)
+    """
+    text = (FOLDER / "labels" / f"{name}.tsv").read_text()
+    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    if column not in rows[0]:
+        return None
+    out = np.zeros(max(int(row["index"]) for row in rows) + 1, np.uint8)
+    for row in rows:
+        out[int(row["index"])] = int(row[column])
+    return out
+
+
+@cache
+def load(name: str) -> LabelTable:
+    """Load the label table ``name`` that the package ships (``adult``, ``tissue``)."""
+    text = (FOLDER / "labels" / f"{name}.tsv").read_text()
+    rows = csv.DictReader(text.splitlines(), delimiter="\t")
+    return LabelTable(
+        [
+            Label(
+                int(row["index"]),
+                row["name"],
+                row["abbreviation"],
+                row["color"],
+                int(row["mapping"]),
+                row.get("tissue") or row["name"],
+                int(row.get("partner") or row["index"]),
+                row.get("pieces") or "many",
+                int(row.get("part_of") or row["index"]),
+            )
+            for row in rows
+        ]
+    )

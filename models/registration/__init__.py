@@ -1,0 +1,1 @@
+"""Registration of images and transfer of labels."""

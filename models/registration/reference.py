@@ -1,0 +1,205 @@
+"""Templates as registration needs them: image, brain and structures.
+
+The structures of a template are found once, by the program's own networks, and kept: those of the embedded
+template come with the program, those of others lie in a cache of the user's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..data import FOLDER
+from ..errors import BrainsegError, InputError, UsageError
+from ..geometry.volume import Volume
+from ..io import conform
+from ..segmentation import deformable_atlas, segmentation, skullstrip
+from ..templates import age_template, bundled, spaces
+from ..templates.spaces import Space
+from .registration import Anatomy
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Names of the weights that find a template's structures."""
+
+    coarse: str = "head-coarse"
+    skullstrip: str = "skullstrip"
+    segmentation: str = "segmentation"
+
+
+@lru_cache(maxsize=4)
+def load(text: str, networks: Networks = Networks(), device: str = "cpu") -> Anatomy:
+    """A template with its structures.
+
+    Parameters
+    ----------
+    text : str
+        An output space as a user writes it.
+    networks : Networks
+        What finds its structures, if that was not done before.
+    device : str
+        Where that is computed.
+
+    Raises
+    ------
+    UsageError, MissingFileError
+        If there is no such template, or its files are not on this machine.
+    InputError
+        If its files cannot be used.
+    """
+    space = spaces.parse(text)
+    found = _files(space)
+    if found is None and space.name in age_template.names():
+        return _by_age(space)
+    if found is None:
+        template = bundled.load(space.label)
+        return _labelled(template.image, template.mask, _shipped(space.name), space, networks, device)
+    image = conform.read(found.image)
+    if found.mask:
+        mask = _on(image, conform.read(found.mask), found.mask)
+        mask = mask.with_data((mask.data > 0.5).to(torch.uint8))
+    else:
+        mask = skullstrip.skullstrip(
+            image, model=networks.skullstrip, coarse_model=networks.coarse, device=device
+        ).mask
+    if found.labels:
+        labels = _on(image, conform.read(found.labels), found.labels)
+        return anatomy(image, mask, labels.with_data(labels.data.round().to(torch.int16)), {})
+    return _labelled(image, mask, None, space, networks, device)
+
+
+def grid_of(text: str):
+    """Grid of a template, without its structures."""
+    space = spaces.parse(text)
+    found = _files(space)
+    return bundled.load(space.label).image.grid if found is None else conform.read(found.image).grid
+
+
+def _files(space: Space) -> spaces.Files | None:
+    """Files of one template, not of many by age."""
+    found, ages = spaces.find(space), spaces.by_age(space)
+    if ages:
+        cohort = next(iter(ages))
+        reason = f"the template {space.name} goes by gestational age, and no cohort was named"
+        raise UsageError(None, reason, f"Such as {replace(space, cohort=cohort)}")
+    return found
+
+
+def anatomy(image: Volume, mask: Volume, structures: Volume, probabilities: dict[str, Volume]) -> Anatomy:
+    """An anatomy whose centroids are those of the hard labels."""
+    return Anatomy(image, mask, structures, centroids(structures), probabilities)
+
+
+def centroids(structures: Volume, least: int = 20) -> dict[int, tuple[float, float, float]]:
+    """Centre (mm) of every label that at least ``least`` voxels carry.
+
+    Examples
+    --------
+    >>> data = torch.zeros(5, 5, 5, dtype=torch.int16); data[1:4, 1:4, 1:4] = 17
+    >>> centroids(Volume(data, np.diag([2.0, 2.0, 2.0, 1.0])))
+    {17: (4.0, 4.0, 4.0)}
+    """
+    data = structures.data.numpy()
+    where = np.nonzero(data)
+    values = data[where].astype(np.int64)
+    count = np.bincount(values)
+    centre = np.stack([np.bincount(values, weights=w) / np.maximum(count, 1) for w in where], 1)
+    points = centre @ structures.affine[:3, :3].T + structures.affine[:3, 3]
+    return {int(k): tuple(float(c) for c in points[k]) for k in np.flatnonzero(count >= least)}  # type: ignore[misc]
+
+
+def _on(image: Volume, other: Volume, path: Path) -> Volume:
+    if other.grid.shape != image.grid.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
+        raise InputError(path, "it does not lie on the grid of its template", "Resample it to that grid")
+    return other
+
+
+def _by_age(space: Space) -> Anatomy:
+    found, table = bundled.probabilities(space.label)
+    template = bundled.load(space.label)
+    x = torch.arange(found.grid.shape[0]) * found.affine[0, 0] + found.affine[0, 3]
+    ids = torch.tensor([0, *table.unsided[1:]], dtype=torch.int16)
+    partner = torch.tensor([0, *[table[i].partner for i in table.unsided[1:]]], dtype=torch.int16)
+    best = found.data[1:].argmax(0)
+    structures = torch.where((x > 0)[:, None, None], partner[best], ids[best])
+    return Anatomy(template.image, template.mask, found.with_data(structures), template.centroids, {})
+
+
+def _labelled(
+    image: Volume, mask: Volume, shipped: Path | None, space: Space, networks: Networks, device: str
+) -> Anatomy:
+    """The template with structures from a file, or computed and kept."""
+    path = shipped or _cache(image, mask, space, networks)
+    if path is not None and path.is_file():
+        with suppress(OSError, ValueError, KeyError):
+            return _read(path, image, mask)
+    try:
+        result = segmentation.segment(
+            image, mask, model=networks.segmentation, coarse_model=networks.coarse, device=device
+        )
+    except BrainsegError as error:
+        raise type(error)(error.path or str(space), error.reason, error.remedy) from error
+    made = anatomy(image, mask, result.structures, result.probabilities)
+    if path is not None:
+        with suppress(OSError):
+            write(path, made)
+    return made
+
+
+def _shipped(name: str) -> Path | None:
+    path = FOLDER / "templates" / f"{name}.npz"
+    return path if path.is_file() else None
+
+
+def folder() -> Path:
+    """Where the structures of templates are kept."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "brainseg" / "templates"
+
+
+def _cache(image: Volume, mask: Volume, space: Space, networks: Networks) -> Path | None:
+    """Named after all that the structures depend on."""
+    digest = hashlib.sha256()
+    for part in (image.data.numpy(), mask.data.numpy(), image.affine):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    for part in deformable_atlas.computed_with((networks.coarse, networks.segmentation)).values():
+        digest.update(part.encode())
+    return folder() / f"{space.name}-{digest.hexdigest()[:16]}.npz"
+
+
+def write(path: Path, made: Anatomy, probabilities: bool = True) -> None:
+    """Keep the structures of a template; nothing partial stands under the name."""
+    arrays = {"structures": made.structures.data.numpy().astype(np.int16)}
+    if probabilities:
+        arrays |= {k: (v.data.numpy() * 255).round().astype(np.uint8) for k, v in made.probabilities.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
+        try:
+            np.savez_compressed(file, **arrays)
+            file.close()
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+
+
+def _read(path: Path, image: Volume, mask: Volume) -> Anatomy:
+    with np.load(path) as arrays:
+        structures = image.with_data(torch.from_numpy(arrays["structures"]))
+        names = [n for n in segmentation.DSEG_NAMES if n in arrays]
+        found = {n: image.with_data(torch.from_numpy(arrays[n]).float() / 255) for n in names}
+    if structures.data.shape != image.data.shape:
+        raise ValueError(f"{path} belongs to another image")
+    if not found and (maps := bundled.tissue_maps()) is not None and maps[0].shape == image.grid.shape:
+        found = {name: image.with_data(maps[1][name.lower()]) for name in segmentation.DSEG_NAMES}
+    return anatomy(image, mask, structures, found)

@@ -1,0 +1,114 @@
+"""SyN of ANTs as an engine: the reference everybody has, on the same inputs and with the same outputs."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..deformation import diffeomorphic
+from ..deformation.warp import Warp
+from ..geometry.volume import Volume
+
+if TYPE_CHECKING:
+    from .registration import Anatomy, RegistrationResult
+
+TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def register(
+    moving: Anatomy, fixed: Anatomy, linear: RegistrationResult, start: bool = True
+) -> RegistrationResult:
+    """Register by antspyx's SyN with its default settings, beginning from our affine.
+
+    Parameters
+    ----------
+    moving, fixed : Anatomy
+        Two brains; their images within the masks are compared.
+    linear : RegistrationResult
+        Our affine.
+    start : bool
+        Whether to begin from it; otherwise ANTs finds its own.
+    """
+    import ants
+
+    with tempfile.TemporaryDirectory() as folder:
+        own = Path(folder) / "start.mat"
+        if start:
+            ants.write_transform(_affine(linear.forward.matrix), str(own))
+        images = [_image(one) for one in (fixed, moving)]
+        found = ants.registration(
+            *images,
+            type_of_transform="SyN",
+            initial_transform=[str(own)] if start else None,
+            outprefix=f"{folder}/syn_",
+            random_seed=1,
+        )
+        affine = next(path for path in found["fwdtransforms"] if path.endswith(".mat"))
+        fields = [
+            next(p for p in found[k] if p.endswith(".nii.gz")) for k in ("fwdtransforms", "invtransforms")
+        ]
+        matrix = _matrix(ants.read_transform(affine))
+        forward, inverse = (_field(path) for path in fields)
+    size = forward.grid.spacing[:, None, None, None]
+    folds = diffeomorphic.folds(_along_axes(forward) / torch.from_numpy(size).float())
+    return replace(
+        linear,
+        matrix=np.linalg.inv(matrix),
+        forward=Warp((forward, matrix)),
+        inverse=Warp((np.linalg.inv(matrix), inverse)),
+        folds=folds,
+        engine="ants",
+    )
+
+
+def _image(one: Anatomy) -> Any:
+    import ants
+
+    volume = one.image.with_data(one.image.data * (one.mask.data > 0)).canonical()
+    lps = TO_LPS @ volume.affine
+    spacing = np.linalg.norm(lps[:3, :3], axis=0)
+    return ants.from_numpy(
+        volume.data.float().numpy(),
+        origin=lps[:3, 3].tolist(),
+        spacing=spacing.tolist(),
+        direction=lps[:3, :3] / spacing,
+    )
+
+
+def _affine(matrix: np.ndarray) -> Any:
+    """An ANTs affine of a matrix (RAS mm, fixed to moving)."""
+    import ants
+
+    lps = TO_LPS @ matrix @ TO_LPS
+    values = [*lps[:3, :3].ravel().tolist(), *lps[:3, 3].tolist()]
+    return ants.create_ants_transform("AffineTransform", parameters=values, fixed_parameters=[0.0, 0.0, 0.0])
+
+
+def _matrix(transform: Any) -> np.ndarray:
+    """Matrix (RAS mm, fixed to moving) of an ANTs affine."""
+    values, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
+    out = np.eye(4)
+    out[:3, :3] = values[:9].reshape(3, 3)
+    out[:3, 3] = values[9:] + centre - out[:3, :3] @ centre
+    return TO_LPS @ out @ TO_LPS
+
+
+def _field(path: str) -> Volume:
+    """A displacement field that ANTs wrote, in RAS mm."""
+    import nibabel as nib
+
+    image = nib.load(path)
+    data = np.asarray(image.dataobj, np.float32).squeeze().transpose(3, 0, 1, 2).copy()
+    data[:2] *= -1
+    return Volume(torch.from_numpy(data), np.asarray(image.affine, np.float64))
+
+
+def _along_axes(field: Volume) -> torch.Tensor:
+    """Displacements (mm) along the array's axes."""
+    turn = np.linalg.inv(field.affine[:3, :3] / field.grid.spacing)
+    return torch.einsum("ij,jxyz->ixyz", torch.from_numpy(turn).float(), field.data)

@@ -1,0 +1,1 @@
+"""Skull-stripping and segmentation of the brain and of lesions."""

@@ -1,0 +1,281 @@
+"""Where structures lie, learned from label maps and bent to the scan: a second prior beside the network's.
+
+A network sees a neighbourhood, a probabilistic atlas knows shapes: the hippocampus does not end where the
+contrast does. The atlas is brought to the scan by the affine that the coarse network found and by a
+diffeomorphism that matches structures and intensities; the atlas's own intensities are the means that the
+scan shows for every structure, so that contrast plays no part (as in SAMSEG, Puonti et al. 2016, and its
+ancestors). It covers the middle of the brain, where the structures are small.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data import FOLDER
+from ..deformation import diffeomorphic
+from ..deformation.diffeomorphic import Level, Middle, Options
+from ..deformation.velocity import exponential, smooth
+from ..deformation.warp import Warp
+from ..geometry.volume import Grid, Volume, resample
+from ..networks import zoo
+from .skullstrip import half
+
+OPTIONS = Options(2.0, (Level(2, 24, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0)), 0.8, 8.0)
+"""How the atlas is bent."""
+
+AGAIN = replace(OPTIONS, levels=(Level(2, 10, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0)))
+"""How it is bent further, once the scan's structures are known better."""
+
+MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 0.3, 1.0, 0.4
+"""Weights of the structures' maps, the intensities and the locally normalized intensities."""
+
+TRUST, FLOOR = 0.7, 1e-3
+"""The atlas's share in the common prior, and the least probability that either gives a structure."""
+
+POLISHES = 3
+"""Gauss-Newton steps that make the coarse network's affine better."""
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Probabilities of the structures.
+
+    Attributes
+    ----------
+    maps : Volume, shape (C, X, Y, Z)
+        Of the label table's unsided structures, background first, in the atlas frame.
+    card : dict
+        Label table, training data, licence, and the structures' rows that share a channel where maps are
+        matched.
+    """
+
+    maps: Volume
+    card: dict[str, Any]
+
+
+def path_of(name: str) -> Path:
+    """Where an atlas lies; its card lies beside it."""
+    return FOLDER / "atlases" / f"{name}.npz"
+
+
+@cache
+def load(name: str) -> Atlas:
+    """Read an atlas that the package ships.
+
+    Raises
+    ------
+    ValueError
+        If it is not the one that its card describes.
+    """
+    path = path_of(name)
+    card = json.loads(path.with_suffix(".json").read_text())
+    if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
+        raise ValueError(f"{path} is not the file its card describes (SHA-256 differs): fetch it again")
+    with np.load(path) as arrays:
+        side = torch.from_numpy(arrays["half"]).float() / 255
+        maps = torch.cat([side, side.flip(1)], 1)
+        return Atlas(Volume(maps / maps.sum(0).clamp(min=1e-6), arrays["affine"]), card)
+
+
+def computed_with(names: tuple[str, ...]) -> dict[str, str]:
+    """SHA-256 of networks' weights, and of the atlases that their cards name."""
+    found = {}
+    for name in names:
+        card = zoo.read_card(name)
+        found[name] = card["sha256"]
+        if "atlas" in card:
+            shapes = path_of(card["atlas"]).with_suffix(".json")
+            found[f"atlas {card['atlas']}"] = json.loads(shapes.read_text())["sha256"]
+    return found
+
+
+def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
+    """Write an atlas whose halves are alike, a byte for every probability, with its card."""
+    left = maps.data[:, : maps.data.shape[1] // 2]
+    packed = (left * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, half=packed, affine=maps.affine)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = json.dumps(card | {"together": apart(maps.data), "sha256": digest}, indent=2)
+    path.with_suffix(".json").write_text(text + "\n")
+    return path
+
+
+def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
+    """Rows of structures that lie apart and can share a channel; every row but the background's is in one.
+
+    Matching costs what there are channels, and structures that do not meet pull as well together.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (C, X, Y, Z)
+        Probabilities, background first.
+    most : float
+        Largest overlap, once both have grown by two voxels of twice the size, in parts of the smaller one.
+    """
+    grown = F.max_pool3d(F.avg_pool3d(maps, 2), 5, 1, 2).flatten(1)
+    size = grown.sum(1)
+    overlap = grown @ grown.T / torch.minimum(size[:, None], size[None]).clamp(min=1e-6)
+    groups: list[list[int]] = []
+    for row in sorted(range(1, len(maps)), key=lambda k: -float(size[k])):
+        for group in groups:
+            if all(overlap[row, other] < most for other in group):
+                group.append(row)
+                break
+        else:
+            groups.append([row])
+    return groups
+
+
+@dataclass(frozen=True)
+class Bent:
+    """An atlas that is bent to a scan.
+
+    Attributes
+    ----------
+    atlas : Atlas
+        Shapes.
+    place : ndarray, shape (4, 4)
+        Affine from the scan's mm to the atlas frame.
+    velocity : Tensor, shape (3, X, Y, Z)
+        Whose flow bends it, in voxels of ``coarse``.
+    coarse : Grid
+        The optimisation's, over the part of the scan that the atlas covers.
+    start : ndarray, shape (4, 4)
+        The affine that it began with: which part that is.
+    """
+
+    atlas: Atlas
+    place: np.ndarray
+    velocity: Tensor | None
+    coarse: Grid
+    start: np.ndarray
+
+    def probabilities(self, whole: Grid) -> Volume:
+        """Of the structures, shape (C, X, Y, Z), on the part of an upright grid that the atlas covers."""
+        grid = _box(self.atlas, whole, self.start)
+        flow = Volume(exponential(-self.velocity) * float(self.coarse.spacing[0]), self.coarse.affine)
+        found = Warp((flow, self.place)).resample(self.atlas.maps, grid).data
+        found[0] += (1 - found.sum(0)).clamp(min=0)
+        return Volume(found, grid.affine)
+
+
+def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OPTIONS) -> Bent:
+    """An atlas that is not bent yet, in the part that it covers of an upright grid.
+
+    Parameters
+    ----------
+    to_atlas : ndarray, shape (4, 4)
+        Affine from the scan's mm to the atlas frame.
+    """
+    return Bent(atlas, to_atlas, None, _coarser(_box(atlas, whole, to_atlas), options), to_atlas)
+
+
+def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OPTIONS) -> Bent:
+    """Bend an atlas (further) to a scan.
+
+    Parameters
+    ----------
+    before : Bent
+        From :func:`place`, or from an earlier round.
+    masked : Volume
+        The scan, zero outside of the brain.
+    posteriors : Volume, shape (C, X, Y, Z)
+        What is known so far of the scan's structures; 2 mm suffice.
+    options : Options
+        How it is bent.
+    """
+    grid, shapes, matrix = before.coarse, before.atlas, before.place
+    here = resample(posteriors, grid).data
+    here[0] += 1 - here.sum(0)
+    image = resample(masked.canonical(), grid).data
+    level = _levels(image, here)
+    fixed = _stack(here, image, 1 - here[0], shapes.card["together"])
+    if before.velocity is None:
+        # The affine moves as a whole: it is found on a coarser grid.
+        rough = F.avg_pool3d(fixed, 2)
+        for _ in range(POLISHES):
+            space = Middle(half(grid), matrix, np.eye(4))
+            step = diffeomorphic.polish(_brought(shapes, space, level), rough, space)
+            matrix = matrix @ np.linalg.inv(step)
+    moving = _brought(shapes, Middle(grid, matrix, np.eye(4)), level)
+    velocity = diffeomorphic.optimise(moving, fixed, options, before.velocity)
+    return replace(before, place=matrix, velocity=velocity)
+
+
+def _box(atlas: Atlas, whole: Grid, to_atlas: np.ndarray) -> Grid:
+    """The part of a grid that the atlas covers."""
+    back = np.linalg.inv(whole.affine) @ np.linalg.inv(to_atlas)
+    corners = atlas.maps.grid.corners() @ back[:3, :3].T + back[:3, 3]
+    first = np.maximum(np.ceil(corners.min(0)).astype(int), 0)
+    last = np.minimum(np.floor(corners.max(0)).astype(int) + 1, whole.shape)
+    affine = whole.affine.copy()
+    affine[:3, 3] += whole.affine[:3, :3] @ first
+    x, y, z = (int(n) for n in np.maximum(last - first, 1))
+    return Grid((x, y, z), affine)
+
+
+def _coarser(fine: Grid, options: Options) -> Grid:
+    """The grid of the optimisation over the same part."""
+    factor = max(level.factor for level in options.levels)
+    size = np.array(fine.shape) * fine.spacing
+    count = (np.ceil(size / options.spacing / factor).astype(int) * factor).tolist()
+    affine = np.diag([options.spacing] * 3 + [1.0])
+    middle = fine.affine[:3, 3] + (np.array(fine.shape) - 1) / 2 * fine.spacing
+    affine[:3, 3] = middle - (np.array(count) - 1) / 2 * options.spacing
+    return Grid(tuple(count), affine)
+
+
+def _levels(image: Tensor, posteriors: Tensor) -> Tensor:
+    """Mean intensity of every structure, background 0."""
+    weight = posteriors.flatten(1) ** 2
+    mean = (weight @ image.flatten()) / weight.sum(1).clamp(min=1e-3)
+    mean[0] = 0
+    return mean
+
+
+def _brought(atlas: Atlas, space: Middle, level: Tensor) -> Tensor:
+    """What is matched, of the atlas."""
+    maps = Warp((space.to_moving,)).resample(atlas.maps, space.grid).data
+    seen = maps.sum(0)
+    maps[0] += 1 - seen
+    return _stack(maps, torch.einsum("cxyz,c->xyz", maps, level), 1 - maps[0], atlas.card["together"], seen)
+
+
+def _stack(
+    maps: Tensor, image: Tensor, inside: Tensor, groups: list[list[int]], seen: Tensor | None = None
+) -> Tensor:
+    """Maps, intensities and locally normalized intensities, weighted, and what is in the field of view."""
+    top = torch.quantile(image[inside > 0.9], 0.98) if bool((inside > 0.9).any()) else image.max()
+    image = (image / top.clamp(min=1e-6)).clamp(0, 1.3)
+    share = smooth(inside[None], 1.5)[0].clamp(min=1e-3)
+    mean = smooth((image * inside)[None], 1.5)[0] / share
+    spread = (smooth((image * image * inside)[None], 1.5)[0] / share - mean * mean).clamp(min=0).sqrt()
+    local = (image - mean) / (spread + 0.03) * inside
+    seen = torch.ones_like(image) if seen is None else seen
+    together = torch.stack([maps[group].sum(0) for group in groups])
+    return torch.cat(
+        [MAP_WEIGHT * together, IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None], seen[None]]
+    )
+
+
+def joined(network: Volume, shapes: Volume) -> Volume:
+    """Network and atlas together: a geometric mean, :data:`TRUST` the atlas's exponent.
+
+    Parameters
+    ----------
+    network, shapes : Volume, shape (C, X, Y, Z)
+        Probabilities of the same structures on one grid.
+    """
+    found = network.data.clamp(min=FLOOR).pow_(1 - TRUST).mul_(shapes.data.clamp(min=FLOOR).pow_(TRUST))
+    return Volume(found.div_(found.sum(0)), shapes.affine)

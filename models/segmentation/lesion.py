@@ -1,0 +1,199 @@
+"""Lesions that are brighter than the brain around them in FLAIR or T2w images.
+
+A U-Net looks at axial slices of the scan's own, as thick as they are, with what lies 5 mm above and below.
+All lesions are kept, not the largest alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..errors import InputError
+from ..geometry.volume import Grid, Volume, resample, transform_points
+from ..networks import zoo
+from ..networks.inference import run
+
+CONTRASTS = ("FLAIR", "T2w")
+"""Suffixes of the scans that show lesions bright, the better one first."""
+
+THINNEST = 2.0
+"""Distance (mm) of the slices that are looked at, if the scan's own lie closer."""
+
+REACH = 5.0
+"""How far (mm) the neighbours lie above and below a slice."""
+
+MARGIN = 8.0
+"""Margin (mm) around the brain."""
+
+AROUND = 3.0
+"""How far (mm) beyond the brain mask the network sees."""
+
+SPREAD = 3.0
+"""Deviations from the brain's median that become 1."""
+
+SMALLEST = 15.0
+"""Volume (mm3) below which a lesion is taken for noise."""
+
+
+@dataclass(frozen=True)
+class LesionResult:
+    """What was found; all volumes lie on the input's grid.
+
+    Attributes
+    ----------
+    mask : Volume, uint8
+        1 in lesions.
+    probability : Volume, float32
+        Of a lesion.
+    lesions : list of Lesion
+        The largest first.
+    notes : list of str
+        What a reader of the result should know.
+    """
+
+    mask: Volume
+    probability: Volume
+    lesions: list[Lesion]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """One connected lesion.
+
+    Attributes
+    ----------
+    volume : float
+        Its voxels (mm3).
+    centre : tuple of float
+        Its centre (mm, RAS).
+    probability : float
+        Mean over its voxels.
+    """
+
+    volume: float
+    centre: tuple[float, float, float]
+    probability: float
+
+
+def find(
+    volume: Volume, mask: Volume, *, device: str = "cpu", model: str = "lesion", threshold: float = 0.5
+) -> LesionResult:
+    """Find lesions.
+
+    Parameters
+    ----------
+    volume : Volume
+        FLAIR or T2w scan, bias-corrected.
+    mask : Volume
+        The brain, on the same grid.
+    device : str
+        Where to compute.
+    model : str
+        Weights.
+    threshold : float
+        Probability from which a voxel belongs to a lesion.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty.
+    """
+    if not bool((mask.data > 0).any()):
+        raise InputError(None, "its brain mask is empty", "Look at the mask")
+    loaded = zoo.load_once(model, device)
+    notes: list[str] = []
+    image, brain = prepared(volume, mask, float(loaded.card["spacing"]))
+    start = [(-n) % loaded.network.stride for n in image.grid.shape[:2]]
+    x = torch.nn.functional.pad(stack(image, brain), (0, 0, 0, start[1], 0, start[0]))
+    logit = run(loaded.network, x[0], x[1:], device=device, notes=notes)["lesion"][0]
+    shape = image.grid.shape
+    seen = Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
+    inside = mask.data > 0
+    probability = resample(seen, volume.grid).data.clamp(0, 1) * inside
+    found, lesions = components(probability.numpy(), volume.grid, threshold)
+    return LesionResult(
+        volume.with_data(torch.from_numpy(found)), volume.with_data(probability), lesions, notes
+    )
+
+
+def prepared(volume: Volume, mask: Volume, spacing: float) -> tuple[Volume, Volume]:
+    """Scan and brain in axial slices: ``spacing`` mm within them, their distance that of the scan's own.
+
+    The scan's values are the deviations from the brain's median, in units of ``SPREAD`` robust deviations.
+    """
+    scan, brain = volume.canonical(), mask.with_data((mask.data > 0).float()).canonical()
+    values = scan.data[brain.data > 0.5].float()
+    middle = values[:: max(1, len(values) // 200_000)].median()
+    deviation = 1.4826 * (values - middle).abs()[:: max(1, len(values) // 200_000)].median()
+    scaled = (scan.data.float() - middle) / (SPREAD * deviation.clamp(min=1e-6))
+    grid = slices(brain, spacing)
+    outside = float(-middle / (SPREAD * deviation.clamp(min=1e-6)))
+    image = resample(scan.with_data(scaled.clamp(-2, 4)), grid, outside=max(outside, -2.0))
+    return image, Volume((resample(brain, grid).data > 0.5).float(), grid.affine)
+
+
+def slices(brain: Volume, spacing: float) -> Grid:
+    """The grid of slices around the brain, along the axes of a canonical scan."""
+    size = brain.grid.spacing
+    step = np.array([spacing, spacing, max(size[2], THINNEST)])
+    where = (brain.data > 0.5).nonzero().numpy()
+    low, high = where.min(0) - MARGIN / size, where.max(0) + MARGIN / size
+    low[2], high[2] = where.min(0)[2], where.max(0)[2]
+    count = np.floor((high - low) * size / step + 1e-4).astype(int) + 1
+    affine = np.eye(4)
+    affine[:3, :3] = brain.affine[:3, :3] / size * step
+    affine[:3, 3] = transform_points(brain.affine, low)
+    return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
+
+
+def stack(image: Volume, brain: Volume, reach: float = REACH) -> Tensor:
+    """Every slice and what lies above and below, shape (3, X, Y, Z); darkness far outside the brain."""
+    data = darkened(image.data, brain.data, image.grid.spacing)
+    step = reach / float(image.grid.spacing[2])
+    return torch.stack([data, shifted(data, -step), shifted(data, step)])
+
+
+def darkened(data: Tensor, brain: Tensor, spacing: np.ndarray) -> Tensor:
+    """Take away what lies more than ``AROUND`` mm outside the brain."""
+    near = ndimage.distance_transform_edt(brain.numpy() < 0.5, spacing) <= AROUND
+    return torch.where(torch.from_numpy(near), data, -2.0)
+
+
+def shifted(data: Tensor, step: float) -> Tensor:
+    """Slices that lie ``step`` slices higher, interpolated; beyond the last one it again."""
+    at = (torch.arange(data.shape[-1]) + step).clamp(0, data.shape[-1] - 1)
+    low = at.floor().long()
+    part = (at - low).to(data.dtype)
+    high = (low + 1).clamp(max=data.shape[-1] - 1)
+    return data[..., low] * (1 - part) + data[..., high] * part
+
+
+def components(
+    probability: np.ndarray, grid: Grid, threshold: float = 0.5
+) -> tuple[np.ndarray, list[Lesion]]:
+    """Lesions in a map of probability, the largest first; those below ``SMALLEST`` are left out.
+
+    Returns
+    -------
+    ndarray of uint8
+        1 in lesions.
+    list of Lesion
+        One for each.
+    """
+    pieces, count = ndimage.label(probability > threshold, ndimage.generate_binary_structure(3, 3))
+    sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.voxel_volume
+    kept = [k for k in range(1, count + 1) if sizes[k] >= SMALLEST]
+    means = ndimage.mean(probability, pieces, kept) if kept else []
+    centres = ndimage.center_of_mass(pieces > 0, pieces, kept) if kept else []
+    lesions = [
+        Lesion(float(sizes[k]), tuple(transform_points(grid.affine, np.array(centre)).tolist()), float(mean))
+        for k, centre, mean in zip(kept, centres, means, strict=True)
+    ]
+    mask = np.isin(pieces, kept).astype(np.uint8)
+    return mask, sorted(lesions, key=lambda lesion: -lesion.volume)

@@ -1,0 +1,1 @@
+"""Templates, their cohorts and output spaces."""

@@ -1,0 +1,141 @@
+"""The command line: help, mistakes, and what is offered."""
+
+import doctest
+import importlib
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from brainseg.bidsapp import __version__
+from brainseg.bidsapp.cli import bids, completion, main
+
+MODULES = (
+    *("board", "cli", "dataset", "demographics", "engine", "faults", "filters", "graph", "layout", "nodes"),
+    *(
+        "places",
+        "plan",
+        "progress",
+        "resources",
+        "run",
+        "settings",
+        "sidecars",
+        "status",
+        "tools",
+        "validator",
+    ),
+)
+COMMAND = [sys.executable, "-m", "brainseg.bidsapp"]
+
+
+def test_help_is_quick_grouped_and_complete():
+    began = time.monotonic()
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True, check=True)
+    assert time.monotonic() - began < 5  # under a second where nothing else runs
+    for action in bids.parser()._actions:
+        assert action.help, action
+        assert all(flag in done.stdout for flag in action.option_strings)
+    for heading in ("which images", "how they are processed", "with what", "how the run goes", "exit codes"):
+        assert heading in done.stdout
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from brainseg.bidsapp import cli\n"
+        "cli.parser().format_help()\n"
+        "heavy = {'torch', 'nipype', 'bids', 'niworkflows', 'matplotlib', 'pandas', 'nibabel'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        bids.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == f"brainseg-bids {__version__}"
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--particpant-label", "01"], "--participant-label"),
+        (["--nprocs", "many"], "--nprocs"),
+        (["--device", "gpu"], "cuda"),
+        (["--skull-strip", "maybe"], "auto"),
+    ],
+)
+def test_a_wrong_flag_is_one_line_and_exit_code_2(argv, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        bids.main(["/b", "/o", "participant", *argv])
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert len(said.splitlines()) == 2
+
+
+def test_a_mistake_is_no_traceback(tmp_path, capsys):
+    assert bids.main([str(tmp_path / "nowhere"), str(tmp_path / "out"), "participant"]) == 65
+    said = capsys.readouterr().err
+    assert "nowhere: the folder does not exist" in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_inside_is_code_70(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("brainseg.bidsapp.inputs.select.select", lambda settings: 1 / 0)
+    argv = [str(tmp_path / "bids"), str(tmp_path / "out"), "participant", "-w", str(tmp_path / "w")]
+    assert bids.main(argv) == 70
+    assert "internal error: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_every_flag_does_something():
+    """Every flag reaches the settings, and every setting is read somewhere."""
+    folder = Path(bids.__file__).parent
+    sources = "".join(p.read_text() for p in folder.glob("*.py") if p.name not in ("cli.py", "settings.py"))
+    aside = {"help", "version", "config_file", "notrack", "mem", "completion"}
+    derived = {"modalities": "suffixes", "random_seed": "random_seed", "population": "population"}
+    derived |= {"steps": "step(", "derivatives": "precomputed"}
+    for action in bids.parser()._actions:
+        if action.dest not in aside:
+            name = derived.get(action.dest, action.dest)
+            assert f".{name}" in sources, f"{action.option_strings or action.dest} does nothing"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_are_true(name):
+    assert doctest.testmod(importlib.import_module(f"brainseg.bidsapp.{name}")).failed == 0
+
+
+@pytest.mark.parametrize("shell", completion.SHELLS)
+def test_shells_complete_it(shell, capsys):
+    with pytest.raises(SystemExit) as stop:
+        bids.main(["--completion", shell])
+    assert stop.value.code == 0
+    script = capsys.readouterr().out
+    for word in ("participant-label", "no-posteriors", "sessionwise", "nibabies"):
+        assert word in script
+    assert main.main(["--completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "check-derivatives" in script
+    assert "skull-strip" in script
+
+
+def test_bash_completes_steps_and_flags(tmp_path):
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("there is no bash")
+    path = tmp_path / "completion.sh"
+    path.write_text(completion.script(bids.parser(), "bash"))
+    ask = (
+        f"source {path}; COMP_WORDS=(brainseg-bids TYPED); "
+        'COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _shtab_brainseg_bids; echo "${COMPREPLY[@]}"'
+    )
+    for words, found in {"--steps no-pos": "no-posteriors", "--dry": "--dry-run"}.items():
+        typed = [bash, "-c", ask.replace("TYPED", words)]
+        done = subprocess.run(typed, capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [found]

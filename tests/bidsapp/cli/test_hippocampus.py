@@ -1,0 +1,66 @@
+"""``brainseg hippocampus``: all its files, and what it refuses."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from brainseg.bidsapp.cli import main
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.hippocampus import hippocampus
+from brainseg.models.hippocampus.hippocampus import Parts
+
+
+@pytest.fixture
+def crops(tmp_path, monkeypatch):
+    """Two balls of two parts, the second a voxel further, which a stand-in for the network knows by heart."""
+    for name, shift in (("a", 0), ("b", 1)):
+        r = np.indices((26, 30, 28)) - np.array([13 + shift, 15, 14])[:, None, None, None]
+        ball = (r**2).sum(0) < 49
+        image = (np.where(ball, 200, 500) + np.arange(30)[None, :, None]).astype(np.int16)
+        nib.Nifti1Image(image, np.eye(4)).to_filename(tmp_path / f"{name}.nii.gz")
+        labels = (ball * np.where(r[1] > 0, 1, 2)).astype(np.uint8)
+        nib.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / f"{name}_labels.nii.gz")
+
+    def find(image, grid=None, **_):
+        ball = (image.data < 300).float()
+        y = torch.arange(30)[None, :, None]
+        maps = torch.stack([ball * (y > 15), ball * (y <= 15)])
+        return Parts(*(Volume(x, image.affine) for x in (image.data / 600, maps, torch.ones_like(ball))))
+
+    monkeypatch.setattr(hippocampus, "find", find)
+    return tmp_path
+
+
+def test_every_file_is_written(crops, capsys):
+    out = {
+        name: str(crops / name)
+        for name in ("o.h5", "i.h5", "m.nii.gz", "l.nii.gz", "p.nii.gz", "g.npy", "d.npz")
+    }
+    words = ["hippocampus", str(crops / "a.nii.gz"), str(crops / "b.nii.gz"), out["o.h5"], "--threads", "1"]
+    words += ["--inverse", out["i.h5"], "--moved", out["m.nii.gz"], "--parts", out["p.nii.gz"]]
+    words += ["--labels", str(crops / "a_labels.nii.gz"), out["l.nii.gz"]]
+    assert main.main([*words, "--grid", out["g.npy"], "--submission", out["d.npz"]]) == 0
+    assert "0.0000 % of the voxels fold" in capsys.readouterr().out
+    moved = np.asarray(nib.load(out["l.nii.gz"]).dataobj)
+    truth = np.asarray(nib.load(crops / "b_labels.nii.gz").dataobj)
+    assert (moved[truth > 0] == truth[truth > 0]).mean() > 0.95
+    assert np.load(out["g.npy"]).shape == (3, 26, 30, 28) and np.load(out["g.npy"]).dtype == np.float32
+    with np.load(out["d.npz"]) as arrays:
+        stored = arrays[arrays.files[0]]
+    assert stored.dtype == np.float16 and stored[0, 13, 15, 14] == pytest.approx(-1, abs=0.3)
+
+
+def test_what_cannot_be_written_is_refused_first(crops, capsys):
+    words = ["hippocampus", str(crops / "a.nii.gz"), str(crops / "b.nii.gz")]
+    assert main.main([*words, "o.txt"]) == 2
+    assert "End its name with .h5" in capsys.readouterr().err
+    assert main.main([*words, "o.h5", "--moved", words[2]]) == 2
+    assert "the output is the input itself" in capsys.readouterr().err
+    assert main.main([*words, "o.h5", "--model", "x"]) != 0
+    assert "brainseg models list" in capsys.readouterr().err
+    for other in ("segmentation", "registration", "hippocampus"):
+        assert main.main([*words, "o.h5", "--model", other]) == 2
+        assert "does not register" in capsys.readouterr().err
+    assert main.main(["hippocampus", str(crops / "none.nii.gz"), words[2], str(crops / "o.h5")]) != 0
+    assert "does not exist" in capsys.readouterr().err

@@ -1,0 +1,199 @@
+"""The single-file commands: what they say, write and refuse. The networks themselves are tested elsewhere."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from brainseg.bidsapp.cli import main
+from brainseg.models.errors import InputError
+
+
+@pytest.fixture
+def scan(fake, tmp_path):
+    """A scan in an orientation of its own."""
+    image = fake.head((24, 30, 22), 4.0)
+    turned = image.as_reoriented(np.array([[1, -1], [2, 1], [0, -1]]))
+    turned.header["sform_code"] = turned.header["qform_code"] = 2
+    path = tmp_path / "scan.nii.gz"
+    nib.save(turned, path)
+    return path
+
+
+@pytest.fixture
+def science(monkeypatch):
+    """Quick answers in place of the networks'."""
+
+    def skullstrip(volume, *, mode, **_):
+        mask = torch.zeros(volume.data.shape, dtype=torch.uint8)
+        mask[5:-5, 5:-5, 5:-5] = 1
+        if mode == "force":
+            raise InputError(None, "no brain was found", "Look at the scan")
+        return SimpleNamespace(mask=volume.with_data(mask), stripped=mode == "skip")
+
+    def segment(volume, mask, **_):
+        structures = volume.with_data(mask.data.short() * 17)
+        return SimpleNamespace(
+            structures=structures, volumes={17: 1234.5}, notes=["look at it"], uncertainty={17: 0.25}
+        )
+
+    monkeypatch.setattr("brainseg.models.segmentation.skullstrip.skullstrip", skullstrip)
+    monkeypatch.setattr("brainseg.models.preprocessing.bias.correct", lambda volume, mask: (volume, None))
+    monkeypatch.setattr("brainseg.models.segmentation.segmentation.segment", segment)
+
+
+def _run(*words) -> int:
+    return main.main([str(word) for word in words])
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".nii"])
+def test_segment_writes_ids_on_the_grid_of_the_scan(scan, science, tmp_path, capsys, ending):
+    out, table = tmp_path / "new" / f"out{ending}", tmp_path / "volumes.csv"
+    assert _run("segment", scan, out, "--volumes", table, "--device", "cpu", "--threads", "1") == 0
+    source, found = nib.load(scan), nib.load(out)
+    assert np.allclose(found.affine, source.affine)
+    assert found.shape == source.shape
+    assert found.get_data_dtype() == np.int16
+    assert (int(found.header["sform_code"]), int(found.header["qform_code"])) == (2, 2)
+    assert set(np.unique(found.dataobj)) == {0, 17}
+    rows = {int(row["index"]): row for row in csv.DictReader(table.read_text().splitlines())}
+    assert float(rows[17]["volume_mm3"]) == 1234.5
+    assert rows[17]["name"] == "Left-Hippocampus"
+    assert "note: look at it" in capsys.readouterr().out
+
+
+def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):
+    assert _run("skullstrip", scan, tmp_path / "brain.nii.gz") == 0
+    assert _run("skullstrip", scan, tmp_path / "mask.nii.gz", "--mask", "--skull-strip", "skip") == 0
+    source, brain, mask = (nib.load(tmp_path / f"{name}.nii.gz") for name in ("scan", "brain", "mask"))
+    inside = np.asarray(mask.dataobj) > 0
+    assert mask.get_data_dtype() == np.uint8
+    assert brain.get_data_dtype() == np.int16
+    assert (np.asarray(brain.dataobj) == np.where(inside, np.asarray(source.dataobj), 0)).all()
+    said = capsys.readouterr().out.splitlines()
+    assert "came without a skull" not in said[0]
+    assert "came without a skull" in said[1]
+
+
+def test_a_stack_is_refused_before_birth_and_licences_are_told_once(fake, science, tmp_path, capsys):
+    for name, thickness, slices in (("a", 4.0, 20), ("b", 0.8, 80)):
+        image = fake.head((80, 80, slices), 0.8)
+        image = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([0.8, 0.8, thickness, 1]))
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+    stack, mask = tmp_path / "a.nii.gz", tmp_path / "mask.nii.gz"
+    assert _run("segment", stack, tmp_path / "x.nii", "--population", "fetal") == 1
+    said = capsys.readouterr().err
+    assert "low-resolution stack (voxels of 0.8 x 0.8 x 4 mm" in said and "skullstrip --mask" in said
+    assert not (tmp_path / "x.nii").exists()
+    assert _run("segment", tmp_path, tmp_path / "out", "--population", "fetal") == 1
+    assert capsys.readouterr().err.count("note: The networks for fetal brains") == 1
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b_dseg.nii.gz"]
+    assert _run("skullstrip", stack, mask, "--mask", "--population", "fetal") == 0
+    assert "note: The networks for fetal brains" in capsys.readouterr().err
+    assert _run("segment", stack, tmp_path / "adult.nii") == 0
+    assert "note: The networks" not in capsys.readouterr().err
+
+
+def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
+    here = tmp_path
+    training = ["--data", scan, "--out", here]
+    for words, code, text in [
+        (["segment", scan, scan], 2, "the output is the input itself"),
+        (["segment", scan, here / "o.nii", "--corpus-callosum"], 2, "does not tell the corpus callosum"),
+        (["segment", scan, here / "out.mgz"], 2, "End its name with .nii.gz"),
+        (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
+        (["segment", scan, scan / "out.nii"], 2, "cannot be written"),
+        (["segment", scan, here / "o.nii", "--skull-strip", "force"], 1, "scan.nii.gz: no brain was found"),
+        (["segmnt", scan], 2, "'segmnt' is no command"),
+        (["train", "nothing", *training], 2, "no recipe 'nothing'"),
+        (["train", "segmentation", "minutes", *training], 2, "'minutes' is not key=value"),
+        (["train", "segmentation", "--data", here / "x.npz", "--out", here], 2, "train prepare"),
+        (["train", "prepare", here / "x.npz", here / "gone.nii.gz"], 2, "does not exist"),
+        (["models", "show", "nothing"], 126, "no weights at"),
+        (["evaluate", here / "a", here / "b"], 126, "no such file"),
+    ]:
+        assert _run(*words) == code, words
+        said = capsys.readouterr().err.strip().splitlines()
+        assert text in said[-1], said
+        assert "Traceback" not in "".join(said)
+
+
+def test_evaluate(scan, science, tmp_path, capsys):
+    assert _run("segment", scan, tmp_path / "a.nii.gz") == 0
+    assert (
+        _run("evaluate", tmp_path / "a.nii.gz", tmp_path / "a.nii.gz", "--out", tmp_path / "scores.tsv") == 0
+    )
+    assert "mean Dice 1.0000 over 1 structures" in capsys.readouterr().out
+    assert "Left-Hippocampus" in (tmp_path / "scores.tsv").read_text()
+
+
+def test_training_gets_recipe_data_and_changes(scan, tmp_path, monkeypatch, capsys):
+    made = []
+
+    class Trainer:
+        def __init__(self, *arguments):
+            made.append(arguments)
+
+        def run(self):
+            return "weights.safetensors"
+
+    monkeypatch.setattr("brainseg.training.core.trainer.Trainer", Trainer)
+    assert (
+        _run(
+            "train",
+            "segmentation",
+            "--data",
+            scan,
+            "minutes=3",
+            "--out",
+            tmp_path,
+            "seed=7",
+            "--device",
+            "cpu",
+        )
+        == 0
+    )
+    wanted, data, out, validation, device, *_ = made[0]
+    assert (wanted.minutes, wanted.seed, data, out, validation, device) == (3, 7, scan, tmp_path, None, "cpu")
+    assert _run("train", "segmentation", "--data", scan, "--out", tmp_path, "minuts=3") == 2
+    assert "minuts" in capsys.readouterr().err
+
+
+def test_prepare(toy, tmp_path, capsys):
+    maps = toy.write(tmp_path)
+    assert _run("train", "prepare", tmp_path / "heads.npz", *maps) == 0
+    assert f"{len(maps)} maps" in capsys.readouterr().out
+    assert (tmp_path / "heads.npz").stat().st_size > 1000
+
+
+def test_models_are_listed_shown_and_verified(tmp_path, capsys):
+    from brainseg.models.networks import zoo
+    from brainseg.models.networks.stem_unet import StemUNet
+
+    arguments = {"inputs": 1, "channels": [2, 4], "tasks": {"structure": {"outputs": 3}}}
+    network = StemUNet(**arguments)
+    card = {"name": "toy", "architecture": {"class": "StemUNet", "arguments": arguments}, "licence": "CC0"}
+    path = zoo.save(tmp_path, network.state_dict(), card | {"label_table": "adult", "spacing": 2.0})
+    assert _run("models", "list", path) == 0
+    assert "toy" in capsys.readouterr().out
+    assert _run("models", "show", path) == 0
+    assert json.loads(capsys.readouterr().out)["licence"] == "CC0"
+    assert _run("models", "verify", path) == 0
+    assert "good" in capsys.readouterr().out
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert _run("models", "verify", path) == 126
+    assert "BAD" in capsys.readouterr().out
+
+
+def test_help(capsys):
+    assert main.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in main.COMMANDS)
+    for name in main.COMMANDS:
+        with pytest.raises(SystemExit) as stop:
+            main.main([*name.split(), "--help"])
+        assert stop.value.code == 0

@@ -1,0 +1,382 @@
+"""Runs: what is done, skipped, resumed and told, with a chain of quick nodes in place of the real one."""
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from brainseg.bidsapp import __version__
+from brainseg.bidsapp.cli.bids import parse
+from brainseg.bidsapp.execution import failures, progress, status, workflow
+from brainseg.bidsapp.inputs import select
+from brainseg.bidsapp.reports import derivatives, provenance
+from helpers import TESTS
+
+FAKE = TESTS / "helpers" / "fake_chain.py"
+LIGHT = {"conform": "light"}
+
+
+@pytest.fixture
+def bids(fake, tmp_path):
+    return fake.dataset(tmp_path / "bids", ["sub-01", "sub-02_ses-1", "sub-02_ses-2"])
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def _states(out):
+    return {
+        p.stem: json.loads(p.read_text())["state"] for p in sorted((out / "logs" / "status").glob("*.json"))
+    }
+
+
+def _log(out):
+    return sorted(out.glob("logs/*/brainseg.log"))[-1]
+
+
+def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
+    assert app(bids, out, "participant") == 0
+    assert _states(out) == {"sub-01": "done", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+    content = status.read(out, "sub-02_ses-1")
+    assert content["image"] == str(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz")
+    assert content["notes"] == ["a note from the science"]
+    assert content["stripped"] is True
+    assert content["version"] == __version__
+    assert set(content["seconds"]) == {"conform", "segmentation", "outputs", "report"}
+    assert content["outputs"][-1] == "sub-02_ses-1.html"
+    assert all((out / name).is_file() for name in content["outputs"])
+    # the report was made when the results stood, and says so
+    assert '"state": "done"' in (out / "sub-02_ses-1.html").read_text()
+    assert "Nothing was done to the images." in (out / "logs" / "CITATION.md").read_text()
+    assert not (tmp_path / "work").exists()
+    assert not list((out / "logs" / "status").glob(".*"))
+    said = capsys.readouterr().out
+    assert "sub-01  segmentation" in said
+    assert "3 done" in said
+    assert "nipype" not in said
+    log = _log(out)
+    assert "nipype.workflow" in log.read_text()
+    again = parse(["--config-file", str(log.with_name("brainseg.toml"))])
+    assert (again.bids_dir, again.output_dir, again.plugin) == (bids, out, "linear")
+    assert "[record]" in log.with_name("brainseg.toml").read_text()
+    assert json.loads(log.with_name("summary.json").read_text()) == _states(out)
+    checked = json.loads(log.with_name("bids-validator.json").read_text())
+    assert checked == {"ran": False, "reason": "--skip-bids-validation"}
+    result = derivatives.load(out, "sub-01")
+    assert ("BIDS validator", "not run: --skip-bids-validation") in provenance.run(result)
+
+
+def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, capsys):
+    assert app(bids, out, "participant") == 0
+    before = len(app.calls())
+    assert app(bids, out, "participant") == 0
+    assert len(app.calls()) == before
+    assert "3 skipped" in capsys.readouterr().out
+    fake.dataset(bids, ["sub-01"], sub_01=fake.head((25, 25, 25)))
+    (out / "sub-02" / "ses-2" / "anat" / "sub-02_ses-2_desc-preproc_T1w.json").unlink()
+    assert app(bids, out, "participant") == 0
+    assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01", "sub-02_ses-2"}
+    before = len(app.calls())
+    assert app(bids, out, "participant", "--skull-strip", "force", "--participant-label", "01") == 0
+    assert (
+        app(bids, out, "participant", "--skull-strip", "force", "--participant-label", "01", "--no-resume")
+        == 0
+    )
+    assert len(app.calls()) == before + 6
+
+
+def test_one_failure_leaves_the_others_whole(app, bids, out, tmp_path, capsys):
+    assert app(bids, out, "participant", sub_01={"segmentation": "raise"}) == 1
+    assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+    error = status.read(out, "sub-01")["error"]
+    assert error["stage"] == "segmentation"
+    assert error["node"].endswith("sub_01_wf.segmentation_wf.segmentation")
+    assert error["reason"] == "ValueError: three is no brain"
+    assert "three is no brain" in (out / error["crash"]).read_text()
+    said = capsys.readouterr()
+    assert "Traceback" not in said.out + said.err
+    assert re.search(
+        r"sub-01  failed at segmentation: .*sub-01_T1w.nii.gz: ValueError: three is no brain", said.out
+    )
+    # what it had reached is kept, and the next run goes on from there
+    assert [p.name for p in tmp_path.glob("work/*/brainseg_wf/*")] == ["sub_01_wf"]
+    before = len(app.calls())
+    assert app(bids, out, "participant") == 0
+    assert app.calls()[before:] == ["sub-01 segmentation", "sub-01 outputs"]
+    assert _states(out)["sub-01"] == "done"
+
+
+def test_errors_of_the_science_keep_file_reason_and_remedy(app, bids, out):
+    assert app(bids, out, "participant", "--participant-label", "01", sub_01={"segmentation": "input"}) == 1
+    error = status.read(out, "sub-01")["error"]
+    assert error["file"] == str(bids / "sub-01/anat/sub-01_T1w.nii.gz")
+    assert (error["reason"], error["remedy"]) == ("its brain mask is empty", "Look at the mask")
+
+
+def test_missing_weights_are_code_126(app, bids, out):
+    wanted = {"segmentation": "missing"}
+    assert (
+        app(bids, out, "participant", sub_01=wanted, **{"sub_02_ses-1": wanted, "sub_02_ses-2": wanted})
+        == 126
+    )
+    assert status.read(out, "sub-01")["error"]["file"] == "/weights/x.safetensors"
+
+
+def test_a_workflow_that_cannot_be_built_fails_alone(app, bids, out):
+    assert app(bids, out, "participant", sub_01={"build": 1}) == 1
+    assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+
+
+def test_a_failed_report_is_code_3_and_made_again(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--participant-label", "01", sub_01={"report": "raise"}) == 3
+    assert _states(out) == {"sub-01": "done"}
+    assert "no ink" in status.read(out, "sub-01")["error"]["reason"]
+    before = len(app.calls())
+    assert app(bids, out, "participant", "--participant-label", "01") == 0
+    assert len(app.calls()) == before
+    assert status.read(out, "sub-01")["error"] is None
+    assert "sub-01.html" in status.read(out, "sub-01")["outputs"]
+    assert "sub-01  report written" in capsys.readouterr().out
+
+
+def test_reports_only(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--participant-label", "02") == 0
+    before, page = len(app.calls()), out / "sub-02_ses-1.html"
+    page.unlink()
+    assert app(bids, out, "participant", "--reports-only") == 0
+    assert page.is_file()
+    assert len(app.calls()) == before
+    assert "sub-01  skipped: nothing of it is in the output folder yet" in capsys.readouterr().out
+    assert status.read(out, "sub-02_ses-1")["seconds"]["segmentation"] >= 0
+
+
+def test_stop_on_first_crash(app, bids, out):
+    assert app(bids, out, "participant", "--stop-on-first-crash", sub_01={"segmentation": "raise"}) == 1
+    assert _states(out) == {"sub-01": "failed"}
+    summary = json.loads(_log(out).with_name("summary.json").read_text())
+    assert summary == {"sub-01": "failed", "sub-02_ses-1": "waiting", "sub-02_ses-2": "waiting"}
+
+
+def test_boilerplate_and_graph(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--boilerplate-only") == 0
+    assert "Nothing was done" in (out / "logs" / "CITATION.md").read_text()
+    assert app.calls() == []
+    assert app(bids, out, "participant", "--participant-label", "01", "--write-graph") == 0
+    assert list(out.glob("logs/*/graph*.dot"))
+    assert "Workflow: " in capsys.readouterr().out
+
+
+def test_dry_run_writes_nothing(app, bids, out, tmp_path, capsys):
+    (bids / "sub-01" / "anat" / "sub-01_T1w.json").write_text("{")
+    assert app(bids, out, "participant", "group", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "sub-01  would fail: " in said
+    assert "sub-02_ses-1  would be processed  sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz" in said
+    assert "sub-02/ses-1/anat/sub-02_ses-1_desc-aseg_dseg.nii.gz" in said
+    assert "MNI152NLin2009aSym" in said
+    assert not out.exists()
+    assert not (tmp_path / "work").exists()
+
+
+def test_levels_run_in_order_and_the_first_failure_counts(app, bids, out, monkeypatch):
+    done = []
+    monkeypatch.setattr(
+        "brainseg.bidsapp.reports.group.run_group",
+        lambda path: done.append(_states(path)) or path,
+        raising=False,
+    )
+    assert app(bids, out, "participant", "group", sub_01={"segmentation": "raise"}) == 1
+    assert done == [{"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}]
+    monkeypatch.setattr("brainseg.bidsapp.reports.group.run_group", lambda path: 1 / 0)
+    assert app(bids, out, "group") == 3
+
+
+def test_keep_work_dir_and_verbose(app, bids, out, tmp_path, capsys):
+    assert app(bids, out, "participant", "--participant-label", "01", "--keep-work-dir", "-v") == 0
+    assert list(tmp_path.glob("work/*/brainseg_wf/sub_01_wf/conform"))
+    assert "[Node] Executing" in capsys.readouterr().out
+
+
+def test_a_unit_of_another_process_is_left_alone(app, bids, out, capsys):
+    with status.claim(out, "sub-01"):
+        assert app(bids, out, "participant") == 0
+    assert "sub-01" not in _states(out)
+    assert "sub-01  skipped: another process is working on it" in capsys.readouterr().out
+
+
+def test_graphics_cards_that_are_not_there():
+    base = ["/b", "/o", "participant"]
+    assert workflow.devices(parse([*base, "--device", "cpu"])) == ["cpu"]
+    with pytest.raises(Exception, match="--n-gpus 2"):
+        workflow.devices(parse([*base, "--device", "cpu", "--n-gpus", "2"]))
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "/o/x"), "the disk is full"),
+        (PermissionError(13, "Permission denied", "/o/x"), "it cannot be accessed (Permission denied)"),
+        (MemoryError(), "the memory did not suffice"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "the memory did not suffice"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory did not suffice"),
+        (np.exceptions.AxisError("no memory of it"), "AxisError: no memory of it"),
+        (OSError(27, "File too large", "/o/x"), "the disk is full"),
+        (ValueError("x\ny"), "ValueError: x"),
+    ],
+)
+def test_what_was_thrown_is_said_in_words(error, reason):
+    assert failures.explain(error, None).reason == reason
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_live_lines_on_a_terminal(app, bids, out, monkeypatch):
+    """On a terminal there is a line for each unit with its stages, and what ended stays above."""
+    terminal = _Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    told = progress.choose(2, plain=False)
+    assert isinstance(told, progress.Live)
+    assert type(progress.choose(2, plain=True)) is progress.Progress
+    with told:
+        for key in ("sub-01", "sub-02"):
+            told.started(key)
+            told.stage(key, "conform")
+            told.stage(key, "segmentation")
+        told.live.refresh()
+        assert "conform 0s" in terminal.getvalue()
+        fault = status.Fault("segmentation", "it is empty", "/b/x.nii", "Fetch it again")
+        told.ended(status.Record(select.Unit("02", None, None), "failed", stage="segmentation", fault=fault))
+        told.skipped("sub-03", "already done")
+        told.live.refresh()
+    said = terminal.getvalue()
+    assert "✗ sub-02  failed at segmentation: /b/x.nii: it is empty. Fetch it again." in said
+    assert "- sub-03  skipped: already done" in said
+    assert "1 of 2" in said
+    assert "1 failed" in said
+
+
+def _start(fake_chain, *argv, env=None, **popen):
+    command = [sys.executable, str(fake_chain), *map(str, argv), "--device", "cpu", "--skip-bids-validation"]
+    return subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.PIPE, text=True, **popen)
+
+
+def _wait_for(what, seconds=300):
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, "it took too long"
+        time.sleep(0.05)
+
+
+def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
+    """In worker processes: one is killed by the system, the other units are whole, the status is true."""
+    bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"]), tmp_path / "out"
+    env = {
+        "FAKE_CHAIN": json.dumps(
+            {"sub-02": {"segmentation": "kill"} | LIGHT, "sub-01": LIGHT, "sub-03": LIGHT}
+        ),
+        "FAKE_CALLS": str(tmp_path / "calls"),
+    }
+    argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "2", "--mem", "2G"]
+    if len(os.sched_getaffinity(0)) < 2:
+        argv[-3] = "1"
+    with _start(FAKE, *argv, env=env) as run:
+        said = run.communicate(timeout=400)[0]
+    assert run.returncode == 1, said
+    assert _states(out) == {"sub-01": "done", "sub-02": "failed", "sub-03": "done"}
+    assert "process was killed" in status.read(out, "sub-02")["error"]["reason"]
+    assert "Traceback" not in said
+    log = _log(out).read_text()
+    assert "[Node] Executing" in log  # the workers' words go to the log
+    assert "[Node] Executing" not in said
+
+
+def test_resume_after_kill_9(app, fake, tmp_path):
+    """The main process is killed: its workers end too, and the next run goes on where it was."""
+    import psutil
+
+    bids, out, calls = (
+        fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"]),
+        tmp_path / "out",
+        tmp_path / "calls.txt",
+    )
+    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600} | LIGHT}), "FAKE_CALLS": str(calls)}
+    argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "1"]
+    with _start(FAKE, *argv, env=env) as run:
+        _wait_for(lambda: calls.exists() and "sub-01 segmentation" in calls.read_text())
+        workers = psutil.Process(run.pid).children(recursive=True)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+    assert _states(out) == {"sub-01": "running"}
+    assert not psutil.wait_procs(workers, timeout=60)[1]
+    before = app.calls()
+    assert before == ["sub-01 conform", "sub-01 segmentation"]
+    assert app(bids, out, "participant", sub_01=LIGHT) == 0
+    # the second node was not done, and is told otherwise now; the first one is not run again
+    assert app.calls()[2:5] == ["sub-01 segmentation", "sub-01 outputs", "sub-02 conform"]
+    assert _states(out) == {"sub-01": "done", "sub-02": "done"}
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("asks", ["numpy", "torch"])
+def test_a_step_that_asks_for_more_memory_than_there_is(app, bids, out, capsys, asks):
+    assert app(bids, out, "participant", sub_01={"segmentation": f"{asks} memory"}) == 1
+    error = status.read(out, "sub-01")["error"]
+    assert (error["stage"], error["reason"]) == ("segmentation", "the memory did not suffice")
+    assert "Give more memory" in error["remedy"]
+    assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
+    assert "fault of the program" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "code", "by"), [("SIGINT", 130, ""), ("SIGTERM", 143, " by SIGTERM")])
+def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, name, code, by):
+    """Also in this process, where Nipype takes it for a failure of the step."""
+    # Whoever runs the tests in the background of a shell has it ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    assert app(bids, out, "participant", sub_01={"segmentation": name}) == code
+    said = capsys.readouterr()
+    assert f"stopped{by}. Run the same command again: it goes on from here." in said.err
+    assert "Traceback" not in said.out + said.err
+    assert _states(out) == {"sub-01": "failed"}
+    assert status.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
+    assert app(bids, out, "participant") == 0
+    assert set(_states(out).values()) == {"done"}
+
+
+def test_being_asked_to_end(fake, tmp_path):
+    """Slurm's SIGTERM: what ran is told as failed, the exit code says the signal."""
+    bids, out, calls = (
+        fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"]),
+        tmp_path / "out",
+        tmp_path / "calls.txt",
+    )
+    env = {"FAKE_CHAIN": json.dumps({"sub-01": {"segmentation": 600} | LIGHT}), "FAKE_CALLS": str(calls)}
+    argv = [bids, out, "participant", "-w", tmp_path / "work", "--nprocs", "1"]
+    with _start(FAKE, *argv, env=env, stderr=subprocess.PIPE) as run:
+        _wait_for(lambda: calls.exists() and "sub-01 segmentation" in calls.read_text())
+        run.send_signal(signal.SIGTERM)
+        said, errors = run.communicate(timeout=200)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert (
+        errors.strip()
+        == "brainseg-bids: stopped by SIGTERM. Run the same command again: it goes on from here."
+    )
+    assert "Traceback" not in said
+    assert _states(out) == {"sub-01": "failed"}
+    error = status.read(out, "sub-01")["error"]
+    assert (error["reason"], error["stage"]) == ("the run was stopped by SIGTERM", "segmentation")
+    assert "goes on where it was" in error["remedy"]

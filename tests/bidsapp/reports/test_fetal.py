@@ -1,0 +1,171 @@
+"""Before birth in the tables and on the pages: sums by tissue, gestational age, licences."""
+
+import csv
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from brainseg.bidsapp.execution import licenses, participants_tsv, status
+from brainseg.bidsapp.inputs.select import Unit
+from brainseg.bidsapp.reports import cohort as comparison
+from brainseg.bidsapp.reports import derivatives, group_quality, label_tables
+from brainseg.bidsapp.reports.group import run_group
+from brainseg.bidsapp.reports.participant import write_participant
+from brainseg.models.errors import InputError
+from brainseg.models.population import labels
+
+
+def _unit(out, key: str, scale: float = 1.0, age: dict | None = None, table: str = "fetal", **told) -> None:
+    """Volumes and status of a unit whose every structure has 1000 mm3, but for the scale."""
+    anat = out / key / "anat"
+    anat.mkdir(parents=True)
+    rows = [f"{x.index}\t{x.name}\t{1000 * scale:.2f}" for x in labels.load(table) if x.index]
+    text = "\n".join(["index\tname\tvolume_mm3", *rows]) + "\n"
+    (anat / f"{key}_desc-aseg_volumes.tsv").write_text(text)
+    (anat / f"{key}_desc-aseg_volumes.json").write_text(json.dumps({"Age": age} if age else {}))
+    status.write(out, key, {"state": "done", "suffix": "T2w"} | told)
+
+
+def _rows(path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+
+
+def _weeks(value: float, estimated: bool) -> dict:
+    return {"Value": value, "Units": "gestational weeks", "Estimated": estimated}
+
+
+@pytest.fixture
+def fetuses(tmp_path):
+    """One whose age was given, and one whose age the volumes told."""
+    _unit(tmp_path, "sub-1", age=_weeks(27.0, False), gestational_age=27.0)
+    _unit(tmp_path, "sub-2", age=_weeks(24.26, True))
+    return tmp_path
+
+
+@pytest.mark.parametrize("table", ["fetal", "fetal-callosum"])
+def test_every_structure_of_a_fetus_counts_in_its_tissue(tmp_path, table):
+    _unit(tmp_path, "sub-1", table=table)
+    found = derivatives.load(tmp_path, "sub-1").volumes
+    of = [label.tissue for label in labels.load(table) if label.index]
+    assert {t: found[t] for t in derivatives.TISSUE_SUMS} == {
+        t: 1000 * of.count(t) for t in derivatives.TISSUE_SUMS
+    }
+    assert found["deepgm"] == 2000
+    assert sum(found[t] for t in derivatives.TISSUE_SUMS) == found["brain"]
+
+
+def test_an_index_means_the_same_in_every_table():
+    for name in label_tables.names():
+        for label in labels.load(name):
+            known = label_tables.every()[label.index]
+            assert (known.name, known.tissue, known.partner) == (label.name, label.tissue, label.partner)
+    assert label_tables.of([]) is label_tables.of([2, 999]) is labels.load("adult")
+    assert label_tables.of([2, 192]) is labels.load("fetal-callosum")
+
+
+def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
+    run_group(fetuses)
+    row = _rows(fetuses / "group_volumes.tsv")[0]
+    assert (float(row["deepgm"]), float(row["Left-Deep-Gray-Matter"])) == (2000, 1000)
+    assert list(row).index("Left-Deep-Gray-Matter") < list(row).index("Right-Cerebellum")
+    unit = derivatives.load(fetuses, "sub-1")
+    cohort = comparison.Cohort.of([unit])
+    deep = next(g for g in comparison.groups_of(unit, cohort) if g["name"] == "Deep grey matter")
+    assert [row["name"] for row in deep["rows"]] == ["Deep Gray Matter"]
+    assert all(row["usual"] is None for row in deep["rows"])
+    grey = next(tile for tile in comparison.tiles_of(unit, cohort) if tile["name"] == "Grey matter")
+    assert grey["value"] == unit.volumes["gm"] + unit.volumes["deepgm"]
+    assert "Deep Gray Matter" in (fetuses / "sub-1.html").read_text()
+
+
+def test_gestational_age_is_in_the_tables_with_its_source(fetuses):
+    run_group(fetuses)
+    for name in ("group_volumes", "group_quality"):
+        rows = _rows(fetuses / f"{name}.tsv")
+        found = [(row["gestational_age"], row["gestational_age_estimated"]) for row in rows]
+        assert found == [("27", "no"), ("24.26", "yes")]
+        assert "age" not in rows[0]
+        described = json.loads((fetuses / f"{name}.json").read_text())
+        assert list(described) == list(rows[0])
+        assert described["gestational_age"]["Units"] == "week"
+    assert "24.3 (est.)" in (fetuses / "group.html").read_text()
+
+
+def test_adults_have_no_column_of_gestational_age(tmp_path):
+    _unit(tmp_path, "sub-1", table="adult", age={"Value": 40, "Units": "years"})
+    (tmp_path / "participants.tsv").write_text("participant_id\tage\tgestational_age\nsub-1\t1\t39\n")
+    run_group(tmp_path)
+    assert "gestational_age" not in (tmp_path / "group_volumes.tsv").read_text()
+
+
+@pytest.mark.parametrize("estimated", [False, True])
+def test_the_report_begins_with_the_gestational_age(tmp_path, estimated):
+    _unit(tmp_path, "sub-1", age=_weeks(27.84, estimated))
+    page = write_participant(tmp_path, "sub-1").read_text()
+    words = "27.8 weeks" + (" (estimated)" if estimated else "")
+    assert f"<dt>Gestational age</dt><dd>{words}</dd>" in page
+
+
+def test_the_age_of_the_mother_is_not_that_of_the_fetus(tmp_path):
+    _unit(tmp_path, "sub-1")
+    status.write(tmp_path, "sub-1", {"state": "done", "age": 32.0, "gestational_age": 27.0})
+    person = derivatives.demographics(derivatives.load_all(tmp_path))["sub-1"]
+    assert (person["age"], person["gestational_age"]) == (None, 27.0)
+
+
+def test_volumes_are_compared_at_the_same_gestational_age(tmp_path):
+    for k in range(30):
+        age = 22 + k / 2
+        _unit(tmp_path, f"sub-{k:02}", scale=np.exp(age / 10), age=_weeks(age, False))
+    units = derivatives.load_all(tmp_path)
+    ages = group_quality.ages(derivatives.demographics(units))
+    assert ages["sub-00"] == 22
+    unusual = group_quality.Unusual(comparison.Cohort.of(units), ages)
+    assert "age" in unusual.adjusted
+    assert group_quality.ages({"a": {"age": 3.0, "gestational_age": None}}) == {"a": 3.0}
+
+
+def test_the_status_file_holds_the_gestational_age_of_fetuses_only(tmp_path):
+    fetus = Unit("1", None, None, population="fetal", weeks=27.0)
+    assert status.Record(fetus).as_dict()["gestational_age"] == 27.0
+    infant = Unit("1", None, None, age=0.5, population="infant", weeks=39.0)
+    assert "gestational_age" not in status.Record(infant).as_dict()
+
+
+@pytest.mark.parametrize(
+    ("columns", "cells", "weeks", "wanted"),
+    [
+        ("gestational_age", "27", [], ("n/a", "27")),
+        ("age", "40", [None], ("40", None)),
+        ("age\tgestational_age", "32\t27", [27.0], ("n/a", "27")),  # the mother's age
+        ("age\tgestational_age", "0.5\t39", [None], ("0.5", None)),  # at birth
+        ("gestational_age", "33", [24.0, 33.0], ("n/a", None)),  # of two sessions
+    ],
+)
+def test_the_list_of_participants_has_gestational_ages(tmp_path, columns, cells, weeks, wanted):
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    (bids / "sub-1").mkdir(parents=True)
+    out.mkdir()
+    (bids / "participants.tsv").write_text(f"participant_id\t{columns}\nsub-1\t{cells}\n")
+    participants_tsv.write(out, bids, [Unit("1", None, None, weeks=value) for value in weeks])
+    row = _rows(out / "participants.tsv")[0]
+    assert (row["age"], row.get("gestational_age")) == wanted
+    assert set(json.loads((out / "participants.json").read_text())) == set(row)
+
+
+def test_licences_are_told_once_for_each_population():
+    settings = SimpleNamespace(step=lambda name: False)
+    units = [Unit(str(k), None, None, population="fetal") for k in range(3)]
+    units.append(Unit("9", None, None))
+    (note,) = licenses.notes(settings, units)
+    assert "fetal brains" in note and "esearch use" in note
+    refused = Unit("1", None, None, population="fetal", problem=InputError(None, "no"))
+    assert licenses.notes(settings, [refused]) == []
+
+
+def test_a_run_says_the_licence_once(app, fake, tmp_path, capsys):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
+    assert app(bids, tmp_path / "out", "participant", "--population", "fetal") == 0
+    assert capsys.readouterr().out.count("The networks for fetal brains") == 1

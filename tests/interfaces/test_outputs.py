@@ -1,0 +1,351 @@
+"""The sink: names, types, geometry, sidecars and tables of the derivatives, and that none is ever partial."""
+
+import doctest
+import errno
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainseg.interfaces.io import dataset, derivatives, files
+from brainseg.interfaces.outputs import WriteDerivatives
+from brainseg.models.errors import BrainsegError
+from brainseg.models.population import labels
+from brainseg.models.templates import bundled
+from helpers import DATA
+
+UNITS = {"outputs_T1w": "sub-01_T1w", "outputs_ses_FLAIR": "sub-02_ses-1_acq-x_run-2_FLAIR"}
+
+
+def write(unit, **more):
+    """Run the sink on a unit; returns the paths that it says it wrote."""
+    here = Path.cwd()
+    os.chdir(unit.out.parent)
+    try:
+        return WriteDerivatives(**unit.inputs | more).run().outputs
+    finally:
+        os.chdir(here)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_template(stages):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundled, "load", stages.small_template)
+        yield
+
+
+@pytest.fixture(scope="module")
+def units(stages, tmp_path_factory):
+    """A unit by each name, its derivatives written."""
+    out = {}
+    for tree, name in UNITS.items():
+        unit = stages.unit(tmp_path_factory.mktemp(tree), name)
+        out[tree] = unit, write(unit, num_threads=2)
+    return out
+
+
+@pytest.fixture
+def unit(units):
+    return units["outputs_T1w"][0]
+
+
+@pytest.fixture
+def path(unit):
+    return lambda ending: unit.out / "sub-01" / "anat" / f"sub-01_{ending}"
+
+
+@pytest.mark.parametrize("module", [files, derivatives, dataset])
+def test_examples_in_the_documentation(module):
+    assert doctest.testmod(module).failed == 0
+
+
+@pytest.mark.parametrize("expected", UNITS)
+def test_tree(units, stages, expected):
+    unit, outputs = units[expected]
+    assert stages.tree(unit.out) == (DATA / f"{expected}.txt").read_text().split()
+    written = {str(path) for path in unit.out.rglob("anat/*")}
+    assert set(outputs.out_files) == written
+    assert outputs.notes == ["One thing.", "Another thing."]
+    assert outputs.stripped is False
+
+
+@pytest.mark.parametrize(
+    "ending, dtype",
+    [
+        ("desc-preproc_T1w", "int16"),
+        ("desc-brain_mask", "uint8"),
+        ("dseg", "int16"),
+        ("desc-aseg_dseg", "int16"),
+        ("desc-tissue_dseg", "uint8"),
+        *((f"label-{tissue}_probseg", "float32") for tissue in ("GM", "WM", "CSF")),
+        ("space-MNI152NLin2009aSym_desc-preproc_T1w", "int16"),
+        ("space-MNI152NLin2009aSym_desc-brain_mask", "uint8"),
+        ("space-MNI152NLin2009aSym_dseg", "int16"),
+    ],
+)
+def test_types_and_geometry(unit, stages, path, ending, dtype):
+    image = nib.load(path(f"{ending}.nii.gz"))
+    assert image.get_data_dtype() == dtype
+    header = image.header
+    assert (image.dataobj.slope, image.dataobj.inter) == (1.0, 0.0)
+    assert header.get_xyzt_units() == ("mm", "sec")
+    np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-4)
+    if ending.startswith("space-"):
+        grid = stages.small_template().image.grid
+        assert int(header["sform_code"]) == int(header["qform_code"]) == 4
+    else:
+        source = nib.load(unit.source)
+        grid = stages.Volume(stages.torch.empty(source.shape), source.affine).grid
+        # the source has only an sform, of code 2
+        assert int(header["sform_code"]) == int(header["qform_code"]) == 2
+    assert image.shape == grid.shape
+    np.testing.assert_array_equal(image.affine, grid.affine)
+
+
+def test_values(unit, stages, path):
+    def read(ending):
+        return np.asarray(nib.load(path(ending)).dataobj)
+
+    source = np.asarray(nib.load(unit.source).dataobj)
+    np.testing.assert_array_equal(read("desc-preproc_T1w.nii.gz"), source)
+    mask = read("desc-brain_mask.nii.gz")
+    np.testing.assert_array_equal(mask, stages.mask_of(source))
+    structures, table = read("desc-aseg_dseg.nii.gz"), labels.load("adult")
+    assert set(np.unique(structures)) == set(table.by_index)
+    np.testing.assert_array_equal(read("dseg.nii.gz"), table.lookup("dseg")[structures])
+    np.testing.assert_array_equal(read("desc-tissue_dseg.nii.gz"), table.lookup("tissue")[structures])
+    total = sum(read(f"label-{tissue}_probseg.nii.gz") for tissue in ("GM", "WM", "CSF"))
+    np.testing.assert_allclose(total, mask, atol=1e-3)
+    moved = {end: read(f"space-MNI152NLin2009aSym_{end}.nii.gz") for end in ("desc-brain_mask", "dseg")}
+    np.testing.assert_array_equal(moved["dseg"] > 0, moved["desc-brain_mask"] > 0)
+    grown = moved["desc-brain_mask"].sum() * 5**3 / (mask.sum() * 4**3)
+    assert grown == pytest.approx(np.linalg.det(stages.MATRIX), rel=0.03)
+
+
+def test_volumes(unit, path):
+    lines = [line.split("\t") for line in path("desc-aseg_volumes.tsv").read_text().splitlines()]
+    assert lines[0] == list(derivatives.VOLUME_COLUMNS)
+    rows = {int(row[0]): dict(zip(lines[0], row, strict=True)) for row in lines[1:]}
+    assert list(rows) == [label.index for label in labels.load("adult") if label.index]
+    assert (rows[17]["name"], rows[17]["hemisphere"]) == ("Left-Hippocampus", "L")
+    assert (rows[53]["hemisphere"], rows[16]["hemisphere"]) == ("R", "n/a")
+    structures = np.asarray(nib.load(path("desc-aseg_dseg.nii.gz")).dataobj)
+    hard = (structures == 17).sum() * 64
+    assert float(rows[17]["label_volume_mm3"]) == hard
+    assert float(rows[17]["volume_mm3"]) == pytest.approx(0.99 * hard, abs=0.01)
+    brain = np.asarray(nib.load(path("desc-brain_mask.nii.gz")).dataobj).sum() * 64
+    assert float(rows[17]["fraction_of_brain"]) == pytest.approx(0.99 * hard / brain, abs=1e-6)
+    assert (rows[17]["uncertainty"], rows[53]["uncertainty"]) == ("0.0625", "n/a")
+    about = json.loads(path("desc-aseg_volumes.json").read_text())
+    assert about["Notes"] == ["One thing.", "Another thing."]
+    assert set(lines[0]) <= set(about)
+
+
+@pytest.mark.parametrize("expected", UNITS)
+def test_sidecars(units, expected):
+    unit, outputs = units[expected]
+    suffix = unit.source.name.split(".")[0].split("_")[-1]
+    sidecars = [Path(name) for name in outputs.out_files if name.endswith(".json")]
+    # The metrics of quality control stand alone.
+    for sidecar in (path for path in sidecars if not path.name.endswith("_metrics.json")):
+        about = json.loads(sidecar.read_text())
+        described = [
+            p for p in sidecar.parent.iterdir() if p.name.split(".")[0] == sidecar.stem and p != sidecar
+        ]
+        assert len(described) == 1
+        if f"desc-preproc_{suffix}" in sidecar.name:
+            assert about["SkullStripped"] is False
+        if "_mask" in sidecar.name:
+            assert about["Type"] == "Brain"
+        if "space-" in sidecar.name:
+            assert about["SpatialReference"].startswith("https://")
+        assert about["Sources"]
+        for uri in about["Sources"]:
+            _, name, relative = uri.split(":", 2)
+            assert ({"": unit.out, "raw": unit.bids}[name] / relative).is_file(), uri
+        for relative in about.get("RawSources", []):
+            assert (unit.bids / relative).is_file()
+
+
+def test_sloppy_results_say_so(stages, tmp_path):
+    unit = stages.unit(tmp_path)
+    write(unit, sloppy=True)
+    sidecars = list(unit.out.rglob("anat/*.json"))
+    assert all(json.loads(path.read_text())["Sloppy"] for path in sidecars if "quality" not in path.name)
+    assert len(sidecars) > 10
+
+
+def test_stripped_input_is_said_to_be(stages, tmp_path):
+    unit = stages.unit(tmp_path)
+    assert write(unit, stripped=True).stripped is True
+    for path in unit.out.rglob("*desc-preproc_T1w.json"):
+        assert json.loads(path.read_text())["SkullStripped"] is True
+
+
+def test_the_validator_finds_no_error(units):
+    program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed")
+    for unit, _ in units.values():
+        done = subprocess.run([program, str(unit.out)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("expected", UNITS)
+def test_each_query_downstream_finds_one_file(units, expected):
+    from bids import BIDSLayout
+    from niworkflows.data import load
+
+    unit, _ = units[expected]
+    suffix = unit.source.name.split(".")[0].split("_")[-1]
+    layout = BIDSLayout(unit.out, config=load("nipreps.json"), validate=False)
+    image = {"datatype": "anat", "extension": [".nii.gz", ".nii"], "space": None}
+    moved = {"datatype": "anat", "extension": [".h5", ".txt"], "suffix": "xfm", "mode": "image"}
+    participant, _, session = unit.key.partition("_")
+    entities = {"subject": participant[4:]} | ({"session": [session[4:]]} if session else {})
+    queries = {
+        f"desc-preproc_{suffix}.nii.gz": image | {"desc": "preproc", "suffix": suffix},
+        "desc-brain_mask.nii.gz": image | {"desc": "brain", "suffix": "mask"},
+        "dseg.nii.gz": image | {"desc": None, "suffix": "dseg"},
+        **{
+            f"label-{t}_probseg.nii.gz": image | {"label": t, "suffix": "probseg"}
+            for t in ("GM", "WM", "CSF")
+        },
+        f"from-{suffix}_to-MNI152NLin2009aSym_mode-image_xfm.h5": moved
+        | {"from": suffix, "to": "MNI152NLin2009aSym"},
+        f"from-MNI152NLin2009aSym_to-{suffix}_mode-image_xfm.h5": moved
+        | {"from": "MNI152NLin2009aSym", "to": suffix},
+    }
+    for ending, query in queries.items():
+        found = layout.get(return_type="filename", **entities, **query)
+        assert len(found) == 1, ending
+        assert found[0].endswith(f"_{ending}")
+    tissues = layout.get(**entities, **image | {"label": ["GM", "WM", "CSF"], "suffix": "probseg"})
+    assert len(tissues) == 3
+
+
+def test_transforms_are_read_by_itk_and_say_the_same(unit, stages, path):
+    import SimpleITK as sitk
+
+    names = ("from-T1w_to-MNI152NLin2009aSym", "from-MNI152NLin2009aSym_to-T1w")
+    there, back = (sitk.ReadTransform(str(path(f"{name}_mode-image_xfm.h5"))) for name in names)
+    flip = np.array([-1, -1, 1])
+    point = np.array([12.0, -30.0, 25.0])
+    moved = stages.MATRIX[:3, :3] @ point + stages.MATRIX[:3, 3]
+    # what resamples the scan in the template's space takes points of the template to the scan
+    np.testing.assert_allclose(there.TransformPoint(list(moved * flip)) * flip, point, atol=1e-6)
+    np.testing.assert_allclose(back.TransformPoint(list(point * flip)) * flip, moved, atol=1e-6)
+    moved = sitk.Resample(
+        sitk.ReadImage(str(path("desc-brain_mask.nii.gz")), sitk.sitkFloat32),
+        sitk.ReadImage(str(path("space-MNI152NLin2009aSym_dseg.nii.gz"))),
+        there,
+    )
+    ours = np.asarray(nib.load(path("space-MNI152NLin2009aSym_desc-brain_mask.nii.gz")).dataobj)
+    theirs = sitk.GetArrayFromImage(moved).T > 0.5
+    assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.98
+
+
+def test_the_same_input_gives_the_same_bytes(unit, stages, tmp_path):
+    again = stages.unit(tmp_path)
+    write(again, num_threads=1)
+    for name in stages.tree(unit.out):
+        assert (unit.out / name).read_bytes() == (again.out / name).read_bytes(), name
+
+
+def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
+    unit = stages.unit(tmp_path)
+    room, packed = [4000], gzip.GzipFile.write
+
+    def write_some(self, data):
+        room[0] -= len(data)
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return packed(self, data)
+
+    monkeypatch.setattr(gzip.GzipFile, "write", write_some)
+    with pytest.raises(
+        BrainsegError, match=r"sub-01_.*\.nii\.gz: the disk is full\. Free some space"
+    ) as caught:
+        write(unit)
+    assert Path(caught.value.path).parent == unit.out / "sub-01" / "anat"
+    left = list((unit.out / "sub-01" / "anat").iterdir())
+    assert not [path for path in left if path.name.endswith((".partial", ".nii.gz", ".json"))]
+
+
+def test_a_folder_that_cannot_be_written_is_named(stages, tmp_path):
+    unit = stages.unit(tmp_path)
+    (unit.out / "sub-01").write_text("a file in the way")
+    with pytest.raises(BrainsegError, match="it cannot be written"):
+        write(unit)
+
+
+def test_what_a_killed_run_left_is_swept_away(stages, tmp_path):
+    unit = stages.unit(tmp_path)
+    folder = unit.out / "sub-01" / "anat"
+    folder.mkdir(parents=True)
+    mine, other = folder / ".sub-01_dseg.nii.gz.0123abcd.partial", folder / ".sub-011_dseg.nii.gz.0.partial"
+    mine.touch()
+    other.touch()
+    write(unit)
+    assert not mine.exists()
+    assert other.exists()
+
+
+def test_a_file_keeps_its_content_until_the_new_one_is_whole(tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(RuntimeError), files.whole(path) as file:
+        file.write(b"new")
+        raise RuntimeError
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8", "uint16"])
+def test_preproc_is_stored_without_loss(stages, kind):
+    data = stages.scan(dtype="float32") * {"float32": 1, "uint8": 0.2, "uint16": 1}[kind] + 0.25
+    stored = derivatives.as_stored(data, np.dtype(kind))
+    assert stored.dtype == {"float32": "float32", "uint8": "float32", "uint16": "int16"}[kind]
+    assert np.abs(stored - data).max() <= {"float32": 0, "uint8": 1 / 32, "uint16": 0.5}[kind]
+    assert derivatives.as_stored(data * 200, np.dtype("uint16")).dtype == "float32"
+
+
+def test_a_sheared_affine_is_kept_in_the_sform(tmp_path):
+    sheared = np.diag([1.0, 1.0, 2.0, 1.0])
+    sheared[0, 2] = 0.4
+    path = files.write_image(tmp_path / "a.nii.gz", np.zeros((4, 5, 6), np.uint8), sheared, 1)
+    header = nib.load(path).header
+    np.testing.assert_allclose(header.get_sform(), sheared, atol=1e-6)
+    assert (int(header["sform_code"]), int(header["qform_code"])) == (1, 0)
+
+
+def test_dataset_description(stages, tmp_path):
+    unit = stages.unit(tmp_path)
+    path = unit.out / "dataset_description.json"
+    content = json.loads(path.read_text())
+    assert content["DatasetType"] == "derivative"
+    assert content["GeneratedBy"][0]["Name"] == "brainseg-bids"
+    assert content["GeneratedBy"][0]["Version"] == "1.2.3"
+    assert content["DatasetLinks"] == {"raw": "../bids"}
+    assert content["SourceDatasets"] == [{"URL": "../bids", "DOI": "doi:10.1/x"}]
+    assert content["License"] == "CC0"
+    for name in ("desc-aseg_dseg.tsv", "desc-tissue_dseg.tsv", "dseg.tsv"):
+        lines = (unit.out / name).read_text().splitlines()
+        assert lines[0].split("\t") == ["index", "name", "abbreviation", "color", "mapping"]
+    path.write_text(json.dumps(content | {"Funding": ["by the user"]}))
+    before = path.with_name("README").stat().st_mtime_ns
+    dataset.write_dataset_description(unit.out, unit.bids, "1.2.4")
+    content = json.loads(path.read_text())
+    assert content["Funding"] == ["by the user"]
+    assert content["GeneratedBy"][0]["Version"] == "1.2.4"
+    assert path.with_name("README").stat().st_mtime_ns > before
+    before = path.stat().st_mtime_ns
+    dataset.write_dataset_description(unit.out, unit.bids, "1.2.4")
+    assert path.stat().st_mtime_ns == before

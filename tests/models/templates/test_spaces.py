@@ -1,0 +1,143 @@
+"""Output spaces: what may be named, what is found, and how to get what is missing."""
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainseg.bidsapp.config.settings import build
+from brainseg.models.errors import InputError, MissingFileError, UsageError
+from brainseg.models.registration import reference
+from brainseg.models.templates import spaces
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("TEMPLATEFLOW_HOME", str(tmp_path / "tf"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "tf"
+
+
+def image(path: Path, value: float = 100.0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = np.zeros((24, 24, 24), np.float32)
+    data[6:18, 6:18, 6:18] = value + np.arange(12)
+    nib.save(nib.Nifti1Image(data, np.diag([4.0, 4, 4, 1])), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text, label, entities",
+    [
+        ("MNI152NLin2009aSym", "MNI152NLin2009aSym", "space-MNI152NLin2009aSym"),
+        ("MNI152NLin2009aSym:res-01", "MNI152NLin2009aSym", "space-MNI152NLin2009aSym"),
+        ("MNIInfant:cohort-2:res-01", "MNIInfant+2", "space-MNIInfant_cohort-2_res-1"),
+        ("Mine=/a/b.nii.gz", "Mine", "space-Mine"),
+        ("CRL:cohort-28=/a/tpl-CRL", "CRL+28", "space-CRL_cohort-28"),
+    ],
+)
+def test_names_of_files(text, label, entities):
+    space = spaces.parse(text)
+    assert (space.label, space.entities) == (label, entities)
+    assert spaces.parse(str(space)) == space
+
+
+@pytest.mark.parametrize(
+    "text", ["", "My-Template", "MNIInfant:2", "MNIInfant:cohort-", "A:res-1:res-2", "=x.nii.gz", "A b=x"]
+)
+def test_what_is_no_space_is_refused(text):
+    with pytest.raises(UsageError, match="--output-spaces"):
+        spaces.parse(text)
+
+
+def test_the_embedded_template_needs_no_file(home):
+    assert spaces.find(spaces.parse(spaces.DEFAULT)) is None
+    with pytest.raises(UsageError, match="1 mm"):
+        spaces.parse(f"{spaces.DEFAULT}:res-2")
+
+
+def test_what_is_missing_is_told_with_the_command(home):
+    with pytest.raises(MissingFileError, match="not on this machine") as caught:
+        spaces.find(spaces.parse("MNIInfant:cohort-3:res-2"))
+    assert "api.get('MNIInfant', cohort='3', resolution=2)" in caught.value.remedy
+    with pytest.raises(MissingFileError, match="is not there"):
+        spaces.find(spaces.parse("Mine=/nowhere/T.nii.gz"))
+
+
+def test_files_of_a_template(home):
+    folder = home / "tpl-MNIInfant" / "cohort-2"
+    stem = "tpl-MNIInfant_cohort-2"
+    for resolution in (1, 2):
+        image(folder / f"{stem}_res-{resolution}_T1w.nii.gz")
+    image(folder / f"{stem}_res-2_desc-brain_mask.nii.gz", 1)
+    # TemplateFlow's skeleton: a name without content.
+    (folder / f"{stem}_res-1_desc-brain_mask.nii.gz").touch()
+    found = spaces.find(spaces.parse("MNIInfant:cohort-2"))
+    assert found.image.name.endswith("res-1_T1w.nii.gz") and found.mask is None
+    found = spaces.find(spaces.parse("MNIInfant:cohort-2:res-2"))
+    assert found.image.name.endswith("res-2_T1w.nii.gz")
+    assert found.mask.name.endswith("res-2_desc-brain_mask.nii.gz")
+    with pytest.raises(UsageError, match="cohort-2"):
+        spaces.find(spaces.parse("MNIInfant"))
+    with pytest.raises(MissingFileError):
+        spaces.find(spaces.parse("MNIInfant:cohort-2:res-3"))
+
+
+def test_a_template_of_ones_own_with_its_labels(home, tmp_path):
+    path = image(tmp_path / "own" / "mine_T1w.nii.gz")
+    image(tmp_path / "own" / "mine_desc-brain_mask.nii.gz", 1)
+    labels = np.zeros((24, 24, 24), np.int16)
+    labels[8:12, 8:12, 8:12] = 17
+    target = tmp_path / "own" / "mine_desc-aseg_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(labels, np.diag([4.0, 4, 4, 1])), target)
+    found = reference.load(f"Mine={path}")
+    assert found.centroids == {17: (38.0, 38.0, 38.0)}
+    assert found.image.grid.shape == (24, 24, 24)
+    assert reference.grid_of(f"Mine={path}").shape == (24, 24, 24)
+    nib.save(nib.Nifti1Image(labels[:-1], np.diag([4.0, 4, 4, 1])), target)
+    reference.load.cache_clear()
+    with pytest.raises(InputError, match="does not lie on the grid"):
+        reference.load(f"Mine={path}")
+
+
+def test_labels_are_found_once(home, tmp_path, monkeypatch):
+    calls = []
+
+    def segment(volume, mask, **_):
+        calls.append(1)
+        labels = (volume.data > 0).short() * 10
+        return type("Found", (), {"structures": volume.with_data(labels), "probabilities": {}})
+
+    monkeypatch.setattr(reference.segmentation, "segment", segment)
+    path = image(tmp_path / "T.nii.gz")
+    image(tmp_path / "T_desc-brain_mask.nii.gz", 1)
+    for _ in range(2):
+        reference.load.cache_clear()
+        assert set(reference.load(f"Mine={path}").centroids) == {10}
+    assert len(calls) == 1
+    assert [p.name[:5] for p in reference.folder().iterdir()] == ["Mine-"]
+
+
+def test_the_embedded_templates_labels_come_with_the_program():
+    found = reference.load(spaces.DEFAULT)
+    assert len(found.centroids) > 25
+    assert set(found.probabilities) == {"GM", "WM", "CSF"}
+    template = found.structures.data > 0
+    both = (template & (found.mask.data > 0)).sum() * 2 / (template.sum() + (found.mask.data > 0).sum())
+    assert both > 0.9
+
+
+def test_settings_take_several_spaces(tmp_path):
+    def settings(*texts):
+        given = {"bids_dir": tmp_path, "output_dir": tmp_path / "o", "analysis_level": ["participant"]}
+        return build(given | {"output_spaces": list(texts)}, {}).output_spaces
+
+    assert settings("MNIInfant:cohort-02", spaces.DEFAULT, spaces.DEFAULT) == (
+        "MNIInfant:cohort-2",
+        spaces.DEFAULT,
+    )
+    with pytest.raises(UsageError, match="same names"):
+        settings("A=/x.nii.gz", "A=/y.nii.gz")
+    with pytest.raises(UsageError, match="one resolution"):
+        settings("MNIInfant:cohort-2:res-1", "MNIInfant:cohort-2:res-2")

@@ -1,0 +1,205 @@
+"""The benchmarks' own arithmetic: tables between markers, the headline, and what a stage used."""
+
+import doctest
+import importlib
+import re
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from brainseg.models.geometry.volume import Volume
+from brainseg.training.evaluation import segmentation
+from helpers import ROOT
+
+FOLDER = ROOT / "benchmarks"
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))
+    return importlib.import_module
+
+
+def test_tables_stand_between_their_markers(scripts, tmp_path):
+    tables = scripts("tables")
+    assert doctest.testmod(tables).failed == 0
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n<!-- a: begin, written by the script -->\nold\n<!-- a: end -->\n\nafter\n")
+    tables.put(page, "a", "new")
+    tables.put(page, "b", "more")
+    tables.put(page, "a", "newer")
+    text = page.read_text()
+    assert text.startswith("# Title") and "after" in text
+    assert "old" not in text and "new\n" not in text
+    assert text.count("newer") == text.count("more") == 1
+    tables.put(page, "b", "more")
+    assert page.read_text() == text
+
+
+def test_page_has_a_place_for_every_table():
+    page = (FOLDER / "README.md").read_text()
+    found = re.findall(r"<!-- (.+): begin, written by the script -->", page)
+    assert found == [
+        "adult_manual chain",
+        "adult_manual network",
+        "learning segmentation",
+        "learning segmentation-again",
+        "looks",
+        "learning skullstrip",
+        "learning deep",
+        "perturbations",
+        "synthetic_heads",
+        "brain_mask",
+        "stages",
+        "backends",
+        "overhead",
+        "kill",
+        "registration",
+        "pseudolabels",
+        "hippocampus",
+        "lesion",
+        "quality",
+        "fetal",
+    ]
+    for name in found:
+        assert f"<!-- {name}: end -->" in page
+    for script in FOLDER.glob("*.py"):
+        assert script.name == "tables.py" or f"`{script.name} " in page
+
+
+def _scan(folder):
+    """Manual labels, one block for every structure, and the same in our ids."""
+    mapping = segmentation.read_mapping("neuromorphometrics")
+    wanted = sorted({k for k, v in mapping.structure.items() if v > 0 and k < 102})
+    theirs = np.zeros((20, 8 * len(wanted), 12), np.uint8)
+    for place, label in enumerate(wanted):
+        theirs[4:14, 8 * place + 1 : 8 * place + 7, 3:9] = label
+    path = folder / "sub-01_dseg.nii.gz"
+    nib.save(nib.Nifti1Image(theirs, np.diag([-1.0, 1, 1, 1])), path)
+    ours = mapping.apply(theirs, path)
+    return path, Volume(torch.from_numpy(ours), np.diag([-1.0, 1, 1, 1]))
+
+
+def test_headline(scripts, tmp_path):
+    bench = scripts("adult_manual")
+    path, ours = _scan(tmp_path)
+    right = bench.score(path, ours)
+    assert set(right) == set(bench.HEADLINE) | set(bench.BESIDE)
+    assert len(bench.HEADLINE) == 16
+    assert all(value == (1, 0) for value in right.values())
+
+    # a temporal horn called ventricle costs nothing in the headline
+    joined = ours.data.clone()
+    joined[joined == 5], joined[joined == 44] = 4, 43
+    found = bench.score(path, ours.with_data(joined))
+    assert found["lateral ventricle"][0] == 1 and found["temporal horn"][0] == 0
+    assert found["lateral ventricle without temporal horn"][0] == pytest.approx(2 / 3)
+
+    # sides exchanged: nothing paired is right
+    swapped = {5: 44} | dict(v for v in bench.HEADLINE.values() if len(v) == 2)
+    swapped |= {b: a for a, b in swapped.items()}
+    turned = ours.data.clone()
+    for one, other in swapped.items():
+        turned[ours.data == one] = other
+    found = bench.score(path, ours.with_data(turned), surfaces=False)
+    assert found["brainstem"][0] == 1 and found["putamen"][0] == 0
+    text = bench.report({"sub-01": right, "sub-02": found}, "chain", True)
+    assert "| **headline mean** | **0.594** |" in text
+
+
+def test_what_stages_used(scripts, tmp_path):
+    bench = scripts("stages")
+    used = {"start": bench.Use(1.0, 0.5, 2.0**30), "bias": bench.Use(3.0, 6.0, 2.0**31)}
+    text = bench.table(used, {"bias": 2.9})
+    assert "| bias | 3.0 | 2.9 | 6.0 | 2.0 |" in text and "**4.0**" in text
+    assert "| start | 1.0 | – | 0.5 | 1.0 |" in text
+    image = tmp_path / "sub-9_acq-x_FLAIR.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), image)
+    made = bench.dataset(image, tmp_path / "bids")
+    assert (made / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz").is_file()
+
+
+def test_scans_made_worse(scripts):
+    bench = scripts("perturbations")
+    torch.manual_seed(0)
+    data = torch.zeros(20, 24, 30)
+    data[4:16, 4:20, 4:28] = torch.rand(12, 16, 24) * 100 + 50
+    scan = Volume(data, np.diag([1.0, 1.0, 1.0, 1.0]))
+    for axis, kind in enumerate(("5 mm sagittal", "5 mm coronal", "5 mm axial")):
+        made = bench.KINDS[kind](scan)
+        assert made.grid.spacing[axis] == pytest.approx(5) and made.grid.shape[axis] == scan.grid.shape[
+            axis
+        ] // 5 + (scan.grid.shape[axis] % 5 > 0)
+        # a slice lies where the five that it is made of lay
+        assert made.affine[axis, 3] == pytest.approx(2.0)
+        assert float(made.data.sum() * 5) == pytest.approx(float(data.sum()), rel=0.1)
+    turned = bench.inverted(scan).data
+    inside = data > 0
+    assert bool((turned[~inside] == 0).all()) and bool((turned[inside] > 0).all())
+    assert float(torch.corrcoef(torch.stack([turned[inside], data[inside]]))[0, 1]) == pytest.approx(-1)
+    assert float((bench.noisy(scan).data - data)[inside].std()) == pytest.approx(14.5, rel=0.2)
+    assert float(bench.noisy(scan).data[~inside].max()) == 0
+    ratio = bench.biased(scan).data[inside] / data[inside]
+    assert 0.1 < float(ratio.log().std()) < 1
+    assert bench.cropped(scan).grid.shape == (20, 24, 21)
+
+
+def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
+    bench = scripts("perturbations")
+    path, ours = _scan(tmp_path)
+    truth = segmentation.read_labels(path)
+    grid = bench.thick_grid(truth.grid, 2)
+    thick = bench.on_grid(truth, grid)
+    assert set(thick.data.unique().tolist()) <= set(truth.data.unique().tolist())
+    assert bench.on_grid(truth, truth.grid) is truth
+    assert bench.sides_lost(truth, ours.canonical(), path) == pytest.approx(0)
+    swapped = ours.data.clone()
+    swapped[ours.data == 17], swapped[ours.data == 53] = 53, 17
+    lost = bench.sides_lost(truth, ours.with_data(swapped).canonical(), path)
+    assert 0.02 < lost < 0.2
+    row = dict.fromkeys(bench.HEADLINE, 0.8) | {"hd95": 2.0, "sides": 0.0, "seconds": 9.0}
+    text = bench.report({"bias": [row, row | {"amygdala": 0.4}]}, True)
+    assert "| 0.775 | amygdala 0.60 | 2.000 | 0.000 | 9.000 |" in text
+
+
+def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, tmp_path, monkeypatch):
+    bench = scripts("registration")
+    names = ("sub-01", "sub-02")
+    for name in names:
+        path, ours = _scan(tmp_path)
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        path.rename(folder / f"{name}_dseg.nii.gz")
+        (folder / f"{name}_T1w.nii.gz").write_bytes(name.encode())
+    calls = []
+
+    def measure(_, moving, fixed, brain, labels):
+        calls.append(len(moving.centroids))
+        figures = {"dice": dict.fromkeys(bench.adult_manual.HEADLINE, 0.5), "figures": [0.0, 0.1, len(calls)]}
+        return figures, (bench.Warp((np.eye(4),)), bench.Warp((np.eye(4),)))
+
+    monkeypatch.setattr(bench, "measure", measure)
+    found = bench.reference.anatomy(ours, ours, ours, {})
+    monkeypatch.setattr(bench, "anatomy", lambda path, folder: (found, 3.0))
+    monkeypatch.setattr(bench, "plain", lambda path: bench.Anatomy(ours, ours, ours, {}, {}))
+    words = [str(tmp_path / "data"), "--cache", str(tmp_path / "kept"), "--template", "0"]
+    assert bench.main(words) == 0
+    # the others see our segmentation, SyN none of it
+    assert len(calls) == 8 and calls.count(0) == 2
+    assert bench.main(words) == 0 and len(calls) == 8
+    for name in ("weights", "program"):
+        monkeypatch.setattr(bench, name, lambda: "others")
+    page = tmp_path / "page.md"
+    assert bench.main([*words, "--kept", "SyN", "--out", str(page)]) == 0
+    assert len(calls) == 14 and calls.count(0) == 2
+    assert "| pairs: SyN | 2 | 0.5000 |" in page.read_text()
+    assert "at least as good as SyN in 2 of 2" in page.read_text()
+    words = [*words[:-1], "1", "--engines", "deep"]
+    assert bench.main([*words, "--out", str(page)]) == 0 and len(calls) == 15
+    assert "through the template" not in page.read_text()  # one scan has no other to go to
+    words[-3] = "2"
+    for _ in range(2):
+        assert bench.main([*words, "--out", str(page)]) == 0 and len(calls) == 16
+        assert "| through the template: deep | 2 | 1.0000 |" in page.read_text()

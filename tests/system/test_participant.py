@@ -1,0 +1,114 @@
+"""The real chain on the demonstration dataset, by the program as a user calls it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainseg.bidsapp.execution import status
+from helpers import DATA
+
+pytestmark = pytest.mark.slow
+
+SPACE = "space-MNI152NLin2009aSym"
+
+
+def read(run, participant, ending):
+    return nib.load(run.out / f"sub-{participant}" / "anat" / f"sub-{participant}_{ending}.nii.gz")
+
+
+def values(run, participant, ending):
+    return np.asarray(read(run, participant, ending).dataobj)
+
+
+def dice(a, b):
+    return 2 * (a & b).sum() / (a.sum() + b.sum())
+
+
+def test_it_finishes(finished_run):
+    assert finished_run.code == 0, finished_run.said
+    assert "2 done" in finished_run.said
+    for key in ("sub-01", "sub-02"):
+        content = status.read(finished_run.out, key)
+        assert (content["state"], content["error"]) == ("done", None)
+        assert content["stripped"] is True
+        assert list(content["seconds"]) == [
+            "conform",
+            "skullstrip",
+            "bias",
+            "segmentation",
+            "registration",
+            "quality",
+            "outputs",
+            "report",
+        ]
+
+
+def test_the_tree_is_as_described(finished_run, stages):
+    one = (DATA / "outputs_T1w.txt").read_text().split()
+    two = [name.replace("sub-01", "sub-02") for name in one]
+    level = [f"{key}.html" for key in ("sub-01", "sub-02", "index", "group")]
+    level += ["participants.tsv", "participants.json"]
+    found = set(stages.tree(finished_run.out))
+    assert {name for name in found if not name.startswith("group_")} == {*one, *two, *level}
+    assert {"group_volumes.tsv", "group_volumes.json"} <= found
+    assert not list(finished_run.out.rglob("*.partial"))
+
+
+def test_all_of_it_is_valid(finished_run):
+    program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed")
+    done = subprocess.run([program, str(finished_run.out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("participant", ["01", "02"])
+def test_results_lie_on_the_grid_of_the_image(finished_run, participant):
+    source = nib.load(finished_run.bids / f"sub-{participant}" / "anat" / f"sub-{participant}_T1w.nii.gz")
+    for ending in ("desc-preproc_T1w", "desc-brain_mask", "dseg", "desc-aseg_dseg", "label-GM_probseg"):
+        image = read(finished_run, participant, ending)
+        assert image.shape == source.shape
+        np.testing.assert_array_equal(image.affine, source.affine)
+    head = np.asarray(source.dataobj) > 0
+    assert dice(head, values(finished_run, participant, "desc-brain_mask") > 0) > 0.95
+
+
+@pytest.mark.parametrize("participant", ["01", "02"])
+def test_left_is_left(finished_run, participant):
+    image = read(finished_run, participant, "desc-aseg_dseg")
+    labels = np.asarray(image.dataobj)
+    for left, right in ((3, 42), (10, 49), (17, 53)):
+        x = [
+            nib.affines.apply_affine(image.affine, np.argwhere(labels == i).mean(0))[0] for i in (left, right)
+        ]
+        assert x[0] < 0 < x[1]
+
+
+def test_participants_meet_in_the_template(finished_run):
+    template = np.asarray(nib.load(finished_run.bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz").dataobj) > 0
+    masks = [values(finished_run, p, f"{SPACE}_desc-brain_mask") > 0 for p in ("01", "02")]
+    assert dice(masks[0], template) > 0.95
+    assert dice(masks[1], template) > 0.9
+    # sub-02 was bent by up to 8 mm, which an affine cannot undo
+    tissues = [values(finished_run, p, f"{SPACE}_dseg") for p in ("01", "02")]
+    assert dice(tissues[0] == 2, tissues[1] == 2) > 0.55
+
+
+def test_methods_are_written(finished_run):
+    text = (finished_run.out / "logs" / "CITATION.md").read_text()
+    assert "N4 (Tustison" in text
+    assert "at 1 mm" in text
+
+
+def test_what_is_done_is_not_computed_again(finished_run):
+    before = {path: path.stat().st_mtime_ns for path in finished_run.out.glob("sub-*/anat/*")}
+    done = subprocess.run(finished_run.command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 skipped" in done.stdout
+    assert before == {path: path.stat().st_mtime_ns for path in finished_run.out.glob("sub-*/anat/*")}

@@ -1,0 +1,270 @@
+"""The graphs: what they are made of, what they say of themselves, and that errors come through them whole."""
+
+import doctest
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from nipype.pipeline import engine as pe
+
+from brainseg.bidsapp.execution import failures
+from brainseg.interfaces import base
+from brainseg.interfaces import skullstrip as skullstrip_node
+from brainseg.interfaces.conform import Conform, notes_on
+from brainseg.interfaces.registration import Register
+from brainseg.interfaces.skullstrip import SkullStrip
+from brainseg.models.errors import InputError, MissingFileError, UsageError
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.networks import zoo
+from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.models.templates import bundled
+from brainseg.workflows.participant import init_participant_wf, memory
+from helpers import DATA
+
+STAGES = (
+    "conform",
+    "skullstrip",
+    "bias",
+    "segmentation",
+    "registration",
+    "hippocampus",
+    "lesion",
+    "quality",
+    "outputs",
+)
+
+
+def chain(unit=None, **more):
+    """The workflow of a unit, or of one that does not exist."""
+    given = {
+        "name": "sub_01_wf",
+        "source_file": str(unit.source if unit else "/bids/sub-01/anat/sub-01_T1w.nii.gz"),
+        "bids_root": str(unit.bids if unit else "/bids"),
+        "out_dir": str(unit.out if unit else "/out"),
+        "key": unit.key if unit else "sub-01",
+    }
+    return init_participant_wf(**given | more)
+
+
+def run(workflow, folder):
+    """Run a workflow in this process; returns its nodes after they ran, by name."""
+    workflow.base_dir = str(folder)
+    workflow.config["execution"] = {
+        "create_report": "false",
+        "remove_unnecessary_outputs": "false",
+        "crashdump_dir": str(folder),
+        "crashfile_format": "txt",
+    }
+    return {node.name: node for node in workflow.run(plugin="Linear").nodes}
+
+
+def test_every_stage_is_a_workflow_with_one_node_of_its_name():
+    workflow = chain(hippocampus=True, lesion=True)
+    for stage in STAGES:
+        inner = workflow.get_node(f"{stage}_wf")
+        assert inner is not None
+        assert {"inputnode", "outputnode", stage} <= set(inner.list_node_names())
+    assert set(workflow.get_node("outputnode").inputs.copyable_trait_names()) == {
+        "out_files",
+        "notes",
+        "stripped",
+    }
+
+
+def test_nodes_declare_what_they_need():
+    workflow = chain(num_threads=3, mem_gb=64.0, hippocampus=True, lesion=True)
+    nodes = {stage: workflow.get_node(f"{stage}_wf.{stage}") for stage in STAGES}
+    assert {stage: node.mem_gb for stage, node in nodes.items()} == memory("of a head at 1 mm")
+    threads = {stage: node.n_procs for stage, node in nodes.items()}
+    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1}
+    for stage, node in nodes.items():
+        assert node.inputs.num_threads == threads[stage]
+    small = chain(mem_gb=1.0, hippocampus=True, lesion=True)
+    assert max(small.get_node(f"{stage}_wf.{stage}").mem_gb for stage in STAGES) == 1.0
+
+
+def test_memory_grows_with_the_image(nifti, tmp_path):
+    small, large = memory(nifti(tmp_path / "a.nii")), memory("of a head at 1 mm")
+    assert set(small) == set(large) == set(STAGES)
+    assert all(small[stage] < large[stage] <= 4 for stage in STAGES)
+
+
+@pytest.mark.parametrize("device, slot", [("cpu", False), ("cuda:1", True), ("mps", False)])
+def test_networks_take_a_gpu_slot(device, slot):
+    workflow = chain(device=device, hippocampus=True, lesion=True)
+    for stage in ("skullstrip", "segmentation", "hippocampus", "lesion"):
+        inputs = workflow.get_node(f"{stage}_wf.{stage}").inputs
+        assert (inputs.device, inputs.use_gpu) == (device, slot)
+    assert not hasattr(workflow.get_node("bias_wf.bias").inputs, "use_gpu")
+
+
+def test_where_it_is_computed_is_no_reason_to_compute_again(tmp_path):
+    (tmp_path / "a.nii").touch()
+    hashes = set()
+    for device, threads in (("cpu", 1), ("cpu", 2), ("cuda:0", 1)):
+        interface = SkullStrip(in_file=str(tmp_path / "a.nii"), device=device, num_threads=threads)
+        interface.inputs.use_gpu = device != "cpu"
+        hashes.add(interface.inputs.get_hashval(hash_method="timestamp")[1])
+    assert len(hashes) == 1
+
+
+def test_methods_are_told_in_the_order_of_the_chain():
+    text = chain().visit_desc()
+    told = [
+        "BIDS App",
+        "own grid",
+        "signed distance",
+        "N4",
+        "32 structures",
+        "MNI152NLin2009aSym",
+        "derivatives",
+    ]
+    assert sorted(told, key=text.index) == told
+    assert text.count("doi:") >= 7
+    assert "{" not in text
+    assert "were recognised" in text
+    assert "had been skull-stripped before" in chain(skull_strip="skip").visit_desc()
+    assert "without a skull" not in chain(skull_strip="force").visit_desc()
+
+
+def test_unknown_populations_are_refused():
+    with pytest.raises(UsageError, match="no population 'martian'"):
+        chain(population="martian")
+
+
+def test_missing_networks_are_told_before_anything_runs(monkeypatch):
+    def missing(name):
+        raise zoo.ModelError(f"no weights at /models/{name}.safetensors")
+
+    monkeypatch.setattr(zoo, "read_card", missing)
+    with pytest.raises(MissingFileError, match="no weights at /models/head-coarse"):
+        chain()
+
+
+def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
+    stages.install(monkeypatch.setattr)
+    unit = stages.unit(tmp_path)
+    nodes = run(chain(unit), tmp_path / "wf")
+    outputs = nodes["outputs"].result.outputs
+    assert outputs.notes[0] == "A note from the segmentation."
+    assert outputs.notes[1].startswith("Quality control: the result failed")  # stripes are no brain
+    assert outputs.stripped is False
+    assert stages.tree(unit.out) == (DATA / "outputs_T1w.txt").read_text().split()
+    about = json.loads((unit.out / "sub-01/anat/sub-01_desc-aseg_volumes.json").read_text())
+    assert about["Notes"] == outputs.notes
+    assert json.loads(Path(nodes["registration"].result.outputs.out_transform).read_text())["error_mm"] < 1e-3
+
+    # a second run computes nothing again, and writes what was lost
+    lost = unit.out / "sub-01/anat/sub-01_dseg.nii.gz"
+    lost.unlink()
+    monkeypatch.setattr(skullstrip, "skullstrip", None)
+    monkeypatch.setattr(segmentation, "segment", None)
+    run(chain(unit), tmp_path / "wf")
+    assert lost.is_file()
+
+
+def test_notes_of_all_stages_come_in_their_order(stages, tmp_path, monkeypatch):
+    stages.install(monkeypatch.setattr)
+    unit = stages.unit(tmp_path)
+    image = nib.load(unit.source)
+    moved = image.affine.copy()
+    moved[0, 3] += 9
+    image.set_qform(moved, 1)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), unit.source)
+    away = stages.small_template()
+    far = {index: tuple(np.array(point) * [1, 1, -1]) for index, point in away.centroids.items()}
+    far[17], far[53] = (90.0, 0.0, 0.0), (-90.0, 0.0, 0.0)
+    rng = np.random.default_rng(0)
+    far = {index: tuple(np.array(point) + rng.normal(0, 40, 3)) for index, point in far.items()}
+    monkeypatch.setattr(bundled, "load", lambda name: bundled.Template(name, away.image, away.mask, far))
+    outputs = run(chain(unit, skull_strip="skip"), tmp_path / "wf")["outputs"].result.outputs
+    assert outputs.stripped is True
+    starts = (
+        "The header's qform and sform disagree by up to 9.0 mm",
+        "The image was taken as skull-stripped",
+    )
+    starts += ("A note from the segmentation", "After alignment the structures lie", "Quality control")
+    assert len(outputs.notes) == 5
+    assert all(note.startswith(start) for note, start in zip(outputs.notes, starts, strict=True))
+
+
+def fault_of(node):
+    """What a user is told of a node that fails, as the run finds it out."""
+    with pytest.raises(Exception) as caught:
+        node.run()
+    return failures.explain(caught.value, node.result)
+
+
+def test_errors_keep_file_reason_and_remedy(nifti, tmp_path):
+    path = nifti(tmp_path / "sub-01_T1w.nii.gz")
+    path.write_bytes(path.read_bytes()[:2000])
+    fault = fault_of(pe.Node(Conform(source_file=str(path)), name="conform", base_dir=str(tmp_path)))
+    assert (fault.file, fault.kind) == (str(path), "InputError")
+    assert "truncated or damaged" in fault.reason
+    assert fault.remedy == "Fetch or convert it again"
+
+
+def test_errors_that_name_no_file_are_given_the_scan(nifti, tmp_path, monkeypatch):
+    def refuse(volume, *, mode, model, coarse_model, device):
+        raise InputError(None, "no brain was found in it", "Look at the image")
+
+    monkeypatch.setattr(skullstrip, "skullstrip", refuse)
+    path = str(nifti(tmp_path / "a.nii"))
+    interface = SkullStrip(in_file=path, source_file="/bids/sub-01_T1w.nii.gz")
+    fault = fault_of(pe.Node(interface, name="skullstrip", base_dir=str(tmp_path)))
+    assert fault.file == "/bids/sub-01_T1w.nii.gz"
+    assert (fault.reason, fault.remedy) == ("no brain was found in it", "Look at the image")
+
+
+def test_missing_templates_and_networks_are_told(nifti, tmp_path, monkeypatch):
+    def missing(volume, *, mode, model, coarse_model, device):
+        raise zoo.ModelError("no weights at /models/x.safetensors")
+
+    monkeypatch.setattr(skullstrip, "skullstrip", missing)
+    path = str(nifti(tmp_path / "a.nii"))
+    fault = fault_of(pe.Node(SkullStrip(in_file=path), name="skullstrip", base_dir=str(tmp_path)))
+    assert fault.kind == "MissingFileError"
+    assert "no weights at /models/x.safetensors" in fault.reason
+    measures = tmp_path / "measures.json"
+    measures.write_text('{"volumes": {}, "centroids": {}}')
+    register = Register(in_measures=str(measures), template="Moon")
+    fault = fault_of(pe.Node(register, name="registration", base_dir=str(tmp_path)))
+    assert fault.kind == "MissingFileError"
+    assert "the template is not on this machine" in fault.reason
+    assert "api.get('Moon'" in fault.remedy
+
+
+def test_a_gpu_without_memory_falls_back_to_the_cpu():
+    used = []
+
+    def compute(device):
+        used.append(device)
+        if device != "cpu":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 7
+
+    result, notes = base.on_device(compute, "mps")
+    assert (result, used) == (7, ["mps", "cpu"])
+    assert "the CPU was used" in notes[0]
+    assert base.on_device(compute, "cpu") == (7, [])
+
+
+def test_volumes_pass_from_stage_to_stage_unchanged(tmp_path):
+    affine = np.array([[-0.9, 0.1, 0, 30], [0.1, 0.9, 0.2, -40], [0, -0.2, 1.1, 5], [0, 0, 0, 1]])
+    for dtype in (torch.float32, torch.int16, torch.uint8):
+        data = torch.arange(4 * 5 * 6).reshape(4, 5, 6).to(dtype)
+        back = base.load(base.save(Volume(data, affine), tmp_path / f"{dtype}.nii"))
+        assert back.data.dtype == dtype
+        assert torch.equal(back.data, data)
+        np.testing.assert_allclose(back.affine, affine, atol=1e-6)
+
+
+def test_masks_of_an_odd_volume_are_noted():
+    assert doctest.testmod(skullstrip_node).failed == 0
+
+
+def test_headers_that_agree_are_not_noted(nifti, tmp_path):
+    assert notes_on(nib.load(nifti(tmp_path / "a.nii.gz"))) == []

@@ -1,0 +1,1 @@
+"""Atlas, centroids and QC norms computed with the shipped networks."""

@@ -1,0 +1,102 @@
+"""A probabilistic atlas of the middle of the brain, learned from label maps by registering and averaging.
+
+The maps are brought to the atlas frame by the affine of :mod:`brainseg.training.data.prepare`, each is
+registered
+to their average, and the average is taken again from the warped maps and moved back by the mean velocity, so
+that the shape is the mean one as well (Guimond et al. 2000). Left and right are made alike.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...models.deformation.diffeomorphic import Level, Options, optimise
+from ...models.deformation.velocity import exponential
+from ...models.deformation.warp import Warp
+from ...models.geometry.volume import Grid, Volume, resample
+from ...models.population import labels
+from ...models.segmentation import deformable_atlas
+from ..synthesis.generator import GeneratorConfig, HeadGenerator
+
+SHAPE, CENTRE = (96, 112, 92), (0.0, 4.0, 5.0)
+"""Voxels of 1 mm, and where their middle lies in the atlas frame (mm)."""
+
+OPTIONS = Options(2.0, (Level(2, 20, 0.5, 3.0, 1.2), Level(1, 8, 0.5, 2.0, 1.2)), 0.8, 8.0)
+"""How a map is registered to the average."""
+
+
+def frame(spacing: float) -> Grid:
+    """The atlas's grid at a voxel size."""
+    shape = tuple(round(n / spacing) for n in SHAPE)
+    affine = np.diag([spacing, spacing, spacing, 1.0])
+    affine[:3, 3] = np.array(CENTRE) - (np.array(shape) - 1) / 2 * spacing
+    return Grid(shape, affine)  # type: ignore[arg-type]
+
+
+def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volume:
+    """Learn the atlas from prepared arrays; returns probabilities (C, X, Y, Z) in the atlas frame."""
+    maps = _maps(path, table)
+    small = [resample(one, frame(OPTIONS.spacing)).data for one in maps]
+    average = _symmetric(sum(small) / len(small))
+    warps: list[Warp] = []
+    for turn in range(rounds):
+        velocities = []
+        for number, one in enumerate(small, 1):
+            velocities.append(optimise(_seen(one), _seen(average), OPTIONS))
+            say(f"round {turn + 1}, map {number} of {len(small)}")
+        back = -sum(velocities) / len(velocities)
+        back = (back + back.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)) / 2
+        grid = frame(OPTIONS.spacing)
+        warps = [Warp(tuple(_field(v, grid) for v in (-back, -velocity))) for velocity in velocities]
+        warped = [w.resample(one, grid).data for w, one in zip(warps, maps, strict=True)]
+        average = _symmetric(sum(warped) / len(warped))
+    fine = frame(1.0)
+    total = sum(w.resample(one, fine).data for w, one in zip(warps, maps, strict=True))
+    found = _symmetric(total / len(maps))
+    return Volume(found / found.sum(0).clamp(min=1e-6), fine.affine)
+
+
+def write(path: Path, data: Path, description: str, licence: str, table: str = "adult") -> Path:
+    """Learn an atlas from prepared arrays and write it with its card."""
+    card = {"label_table": table, "training_data": description, "licence": licence}
+    return deformable_atlas.save(path, learn(data, table), card)
+
+
+def _maps(path: Path, table: str) -> list[Volume]:
+    """Every map's structures, one channel each, in the atlas frame at 1 mm; mirror images are made later."""
+    generator = HeadGenerator(path, GeneratorConfig())
+    unsided = labels.load(table).unsided
+    position = torch.tensor([unsided.index(int(i)) for i in generator.source.structure])
+    grid, out = frame(1.0), []
+    margin = Grid(tuple(n + 16 for n in grid.shape), grid.affine @ _shift(-8))  # type: ignore[arg-type]
+    for labelled, from_atlas in zip(generator.maps, generator.from_atlas, strict=True):
+        source = Volume(position[labelled.long()].to(torch.int16), np.eye(4))
+        placed = Warp((from_atlas.double().numpy(),)).resample(source, margin, "nearest").data
+        # Fluid beyond the brain's own is no structure of the middle.
+        shares = F.one_hot(placed.long(), len(unsided)).movedim(-1, 0).float()
+        out.append(Volume(shares, margin.affine))
+    return out
+
+
+def _shift(voxels: float) -> np.ndarray:
+    out = np.eye(4)
+    out[:3, 3] = voxels
+    return out
+
+
+def _seen(shares: Tensor) -> Tensor:
+    """Shares of the structures, and that all of it is in the field of view."""
+    return torch.cat([shares[1:], torch.ones_like(shares[:1])])
+
+
+def _symmetric(shares: Tensor) -> Tensor:
+    return (shares + shares.flip(1)) / 2
+
+
+def _field(velocity: Tensor, grid: Grid) -> Volume:
+    return Volume(exponential(velocity) * float(grid.spacing[0]), grid.affine)

@@ -1,0 +1,1 @@
+"""Recipes, data loading and the training loop, whatever is trained."""

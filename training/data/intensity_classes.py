@@ -1,0 +1,159 @@
+"""Subclasses of intensity from a real image: a Gaussian mixture in every meta-label.
+
+FetalSynthSeg's way (Zalevskyi et al. 2024): labels are merged into a few meta-labels (fluid, grey, white,
+surroundings), each is split by expectation-maximization on the image's intensities into 1, 2, 3 and 4
+subclasses, and the generator draws how many it uses. Meta-labels are the column ``meta`` of a source table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...models.errors import InputError
+
+MOST = 4
+"""Most subclasses of a meta-label."""
+
+CODES = 256
+"""Codes of the packed form: ``24 * meta + s2 + 2 * s3 + 6 * s4``, where ``sN`` is the subclass among N."""
+
+MOST_METAS = CODES // 24 - 1
+
+SAMPLE = 50_000
+"""Voxels of a meta-label that its mixture is fitted on."""
+
+
+def mixture(values: np.ndarray, count: int, *, steps: int = 40) -> np.ndarray:
+    """Subclass of every value, 0 the darkest, by a Gaussian mixture in one dimension fitted by EM.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,)
+        Intensities.
+    count : int
+        Subclasses.
+    steps : int
+        Steps of EM.
+
+    Examples
+    --------
+    >>> mixture(np.array([1.0, 1.2, 0.9, 8.0, 8.1, 7.9]), 2).tolist()
+    [0, 0, 0, 1, 1, 1]
+    """
+    if count < 2 or len(values) < count:
+        return np.zeros(len(values), np.uint8)
+    sample = values[:: max(1, len(values) // SAMPLE)].astype(float)
+    least = (1e-3 * (np.ptp(sample) + 1e-6)) ** 2
+    # Start at quantiles, each as wide as its share of the values.
+    parts = np.array_split(np.sort(sample), count)
+    mean = np.array([p.mean() for p in parts])
+    variance = np.array([p.var() for p in parts]) + least
+    share = np.full(count, 1 / count)
+    for _ in range(steps):
+        p = _memberships(sample, mean, variance, share)
+        size = p.sum(1) + 1e-6
+        mean = p @ sample / size
+        variance = (p * (sample - mean[:, None]) ** 2).sum(1) / size + least
+        share = size / size.sum()
+    rank = np.argsort(np.argsort(mean))
+    return rank[_memberships(values.astype(float), mean, variance, share).argmax(0)].astype(np.uint8)
+
+
+def _memberships(values: np.ndarray, mean: np.ndarray, variance: np.ndarray, share: np.ndarray) -> np.ndarray:
+    log = -0.5 * (values - mean[:, None]) ** 2 / variance[:, None]
+    log += np.log(share / np.sqrt(variance))[:, None]
+    p = np.exp(log - log.max(0))
+    return p / p.sum(0)
+
+
+def find_seeds(image: np.ndarray, meta: np.ndarray) -> np.ndarray:
+    """Split every meta-label of an image into 1 to ``MOST`` subclasses.
+
+    Parameters
+    ----------
+    image : ndarray, shape (X, Y, Z)
+        Intensities.
+    meta : ndarray of int, shape (X, Y, Z)
+        Meta-labels, 0 for what gets no seeds.
+
+    Returns
+    -------
+    ndarray of uint8, shape (X, Y, Z, MOST)
+        Volume n - 1 holds ``10 * meta + subclass`` with subclasses 1 (darkest) to n; 0 where there is none.
+    """
+    out = np.zeros((*meta.shape, MOST), np.uint8)
+    for value in np.unique(meta[meta > 0]):
+        where = meta == value
+        for count in range(1, MOST + 1):
+            out[where, count - 1] = 10 * value + 1 + mixture(image[where], count)
+    return out
+
+
+def pack(seeds: np.ndarray) -> np.ndarray:
+    """Seeds of :func:`find_seeds` in one byte a voxel (see ``CODES``), shape (X, Y, Z)."""
+    meta = seeds[..., 0] // 10
+    sub = [seeds[..., n - 1] % 10 - 1 for n in (2, 3, 4)]
+    code = 24 * meta.astype(np.int16) + sub[0] + 2 * sub[1].astype(np.int16) + 6 * sub[2].astype(np.int16)
+    return np.where(meta > 0, code, 0).astype(np.uint8)
+
+
+def code_subclasses(meta: int, count: int) -> tuple[Tensor, Tensor]:
+    """Packed codes of a meta-label, and the subclass among ``count`` that each of them means."""
+    base = torch.arange(24)
+    among = {1: torch.zeros(24, dtype=torch.long), 2: base % 2, 3: base // 2 % 3, 4: base // 6}
+    return 24 * meta + base, among[count]
+
+
+def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, int]:
+    """Write the seeds of an image (``brainseg synth seeds``) as a 4-D NIfTI on its label map's grid.
+
+    Parameters
+    ----------
+    image : Path
+        The scan.
+    labels : Path
+        Its label map, with the values of the source table.
+    out : Path
+        File to write.
+    table : str
+        Source table with a column ``meta``.
+
+    Returns
+    -------
+    dict of int to int
+        Voxels of every meta-label.
+
+    Raises
+    ------
+    InputError
+        If the grids differ, a label is not in the table, or the table has no meta-labels.
+    """
+    import nibabel as nib
+
+    from .prepare import positions, table_rows
+
+    rows = table_rows(table, ("source", "meta"))
+    known, metas = (np.array([int(row[k] or 0) for row in rows]) for k in ("source", "meta"))
+    if not 0 < metas.max() <= MOST_METAS or metas.min() < 0:
+        reason = f"the meta-labels of the source table {table} are {metas.min()} to {metas.max()}"
+        raise InputError(None, reason, f"Give 1, 2, ... {MOST_METAS}, or 0 for what gets no seeds")
+    scan, truth = nib.load(image), nib.load(labels)
+    if scan.shape[:3] != truth.shape[:3] or not np.allclose(scan.affine, truth.affine, atol=1e-2):
+        raise InputError(image, f"its grid is not that of {labels}", "Resample one of them")
+    values = np.asarray(truth.dataobj).astype(np.int32).reshape(truth.shape[:3])
+    image_values = np.asarray(scan.dataobj, np.float32).reshape(values.shape)
+    meta = metas[positions(values, known, labels, table)]
+    # Of an extracted brain nothing is left around it that could be split.
+    meta[(values == 0) & (image_values == 0)] = 0
+    seeds = find_seeds(image_values, meta)
+    result = nib.Nifti1Image(seeds, truth.affine)
+    result.header.set_data_dtype(np.uint8)
+    part = out.with_name(f".part-{out.name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(result, part)
+    part.replace(out)
+    return {int(m): int((meta == m).sum()) for m in np.unique(meta) if m}

@@ -1,0 +1,177 @@
+"""How well a registration brings labels together, and how smoothly: Learn2Reg's measures."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...models.deformation.warp import Warp
+from ...models.errors import InputError
+from ...models.geometry.volume import Grid, Volume
+from ...models.io import itk, learn2reg
+from ...models.registration.label_transfer import carry
+from .metrics import agreement
+from .segmentation import read_labels, write
+from .surface_distance import robust_hausdorff
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WORST = 0.3
+"""Share of the pairs that the mean of the worst is taken over."""
+
+
+def pair_scores(
+    forward: Warp, moving: Volume, fixed: Volume, smoothing: float | None = None
+) -> dict[str, float]:
+    """Scores of one pair.
+
+    Parameters
+    ----------
+    forward : Warp
+        What resamples the moving image onto the fixed one.
+    moving, fixed : Volume of integers
+        Labels of both.
+    smoothing : float, optional
+        Labels are carried by the largest of their maps, smoothed by so many mm (0: as they are); by default
+        by nearest neighbour, as Learn2Reg does it.
+
+    Returns
+    -------
+    dict
+        ``dice`` and ``hd95_mm`` (Learn2Reg's,
+        :func:`brainseg.training.evaluation.surface_distance.robust_hausdorff`; means over
+        the fixed image's labels), ``sd_log_jacobian`` and ``folds`` (share of voxels), both over the fixed
+        image's grid.
+    """
+    if smoothing is None:
+        moved = forward.resample(moving, fixed.grid, "nearest").data.numpy()
+    else:
+        moved = carry(forward, moving, fixed.grid, smoothing).data.numpy()
+    truth = fixed.data.numpy()
+    both = [(truth == index, moved == index) for index in np.unique(truth[truth > 0])]
+    distances = [robust_hausdorff(*masks, fixed.grid.spacing) for masks in both]
+    return {
+        "dice": float(np.mean([agreement(*masks, surfaces=False).dice for masks in both])),
+        "hd95_mm": float(np.mean(distances)),
+    } | spread_of(forward.jacobian(_within(fixed.grid)).data.numpy())
+
+
+def _within(grid: Grid) -> Grid:
+    """The grid without its last planes, whose differences would reach beyond what a field knows."""
+    x, y, z = (max(n - 1, 1) for n in grid.shape)
+    return Grid((x, y, z), grid.affine)
+
+
+def spread_of(jacobian: np.ndarray) -> dict[str, float]:
+    """Standard deviation of the logarithm of the change of volume, and the share of voxels that fold.
+
+    The logarithm is that of the change itself, not of a sum with a constant, which would hide most of the
+    spread; where space folds there is none.
+
+    Examples
+    --------
+    >>> spread_of(np.array([1.0, 1.0, -1.0, 1.0]))
+    {'sd_log_jacobian': 0.0, 'folds': 0.25}
+    """
+    whole = jacobian > 0
+    spread = float(np.log(jacobian[whole]).std()) if whole.any() else float("nan")
+    return {"sd_log_jacobian": spread, "folds": float(1 - whole.mean())}
+
+
+def mean_of_worst(values: Sequence[float], share: float = WORST) -> float:
+    """Mean of the lowest values: of what a user meets at worst.
+
+    Examples
+    --------
+    >>> mean_of_worst([0.9, 0.5, 0.7, 0.8, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9]) == (0.5 + 0.7 + 0.8) / 3
+    True
+    """
+    count = max(1, round(share * len(values)))
+    return float(np.mean(np.sort(np.asarray(values, float))[:count]))
+
+
+def summary(scores: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Means over the pairs, ``dice30``, below which 30 % of them lie, and ``worst30``, the mean of these.
+
+    Notes
+    -----
+    Learn2Reg's own evaluation (L2RTest/evaluation.py) computes its Dice30, the measure of robustness, as that
+    percentile, although it is spoken of as the lowest 30 %.
+    """
+    out = {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
+    dice = [one["dice"] for one in scores]
+    robust = {"dice30": float(np.quantile(dice, WORST)), "worst30": mean_of_worst(dice)}
+    return {"dice": out["dice"]} | robust | out
+
+
+def told(frame: pd.DataFrame) -> str:
+    """The summary of scored pairs as lines of text."""
+    scores = summary(frame[list(frame.columns[2:])].to_dict("records"))
+    scores["folds"] *= 100
+    words = ("Dice", "Dice30", "Dice, worst 30 %", "HD95 (mm)", "sd of log J", "folds (%)")
+    lines = [f"{word:<18} {value:.4f}" for word, value in zip(words, scores.values(), strict=True)]
+    return "\n".join([*lines, f"{'pairs':<18} {len(frame)}"])
+
+
+def evaluate_pairs(
+    ref: Path | str, pred: Path | str, transforms: Path | str, out: Path | str | None = None
+) -> pd.DataFrame:
+    """Score registrations by what they do to labels.
+
+    Parameters
+    ----------
+    ref, pred : path-like
+        Labels of the fixed and of the moving image; with a table of pairs the folders in which they lie.
+    transforms : path-like
+        What resamples moving onto fixed: an ITK composite (``.h5``), a submission to Learn2Reg (``.npz``),
+        or a table of pairs (``.tsv``) with the columns ``fixed``, ``moving`` (names of label images) and
+        ``transform`` (relative to the table).
+    out : path-like, optional
+        TSV to write, a line a pair.
+
+    Returns
+    -------
+    DataFrame
+        ``fixed``, ``moving`` and the scores of :func:`pair_scores`, a row a pair.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or is not what it should be.
+    """
+    import pandas as pd
+
+    rows = []
+    for fixed_path, moving_path, transform in _listed(Path(ref), Path(pred), Path(transforms)):
+        fixed, moving = read_labels(fixed_path), read_labels(moving_path)
+        if not bool((fixed.data > 0).any()):
+            raise InputError(fixed_path, "there are no labels in it", "Give the labels of the fixed image")
+        warp = _warp(transform, fixed, moving)
+        names = {"fixed": fixed_path.name, "moving": moving_path.name}
+        rows.append(names | pair_scores(warp, moving, fixed))
+    frame = pd.DataFrame(rows)
+    if out is not None:
+        write(frame, Path(out))
+    return frame
+
+
+def _listed(ref: Path, pred: Path, transforms: Path) -> list[tuple[Path, Path, Path]]:
+    if not transforms.is_file():
+        raise InputError(transforms, "the file does not exist", "Check the path")
+    if transforms.suffix != ".tsv":
+        return [(ref, pred, transforms)]
+    rows = list(csv.DictReader(transforms.read_text().splitlines(), delimiter="\t"))
+    if not rows or not {"fixed", "moving", "transform"} <= set(rows[0]):
+        raise InputError(transforms, "a table of pairs needs the columns fixed, moving and transform")
+    return [(ref / r["fixed"], pred / r["moving"], transforms.parent / r["transform"]) for r in rows]
+
+
+def _warp(path: Path, fixed: Volume, moving: Volume) -> Warp:
+    if not path.is_file():
+        raise InputError(path, "the file does not exist", "Check the path")
+    return learn2reg.read(path, fixed.grid, moving.grid) if path.suffix == ".npz" else itk.read(path)

@@ -1,0 +1,374 @@
+"""Fetal brains for training: in any position, real and synthetic, with and without what surrounds them.
+
+Synthetic intensities follow FetalSynthSeg (Zalevskyi et al. 2024): a Gaussian mixture splits every
+meta-label (fluid, grey, white) of a real image into subclasses, and each subclass gets its own intensity.
+Real images take part as well, deformed and with changed contrast, where their licence lets them.
+
+Frames: *atlas* is the upright brain scaled to one length, so that a brain of 21 weeks fills the same box as
+one of 38; *world* is the synthetic scan's own millimetres.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...models.errors import InputError
+from ...models.geometry.distance import signed_distance
+from ...models.geometry.volume import normalize
+from ...models.population import labels as label_tables
+from ...models.templates.age_template import LENGTH
+from ..data.intensity_classes import MOST, mixture
+from ..data.prepare import DISTANCE_UNIT, check_kind, table_path, table_rows
+from . import dataset
+from . import interpolation as paths
+from .dataset import Subject
+
+FINEST = "fetal-callosum"
+"""Label table that tells apart all that the sources' labels do."""
+
+
+def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
+    """Columns of the table of the fetal sources' labels, by label value; structures are ``table``'s."""
+    rows = sorted(table_rows("fetal", ("source",)), key=lambda row: int(row["source"]))
+    out = {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
+    finest, wanted = label_tables.load(FINEST), label_tables.load(table)
+    whole = dict(zip(finest.unsided, label_tables.merged(finest, wanted), strict=True))
+    return out | {"structure": np.array([wanted.unsided[whole[int(i)]] for i in out["structure"]])}
+
+
+def numbering(table: str = "fetal") -> dict[int, int]:
+    """For every value of a source table the one of ``fetal.tsv`` with the same structure.
+
+    Raises
+    ------
+    MissingFileError, InputError
+        If there is no such table, or it has a structure that the fetal networks do not know.
+    """
+    known = label_tables.load(FINEST)
+    own = {int(row["structure"]): int(row["source"]) for row in table_rows("fetal", ("source", "structure"))}
+    out, unknown = {}, []
+    for row in table_rows(table, ("source", "structure")):
+        index = int(row["structure"] or 0)
+        if index not in own and index in known.by_index:
+            index = known[index].partner
+        if index in own:
+            out[int(row["source"])] = own[index]
+        else:
+            unknown.append(index)
+    if unknown:
+        raise InputError(
+            table_path(table),
+            f"the fetal networks know no structures {', '.join(map(str, sorted(set(unknown))))}",
+            f"Use those of the fetal table: {', '.join(map(str, sorted(own)))}",
+        )
+    return out
+
+
+def prepare(subjects: Sequence[Path | Subject], out: Path, table: str = "fetal") -> None:
+    """Write ``out`` (npz) from subjects with a T2w image and a label map.
+
+    For each subject: image (uint8), labels, subclass of every voxel for 1..4 subclasses a meta-label, the
+    signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks; and
+    the ways from brain to brain (:mod:`brainseg.training.fetal.interpolation`).
+
+    Parameters
+    ----------
+    subjects : sequence of Path or Subject
+        Those of :func:`brainseg.training.fetal.dataset.find`, or folders ``sub-*``.
+    out : Path
+        File to write.
+    table : str
+        Source table that says what the maps' labels are.
+    """
+    columns, source = read_table(), numbering(table)
+    arrays: dict[str, np.ndarray] = {}
+    names, ages = [], []
+    for number, given in enumerate(subjects):
+        one = dataset.subject(given) if isinstance(given, Path) else given
+        image, labels, affine = dataset.read(one, source)
+        dataset.check_contrast(image, labels, one)
+        seeds = np.zeros((MOST, *labels.shape), np.uint8)
+        for meta in (1, 2, 3):
+            where = columns["meta"][labels] == meta
+            for n in range(1, MOST + 1):
+                seeds[n - 1][where] = mixture(image[where], n)
+        distance = signed_distance(labels > 0) * float(np.linalg.norm(affine[:3, 0]))
+        top = np.quantile(image[labels > 0], 0.999)
+        arrays[f"image{number}"] = (np.clip(image / top, 0, 1) * 255).round().astype(np.uint8)
+        arrays[f"labels{number}"] = labels
+        arrays[f"seeds{number}"] = seeds
+        stored = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
+        arrays[f"distance{number}"] = stored
+        upright = to_atlas(labels > 0, affine)
+        arrays[f"atlas{number}"] = upright @ affine
+        arrays[f"scale{number}"] = np.array(upright[0, 0])
+        names.append(one.name)
+        ages.append(one.weeks)
+    meta = {"count": len(names), "names": names, "weeks": ages, "paths": paths.pairs(names, ages)}
+    arrays |= paths.find(arrays, meta["paths"], columns["structure"])
+    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+
+
+def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """Similarity from mm to the atlas frame of an upright brain: centre of its box, its length."""
+    index = np.argwhere(brain)
+    ends = np.stack([index.min(0) - 0.5, index.max(0) + 0.5]) @ affine[:3, :3].T + affine[:3, 3]
+    scale = LENGTH / abs(ends[1, 1] - ends[0, 1])
+    out = np.diag([scale, scale, scale, 1.0])
+    out[:3, 3] = -scale * ends.mean(0)
+    return out
+
+
+@dataclass
+class Case:
+    """A prepared subject; arrays of one shape."""
+
+    image: Tensor
+    labels: Tensor
+    seeds: Tensor
+    distance: Tensor
+    from_atlas: Tensor
+    scale: float
+    weeks: float
+
+
+@dataclass(frozen=True)
+class FetalConfig:
+    """Ranges of the draws; angles in degrees, lengths in mm, intensities on a scale of 0-255."""
+
+    real: float = 0.5
+    """Share of real images; the others are synthetic."""
+    random: float = 0.4
+    """Share of synthetic images with random instead of T2w-like subclass means."""
+    surroundings: float = 0.5
+    """Probability of tissue around the brain."""
+    any_position: float = 0.75
+    """Probability of a position drawn from all rotations (whole brains only)."""
+    rotation: float = 12.0
+    scaling: float = 0.08
+    anisotropy: float = 0.06
+    shift: float = 4.0
+    deformation: float = 3.0
+    bias: float = 0.35
+    noise: float = 0.03
+    gamma: float = 0.25
+    blur: float = 0.5
+    low_resolution: float = 0.3
+    """Probability of larger voxels than the grid's, along all axes or one."""
+    largest_voxel: float = 1.5
+    """Largest voxel (mm of the grid) along all axes; slices may be twice as thick."""
+    slices: float = 0.2
+    """Probability of artefacts by slice: other gains, shifts, drop-outs."""
+    between: float = 0.5
+    """Probability of a shape between that of the subject and of a neighbour in age, or of another family."""
+
+
+class FetalGenerator:
+    """Draws brains from prepared arrays onto grids.
+
+    Parameters
+    ----------
+    path : Path
+        Written by :func:`prepare`.
+    config : FetalConfig
+        Ranges.
+    every : int
+        Take every so many voxels of the arrays (after averaging), for coarse grids.
+    device : str
+        Where everything is computed.
+    table_name : str
+        Label table whose unsided structures are the classes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        config: FetalConfig,
+        every: int = 1,
+        device: str = "cpu",
+        table_name: str = "fetal",
+    ) -> None:
+        self.config, self.device = config, torch.device(device)
+        unsided = label_tables.load(table_name).unsided
+        table = read_table(table_name)
+        position = [unsided.index(int(index)) for index in table["structure"]]
+        self.structure = torch.tensor(position, device=self.device)
+        self.meta = torch.from_numpy(table["meta"]).to(self.device)
+        self.cases: list[Case] = []
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+            check_kind(meta, "fetuses", path)
+            self.names = meta["names"]
+            self.paths = paths.Paths(arrays, meta.get("paths", []), self.device)
+            for k in range(meta["count"]):
+                matrix = torch.from_numpy(np.linalg.inv(arrays[f"atlas{k}"])).float()
+                image = torch.from_numpy(arrays[f"image{k}"])
+                if every > 1:
+                    matrix = torch.diag(torch.tensor([1 / every] * 3 + [1.0])) @ matrix
+                    smooth = F.avg_pool3d(image[None, None].float(), 3, 1, 1)[0, 0]
+                    image = smooth[::every, ::every, ::every].round().to(torch.uint8)
+                pick = (slice(None, None, every),) * 3
+                labels = torch.from_numpy(arrays[f"labels{k}"][pick].copy())
+                seeds = torch.from_numpy(arrays[f"seeds{k}"][(slice(None), *pick)].copy())
+                distance = torch.from_numpy(arrays[f"distance{k}"][pick].copy())
+                there = [t.to(self.device) for t in (image, labels, seeds, distance, matrix)]
+                scale, weeks = float(arrays[f"scale{k}"]), meta["weeks"][k]
+                self.cases.append(Case(*there, scale=scale, weeks=weeks))
+
+    def draw(self) -> int:
+        """A subject; a family of atlases counts by the root of its size, so that rare shapes come up."""
+        kinds = [paths.family(name) for name in self.names]
+        weight = torch.tensor([kinds.count(kind) ** -0.5 for kind in kinds])
+        return int(torch.multinomial(weight, 1))
+
+    def source(self, case: Case, real: bool) -> Tensor:
+        """Intensities (0-255) on the subject's own grid: its image, or subclasses with new means."""
+        if real:
+            return case.image.float()
+        values = torch.zeros(case.labels.shape, device=self.device)
+        random = uniform(0, 1) < self.config.random
+        meta = self.meta[case.labels.int()]
+        for k in (1, 2, 3):
+            n = int(torch.randint(1, MOST + 1, ()))
+            where = (meta == k).nonzero(as_tuple=True)
+            seeds = case.seeds[n - 1][where].int()
+            if random:
+                means = torch.rand(n, device=self.device) * 200 + 25
+            else:
+                own = torch.zeros(n, device=self.device).index_add_(0, seeds, case.image[where].float())
+                size = torch.bincount(seeds, minlength=n).clamp(min=1)
+                means = own / size * uniform(0.85, 1.15) + torch.randn(n, device=self.device) * 12
+            deviations = 3 + torch.rand(n, device=self.device) * (15 if random else 8)
+            values[where] = means[seeds] + deviations[seeds] * torch.randn(seeds.shape, device=self.device)
+        return values.clamp(0, 320)
+
+    def render(
+        self, number: int, turn: Tensor, shift: Tensor, spacing: float, shape: tuple[int, int, int],
+        in_atlas: bool, real: bool | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+        """Put a brain on a grid about the origin.
+
+        Parameters
+        ----------
+        number : int
+            The subject.
+        turn : Tensor, shape (3, 3)
+            Grid's mm to atlas mm, but for the brain's size unless ``in_atlas``.
+        shift : Tensor, shape (3,)
+            Atlas coordinates of the grid's centre.
+        spacing, shape : float, tuple of int
+            The grid.
+        in_atlas : bool
+            Whether the grid's mm are those of the atlas frame instead of real ones.
+        real : bool, optional
+            Real or synthetic; drawn if not given.
+
+        Returns
+        -------
+        tuple of Tensor
+            Image in [0, 1], structure positions, signed distance (mm) and atlas coordinates (3, X, Y, Z).
+        """
+        case, c = self.cases[number], self.config
+        lines = [(torch.arange(n, device=self.device) - (n - 1) / 2) * spacing for n in shape]
+        world = torch.stack(torch.meshgrid(*lines, indexing="ij")).reshape(3, -1)
+        size = 1.0 if in_atlas else case.scale
+        atlas = (turn.to(world) * size) @ world + shift.to(world)[:, None]
+        atlas = atlas + self._deformation(shape).reshape(3, -1)
+        mirrored = uniform(0, 1) < 0.5
+        inner = atlas * torch.tensor([[-1.0], [1.0], [1.0]]) if mirrored else atlas
+        if uniform(0, 1) < c.between:
+            inner = self.paths.along(number, inner, uniform(0, 0.5))
+        voxel = case.from_atlas[:3, :3] @ inner + case.from_atlas[:3, 3:]
+        counts = torch.tensor(case.labels.shape, device=self.device)[:, None]
+        where = (2 * voxel / (counts - 1) - 1).T.flip(-1).view(1, *shape, 3)
+        real = uniform(0, 1) < c.real if real is None else real
+        sampled = F.grid_sample(self.source(case, real)[None, None], where, align_corners=True)[0, 0]
+        distance = F.grid_sample(
+            case.distance.float()[None, None], where, padding_mode="border", align_corners=True
+        )[0, 0] * DISTANCE_UNIT  # fmt: skip
+        index = voxel.round().long()
+        inside = ((index >= 0) & (index < counts)).all(0)
+        index = torch.minimum(index.clamp(min=0), counts - 1)
+        flat = (index[0] * counts[1] + index[1]) * counts[2] + index[2]
+        labels = (case.labels.view(-1)[flat] * inside).view(shape)
+        image = self._acquire(self._surround(sampled, distance), spacing)
+        return image, self.structure[labels.int()], distance, atlas.view(3, *shape)
+
+    def _deformation(self, shape: tuple[int, int, int]) -> Tensor:
+        n = int(torch.randint(3, 7, ()))
+        points = torch.randn(1, 3, n, n, n, device=self.device) * uniform(0, self.config.deformation)
+        return F.interpolate(points, size=shape, mode="trilinear", align_corners=True)[0]
+
+    def _surround(self, image: Tensor, distance: Tensor) -> Tensor:
+        """Skull, scalp, fluid and maternal tissue as shells and blobs around the brain."""
+        outside = distance <= 0
+        if uniform(0, 1) >= self.config.surroundings:
+            return image
+        coarse = [max(2, n // int(torch.randint(6, 17, ()))) for n in image.shape]
+        blobs = F.interpolate(
+            torch.randn(1, 5, *coarse, device=self.device), size=image.shape, mode="trilinear"
+        )[0]
+        values = torch.rand(5, device=self.device) * 230
+        tissue = values[blobs.argmax(0)] + blobs[0] * 12
+        wavy = distance + blobs[1] * 1.2
+        start = 0.0
+        for thickness, low, high in ((3, 0, 120), (5, 40, 230), (12, 120, 255)):
+            start -= uniform(0.3, 1) * thickness
+            level = uniform(low, high)
+            if uniform(0, 1) < 0.75:
+                tissue = torch.where(wavy > start, level + blobs[2] * 8, tissue)
+        far = uniform(4, 40)
+        if uniform(0, 1) < 0.4:
+            tissue = tissue * (distance > -far)
+        return torch.where(outside, tissue.clamp(min=0), image)
+
+    def _acquire(self, image: Tensor, spacing: float) -> Tensor:
+        """Slices, blur, resolution, bias field, noise, normalization and gamma."""
+        c = self.config
+        if uniform(0, 1) < c.slices:
+            image = self._slices(image)
+        x = image[None, None]
+        if uniform(0, 1) < c.blur:
+            w = uniform(0.05, 0.3)
+            x = (1 - 2 * w) * x + 2 * w * F.avg_pool3d(x, 3, 1, 1, count_include_pad=False)
+        noise = 255 * uniform(0, c.noise)
+        if uniform(0, 1) < c.low_resolution:
+            voxel = [uniform(spacing, max(c.largest_voxel, 1.5 * spacing))] * 3
+            if uniform(0, 1) < 0.5:
+                voxel = [spacing] * 3
+                voxel[int(torch.randint(3, ()))] = uniform(spacing, 2 * max(c.largest_voxel, spacing))
+            size = [max(4, round(n * spacing / v)) for n, v in zip(image.shape, voxel, strict=True)]
+            x = F.interpolate(x, size=size, mode="area")
+            x = x + torch.randn_like(x) * noise * (x > 0)
+            x = F.interpolate(x, size=image.shape, mode="trilinear")
+        else:
+            x = x + torch.randn_like(x) * noise * (x > 0)
+        points = torch.randn(1, 1, 4, 4, 4, device=self.device) * uniform(0, c.bias)
+        x = x * torch.exp(F.interpolate(points, size=image.shape, mode="trilinear", align_corners=True))
+        x = normalize(x[0, 0].clamp(min=0))
+        return x ** math.exp(c.gamma * float(torch.randn(()).clamp(-2, 2)))
+
+    def _slices(self, image: Tensor) -> Tensor:
+        """What a reconstruction leaves of the fetus's motion between slices."""
+        axis = int(torch.randint(3, ()))
+        x = image.movedim(axis, 0).clone()
+        count = len(x)
+        gain = 1 + torch.randn(count, device=self.device) * uniform(0, 0.12)
+        lost = torch.rand(count, device=self.device) < 0.02
+        x *= torch.where(lost, 0.3, gain)[:, None, None]
+        for k in torch.randint(0, count, (int(torch.randint(0, 1 + count // 12, ())),)).tolist():
+            x[k] = x[k].roll(torch.randint(-1, 2, (2,)).tolist(), (0, 1))
+        return x.movedim(0, axis)
+
+
+def uniform(low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand(()))

@@ -1,0 +1,1 @@
+"""Training data and validation of the segmentation and skull-strip networks."""

@@ -1,0 +1,1 @@
+"""Kinds of training, by the name a recipe gives."""

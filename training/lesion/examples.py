@@ -1,0 +1,288 @@
+"""Slices with lesions: of real scans with their masks, and of synthetic heads with lesions pasted in."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from ...models.errors import InputError, UsageError
+from ...models.geometry.volume import Volume, resample
+from ...models.io import conform
+from ...models.segmentation import lesion, skullstrip
+from ..heads.examples import Example
+from ..synthesis.contrast import LEVELS
+from ..synthesis.deformation import integer, uniform
+from ..synthesis.generator import Draw, HeadGenerator
+from . import lgg
+
+FARTHEST = 10.0
+"""Distance (mm) outside the brain beyond which none is stored."""
+
+DARK = -2.0
+"""What the network sees far outside the brain."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A prepared scan, in slices (:func:`brainseg.models.segmentation.lesion.prepared`).
+
+    Attributes
+    ----------
+    image : Tensor, shape (X, Y, Z)
+        Deviations from the brain's median.
+    outside : Tensor
+        Distance (mm) to the brain, 0 in it.
+    lesion : Tensor of bool
+        The truth.
+    step : float
+        Distance (mm) of the slices.
+    zero : float
+        The value in ``image`` of a voxel without signal.
+    """
+
+    image: Tensor
+    outside: Tensor
+    lesion: Tensor
+    step: float
+    zero: float
+
+
+class LesionSlices:
+    """Draws slices for training.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        Real scans; may be empty.
+    generator : HeadGenerator or None
+        Of synthetic heads with lesions.
+    shape : sequence of int
+        Sides of a slice.
+    spacing : float
+        Voxel size (mm) in it.
+    repeat : int
+        Slices that come from one drawing.
+    real : float
+        Share of them that are real.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        generator: HeadGenerator | None,
+        shape: Sequence[int],
+        spacing: float,
+        repeat: int = 8,
+        real: float = 0.6,
+    ) -> None:
+        if not cases and generator is None:
+            raise UsageError(None, "there is nothing to train on", "Give scans with masks, heads or both")
+        self.cases, self.generator, self.repeat = cases, generator, repeat
+        self.shape, self.spacing = (int(shape[0]), int(shape[1])), spacing
+        self.real = 1.0 if generator is None else real if cases else 0.0
+        # Slices without a lesion are drawn too, but those with a large one most.
+        areas = [case.lesion.float().sum((0, 1)) for case in cases]
+        self.weights = [area / area.sum().clamp(min=1) + 0.4 / len(area) for area in areas]
+
+    def examples(self, number: int | None = None) -> list[Example]:
+        """Draw slices: real ones, and of one synthetic head."""
+        count = sum(uniform(0, 1) < self.real for _ in range(self.repeat))
+        found = [self._real() for _ in range(count)]
+        if count < self.repeat and self.generator is not None:
+            draw = bright(self.generator.draw(number), self.generator)
+            while len(found) < self.repeat:
+                found += self._synthetic(draw)
+        return found[: self.repeat]
+
+    def _real(self) -> Example:
+        number = integer(0, len(self.cases))
+        case = self.cases[number]
+        z = int(torch.multinomial(self.weights[number], 1))
+        reach = uniform(4, 6) * (1 if uniform(0, 1) < 0.5 else -1) / case.step
+        planes = [_plane(case.image, z + step) for step in (0.0, -reach, reach)]
+        planes += [_plane(case.outside, z + step) for step in (0.0, -reach, reach)]
+        planes.append(case.lesion[..., z].float())
+        seen = self._moved(torch.stack(planes))
+        signal = (seen[:3] - case.zero) / -case.zero if case.zero < 0 else seen[:3]
+        image = _acquired(signal) * max(-case.zero, 0.1) + min(case.zero, -0.1)
+        return _example(image, seen[3:6], seen[6] > 0.5)
+
+    def _moved(self, planes: Tensor) -> Tensor:
+        """Turned, scaled and shifted planes on the network's grid; outside of the scan it is dark."""
+        angle = math.radians(uniform(-20, 20))
+        scale = [(1 + uniform(-0.15, 0.15)) * (1 + uniform(-0.06, 0.06)) for _ in range(2)]
+        if uniform(0, 1) < 0.5:
+            scale[0] = -scale[0]
+        cos, sin = math.cos(angle), math.sin(angle)
+        size = planes.shape[1:]
+        # From the network's grid to the scan's, in units of half its sides; y is the first column.
+        rows = [
+            [cos * scale[1] * self.shape[1] / size[1], sin * scale[0] * self.shape[0] / size[1]],
+            [-sin * scale[1] * self.shape[1] / size[0], cos * scale[0] * self.shape[0] / size[0]],
+        ]
+        shift = (torch.rand(2, 1) - 0.5) * 0.2
+        theta = torch.cat([torch.tensor(rows), shift], 1)[None]
+        where = F.affine_grid(theta, [1, 1, *self.shape], align_corners=False)
+        found = F.grid_sample(planes[None], where, align_corners=False)[0]
+        beyond = F.grid_sample(torch.ones(1, 1, *size), where, align_corners=False)[0]
+        found[3:6] += (1 - beyond) * FARTHEST
+        return found
+
+    def _synthetic(self, draw: Draw) -> list[Example]:
+        """Slices of one slab, as far apart as they reach."""
+        assert self.generator is not None
+        reach = max(1, round(uniform(4, 6) / self.spacing))
+        middle = (uniform(-8, 8), uniform(-8, 8), uniform(-50, 62))
+        rendered = self.generator.render(draw, middle, (*self.shape, 3 * reach + 1), self.spacing)
+        values = self.generator.source.values
+        lesions = torch.from_numpy(np.isin(values, (25, 57)))[rendered.labels.long()]
+        inside = rendered.distance > 0
+        if int(inside.sum()) < 500:
+            return []
+        level = rendered.image[inside]
+        middle_level = level.median()
+        deviation = (1.4826 * (level - middle_level).abs().median()).clamp(min=0.02)
+        image = (rendered.image - middle_level) / (lesion.SPREAD * deviation)
+        out = []
+        for at in (reach, 2 * reach):
+            order = (at, at - reach, at + reach)
+            planes = torch.stack([image[..., k] for k in order])
+            planes = planes * uniform(0.8, 1.2) + uniform(-0.1, 0.1)
+            outside = torch.stack([-rendered.distance[..., k] for k in order]).clamp(min=0)
+            out.append(_example(planes, outside, lesions[..., at] & inside[..., at]))
+        return out
+
+
+def bright(draw: Draw, generator: HeadGenerator) -> Draw:
+    """Lesions are to be brighter than white and grey matter in every contrast that is drawn."""
+    values, means = generator.source.values, draw.contrast.means
+    position = {int(v): k for k, v in enumerate(values)}
+
+    def level(value: int) -> slice:
+        return slice(position[value] * LEVELS, (position[value] + 1) * LEVELS)
+
+    around = max(float(means[level(v)].mean()) for v in (2, 3, 41, 42) if v in position)
+    for value in (25, 57):
+        if value in position:
+            own = means[level(value)]
+            means[level(value)] = around + uniform(12, 90) + 0.5 * (own - own.mean())
+    return draw
+
+
+def _plane(data: Tensor, at: float) -> Tensor:
+    """The slice at a place between two, as far as there are some."""
+    at = min(max(at, 0.0), data.shape[-1] - 1.0)
+    low = int(at)
+    high = min(low + 1, data.shape[-1] - 1)
+    return data[..., low].float() * (1 - at + low) + data[..., high].float() * (at - low)
+
+
+def _acquired(signal: Tensor) -> Tensor:
+    """Another bias field, contrast, sharpness and noise; the brain's median stays near 1."""
+    points = torch.randn(1, 1, 4, 4) * uniform(0, 0.2)
+    field = F.interpolate(points, size=signal.shape[1:], mode="bicubic", align_corners=True)[0]
+    x = signal.clamp(min=0) * field.exp()
+    x = x ** math.exp(0.25 * float(torch.randn(()).clamp(-2, 2)))
+    if uniform(0, 1) < 0.3:
+        size = [round(n * uniform(0.5, 1)) for n in x.shape[1:]]
+        x = F.interpolate(F.interpolate(x[None], size=size, mode="bilinear"), size=x.shape[1:])[0]
+    x = x + torch.randn_like(x) * uniform(0, 0.05)
+    return 1 + (x - 1) * uniform(0.8, 1.25) + uniform(-0.08, 0.08)
+
+
+def _example(image: Tensor, outside: Tensor, truth: Tensor) -> Example:
+    """What lies outside the brain is taken away, more or less exactly."""
+    at = max(0.0, lesion.AROUND + uniform(-3, 3))
+    x = torch.where(outside <= at, image.clamp(DARK, 4), DARK)
+    return Example(x[None, ..., None], None, {"lesion": truth.float()[None, None, ..., None]})
+
+
+def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
+    """Write arrays of real scans with lesion masks.
+
+    Parameters
+    ----------
+    subjects : sequence of Path
+        Folders with one ``*_FLAIR`` or ``*_T2w`` image and its ``*_label-lesion_mask``; a brain mask
+        ``*_desc-brain_mask`` is used where there is one, else made. Or folders of the LGG data set's slices.
+    out : Path
+        File to write (npz).
+    spacing : float
+        Voxel size (mm) within slices.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    meta: dict[str, list] = {"names": [], "step": [], "zero": []}
+    for folder in subjects:
+        k = len(meta["names"])
+        try:
+            scan, truth, brain = read_case(folder)
+        except InputError as error:
+            print(f"{folder.name} is left out: {error.reason}", flush=True)
+            continue
+        image, inside = lesion.prepared(scan, brain, spacing)
+        on_grid = resample(truth.with_data(truth.data.float()).canonical(), image.grid)
+        away = ndimage.distance_transform_edt(inside.data.numpy() < 0.5, image.grid.spacing)
+        values = scan.data[brain.data > 0].float()
+        deviation = 1.4826 * (values - values.median()).abs().median()
+        arrays[f"image{k}"] = image.data.half().numpy()
+        arrays[f"outside{k}"] = np.clip(away * 10, 0, FARTHEST * 10).astype(np.uint8)
+        arrays[f"lesion{k}"] = (on_grid.data > 0.5).numpy()
+        meta["names"].append(folder.name)
+        meta["step"].append(float(image.grid.spacing[2]))
+        meta["zero"].append(float(-values.median() / (lesion.SPREAD * deviation)))
+        print(f"{folder.name}: {int(arrays[f'lesion{k}'].sum())} voxels of lesions", flush=True)
+    part = out.with_name(f".part-{out.name}.npz")
+    np.savez_compressed(part, meta=np.array(json.dumps(meta)), **arrays)
+    part.replace(out)
+
+
+def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
+    """Scan, lesions and brain of a subject's folder.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or there is more than one.
+    """
+    found: dict[str, Path] = {}
+    for name, patterns in {
+        "scan": ("*_FLAIR.nii*", "*_T2w.nii*"),
+        "lesions": ("*_label-lesion_mask.nii*",),
+        "brain": ("*_desc-brain_mask.nii*",),
+    }.items():
+        paths = next((p for p in (sorted(folder.glob(pattern)) for pattern in patterns) if p), [])
+        if not found and (slices := sorted(folder.glob("*_mask.tif"))):
+            scan, truth = lgg.read(folder, len(slices))
+            return scan, truth, skullstrip.skullstrip(scan).mask
+        if len(paths) > 1 or (not paths and name != "brain"):
+            raise InputError(folder, f"{len(paths)} files {patterns[0]} in it", "Leave exactly one there")
+        if paths:
+            found[name] = paths[0]
+    scan, truth = conform.read(found["scan"]), conform.read(found["lesions"])
+    brain = conform.read(found["brain"]) if "brain" in found else skullstrip.skullstrip(scan).mask
+    return scan, truth, brain
+
+
+def load(path: Path) -> list[Case]:
+    """The cases of prepared arrays."""
+    with np.load(path) as arrays:
+        meta = json.loads(str(arrays["meta"]))
+        return [
+            Case(
+                torch.from_numpy(arrays[f"image{k}"]).float(),
+                torch.from_numpy(arrays[f"outside{k}"]).float() / 10,
+                torch.from_numpy(arrays[f"lesion{k}"]),
+                meta["step"][k],
+                meta["zero"][k],
+            )
+            for k in range(len(meta["names"]))
+        ]

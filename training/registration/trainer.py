@@ -1,0 +1,114 @@
+"""The trainer of the network that predicts velocities: pairs of brains, all else as for segmentation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...models.deformation.velocity import exponential, identity, jacobian, sample, taper
+from ..core.trainer import Trainer
+from ..losses import registration
+from ..synthesis.generator import GeneratorConfig, HeadGenerator
+from .pairs import BrainPairs
+
+KINDS = ("registration",)
+"""Kinds of recipes that this trainer knows."""
+
+MARGIN = 2
+"""Voxels at the grid's edge over which a velocity falls to zero."""
+
+SQUARINGS = 4
+
+
+class VelocityTrainer(Trainer):
+    """Trains from label maps; a recipe's ``losses`` are those of
+    :mod:`brainseg.training.losses.registration`.
+
+    Its budget is processor time.
+    """
+
+    rounds = 2
+    """Calls for held-out examples of a validation."""
+
+    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
+        """Train until the recipe's minutes of processor time are spent, then export."""
+        return super().run(clock)
+
+    def samples(self, stage: dict[str, Any], data: Path) -> BrainPairs:
+        """The examples of a stage."""
+        changes = self.recipe.generator | {
+            k: v for k, v in stage.items() if k in GeneratorConfig.__dataclass_fields__
+        }
+        generator = HeadGenerator(data, replace(GeneratorConfig(), **changes), self.device)
+        own = {k: stage[k] for k in ("heads", "error", "pictures") if k in stage}
+        return BrainPairs(generator, stage["shape"], stage["spacing"], **own)
+
+    def losses(self, out: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Every weighted loss of the recipe, means over the batch."""
+        found = [
+            self._losses(velocity, *both)
+            for velocity, *both in zip(
+                out["velocity"].float(), targets["moving"], targets["fixed"], targets["images"], strict=True
+            )
+        ]
+        return {k: torch.stack([one[k] for one in found]).mean() for k in found[0]}
+
+    def _losses(self, velocity: Tensor, moving: Tensor, fixed: Tensor, images: Tensor) -> dict[str, Tensor]:
+        velocity, flow, (there, here) = halves(velocity)
+        labels = sample(moving, there), sample(fixed, here)
+        a, b = images.chunk(2)
+        wanted = self.recipe.losses
+        pictures = (a, b)
+        if set(wanted) & (set(registration.ALIKE) - set(registration.OF_LABELS)):
+            pictures = sample(a, there), sample(b, here)
+        return registration.all_of(wanted, labels, pictures, velocity, flow)
+
+    @torch.no_grad()
+    def validate(self, heads: int = 0) -> dict[str, float]:
+        """Soft Dice of the structures after the warp (``mean``), as good as hard (``hard``) and before it.
+
+        ``folds`` is the share of voxels that fold.
+        """
+        if self.validation is None:
+            return {}
+        with self.averaged():
+            source = self.held_out()
+            scores = []
+            for number in range(heads or self.rounds):
+                for example in source.examples(number):
+                    velocity = self.forward(example)["velocity"][0].float()
+                    _, flow, (there, here) = halves(velocity)
+                    moving, fixed = example.targets["moving"][0], example.targets["fixed"][0]
+                    both = sample(moving, there), sample(fixed, here)
+                    lost = (
+                        registration.dice(*both),
+                        registration.hard(*both),
+                        registration.dice(moving, fixed),
+                    )
+                    scores.append((*(1 - loss for loss in lost), (jacobian(flow) <= 0).float().mean()))
+        return {
+            k: float(torch.stack(v).mean())
+            for k, v in zip(("mean", "hard", "before", "folds"), zip(*scores, strict=True), strict=True)
+        }
+
+    def held_out(self) -> BrainPairs:
+        """The examples of a validation."""
+        return self.samples(self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}, self.validation)
+
+    def _centroids(self) -> dict[str, list[float]]:
+        return {}
+
+
+def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """The velocity within the grid, its flow, and where both images' values come from."""
+    shape = tuple(velocity.shape[1:])
+    velocity = velocity * taper(shape, MARGIN).to(velocity.device)
+    index = identity(shape, velocity)
+    there, here = (index + exponential(v, SQUARINGS, index) for v in (-velocity / 2, velocity / 2))
+    return velocity, exponential(velocity, SQUARINGS + 1, index), (there, here)

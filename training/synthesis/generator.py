@@ -1,0 +1,294 @@
+"""Synthetic heads from label maps: any contrast, resolution and artefact, drawn afresh at every step.
+
+The idea and most ranges are SynthSeg's (Billot et al. 2023): labels are deformed, every class (or part of a
+class) gets a random intensity, then come bias field, ghosts, blur, low resolution, noise and gamma. Contrasts
+are a curriculum: a share of the draws is near a real contrast (class means of the source table), the rest is
+random. All ranges stand in :mod:`brainseg.training.synthesis.config`; what labels mean, in a source table.
+
+Frames: *world* is the synthetic image's own millimetres, its origin at the brain's centre; *atlas* is the
+mean head of all maps. A draw holds the way from one to the other, so that the same head can be rendered
+on several grids (a whole head at 3 mm, a brain at 1.5 mm) with one anatomy and one contrast.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..data.prepare import DISTANCE_UNIT, check_kind, source_table
+from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible
+from .config import GeneratorConfig
+from .contrast import LEVELS, Contrast, draw_contrast
+from .deformation import BOX, affine, deformation, integer, linear, uniform
+from .lesion_paste import paste
+
+__all__ = ["Draw", "GeneratorConfig", "HeadGenerator", "Rendered"]
+
+
+@dataclass
+class Draw:
+    """One synthetic head before it is put on a grid.
+
+    Attributes
+    ----------
+    number : int
+        Of its map.
+    to_atlas : Tensor, shape (3, 3)
+        World mm to atlas mm, before the deformation; on the CPU.
+    mirrored : bool
+        Whether left and right are exchanged.
+    displacement : Tensor, shape (1, 3, G, G, G)
+        Deformation (mm) on the atlas cube.
+    labels : Tensor of uint8
+        The map, lesions included.
+    contrast : Contrast
+        Intensities.
+    acquisition : Acquisition
+        What the scanner makes of them.
+    """
+
+    number: int
+    to_atlas: Tensor
+    mirrored: bool
+    displacement: Tensor
+    labels: Tensor
+    contrast: Contrast
+    acquisition: Acquisition
+
+    @property
+    def strip_at(self) -> float | None:
+        """Signed distance (mm) to the brain's surface below which all was removed."""
+        return self.acquisition.strip_at
+
+
+@dataclass
+class Rendered:
+    """A draw on a grid; all tensors have the grid's shape.
+
+    Attributes
+    ----------
+    image : Tensor of float, shape (X, Y, Z)
+        Intensities in [0, 1].
+    labels : Tensor of uint8
+        Position in the source table.
+    distance : Tensor of float
+        Signed distance (mm) to the brain's surface, positive inside.
+    coordinates : Tensor, shape (3, X, Y, Z)
+        Atlas coordinates (mm), mirrored heads already turned back.
+    visible : Tensor of bool or None
+        Where the field of view is, in a shape that broadcasts; None if it holds the whole grid.
+    """
+
+    image: Tensor
+    labels: Tensor
+    distance: Tensor
+    coordinates: Tensor
+    visible: Tensor | None = None
+
+
+@dataclass
+class _Positions:
+    """A grid in every frame: world as one line an axis, the others as one tensor an axis."""
+
+    line: list[Tensor]
+    atlas: list[Tensor]
+    voxel: list[Tensor]
+    level: Tensor | None
+
+
+class HeadGenerator:
+    """Draws and renders synthetic heads from prepared label maps.
+
+    Parameters
+    ----------
+    path : Path
+        Arrays written by :func:`brainseg.training.data.prepare.prepare`; they name their source table.
+    config : GeneratorConfig
+        Ranges.
+    device : str or torch.device
+        Where everything is computed.
+    """
+
+    def __init__(self, path: Path, config: GeneratorConfig, device: str | torch.device = "cpu") -> None:
+        self.config = config
+        self.device = torch.device(device)
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta"]))
+            check_kind(meta, "heads", path)
+            self.maps, self.distances, self.from_atlas = [], [], []
+            self.seeds: list[Tensor | None] = []
+            for k in range(meta["count"]):
+                self.maps.append(torch.from_numpy(arrays[f"labels{k}"]).to(self.device))
+                distance = torch.from_numpy(arrays[f"distance{k}"]).to(self.device)
+                self.distances.append(distance.float() * DISTANCE_UNIT)
+                inverse = np.linalg.inv(arrays[f"atlas{k}"])
+                self.from_atlas.append(torch.from_numpy(inverse).float())
+                seeds = f"seeds{k}"
+                self.seeds.append(
+                    torch.from_numpy(arrays[seeds]).to(self.device) if seeds in arrays else None
+                )
+        self.centroids = meta["centroids"]
+        self.source = source_table(meta["table"])
+        self.lesion_of = torch.from_numpy(self.source.lesion).to(self.device)
+
+    def draw(self, number: int | None = None) -> Draw:
+        """Draw a head (torch's global generator decides) from map ``number``, counted around, or any."""
+        config = self.config
+        number = integer(0, len(self.maps)) if number is None else number % len(self.maps)
+        seeded = self.seeds[number] is not None and uniform(0, 1) < config.seeds
+        labels = self.maps[number]
+        if bool((self.lesion_of >= 0).any()) and uniform(0, 1) < config.lesions:
+            labels = paste(labels, self.lesion_of, config)
+        return Draw(
+            number=number,
+            to_atlas=affine(config),
+            mirrored=uniform(0, 1) < config.mirror,
+            displacement=deformation(config, self.device),
+            labels=labels,
+            contrast=draw_contrast(self.source, config, self.device, seeded=seeded),
+            acquisition=draw_acquisition(config),
+        )
+
+    def render(
+        self,
+        draw: Draw,
+        centre: tuple[float, float, float],
+        shape: tuple[int, int, int],
+        spacing: float,
+        finer: int = 1,
+    ) -> Rendered:
+        """Put a draw on a grid.
+
+        Parameters
+        ----------
+        draw : Draw
+            The head.
+        centre : tuple of float
+            Centre of the grid in world mm.
+        shape : tuple of int
+            Voxels.
+        spacing : float
+            Voxel size (mm).
+        finer : int
+            Render intensities on a grid that many times finer and average: partial volume. A voxel's
+            label is the one at its centre.
+        """
+        fine_shape = tuple(n * finer for n in shape)
+        at = self._positions(draw, centre, fine_shape, spacing / finer)
+        index, inside = _nearest(draw.labels.shape, at.voxel)
+        labels = draw.labels.view(-1)[index] * inside
+        voxel, atlas = at.voxel, at.atlas
+        if finer > 1:
+            voxel, atlas = (
+                [F.avg_pool3d(axis.expand(fine_shape)[None, None], finer)[0, 0] for axis in axes]
+                for axes in (voxel, atlas)
+            )
+        distance = self._distance(draw, voxel)
+        line = [axis.view(-1, finer).mean(1) for axis in at.line]
+        field = visible(draw.acquisition, line)
+        kept = self._kept(draw, distance, field, line)
+        image = self._intensities(draw, labels, index, inside, at.level)
+        if kept is not None:
+            image = image * (kept if finer == 1 else _repeat(kept.expand(shape), finer))
+        if finer > 1:
+            image = F.avg_pool3d(image[None, None], finer)[0, 0]
+            # With an even number of fine voxels none of them lies at the centre.
+            index, inside = _nearest(draw.labels.shape, voxel)
+            labels = draw.labels.view(-1)[index] * inside
+        image = acquire(draw.acquisition, image, spacing, kept)
+        coordinates = torch.stack([axis.expand(shape) for axis in atlas])
+        return Rendered(image, labels, distance, coordinates, field)
+
+    def _positions(self, draw: Draw, centre, shape, spacing) -> _Positions:
+        """The grid in world, atlas and map coordinates, and the level that splits classes."""
+        line = [
+            (torch.arange(n, device=self.device) - (n - 1) / 2) * spacing + c
+            for n, c in zip(shape, centre, strict=True)
+        ]
+        atlas = linear(draw.to_atlas, line)
+        # The deformation is smooth: it is looked up on a coarse grid and interpolated.
+        coarse = [max(2, math.ceil(n * spacing / 6)) for n in shape]
+        rough = [
+            (torch.arange(m, device=self.device) + 0.5) / m * n * spacing - n * spacing / 2 + c
+            for m, n, c in zip(coarse, shape, centre, strict=True)
+        ]
+        where = torch.stack(linear(draw.to_atlas, rough), -1)[None].flip(-1) / (BOX / 2)
+        split = draw.contrast.split
+        fields = draw.displacement if split is None else torch.cat([draw.displacement, split], 1)
+        found = F.grid_sample(fields, where, padding_mode="border", align_corners=True)
+        found = F.interpolate(found, size=shape, mode="trilinear", align_corners=False)[0]
+        moved = [a + s for a, s in zip(atlas, found[:3], strict=True)]
+        if draw.mirrored:
+            moved[0] = -moved[0]
+        matrix = self.from_atlas[draw.number]
+        voxel = [
+            matrix[i, 0] * moved[0] + matrix[i, 1] * moved[1] + matrix[i, 2] * moved[2] + matrix[i, 3]
+            for i in range(3)
+        ]
+        level = None if split is None else found[3].clamp_(0, LEVELS - 0.01).int()
+        return _Positions(line, atlas, voxel, level)
+
+    def _distance(self, draw: Draw, voxel: list[Tensor]) -> Tensor:
+        """Signed distance in world mm, from the map's own by the mean change of scale."""
+        stored = self.distances[draw.number]
+        where = torch.stack(
+            [(v / 2) / (n - 1) * 2 - 1 for v, n in zip(voxel, stored.shape, strict=True)], -1
+        ).flip(-1)
+        sampled = F.grid_sample(stored[None, None], where[None], padding_mode="border", align_corners=True)
+        total = self.from_atlas[draw.number][:3, :3] @ draw.to_atlas
+        return sampled[0, 0] / abs(float(torch.linalg.det(total))) ** (1 / 3)
+
+    def _kept(self, draw: Draw, distance: Tensor, field: Tensor | None, line: list[Tensor]) -> Tensor | None:
+        """What stripping, defacing and the field of view leave; None if that is everything."""
+        kept = None
+        if draw.strip_at is not None:
+            kept = distance > draw.strip_at
+            if draw.acquisition.uneven:
+                bumps = torch.randn(1, 1, 6, 6, 6, device=self.device) * draw.acquisition.uneven
+                bumps = F.interpolate(bumps, size=distance.shape, mode="trilinear", align_corners=True)
+                kept = distance > draw.strip_at + bumps[0, 0]
+        left = uncut(draw.acquisition, draw.to_atlas, line)
+        if left is not None:
+            kept = left | (distance > -2) if kept is None else left & kept
+        if field is not None:
+            kept = field if kept is None else kept & field
+        return kept
+
+    def _intensities(
+        self, draw: Draw, labels: Tensor, index: Tensor, inside: Tensor, level: Tensor | None
+    ) -> Tensor:
+        """A normal number for every voxel, its mean and deviation those of its class."""
+        contrast = draw.contrast
+        if contrast.seeded:
+            # What has no seed, a lesion among them, keeps the darkness of the background.
+            entry = (self.seeds[draw.number].view(-1)[index] * inside).int()
+        else:
+            entry = labels.int() * LEVELS
+            if level is not None:
+                entry = entry + level
+        mean, deviation = contrast.means[entry], contrast.deviations[entry]
+        small = [max(2, n // 3) for n in labels.shape]
+        smooth = F.interpolate(torch.randn(1, 1, *small, device=self.device), size=labels.shape)[0, 0]
+        part = self.config.texture * uniform(0, 1)
+        return mean + deviation * ((1 - part) * torch.randn_like(mean) + part * smooth)
+
+
+def _nearest(shape: torch.Size, voxel: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """Flat index of the nearest voxel of a map, and whether it lies in the map."""
+    rounded = [v.round().int() for v in voxel]
+    index, inside = 0, True
+    for i, n in zip(rounded, shape, strict=True):
+        inside = (i >= 0) & (i < n) & inside
+        index = i.clamp(0, n - 1) + index * n
+    return index.long(), torch.as_tensor(inside)
+
+
+def _repeat(mask: Tensor, finer: int) -> Tensor:
+    return F.interpolate(mask[None, None].float(), scale_factor=finer)[0, 0] > 0
