@@ -32,6 +32,7 @@ import tables
 import torch
 from tables import digest
 
+from brainseg.models.data import FOLDER
 from brainseg.models.deformation.warp import Warp
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform, itk
@@ -46,15 +47,15 @@ COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
 WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
 """Networks that find what is registered; another predicts where the deformation ends."""
 SOURCES = (
-    "affine",
-    "diffeomorphic",
-    "features",
-    "reference",
-    "registration",
-    "velocity",
-    "velocity_network",
-    "volume",
-    "warp",
+    "geometry/affine",
+    "deformation/diffeomorphic",
+    "registration/features",
+    "registration/reference",
+    "registration/registration",
+    "deformation/velocity",
+    "networks/velocity_unet",
+    "geometry/volume",
+    "deformation/warp",
 )
 """Modules on which our own registration depends."""
 LAYOUT = 1
@@ -79,8 +80,8 @@ def weights() -> str:
 @cache
 def program() -> str:
     """Names the networks, our own registration and the template's structures."""
-    folder = Path(registration.__file__).parent
-    used = [*(folder / f"{name}.py" for name in SOURCES), *sorted((folder / "templates").glob("*.npz"))]
+    folder = FOLDER.parent
+    used = [*(folder / f"{name}.py" for name in SOURCES), *sorted((FOLDER / "templates").glob("*.npz"))]
     own = zoo.read_card(registration.NETWORK)["sha256"]
     return digest(weights(), own, *(path.read_bytes() for path in used))
 

@@ -304,10 +304,7 @@ def init_participant_wf(
         link(conform_wf, outputs_wf, out_file="grid_file", out_runs="in_runs")
     if hippocampus:
         hippocampus_wf = init_hippocampus_wf(
-            model=record.hippocampus,
-            contrast=_suffix(source_file),
-            mem_gb=need["hippocampus"],
-            **network,
+            model=record.hippocampus, contrast=_suffix(source_file), mem_gb=need["hippocampus"], **network
         )
         workflow.connect(inputnode, "source_file", hippocampus_wf, "inputnode.source_file")
         link(bias_wf, hippocampus_wf, out_file="in_file")
@@ -350,9 +347,8 @@ def init_participant_wf(
             chosen = pe.Node(Select(index=[which - 1]), name="shows_lesions", run_without_submitting=True)
             workflow.connect(coregistration_wf, "outputnode.out_files", chosen, "inlist")
             workflow.connect(chosen, "out", lesion_wf, "inputnode.in_file")
-    workflow.connect(
-        [(outputs_wf, outputnode, [(f"outputnode.{n}", n) for n in ("out_files", "notes", "stripped")])]
-    )
+    results = [(f"outputnode.{n}", n) for n in ("out_files", "notes", "stripped")]
+    workflow.connect([(outputs_wf, outputnode, results)])
     return workflow
 
 

@@ -166,7 +166,7 @@ def describe(record: Record) -> str:
 
     Examples
     --------
-    >>> from .dataset import Unit
+    >>> from ..inputs.select import Unit
     >>> describe(Record(Unit("01", None, None), state="done", seconds={"conform": 2.2, "segmentation": 33.0}))
     'sub-01  done in 35 s (conform 2, segmentation 33)'
     """

@@ -110,7 +110,7 @@ def test_a_full_disk_ends_no_run(tmp_path, unit, monkeypatch, caplog):
 
 def test_a_claimed_unit_is_left_alone_until_its_process_dies(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from brainseg.bidsapp import status\n"
+        "import sys; from pathlib import Path; from brainseg.bidsapp.execution import status\n"
         "with status.claim(Path(sys.argv[1]), 'sub-01') as mine:\n"
         "    print(mine, flush=True); sys.stdin.read()"
     )
