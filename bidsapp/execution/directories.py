@@ -17,7 +17,7 @@ from ...models.errors import InputError, UsageError
 from .. import __version__
 from ..config.settings import Settings
 from ..inputs import sidecars
-from . import cleanup
+from ..status import cleanup
 
 NAME = "brainseg-bids"
 OUT_GB, WORK_GB = 0.1, 0.6

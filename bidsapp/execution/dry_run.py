@@ -8,7 +8,8 @@ from ...models.data import FOLDER
 from ...models.templates import spaces
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
 from ..inputs.select import Selection, Unit
-from . import directories, status
+from ..status import records
+from . import directories
 
 FLAVOR_WORDS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and, once more, NiBabies"}
 
@@ -99,10 +100,10 @@ def _units(chosen: Settings, wanted: Selection) -> list[str]:
 def _what(chosen: Settings, unit: Unit) -> str:
     if unit.problem is not None:
         return f"would fail: {unit.problem}"
-    before = status.read(chosen.output_dir, unit.key).get("state")
+    before = records.read(chosen.output_dir, unit.key).get("state")
     if chosen.resume_failed and before != "failed":
         return "not failed in an earlier run, skipped"
-    stands = status.finished(chosen.output_dir, unit, chosen.that_matter) if chosen.resume else "no"
+    stands = records.finished(chosen.output_dir, unit, chosen.that_matter) if chosen.resume else "no"
     return {"yes": "already done, skipped", "report": "only the report is missing"}.get(
         stands,
         "would go on where it was"

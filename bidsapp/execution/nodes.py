@@ -16,7 +16,7 @@ from nipype.interfaces.base import (
 from nipype.pipeline import engine as pe
 
 from ...models.errors import ReportError
-from .status import REPORT
+from ..status.records import REPORT
 from .tracker import FINISH
 
 

@@ -29,8 +29,8 @@ from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ...models.errors import UsageError
+from ..status.records import Fault
 from . import failures
-from .status import Fault
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
 """Modules that worker processes share from their start."""

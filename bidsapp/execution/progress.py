@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from .status import Record
+from ..status.records import Record
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,13 +13,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from ...models.errors import BrainsegError, MissingFileError, ReportError, UsageError
+from ...models.io import atomic
 from ...models.templates import spaces
 from .. import __version__
 from ..config import settings
 from ..config.settings import Settings
 from ..inputs import select, validator
 from ..inputs.select import Selection, Unit
-from . import directories, dry_run, failures, licenses, participants_tsv, progress, quality_gate, status
+from ..status import records
+from . import directories, dry_run, failures, licenses, participants_tsv, progress, quality_gate
 from . import workflow as graph
 from .directories import Places
 from .progress import Progress
@@ -63,7 +65,7 @@ def run(chosen: Settings, argv: list[str]) -> int:
         len(wanted.units), plain=bool(chosen.verbose or chosen.debug or chosen.plugin == "linear")
     )
     with _logging(spots, chosen, told), _signals():
-        status.write_text(spots.log / "brainseg.toml", settings.to_toml(chosen, _record(argv)))
+        atomic.write_text(spots.log / "brainseg.toml", settings.to_toml(chosen, _record(argv)))
         told.say(f"brainseg-bids {__version__}  {chosen.bids_dir} -> {spots.out}")
         told.say(f"Log and settings of this run: {spots.log}")
         try:
@@ -120,7 +122,7 @@ def _participants(chosen: Settings, wanted: Selection, spots: Places, told: Prog
             board.write_again()
             _pages(board, spots)
             with suppress(OSError):
-                status.write_text(spots.log / "summary.json", json.dumps(board.summary(), indent=2) + "\n")
+                atomic.write_text(spots.log / "summary.json", json.dumps(board.summary(), indent=2) + "\n")
             directories.clean_work(spots)
     _tell_validation(check, chosen, spots, told)
     _sum_up(board, spots, told)
@@ -138,19 +140,19 @@ def _triage(
     todo, reports = [], []
     for unit in units:
         if chosen.reports_only:
-            if status.read(spots.out, unit.key):
+            if records.read(spots.out, unit.key):
                 reports.append(unit.key)
             else:
                 board.skip(unit, "nothing of it is in the output folder yet")
             continue
-        if chosen.resume_failed and status.read(spots.out, unit.key).get("state") != "failed":
+        if chosen.resume_failed and records.read(spots.out, unit.key).get("state") != "failed":
             board.skip(unit, "it has not failed in an earlier run (--resume-failed)")
-        elif not claims.enter_context(status.claim(spots.out, unit.key)):
+        elif not claims.enter_context(records.claim(spots.out, unit.key)):
             board.skip(unit, "another process is working on it")
         elif unit.problem is not None:
             board.refuse(unit, failures.of_error(unit.problem, "dataset"))
         else:
-            stands = status.finished(spots.out, unit, board.settings) if chosen.resume else "no"
+            stands = records.finished(spots.out, unit, board.settings) if chosen.resume else "no"
             if stands == "yes":
                 board.skip(unit, "already done (--no-resume computes it again)")
             elif stands == "report":
@@ -218,7 +220,7 @@ def _methods(chosen: Settings, wanted: Selection, spots: Places, told: Progress,
     return OK
 
 
-def _tidy(record: status.Record, spots: Places) -> None:
+def _tidy(record: records.Record, spots: Places) -> None:
     """Remove the intermediate files of a unit that is done; others go on from theirs."""
     if record.state == "done":
         directories.clean_work(spots, graph.workflow_name(record.unit.key))
@@ -256,7 +258,7 @@ def _group(spots: Places, told: Progress) -> int:
 
 def exit_code(board: Board) -> int:
     """What the process returns for what is on the board."""
-    grave = [fault for fault in board.faults if fault.stage != status.REPORT]
+    grave = [fault for fault in board.faults if fault.stage != records.REPORT]
     if grave and all(fault.kind == MissingFileError.__name__ for fault in grave):
         return MissingFileError.exit_code
     if grave or any(state in ("waiting", "running") for state in board.summary().values()):
@@ -295,7 +297,7 @@ def _record(argv: list[str]) -> dict[str, Any]:
     return {
         "command": shlex.join(["brainseg-bids", *argv]),
         "version": __version__,
-        "started": status.now(),
+        "started": records.now(),
         "host": platform.node(),
         "python": platform.python_version(),
         "platform": platform.platform(),

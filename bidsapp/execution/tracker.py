@@ -13,10 +13,10 @@ from typing import Any
 from ...models.errors import InputError
 from ..inputs import sidecars
 from ..inputs.select import Unit
-from . import status
+from ..status import records
+from ..status.records import REPORT, Fault, Record
 from .failures import FULL_REASON
 from .progress import Progress
-from .status import REPORT, Fault, Record
 
 FINISH = "finish"
 """Name of the node at which a unit's results are complete."""
@@ -67,9 +67,9 @@ class Board:
         """Expect events of ``unit`` from the workflow of that name."""
         self._names[workflow] = unit.key
         record = Record(unit, state="waiting", settings=self.settings, run=self.run)
-        before = status.read(self.out_dir, unit.key)
-        record.earlier = status.outdated(before, unit.image)
-        if before.get("state") != "done" and before.get("inputs") == status.inputs_of(unit):
+        before = records.read(self.out_dir, unit.key)
+        record.earlier = records.outdated(before, unit.image)
+        if before.get("state") != "done" and before.get("inputs") == records.inputs_of(unit):
             self._before[unit.key] = before.get("seconds") or {}
         self.records[unit.key] = record
         self.pending.add(unit.key)
@@ -88,8 +88,8 @@ class Board:
 
     def refuse(self, unit: Unit, fault: Fault) -> None:
         """Record a unit that fails before it begins."""
-        record = Record(unit, started=status.now(), settings=self.settings, run=self.run)
-        record.earlier = status.outdated(status.read(self.out_dir, unit.key), unit.image)
+        record = Record(unit, started=records.now(), settings=self.settings, run=self.run)
+        record.earlier = records.outdated(records.read(self.out_dir, unit.key), unit.image)
         self.records[unit.key] = record
         self._fail(record, fault)
 
@@ -183,7 +183,7 @@ class Board:
 
     def _wake(self, record: Record) -> None:
         if record.state == "waiting":
-            record.state, record.started = "running", status.now()
+            record.state, record.started = "running", records.now()
             self.progress.started(record.unit.key)
 
     def _clock(self, record: Record, stage: str, name: str, on: bool) -> None:
@@ -209,14 +209,14 @@ class Board:
         before = self._before.get(record.unit.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < FOUND <= took}
         record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
-        status.remove(self.out_dir, record.unit.participant, sorted({*record.earlier} - {*record.outputs}))
+        records.remove(self.out_dir, record.unit.participant, sorted({*record.earlier} - {*record.outputs}))
         record.earlier = []
-        record.state, record.finished = "done", status.now()
+        record.state, record.finished = "done", records.now()
         self._write(record)
 
     def _fail(self, record: Record, fault: Fault) -> None:
         record.state, record.fault, record.stage = "failed", fault, fault.stage
-        record.finished = status.now()
+        record.finished = records.now()
         self._close(record)
 
     def _close(self, record: Record) -> None:
@@ -231,15 +231,15 @@ class Board:
         if record.report_only:
             if self.pending & {key}:
                 return
-            before = status.read(self.out_dir, key)
+            before = records.read(self.out_dir, key)
             if before.get("state") != "done":
                 return
             content = before | {"error": content["error"], "outputs": _joined(before, content)}
         try:
-            status.write(self.out_dir, key, content)
+            records.write(self.out_dir, key, content)
         except OSError as error:
             if not self._warned:
-                path = status.folder(self.out_dir) / f"{key}.json"
+                path = records.folder(self.out_dir) / f"{key}.json"
                 self.progress.warn(
                     f"{path}: the status cannot be written ({error.strerror}). Free some space."
                 )

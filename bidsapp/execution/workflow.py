@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import BrainsegError, MissingFileError, UsageError
+from ...models.io import atomic
 from ...models.population import populations
 from ...models.population.populations import WEEKS
 from .. import __version__
 from ..config.settings import TEMPLATES, Settings
 from ..inputs.select import Unit
-from . import failures, status
+from ..status import records
+from . import failures
 from .directories import Places
 from .tracker import Board
 
@@ -253,7 +255,7 @@ def warm_up(settings: Settings) -> None:
 
 def _account(error: Exception, settings: Settings, board: Board) -> None:
     """Nipype ends with an exception whenever a node failed: is it one that the board knows of?"""
-    if settings.stop_on_first_crash and any(f.stage != status.REPORT for f in board.faults):
+    if settings.stop_on_first_crash and any(f.stage != records.REPORT for f in board.faults):
         board.interrupt("the run was stopped at the first failure")
     elif board.pending:
         LOG.error("the execution ended early", exc_info=error)
@@ -300,7 +302,7 @@ def write_methods(workflow: Any, out_dir: Path) -> Path:
     path = out_dir / "logs" / "CITATION.md"
     text = workflow.visit_desc().strip()
     header = f"<!-- Written by brainseg-bids {__version__}; free to copy into a paper (CC0). -->\n\n"
-    status.write_text(path, f"{header}{text}\n")
+    atomic.write_text(path, f"{header}{text}\n")
     return path
 
 

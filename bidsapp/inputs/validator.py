@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..execution.status import write_text
+from ...models.io.atomic import write_text
 
 PROGRAM = "bids-validator-deno"
 TIMEOUT = 3600

@@ -17,8 +17,8 @@ import nibabel as nib
 import numpy as np
 from PIL import Image
 
+from ...models.io.atomic import write_text
 from .. import __version__
-from ..execution.status import write_text
 from . import mosaic, viewer
 from .derivatives import Result, read_json
 from .mosaic import Mosaic, Scan

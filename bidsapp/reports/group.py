@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import DatasetError, ReportError
+from ...models.io.atomic import write_text
 from .. import __version__
-from ..execution.status import write_text
 from . import derivatives, group_quality, label_tables, render
 from .cohort import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
 from .derivatives import Result

@@ -14,8 +14,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from ...models.io.atomic import write_text
 from .. import __version__
-from ..execution.status import write_text
 from .derivatives import number
 
 STATE_WORDS = {

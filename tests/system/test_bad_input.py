@@ -10,7 +10,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.execution import directories, status
+from brainseg.bidsapp.execution import directories
+from brainseg.bidsapp.status import records
+from brainseg.models.io import atomic
 
 
 def _write(path: Path, data, affine=None, **codes) -> None:
@@ -94,7 +96,7 @@ def test_a_bad_image_fails_by_name_and_alone(app, fake, tmp_path, capsys, case):
     bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"]), tmp_path / "out"
     spoil(bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz")
     assert app(bids, out, "participant") == 1
-    content = status.read(out, "sub-01")
+    content = records.read(out, "sub-01")
     assert content["state"] == "failed"
     assert "sub-01" in content["error"]["file"]
     assert content["error"]["file"].startswith(str(bids))
@@ -106,7 +108,7 @@ def test_a_bad_image_fails_by_name_and_alone(app, fake, tmp_path, capsys, case):
     import re
 
     assert re.search(reason, line), line
-    assert status.read(out, "sub-02")["state"] == "done"
+    assert records.read(out, "sub-02")["state"] == "done"
     assert not list(out.glob("sub-01/**/*.nii*"))
 
 
@@ -148,7 +150,7 @@ def test_output_below_derivatives_is_what_bids_allows(app, fake, tmp_path):
     out = bids / "derivatives" / "brainseg"
     assert app(bids, out, "participant") == 0
     assert app(bids, out, "participant", "--no-resume") == 0
-    assert status.read(out, "sub-01")["others"] == []
+    assert records.read(out, "sub-01")["others"] == []
 
 
 def test_a_link_into_the_dataset_is_seen_through(app, fake, tmp_path, capsys):
@@ -200,24 +202,24 @@ def test_no_space_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
 def test_a_disk_that_becomes_full(app, fake, tmp_path, capsys):
     bids, out = fake.dataset(tmp_path / "bids"), tmp_path / "out"
     assert app(bids, out, "participant", sub_01={"segmentation": "full"}) == 1
-    error = status.read(out, "sub-01")["error"]
+    error = records.read(out, "sub-01")["error"]
     assert error["reason"] == "the disk is full"
     assert Path(error["file"]).exists()
     assert "Free some space" in error["remedy"]
-    assert status.read(out, "sub-02")["state"] == "done"
+    assert records.read(out, "sub-02")["state"] == "done"
     assert app(bids, out, "participant") == 0
 
 
 def test_a_disk_too_full_for_status_and_crash_file(app, fake, tmp_path, capsys, monkeypatch):
     bids, out = fake.dataset(tmp_path / "bids", ["sub-01"]), tmp_path / "out"
-    real = status.write_text
+    real = atomic.write_text
 
     def full(path, text):
         if path.suffix == ".json":
             raise OSError(28, "No space left on device", str(path))
         real(path, text)
 
-    monkeypatch.setattr(status, "write_text", full)
+    monkeypatch.setattr(atomic, "write_text", full)
     monkeypatch.setattr("nipype.pipeline.plugins.base.report_crash", lambda *a, **k: full(Path("x.json"), ""))
     assert app(bids, out, "participant", sub_01={"segmentation": "raise"}) == 1
     said = capsys.readouterr()

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from brainseg.bidsapp.config.settings import build
-from brainseg.bidsapp.execution import status
 from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.reports import derivatives
+from brainseg.bidsapp.status import records
 from brainseg.interfaces.conform import notes_on
 from brainseg.models.errors import BrainsegError, DatasetError
 from brainseg.models.io import conform
@@ -122,7 +122,7 @@ def test_the_whole_program_on_mutated_participants(app, tmp_path, capsys):
     assert "Traceback" not in said.out + said.err
     assert "fault of the program" not in said.out + said.err
     for key in ("sub-clean", "sub-neat"):
-        assert status.read(out, key)["state"] == "done"
+        assert records.read(out, key)["state"] == "done"
     states = [json.loads(path.read_text()) for path in out.glob("logs/status/*.json")]
     failed = [content for content in states if content["state"] == "failed"]
     assert len(failed) > IN_ONE_RUN / 3

@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.execution import status
+from brainseg.bidsapp.status import records
 from helpers import DATA
 
 pytestmark = pytest.mark.slow
@@ -34,7 +34,7 @@ def test_it_finishes(finished_run):
     assert finished_run.code == 0, finished_run.said
     assert "2 done" in finished_run.said
     for key in ("sub-01", "sub-02"):
-        content = status.read(finished_run.out, key)
+        content = records.read(finished_run.out, key)
         assert (content["state"], content["error"]) == ("done", None)
         assert content["stripped"] is True
         assert list(content["seconds"]) == [

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.execution import directories, status
+from brainseg.bidsapp.execution import directories
 from brainseg.bidsapp.reports import derivatives
 from brainseg.interfaces.io import files
+from brainseg.models.io import atomic
 from brainseg.models.networks import zoo
 from helpers import ROOT, WATCH
 
@@ -125,7 +126,7 @@ def test_a_link_in_the_output_is_replaced_and_not_followed(tmp_path):
     for number, write in enumerate(
         (
             lambda path: files.write_text(path, "new"),
-            lambda path: status.write_text(path, "new"),
+            lambda path: atomic.write_text(path, "new"),
             lambda path: files.write_image(path, np.zeros((3, 3, 3), np.uint8), np.eye(4)),
         )
     ):

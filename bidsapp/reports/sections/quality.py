@@ -7,9 +7,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from ....models.io.atomic import write_text
 from ....models.population import labels
 from ....models.quality import iqm, quality
-from ...execution.status import write_text
 from ..derivatives import KEY, Result, number
 
 WORDS = {"pass": "Pass", "check": "Look at it", "fail": "Fail", "": "Not checked"}

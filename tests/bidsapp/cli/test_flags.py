@@ -8,8 +8,8 @@ import pytest
 from brainseg.bidsapp.cli import bids as cli
 from brainseg.bidsapp.cli.bids import parse
 from brainseg.bidsapp.config import settings
-from brainseg.bidsapp.execution import status
 from brainseg.bidsapp.execution import workflow as graph
+from brainseg.bidsapp.status import records
 from brainseg.models.errors import UsageError
 
 EXPECTED = {
@@ -141,8 +141,8 @@ def test_only_what_failed_is_run_again(app, fake, tmp_path, capsys):
     assert "sub-03  not failed in an earlier run, skipped" in said
     assert app(bids, out, "participant", "--resume-failed") == 0
     assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01"}
-    assert status.read(out, "sub-01")["state"] == "done"
-    assert status.read(out, "sub-03") == {}
+    assert records.read(out, "sub-01")["state"] == "done"
+    assert records.read(out, "sub-03") == {}
 
 
 def test_another_plugin_of_nipype(app, fake, tmp_path, capsys):
@@ -151,8 +151,8 @@ def test_another_plugin_of_nipype(app, fake, tmp_path, capsys):
     file.write_text("plugin: Linear\nplugin_args: {}\n")
     argv = ["--nipype-plugin-file", str(file)]
     assert app(bids, out, "participant", *argv, sub_01={"segmentation": "raise"}) == 1
-    assert status.read(out, "sub-02")["state"] == "done"
-    error = status.read(out, "sub-01")["error"]
+    assert records.read(out, "sub-02")["state"] == "done"
+    error = records.read(out, "sub-01")["error"]
     assert "three is no brain" in error["reason"]
     file.write_text("plugin: Quantum\n")
     assert app(bids, tmp_path / "out2", "participant", *argv) == 2

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from brainseg.bidsapp.execution import participants_tsv, status
+from brainseg.bidsapp.execution import participants_tsv
 from brainseg.bidsapp.reports import derivatives
+from brainseg.bidsapp.status import records
 
 
 @pytest.fixture
@@ -33,17 +34,17 @@ def test_files_of_another_image_go_when_the_new_results_stand(app, fake, out, tm
     assert app(bids, out, "participant") == 0
     names = {path.name for path in out.glob("sub-01/anat/*")}
     assert names == {"mine.txt", *(name.replace("sub-01_", "sub-01_acq-new_") for name in old)}
-    assert status.read(out, "sub-01")["earlier"] == []
+    assert records.read(out, "sub-01")["earlier"] == []
     assert (out / "sub-01.html").is_file()
 
 
 def test_other_settings_for_the_same_image_remove_nothing(app, fake, out, tmp_path):
     bids = fake.dataset(tmp_path / "bids", ["sub-01"])
     assert app(bids, out, "participant") == 0
-    content = status.read(out, "sub-01")
+    content = records.read(out, "sub-01")
     extra = out / "sub-01" / "anat" / "sub-01_space-other_dseg.nii.gz"
     extra.write_text("x")
-    status.write(out, "sub-01", content | {"outputs": [*content["outputs"], str(extra.relative_to(out))]})
+    records.write(out, "sub-01", content | {"outputs": [*content["outputs"], str(extra.relative_to(out))]})
     assert app(bids, out, "participant", "--skull-strip", "force") == 0
     assert extra.is_file()
 
@@ -60,10 +61,10 @@ def test_a_status_file_cannot_have_other_files_removed(out, tmp_path):
         path.write_text("precious")
     names = ["../data.txt", str(tmp_path / "data.txt"), "dataset_description.json", "sub-02/x.nii.gz", ""]
     names += ["sub-01/../sub-02/x.nii.gz", "sub-01/anat/link/y.nii.gz", "sub-01.html", "sub-01/anat"]
-    status.remove(out, "01", names)
+    records.remove(out, "01", names)
     assert all(path.read_text() == "precious" for path in others)
     (folder / "old.nii.gz").write_text("x")
-    status.remove(out, "01", ["sub-01/anat/old.nii.gz"])
+    records.remove(out, "01", ["sub-01/anat/old.nii.gz"])
     assert not (folder / "old.nii.gz").exists()
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.config.settings import build
-from brainseg.bidsapp.execution import status
 from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.inputs.precomputed import CORRECTED
 from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.participant import write_participant
+from brainseg.bidsapp.status import records
 from brainseg.models.errors import UsageError
 from brainseg.workflows.participant import init_participant_wf
 
@@ -87,10 +87,10 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     assert "stopped after the brain mask" in first.notes[0]
 
     # the page shows the mask over the image as acquired
-    inputs = status.fingerprint(unit.source)
+    inputs = records.fingerprint(unit.source)
     outputs = [f"sub-01/anat/{name}" for name in written]
     content = {"state": "done", "inputs": inputs, "outputs": outputs, "suffix": "T1w"}
-    status.write(unit.out, "sub-01", content)
+    records.write(unit.out, "sub-01", content)
     page = write_participant(unit.out, "sub-01").read_text()
     assert "Contour" in page and "This could not be drawn" not in page
     assert derivatives.load(unit.out, "sub-01").verdict == ""
@@ -105,7 +105,7 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     assert found.given.files["mask"].name == f"sub-01_{CORRECTED}"
     assert found.given.uris["mask"] == f"bids::sub-01/anat/sub-01_{CORRECTED}"
     assert any("corrected by hand" in note for note in [*found.notes, *found.given.notes])
-    assert status.inputs_of(found) != status.fingerprint(unit.source)  # so it is computed again
+    assert records.inputs_of(found) != records.fingerprint(unit.source)  # so it is computed again
 
     given = {role: str(path) for role, path in found.given.files.items()}
     run(chain(unit, given=given, given_uris=found.given.uris), tmp_path / "second")

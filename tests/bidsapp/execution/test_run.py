@@ -14,9 +14,10 @@ import pytest
 
 from brainseg.bidsapp import __version__
 from brainseg.bidsapp.cli.bids import parse
-from brainseg.bidsapp.execution import failures, progress, status, workflow
+from brainseg.bidsapp.execution import failures, progress, workflow
 from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.reports import derivatives, provenance
+from brainseg.bidsapp.status import records
 from helpers import TESTS
 
 FAKE = TESTS / "helpers" / "fake_chain.py"
@@ -46,7 +47,7 @@ def _log(out):
 def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
     assert app(bids, out, "participant") == 0
     assert _states(out) == {"sub-01": "done", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
-    content = status.read(out, "sub-02_ses-1")
+    content = records.read(out, "sub-02_ses-1")
     assert content["image"] == str(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz")
     assert content["notes"] == ["a note from the science"]
     assert content["stripped"] is True
@@ -97,7 +98,7 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, c
 def test_one_failure_leaves_the_others_whole(app, bids, out, tmp_path, capsys):
     assert app(bids, out, "participant", sub_01={"segmentation": "raise"}) == 1
     assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
-    error = status.read(out, "sub-01")["error"]
+    error = records.read(out, "sub-01")["error"]
     assert error["stage"] == "segmentation"
     assert error["node"].endswith("sub_01_wf.segmentation_wf.segmentation")
     assert error["reason"] == "ValueError: three is no brain"
@@ -117,7 +118,7 @@ def test_one_failure_leaves_the_others_whole(app, bids, out, tmp_path, capsys):
 
 def test_errors_of_the_science_keep_file_reason_and_remedy(app, bids, out):
     assert app(bids, out, "participant", "--participant-label", "01", sub_01={"segmentation": "input"}) == 1
-    error = status.read(out, "sub-01")["error"]
+    error = records.read(out, "sub-01")["error"]
     assert error["file"] == str(bids / "sub-01/anat/sub-01_T1w.nii.gz")
     assert (error["reason"], error["remedy"]) == ("its brain mask is empty", "Look at the mask")
 
@@ -128,7 +129,7 @@ def test_missing_weights_are_code_126(app, bids, out):
         app(bids, out, "participant", sub_01=wanted, **{"sub_02_ses-1": wanted, "sub_02_ses-2": wanted})
         == 126
     )
-    assert status.read(out, "sub-01")["error"]["file"] == "/weights/x.safetensors"
+    assert records.read(out, "sub-01")["error"]["file"] == "/weights/x.safetensors"
 
 
 def test_a_workflow_that_cannot_be_built_fails_alone(app, bids, out):
@@ -139,12 +140,12 @@ def test_a_workflow_that_cannot_be_built_fails_alone(app, bids, out):
 def test_a_failed_report_is_code_3_and_made_again(app, bids, out, capsys):
     assert app(bids, out, "participant", "--participant-label", "01", sub_01={"report": "raise"}) == 3
     assert _states(out) == {"sub-01": "done"}
-    assert "no ink" in status.read(out, "sub-01")["error"]["reason"]
+    assert "no ink" in records.read(out, "sub-01")["error"]["reason"]
     before = len(app.calls())
     assert app(bids, out, "participant", "--participant-label", "01") == 0
     assert len(app.calls()) == before
-    assert status.read(out, "sub-01")["error"] is None
-    assert "sub-01.html" in status.read(out, "sub-01")["outputs"]
+    assert records.read(out, "sub-01")["error"] is None
+    assert "sub-01.html" in records.read(out, "sub-01")["outputs"]
     assert "sub-01  report written" in capsys.readouterr().out
 
 
@@ -156,7 +157,7 @@ def test_reports_only(app, bids, out, capsys):
     assert page.is_file()
     assert len(app.calls()) == before
     assert "sub-01  skipped: nothing of it is in the output folder yet" in capsys.readouterr().out
-    assert status.read(out, "sub-02_ses-1")["seconds"]["segmentation"] >= 0
+    assert records.read(out, "sub-02_ses-1")["seconds"]["segmentation"] >= 0
 
 
 def test_stop_on_first_crash(app, bids, out):
@@ -207,7 +208,7 @@ def test_keep_work_dir_and_verbose(app, bids, out, tmp_path, capsys):
 
 
 def test_a_unit_of_another_process_is_left_alone(app, bids, out, capsys):
-    with status.claim(out, "sub-01"):
+    with records.claim(out, "sub-01"):
         assert app(bids, out, "participant") == 0
     assert "sub-01" not in _states(out)
     assert "sub-01  skipped: another process is working on it" in capsys.readouterr().out
@@ -258,8 +259,8 @@ def test_live_lines_on_a_terminal(app, bids, out, monkeypatch):
             told.stage(key, "segmentation")
         told.live.refresh()
         assert "conform 0s" in terminal.getvalue()
-        fault = status.Fault("segmentation", "it is empty", "/b/x.nii", "Fetch it again")
-        told.ended(status.Record(select.Unit("02", None, None), "failed", stage="segmentation", fault=fault))
+        fault = records.Fault("segmentation", "it is empty", "/b/x.nii", "Fetch it again")
+        told.ended(records.Record(select.Unit("02", None, None), "failed", stage="segmentation", fault=fault))
         told.skipped("sub-03", "already done")
         told.live.refresh()
     said = terminal.getvalue()
@@ -297,7 +298,7 @@ def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
         said = run.communicate(timeout=400)[0]
     assert run.returncode == 1, said
     assert _states(out) == {"sub-01": "done", "sub-02": "failed", "sub-03": "done"}
-    assert "process was killed" in status.read(out, "sub-02")["error"]["reason"]
+    assert "process was killed" in records.read(out, "sub-02")["error"]["reason"]
     assert "Traceback" not in said
     log = _log(out).read_text()
     assert "[Node] Executing" in log  # the workers' words go to the log
@@ -334,7 +335,7 @@ def test_resume_after_kill_9(app, fake, tmp_path):
 @pytest.mark.parametrize("asks", ["numpy", "torch"])
 def test_a_step_that_asks_for_more_memory_than_there_is(app, bids, out, capsys, asks):
     assert app(bids, out, "participant", sub_01={"segmentation": f"{asks} memory"}) == 1
-    error = status.read(out, "sub-01")["error"]
+    error = records.read(out, "sub-01")["error"]
     assert (error["stage"], error["reason"]) == ("segmentation", "the memory did not suffice")
     assert "Give more memory" in error["remedy"]
     assert _states(out) == {"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
@@ -352,7 +353,7 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     assert f"stopped{by}. Run the same command again: it goes on from here." in said.err
     assert "Traceback" not in said.out + said.err
     assert _states(out) == {"sub-01": "failed"}
-    assert status.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
+    assert records.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
     assert app(bids, out, "participant") == 0
     assert set(_states(out).values()) == {"done"}
 
@@ -377,6 +378,6 @@ def test_being_asked_to_end(fake, tmp_path):
     )
     assert "Traceback" not in said
     assert _states(out) == {"sub-01": "failed"}
-    error = status.read(out, "sub-01")["error"]
+    error = records.read(out, "sub-01")["error"]
     assert (error["reason"], error["stage"]) == ("the run was stopped by SIGTERM", "segmentation")
     assert "goes on where it was" in error["remedy"]

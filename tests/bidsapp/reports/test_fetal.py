@@ -7,12 +7,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.execution import licenses, participants_tsv, status
+from brainseg.bidsapp.execution import licenses, participants_tsv
 from brainseg.bidsapp.inputs.select import Unit
 from brainseg.bidsapp.reports import cohort as comparison
 from brainseg.bidsapp.reports import derivatives, group_quality, label_tables
 from brainseg.bidsapp.reports.group import run_group
 from brainseg.bidsapp.reports.participant import write_participant
+from brainseg.bidsapp.status import records
 from brainseg.models.errors import InputError
 from brainseg.models.population import labels
 
@@ -25,7 +26,7 @@ def _unit(out, key: str, scale: float = 1.0, age: dict | None = None, table: str
     text = "\n".join(["index\tname\tvolume_mm3", *rows]) + "\n"
     (anat / f"{key}_desc-aseg_volumes.tsv").write_text(text)
     (anat / f"{key}_desc-aseg_volumes.json").write_text(json.dumps({"Age": age} if age else {}))
-    status.write(out, key, {"state": "done", "suffix": "T2w"} | told)
+    records.write(out, key, {"state": "done", "suffix": "T2w"} | told)
 
 
 def _rows(path) -> list[dict[str, str]]:
@@ -110,7 +111,7 @@ def test_the_report_begins_with_the_gestational_age(tmp_path, estimated):
 
 def test_the_age_of_the_mother_is_not_that_of_the_fetus(tmp_path):
     _unit(tmp_path, "sub-1")
-    status.write(tmp_path, "sub-1", {"state": "done", "age": 32.0, "gestational_age": 27.0})
+    records.write(tmp_path, "sub-1", {"state": "done", "age": 32.0, "gestational_age": 27.0})
     person = derivatives.demographics(derivatives.load_all(tmp_path))["sub-1"]
     assert (person["age"], person["gestational_age"]) == (None, 27.0)
 
@@ -129,9 +130,9 @@ def test_volumes_are_compared_at_the_same_gestational_age(tmp_path):
 
 def test_the_status_file_holds_the_gestational_age_of_fetuses_only(tmp_path):
     fetus = Unit("1", None, None, population="fetal", weeks=27.0)
-    assert status.Record(fetus).as_dict()["gestational_age"] == 27.0
+    assert records.Record(fetus).as_dict()["gestational_age"] == 27.0
     infant = Unit("1", None, None, age=0.5, population="infant", weeks=39.0)
-    assert "gestational_age" not in status.Record(infant).as_dict()
+    assert "gestational_age" not in records.Record(infant).as_dict()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from brainseg.bidsapp.execution import status
 from brainseg.bidsapp.execution.progress import Progress, describe
-from brainseg.bidsapp.execution.status import Fault, Record
 from brainseg.bidsapp.execution.tracker import Board
 from brainseg.bidsapp.inputs.select import Unit
+from brainseg.bidsapp.status import records
+from brainseg.bidsapp.status.records import Fault, Record
+from brainseg.models.io import atomic
 
 MATTER = {"skull_strip": "auto"}
 
@@ -32,16 +33,16 @@ def out(tmp_path, unit):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
     record = Record(unit, state="done", settings=MATTER, outputs=["sub-01/anat/x.nii.gz", "sub-01.html"])
-    status.write(folder, unit.key, record.as_dict())
+    records.write(folder, unit.key, record.as_dict())
     return folder
 
 
 def _change(out: Path, **changes) -> None:
-    status.write(out, "sub-01", status.read(out, "sub-01") | changes)
+    records.write(out, "sub-01", records.read(out, "sub-01") | changes)
 
 
 def test_what_is_done_stands(out, unit):
-    assert status.finished(out, unit, MATTER) == "yes"
+    assert records.finished(out, unit, MATTER) == "yes"
     content = json.loads((out / "logs" / "status" / "sub-01.json").read_text())
     assert content["age"] == 41.0
     assert content["inputs"]["size"] == 8
@@ -61,36 +62,36 @@ def test_what_is_done_stands(out, unit):
 )
 def test_what_differs_is_computed_again(out, unit, changes):
     _change(out, **changes)
-    assert status.finished(out, unit, MATTER) == "no"
+    assert records.finished(out, unit, MATTER) == "no"
 
 
 def test_another_image_is_computed_again(out, unit):
     unit.image.write_bytes(b"another one")
-    assert status.finished(out, unit, MATTER) == "no"
+    assert records.finished(out, unit, MATTER) == "no"
 
 
 def test_a_missing_report_is_made_from_what_is_there(out, unit):
     (out / "sub-01.html").unlink()
-    assert status.finished(out, unit, MATTER) == "report"
+    assert records.finished(out, unit, MATTER) == "report"
     (out / "sub-01.html").write_text("x")
     _change(out, error={"stage": "report"})
-    assert status.finished(out, unit, MATTER) == "report"
+    assert records.finished(out, unit, MATTER) == "report"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "done"}', '{"outputs": 3, "state": "done"}'])
 def test_a_damaged_status_is_no_status(out, unit, text):
     (out / "logs" / "status" / "sub-01.json").write_text(text)
-    assert status.finished(out, unit, MATTER) == "no"
+    assert records.finished(out, unit, MATTER) == "no"
 
 
 def test_nothing_partial_stands_under_the_name(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
-    status.write_text(path, "whole")
+    atomic.write_text(path, "whole")
     monkeypatch.setattr(
         Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     with pytest.raises(OSError, match="No space"):
-        status.write_text(path, "another")
+        atomic.write_text(path, "another")
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     assert path.read_text() == "whole"
 
@@ -99,7 +100,7 @@ def test_a_full_disk_ends_no_run(tmp_path, unit, monkeypatch, caplog):
     told = Progress()
     board = Board(tmp_path / "out", "r", told)
     monkeypatch.setattr(
-        status, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        records, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     board.refuse(unit, Fault("conform", "it is empty"))
     board.refuse(unit, Fault("conform", "it is empty"))
@@ -110,19 +111,19 @@ def test_a_full_disk_ends_no_run(tmp_path, unit, monkeypatch, caplog):
 
 def test_a_claimed_unit_is_left_alone_until_its_process_dies(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from brainseg.bidsapp.execution import status\n"
-        "with status.claim(Path(sys.argv[1]), 'sub-01') as mine:\n"
+        "import sys; from pathlib import Path; from brainseg.bidsapp.status import records\n"
+        "with records.claim(Path(sys.argv[1]), 'sub-01') as mine:\n"
         "    print(mine, flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline().strip() == "True"
-        with status.claim(tmp_path, "sub-01") as mine:
+        with records.claim(tmp_path, "sub-01") as mine:
             assert not mine
-        with status.claim(tmp_path, "sub-02") as mine:
+        with records.claim(tmp_path, "sub-02") as mine:
             assert mine
         other.kill()
-    with status.claim(tmp_path, "sub-01") as mine:
+    with records.claim(tmp_path, "sub-01") as mine:
         assert mine
     assert not list((tmp_path / "logs" / "status").iterdir())
 

@@ -1,21 +1,28 @@
-"""What became of each participant and session: one small file for each, written whole or not at all."""
+"""Status records: one JSON file for each participant-session, written as a whole."""
 
 from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from ...models.io import atomic
 from ...models.population import populations
 from .. import __version__
 from ..inputs.select import Unit
 from . import cleanup
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # a platform without file locks
+    fcntl = None
 
 REPORT = "report"
 """Name of the stage whose failure leaves the results whole."""
@@ -155,19 +162,9 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
 
 def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:
     """Write a unit's status file; never a partial one."""
-    write_text(folder(out_dir) / f"{key}.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file beside its place, then move it there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
+    atomic.write_text(
+        folder(out_dir) / f"{key}.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    )
 
 
 def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
@@ -224,9 +221,7 @@ def claim(out_dir: Path, key: str) -> Iterator[bool]:
     What another process left half written of the unit is removed.
     On file systems without locks every claim succeeds.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if fcntl is None:
         yield True
         return
     path = folder(out_dir) / f".{key}.lock"

@@ -1,0 +1,1 @@
+"""Status of each participant-session: one file each, which every layer above reads."""
