@@ -1,4 +1,4 @@
-# docker build -t brainseg-bids .
+# docker build -t brainseg-bids --build-arg VERSION=$(python setup.py --version) .
 # GPU build: --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu128
 FROM python:3.11-slim-bookworm AS build
 
@@ -24,8 +24,9 @@ RUN pip install '.' 'bids-validator-deno>=2.0' \
 
 FROM python:3.11-slim-bookworm
 
+ARG VERSION=unknown
 LABEL org.opencontainers.image.title="brainseg-bids" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 COPY --from=build /opt/brainseg /opt/brainseg

@@ -3,17 +3,20 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOP := bidsapp workflows interfaces models training
-SOURCES := $(TOP) tests setup.py $(wildcard benchmarks)
+SOURCES := $(TOP) tests benchmarks docs setup.py
 DEMO ?= demo
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format docs clean
+.PHONY: help venv demo check test lint types format docs clean
 
 help:
 	@echo "make demo    participant and group on two participants made from the ICBM152 template"
-	@echo "make test    import contracts, ruff and the test suite"
-	@echo "make lint    ruff, formatting, import contracts and mypy"
+	@echo "make check   lint, types and the quick tests, in under two minutes"
+	@echo "make test    lint, types and all tests"
+	@echo "make lint    ruff, formatting and import contracts"
+	@echo "make types   mypy"
+	@echo "make format  mend what ruff can mend"
 	@echo "make docs    the documentation, in docs/_build/html"
 	@echo "make clean   remove what the above made, .venv included"
 
@@ -35,15 +38,19 @@ demo: $(STAMP) $(DEMO)/bids/dataset_description.json
 	@echo "Reports, to open in a browser:"
 	@find "$(CURDIR)/$(DEMO)/derivatives" -maxdepth 1 -name '*.html' | sort | sed 's/^/  /'
 
-test: $(STAMP)
-	$(BIN)/lint-imports
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/python -m pytest --import-mode=importlib tests $(PYTEST_FLAGS)
+# The quick tests share two processes; each of them has one thread, so that they do not fight for the cores.
+check: lint types
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow and not browser" -n 2 --dist loadfile $(PYTEST_FLAGS)
 
-lint: $(STAMP) .types/brainseg
+test: lint types
+	$(BIN)/python -m pytest tests $(PYTEST_FLAGS)
+
+lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/lint-imports
+
+types: $(STAMP) .types/brainseg
 	MYPYPATH=.types $(BIN)/mypy --namespace-packages --explicit-package-bases -p brainseg
 
 format: $(STAMP)
