@@ -84,6 +84,7 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.17,<0.18",
             "selenium>=4.20",
+            "setuptools>=77",
         ],
         "dev": ["coverage[toml]>=7.4", "pre-commit>=4.0"],
         # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is held to
