@@ -89,7 +89,7 @@ class _WriteCoregisteredInputSpec(StageInputSpec):
     bids_root = Str(mandatory=True, desc="the dataset")
     out_dir = Str(mandatory=True, desc="the derivatives' root")
     key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
-    beside = traits.List(Str, mandatory=True, desc="the images as the dataset holds them")
+    other_contrasts = traits.List(Str, mandatory=True, desc="the images as the dataset holds them")
     flavor = Str("fmriprep", usedefault=True, desc="for whom they are named")
     in_files = InputMultiObject(File(exists=True), mandatory=True, desc="on the grid of the reference")
     in_natives = InputMultiObject(File(exists=True), mandatory=True, desc="on their own grids")
@@ -117,7 +117,7 @@ class WriteCoregistered(Stage):
         given = self.inputs
         where = (Path(given.out_dir), Path(given.bids_root))
         reference = Names(*where, Path(given.source_file), given.key)
-        lists = (given.beside, given.in_files, given.in_natives, given.in_transforms)
+        lists = (given.other_contrasts, given.in_files, given.in_natives, given.in_transforms)
         written: list[Path] = []
         for source, moved, native, transform in zip(*lists, strict=True):
             names = Names(*where, Path(source), given.key)

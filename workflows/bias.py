@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.bias import CorrectBias
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 Intensity non-uniformity was corrected with N4 (Tustison et al., 2010, doi:10.1109/TMI.2010.2046908) as \
@@ -43,4 +43,4 @@ def init_bias_wf(
     """
     bias = pe.Node(CorrectBias(shrink=shrink), name="bias", n_procs=num_threads, mem_gb=mem_gb)
     inputs = ["source_file", "in_file", "in_mask"]
-    return init_single_wf(name, bias, inputs, ["out_file"], DESC.format(shrink=shrink))
+    return init_stage_wf(name, bias, inputs, ["out_file"], DESC.format(shrink=shrink))

@@ -1,4 +1,4 @@
-"""The chain of a scan that is too coarse for more than its brain mask."""
+"""The workflow that ends with the brain mask."""
 
 from __future__ import annotations
 
@@ -7,60 +7,63 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.brainmask import WriteMask
+from .common.base import connect_stages
+from .common.parameters import ParticipantInputs
+
+OUTPUTS = ("out_files", "notes", "stripped")
 
 
 def init_brainmask_wf(
     *,
     name: str,
-    source_file: str,
-    bids_root: str,
-    out_dir: str,
-    key: str,
-    why: str,
+    inputs: ParticipantInputs,
+    reason: str,
     conform_wf: LiterateWorkflow,
     skullstrip_wf: LiterateWorkflow,
 ) -> LiterateWorkflow:
-    """Find the brain in one scan and write it, with the reason why there is no more.
+    """Write the brain mask of one image, and the reason why there are no other results.
 
     Parameters
     ----------
     name : str
         Name of the workflow.
-    source_file : str
-        The scan.
-    bids_root, out_dir, key : str
-        Its dataset, the derivatives' root, and the unit.
-    why : str
-        The reason, for the reader.
+    inputs : ParticipantInputs
+        The image and what belongs to it.
+    reason : str
+        The reason, as a note.
     conform_wf, skullstrip_wf : LiterateWorkflow
-        The stages that it consists of.
+        The first two stages.
 
     Outputs
     -------
-    out_files, notes, stripped
-        As those of the whole chain.
+    out_files : list of str
+        Files written.
+    notes : list of str
+        The reason, and notes of the stages.
+    stripped : bool
+        Whether the image has no skull.
     """
     workflow = LiterateWorkflow(name)
-    outputs = ["out_files", "notes", "stripped"]
     inputnode = pe.Node(IdentityInterface(["source_file"]), name="inputnode")
-    inputnode.inputs.source_file = source_file
-    outputnode = pe.Node(IdentityInterface(outputs), name="outputnode")
+    inputnode.inputs.source_file = inputs.source_file
+    outputnode = pe.Node(IdentityInterface(list(OUTPUTS)), name="outputnode")
     notes = pe.Node(Merge(3), name="notes", run_without_submitting=True)
-    notes.inputs.in1 = [why]
-    sink = pe.Node(
-        WriteMask(bids_root=bids_root, out_dir=out_dir, key=key), name="outputs", n_procs=1, mem_gb=0.8
-    )
-    for stage in (conform_wf, skullstrip_wf):
-        workflow.connect(inputnode, "source_file", stage, "inputnode.source_file")
-    workflow.connect(
-        [
-            (inputnode, sink, [("source_file", "source_file")]),
-            (conform_wf, skullstrip_wf, [("outputnode.out_file", "inputnode.in_file")]),
-            (conform_wf, notes, [("outputnode.notes", "in2")]),
-            (skullstrip_wf, notes, [("outputnode.notes", "in3")]),
-            (skullstrip_wf, sink, [("outputnode.out_mask", "in_mask"), ("outputnode.stripped", "stripped")]),
-            (notes, sink, [("out", "notes")]),
-            (sink, outputnode, [(n, n) for n in outputs]),
-        ]
-    )
+    notes.inputs.in1 = [reason]
+    sink = WriteMask(bids_root=inputs.bids_root, out_dir=inputs.out_dir, key=inputs.key)
+    outputs = pe.Node(sink, name="outputs", n_procs=1, mem_gb=0.8)
+    nodes = {"inputnode": inputnode, "outputnode": outputnode, "notes": notes, "outputs": outputs}
+    stages = {"conform": conform_wf, "skullstrip": skullstrip_wf}
+    connections = [
+        ("inputnode", "source_file", "conform", "source_file"),
+        ("inputnode", "source_file", "skullstrip", "source_file"),
+        ("inputnode", "source_file", "outputs", "source_file"),
+        ("conform", "out_file", "skullstrip", "in_file"),
+        ("conform", "notes", "notes", "in2"),
+        ("skullstrip", "notes", "notes", "in3"),
+        ("skullstrip", "out_mask", "outputs", "in_mask"),
+        ("skullstrip", "stripped", "outputs", "stripped"),
+        ("notes", "out", "outputs", "notes"),
+        *(("outputs", field, "outputnode", field) for field in OUTPUTS),
+    ]
+    connect_stages(workflow, nodes | stages, connections)
     return workflow

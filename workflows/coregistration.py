@@ -17,7 +17,7 @@ OUTPUTS = ("out_files", "out_natives", "out_transforms", "notes")
 
 def init_coregistration_wf(
     *,
-    beside: list[str],
+    other_contrasts: list[str],
     reference: str = "T1w",
     unit: str = "session",
     name: str = "coregistration_wf",
@@ -29,7 +29,7 @@ def init_coregistration_wf(
 
     Parameters
     ----------
-    beside : list of str
+    other_contrasts : list of str
         The images as the dataset holds them, one of each contrast.
     reference, unit : str
         Suffix of the reference, and ``session`` or ``participant``, for the methods text.
@@ -52,7 +52,7 @@ def init_coregistration_wf(
     Outputs
     -------
     out_files
-        Bias-corrected images on the grid of the reference, in the order of ``beside``.
+        Bias-corrected images on the grid of the reference, in the order of ``other_contrasts``.
     out_natives
         The same on their own grids.
     out_transforms
@@ -61,7 +61,7 @@ def init_coregistration_wf(
         What a reader of the results should know.
     """
     workflow = LiterateWorkflow(name)
-    contrasts = [path.split("/")[-1].split(".")[0].rpartition("_")[2] for path in beside]
+    contrasts = [path.split("/")[-1].split(".")[0].rpartition("_")[2] for path in other_contrasts]
     listed = " and ".join(filter(None, (", ".join(contrasts[:-1]), contrasts[-1])))
     workflow.__desc__ = DESC.format(
         contrasts=f"The {listed} image{'s' * (len(contrasts) > 1)}",
@@ -72,9 +72,10 @@ def init_coregistration_wf(
     inputnode = pe.Node(IdentityInterface(["source_file", "in_file", "in_mask"]), name="inputnode")
     outputnode = pe.Node(IdentityInterface(list(OUTPUTS)), name="outputnode")
     merges = [
-        pe.Node(Merge(len(beside)), name=f"merge_{output}", run_without_submitting=True) for output in OUTPUTS
+        pe.Node(Merge(len(other_contrasts)), name=f"merge_{output}", run_without_submitting=True)
+        for output in OUTPUTS
     ]
-    for number, (path, contrast) in enumerate(zip(beside, contrasts, strict=True), 1):
+    for number, (path, contrast) in enumerate(zip(other_contrasts, contrasts, strict=True), 1):
         coregister = pe.Node(
             Coregister(source_file=path, sloppy=sloppy, num_threads=num_threads),
             name=f"coregister_{contrast}",

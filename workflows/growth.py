@@ -7,7 +7,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.growth import Grow
 from ..models.population import growth, populations
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 The age was estimated by a regression on the logarithm of volumes, fitted to {subjects} labelled brains \
@@ -50,4 +50,4 @@ def init_growth_wf(
     if age is not None:
         grow.inputs.age = age
     node = pe.Node(grow, name="growth", n_procs=1, mem_gb=0.2, run_without_submitting=True)
-    return init_single_wf(name, node, ["source_file", "in_measures"], ["out_measures", "notes"], desc)
+    return init_stage_wf(name, node, ["source_file", "in_measures"], ["out_measures", "notes"], desc)

@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.hippocampus import FindHippocampus, skipped
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 Both hippocampi were divided into an anterior and a posterior part by a convolutional network at 1 mm, in \
@@ -67,4 +67,4 @@ def init_hippocampus_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    return init_single_wf(name, hippocampus, INPUTS, OUTPUTS, "" if skipped(contrast, model) else DESC)
+    return init_stage_wf(name, hippocampus, INPUTS, OUTPUTS, "" if skipped(contrast, model) else DESC)

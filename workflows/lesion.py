@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.lesion import FindLesions, skipped
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, \
@@ -67,4 +67,4 @@ def init_lesion_wf(
     )
     contrast = image.split(".")[0].rpartition("_")[2]
     desc = "" if skipped(contrast, model) else DESC.format(contrast=contrast)
-    return init_single_wf(name, lesion, INPUTS, OUTPUTS, desc)
+    return init_stage_wf(name, lesion, INPUTS, OUTPUTS, desc)

@@ -48,8 +48,8 @@ def init_outputs_wf(
     name: str = "outputs_wf",
     label_table: str = "adult",
     averaged: list[str] | None = None,
-    beside: list[str] | None = None,
-    given: dict[str, str] | None = None,
+    other_contrasts: list[str] | None = None,
+    precomputed: dict[str, str] | None = None,
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
     hippocampus: bool = False,
@@ -70,9 +70,9 @@ def init_outputs_wf(
         Name of the workflow.
     label_table : str
         Label table of the structures.
-    averaged, beside : list of str, optional
+    averaged, other_contrasts : list of str, optional
         Scans whose average the reference is, and those that were brought to it.
-    given : dict of str to str, optional
+    precomputed : dict of str to str, optional
         BIDS URIs of results that others computed, by what they are.
     flavor : {'fmriprep', 'nibabies', 'both'}
         For whom the results are named.
@@ -121,7 +121,7 @@ def init_outputs_wf(
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
-    wanted = ("dseg" in (given or {}), averaged, averaged, hippocampus, hippocampus, lesion)
+    wanted = ("dseg" in (precomputed or {}), averaged, averaged, hippocampus, hippocampus, lesion)
     optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
     passed = ("source_file", "stripped", *IMAGES, *optional)
     brought = ("in_files", "in_natives", "in_transforms")
@@ -134,7 +134,7 @@ def init_outputs_wf(
         key=key,
         label_table=label_table,
         averaged=averaged or [],
-        given=given or {},
+        given=precomputed or {},
         flavor=flavor,
         leave_out=["jacobian"] if leave_out is None else leave_out,
         sloppy=sloppy,
@@ -148,11 +148,13 @@ def init_outputs_wf(
             (outputs, outputnode, [(n, n) for n in ("notes", "stripped")]),
         ]
     )
-    if not beside:
+    if not other_contrasts:
         workflow.connect(outputs, "out_files", outputnode, "out_files")
         return workflow
     others = pe.Node(
-        WriteCoregistered(bids_root=bids_root, out_dir=out_dir, key=key, beside=beside, flavor=flavor),
+        WriteCoregistered(
+            bids_root=bids_root, out_dir=out_dir, key=key, other_contrasts=other_contrasts, flavor=flavor
+        ),
         name="coregistered",
         mem_gb=mem_gb,
     )

@@ -8,16 +8,16 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.io.precomputed import GivenMask, GivenSegmentation, GivenTissues
 from . import segmentation, skullstrip
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 MASK_DESC = "Brain masks were given and used as they are. "
 SEGMENTATION_DESC = "Segmentations into structures were given and used as they are. "
 TISSUE_DESC = "The tissues were given, labels and probabilities, and used as they are. "
 
 
-def init_given_mask_wf(
+def init_precomputed_mask_wf(
     *,
-    given: str,
+    mask: str,
     name: str = "skullstrip_wf",
     mode: str = "auto",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
@@ -27,8 +27,8 @@ def init_given_mask_wf(
 
     Parameters
     ----------
-    given : str
-        The mask.
+    mask : str
+        The precomputed mask.
     name : str
         Name of the workflow.
     mode : {'auto', 'skip', 'force'}
@@ -48,13 +48,13 @@ def init_given_mask_wf(
     out_mask, stripped, notes
         As of :func:`brainseg.workflows.skullstrip.init_skullstrip_wf`.
     """
-    mask = pe.Node(
-        GivenMask(in_given=given, mode=mode, plausible_ml=plausible_ml), name="given_mask", mem_gb=mem_gb
+    node = pe.Node(
+        GivenMask(in_given=mask, mode=mode, plausible_ml=plausible_ml), name="given_mask", mem_gb=mem_gb
     )
-    return init_single_wf(name, mask, skullstrip.INPUTS, skullstrip.OUTPUTS, MASK_DESC)
+    return init_stage_wf(name, node, skullstrip.INPUTS, skullstrip.OUTPUTS, MASK_DESC)
 
 
-def init_given_segmentation_wf(
+def init_precomputed_segmentation_wf(
     *,
     structures: str,
     probabilities: list[str] | None = None,
@@ -91,10 +91,10 @@ def init_given_segmentation_wf(
         in_structures=structures, in_probabilities=probabilities or [], label_table=label_table
     )
     node = pe.Node(interface, name="given_segmentation", mem_gb=mem_gb)
-    return init_single_wf(name, node, segmentation.INPUTS, segmentation.OUTPUTS, SEGMENTATION_DESC)
+    return init_stage_wf(name, node, segmentation.INPUTS, segmentation.OUTPUTS, SEGMENTATION_DESC)
 
 
-def with_given_tissues(
+def replace_tissues(
     segmentation_wf: LiterateWorkflow, *, dseg: str, probabilities: list[str], mem_gb: float = 2.0
 ) -> LiterateWorkflow:
     """The segmentation with its tissues replaced by given ones; its structures are computed all the same.

@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.quality import Assess
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 Image quality was measured by the metrics of *MRIQC* (Esteban et al., 2017, \
@@ -66,4 +66,4 @@ def init_quality_wf(
     """
     assess = Assess(label_table=label_table, plausible_ml=plausible_ml)
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
-    return init_single_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], DESC)
+    return init_stage_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], DESC)

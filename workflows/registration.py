@@ -42,7 +42,7 @@ def init_registration_wf(
     networks: tuple[str, ...] = (),
     velocity: str = "",
     population: str = "adult",
-    given: dict[str, dict[str, str]] | None = None,
+    precomputed: dict[str, dict[str, str]] | None = None,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -65,7 +65,7 @@ def init_registration_wf(
         Weights that predict where the deformation ends; empty: it begins from the affine.
     population : str
         Whose brain it is; its record tells which cohort of a template serves which age.
-    given : dict of str to dict, optional
+    precomputed : dict of str to dict, optional
         By the space's label ``forward`` and ``inverse``, transforms that others computed, and
         ``forward_uri`` and ``inverse_uri``, their BIDS URIs.
     device : str
@@ -95,8 +95,8 @@ def init_registration_wf(
         What a reader of the results should know.
     """
     workflow = LiterateWorkflow(name)
-    given = given or {}
-    computed = [text for text in templates if spaces.parse(text).label not in given]
+    precomputed = precomputed or {}
+    computed = [text for text in templates if spaces.parse(text).label not in precomputed]
     for text in computed:
         check_cohort(text, population)
     named = " and ".join(_reference(text) for text in computed)
@@ -120,7 +120,7 @@ def init_registration_wf(
         label = "registration" if len(templates) == 1 else f"registration_{number}"
         fields = inputs
         if text not in computed:
-            found = given[spaces.parse(text).label]
+            found = precomputed[spaces.parse(text).label]
             register = GivenAlignment(template=text, in_forward=found["forward"], in_inverse=found["inverse"])
             register.inputs.uris = [found["forward_uri"], found["inverse_uri"]]
             fields = ["source_file", "in_measures"]

@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.segmentation import Segment
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
@@ -99,4 +99,4 @@ def init_segmentation_wf(
         shapes=SHAPES if shapes else "",
         mirror=", the latter as the mean over the image and its mirror image" if accurate else "",
     )
-    return init_single_wf(name, segmentation, INPUTS, OUTPUTS, desc)
+    return init_stage_wf(name, segmentation, INPUTS, OUTPUTS, desc)

@@ -6,7 +6,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.skullstrip import SkullStrip
-from .single import init_single_wf
+from .common.base import init_stage_wf
 
 DESC = """\
 The brain was found by two convolutional networks, at {coarse:g} mm in the whole image and at {fine:g} \
@@ -84,4 +84,4 @@ def init_skullstrip_wf(
         mem_gb=mem_gb,
     )
     desc = DESC.format(coarse=spacing[0], fine=spacing[1]) + STRIPPED[mode]
-    return init_single_wf(name, skullstrip, INPUTS, OUTPUTS, desc)
+    return init_stage_wf(name, skullstrip, INPUTS, OUTPUTS, desc)

@@ -124,7 +124,7 @@ def _memory(chosen: Settings, wanted: Selection) -> list[str]:
     images = [unit.image for unit in wanted.units if unit.problem is None and unit.image]
     if not images:
         return []
-    from ...workflows.participant import memory
+    from ...workflows.common.resources import memory
 
     largest = max(images, key=lambda path: path.stat().st_size)
     need = memory(str(largest))

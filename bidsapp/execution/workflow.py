@@ -14,6 +14,7 @@ from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...models.io import atomic
 from ...models.population import populations
 from ...models.population.populations import WEEKS
+from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from .. import __version__
 from ..config.settings import TEMPLATES, Settings
 from ..inputs.select import Unit
@@ -127,31 +128,33 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
 
     workflow = chain(
         name=name,
-        source_file=str(unit.image),
-        bids_root=str(settings.bids_dir),
-        out_dir=str(places.out),
-        key=unit.key,
-        population=unit.population,
-        age=unit.weeks if populations.load(unit.population).age_unit == WEEKS else unit.age,
-        skull_strip=settings.skull_strip,
-        accurate=settings.quality == "accurate",
-        averaged=[str(path) for path in unit.averaged],
-        beside=[str(path) for path in unit.beside],
-        given={role: str(path) for role, path in unit.given.files.items()},
-        given_uris=unit.given.uris,
-        flavor=settings.derivatives_flavor,
-        leave_out=[name for name in LEFT_OUT if not settings.step(name)],
-        label_table=label_table(settings, unit),
-        hippocampus=settings.step("hippocampus"),
-        lesion=settings.step("lesion"),
-        sloppy=settings.sloppy,
-        stop_after=settings.stop_after,
-        output_spaces=spaces_of(settings, unit),
-        engine=settings.registration,
-        refine=settings.registration_refine,
-        device=device,
-        num_threads=settings.omp_nthreads,
-        mem_gb=settings.mem_gb,
+        inputs=ParticipantInputs(
+            source_file=str(unit.image),
+            bids_root=str(settings.bids_dir),
+            out_dir=str(places.out),
+            key=unit.key,
+            population=unit.population,
+            age=unit.weeks if populations.load(unit.population).age_unit == WEEKS else unit.age,
+            averaged=tuple(str(path) for path in unit.averaged),
+            other_contrasts=tuple(str(path) for path in unit.beside),
+            precomputed={role: str(path) for role, path in unit.given.files.items()},
+            precomputed_uris=unit.given.uris,
+        ),
+        options=ProcessingOptions(
+            skull_strip=settings.skull_strip,
+            accurate=settings.quality == "accurate",
+            label_table=label_table(settings, unit),
+            hippocampus=settings.step("hippocampus"),
+            lesion=settings.step("lesion"),
+            output_spaces=spaces_of(settings, unit),
+            engine=settings.registration,
+            refine=settings.registration_refine,
+            flavor=settings.derivatives_flavor,
+            leave_out=tuple(name for name in LEFT_OUT if not settings.step(name)),
+            stop_after=settings.stop_after,
+            sloppy=settings.sloppy,
+        ),
+        resources=Resources(device=device, num_threads=settings.omp_nthreads, mem_gb=settings.mem_gb),
     )
     finish, report = nodes.finish_node(), nodes.report_node(places.out, unit.key)
     workflow.connect(

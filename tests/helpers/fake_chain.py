@@ -95,12 +95,13 @@ def page(out_dir, key, behaviour, out_files=None):
     return str(path)
 
 
-def chain(*, name, source_file, out_dir, key, **_):
+def chain(*, name, inputs, **_):
     """Stand in for ``init_participant_wf``."""
     from nipype.interfaces.utility import Function, IdentityInterface
     from nipype.pipeline import engine as pe
     from niworkflows.engine.workflows import LiterateWorkflow
 
+    source_file, out_dir, key = inputs.source_file, inputs.out_dir, inputs.key
     wanted = json.loads(os.environ.get("FAKE_CHAIN", "{}")).get(key, {})
     if "build" in wanted:
         raise RuntimeError("this one cannot be built")

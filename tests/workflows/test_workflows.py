@@ -21,8 +21,9 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
 from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.models.templates import bundled
-from brainseg.workflows.participant import init_participant_wf, memory
+from brainseg.workflows.common.resources import memory
 from helpers import DATA
+from helpers.graphs import participant_wf as chain
 
 STAGES = (
     "conform",
@@ -35,18 +36,6 @@ STAGES = (
     "quality",
     "outputs",
 )
-
-
-def chain(unit=None, **more):
-    """The workflow of a unit, or of one that does not exist."""
-    given = {
-        "name": "sub_01_wf",
-        "source_file": str(unit.source if unit else "/bids/sub-01/anat/sub-01_T1w.nii.gz"),
-        "bids_root": str(unit.bids if unit else "/bids"),
-        "out_dir": str(unit.out if unit else "/out"),
-        "key": unit.key if unit else "sub-01",
-    }
-    return init_participant_wf(**given | more)
 
 
 def run(workflow, folder):

@@ -11,6 +11,7 @@ from brainseg.bidsapp.config import settings
 from brainseg.bidsapp.execution import workflow as graph
 from brainseg.bidsapp.status import records
 from brainseg.models.errors import UsageError
+from helpers.graphs import participant_wf
 
 EXPECTED = {
     *("--participant-label", "--session-label", "--subject-anatomical-reference", "--bids-filter-file"),
@@ -204,16 +205,7 @@ def test_a_dry_run_explains(app, fake, tmp_path, capsys):
 
 
 def test_sloppy_is_quicker():
-    from brainseg.workflows.participant import init_participant_wf
-
-    given = {
-        "name": "a_wf",
-        "source_file": "/b/sub-01_T1w.nii.gz",
-        "bids_root": "/b",
-        "out_dir": "/o",
-        "key": "sub-01",
-    }
-    workflow = init_participant_wf(**given, sloppy=True, beside=["/b/sub-01_T2w.nii.gz"])
+    workflow = participant_wf(sloppy=True, other_contrasts=("/b/sub-01_T2w.nii.gz",))
     assert workflow.get_node("bias_wf.bias").inputs.shrink == 8
     assert workflow.get_node("coregistration_wf.coregister_T2w").inputs.sloppy
     assert workflow.get_node("outputs_wf.outputs").inputs.sloppy

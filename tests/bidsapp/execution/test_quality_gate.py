@@ -13,7 +13,7 @@ from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.participant import write_participant
 from brainseg.bidsapp.status import records
 from brainseg.models.errors import UsageError
-from brainseg.workflows.participant import init_participant_wf
+from helpers.graphs import participant_wf as chain
 
 
 @pytest.fixture
@@ -72,11 +72,6 @@ def run(workflow, folder):
     return {node.name: node for node in workflow.run(plugin="Linear").nodes}
 
 
-def chain(unit, **more):
-    given = {"source_file": str(unit.source), "bids_root": str(unit.bids), "out_dir": str(unit.out)}
-    return init_participant_wf(name="sub_01_wf", key=unit.key, **given, **more)
-
-
 def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     unit = stages.unit(tmp_path)
@@ -108,7 +103,7 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     assert records.inputs_of(found) != records.fingerprint(unit.source)  # so it is computed again
 
     given = {role: str(path) for role, path in found.given.files.items()}
-    run(chain(unit, given=given, given_uris=found.given.uris), tmp_path / "second")
+    run(chain(unit, precomputed=given, precomputed_uris=found.given.uris), tmp_path / "second")
     after = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj)
     assert np.array_equal(after > 0, mask > 0)
     assert (anat / "sub-01_desc-aseg_dseg.nii.gz").is_file()

@@ -16,7 +16,7 @@ from brainseg.models.hippocampus import hippocampus
 from brainseg.models.hippocampus.hippocampus import Parts
 from brainseg.models.population import labels, populations
 from brainseg.models.templates import bundled
-from brainseg.workflows.participant import init_participant_wf
+from helpers.graphs import participant_wf
 
 SIDES = {"Left": (-26.0, -20.0, -15.0), "Right": (26.0, -20.0, -15.0)}
 
@@ -155,14 +155,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
         )
 
     monkeypatch.setattr(hippocampus, "find_both", find_both)
-    workflow = init_participant_wf(
-        name="sub_01_wf",
-        source_file=str(unit.source),
-        bids_root=str(unit.bids),
-        out_dir=str(unit.out),
-        key="sub-01",
-        hippocampus=True,
-    )
+    workflow = participant_wf(unit, hippocampus=True)
     assert ("Decathlon" in workflow.visit_desc()) == (suffix == "T1w")
     workflow.base_dir = str(tmp_path / "w")
     workflow.config["execution"] = {"create_report": "false", "remove_unnecessary_outputs": "false"}

@@ -19,7 +19,7 @@ from brainseg.models.networks import zoo
 from brainseg.models.networks.slice_unet import SliceUNet
 from brainseg.models.population import populations
 from brainseg.models.segmentation import lesion
-from brainseg.workflows.participant import init_participant_wf
+from helpers.graphs import participant_wf as chain
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -125,18 +125,6 @@ def test_the_better_contrast_is_chosen_and_others_are_told():
     assert "there is none" in node.skipped("T1w", "lesion") and "no network" in node.skipped("FLAIR", "")
 
 
-def chain(unit, **changes):
-    return init_participant_wf(
-        name="sub_01_wf",
-        source_file=str(unit.source),
-        bids_root=str(unit.bids),
-        out_dir=str(unit.out),
-        key="sub-01",
-        lesion=True,
-        **changes,
-    )
-
-
 @pytest.mark.parametrize("suffix", ["FLAIR", "T1w"])
 def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     stages.install(monkeypatch.setattr)
@@ -149,7 +137,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
         return lesion.LesionResult(image.with_data((data > 0).to(torch.uint8)), image.with_data(data), found)
 
     monkeypatch.setattr(lesion, "find", find)
-    workflow = chain(unit)
+    workflow = chain(unit, lesion=True)
     assert ("Buda" in workflow.visit_desc()) == (suffix == "FLAIR")
     workflow.base_dir = str(tmp_path / "w")
     workflow.config["execution"] = {"create_report": "false", "remove_unnecessary_outputs": "false"}
@@ -184,8 +172,8 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
 def test_a_flair_beside_the_reference_is_used(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     unit = stages.unit(tmp_path)
-    beside = [str(unit.source).replace("T1w", suffix) for suffix in ("T2w", "FLAIR")]
-    workflow = chain(unit, beside=beside)
+    others = [str(unit.source).replace("T1w", suffix) for suffix in ("T2w", "FLAIR")]
+    workflow = chain(unit, lesion=True, other_contrasts=tuple(others))
     found = workflow.get_node("lesion_wf").get_node("lesion")
     assert found.inputs.image.endswith("_FLAIR.nii.gz")
     # the second of those that are brought to the reference, on its grid
@@ -213,7 +201,7 @@ def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
         return lesion.LesionResult(empty.with_data(empty.data.to(torch.uint8)), empty, [])
 
     monkeypatch.setattr(lesion, "find", find)
-    workflow = chain(unit, beside=[str(flair)])
+    workflow = chain(unit, lesion=True, other_contrasts=(str(flair),))
     workflow.base_dir = str(tmp_path / "w")
     workflow.config["execution"] = {"create_report": "false", "remove_unnecessary_outputs": "false"}
     workflow.run(plugin="Linear")

@@ -1,0 +1,1 @@
+"""Parts that all workflows share: parameters, memory and the workflow of one node."""

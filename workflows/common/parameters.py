@@ -1,0 +1,111 @@
+"""Parameters of the participant workflow: what is processed, how, and with which resources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...models.templates import spaces
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParticipantInputs:
+    """Images of one participant-session and what is known of it.
+
+    Attributes
+    ----------
+    source_file : str
+        The reference image.
+    bids_root, out_dir : str
+        Its dataset and the root of the derivatives.
+    key : str
+        The participant-session, such as ``sub-01_ses-02``.
+    population : str
+        The population; its record names the networks, label table and template.
+    age : float, optional
+        Age in the unit of the population. If it is not known, it is estimated where the population has
+        growth curves.
+    averaged : tuple of str
+        Images whose average replaces ``source_file``.
+    other_contrasts : tuple of str
+        Images of other contrasts that are coregistered to the reference image.
+    precomputed, precomputed_uris : mapping of str to str
+        Precomputed inputs and their BIDS URIs, by role: ``mask``, ``structures``, ``dseg`` with ``GM``,
+        ``WM`` and ``CSF``, ``forward:SPACE`` with ``inverse:SPACE``.
+    """
+
+    source_file: str
+    bids_root: str
+    out_dir: str
+    key: str
+    population: str = "adult"
+    age: float | None = None
+    averaged: tuple[str, ...] = ()
+    other_contrasts: tuple[str, ...] = ()
+    precomputed: Mapping[str, str] = field(default_factory=dict)
+    precomputed_uris: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessingOptions:
+    """Options of the processing.
+
+    Attributes
+    ----------
+    skull_strip : {'auto', 'skip', 'force'}
+        Detect images without skull, treat all as such, or none.
+    accurate : bool
+        Average the segmentation network over the image and its mirror image.
+    label_table : str, optional
+        Label table that replaces the population's own.
+    hippocampus : bool
+        Divide the hippocampus into an anterior and a posterior part.
+    lesion : bool
+        Segment lesions, in the FLAIR image or else in the T2w image.
+    output_spaces : tuple of str
+        Templates as the user writes them. Quality is judged in the first.
+    engine : {'deep', 'ants', 'none'}
+        Registration method.
+    refine : int, optional
+        Iterations of the registration at its finest level.
+    flavor : {'fmriprep', 'nibabies', 'both'}
+        Naming of the derivatives.
+    leave_out : tuple of str
+        Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
+    stop_after : {'skullstrip'}, optional
+        Stage after which the workflow ends.
+    sloppy : bool
+        Process fast and coarsely, for tests. The sidecars say so.
+    """
+
+    skull_strip: str = "auto"
+    accurate: bool = False
+    label_table: str | None = None
+    hippocampus: bool = False
+    lesion: bool = False
+    output_spaces: tuple[str, ...] = (spaces.DEFAULT,)
+    engine: str = "deep"
+    refine: int | None = None
+    flavor: str = "fmriprep"
+    leave_out: tuple[str, ...] = ("jacobian",)
+    stop_after: str | None = None
+    sloppy: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """Resources of one node.
+
+    Attributes
+    ----------
+    device : str
+        Device of the networks, such as ``cpu`` or ``cuda:0``.
+    num_threads : int
+        Threads.
+    mem_gb : float
+        Available memory (GB). No node declares more.
+    """
+
+    device: str = "cpu"
+    num_threads: int = 2
+    mem_gb: float = 5.0

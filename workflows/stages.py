@@ -1,0 +1,349 @@
+"""Build each stage of the participant workflow from the parameters of one participant-session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nipype.interfaces.utility import Merge, Select
+from nipype.pipeline import engine as pe
+from niworkflows.engine.workflows import LiterateWorkflow
+
+from ..interfaces.base import unusable
+from ..interfaces.lesion import shown_in, skipped
+from ..models.networks import zoo
+from ..models.population import labels, populations
+from ..models.population.populations import Population
+from ..models.preprocessing.thick_slices import too_coarse
+from .bias import init_bias_wf
+from .common.parameters import ParticipantInputs, ProcessingOptions, Resources
+from .common.resources import memory
+from .conform import init_conform_wf
+from .coregistration import init_coregistration_wf
+from .growth import init_growth_wf
+from .hippocampus import init_hippocampus_wf
+from .lesion import init_lesion_wf
+from .outputs import init_outputs_wf
+from .precomputed import init_precomputed_mask_wf, init_precomputed_segmentation_wf, replace_tissues
+from .quality import init_quality_wf
+from .registration import init_registration_wf
+from .segmentation import init_segmentation_wf
+from .skullstrip import init_skullstrip_wf
+
+STOPPED = (
+    "The run was stopped after the brain mask, as asked for. If the mask is wrong, save a corrected one "
+    "beside it as *_desc-corrected_mask.nii.gz; then run again without --stop-after."
+)
+
+SHRINK, SLOPPY_SHRINK = 4, 8
+"""Subsampling of the grid on which the bias field is estimated, usually and with ``sloppy``."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Parameters of one participant-session and the facts that the stages derive from them.
+
+    Attributes
+    ----------
+    inputs, options, resources : ParticipantInputs, ProcessingOptions, Resources
+        The parameters.
+    record : Population
+        Record of the population.
+    spacings : tuple of float
+        Voxel sizes (mm) of the coarse, skull-strip and segmentation network.
+    memory : dict of str to float
+        Memory (GB) by stage.
+    """
+
+    inputs: ParticipantInputs
+    options: ProcessingOptions = field(default_factory=ProcessingOptions)
+    resources: Resources = field(default_factory=Resources)
+
+    def __post_init__(self) -> None:
+        _ = self.spacings  # missing networks are an error before anything runs
+
+    @cached_property
+    def record(self) -> Population:
+        return populations.load(self.inputs.population)
+
+    @cached_property
+    def spacings(self) -> tuple[float, ...]:
+        return spacings(self.record)
+
+    @cached_property
+    def memory(self) -> dict[str, float]:
+        need = memory(self.inputs.source_file)
+        return {stage: min(gb, self.resources.mem_gb) for stage, gb in need.items()}
+
+    @property
+    def threads(self) -> dict[str, Any]:
+        """Arguments of a stage that computes on several threads."""
+        return {"num_threads": self.resources.num_threads}
+
+    @property
+    def network(self) -> dict[str, Any]:
+        """Arguments of a stage with a network."""
+        return self.threads | {"device": self.resources.device}
+
+    @cached_property
+    def mask_only(self) -> str | None:
+        """Why there is no result but the brain mask; None if there are all."""
+        stopped = STOPPED if self.options.stop_after == "skullstrip" else None
+        return too_coarse(self.inputs.source_file, self.record) or stopped
+
+    @property
+    def suffix(self) -> str:
+        """BIDS suffix of the reference image."""
+        return _suffix(self.inputs.source_file)
+
+    @property
+    def label_table(self) -> str:
+        return self.options.label_table or self.record.labels
+
+    @property
+    def tissue_probabilities(self) -> list[str]:
+        """Precomputed probabilities of GM, WM and CSF; empty if there are none."""
+        given = self.inputs.precomputed
+        return [given[tissue] for tissue in ("GM", "WM", "CSF") if tissue in given]
+
+    @property
+    def images(self) -> list[str]:
+        """The reference image, then those of other contrasts."""
+        return [self.inputs.source_file, *self.inputs.other_contrasts]
+
+    @property
+    def lesion_number(self) -> int:
+        """Position in ``images`` of the one in which lesions are segmented."""
+        return shown_in([_suffix(path) for path in self.images]) or 0
+
+    @property
+    def segments_lesions(self) -> bool:
+        """Whether there is an image and a network for the lesion stage."""
+        suffix = _suffix(self.images[self.lesion_number])
+        return self.options.lesion and not skipped(suffix, self.record.lesion)
+
+
+def build_conform(plan: Plan) -> LiterateWorkflow:
+    """Build the conform stage."""
+    return init_conform_wf(
+        averaged=list(plan.inputs.averaged), sloppy=plan.options.sloppy, mem_gb=plan.memory["conform"]
+    )
+
+
+def build_skullstrip(plan: Plan) -> LiterateWorkflow:
+    """Build the skull-stripping, or the stage that takes a precomputed mask."""
+    common: dict[str, Any] = {
+        "mode": plan.options.skull_strip,
+        "plausible_ml": plan.record.brain_ml,
+        "mem_gb": plan.memory["skullstrip"],
+    }
+    if "mask" in plan.inputs.precomputed:
+        return init_precomputed_mask_wf(mask=plan.inputs.precomputed["mask"], **common)
+    coarse, fine, _ = plan.spacings
+    return init_skullstrip_wf(
+        model=plan.record.skullstrip,
+        coarse_model=plan.record.coarse,
+        spacing=(coarse, fine),
+        **common,
+        **plan.network,
+    )
+
+
+def build_bias(plan: Plan) -> LiterateWorkflow:
+    """Build the bias correction."""
+    shrink = SLOPPY_SHRINK if plan.options.sloppy else SHRINK
+    return init_bias_wf(shrink=shrink, mem_gb=plan.memory["bias"], **plan.threads)
+
+
+def build_segmentation(plan: Plan) -> LiterateWorkflow:
+    """Build the segmentation, or the stage that takes a precomputed one, and replace precomputed tissues."""
+    given, probabilities = plan.inputs.precomputed, plan.tissue_probabilities
+    common: dict[str, Any] = {"label_table": plan.label_table, "mem_gb": plan.memory["segmentation"]}
+    if "structures" in given:
+        workflow = init_precomputed_segmentation_wf(
+            structures=given["structures"], probabilities=probabilities, **common
+        )
+    else:
+        coarse, _, fine = plan.spacings
+        workflow = init_segmentation_wf(
+            model=plan.record.segmentation,
+            coarse_model=plan.record.coarse,
+            structures=len(labels.load(plan.label_table).labels) - 1,
+            spacing=(coarse, fine),
+            accurate=plan.options.accurate,
+            shapes=has_shapes(plan.record),
+            **common,
+            **plan.network,
+        )
+    if "dseg" not in given:
+        return workflow
+    return replace_tissues(
+        workflow, dseg=given["dseg"], probabilities=probabilities, mem_gb=plan.memory["outputs"]
+    )
+
+
+def build_growth(plan: Plan) -> LiterateWorkflow:
+    """Build the estimation of age."""
+    return init_growth_wf(population=plan.inputs.population, age=plan.inputs.age)
+
+
+def build_registration(plan: Plan) -> LiterateWorkflow:
+    """Build the registration to every output space."""
+    return init_registration_wf(
+        templates=plan.options.output_spaces,
+        engine=plan.options.engine,
+        refine=plan.options.refine,
+        networks=plan.record.networks,
+        velocity=plan.record.velocity,
+        population=plan.inputs.population,
+        precomputed=transforms_by_space(plan.inputs),
+        mem_gb=plan.memory["registration"],
+        **plan.network,
+    )
+
+
+def build_quality(plan: Plan) -> LiterateWorkflow:
+    """Build the quality control."""
+    return init_quality_wf(
+        label_table=plan.label_table, plausible_ml=plan.record.brain_ml, mem_gb=plan.memory["quality"]
+    )
+
+
+def build_hippocampus(plan: Plan) -> LiterateWorkflow:
+    """Build the division of the hippocampus."""
+    return init_hippocampus_wf(
+        model=plan.record.hippocampus,
+        contrast=plan.suffix,
+        mem_gb=plan.memory["hippocampus"],
+        **plan.network,
+    )
+
+
+def build_coregistration(plan: Plan) -> LiterateWorkflow:
+    """Build the coregistration of images of other contrasts."""
+    return init_coregistration_wf(
+        other_contrasts=list(plan.inputs.other_contrasts),
+        reference=plan.suffix,
+        unit="session" if "_ses-" in plan.inputs.key else "participant",
+        sloppy=plan.options.sloppy,
+        mem_gb=plan.memory["bias"],
+        **plan.threads,
+    )
+
+
+def build_lesion(plan: Plan) -> LiterateWorkflow:
+    """Build the lesion segmentation."""
+    image = plan.images[plan.lesion_number]
+    return init_lesion_wf(model=plan.record.lesion, image=image, mem_gb=plan.memory["lesion"], **plan.network)
+
+
+def build_lesion_image(plan: Plan) -> pe.Node:
+    """Build the node that selects the coregistered image for the lesion stage."""
+    select = Select(index=[plan.lesion_number - 1])
+    return pe.Node(select, name="shows_lesions", run_without_submitting=True)
+
+
+def build_lesion_results(plan: Plan) -> pe.Node:
+    """Build the node that collects mask, probability and table of the lesions."""
+    return pe.Node(Merge(3), name="lesions", run_without_submitting=True)
+
+
+def build_outputs(plan: Plan) -> LiterateWorkflow:
+    """Build the stage that writes the derivatives."""
+    inputs, options = plan.inputs, plan.options
+    return init_outputs_wf(
+        bids_root=inputs.bids_root,
+        out_dir=inputs.out_dir,
+        key=inputs.key,
+        label_table=plan.label_table,
+        averaged=list(inputs.averaged),
+        other_contrasts=list(inputs.other_contrasts),
+        precomputed=dict(inputs.precomputed_uris),
+        flavor=options.flavor,
+        leave_out=list(options.leave_out),
+        hippocampus=options.hippocampus,
+        lesion=plan.segments_lesions,
+        sloppy=options.sloppy,
+        mem_gb=plan.memory["outputs"],
+        **plan.threads,
+    )
+
+
+BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
+    "conform": build_conform,
+    "skullstrip": build_skullstrip,
+    "bias": build_bias,
+    "segmentation": build_segmentation,
+    "growth": build_growth,
+    "registration": build_registration,
+    "quality": build_quality,
+    "hippocampus": build_hippocampus,
+    "coregistration": build_coregistration,
+    "lesion": build_lesion,
+    "lesion_image": build_lesion_image,
+    "lesion_results": build_lesion_results,
+    "outputs": build_outputs,
+}
+"""Function that builds each stage, by the stage's name in the table of connections."""
+
+
+def spacings(record: Population) -> tuple[float, ...]:
+    """Return the voxel sizes of a population's networks.
+
+    Parameters
+    ----------
+    record : Population
+        Record of the population.
+
+    Returns
+    -------
+    tuple of float
+        Voxel sizes (mm) of the coarse, skull-strip and segmentation network, from their model cards.
+
+    Raises
+    ------
+    MissingFileError
+        If a network is not installed.
+    """
+    try:
+        return tuple(float(zoo.read_card(name)["spacing"]) for name in record.networks)
+    except zoo.ModelError as error:
+        raise unusable(error) from error
+
+
+def has_shapes(record: Population) -> bool:
+    """Return whether the segmentation of a population uses a probabilistic atlas."""
+    try:
+        return "atlas" in zoo.read_card(record.segmentation)
+    except zoo.ModelError:
+        return False
+
+
+def transforms_by_space(inputs: ParticipantInputs) -> dict[str, dict[str, str]]:
+    """Return the precomputed transforms of each space.
+
+    Parameters
+    ----------
+    inputs : ParticipantInputs
+        Inputs with ``forward:SPACE`` and ``inverse:SPACE`` among the precomputed ones.
+
+    Returns
+    -------
+    dict of str to dict
+        By the label of the space ``forward``, ``inverse``, ``forward_uri`` and ``inverse_uri``.
+    """
+    spaces = {role.partition(":")[2] for role in inputs.precomputed if ":" in role}
+    directions = ("forward", "inverse")
+    return {
+        space: {way: inputs.precomputed[f"{way}:{space}"] for way in directions}
+        | {f"{way}_uri": inputs.precomputed_uris[f"{way}:{space}"] for way in directions}
+        for space in spaces
+    }
+
+
+def _suffix(path: str) -> str:
+    """Return the BIDS suffix of an image, such as ``T1w``."""
+    return Path(path).name.split(".")[0].rpartition("_")[2]
