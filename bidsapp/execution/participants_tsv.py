@@ -99,7 +99,7 @@ def _row(label: str, people: Demographics, units: Sequence[Unit]) -> dict[str, s
 
 def _gestation(person: Person, units: list[Unit]) -> float | None:
     """Weeks at the scan of who is not born yet; scans at several ages give none."""
-    found = {unit.weeks for unit in units if unit.problem is None}
+    found = {unit.gestational_age for unit in units if unit.problem is None}
     if found:
         return found.pop() if len(found) == 1 else None
     # With an age after birth, the gestational age is that at birth.

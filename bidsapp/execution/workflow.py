@@ -13,7 +13,6 @@ from typing import Any
 from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...models.io import atomic
 from ...models.population import populations
-from ...models.population.populations import WEEKS
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from .. import __version__
 from ..config.settings import TEMPLATES, Settings
@@ -115,13 +114,6 @@ def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
     return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
 
 
-def label_table(settings: Settings, unit: Unit) -> str:
-    """The label table of a unit: its population's, or a finer one that a step asks for."""
-    record = populations.load(unit.population)
-    wanted = [table for step, table in populations.told_apart(record).items() if settings.step(step)]
-    return wanted[0] if wanted else record.labels
-
-
 def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, name: str) -> Any:
     """The workflow of one unit with the nodes that end it."""
     from . import nodes
@@ -134,7 +126,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
             out_dir=str(places.out),
             key=unit.key,
             population=unit.population,
-            age=unit.weeks if populations.load(unit.population).age_unit == WEEKS else unit.age,
+            age=unit.age,
             averaged=tuple(str(path) for path in unit.averaged),
             other_contrasts=tuple(str(path) for path in unit.beside),
             precomputed={role: str(path) for role, path in unit.given.files.items()},
@@ -143,7 +135,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         options=ProcessingOptions(
             skull_strip=settings.skull_strip,
             accurate=settings.quality == "accurate",
-            label_table=label_table(settings, unit),
+            label_table=unit.label_table,
             hippocampus=settings.step("hippocampus"),
             lesion=settings.step("lesion"),
             output_spaces=spaces_of(settings, unit),

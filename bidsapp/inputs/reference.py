@@ -8,7 +8,8 @@ from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.preprocessing.thick_slices import coarseness
 from .index import Image
-from .participants import Person, reconstruction
+from .participants import Person
+from .population import reconstruction
 
 
 def telling(group: list[Image], person: Person) -> Image:

@@ -17,7 +17,8 @@ from ...models.templates import spaces
 from ..config.settings import Settings
 from . import filters, precomputed, reference, sidecars
 from .index import Image, anatomical_images
-from .participants import DEFAULT, Demographics, population_of
+from .participants import Demographics
+from .population import DEFAULT, population_of
 from .precomputed import Given
 
 SEVERAL = 8
@@ -47,14 +48,14 @@ class Unit:
         Images that make an unbiased reference together; empty if ``image`` alone is it.
     beside : list of Path
         Images of other contrasts, one of each, that are brought to the reference.
+    population : str
+        Name of the population record.
+    label_table : str
+        Label table of the structures: that of the population, or a finer one that a step asks for.
     age : float or None
-        Years, from the dataset's tables.
+        Age at the scan, from the dataset's tables, in ``age_unit``.
     sex : str or None
         As written there.
-    population : str
-        Whose brain it is.
-    weeks : float or None
-        Gestational age at the scan of who is unborn, from the dataset's tables.
     given : Given
         Results of others that are used in place of computing them.
     problem : BrainsegError or None
@@ -71,10 +72,10 @@ class Unit:
     others: list[Path] = field(default_factory=list)
     averaged: list[Path] = field(default_factory=list)
     beside: list[Path] = field(default_factory=list)
+    population: str = DEFAULT
+    label_table: str = DEFAULT
     age: float | None = None
     sex: str | None = None
-    population: str = "adult"
-    weeks: float | None = None
     given: Given = field(default_factory=Given)
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
@@ -83,6 +84,16 @@ class Unit:
     def key(self) -> str:
         """``sub-01`` or ``sub-01_ses-02``."""
         return f"sub-{self.participant}" + (f"_ses-{self.session}" if self.session is not None else "")
+
+    @property
+    def age_unit(self) -> str:
+        """Unit of the age: that of the population."""
+        return populations.load(self.population).age_unit
+
+    @property
+    def gestational_age(self) -> float | None:
+        """Gestational age at the scan (weeks); None after birth, or if it is not known."""
+        return self.age if self.age_unit == populations.WEEKS else None
 
 
 @dataclass(frozen=True)
@@ -267,7 +278,7 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
     others = [image for image in group if image.path not in used]
     if chosen := reference.note(first, others, record):
         notes.append(chosen)
-    person, unborn = people(first.participant, first.session), record.age_unit == populations.WEEKS
+    person = people(first.participant, first.session)
     unit = Unit(
         participant=first.participant,
         session=session,
@@ -277,11 +288,10 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
         others=[image.path for image in others],
         averaged=[image.path for image in average],
         beside=[image.path for image in beside],
-        # Beside a gestational age, an age in years is the mother's.
-        age=None if unborn else person.age,
-        sex=person.sex,
         population=record.name,
-        weeks=person.gestation if unborn else None,
+        label_table=_label_table(settings, record),
+        age=person.age_in(record.age_unit),
+        sex=person.sex,
         problem=problem,
         notes=notes,
     )
@@ -301,6 +311,12 @@ def _whose(
     record = populations.load(name)
     doubt = reference.doubt(group, person, record) if settings.population == "auto" else None
     return record, [said for said in (note, doubt) if said], None
+
+
+def _label_table(settings: Settings, record: Population) -> str:
+    """Return the label table of a population, or the finer one that a step asks for."""
+    finer = [table for step, table in populations.told_apart(record).items() if settings.step(step)]
+    return finer[0] if finer else record.labels
 
 
 def _checked(unit: Unit, settings: Settings) -> Unit:

@@ -19,6 +19,7 @@ from typing import Any
 from ...models.population.labels import LabelTable
 from ...models.population.populations import WEEKS
 from ..config.settings import MODALITIES
+from ..status.facts import facts_of
 from . import label_tables
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
@@ -289,7 +290,8 @@ def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
     for result in results:
         row = table.get(f"sub-{result.participant}", {})
         sex = result.status.get("sex") or row.get("sex") or row.get("gender")
-        age = number(result.status.get("age"))
+        known = facts_of(result.status)
+        age = None if known.age_unit == WEEKS else known.age
         age = number(row.get("age")) if age is None else age
         weeks, estimated = _gestation(result, row if age is None else {})
         out[result.key] = {
@@ -304,7 +306,7 @@ def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
 
 def _gestation(result: Result, row: dict[str, str]) -> tuple[float | None, bool | None]:
     """Gestational age (weeks) of a unit at the scan, and whether the volumes told it."""
-    given = number(result.status.get("gestational_age"))
+    given = facts_of(result.status).gestational_age
     if given is not None:
         return given, False
     told = result.sidecar("desc-aseg_volumes.tsv").get("Age")

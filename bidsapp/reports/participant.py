@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import ReportError
+from ..status.facts import facts_of
 from . import derivatives, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import Result
@@ -97,7 +98,9 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "state": result.state,
         "home": next((n for n in ("index.html", "group.html") if (result.out_dir / n).is_file()), ""),
         "sections": [(name, label) for name, label in SECTIONS.items() if name in shown],
-        "lead": _short(result.status.get("image") or (result.prefix and f"{result.prefix}_{result.suffix}")),
+        "lead": _short(
+            facts_of(result.status).reference or (result.prefix and f"{result.prefix}_{result.suffix}")
+        ),
         "error": result.error
         or ({"reason": _unfinished(result)} if result.state in ("running", "missing") else {}),
         "error_words": _error_words(result),

@@ -13,7 +13,6 @@ from types import ModuleType
 from typing import Any
 
 from ...models.io import atomic
-from ...models.population import populations
 from .. import __version__
 from ..inputs.select import Unit
 from . import cleanup
@@ -93,14 +92,16 @@ class Record:
             "participant": unit.participant,
             "session": unit.session,
             "state": self.state,
-            "image": str(unit.image or ""),
+            "reference": str(unit.image or ""),
             "suffix": unit.suffix,
             "others": [str(path) for path in unit.others],
             "averaged": [str(path) for path in unit.averaged],
             "beside": [str(path) for path in unit.beside],
             "given": {role: str(path) for role, path in unit.given.files.items()},
+            "population": unit.population,
+            "label_table": unit.label_table,
             "age": unit.age,
-            **_gestation(unit),
+            "age_unit": unit.age_unit,
             "sex": unit.sex,
             "started": self.started,
             "finished": self.finished,
@@ -116,12 +117,6 @@ class Record:
             "outputs": self.outputs,
             "earlier": self.earlier,
         }
-
-
-def _gestation(unit: Unit) -> dict[str, float]:
-    """Gestational age (weeks) at the scan; of who is born it would be that at birth, and is left out."""
-    unborn = populations.load(unit.population).age_unit == populations.WEEKS
-    return {"gestational_age": unit.weeks} if unborn and unit.weeks is not None else {}
 
 
 def now() -> str:

@@ -48,7 +48,7 @@ def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
     assert app(bids, out, "participant") == 0
     assert _states(out) == {"sub-01": "done", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}
     content = records.read(out, "sub-02_ses-1")
-    assert content["image"] == str(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz")
+    assert content["reference"] == str(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz")
     assert content["notes"] == ["a note from the science"]
     assert content["stripped"] is True
     assert content["version"] == __version__

@@ -9,10 +9,12 @@ import pytest
 
 from brainseg.bidsapp.cli.bids import parse
 from brainseg.bidsapp.inputs import select
-from brainseg.bidsapp.inputs.participants import Demographics, Person, population_of
+from brainseg.bidsapp.inputs.participants import Demographics, Person
+from brainseg.bidsapp.inputs.population import population_of
 from brainseg.models.errors import InputError
 from brainseg.models.localization import head as coarse
 from brainseg.models.population.age_parsing import weeks
+from brainseg.models.population.populations import WEEKS
 
 T2W, RECONSTRUCTED = Path("sub-1_T2w.nii.gz"), Path("sub-1_rec-srr_T2w.nii.gz")
 
@@ -129,7 +131,7 @@ def test_an_age_in_weeks_is_that_of_a_fetus_who_is_said_to_be_one(tables):
     person = tables(rows, '{"age": {"Units": "gestational weeks"}}')("1", None)
     assert (person.age, person.weeks) == (None, 28)
     person = tables(rows, '{"age": {"Units": "weeks"}}')("1", None)
-    assert person.age == pytest.approx(28 / 52.18) and (person.weeks, person.gestation) == (None, 28)
+    assert person.age == pytest.approx(28 / 52.18) and (person.weeks, person.age_in(WEEKS)) == (None, 28)
     with pytest.raises(InputError, match="--population fetal"):
         population_of("auto", person, T2W)
     assert "outside" in population_of("fetal", Person(age=1.0, maybe=52.0), T2W)[1]
@@ -139,7 +141,7 @@ def test_ages_that_are_counted_alike_before_and_after_birth(tables):
     person = tables("participant_id|scan_age\n1|28")("1", None)
     name, note = population_of("auto", person, T2W)
     assert name == "adult" and "--population fetal" in note
-    assert population_of("auto", person, RECONSTRUCTED)[0] == "fetal" and person.gestation == 28
+    assert population_of("auto", person, RECONSTRUCTED)[0] == "fetal" and person.age_in(WEEKS) == 28
 
 
 def test_rows_for_every_session(tables):
@@ -181,8 +183,8 @@ def test_a_reconstruction_beside_an_adults_scan_is_only_told(scans):
 def test_a_mothers_age_is_not_the_fetus(scans):
     root = scans("age\tgestational_age\n32\t27", T2w=0.8)
     unit = _unit(root, "--population", "fetal")
-    assert (unit.age, unit.weeks) == (None, 27)
-    assert (_unit(root).age, _unit(root).weeks) == (32, None)
+    assert (unit.age, unit.age_unit) == (27, WEEKS)
+    assert (_unit(root).age, _unit(root).age_unit) == (32, "years")
 
 
 def test_no_brain_in_a_head_may_be_a_fetus():

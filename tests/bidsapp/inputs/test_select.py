@@ -183,7 +183,7 @@ def test_ages_in_months_and_before_birth(bids):
     )
     (root / "participants.json").write_text('{"age": {"Units": "months"}}')
     first, second = _select(root).units
-    assert (first.problem, first.population, first.weeks) == (None, "fetal", 28)
+    assert (first.problem, first.population, first.gestational_age) == (None, "fetal", 28)
     assert second.age == pytest.approx(40)
 
 
@@ -194,7 +194,7 @@ def test_sessions_of_fetuses_with_several_reconstructions(bids):
     table = "session_id\tgestational_age\nses-1\t24+0\nses-2\t30+3.5\n"
     (root / "sub-01" / "sub-01_sessions.tsv").write_text(table)
     units = _select(root).units
-    assert [(u.population, u.weeks) for u in units] == [("fetal", 24.0), ("fetal", 30.5)]
+    assert [(u.population, u.gestational_age) for u in units] == [("fetal", 24.0), ("fetal", 30.5)]
     assert [u.image.name for u in units] == [names[0], names[2]]
     assert [path.name for path in units[0].others] == [names[1]]
     wanted = root.parent / "filter.json"

@@ -14,6 +14,7 @@ from brainseg.bidsapp.reports import derivatives, group_quality, label_tables
 from brainseg.bidsapp.reports.group import run_group
 from brainseg.bidsapp.reports.participant import write_participant
 from brainseg.bidsapp.status import records
+from brainseg.bidsapp.status.facts import Facts, facts_of
 from brainseg.models.errors import InputError
 from brainseg.models.population import labels
 
@@ -40,7 +41,7 @@ def _weeks(value: float, estimated: bool) -> dict:
 @pytest.fixture
 def fetuses(tmp_path):
     """One whose age was given, and one whose age the volumes told."""
-    _unit(tmp_path, "sub-1", age=_weeks(27.0, False), gestational_age=27.0)
+    _unit(tmp_path, "sub-1", age=_weeks(27.0, False))
     _unit(tmp_path, "sub-2", age=_weeks(24.26, True))
     return tmp_path
 
@@ -128,11 +129,18 @@ def test_volumes_are_compared_at_the_same_gestational_age(tmp_path):
     assert group_quality.ages({"a": {"age": 3.0, "gestational_age": None}}) == {"a": 3.0}
 
 
-def test_the_status_file_holds_the_gestational_age_of_fetuses_only(tmp_path):
-    fetus = Unit("1", None, None, population="fetal", weeks=27.0)
-    assert records.Record(fetus).as_dict()["gestational_age"] == 27.0
-    infant = Unit("1", None, None, age=0.5, population="infant", weeks=39.0)
-    assert "gestational_age" not in records.Record(infant).as_dict()
+def test_the_status_file_holds_the_age_with_its_unit():
+    fetus = Unit("1", None, None, population="fetal", label_table="fetal", age=27.0)
+    content = records.Record(fetus).as_dict()
+    assert (content["age"], content["age_unit"]) == (27.0, "gestational weeks")
+    assert facts_of(content) == Facts("fetal", "fetal", 27.0, "gestational weeks")
+    infant = records.Record(Unit("1", None, None, age=0.5, population="infant")).as_dict()
+    assert (infant["age"], infant["age_unit"]) == (0.5, "years")
+    assert facts_of(infant).gestational_age is None
+
+
+def _of_age(weeks: float | None) -> Unit:
+    return Unit("1", None, None, population="adult" if weeks is None else "fetal", age=weeks)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +158,7 @@ def test_the_list_of_participants_has_gestational_ages(tmp_path, columns, cells,
     (bids / "sub-1").mkdir(parents=True)
     out.mkdir()
     (bids / "participants.tsv").write_text(f"participant_id\t{columns}\nsub-1\t{cells}\n")
-    participants_tsv.write(out, bids, [Unit("1", None, None, weeks=value) for value in weeks])
+    participants_tsv.write(out, bids, [_of_age(value) for value in weeks])
     row = _rows(out / "participants.tsv")[0]
     assert (row["age"], row.get("gestational_age")) == wanted
     assert set(json.loads((out / "participants.json").read_text())) == set(row)
