@@ -18,6 +18,7 @@ from .cohort import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
 from .derivatives import Result
 from .group_quality import Unusual
 from .outliers import ENOUGH
+from .participant import write_participant
 from .sections import growth, quality
 
 SUMS = {
@@ -98,8 +99,6 @@ def write_index(out_dir: Path, units: list[Result] | None = None) -> Path:
 
 def _refresh(units: list[Result], cohort: Cohort) -> None:
     """Write the participants' pages again, with their place among all; failures are told at the end."""
-    from .participant import write_participant
-
     failed = []
     for unit in units:
         if unit.state == "missing":

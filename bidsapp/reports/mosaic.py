@@ -14,13 +14,16 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import affine_transform
 
 PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """For each plane the axes that run across, up and through."""
 LETTERS = {"axial": ("L", "R"), "coronal": ("L", "R"), "sagittal": ("P", "A")}
 """For each plane what its left and its right edge are."""
 
+Color = tuple[int, int, int]
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 ROWS = [[("axial", 7)], [("coronal", 7)], [("sagittal", 6)]]
 """Slices of a mosaic."""
@@ -59,8 +62,6 @@ class Scan:
 
     def onto(self, shape: tuple[int, ...], affine: np.ndarray, order: int = 1) -> Scan:
         """The volume interpolated on another grid."""
-        from scipy.ndimage import affine_transform
-
         if self.data.shape == tuple(shape) and np.allclose(self.affine, affine, atol=1e-3):
             return self
         matrix = np.linalg.inv(self.affine) @ affine
@@ -211,8 +212,6 @@ class Mosaic:
         self, data: np.ndarray, levels: tuple[float, float], mask: np.ndarray, colormap: str
     ) -> Image.Image:
         """A smooth field in colours, black outside a mask."""
-        from matplotlib import colormaps
-
         table = (np.asarray(colormaps[colormap](np.arange(256)))[:, :3] * 255).astype(np.uint8)
         shades = np.asarray(self.gray(data, levels, letters=False))
         out = table[shades]
@@ -268,7 +267,7 @@ def edges(labels: np.ndarray, thickness: int = 2) -> np.ndarray:
     return np.where(inside, 0, labels)
 
 
-def layer(labels: np.ndarray, colors: dict[int, tuple[int, int, int]], alpha: int) -> Image.Image:
+def layer(labels: np.ndarray, colors: dict[int, Color], alpha: int) -> Image.Image:
     """Labels as a transparent picture with a palette (small as PNG)."""
     palette, clear = np.zeros((256, 3), np.uint8), np.zeros(256, np.uint8)
     for label, color in colors.items():
@@ -302,7 +301,7 @@ def save(picture: Image.Image, path: Path) -> Path:
     return path
 
 
-def color_of(text: str) -> tuple[int, int, int]:
+def color_of(text: str) -> Color:
     """``#rrggbb`` as three numbers.
 
     Examples

@@ -1,4 +1,4 @@
-"""The participant's report: one page that shows what was done with an image, from the derivatives alone."""
+"""The participant's report: one page that shows how an image was processed, from the derivatives alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from typing import Any
 
 from ...models.errors import ReportError
 from ..status.facts import facts_of
-from . import derivatives, provenance, render
+from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import Result
 from .sections import coregistration, growth, hippocampus, lesion, quality, registration
 
-HISTOGRAM_COLORS = {"grey matter": "#e66172", "white matter": "#8a94a0", "CSF": "#3f86e0"}
 SECTIONS = {
     "summary": "Summary",
     "quality": "Quality",
@@ -30,148 +29,172 @@ SECTIONS = {
     "methods": "Methods",
     "software": "Software",
 }
+PLOT_WIDTH, PLOT_HEIGHT, CURVE_HEIGHT = 620, 132, 112
+"""Size of the histogram of intensities, and height of its highest curve (pixels)."""
 
 
 def write_participant(out_dir: Path, key: str, *, cohort: Cohort | None = None) -> Path:
-    """Write the report of a participant (and session) from what lies in the output folder.
+    """Write the report of a participant-session from the derivatives in the output folder.
 
     Parameters
     ----------
-    out_dir
-        The derivatives' root.
-    key
+    out_dir : Path
+        Root of the derivatives.
+    key : str
         ``sub-01`` or ``sub-01_ses-02``.
-    cohort
-        Volumes of every unit; read from ``out_dir`` by default.
+    cohort : Cohort, optional
+        Volumes of all participant-sessions; by default they are read from ``out_dir``.
 
     Returns
     -------
-    Path of the page.
+    Path
+        The page.
 
     Raises
     ------
     ReportError
-        If it cannot be written.
+        If the page cannot be written.
     """
-    from . import drawing as pictures
-
     try:
         result = derivatives.load(Path(out_dir), key)
     except ValueError as error:
-        raise ReportError(out_dir, str(error), "Give the name of a unit") from None
+        remedy = "Use sub-LABEL or sub-LABEL_ses-LABEL of a participant in the output folder"
+        raise ReportError(out_dir, str(error), remedy) from None
     cohort = cohort or Cohort.of(derivatives.load_all(result.out_dir))
     try:
-        context = _context(result, pictures.draw(result), cohort)
+        context = _context(result, drawing.draw(result), cohort)
         path = render.write(result.page, "report.html.j2", script="report.js", **context)
         quality.write_list(result.out_dir)
     except OSError as error:
         reason = f"the report could not be written ({error.strerror or error})"
-        raise ReportError(
-            result.page, reason, "Check the space and the rights, then use --reports-only"
-        ) from error
+        remedy = "Check free space and permissions, then use --reports-only"
+        raise ReportError(result.page, reason, remedy) from error
     return path
 
 
 def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
-    """Everything that the template shows."""
-    pictures = defaultdict(dict, facts["pictures"])
-    groups, found = groups_of(result, cohort), quality.context(result)
-    shown = {
-        *pictures,
-        *facts["problems"],
-        "summary",
-        "methods",
-        "software",
-        *(["volumes"] if groups else []),
-        *(["quality"] if found["verdict"] else []),
-    }
-    stripped = _stripped(result)
-    space = registration.space_of(result)
-    transform = f"from-*_to-{space.label if space else ''}_mode-image_xfm.h5"
+    """Return everything that the template shows."""
+    groups, rating = groups_of(result, cohort), quality.context(result)
+    shown = {*facts["figures"], *facts["problems"], "summary", "methods", "software"}
+    shown |= {name for name, there in (("volumes", groups), ("quality", rating["verdict"])) if there}
     return {
-        "name": _title(result),
+        "sections": [(name, label) for name, label in SECTIONS.items() if name in shown],
+        "figures": defaultdict(dict, facts["figures"]),
+        "folder": f"sub-{result.participant}/figures",
+        "problems": facts["problems"],
+        "quality": rating,
+        "groups": groups,
+        "tiles": tiles_of(result, cohort),
+        "cohort_words": _cohort_words(result, cohort),
+        "cohort_size": len(cohort),
+        "growth": growth.section([result]),
+        **_summary(result, facts),
+        **_error(result),
+        **_segmentation(result, facts),
+        **_stages(result, facts),
+        **_provenance(result),
+    }
+
+
+def _summary(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the head of the page shows."""
+    image = facts_of(result.status).reference or (result.prefix and f"{result.prefix}_{result.suffix}")
+    session = f" · ses-{result.session}" if result.session else ""
+    pages = [name for name in ("index.html", "group.html") if (result.out_dir / name).is_file()]
+    return {
+        "name": f"sub-{result.participant}{session}",
         "key": result.key,
         "participant": f"sub-{result.participant}",
-        "quality": found,
-        "reports": quality.REPORTS,
         "session": result.session,
         "state": result.state,
-        "home": next((n for n in ("index.html", "group.html") if (result.out_dir / n).is_file()), ""),
-        "sections": [(name, label) for name, label in SECTIONS.items() if name in shown],
-        "lead": _short(
-            facts_of(result.status).reference or (result.prefix and f"{result.prefix}_{result.suffix}")
-        ),
-        "error": result.error
-        or ({"reason": _unfinished(result)} if result.state in ("running", "missing") else {}),
+        "home": pages[0] if pages else "",
+        "reports": quality.REPORTS,
+        "lead": _in_dataset(image),
+        "facts": _facts(result, facts),
+        "notes": _notes(result),
+        "suffix": result.suffix,
+        "others": [_in_dataset(other) for other in derivatives.texts(result.status.get("others"))],
+    }
+
+
+def _error(result: Result) -> dict[str, Any]:
+    """Return what the page shows of a failure."""
+    unfinished = {"reason": _unfinished(result)} if result.state in ("running", "missing") else {}
+    return {
+        "error": result.error or unfinished,
         "error_words": _error_words(result),
         "crash": provenance.crash(result),
         "again": provenance.command(result),
-        "figures": f"sub-{result.participant}/figures",
-        "pictures": pictures,
-        "problems": facts["problems"],
-        "facts": _facts(result, facts, stripped),
-        "tiles": tiles_of(result, cohort),
-        "notes": _notes(result),
-        "suffix": result.suffix,
-        "hippocampus": hippocampus.rows(result),
-        "lesion": lesion.context(result),
-        "contrasts": coregistration.rows(result, pictures["contrasts"]),
-        "others": [_short(other) for other in derivatives.texts(result.status.get("others"))],
-        "mask_words": _mask_words(facts, stripped),
-        "bias_range": facts.get("bias_range"),
-        "bias_scale": facts.get("bias_scale"),
-        "structure_count": sum(
-            (derivatives.number(row.get("volume_mm3")) or 0) > 0 for row in result.rows.values()
-        ),
+    }
+
+
+def _segmentation(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page shows of structures and tissues."""
+    volumes = [derivatives.number(row.get("volume_mm3")) or 0 for row in result.rows.values()]
+    return {
+        "structure_count": sum(volume > 0 for volume in volumes),
         "legend": _legend(result),
+        "tissues": colors.tissues(),
         "labels": _viewer_labels(result),
         "histogram": _histogram(facts.get("histograms", {})),
+    }
+
+
+def _stages(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what the page shows of the other stages."""
+    space = registration.space_of(result)
+    transform = f"from-*_to-{space.label if space else ''}_mode-image_xfm.h5"
+    return {
+        "mask_words": _mask_words(facts, _stripped(result)),
+        "bias_range": facts.get("bias_range"),
+        "bias_scale": facts.get("bias_scale"),
+        "hippocampus": hippocampus.rows(result),
+        "lesion": lesion.context(result),
+        "contrasts": coregistration.rows(result, facts["figures"].get("contrasts", {})),
         "space": str(space or ""),
         "dice": facts.get("dice"),
         "residual": derivatives.number(result.sidecar(transform).get("MedianResidual")),
-        "groups": groups,
-        "cohort_words": _cohort_words(result, cohort),
-        "cohort_size": len(cohort),
+        "colors": {"mask": colors.MASK, "template": colors.TEMPLATE, "grid": colors.GRID},
+    }
+
+
+def _provenance(result: Result) -> dict[str, Any]:
+    """Return what the page shows of methods and software."""
+    return {
         "methods": provenance.methods(result.out_dir),
         "run": provenance.run(result),
         "seconds": provenance.seconds(result),
         "versions": provenance.versions(),
         "cards": provenance.cards(),
-        "growth": growth.section([result]),
     }
 
 
-def _title(result: Result) -> str:
-    return f"sub-{result.participant}" + (f" · ses-{result.session}" if result.session else "")
-
-
-def _short(path: Any) -> str:
-    """A path within a dataset without what leads to the dataset."""
+def _in_dataset(path: Any) -> str:
+    """Return the part of a path below the root of the dataset."""
     text = str(path or "")
     found = re.search(r"(?:^|/)(sub-[^/]+/.*)$", text)
     return found[1] if found else text
 
 
 def _error_words(result: Result) -> str:
-    where = result.error.get("stage") or result.error.get("node")
+    stage = result.error.get("stage") or result.error.get("node")
     if result.state == "failed":
-        return f"Failed at {where}" if where else "Failed"
-    return (
-        f"The results stand, but {where or 'a later step'} failed"
-        if result.error
-        else render.STATE_WORDS[result.state]
-    )
+        return f"Failed at {stage}" if stage else "Failed"
+    if result.error:
+        return f"The results are complete, but {stage or 'a later stage'} failed"
+    return render.STATE_WORDS[result.state]
 
 
 def _unfinished(result: Result) -> str:
     if result.state == "missing":
         return "There are no derivatives and no status file: it was not processed."
-    return "It was begun and has not come to its end; a run may be under way, or was interrupted."
+    return "Processing started and did not finish: it is still running, or was interrupted."
 
 
 def _stripped(result: Result) -> bool | None:
+    """Return whether the input was skull-stripped already; None if unknown."""
     if result.file("desc-brain_mask.nii.gz") is None:
-        return None  # it did not come to that
+        return None
     value = result.sidecar("desc-preproc_*.nii.gz").get("SkullStripped", result.status.get("stripped"))
     return value if isinstance(value, bool) else None
 
@@ -180,24 +203,21 @@ def _notes(result: Result) -> list[str]:
     found = derivatives.texts(result.status.get("notes"))
     found += derivatives.texts(result.sidecar("desc-aseg_volumes.tsv").get("Notes"))
     if result.state == "done" and result.missing_outputs:
-        found.append("Outputs that were written are no longer there: " + ", ".join(result.missing_outputs))
+        found.append("Outputs are missing: " + ", ".join(result.missing_outputs))
     return list(dict.fromkeys(found))
 
 
-def _facts(result: Result, facts: dict[str, Any], stripped: bool | None) -> list[tuple[str, str]]:
+def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return terms and texts about image and participant; those without a text are left out."""
     person = derivatives.demographics([result])[result.key]
+    voxel = " × ".join(f"{x:.4g}" for x in facts.get("voxel", []))
+    skull = {True: "removed before (input)", False: "removed here"}
     rows = [
         ("Contrast", result.suffix),
         ("Grid", " × ".join(str(n) for n in facts.get("shape", []))),
-        (
-            "Voxel size",
-            " × ".join(f"{x:.4g}" for x in facts.get("voxel", [])) + " mm" if facts.get("voxel") else "",
-        ),
+        ("Voxel size", f"{voxel} mm" if voxel else ""),
         ("Orientation", _orientation(facts)),
-        (
-            "Skull",
-            {True: "already stripped in the input", False: "in the image; stripped here"}.get(stripped, ""),
-        ),
+        ("Skull", skull.get(_stripped(result), "")),
         ("Brain mask", f"{facts['mask_volume'] / 1000:,.0f} mL" if facts.get("mask_volume") else ""),
         *coregistration.facts(result),
         _age(person),
@@ -208,31 +228,30 @@ def _facts(result: Result, facts: dict[str, Any], stripped: bool | None) -> list
 
 
 def _age(person: dict[str, Any]) -> tuple[str, str]:
-    """Age after or before birth, with its name."""
-    if person["gestational_age"] is not None:
-        words = f"{person['gestational_age']:.3g} weeks" + (
+    """Return name and text of the age, which before birth is gestational."""
+    weeks = person["gestational_age"]
+    if weeks is not None:
+        return "Gestational age", f"{weeks:.3g} weeks" + (
             " (estimated)" if person["gestational_age_estimated"] else ""
         )
-        return "Gestational age", words
     return "Age", f"{person['age']:g} years" if person["age"] is not None else ""
 
 
 def _orientation(facts: dict[str, Any]) -> str:
-    if not facts.get("orientation"):
-        return ""
     tilt = facts.get("tilt", 0)
-    return facts["orientation"] + (f", tilted by {tilt:.0f}° against the scanner's axes" if tilt >= 1 else "")
+    words = f", oblique (tilted by {tilt:.0f}° against the scanner's axes)" if tilt >= 1 else ""
+    return facts["orientation"] + words if facts.get("orientation") else ""
 
 
 def _mask_words(facts: dict[str, Any], stripped: bool | None) -> str:
     size = f"{facts['mask_volume'] / 1000:,.0f} mL. " if facts.get("mask_volume") else ""
     if stripped:
-        return size + "The image came without its skull, so the mask is what it holds."
+        return size + "The input was skull-stripped already; the mask lies within its foreground."
     return size + "Drawn over the bias-corrected image."
 
 
 def _legend(result: Result) -> list[dict[str, Any]]:
-    """Structures of the unit in the order of the label table, both sides next to each other."""
+    """Return the structures in the order of the label table, left and right next to each other."""
     table, seen, out = result.table, set(), []
     for label in table:
         for index in (label.index, label.partner):
@@ -243,41 +262,49 @@ def _legend(result: Result) -> list[dict[str, Any]]:
     return out
 
 
-def _viewer_labels(result: Result) -> list[dict[str, Any]]:
-    return [
+def _viewer_labels(result: Result) -> dict[str, Any]:
+    """Return names and colors for the viewer: structures by position, tissues by dseg value, the mask."""
+    structures = [
         {
-            "index": x.index,
-            "name": x.name.replace("-", " "),
-            "color": x.color,
-            "volume": result.volumes.get(x.name),
+            "index": label.index,
+            "name": label.name.replace("-", " "),
+            "color": label.color,
+            "volume": result.volumes.get(label.name),
         }
-        for x in result.table
+        for label in result.table
     ]
+    tissues = [{"name": label.name.capitalize(), "color": label.color} for label in colors.tissues()]
+    return {"structures": structures, "tissues": [None, *tissues], "mask": colors.MASK}
 
 
 def _cohort_words(result: Result, cohort: Cohort) -> str:
     count = len(cohort)
     if result.key not in cohort or count < 2:
-        return "There is no other participant in this folder yet to compare with."
-    return f"The last column places this one among the n = {count} in this folder when the page was made."
+        return "The output folder has no other participant to compare with yet."
+    return f"The last column gives the rank among n = {count} in the output folder at the time of this page."
 
 
 def _histogram(histograms: dict[str, list[float]]) -> list[dict[str, Any]]:
-    """Curves of brightness by tissue in a picture of 620 by 132."""
+    """Return curves of intensity by tissue as SVG paths."""
     peak = max((max(values) for values in histograms.values() if values), default=0)
     curves = []
-    for name, values in histograms.items():
+    for tissue in colors.tissues():
+        values = histograms.get(str(tissue.index))
         if not values or not peak:
             continue
-        step = 620 / (len(values) - 1)
-        points = [(round(i * step, 1), round(132 - 112 * v / peak, 1)) for i, v in enumerate(values)]
+        step = PLOT_WIDTH / (len(values) - 1)
+        points = [
+            (round(i * step, 1), round(PLOT_HEIGHT - CURVE_HEIGHT * v / peak, 1))
+            for i, v in enumerate(values)
+        ]
         top = min(points, key=lambda point: point[1])
+        lines = " ".join(f"L{x},{y}" for x, y in points)
         curves.append(
             {
-                "name": name,
-                "color": HISTOGRAM_COLORS.get(name, "#888888"),
-                "path": "M0,132 " + " ".join(f"L{x},{y}" for x, y in points) + " L620,132Z",
-                "x": min(max(top[0], 40), 580),
+                "name": tissue.abbreviation,
+                "color": tissue.color,
+                "path": f"M0,{PLOT_HEIGHT} {lines} L{PLOT_WIDTH},{PLOT_HEIGHT}Z",
+                "x": min(max(top[0], 40), PLOT_WIDTH - 40),
                 "y": max(top[1] - 5, 11),
             }
         )

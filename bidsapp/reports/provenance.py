@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.data import FOLDER
+from ...models.networks import zoo
 from .. import __version__
 from ..inputs import validator
 from . import derivatives
@@ -172,8 +173,6 @@ def versions() -> list[tuple[str, str]]:
 @cache
 def cards() -> list[dict[str, Any]]:
     """Cards of the networks that the package ships, in the form that the page shows."""
-    from ...models.networks import zoo
-
     folder = FOLDER / "weights"
     found = []
     for path in sorted(folder.glob("*.safetensors")):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from ...models.io.atomic import write_text
@@ -119,7 +120,5 @@ def markdown(text: str) -> Markup:
 
     DOIs become links.
     """
-    from markdown_it import MarkdownIt
-
     text = re.sub(r"doi:(10\.[^\s<>()\[\]]*[\w/])", r"[doi:\1](https://doi.org/\1)", text)
     return Markup(MarkdownIt("commonmark", {"html": False}).disable("image").render(text))

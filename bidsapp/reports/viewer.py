@@ -12,6 +12,7 @@ from io import BytesIO
 
 import numpy as np
 from PIL import Image
+from scipy.ndimage import find_objects
 
 from .mosaic import Scan
 
@@ -74,8 +75,6 @@ def _packed(volume: np.ndarray) -> str:
 
 def _places(structures: np.ndarray) -> dict[int, list[int]]:
     """A voxel inside each structure, near its centre."""
-    from scipy.ndimage import find_objects
-
     found = {}
     for label, box in enumerate(find_objects(structures), start=1):
         if box is not None:

@@ -86,15 +86,14 @@ const unpackImage = async ({ shape: [X, Y, Z], columns, image }) => {
 
 window.brainsegViewer = async (data) => {
   const PLANES = { axial: [0, 1, 2, "L", "R"], coronal: [0, 2, 1, "L", "R"], sagittal: [1, 2, 0, "P", "A"] };
-  const TISSUES = [null, ["Grey matter", "#e66172"], ["White matter", "#f5f5f5"], ["CSF", "#569cff"]];
-  const labels = JSON.parse(one("#labels").textContent);
+  const tables = JSON.parse(one("#labels").textContent), labels = tables.structures;
   const [structures, tissues, gray] = await Promise.all([inflate(data.structures), inflate(data.tissues), unpackImage(data)]);
   const shape = data.shape, step = [1, shape[0], shape[0] * shape[1]], here = shape.map((n) => n >> 1);
   const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
   const palettes = {
     structures: labels.map((label) => rgb(label.color)),
-    tissues: TISSUES.map((tissue) => rgb(tissue ? tissue[1] : "#000000")),
-    mask: [[0, 0, 0], [255, 176, 0]],
+    tissues: tables.tissues.map((tissue) => rgb(tissue ? tissue.color : "#000000")),
+    mask: [[0, 0, 0], rgb(tables.mask)],
     none: [[0, 0, 0]],
   };
   const valueAt = {
@@ -113,7 +112,7 @@ window.brainsegViewer = async (data) => {
 
   const draw = (plane) => {
     const { across, up, through, width, height } = plane, mirrored = flip.checked && across === 0;
-    const picture = new ImageData(width, height), out = picture.data, value = valueAt[show], palette = palettes[show];
+    const pixels = new ImageData(width, height), out = pixels.data, value = valueAt[show], palette = palettes[show];
     const alpha = opacity.value / 100, edge = Math.min(1, alpha + 0.35);
     for (let row = 0, at = 0; row < height; row++) {
       const start = here[through] * step[through] + (height - 1 - row) * step[up];
@@ -130,7 +129,7 @@ window.brainsegViewer = async (data) => {
         out[at] = shade + part * color[0]; out[at + 1] = shade + part * color[1]; out[at + 2] = shade + part * color[2]; out[at + 3] = 255;
       }
     }
-    plane.buffer.getContext("2d").putImageData(picture, 0, 0);
+    plane.buffer.getContext("2d").putImageData(pixels, 0, 0);
     const context = plane.canvas.getContext("2d");
     context.imageSmoothingQuality = "high";
     context.drawImage(plane.buffer, 0, 0, plane.canvas.width, plane.canvas.height);
@@ -144,12 +143,12 @@ window.brainsegViewer = async (data) => {
   };
 
   const describe = () => {
-    const i = here[0] + here[1] * step[1] + here[2] * step[2], label = labels[structures[i]], tissue = TISSUES[tissues[i] & 7];
+    const i = here[0] + here[1] * step[1] + here[2] * step[2], label = labels[structures[i]], tissue = tables.tissues[tissues[i] & 7];
     const place = data.affine.map((row) => Math.round(row[0] * here[0] + row[1] * here[1] + row[2] * here[2] + row[3]));
     const swatch = document.createElement("span"), text = document.createElement("span"), small = document.createElement("small");
     swatch.className = "swatch"; swatch.style.background = structures[i] ? label.color : "transparent";
     text.textContent = structures[i] ? label.name : tissues[i] >> 3 ? "Within the brain mask, no structure" : "Outside the brain";
-    small.textContent = [structures[i] && label.volume ? showVolume(label.volume, "mL") : "", tissue ? tissue[0] : "", `x ${place[0]}, y ${place[1]}, z ${place[2]} mm`].filter(Boolean).join(" · ");
+    small.textContent = [structures[i] && label.volume ? showVolume(label.volume, "mL") : "", tissue ? tissue.name : "", `x ${place[0]}, y ${place[1]}, z ${place[2]} mm`].filter(Boolean).join(" · ");
     one("#readout").replaceChildren(swatch, text, small);
   };
   const refresh = () => {

@@ -3,89 +3,110 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .. import derivatives, mosaic
+from .. import colors, derivatives, mosaic
+from ..canvas import DSEG, LINE, PREPROC, Canvas
 from ..derivatives import Result
 
-if TYPE_CHECKING:
-    from ..drawing import Artist
-
-OUTLINE = (255, 176, 0)
 WORDS = {"mask": "brain mask", "structures": "structures", "dseg": "tissues", "GM": "", "WM": "", "CSF": ""}
+"""Precomputed inputs as the page names them; probabilities come with the tissues."""
 
 
 def found(result: Result) -> list[tuple[str, Path]]:
-    """Suffix and preprocessed image of every other contrast.
+    """Return suffix and preprocessed image of every other contrast.
 
     Contrasts whose image lies on its own grid (for NiBabies) are among them.
     """
-    own = result.file("desc-preproc_*.nii.gz")
-    paths = [p for p in sorted(result.folder.glob("anat/*_desc-preproc_*.nii.gz")) if "_space-" not in p.name]
+    own = result.file(PREPROC)
+    paths = [p for p in sorted(result.folder.glob(f"anat/*_{PREPROC}")) if "_space-" not in p.name]
     listed = [(path.name.split("_")[-1].removesuffix(".nii.gz"), path) for path in paths if path != own]
     return [(suffix, path) for suffix, path in listed if suffix != result.suffix]
 
 
-def draw(artist: Artist) -> dict[str, Any]:
-    """Pictures of those on the reference's grid, and the outlines of its brain and white matter."""
-    pictures: dict[str, str] = {}
-    for suffix, path in found(artist.result):
+def draw(canvas: Canvas) -> dict[str, Any]:
+    """Draw the other contrasts on the reference's grid, and the outlines of its brain and white matter.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The participant-session.
+
+    Returns
+    -------
+    dict
+        ``figures``: file names by suffix of the contrast, and of ``lines``.
+    """
+    figures: dict[str, str] = {}
+    for suffix, path in found(canvas.result):
         scan = mosaic.read(path, np.float32)
-        same = scan.data.shape == artist.image.data.shape
-        if not same or not np.allclose(scan.affine, artist.image.affine, atol=1e-2):
+        if not canvas.on_grid(scan):
             continue
-        levels = mosaic.window(scan.data, artist.mask)
-        pictures[suffix] = artist._save(
-            artist.brain.gray(scan.data, levels), f"desc-coregistered_{suffix}.webp"
-        )
-    if pictures:
-        tissue = artist.dseg if artist.result.file("dseg.nii.gz") else np.zeros_like(artist.mask)
-        shown = np.where(tissue == 2, 2, (artist.mask > 0).astype(np.uint8)).astype(np.uint8)
-        line = mosaic.edges(artist.brain.labels(shown), 1)
-        layer = mosaic.layer(line, {1: OUTLINE, 2: OUTLINE}, 255)
-        pictures["lines"] = artist._save(layer, "desc-coregisteredlines_dseg.png")
-    return {"pictures": pictures}
+        base = canvas.brain.gray(scan.data, mosaic.window(scan.data, canvas.mask))
+        figures[suffix] = canvas.save(base, f"desc-coregistered_{suffix}.webp")
+    if figures:
+        tissue = canvas.dseg if canvas.has(DSEG) else np.zeros_like(canvas.mask)
+        shown = np.where(tissue == 2, 2, (canvas.mask > 0).astype(np.uint8)).astype(np.uint8)
+        line = mosaic.edges(canvas.brain.labels(shown), 1)
+        outline = mosaic.color_of(colors.MASK)
+        layer = mosaic.layer(line, {1: outline, 2: outline}, LINE)
+        figures["lines"] = canvas.save(layer, "desc-coregisteredlines_dseg.png")
+    return {"figures": figures}
 
 
-def rows(result: Result, pictures: dict[str, str]) -> list[dict[str, Any]]:
-    """What the page shows of each: its name, its picture if it was drawn, and how far it was moved."""
+def rows(result: Result, figures: dict[str, str]) -> list[dict[str, Any]]:
+    """Return what the page shows of each other contrast.
+
+    Parameters
+    ----------
+    result : Result
+        The participant-session.
+    figures : dict of str to str
+        File names by suffix.
+
+    Returns
+    -------
+    list of dict
+        ``suffix``, ``name``, ``figure`` (None if it was not drawn), ``rotation`` (degrees) and
+        ``translation`` (mm).
+    """
     out = []
     for suffix, path in found(result):
-        about = derivatives.read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
+        sidecar = derivatives.read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
         stem = path.name.split("_desc-preproc_")[0]
-        if "Rotation" not in about:  # on its own grid: the transform knows
-            about = derivatives.read_json(
-                path.with_name(f"{stem}_from-{suffix}_to-{result.suffix}_mode-image_xfm.json")
-            )
-        turned, moved = (derivatives.number(about.get(name)) for name in ("Rotation", "Translation"))
+        if "Rotation" not in sidecar:  # on its own grid: the sidecar of the transform has it
+            name = f"{stem}_from-{suffix}_to-{result.suffix}_mode-image_xfm.json"
+            sidecar = derivatives.read_json(path.with_name(name))
         out.append(
             {
                 "suffix": suffix,
                 "name": f"{stem}_{suffix}",
-                "picture": pictures.get(suffix),
-                "turned": turned,
-                "moved": moved,
+                "figure": figures.get(suffix),
+                "rotation": derivatives.number(sidecar.get("Rotation")),
+                "translation": derivatives.number(sidecar.get("Translation")),
             }
         )
     return out
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
-    """Of what the reference is made, and what was given.
+    """Return how many images the reference averages, and which inputs were precomputed.
 
     Examples
     --------
     >>> facts(Result(Path("out"), "sub-1", {"averaged": ["a", "b"], "given": {"mask": "/x/m.nii.gz"}}))
-    [('Reference', 'average of 2 images'), ('Given', 'brain mask')]
+    [('Reference', 'average of 2 images'), ('Precomputed', 'brain mask')]
     """
-    averaged, given = result.status.get("averaged"), result.status.get("given")
+    averaged = result.status.get("averaged")
+    precomputed = result.status.get("precomputed", result.status.get("given"))
     out = []
     if isinstance(averaged, list) and averaged:
         out.append(("Reference", f"average of {len(averaged)} images"))
-    if isinstance(given, dict) and given:
-        ways = [f"transforms to {role.partition(':')[2]}" for role in given if role.startswith("forward:")]
-        words = [WORDS.get(role, "") for role in given] + ways
-        out.append(("Given", ", ".join(filter(None, words))))
+    if isinstance(precomputed, dict) and precomputed:
+        transforms = [role.partition(":")[2] for role in precomputed if role.startswith("forward:")]
+        words = [WORDS.get(role, "") for role in precomputed]
+        words += [f"transforms to {space}" for space in transforms]
+        out.append(("Precomputed", ", ".join(filter(None, words))))
     return out

@@ -1,4 +1,4 @@
-"""The grid of a deformation: straight lines of the participant's space as they lie in the template's."""
+"""The grid of a deformation: planes of the participant's space as lines on slices of the template."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ....models.io import itk
 from ..mosaic import PLANES, Mosaic
 
 STEP = 8.0
@@ -14,18 +15,21 @@ STEP = 8.0
 
 
 def draw(frame: Mosaic, transform: Path) -> np.ndarray:
-    """Lines at the picture's resolution, shape (H, W), 1 on a line.
+    """Draw the lines of the grid.
 
     Parameters
     ----------
     frame : Mosaic
         Slices in template space.
     transform : Path
-        What resamples the participant onto the template (``from-T1w_to-...``); its affine part is taken out,
-        so that lines without a deformation are straight.
-    """
-    from ....models.io import itk
+        Transform that resamples the participant onto the template (``from-T1w_to-...``). Its affine part is
+        removed, so that lines without a deformation are straight.
 
+    Returns
+    -------
+    ndarray, shape (H, W)
+        1 on a line, at the figure's resolution.
+    """
     warp = itk.read(transform)
     back = np.linalg.inv(warp.matrix)
     out = np.zeros((frame.height, frame.width), np.uint8)

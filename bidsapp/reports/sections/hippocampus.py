@@ -1,34 +1,43 @@
-"""The hippocampi on a participant's page: their parts, drawn large, and how large they are."""
+"""The hippocampi on a participant's page: their parts enlarged, and their volumes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ....models.population import labels
 from .. import derivatives, mosaic
+from ..canvas import FILL, LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
-
-if TYPE_CHECKING:
-    from ..drawing import Artist
 
 IMAGE, VOLUMES = "desc-hippocampus_dseg.nii.gz", "desc-hippocampus_volumes.tsv"
 TABLE = "hippocampus"
 ROWS = [[("coronal", 5)], [("axial", 5)]]
-"""Slices through both hippocampi; one row of sagittal ones for each side comes below."""
+"""Slices through both hippocampi; each side has a row of sagittal slices below."""
 
 MARGIN = 9.0
-"""Room (mm) around the hippocampi in the pictures."""
+"""Margin (mm) around the hippocampi in the figures."""
 
 
-def draw(artist: Artist) -> dict[str, Any]:
-    """Pictures of both sides together, and of each in sagittal slices, with the parts in colours."""
-    found = artist._like(artist._read(IMAGE, np.uint8))
+def draw(canvas: Canvas) -> dict[str, Any]:
+    """Draw both sides together, and sagittal slices of each side, with the parts in colors.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The participant-session.
+
+    Returns
+    -------
+    dict
+        ``figures``: file names of ``both``, ``left`` and ``right``, and of their ``fill`` and ``lines``.
+    """
+    found = canvas.like(canvas.read(IMAGE, np.uint8))
     table = labels.load(TABLE)
     colors = {label.index: mosaic.color_of(label.color) for label in table}
-    pictures: dict[str, str] = {}
+    figures: dict[str, str] = {}
     sides: dict[str, list[int]] = {"both": [label.index for label in table if label.index]}
     for label in table:
         if label.index:
@@ -38,23 +47,35 @@ def draw(artist: Artist) -> dict[str, Any]:
         if not mask.any():
             continue
         rows = ROWS if side == "both" else [[("sagittal", 4)]]
-        span = mosaic.box_around(mask, artist.image.spacing, 0)
-        view = mosaic.widen(span, artist.image, MARGIN)
-        frame = Mosaic(artist.image.affine, view, span, rows)
+        span = mosaic.box_around(mask, canvas.image.spacing, 0)
+        view = mosaic.widen(span, canvas.image, MARGIN)
+        frame = Mosaic(canvas.image.affine, view, span, rows)
         drawn = frame.labels(np.where(mask, found, 0).astype(np.uint8))
-        image = frame.gray(artist.image.data, artist.levels)
-        layer = {"fill": drawn, "lines": mosaic.edges(drawn, 1)}
+        base = frame.gray(canvas.image.data, canvas.levels)
         name = f"desc-hippocampus{side}"
-        pictures[side] = artist._save(image, f"{name}_{artist.result.suffix}.webp")
-        for kind, alpha in (("fill", 105), ("lines", 255)):
-            picture = mosaic.layer(layer[kind], colors, alpha)
-            pictures[f"{side}{kind}"] = artist._save(picture, f"{name}{kind}_dseg.png")
-    return {"pictures": pictures}
+        figures[side] = canvas.save(base, f"{name}_{canvas.result.suffix}.webp")
+        for kind, data, alpha in (("fill", drawn, FILL), ("lines", mosaic.edges(drawn, 1), LINE)):
+            layer = mosaic.layer(data, colors, alpha)
+            figures[f"{side}{kind}"] = canvas.save(layer, f"{name}{kind}_dseg.png")
+    return {"figures": figures}
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
-    """Volume of every part on the left and on the right, and of the whole; empty if the step was off."""
-    found = {row.get("name"): derivatives.number(row.get("volume_mm3")) for row in _table(result)}
+    """Return the volumes of every part and of the whole, on the left and on the right.
+
+    Parameters
+    ----------
+    result : Result
+        The participant-session.
+
+    Returns
+    -------
+    list of dict
+        ``name``, ``color``, ``left`` and ``right`` (mm3), ``asymmetry`` (percent); empty if the
+        hippocampus stage did not run.
+    """
+    table_rows = derivatives.read_tsv(result.file(VOLUMES))
+    found = {row.get("name"): derivatives.number(row.get("volume_mm3")) for row in table_rows}
     if not found:
         return []
     table = labels.load(TABLE)
@@ -70,13 +91,15 @@ def rows(result: Result) -> list[dict[str, Any]]:
         parts = [row[side] for row in out]
         whole[side] = sum(parts) if None not in parts else None
     out.append(whole)
-    return [row | {"asymmetry": _asymmetry(row["left"], row["right"])} for row in out]
+    return [row | {"asymmetry": asymmetry(row["left"], row["right"])} for row in out]
 
 
-def _table(result: Result) -> list[dict[str, str]]:
-    return derivatives.read_tsv(result.file(VOLUMES))
+def asymmetry(left: float | None, right: float | None) -> float | None:
+    """Return the difference left - right in percent of the mean; None if a volume is unknown or zero.
 
-
-def _asymmetry(left: float | None, right: float | None) -> float | None:
-    """Difference left - right in per cent of the mean."""
+    Examples
+    --------
+    >>> asymmetry(3.0, 1.0), asymmetry(None, 1.0)
+    (100.0, None)
+    """
     return 200 * (left - right) / (left + right) if left and right else None

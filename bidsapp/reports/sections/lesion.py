@@ -2,63 +2,81 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .. import derivatives, mosaic
+from .. import colors, derivatives, mosaic
+from ..canvas import LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
 from . import coregistration
 
-if TYPE_CHECKING:
-    from ..drawing import Artist
-
 MASK, TABLE = "label-lesion_mask.nii.gz", "desc-lesion_volumes.tsv"
-COLOR = (255, 120, 30)
-AXIAL = 10
-"""Axial slices in the picture."""
+ROWS = [[("axial", 5)], [("coronal", 5)], [("sagittal", 4)]]
+"""Slices of the figure."""
 
-MOST = 20
+FILL = 110
+"""Opacity (0 to 255) of lesions."""
+
+LISTED = 20
 """Lesions in the table of the page; all are in the table of the derivatives."""
 
 
-def draw(artist: Artist) -> dict[str, Any]:
-    """Slices through the largest lesions, of the image that shows them, with fill and outlines."""
-    found = artist._like(artist._read(MASK, np.uint8))
-    shown, suffix = _image(artist)
-    levels = mosaic.window(shown, artist.mask)
-    view = mosaic.widen(artist.brain_box, artist.image, 6)
-    span = artist.brain_box
-    if found.any():
-        # The axial slices are spread over the lesions, not over the brain.
-        own = mosaic.box_around(found > 0, artist.image.spacing, 4)
-        span = (own[0], own[1], own[2])
-    rows = [[("axial", AXIAL // 2)], [("coronal", 5)], [("sagittal", 4)]]
-    frame = Mosaic(artist.image.affine, view, span, rows)
+def draw(canvas: Canvas) -> dict[str, Any]:
+    """Draw slices through the lesions, on the image that shows them, with fill and outlines.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The participant-session.
+
+    Returns
+    -------
+    dict
+        ``figures``: file names of ``base``, ``fill`` and ``lines``.
+    """
+    found = canvas.like(canvas.read(MASK, np.uint8))
+    shown, suffix = _image(canvas)
+    levels = mosaic.window(shown, canvas.mask)
+    view = mosaic.widen(canvas.brain_box, canvas.image, 6)
+    span = canvas.brain_box
+    if found.any():  # slices are spread over the lesions, not over the brain
+        span = mosaic.box_around(found > 0, canvas.image.spacing, 4)
+    frame = Mosaic(canvas.image.affine, view, span, ROWS)
     drawn = frame.labels(found)
-    pictures = {"base": artist._save(frame.gray(shown, levels), f"desc-lesion_{suffix}.webp")}
-    for kind, labels, alpha in (("fill", drawn, 110), ("lines", mosaic.edges(drawn, 1), 255)):
-        picture = mosaic.layer(labels, {1: COLOR}, alpha)
-        pictures[kind] = artist._save(picture, f"desc-lesion{kind}_mask.png")
-    return {"pictures": pictures}
+    figures = {"base": canvas.save(frame.gray(shown, levels), f"desc-lesion_{suffix}.webp")}
+    for kind, labels, alpha in (("fill", drawn, FILL), ("lines", mosaic.edges(drawn, 1), LINE)):
+        layer = mosaic.layer(labels, {1: mosaic.color_of(colors.LESION)}, alpha)
+        figures[kind] = canvas.save(layer, f"desc-lesion{kind}_mask.png")
+    return {"figures": figures}
 
 
-def _image(artist: Artist) -> tuple[np.ndarray, str]:
-    """The image that lesions were found in, where it lies on the reference's grid; else the reference."""
-    wanted = artist.result.sidecar(MASK).get("Contrast", artist.result.suffix)
-    for suffix, path in coregistration.found(artist.result):
+def _image(canvas: Canvas) -> tuple[np.ndarray, str]:
+    """Return data and suffix of the image that lesions were found in; of the reference on another grid."""
+    wanted = canvas.result.sidecar(MASK).get("Contrast", canvas.result.suffix)
+    for suffix, path in coregistration.found(canvas.result):
         if suffix == wanted:
             scan = mosaic.read(path, np.float32)
-            if scan.data.shape == artist.image.data.shape and np.allclose(
-                scan.affine, artist.image.affine, atol=1e-2
-            ):
+            if canvas.on_grid(scan):
                 return scan.data, suffix
-    return artist.image.data, artist.result.suffix
+    return canvas.image.data, canvas.result.suffix
 
 
 def context(result: Result) -> dict[str, Any]:
-    """What the page says of lesions; empty if the step was off."""
+    """Return what the page shows of lesions.
+
+    Parameters
+    ----------
+    result : Result
+        The participant-session.
+
+    Returns
+    -------
+    dict
+        ``count``, ``volume`` (mm3), ``contrast``, ``license`` of the network, ``rows`` of the table and
+        ``left``, the number of lesions that are not in it; empty if the lesion stage did not run.
+    """
     if result.file(MASK) is None:
         return {}
     rows = derivatives.read_tsv(result.file(TABLE))
@@ -67,15 +85,15 @@ def context(result: Result) -> dict[str, Any]:
         "count": len(rows),
         "volume": sum(volumes),
         "contrast": result.sidecar(MASK).get("Contrast", ""),
-        "licence": result.sidecar(MASK).get("NetworkLicence", ""),
-        "left": max(0, len(rows) - MOST),
+        "license": result.sidecar(MASK).get("NetworkLicence", ""),
+        "left": max(0, len(rows) - LISTED),
         "rows": [
             {
                 "number": row.get("lesion"),
                 "volume": volume,
-                "centre": ", ".join(str(row.get(axis, "")) for axis in "xyz"),
+                "center": ", ".join(str(row.get(axis, "")) for axis in "xyz"),
                 "probability": derivatives.number(row.get("probability")),
             }
-            for row, volume in zip(rows[:MOST], volumes, strict=False)
+            for row, volume in zip(rows[:LISTED], volumes, strict=False)
         ],
     }

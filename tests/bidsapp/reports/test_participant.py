@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.reports import derivatives, drawing, mosaic
+from brainseg.bidsapp.reports.canvas import Canvas
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.participant import write_participant
 from brainseg.models.errors import ReportError
@@ -71,7 +72,7 @@ def test_page_tells_what_was_done(tree):
         "Methods",
     ):
         assert heading in text
-    for fact in ("60 × 66 × 58", "2.5 × 2.5 × 2.5 mm", "LAS", "31 years", "in the image; stripped here"):
+    for fact in ("60 × 66 × 58", "2.5 × 2.5 × 2.5 mm", "LAS", "31 years", "removed here"):
         assert fact in text
     assert "The field of view ends in the cerebellum." in text and "Left-Amygdala is small." in text
     assert "sub-01/anat/sub-01_T2w.nii.gz" in text and "/data/" not in text
@@ -111,16 +112,16 @@ def test_made_within_fifteen_seconds_at_1_mm(phantoms, tmp_path):
 @pytest.mark.parametrize("axcodes", ["RAS", "LAS", "LIA", "PSR", "SPL"])
 def test_orientation_of_the_grid_does_not_matter(phantoms, tmp_path, axcodes):
     phantoms.unit(tmp_path, "sub-01", axcodes=axcodes)
-    artist = drawing.Artist(derivatives.load(tmp_path, "sub-01"))
+    canvas = Canvas(derivatives.load(tmp_path, "sub-01"))
     image, aseg, _ = phantoms.phantom()
-    assert np.allclose(artist.image.data, image)
-    assert np.array_equal(artist.structures, artist.position[aseg])
-    frame = artist.brain
+    assert np.allclose(canvas.image.data, image)
+    assert np.array_equal(canvas.structures, canvas.position[aseg])
+    frame = canvas.brain
     drawn, labels = (
-        np.asarray(frame.gray(artist.image.data, (0, 250), letters=False)),
-        frame.labels(artist.structures),
+        np.asarray(frame.gray(canvas.image.data, (0, 250), letters=False)),
+        frame.labels(canvas.structures),
     )
-    names = [label.name for label in artist.table]
+    names = [label.name for label in canvas.table]
     for panel in frame.panels:
         part = labels[panel.top : panel.top + panel.height, panel.left : panel.left + panel.width]
         if panel.plane == "sagittal":
@@ -135,8 +136,8 @@ def test_orientation_of_the_grid_does_not_matter(phantoms, tmp_path, axcodes):
 
 def test_top_is_up_and_front_is_right(phantoms, tmp_path):
     phantoms.unit(tmp_path, "sub-01", axcodes="LIA")
-    artist = drawing.Artist(derivatives.load(tmp_path, "sub-01"))
-    image = artist.image
+    canvas = Canvas(derivatives.load(tmp_path, "sub-01"))
+    image = canvas.image
     mark = np.argwhere(image.data > 230).mean(0)  # right, in front, on top
     view = tuple((0, n) for n in image.data.shape)
     span = tuple((round(m) - 1, round(m) + 2) for m in mark)
@@ -187,7 +188,7 @@ def test_field_of_the_bias_is_found(phantoms, tmp_path):
         tmp_path / "out", "sub-01", axcodes="RAS", data=(image, aseg, affine), inputs={"path": str(source)}
     )
     facts = drawing.draw(derivatives.load(tmp_path / "out", "sub-01"))
-    assert set(facts["pictures"]["bias"]) == {"before", "after", "field"}
+    assert set(facts["figures"]["bias"]) == {"before", "after", "field"}
     low, high = facts["bias_range"]
     assert low == pytest.approx(np.exp(-0.2 * 62 / 75), abs=0.06) and high == pytest.approx(
         np.exp(0.2 * 62 / 75), abs=0.06
@@ -195,7 +196,7 @@ def test_field_of_the_bias_is_found(phantoms, tmp_path):
     source.unlink()
     for path in (tmp_path / "out" / "sub-01" / "figures").iterdir():
         path.unlink()
-    assert set(drawing.draw(derivatives.load(tmp_path / "out", "sub-01"))["pictures"]["bias"]) == {"after"}
+    assert set(drawing.draw(derivatives.load(tmp_path / "out", "sub-01"))["figures"]["bias"]) == {"after"}
 
 
 def test_second_page_reads_no_image(copy, monkeypatch):
@@ -208,7 +209,7 @@ def test_second_page_reads_no_image(copy, monkeypatch):
     image = copy / "sub-01" / "anat" / "sub-01_dseg.nii.gz"
     image.write_bytes(image.read_bytes() + b"\0")
     write_participant(copy, "sub-01")
-    assert json.loads(facts.read_text())["stamp"] != before["stamp"]
+    assert json.loads(facts.read_text())["derivatives"] != before["derivatives"]
 
 
 def test_failed_unit_gets_a_page(copy, phantoms):
@@ -227,7 +228,7 @@ def test_failed_unit_gets_a_page(copy, phantoms):
     ):
         assert part in text
     assert "brainseg-bids &#39;/data/my study&#39;" in text and "participant --participant-label 04" in text
-    assert "stripped here" not in text
+    assert "removed here" not in text
 
 
 def test_crash_file_elsewhere_is_not_shown(copy, phantoms, tmp_path):
@@ -278,7 +279,7 @@ def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
         path.unlink()
     text = text_of(write_participant(copy, "sub-01"))
     assert "sub-01" in text and "Methods" in text
-    assert "no longer there" in text
+    assert "Outputs are missing" in text
 
 
 @pytest.mark.parametrize("space, label", [("Mine", "Mine"), ("MNIInfant_cohort-2", "MNIInfant+2")])
@@ -301,7 +302,7 @@ def test_damaged_derivative_is_named(copy):
 
 def test_alone_there_is_no_place(phantoms, tmp_path):
     phantoms.unit(tmp_path, "sub-01")
-    assert "no other participant in this folder" in text_of(write_participant(tmp_path, "sub-01"))
+    assert "no other participant to compare with" in text_of(write_participant(tmp_path, "sub-01"))
 
 
 def test_place_among_many():

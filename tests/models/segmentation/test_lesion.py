@@ -166,7 +166,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     assert any("1 lesion of 0.1 mL" in note for note in notes)
     shown = page.context(Result(unit.out, "sub-01"))
     assert (shown["count"], shown["volume"], shown["contrast"]) == (1, 80.0, "FLAIR")
-    assert shown["rows"][0]["centre"] == "1.0, 2.0, 3.0"
+    assert shown["rows"][0]["center"] == "1.0, 2.0, 3.0"
 
 
 def test_a_flair_beside_the_reference_is_used(stages, tmp_path, monkeypatch):

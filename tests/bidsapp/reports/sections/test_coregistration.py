@@ -34,7 +34,7 @@ def test_they_are_shown_with_how_they_moved(out):
     assert 'id="contrasts"' in page
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
     assert "sub-01_acq-x_T2w , turned by 2.3° and moved by 3.2 mm" in text
-    assert "Given brain mask" in text
+    assert "Precomputed brain mask" in text
     for name in re.findall(r'src="(sub-01/figures/[^"]*coregistered[^"]*)"', page):
         assert (out / name).stat().st_size > 1000
     assert page.count("desc-coregistered_T2w.webp") == 1

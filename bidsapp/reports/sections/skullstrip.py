@@ -1,0 +1,40 @@
+"""The brain mask on a participant's page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import colors, mosaic
+from ..canvas import LINE, Canvas
+from ..mosaic import Mosaic
+
+
+def draw(canvas: Canvas) -> dict[str, Any]:
+    """Draw the whole field of view with the contour of the brain mask.
+
+    Parameters
+    ----------
+    canvas : Canvas
+        The participant-session.
+
+    Returns
+    -------
+    dict
+        ``figures``: file names of ``base`` and ``contour``.
+    """
+    head = mosaic.foreground(canvas.image.data) | (canvas.mask > 0)
+    view = mosaic.box_around(head, canvas.image.spacing, 4, share=0.02)
+    view = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(view, canvas.brain_view, strict=True))
+    frame = Mosaic(canvas.image.affine, view, canvas.brain_box, mosaic.ROWS)
+    levels = mosaic.window(canvas.image.data, canvas.mask, headroom=1.25)
+    base = frame.gray(canvas.image.data, levels)
+    line = mosaic.edges(frame.labels((canvas.mask > 0).astype(np.uint8)), 2)
+    contour = mosaic.layer(line, {1: mosaic.color_of(colors.MASK)}, LINE)
+    return {
+        "figures": {
+            "base": canvas.save(base, f"desc-head_{canvas.result.suffix}.webp"),
+            "contour": canvas.save(contour, "desc-brain_mask.png"),
+        }
+    }
