@@ -10,6 +10,7 @@ from brainseg.models.data import FOLDER
 from pathlib import Path
 
 from brainseg.bidsapp.cli import bids, main
+from brainseg.bidsapp.cli.parser import invocation
 from brainseg.models.population import labels
 from brainseg.models.networks import zoo
 
@@ -29,12 +30,13 @@ def command_line() -> str:
     """Every argument of ``brainseg-bids`` by group, and the help of every ``brainseg`` command."""
     parser = bids.parser()
     lines = ["# Command line", "", "```bash", str(parser.usage), "```", "", str(parser.description), ""]
-    for group in parser._action_groups:
-        actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
-        if actions:
-            lines += [f"## {str(group.title).capitalize()}", ""]
+    for title, actions in parser.sections.items():
+        lines += [f"## {title.capitalize()}", ""]
         for action in actions:
-            lines += [_invocation(action), f": {_escaped(_help(action))}", ""]
+            lines += [f"`{invocation(action)}`", f": {_escaped(_help(action))}", ""]
+    lines += ["## Former names", "", "These names of options are still accepted.", ""]
+    for former, present in parser.former.items():
+        lines += [f"`{former}`", f": use `{present}`", ""]
     lines += ["## Exit codes", "", *_exit_codes(str(parser.epilog)), ""]
     lines += [
         "## Single files: brainseg",
@@ -116,11 +118,6 @@ def _ancestors(card: dict) -> str | None:
 def _scores(card: dict) -> list[tuple[str, dict]]:
     scores = card.get("scores") or {}
     return [(name, value) for name, value in scores.items() if isinstance(value, dict)]
-
-
-def _invocation(action: argparse.Action) -> str:
-    value = bids._Formatter("brainseg-bids")._format_action_invocation(action)
-    return f"`{value}`"
 
 
 def _help(action: argparse.Action) -> str:

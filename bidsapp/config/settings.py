@@ -49,6 +49,9 @@ STEPS = {
 }
 """Steps that can be switched: whether they are on if nothing is said, and what they give."""
 
+FORMER = {"quality": "effort"}
+"""Former names of settings, in configuration files and status files, and the present names."""
+
 RECORD = "record"
 """Table of a run's TOML that is for the reader and not read back."""
 
@@ -84,7 +87,7 @@ class Settings:
     registration: str = "deep"
     registration_refine: int | None = None
     skull_strip: str = "auto"
-    quality: str = "fast"
+    effort: str = "fast"
     random_seed: int = 0
     nprocs: int = 1
     omp_nthreads: int = 1
@@ -118,7 +121,7 @@ class Settings:
         return {
             "population": self.population,
             "skull_strip": self.skull_strip,
-            "quality": self.quality,
+            "effort": self.effort,
             "output_spaces": list(self.output_spaces),
             "registration": self.registration,
             "registration_refine": self.registration_refine,
@@ -217,7 +220,19 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise UsageError(
             path, f"it is not valid TOML ({error})", "Correct it; see --help for the names"
         ) from None
-    return {k.replace("-", "_"): v for k, v in content.items() if k != RECORD}
+    return present_names({k.replace("-", "_"): v for k, v in content.items() if k != RECORD})
+
+
+def present_names(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings by their present names; a present name wins over a former one.
+
+    Examples
+    --------
+    >>> present_names({"quality": "fast", "nprocs": 2})
+    {'effort': 'fast', 'nprocs': 2}
+    """
+    renamed = {FORMER[name]: value for name, value in values.items() if name in FORMER}
+    return renamed | {name: value for name, value in values.items() if name not in FORMER}
 
 
 def to_toml(settings: Settings, record: Mapping[str, Any] | None = None) -> str:

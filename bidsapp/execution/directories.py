@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterable
@@ -63,20 +61,6 @@ class Places:
     log: Path
     work: Path
     run: str
-
-
-def quiet_environment() -> None:
-    """Set what libraries read at their import: nothing is fetched, reported or indexed."""
-    os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
-    os.environ.setdefault("MPLBACKEND", "Agg")
-    if "TEMPLATEFLOW_HOME" in os.environ:
-        return
-    # With an empty home every process would unpack and index thousands of templates not needed here.
-    home = Path(tempfile.gettempdir()) / f"brainseg-templateflow-{os.getuid()}"
-    with suppress(OSError):
-        home.mkdir(exist_ok=True)
-        (home / ".no-templates-needed").touch()
-        os.environ["TEMPLATEFLOW_HOME"] = str(home)
 
 
 def check(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from ...models.io import atomic
 from ...models.templates import spaces
 from .. import __version__
 from ..config import settings
+from ..config.environment import quiet_environment
 from ..config.settings import Settings
 from ..inputs import select, validator
 from ..inputs.select import Selection, Unit
@@ -50,7 +51,7 @@ def run(chosen: Settings, argv: list[str]) -> int:
     BrainsegError
         If the run cannot begin.
     """
-    directories.quiet_environment()
+    quiet_environment()
     directories.check(chosen)
     for space in chosen.output_spaces if "participant" in chosen.analysis_level else ():
         spaces.find(spaces.parse(space))

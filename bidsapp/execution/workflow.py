@@ -134,7 +134,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         ),
         options=ProcessingOptions(
             skull_strip=settings.skull_strip,
-            accurate=settings.quality == "accurate",
+            accurate=settings.effort == "accurate",
             label_table=unit.label_table,
             hippocampus=settings.step("hippocampus"),
             lesion=settings.step("lesion"),

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...models.io import atomic
 from .. import __version__
+from ..config.settings import present_names
 from ..inputs.select import Unit
 from . import cleanup
 
@@ -173,7 +174,8 @@ def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
         return "no"
     if content.get("inputs") != inputs_of(unit):
         return "no"
-    if content.get("settings") != settings:
+    before = content.get("settings")
+    if not isinstance(before, dict) or present_names(before) != settings:
         return "no"
     outputs = content.get("outputs")
     if not isinstance(outputs, list) or not outputs:

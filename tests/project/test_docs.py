@@ -87,7 +87,7 @@ def test_every_flag_of_every_command_is_on_the_page():
     from brainseg.bidsapp.cli import bids, main
 
     text = generate.command_line()
-    for action in bids.parser()._actions:
+    for action in bids.parser().arguments:
         for flag in action.option_strings or [action.metavar]:
             assert flag in text
     for command in main.COMMANDS:

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.execution import directories
+from brainseg.bidsapp.config import environment
 from brainseg.bidsapp.reports import derivatives
 from brainseg.interfaces.io import files
 from brainseg.models.io import atomic
@@ -50,10 +50,10 @@ def test_the_watch_sees_what_it_is_for(tmp_path):
 def test_telemetry_is_off_whatever_the_environment_says(monkeypatch):
     for name in ("NO_ET", "NIPYPE_NO_ET"):
         monkeypatch.delenv(name, raising=False)
-    directories.quiet_environment()
+    environment.quiet_environment()
     assert os.environ["NO_ET"] and os.environ["NIPYPE_NO_ET"]
     monkeypatch.setenv("NO_ET", "")
-    directories.quiet_environment()
+    environment.quiet_environment()
     assert os.environ["NO_ET"] == "1"
 
 

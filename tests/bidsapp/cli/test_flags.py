@@ -16,7 +16,15 @@ from helpers.graphs import participant_wf
 EXPECTED = {
     *("--participant-label", "--session-label", "--subject-anatomical-reference", "--bids-filter-file"),
     *("--skip-bids-validation", "--bids-database-dir", "--nprocs", "--omp-nthreads", "--mem", "--device"),
-    *("--n-gpus", "--nipype-plugin-file", "--modalities", "--population", "--output-spaces", "--skull-strip"),
+    *(
+        "--n-gpus",
+        "--nipype-plugin-file",
+        "--modalities",
+        "--effort",
+        "--population",
+        "--output-spaces",
+        "--skull-strip",
+    ),
     *("--registration", "--registration-refine", "--steps", "--derivatives", "--derivatives-flavor"),
     *("--work-dir", "--keep-work-dir", "--resume", "--no-resume", "--resume-failed", "--stop-on-first-crash"),
     *("--reports-only", "--boilerplate-only", "--dry-run", "--config-file", "--sloppy", "--random-seed"),
@@ -45,6 +53,7 @@ VALUES = {
     "modalities": ["T2w"],
     "population": "adult",
     "skull_strip": "force",
+    "effort": "accurate",
     "steps": ["no-posteriors"],
     "derivatives_flavor": "both",
     "keep_work_dir": True,
@@ -65,7 +74,7 @@ BASE = ["/data/bids", "/data/out", "participant"]
 
 
 def flags():
-    return {flag: action for action in cli.parser()._actions for flag in action.option_strings}
+    return {flag: action for action in cli.parser().arguments for flag in action.option_strings}
 
 
 def test_every_flag_that_users_expect_is_there():
@@ -73,10 +82,9 @@ def test_every_flag_that_users_expect_is_there():
 
 
 def test_all_of_them_are_explained_in_groups():
-    for group in cli.parser()._action_groups[2:]:
-        assert group.title
-        assert group._group_actions
-        assert all(action.help for action in group._group_actions)
+    for title, arguments in cli.parser().sections.items():
+        assert title
+        assert all(action.help for action in arguments)
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -94,6 +102,19 @@ def test_a_file_says_the_same_as_the_command_line(name, tmp_path):
     said = parse([*BASE, *argv])
     assert parse([*BASE, "--config-file", str(path)]) == said
     assert said != parse(BASE) or name in ("nprocs", "omp_nthreads")
+
+
+@pytest.mark.parametrize("name", cli.parser().former)
+def test_former_names_of_options_mean_the_same(name, tmp_path, capsys):
+    present = cli.parser().former[name]
+    path = tmp_path / "earlier.toml"
+    path.write_text(f'{name.removeprefix("--")} = "accurate"\n')
+    expected = parse([*BASE, present, "accurate"])
+    assert expected != parse(BASE)
+    assert parse([*BASE, name, "accurate"]) == parse([*BASE, "--config-file", str(path)]) == expected
+    with pytest.raises(SystemExit):
+        parse(["--help"])
+    assert f"{name} " not in capsys.readouterr().out
 
 
 def test_names_of_folders_and_files_in_a_file(tmp_path):

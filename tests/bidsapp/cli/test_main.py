@@ -75,8 +75,8 @@ def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):
     assert brain.get_data_dtype() == np.int16
     assert (np.asarray(brain.dataobj) == np.where(inside, np.asarray(source.dataobj), 0)).all()
     said = capsys.readouterr().out.splitlines()
-    assert "came without a skull" not in said[0]
-    assert "came without a skull" in said[1]
+    assert "already skull-stripped" not in said[0]
+    assert "already skull-stripped" in said[1]
 
 
 def test_a_stack_is_refused_before_birth_and_licences_are_told_once(fake, science, tmp_path, capsys):
@@ -103,12 +103,12 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
     training = ["--data", scan, "--out", here]
     for words, code, text in [
         (["segment", scan, scan], 2, "the output is the input itself"),
-        (["segment", scan, here / "o.nii", "--corpus-callosum"], 2, "does not tell the corpus callosum"),
+        (["segment", scan, here / "o.nii", "--corpus-callosum"], 2, "does not segment the corpus callosum"),
         (["segment", scan, here / "out.mgz"], 2, "End its name with .nii.gz"),
         (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
         (["segment", scan, scan / "out.nii"], 2, "cannot be written"),
         (["segment", scan, here / "o.nii", "--skull-strip", "force"], 1, "scan.nii.gz: no brain was found"),
-        (["segmnt", scan], 2, "'segmnt' is no command"),
+        (["segmnt", scan], 2, "unknown command 'segmnt'"),
         (["train", "nothing", *training], 2, "no recipe 'nothing'"),
         (["train", "segmentation", "minutes", *training], 2, "'minutes' is not key=value"),
         (["train", "segmentation", "--data", here / "x.npz", "--out", here], 2, "train prepare"),

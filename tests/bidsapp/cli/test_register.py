@@ -7,7 +7,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.cli import main, register
+from brainseg.bidsapp.cli import main
+from brainseg.bidsapp.tools import anatomy
 from brainseg.interfaces import growth
 from brainseg.models.errors import InputError
 from brainseg.models.io import itk
@@ -37,10 +38,10 @@ def known(monkeypatch):
     """The brains' structures without networks."""
     places = {"moving": SHIFT, "fixed": np.eye(4)}
 
-    def anatomy(path, device="cpu", record=None):
+    def read(path, device="cpu", record=None):
         return balls.brain(places[path.name.split(".")[0]], spacing=4.0, shape=(40, 50, 40))
 
-    monkeypatch.setattr(register, "anatomy", anatomy)
+    monkeypatch.setattr(anatomy, "read", read)
 
 
 def run(*words) -> int:
@@ -122,19 +123,19 @@ def test_the_populations_networks_and_options_are_used(scans, words, population,
     """Networks of the scans and the template, the deformation's options, and the velocity network."""
     record, calls = populations.load(population), {}
 
-    def anatomy(path, device="cpu", record=None):
+    def read(path, device="cpu", record=None):
         calls.setdefault("records", set()).add(record.name)
         return balls.brain(np.eye(4), spacing=4.0, shape=(40, 50, 40))
 
     def reference_load(text, networks, device):
         calls["template"], calls["networks"] = text, (networks.coarse, networks.skullstrip)
-        return anatomy(text, device, record)
+        return read(text, device, record)
 
     def stop(moving, fixed, **more):
         calls.update(more)
         raise InputError(None, "far enough")
 
-    monkeypatch.setattr(register, "anatomy", anatomy)
+    monkeypatch.setattr(anatomy, "read", read)
     monkeypatch.setattr(reference, "load", reference_load)
     monkeypatch.setattr(registration, "register", stop)
     monkeypatch.setattr(growth, "age_of", lambda volumes, record, known: ({"age": 27.9, "unit": "w"}, []))
@@ -165,7 +166,7 @@ def test_the_stages_get_the_populations_weights(scans, monkeypatch):
     monkeypatch.setattr(skullstrip, "skullstrip", strip)
     monkeypatch.setattr(bias, "correct", lambda scan, mask: (scan, None))
     monkeypatch.setattr(segmentation, "segment", segment)
-    register.anatomy(scans / "moving.nii.gz", "cpu", record)
-    register.anatomy(scans / "moving.nii.gz")
+    anatomy.read(scans / "moving.nii.gz", "cpu", record)
+    anatomy.read(scans / "moving.nii.gz")
     assert used[:2] == [("fetal-coarse", "fetal"), ("fetal-coarse", "fetal", "fetal")]
     assert used[2:] == [("head-coarse", "skullstrip"), ("head-coarse", "segmentation", "adult")]

@@ -82,7 +82,7 @@ def test_a_folder_of_maps_becomes_a_network_that_segments(toy, tmp_path, monkeyp
     monkeypatch.setattr("brainseg.models.preprocessing.bias.correct", lambda volume, mask: (volume, None))
     monkeypatch.setattr(segmentation, "WORKING", 3.0)
     found, posteriors = tmp_path / "found.nii.gz", tmp_path / "p.nii.gz"
-    more = ("--model", weights, "--quality", "accurate", "--posteriors", posteriors, "--threads", 1)
+    more = ("--model", weights, "--effort", "accurate", "--posteriors", posteriors, "--threads", 1)
     assert _run("segment", path, found, *more, "--device", "cpu") == 0
     values = np.asarray(nib.load(found).dataobj)
     assert values.shape == scan.grid.shape and set(np.unique(values)) <= set(labels.load("adult").by_index)
@@ -190,9 +190,9 @@ def test_real_scans_score_a_training(tmp_path, toy_arrays, scans):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["pseudo"], "Give --labelled NPZ"),
-        (["segmentation", "--labelled", "heads.npz"], "has no share of real scans"),
-        (["head-coarse", "--labelled", "heads.npz"], "trains on no real scans"),
+        (["pseudo"], "Give --labeled NPZ"),
+        (["segmentation", "--labeled", "heads.npz"], "has no share of real scans"),
+        (["head-coarse", "--labeled", "heads.npz"], "trains on no real scans"),
         (["pseudo", "--labelled", "nowhere.npz"], "the file does not exist"),
     ],
 )

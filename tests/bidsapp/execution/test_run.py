@@ -350,7 +350,7 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     assert app(bids, out, "participant", sub_01={"segmentation": name}) == code
     said = capsys.readouterr()
-    assert f"stopped{by}. Run the same command again: it goes on from here." in said.err
+    assert f"stopped{by}. Run the same command again to continue." in said.err
     assert "Traceback" not in said.out + said.err
     assert _states(out) == {"sub-01": "failed"}
     assert records.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
@@ -372,10 +372,7 @@ def test_being_asked_to_end(fake, tmp_path):
         run.send_signal(signal.SIGTERM)
         said, errors = run.communicate(timeout=200)
     assert run.returncode == 128 + signal.SIGTERM
-    assert (
-        errors.strip()
-        == "brainseg-bids: stopped by SIGTERM. Run the same command again: it goes on from here."
-    )
+    assert errors.strip() == "brainseg-bids: stopped by SIGTERM. Run the same command again to continue."
     assert "Traceback" not in said
     assert _states(out) == {"sub-01": "failed"}
     error = records.read(out, "sub-01")["error"]

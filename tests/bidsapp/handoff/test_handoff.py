@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.cli import check_derivatives, main
+from brainseg.bidsapp.cli import main
 from brainseg.bidsapp.handoff import lookup
+from brainseg.bidsapp.tools import check_derivatives
 from brainseg.interfaces import coregistration
 from brainseg.interfaces.outputs import WriteDerivatives
 from helpers import TESTS

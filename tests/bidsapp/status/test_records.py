@@ -65,6 +65,12 @@ def test_what_differs_is_computed_again(out, unit, changes):
     assert records.finished(out, unit, MATTER) == "no"
 
 
+def test_what_was_computed_with_former_names_of_settings_stands(out, unit):
+    _change(out, settings={"quality": "fast", "sloppy": False})
+    assert records.finished(out, unit, {"effort": "fast", "sloppy": False}) == "yes"
+    assert records.finished(out, unit, {"effort": "accurate", "sloppy": False}) == "no"
+
+
 def test_another_image_is_computed_again(out, unit):
     unit.image.write_bytes(b"another one")
     assert records.finished(out, unit, MATTER) == "no"

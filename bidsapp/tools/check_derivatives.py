@@ -1,4 +1,4 @@
-"""``brainseg check-derivatives``: what was found, in words, and the commands that use it."""
+"""``brainseg check-derivatives``: what fMRIPrep and NiBabies would use of a folder, and how to run them."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from typing import Any
 
 from ..handoff import lookup
 from ..handoff.lookup import ALWAYS, PROGRAMS, SEVERAL, Check
+from ..reports import derivatives
 
 
-def describe(parser: argparse.ArgumentParser) -> None:
-    """The command's arguments."""
-    add = parser.add_argument
-    add("folder", metavar="OUT", help="derivatives, of brainseg-bids or of others")
-    add("--participant-label", nargs="+", metavar="LABEL", help="only these (default: all)")
-    add(
-        "--output-spaces",
-        nargs="+",
-        metavar="SPACE",
-        help="spaces that you will ask for (default: those there are transforms of)",
-    )
-    add("--reference", choices=("T1w", "T2w"), default="T1w", help="for NiBabies: its --reference-anat (T1w)")
+def run(args: argparse.Namespace) -> int:
+    """Print which stages fMRIPrep and NiBabies would skip with the derivatives; return the exit code.
 
-
-def run(given: argparse.Namespace) -> int:
-    """Say which stages fMRIPrep and NiBabies would skip with the derivatives in OUT, and why not others."""
-    from ..execution.directories import quiet_environment
-
-    quiet_environment()
-    root = Path(given.folder).expanduser().resolve()
-    found = lookup.check(root, given.participant_label, given.output_spaces, given.reference)
-    print("\n".join(lines(found, root, given.reference)))
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg check-derivatives``.
+    """
+    root = Path(args.folder).expanduser().resolve()
+    found = lookup.check(root, args.participant_label, args.output_spaces, args.reference)
+    print("\n".join(lines(found, root, args.reference)))
     return 0 if not found.problems and any(_usable(found, program) for program in PROGRAMS) else 1
 
 
 def lines(found: Check, root: Path, reference: str = "T1w") -> list[str]:
-    """All that is said."""
+    """Return the lines of the report.
+
+    Parameters
+    ----------
+    found : Check
+        The result of the check.
+    root : Path
+        The folder of the derivatives.
+    reference : str
+        Contrast of the reference image for NiBabies, ``T1w`` or ``T2w``.
+    """
     out = [str(root), *(f"! {problem}" for problem in found.problems)]
     for program in PROGRAMS:
         out += ["", f"{program} with --derivatives:", *_stages(found, program)]
         hint = advice(found) if program == "fMRIPrep" else flavor_advice(found)
         out += [f"  {hint}"] if hint else []
-    out += ["", "Surfaces are not among these derivatives: both commands leave them out."]
+    out += ["", "These derivatives have no surfaces: both commands switch surface reconstruction off."]
     for program in PROGRAMS:
         if _usable(found, program):
             out += ["", f"{program}:", *(f"  {line}" for line in commands(found, root, program, reference))]
         else:
-            out += ["", f"{program}: there is no use in it yet; see above."]
+            out += ["", f"{program}: these derivatives would not save any stage yet; see above."]
     return out
 
 
 def _usable(found: Check, program: str) -> bool:
-    """Whether at least the first stages are skipped for anyone."""
+    """Return whether at least the first two stages are skipped for any participant-session."""
     return any(verdicts[0].skipped and verdicts[1].skipped for verdicts in found.verdicts[program].values())
 
 
@@ -82,7 +82,7 @@ def _stages(found: Check, program: str) -> list[str]:
 
 
 def _general(why: str, key: str) -> str:
-    """A reason without the unit's name, so that those of many fall together.
+    """Return a reason without the name of the participant-session, to group equal reasons.
 
     Examples
     --------
@@ -93,7 +93,19 @@ def _general(why: str, key: str) -> str:
 
 
 def commands(found: Check, root: Path, program: str, reference: str = "T1w") -> list[str]:
-    """The commands that use what is there: one, or two where some anatomies are merged over sessions."""
+    """Return the commands that use the derivatives: two if only some anatomies are merged over sessions.
+
+    Parameters
+    ----------
+    found : Check
+        The result of the check.
+    root : Path
+        The folder of the derivatives.
+    program : str
+        ``fMRIPrep`` or ``NiBabies``.
+    reference : str
+        Contrast of the reference image for NiBabies, ``T1w`` or ``T2w``.
+    """
     usable = {
         key
         for key, verdicts in found.verdicts[program].items()
@@ -139,9 +151,7 @@ def _words(root: Path, program: str, found: Check, reference: str) -> list[str]:
 
 
 def _raw(root: Path) -> Path | str:
-    """The dataset that the derivatives were made of, as far as they say."""
-    from ..reports import derivatives
-
+    """Return the raw dataset that the derivatives name, or ``BIDS`` if they name none."""
     links = derivatives.read_json(root / "dataset_description.json").get("DatasetLinks")
     link = links.get("raw") if isinstance(links, dict) else None
     if not isinstance(link, str):
@@ -151,22 +161,22 @@ def _raw(root: Path) -> Path | str:
 
 
 def advice(found: Check) -> str:
-    """What to ask of brainseg-bids so that registration is skipped too.
+    """Return the option of brainseg-bids that makes fMRIPrep skip registration too; empty if not needed.
 
     Examples
     --------
     >>> advice(Check(spaces=["MNI152NLin2009aSym"]))
-    'fMRIPrep registers to MNI152NLin2009cAsym in any case: brainseg-bids --output-spaces MNI152NLin2009cAsym'
+    'fMRIPrep always registers to MNI152NLin2009cAsym: run brainseg-bids --output-spaces MNI152NLin2009cAsym'
     >>> advice(Check(spaces=["MNI152NLin2009cAsym"]))
     ''
     """
     if ALWAYS in found.spaces:
         return ""
-    return f"fMRIPrep registers to {ALWAYS} in any case: brainseg-bids --output-spaces {ALWAYS}"
+    return f"fMRIPrep always registers to {ALWAYS}: run brainseg-bids --output-spaces {ALWAYS}"
 
 
 def flavor_advice(found: Check) -> str:
-    """What to ask of brainseg-bids so that NiBabies finds what only fMRIPrep does."""
+    """Return the option that makes NiBabies find what only fMRIPrep finds; empty if not needed."""
     masks = [
         {verdict.stage: verdict for verdict in verdicts}["skull-stripping"].skipped
         for program in PROGRAMS
@@ -174,5 +184,5 @@ def flavor_advice(found: Check) -> str:
     ]
     half = len(masks) // 2
     if all(masks[:half]) and not any(masks[half:]):
-        return "The names are as fMRIPrep looks for them: brainseg-bids --derivatives-flavor both"
+        return "The file names are those of fMRIPrep: run brainseg-bids --derivatives-flavor both"
     return ""

@@ -1,0 +1,145 @@
+"""The parser of all commands: mistakes in one line, arguments by section, and what a shell completes."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import functools
+import shutil
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+SHELLS = ("bash", "zsh", "fish", "tcsh")
+"""Shells that the commands write completion scripts for."""
+
+INHERITED = ("action", "choices", "const", "metavar", "nargs", "type")
+"""What a former name of an option takes over from the option."""
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Formatter with room for an option and its help in one line."""
+
+    def __init__(self, prog: str) -> None:
+        columns = shutil.get_terminal_size((118, 24)).columns
+        super().__init__(prog, max_help_position=34, width=min(118, max(80, columns)))
+
+
+class Parser(argparse.ArgumentParser):
+    """Parser that reports a mistake in one line and suggests the option that was meant.
+
+    Attributes
+    ----------
+    sections : dict of str to list of Action
+        Arguments by the title of their section, in the order of the help; the title is empty for those
+        without a section.
+    counted : set of str
+        Names of the values that count how often an option is given.
+    completions : list of tuple
+        Arguments and what a shell completes them with: ``file``, ``folder`` or a tuple of words.
+    former : dict of str to str
+        Former names of options, which are accepted and not shown, and the present names.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.sections: dict[str, list[argparse.Action]] = {}
+        self.counted: set[str] = set()
+        self.completions: list[tuple[argparse.Action, str | tuple[str, ...]]] = []
+        self.former: dict[str, str] = {}
+        super().__init__(*args, **options)
+
+    def add_argument(self, *names: str, **options: Any) -> argparse.Action:
+        """Add an argument outside of the sections; see :meth:`section` for the options."""
+        return self._add(super().add_argument, "", *names, **options)
+
+    def section(self, title: str) -> Callable[..., argparse.Action]:
+        """Start a section of the help.
+
+        Returns
+        -------
+        callable
+            It adds an argument to the section. It takes what ``ArgumentParser.add_argument`` takes and
+            ``complete`` (``file``, ``folder`` or a tuple of words, for completion in a shell) and ``former``
+            (former names of the option).
+        """
+        return functools.partial(self._add, self.add_argument_group(title).add_argument, title)
+
+    def _add(
+        self,
+        add: Callable[..., argparse.Action],
+        title: str,
+        *names: str,
+        complete: str | tuple[str, ...] = "",
+        former: tuple[str, ...] = (),
+        **options: Any,
+    ) -> argparse.Action:
+        action = add(*names, **options)
+        self.sections.setdefault(title, []).append(action)
+        if options.get("action") == "count":
+            self.counted.add(action.dest)
+        if complete:
+            self.completions.append((action, complete))
+        inherited = {key: options[key] for key in INHERITED if key in options}
+        for name in former:
+            add(name, dest=action.dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **inherited)
+            self.former[name] = action.option_strings[-1]
+        return action
+
+    @property
+    def arguments(self) -> list[argparse.Action]:
+        """All arguments, in the order of the help."""
+        return [action for actions in self.sections.values() for action in actions]
+
+    def error(self, message: str) -> NoReturn:
+        """Print a mistake in one line and exit with code 2."""
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        if unknown:
+            flags = [flag for action in self.arguments for flag in action.option_strings]
+            close = difflib.get_close_matches(unknown[0].split("=")[0], flags, n=3)
+            message += f" (did you mean {' or '.join(close)}?)" if close else ""
+        self.exit(2, f"{self.prog}: {message}\nSee {self.prog} --help\n")
+
+
+def invocation(action: argparse.Action) -> str:
+    """Return an argument as the documentation writes it.
+
+    Examples
+    --------
+    >>> parser = Parser()
+    >>> invocation(parser.add_argument("-w", "--work-dir", metavar="DIR"))
+    '-w, --work-dir DIR'
+    >>> invocation(parser.add_argument("--steps", nargs="+", metavar="STEP"))
+    '--steps STEP ...'
+    """
+    value = str(action.metavar or "{" + ",".join(map(str, action.choices or ())) + "}")
+    if not action.option_strings:
+        return value
+    flags = ", ".join(action.option_strings)
+    if action.nargs == 0:
+        return flags
+    return f"{flags} " + {"+": f"{value} ...", "?": f"[{value}]"}.get(str(action.nargs), value)
+
+
+def device_name(text: str) -> str:
+    """Return the name of a device if it is one.
+
+    Raises
+    ------
+    ArgumentTypeError
+        If it is not ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+    """
+    kind, colon, number = text.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (colon and (kind != "cuda" or not number.isdigit())):
+        raise argparse.ArgumentTypeError(f"{text!r} is not auto, cpu, cuda, cuda:N or mps")
+    return text
+
+
+def add_compute(parser: Parser) -> None:
+    """Add ``--device`` and ``--threads``."""
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="auto",
+        metavar="{auto,cpu,cuda[:N],mps}",
+        help="device that the networks run on (default: auto)",
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="number of CPUs to use (default: at most 8)")

@@ -1,0 +1,233 @@
+"""The commands of ``brainseg`` for single files without BIDS, and their arguments."""
+
+from __future__ import annotations
+
+from ...models.population import populations
+from .dispatch import Command
+from .parser import Parser, add_compute
+
+
+def _add_image(parser: Parser) -> None:
+    add = parser.add_argument
+    add("image", metavar="IN", complete="file", help="a scan, .nii or .nii.gz")
+    add("out", metavar="OUT", complete="file", help="file to write, .nii or .nii.gz")
+    add(
+        "--skull-strip",
+        choices=("auto", "skip", "force"),
+        default="auto",
+        help="auto: detect stripped images; skip: assume stripped; force: always strip (default: auto)",
+    )
+    add(
+        "--population",
+        choices=populations.trained(),
+        default="adult",
+        help="population of the brain (default: adult)",
+    )
+    add_compute(parser)
+
+
+def _add_skullstrip(parser: Parser) -> None:
+    _add_image(parser)
+    parser.add_argument(
+        "--mask", action="store_true", help="write the brain mask (1 brain, 0 elsewhere), not the image"
+    )
+
+
+def _add_segment(parser: Parser) -> None:
+    _add_image(parser)
+    add = parser.add_argument
+    add("--volumes", metavar="CSV", complete="file", help="also write the volume of every structure")
+    add(
+        "--posteriors", metavar="NII", complete="file", help="also write the probabilities of structures, 4-D"
+    )
+    add(
+        "--model",
+        metavar="NAME",
+        complete="file",
+        help="another network: an installed one, or a .safetensors file",
+    )
+    add(
+        "--effort",
+        choices=("fast", "accurate"),
+        default="fast",
+        former=("--quality",),
+        help="accurate: average the segmentation of the image and its mirror image (default: fast)",
+    )
+    add(
+        "--corpus-callosum",
+        action="store_true",
+        help="segment it separately from white matter (fetal brains)",
+    )
+
+
+def _add_register(parser: Parser) -> None:
+    add = parser.add_argument
+    add("moving", metavar="MOVING", complete="file", help="a scan of any contrast")
+    add(
+        "fixed",
+        metavar="FIXED",
+        complete="file",
+        help="another scan, or a template as in --output-spaces of brainseg-bids",
+    )
+    _add_transforms(parser)
+    add(
+        "--population",
+        choices=populations.trained(),
+        help="population of both brains (default: that of the template, else adult)",
+    )
+    add("--jacobian", metavar="IMAGE", complete="file", help="also write the Jacobian determinant, on FIXED")
+    add(
+        "--engine",
+        choices=("deep", "ants", "none"),
+        default="deep",
+        help="deep: diffeomorphic, initialized by a network; ants: SyN; none: affine only (default: deep)",
+    )
+    add("--refine", type=int, metavar="N", help="iterations of deep at the finest level, 2 mm")
+    add(
+        "--start",
+        metavar="NETWORK",
+        complete="file",
+        help="network that predicts the initial deformation of deep, or none (default: by population)",
+    )
+    add(
+        "--kind",
+        choices=("affine", "similarity", "rigid"),
+        help="compute only this linear transform, no deformation",
+    )
+    add_compute(parser)
+
+
+def _add_transforms(parser: Parser) -> None:
+    """Add the outputs of a registration."""
+    add = parser.add_argument
+    add("out", metavar="OUT.h5", complete="file", help="transform that resamples MOVING onto FIXED (ITK)")
+    add(
+        "--inverse",
+        metavar="OUT.h5",
+        complete="file",
+        help="also write the transform that resamples FIXED onto MOVING",
+    )
+    add("--moved", metavar="IMAGE", complete="file", help="also write MOVING on the grid of FIXED")
+    add(
+        "--labels",
+        nargs=2,
+        metavar=("IN", "OUT"),
+        complete="file",
+        help="also resample a label image of MOVING onto FIXED",
+    )
+
+
+def _add_hippocampus(parser: Parser) -> None:
+    add = parser.add_argument
+    add("moving", metavar="MOVING", complete="file", help="a T1w image cropped around one hippocampus")
+    add("fixed", metavar="FIXED", complete="file", help="another one, of the same side")
+    _add_transforms(parser)
+    add(
+        "--parts",
+        metavar="IMAGE",
+        complete="file",
+        help="also write the segmentation of MOVING (1 anterior, 2 posterior)",
+    )
+    add(
+        "--grid",
+        metavar="NPY",
+        complete="file",
+        help="also write the position in MOVING of each voxel of FIXED (voxels, float32)",
+    )
+    add(
+        "--submission",
+        metavar="NPZ",
+        complete="file",
+        help="also write the displacement field in the format of Learn2Reg (float16)",
+    )
+    add(
+        "--every",
+        type=int,
+        choices=(1, 2),
+        default=1,
+        help="voxel step of --submission; 2: half the resolution (default: 1)",
+    )
+    add("--model", metavar="NAME", complete="file", help="another network that registers hippocampi")
+    add_compute(parser)
+
+
+def _add_pseudolabel(parser: Parser) -> None:
+    add = parser.add_argument
+    add("atlas", metavar="ATLAS", complete="file", help="a scan with labels")
+    add("labels", metavar="LABELS", complete="file", help="its labels, on its grid")
+    add("scans", metavar="SCAN", nargs="+", complete="file", help="scans without labels")
+    add("--out", metavar="DIR", required=True, complete="folder", help="folder for one label image per scan")
+    add("--refine", type=int, metavar="N", help="iterations of the registration at the finest level, 2 mm")
+    add_compute(parser)
+
+
+def _add_check_derivatives(parser: Parser) -> None:
+    add = parser.add_argument
+    add("folder", metavar="OUT", complete="folder", help="derivatives, of brainseg-bids or another program")
+    add("--participant-label", nargs="+", metavar="LABEL", help="only these participants (default: all)")
+    add(
+        "--output-spaces",
+        nargs="+",
+        metavar="SPACE",
+        help="output spaces of the planned run (default: all that the derivatives have transforms to)",
+    )
+    add(
+        "--reference",
+        choices=("T1w", "T2w"),
+        default="T1w",
+        help="--reference-anat of NiBabies (default: T1w)",
+    )
+
+
+COMMANDS: dict[str, Command] = {
+    "skullstrip": Command(
+        "IN OUT [--mask]",
+        "write the image without skull, or its brain mask",
+        "Write IN without its skull to OUT, or its brain mask (--mask).",
+        _add_skullstrip,
+        "brainseg.bidsapp.tools.skullstrip:run",
+    ),
+    "segment": Command(
+        "IN OUT [--volumes CSV]",
+        "segment into structures (FreeSurfer labels), on the grid of IN",
+        "Skull-strip and segment IN and write the structures (FreeSurfer labels, on the grid of IN) to "
+        "OUT. If IN is a folder, every image in it is segmented into the folder OUT, with the same "
+        "relative path.",
+        _add_segment,
+        "brainseg.bidsapp.tools.segment:run",
+    ),
+    "register": Command(
+        "MOVING FIXED OUT.h5",
+        "register any scan to another or to a template",
+        "Register MOVING to FIXED, affine, then diffeomorphic; their contrasts may differ.",
+        _add_register,
+        "brainseg.bidsapp.tools.register:run",
+    ),
+    "hippocampus": Command(
+        "MOVING FIXED OUT.h5",
+        "register two crops of a hippocampus (Learn2Reg, task 4)",
+        "Register MOVING to FIXED, two T1w images cropped around one hippocampus each: affine, then "
+        "diffeomorphic.",
+        _add_hippocampus,
+        "brainseg.bidsapp.tools.hippocampus:run",
+    ),
+    "pseudolabel": Command(
+        "ATLAS LABELS SCAN ... --out DIR",
+        "transfer the labels of one scan to others",
+        "Transfer the LABELS of an ATLAS to SCANs, by the inverse of the registration of each scan to the "
+        "atlas.",
+        _add_pseudolabel,
+        "brainseg.bidsapp.tools.pseudolabel:run",
+    ),
+}
+
+CHECK_DERIVATIVES: dict[str, Command] = {
+    "check-derivatives": Command(
+        "OUT",
+        "show what fMRIPrep and NiBabies would use of a folder",
+        "Show which stages fMRIPrep and NiBabies would skip with the derivatives in OUT, why they would "
+        "compute the others, and the commands to run them.",
+        _add_check_derivatives,
+        "brainseg.bidsapp.tools.check_derivatives:run",
+    ),
+}

@@ -1,0 +1,1 @@
+"""What the commands of ``brainseg`` do; the command line resolves these functions when it needs them."""

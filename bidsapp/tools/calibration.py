@@ -1,0 +1,50 @@
+"""The commands that derive data from label maps: ``brainseg train quality``, ``template`` and ``atlas``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ...training.calibration import atlas as atlas_builder
+from ...training.calibration import centroids, qc_norms
+from . import recipes
+from .compute import device, set_threads
+
+
+def quality(args: argparse.Namespace) -> int:
+    """Compute the normal ranges of quality control and calibrate it; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg train quality``.
+    """
+    print(qc_norms.build([Path(path) for path in args.arrays], Path(args.out), heads=args.heads))
+    return 0
+
+
+def template(args: argparse.Namespace) -> int:
+    """Segment the template and write the centroids of its structures; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg train template``.
+    """
+    set_threads(args)
+    print(centroids.write_centroids(Path(args.folder), device=device(args)))
+    return 0
+
+
+def atlas(args: argparse.Namespace) -> int:
+    """Build an atlas of the deep structures from prepared label maps; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg train atlas``.
+    """
+    set_threads(args)
+    data = recipes.existing(args.data, "Make it with: brainseg train prepare OUT MAPS")
+    print(atlas_builder.write(Path(args.out), data, args.description, args.license))
+    return 0

@@ -1,0 +1,74 @@
+"""What skull-stripping and segmentation of single files share: read, skull-strip and write a scan."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+
+from ...interfaces.io import files
+from ...models.errors import InputError, UsageError
+from ...models.geometry.volume import Volume
+from ...models.io import conform
+from ...models.population import populations
+from ...models.segmentation import skullstrip
+from .compute import device, set_threads
+
+
+def read(args: argparse.Namespace) -> Volume:
+    """Return the scan, after checking that all outputs can be written.
+
+    Raises
+    ------
+    UsageError
+        If an output is not a NIfTI file, is the input or cannot be written.
+    InputError
+        If the scan cannot be read.
+    """
+    out = Path(args.out)
+    if not out.name.endswith((".nii", ".nii.gz")):
+        raise UsageError(out, "the output must be a NIfTI file", "End its name with .nii.gz")
+    if out.resolve() == Path(args.image).resolve():
+        raise UsageError(out, "the output is the input itself", "Give another name")
+    for path in filter(None, (out, getattr(args, "volumes", None), getattr(args, "posteriors", None))):
+        folder = Path(path).absolute().parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = f"the folder cannot be written ({error.strerror})"
+            raise UsageError(folder, reason, "Give another one") from None
+    set_threads(args)
+    return conform.read(args.image)
+
+
+def strip(scan: Volume, args: argparse.Namespace) -> skullstrip.SkullStripResult:
+    """Return the brain mask of a scan, found by the networks of the population.
+
+    Raises
+    ------
+    InputError
+        If there is no plausible brain in it.
+    """
+    print("skull-stripping", file=sys.stderr)
+    record = populations.load(args.population)
+    networks = {"model": record.skullstrip, "coarse_model": record.coarse}
+    try:
+        return skullstrip.skullstrip(scan, mode=args.skull_strip, device=device(args), **networks)
+    except InputError as error:
+        raise type(error)(error.path or args.image, error.reason, error.remedy) from None
+
+
+def write(data: Any, args: argparse.Namespace) -> None:
+    """Write an array (x, y, z) to OUT with the geometry of the scan."""
+    source, out = nib.load(args.image), Path(args.out)
+    affine, code = np.asarray(source.affine), files.geometry_code(source)
+    if out.suffix == ".gz":
+        files.write_image(out, data, affine, code)
+        return
+    image = nib.Nifti1Image(data, None, files.nifti_header(data, affine, code))
+    with files.whole(out) as file:
+        file.write(image.to_bytes())

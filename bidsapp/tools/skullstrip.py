@@ -1,0 +1,36 @@
+"""``brainseg skullstrip``: the brain of one scan, or its mask."""
+
+from __future__ import annotations
+
+import argparse
+
+import nibabel as nib
+import numpy as np
+
+from ..execution import licenses
+from . import scans
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write a scan without its skull, or its brain mask; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg skullstrip``.
+    """
+    licenses.tell(args)
+    scan = scans.read(args)
+    found = scans.strip(scan, args)
+    inside = found.mask.data.numpy() > 0
+    if args.mask:
+        data = inside.astype(np.uint8)
+    else:
+        data = np.asarray(nib.load(args.image).dataobj).reshape(inside.shape)
+        data = np.where(inside, data, np.zeros((), data.dtype))
+        if data.dtype.kind not in "iu" or data.dtype.itemsize > 4:
+            data = data.astype(np.float32)
+    scans.write(data, args)
+    stripped = " (the input was already skull-stripped)" if found.stripped else ""
+    print(f"{args.out}: brain of {inside.sum() * found.mask.grid.voxel_volume / 1000:.0f} mL{stripped}")
+    return 0
