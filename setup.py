@@ -40,7 +40,7 @@ setup(
     package_dir=package_dir,
     include_package_data=False,
     package_data={
-        "brainseg.models": ["data/*/*"],
+        "brainseg.models": ["data/*.toml", "data/*/*"],
         "brainseg.bidsapp": ["reports/assets/**", "reports/templates/**"],
         "brainseg.training": ["recipes/*.yaml", "sources/*.tsv"],
     },

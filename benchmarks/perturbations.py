@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from adult_manual import HEADLINE, cases, run_volume, score_volumes
 
 from brainseg.models.geometry.volume import Grid, Volume, resample
-from brainseg.models.io import conform
+from brainseg.models.io import atomic, conform
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
 from brainseg.training.evaluation import segmentation
@@ -160,7 +160,7 @@ def kept(
         return json.loads(path.read_text())
     found = measure(kind, image, reference, surfaces)
     folder.mkdir(parents=True, exist_ok=True)
-    with tables.partially(path) as partial:
+    with atomic.replacing(path, keep_extension=True) as partial:
         partial.write_text(json.dumps(found))
     return found
 

@@ -35,8 +35,9 @@ from tables import digest
 from brainseg.models.data import FOLDER
 from brainseg.models.deformation.warp import Warp
 from brainseg.models.geometry.volume import Volume
-from brainseg.models.io import conform, itk
+from brainseg.models.io import atomic, conform, itk
 from brainseg.models.networks import zoo
+from brainseg.models.population.labels import DSEG_NAMES
 from brainseg.models.preprocessing import bias
 from brainseg.models.registration import reference, registration
 from brainseg.models.registration.registration import Anatomy
@@ -103,7 +104,7 @@ def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
             made = {k: Volume(torch.from_numpy(arrays[k]), affine) for k in ("img", "mask", "seg")}
             maps = {
                 k: Volume(torch.from_numpy(p).float(), affine)
-                for k, p in zip(segmentation.DSEG_NAMES, arrays["prob"], strict=True)
+                for k, p in zip(DSEG_NAMES, arrays["prob"], strict=True)
             }
         return reference.anatomy(made["img"], made["mask"], made["seg"], maps), seconds
     began = time.process_time()
@@ -113,10 +114,10 @@ def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
     found = segmentation.segment(corrected, brain.mask)
     seconds = time.process_time() - began
     if kept:
-        maps = np.stack([found.probabilities[k].data.numpy() for k in segmentation.DSEG_NAMES])
+        maps = np.stack([found.probabilities[k].data.numpy() for k in DSEG_NAMES])
         arrays = {"img": corrected.data, "mask": brain.mask.data, "seg": found.structures.data}
         stored = {k: v.numpy() for k, v in arrays.items()} | {"seconds": np.float64(seconds)}
-        with tables.partially(kept) as partial:
+        with atomic.replacing(kept, keep_extension=True) as partial:
             np.savez_compressed(partial, affine=corrected.affine, prob=maps.astype(np.float16), **stored)
     return reference.anatomy(corrected, brain.mask, found.structures, found.probabilities), seconds
 
@@ -233,10 +234,10 @@ class Bench:
         if pair[1] == self.TEMPLATE:
             self._warps[pair[0], engine] = warps
         for way, warp in zip(ways, warps, strict=False):
-            with tables.partially(way) as partial:
+            with atomic.replacing(way, keep_extension=True) as partial:
                 itk.write(partial, warp)
         if kept:
-            with tables.partially(kept) as partial:
+            with atomic.replacing(kept, keep_extension=True) as partial:
                 partial.write_text(json.dumps(found))
         return found
 

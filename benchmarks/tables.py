@@ -6,8 +6,7 @@ import hashlib
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -77,14 +76,6 @@ def put(page: Path, name: str, text: str) -> None:
 def say(text: str) -> None:
     """Progress goes to the error stream, so that the output is the table alone."""
     print(text, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def partially(path: Path) -> Iterator[Path]:
-    """A path to write to that gets its own name once it is whole."""
-    partial = path.with_name(f"partial-{path.name}")
-    yield partial
-    partial.replace(path)
 
 
 def digest(*parts: bytes | str) -> str:

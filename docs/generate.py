@@ -6,13 +6,13 @@ import argparse
 import contextlib
 import io
 import tomllib
-from brainseg.models.data import FOLDER
 from pathlib import Path
 
 from brainseg.bidsapp.cli import bids, main
 from brainseg.bidsapp.cli.parser import invocation
-from brainseg.models.population import labels
+from brainseg.models.data import FOLDER
 from brainseg.models.networks import zoo
+from brainseg.models.population import labels
 
 
 def write(folder: Path) -> None:

@@ -34,8 +34,6 @@ from .io.spaces import InSpace, Native
 from .registration import read_alignment
 from .segmentation import read_measures, read_uncertainty
 
-TISSUES = ("GM", "WM", "CSF")
-
 
 class _WriteDerivativesInputSpec(StageInputSpec):
     bids_root = Str(mandatory=True, desc="the dataset")
@@ -202,7 +200,7 @@ class _Scan:
             load(given.in_mask),
             load(given.in_structures),
             load(given.in_tissue),
-            {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
+            {name: load(path) for name, path in zip(labels.DSEG_NAMES, given.in_probabilities, strict=True)},
             given.label_table,
             load(given.in_dseg) if isdefined(given.in_dseg) else None,
             load(given.in_hippocampus) if isdefined(given.in_hippocampus) else None,

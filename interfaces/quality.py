@@ -23,7 +23,6 @@ from .io.derivatives import Names
 from .registration import read_alignment
 from .segmentation import read_uncertainty
 
-TISSUES = ("GM", "WM", "CSF")
 METRICS, STRUCTURES = "desc-quality_metrics.json", "desc-quality_structures.tsv"
 COLUMNS: dict[str, dict[str, Any]] = {
     "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
@@ -72,7 +71,7 @@ class Assess(Stage):
             image,
             mask,
             structures,
-            {name: load(path) for name, path in zip(TISSUES, given.in_probabilities, strict=True)},
+            {name: load(path) for name, path in zip(labels.DSEG_NAMES, given.in_probabilities, strict=True)},
             scan=load(given.in_scan),
             matrix=aligned.matrix,
             template=spaces.parse(aligned.space).label,

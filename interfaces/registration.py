@@ -13,7 +13,7 @@ from ..models.deformation.diffeomorphic import Options
 from ..models.deformation.warp import Warp
 from ..models.errors import InputError
 from ..models.io import itk
-from ..models.population import populations
+from ..models.population import labels, populations
 from ..models.registration import reference, registration
 from ..models.registration.registration import Anatomy
 from ..models.templates import age_template, spaces
@@ -101,7 +101,7 @@ class Register(Stage):
             load(given.in_mask),
             load(given.in_structures),
             read_measures(given.in_measures)[1],
-            {name: load(path) for name, path in zip(("GM", "WM", "CSF"), maps, strict=False)},
+            {name: load(path) for name, path in zip(labels.DSEG_NAMES, maps, strict=False)},
         )
 
 

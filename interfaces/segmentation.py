@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
+from ..models.population import labels
 from ..models.segmentation import segmentation
 from .base import NetworkInputSpec, Stage, load, on_device, save
 
@@ -50,7 +51,7 @@ class Segment(Stage):
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")
         self._results["out_tissue"] = save(result.tissue, folder / "tissue.nii")
         self._results["out_probabilities"] = [
-            save(result.probabilities[name], folder / f"{name}.nii") for name in segmentation.DSEG_NAMES
+            save(result.probabilities[name], folder / f"{name}.nii") for name in labels.DSEG_NAMES
         ]
         self._results["out_measures"] = write_measures(folder / "measures.json", result)
         self._results["notes"] = [*notes, *result.notes]

@@ -107,7 +107,7 @@ class Plan:
     def tissue_probabilities(self) -> list[str]:
         """Precomputed probabilities of GM, WM and CSF; empty if there are none."""
         given = self.inputs.precomputed
-        return [given[tissue] for tissue in ("GM", "WM", "CSF") if tissue in given]
+        return [given[tissue] for tissue in labels.DSEG_NAMES if tissue in given]
 
     @property
     def images(self) -> list[str]:

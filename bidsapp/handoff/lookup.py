@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import DatasetError, InputError, UsageError
+from ...models.population.labels import DSEG_NAMES
 from ..inputs import sidecars
 from . import content
 
@@ -20,7 +21,6 @@ PROGRAMS = ("fMRIPrep", "NiBabies")
 ALWAYS = "MNI152NLin2009cAsym"
 """Space that fMRIPrep registers to whatever it is asked for."""
 
-TISSUES = ["GM", "WM", "CSF"]
 IMAGE: dict[str, Any] = {"datatype": "anat", "extension": [".nii.gz", ".nii"]}
 TRANSFORM: dict[str, Any] = {
     "datatype": "anat",
@@ -88,7 +88,7 @@ def queries(program: str, reference: str = "T1w") -> dict[str, dict[str, Any]]:
     inner: dict[str, dict[str, Any]] = {
         "mask": {"desc": "brain", "suffix": "mask"},
         "dseg": {"desc": None, "suffix": "dseg"},
-        "tpms": {"label": TISSUES, "suffix": "probseg"},
+        "tpms": {"label": list(DSEG_NAMES), "suffix": "probseg"},
     }
     if program == "NiBabies":
         inner["aseg"] = {"desc": "aseg", "suffix": "dseg"}
@@ -307,7 +307,7 @@ def _single(paths: list[Path], example: str) -> str:
 
 
 def _tissues(paths: list[Path], stem: str) -> str:
-    for tissue in TISSUES:
+    for tissue in DSEG_NAMES:
         own = [path for path in paths if f"_label-{tissue}_" in path.name]
         if why := _single(own, f"{stem}_label-{tissue}_probseg.nii.gz"):
             return why

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...models.errors import InputError
+from ...models.population.labels import DSEG_NAMES
 
-TISSUES = ("GM", "WM", "CSF")
 CORRECTED = "desc-corrected_mask.nii.gz"
 """What the name of a mask that a person corrected ends with."""
 
@@ -122,7 +122,7 @@ def role_of(name: str, suffix: str = "T1w") -> str:
         return "mask"
     if kind == "dseg" and label is None and desc in ("aseg", None):
         return "structures" if desc else "dseg"
-    if kind == "probseg" and desc is None and label in TISSUES:
+    if kind == "probseg" and desc is None and label in DSEG_NAMES:
         return str(label)
     return ""
 
@@ -161,9 +161,9 @@ def _whole(found: Given) -> None:
                 f"The given transform {found.files[role].name} is not used: it has no reverse."
             )
             del found.files[role], found.uris[role]
-    there = [role for role in ("dseg", *TISSUES) if role in found.files]
+    there = [role for role in ("dseg", *DSEG_NAMES) if role in found.files]
     if there and len(there) < 4:
-        lacking = [role for role in ("dseg", *TISSUES) if role not in found.files]
+        lacking = [role for role in ("dseg", *DSEG_NAMES) if role not in found.files]
         found.notes.append(f"Given {', '.join(there)} are not used, since {', '.join(lacking)} is missing.")
         for role in there:
             del found.files[role], found.uris[role]

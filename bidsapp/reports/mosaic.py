@@ -7,7 +7,6 @@ the participant.
 
 from __future__ import annotations
 
-import uuid
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import affine_transform
+
+from ...models.io import atomic
 
 PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """For each plane the axes that run across, up and through."""
@@ -289,15 +290,10 @@ def over(base: Image.Image, layers: list[Image.Image]) -> Image.Image:
 
 
 def save(picture: Image.Image, path: Path) -> Path:
-    """Write a picture beside its name, then under it, so that no half picture ever stands there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    """Write a figure as PNG or WebP, by the extension of its name."""
     options = {"compress_level": 6} if path.suffix == ".png" else {"quality": 80, "method": 2}
-    try:
-        picture.save(beside, "PNG" if path.suffix == ".png" else "WEBP", **options)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic.replacing(path) as temporary:
+        picture.save(temporary, "PNG" if path.suffix == ".png" else "WEBP", **options)
     return path
 
 

@@ -106,10 +106,10 @@ def write_dataset_description(
         "desc-aseg_dseg.tsv": sorted(
             {row for name in ("adult", "fetal", "fetal-callosum") for row in derivatives.label_rows(name)}
         ),
-        "desc-feta_dseg.tsv": derivatives.FETA_ROWS,
+        "desc-feta_dseg.tsv": derivatives.label_rows("feta"),
         "desc-hippocampus_dseg.tsv": derivatives.label_rows("hippocampus"),
         "desc-tissue_dseg.tsv": derivatives.label_rows("tissue"),
-        "dseg.tsv": derivatives.DSEG_ROWS,
+        "dseg.tsv": derivatives.label_rows("dseg"),
     }
     for name, rows in tables.items():
         if not (out_dir / name).is_file():

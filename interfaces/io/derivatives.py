@@ -27,24 +27,9 @@ VOLUME_COLUMNS = {
         "probabilities, divided by its largest possible value: 0 sure, 1 every structure equally likely"
     },
 }
-DSEG_ROWS = [
-    (1, "Gray Matter", "GM", "#cd3e4e", 1),
-    (2, "White Matter", "WM", "#f5f5f5", 2),
-    (3, "Cerebrospinal Fluid", "CSF", "#3c78c8", 3),
-]
 FETA = "desc-feta_dseg.nii.gz"
 """Ending of the tissues in FeTA's numbering, which label tables with such a column have."""
 
-FETA_ROWS = [
-    (1, "Extra-axial cerebrospinal fluid", "eCSF", "#3c78c8", 3),
-    (2, "Cortical gray matter", "CGM", "#cd3e4e", 8),
-    (3, "White matter", "WM", "#f5f5f5", 2),
-    (4, "Lateral ventricles", "LV", "#781286", 3),
-    (5, "Cerebellum", "CBM", "#e69422", 11),
-    (6, "Deep gray matter", "SGM", "#00760e", 9),
-    (7, "Brainstem", "BS", "#779fb0", 10),
-    (8, "Corpus callosum", "CC", "#c4a0ff", 2),
-]
 HIPPOCAMPUS = "desc-hippocampus_dseg.nii.gz"
 """Ending of the parts of the hippocampus, which the step of that name gives."""
 
@@ -240,7 +225,7 @@ def sidecars(
             "Sources": [names.uri(names.native(ending)[0]) for ending in ("desc-aseg_dseg.nii.gz", mask)],
         },
     }
-    for label in ("GM", "WM", "CSF"):
+    for label in labels.DSEG_NAMES:
         out[f"label-{label}_probseg.nii.gz"] = {"Description": f"Probability of {label}", **segmented}
         if label in given:
             out[f"label-{label}_probseg.nii.gz"]["Sources"] = [given[label]]

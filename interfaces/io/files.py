@@ -6,7 +6,6 @@ import errno
 import gzip
 import io
 import json
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from ...models.errors import BrainsegError
+from ...models.io import atomic
 
 LEVEL = 4
 """Compression: higher levels take twice the time and gain few percent."""
@@ -32,17 +32,11 @@ def whole(path: Path) -> Iterator[BinaryIO]:
     BrainsegError
         If it cannot be written; nothing of it is left then.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with atomic.replacing(path) as temporary, temporary.open("wb") as file:
             yield file
-        partial.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
-    finally:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> BrainsegError:
@@ -65,7 +59,7 @@ def unwritable(path: Path, error: OSError) -> BrainsegError:
 
 def sweep(folder: Path, prefix: str) -> None:
     """Remove what a process that was killed left of files that begin with ``prefix``."""
-    for path in folder.glob(f".{prefix}_*.partial"):
+    for path in folder.glob(f".{prefix}_*{atomic.MARK}"):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 

@@ -9,8 +9,9 @@ from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, St
 
 from ...models.errors import InputError
 from ...models.io import conform, itk
+from ...models.population import labels
 from ...models.registration import reference
-from ...models.segmentation import precomputed, segmentation
+from ...models.segmentation import precomputed
 from ..base import Stage, StageInputSpec, about, load, save
 from ..segmentation import read_measures, write_measures
 from ..skullstrip import notes_on
@@ -75,7 +76,7 @@ class GivenSegmentation(Stage):
     def _stage(self, folder: Path) -> None:
         source = self.inputs.in_structures
         paths = self.inputs.in_probabilities or []
-        shares = dict(zip(segmentation.DSEG_NAMES, map(read, paths), strict=True)) if paths else None
+        shares = dict(zip(labels.DSEG_NAMES, map(read, paths), strict=True)) if paths else None
         with about(source):
             result = precomputed.segmentation(
                 read(source), load(self.inputs.in_mask), shares, self.inputs.label_table
@@ -83,7 +84,7 @@ class GivenSegmentation(Stage):
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")
         self._results["out_tissue"] = save(result.tissue, folder / "tissue.nii")
         self._results["out_probabilities"] = [
-            save(result.probabilities[name], folder / f"{name}.nii") for name in segmentation.DSEG_NAMES
+            save(result.probabilities[name], folder / f"{name}.nii") for name in labels.DSEG_NAMES
         ]
         self._results["out_measures"] = write_measures(folder / "measures.json", result)
         self._results["notes"] = [f"The segmentation was given: {Path(source).name}.", *result.notes]
@@ -112,8 +113,7 @@ class GivenTissues(Stage):
         dseg, shares = precomputed.tissues(read(source), list(map(read, self.inputs.in_probabilities)), grid)
         self._results["out_dseg"] = save(dseg, folder / "dseg.nii")
         self._results["out_probabilities"] = [
-            save(share, folder / f"{name}.nii")
-            for name, share in zip(segmentation.DSEG_NAMES, shares, strict=True)
+            save(share, folder / f"{name}.nii") for name, share in zip(labels.DSEG_NAMES, shares, strict=True)
         ]
         self._results["notes"] = [f"The tissues were given: {Path(source).name} and the probabilities."]
 

@@ -13,13 +13,13 @@ import torch
 
 from ...models.geometry.volume import Grid, Volume
 from ...models.io import itk
+from ...models.population import labels
 from ...models.registration import reference
 from ...models.templates import spaces
 from ..registration import Alignment
 from . import derivatives, files
 from .derivatives import Names
 
-TISSUES = ("GM", "WM", "CSF")
 MASK, DSEG, ASEG, JACOBIAN = (
     "desc-brain_mask.nii.gz",
     "dseg.nii.gz",
@@ -77,7 +77,7 @@ class InSpace:
 
     def images(self, scan: Native, leave_out: tuple[str, ...] = ()) -> list[Callable[[], Path]]:
         """What writes each image; probabilities are interpolated, and of labels the maps."""
-        names = [name for name in TISSUES if name in scan.probabilities]
+        names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
         stack = [scan.preproc, scan.mask, *(scan.probabilities[name] for name in names)]
         # Together, because finding the points is what takes time.
         together = scan.preproc.with_data(torch.stack([volume.data.float() for volume in stack]))
@@ -121,7 +121,7 @@ class InSpace:
         moved = self.own.uri(self.own.transform(True))
         endings = [self.own.preproc, MASK, DSEG, ASEG]
         if "posteriors" not in leave_out:
-            endings += [f"label-{name}_probseg.nii.gz" for name in TISSUES]
+            endings += [f"label-{name}_probseg.nii.gz" for name in labels.DSEG_NAMES]
         for ending in endings:
             content = {k: v for k, v in native[ending].items() if k != "RawSources"}
             content["Description"] = f"{content['Description']}; resampled to {self.space.label}"

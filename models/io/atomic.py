@@ -1,27 +1,59 @@
-"""Files written as a whole: into a hidden file in the same folder, then renamed."""
+"""Files that appear under their name only when they are complete."""
 
 from __future__ import annotations
 
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+MARK = ".partial"
+"""Part of the name of a temporary file: ``.NAME.HEX.partial``, hidden, in the folder of the file to be."""
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file; readers find the old content or the new one, never a part.
+
+@contextmanager
+def replacing(path: Path, *, keep_extension: bool = False) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, and rename it to ``path`` at the end of the block.
 
     Parameters
     ----------
     path : Path
-        The file; its folder is made if it is missing.
-    text : str
-        Its content.
+        The file to write; missing folders are created.
+    keep_extension : bool
+        Whether the temporary name ends as ``path`` does, for writers that take the format from the name.
+
+    Yields
+    ------
+    Path
+        The temporary path. If the block raises, it is removed and ``path`` keeps its content.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    extension = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
+    temporary = path.with_name(
+        f".{path.name}.{uuid.uuid4().hex[:8]}{MARK}{extension if keep_extension else ''}"
+    )
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
     finally:
         with suppress(OSError):
-            partial.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a UTF-8 text file and return its path."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    """Write a binary file and return its path."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path

@@ -15,6 +15,7 @@ from scipy import ndimage
 from ..deformation.warp import Warp
 from ..errors import InputError
 from ..geometry.volume import Grid, Volume
+from . import atomic
 
 
 def positions(warp: Warp, fixed: Grid, moving: Grid) -> np.ndarray:
@@ -48,10 +49,8 @@ def write(path: Path, warp: Warp, fixed: Grid, moving: Grid, *, every: int = 1) 
         Keep every so many voxels: 2 gives half the resolution, as some of the challenge's tasks want it.
     """
     found = positions(warp, fixed, moving) - np.indices(fixed.shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part.npz")
-    np.savez_compressed(part, found[:, ::every, ::every, ::every].astype(np.float16))
-    part.replace(path)
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, found[:, ::every, ::every, ::every].astype(np.float16))
 
 
 def read(path: Path, fixed: Grid, moving: Grid) -> Warp:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..data import FOLDER
+from ..io import atomic
 from .coarse_to_fine import CoarseToFine
 from .gradient_net import GradientNet
 from .slice_unet import SliceUNet
@@ -103,12 +104,9 @@ def add(path: Path) -> str:
     if (FOLDER / "weights" / f"{name}.safetensors").is_file():
         raise ModelError(f"{path}: the package ships weights of the name {name!r}; give them another name")
     folder = own_folder()
-    folder.mkdir(parents=True, exist_ok=True)
     # The card goes first: weights without a card are of no use.
     for ending in (".json", ".safetensors"):
-        part = folder / f".{name}{ending}.part"
-        part.write_bytes(path.with_suffix(ending).read_bytes())
-        part.replace(folder / f"{name}{ending}")
+        atomic.write_bytes(folder / f"{name}{ending}", path.with_suffix(ending).read_bytes())
     return name
 
 

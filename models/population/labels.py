@@ -22,6 +22,9 @@ TISSUES = ("background", "gm", "wm", "ventricles", "csf", "deepgm")
 DSEG = {"background": 0, "gm": 1, "deepgm": 1, "wm": 2, "ventricles": 3, "csf": 3}
 """Tissue to the value of a BIDS ``dseg`` with 1 GM, 2 WM, 3 CSF."""
 
+DSEG_NAMES = ("GM", "WM", "CSF")
+"""Names of the tissues of a BIDS ``dseg`` in the order of their values 1, 2, 3 (``dseg.tsv``)."""
+
 
 @dataclass(frozen=True)
 class Label:

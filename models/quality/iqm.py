@@ -20,9 +20,12 @@ import torch
 
 from ..data import FOLDER
 from ..geometry.volume import Grid, Volume, resample, transform_points
+from ..population.labels import DSEG_NAMES
 from .background import AIR_LEFT, artefacts_in, noise_misfit, surroundings
 
-TISSUES = ("csf", "gm", "wm")
+TISSUES = tuple(sorted(map(str.lower, DSEG_NAMES)))
+"""Names of the tissues in MRIQC's order."""
+
 WM_LEVEL = 1000.0
 """Median of white matter after scaling, as MRIQC's."""
 

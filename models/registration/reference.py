@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,7 +19,8 @@ import torch
 from ..data import FOLDER
 from ..errors import BrainsegError, InputError, UsageError
 from ..geometry.volume import Volume
-from ..io import conform
+from ..io import atomic, conform
+from ..population.labels import DSEG_NAMES
 from ..segmentation import deformable_atlas, segmentation, skullstrip
 from ..templates import age_template, bundled, spaces
 from ..templates.spaces import Space
@@ -181,25 +181,17 @@ def write(path: Path, made: Anatomy, probabilities: bool = True) -> None:
     arrays = {"structures": made.structures.data.numpy().astype(np.int16)}
     if probabilities:
         arrays |= {k: (v.data.numpy() * 255).round().astype(np.uint8) for k, v in made.probabilities.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        try:
-            np.savez_compressed(file, **arrays)
-            file.close()
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with atomic.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)
 
 
 def _read(path: Path, image: Volume, mask: Volume) -> Anatomy:
     with np.load(path) as arrays:
         structures = image.with_data(torch.from_numpy(arrays["structures"]))
-        names = [n for n in segmentation.DSEG_NAMES if n in arrays]
+        names = [n for n in DSEG_NAMES if n in arrays]
         found = {n: image.with_data(torch.from_numpy(arrays[n]).float() / 255) for n in names}
     if structures.data.shape != image.data.shape:
         raise ValueError(f"{path} belongs to another image")
     if not found and (maps := bundled.tissue_maps()) is not None and maps[0].shape == image.grid.shape:
-        found = {name: image.with_data(maps[1][name.lower()]) for name in segmentation.DSEG_NAMES}
+        found = {name: image.with_data(maps[1][name.lower()]) for name in DSEG_NAMES}
     return anatomy(image, mask, structures, found)

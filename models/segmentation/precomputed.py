@@ -15,7 +15,7 @@ from ..geometry.distance import signed_distance
 from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
 from ..population import labels
 from . import skullstrip
-from .segmentation import DSEG_NAMES, SegmentationResult
+from .segmentation import SegmentationResult
 
 CORTEX = {1: 3, 2: 42}
 """Parcels of the cortex (FreeSurfer ids 1000 to 2999, by their thousand) and the cortex that they are of."""
@@ -109,10 +109,12 @@ def segmentation(
     ids = np.where(inside, ids[tuple(nearest)], 0).astype(np.int16)
     dseg = table.lookup("dseg")[ids]
     if probabilities is None:
-        shares = {name: torch.from_numpy((dseg == k).astype("f4")) for k, name in enumerate(DSEG_NAMES, 1)}
+        shares = {
+            name: torch.from_numpy((dseg == k).astype("f4")) for k, name in enumerate(labels.DSEG_NAMES, 1)
+        }
         notes.append("Tissue probabilities are those of the given labels: 0 or 1.")
     else:
-        shares = {name: _share(probabilities[name], grid) for name in DSEG_NAMES}
+        shares = {name: _share(probabilities[name], grid) for name in labels.DSEG_NAMES}
     return SegmentationResult(
         Volume(torch.from_numpy(ids), grid.affine),
         Volume(torch.from_numpy(table.lookup("tissue")[ids].astype(np.uint8)), grid.affine),

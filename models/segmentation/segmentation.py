@@ -34,8 +34,6 @@ WORKING = 1.0
 FLUID = 1.0
 """Largest variance of fluid's intensities, in parts of white matter's; chosen on synthetic heads."""
 
-DSEG_NAMES = ("GM", "WM", "CSF")
-
 
 @dataclass(frozen=True)
 class SegmentationResult:
@@ -207,7 +205,7 @@ def on_input(
     best = torch.full(shape, 1e-6)
     structure = torch.zeros(shape, dtype=torch.int16)
     total, entropy = torch.zeros(shape), torch.zeros(shape)
-    tissues = torch.zeros(len(DSEG_NAMES), *shape)
+    tissues = torch.zeros(len(labels.DSEG_NAMES), *shape)
     sums: dict[int, float] = {}
     centres: dict[int, tuple[float, float, float]] = {}
     axes = [torch.arange(n, dtype=torch.float32) for n in shape]
@@ -242,7 +240,7 @@ def on_input(
     whole[window] = structure
     uncertainty = _mean_by_label(_normalised_entropy(entropy, total, len(table.unsided)), structure)
     probabilities = {}
-    for name, values in zip(DSEG_NAMES, tissues, strict=True):
+    for name, values in zip(labels.DSEG_NAMES, tissues, strict=True):
         out = torch.zeros(grid.shape)
         out[window] = values * within
         probabilities[name] = volume.with_data(out)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ...models.errors import MissingFileError, UsageError
+from ...models.io import atomic
 from ...models.networks import zoo
 from ...models.networks.device import precision
 from ...models.networks.inference import as_prior
@@ -276,9 +277,8 @@ class Trainer:
             "saves": self.saves,
             "mlflow_run": self.mlflow_run,
         }
-        partial = self.folder / "checkpoint.pt.part"
-        torch.save(state, partial)
-        partial.replace(self.folder / "checkpoint.pt")
+        with atomic.replacing(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
 
     def export(self) -> Path:
         """Write the averaged weights in half precision with their card; returns the weights' path."""

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...models.errors import InputError
+from ...models.io import atomic
 
 MOST = 4
 """Most subclasses of a meta-label."""
@@ -152,8 +153,6 @@ def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, i
     seeds = find_seeds(image_values, meta)
     result = nib.Nifti1Image(seeds, truth.affine)
     result.header.set_data_dtype(np.uint8)
-    part = out.with_name(f".part-{out.name}")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    nib.save(result, part)
-    part.replace(out)
+    with atomic.replacing(out, keep_extension=True) as temporary:
+        nib.save(result, temporary)
     return {int(m): int((meta == m).sum()) for m in np.unique(meta) if m}

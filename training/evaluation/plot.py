@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...models.io import atomic
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -56,9 +58,7 @@ def write_plot(frame: pd.DataFrame, out: Path) -> Path:
     axes[0, 0].set_ylim(-0.6, len(order) - 0.4)
     figure.suptitle(f"{frame['case'].nunique()} cases; lines are means", fontsize=9)
     figure.tight_layout()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".part-{out.name}")
-    figure.savefig(part, dpi=130)
+    with atomic.replacing(out, keep_extension=True) as temporary:
+        figure.savefig(temporary, dpi=130)
     plt.close(figure)
-    part.replace(out)
     return out

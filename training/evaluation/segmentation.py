@@ -15,6 +15,7 @@ import torch
 
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume, resample
+from ...models.io import atomic
 from ...models.population import labels
 from .metrics import agreement
 
@@ -29,9 +30,6 @@ LOOSE = {"desc", "space", "seg", "atlas", "label", "res", "den", "hemi"}
 
 PLACE = ("space", "cohort", "res")
 """Those of them that say on which grid labels lie: of several predictions the reference's is meant."""
-
-TISSUES = {1, 2, 3}
-"""Labels of BIDS's three-class segmentation. No structure has the first of them as its FreeSurfer id."""
 
 COLUMNS = [
     "case",
@@ -225,10 +223,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
 def write(frame: pd.DataFrame, path: Path) -> None:
     """Write a TSV, never a partial one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    frame.to_csv(part, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
-    part.replace(path)
+    with atomic.replacing(path) as temporary:
+        frame.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
 
 
 def read_labels(path: Path) -> Volume:
@@ -342,7 +338,7 @@ def _descriptions(reference: Path, mapped: bool) -> list[str | None]:
     present = set(np.unique(read_labels(reference).data.numpy()).tolist()) - {0}
     if mapped or 1 not in present:
         return [own, "aseg"] if own else ["aseg", None]
-    if present <= TISSUES:
+    if present <= set(labels.load("dseg").by_index):
         return [own, None]
     return [own] if own else []
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from ...models.io import atomic
 from ..evaluation.metrics import dice_by_class
 from .examples import Cascade, Example, WholeHead
 
@@ -130,6 +131,5 @@ def prepare_scans(
         arrays[f"prior{k}"] = inputs.context[None].half().numpy()
         arrays[f"truth{k}"] = on_grid.data[None].numpy()
     meta = {"names": [name for name, _, _ in pairs], "spacing": spacing}
-    part = out.with_name(f".part-{out.name}.npz")
-    np.savez_compressed(part, meta=np.array(json.dumps(meta)), **arrays)
-    part.replace(out)
+    with atomic.replacing(out) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume, resample
-from ...models.io import conform
+from ...models.io import atomic, conform
 from ...models.segmentation import lesion, skullstrip
 from ..heads.examples import Example
 from ..synthesis.contrast import LEVELS
@@ -240,9 +240,8 @@ def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
         meta["step"].append(float(image.grid.spacing[2]))
         meta["zero"].append(float(-values.median() / (lesion.SPREAD * deviation)))
         print(f"{folder.name}: {int(arrays[f'lesion{k}'].sum())} voxels of lesions", flush=True)
-    part = out.with_name(f".part-{out.name}.npz")
-    np.savez_compressed(part, meta=np.array(json.dumps(meta)), **arrays)
-    part.replace(out)
+    with atomic.replacing(out) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
 
 
 def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ...models.io import atomic
 from .generator import Draw, HeadGenerator, Rendered
 
 COLOURS = 24
@@ -66,11 +67,9 @@ def grid(one: Callable[[], tuple[np.ndarray, str]], out: Path, count: int) -> Pa
         axis.imshow(panel, origin="lower", interpolation="nearest")
         axis.set_title(title, color="white", fontsize=7, pad=2)
     figure.subplots_adjust(0.003, 0.003, 0.997, 0.975, 0.01, 0.12)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".part-{out.stem}.png")
-    figure.savefig(part, dpi=100, facecolor="black")
+    with atomic.replacing(out) as temporary:
+        figure.savefig(temporary, dpi=100, facecolor="black", format="png")
     plt.close(figure)
-    part.replace(out)
     return out
 
 

@@ -12,7 +12,6 @@ from brainseg.bidsapp.execution.tracker import Board
 from brainseg.bidsapp.inputs.select import Unit
 from brainseg.bidsapp.status import records
 from brainseg.bidsapp.status.records import Fault, Record
-from brainseg.models.io import atomic
 
 MATTER = {"skull_strip": "auto"}
 
@@ -88,18 +87,6 @@ def test_a_missing_report_is_made_from_what_is_there(out, unit):
 def test_a_damaged_status_is_no_status(out, unit, text):
     (out / "logs" / "status" / "sub-01.json").write_text(text)
     assert records.finished(out, unit, MATTER) == "no"
-
-
-def test_nothing_partial_stands_under_the_name(tmp_path, monkeypatch):
-    path = tmp_path / "a.json"
-    atomic.write_text(path, "whole")
-    monkeypatch.setattr(
-        Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
-    )
-    with pytest.raises(OSError, match="No space"):
-        atomic.write_text(path, "another")
-    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    assert path.read_text() == "whole"
 
 
 def test_a_full_disk_ends_no_run(tmp_path, unit, monkeypatch, caplog):

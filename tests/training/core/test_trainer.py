@@ -81,7 +81,7 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     assert card["steps"] == again.step and card["recipe_sha256"] == first.recipe.digest
     assert card["licence"] == "CC0-1.0" and card["training_data"] == "toy heads"
     assert card["label_table"] == "adult" and card["spacing"] == 3.5
-    assert not list(out.glob("*.part"))
+    assert not list(out.glob("*.partial"))
 
     fine = _recipe(
         tmp_path, FINE, coarse=str(out / "toy-coarse.safetensors"), start=str(out / "toy-coarse.safetensors")
