@@ -8,11 +8,10 @@ import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
+from ..models.io import outputs
 from .base import Stage, StageInputSpec, load
-from .io import files
+from .io import derivatives, files
 from .io.derivatives import Names
-
-MASK = "desc-brain_mask"
 
 
 class _WriteMaskInputSpec(StageInputSpec):
@@ -44,11 +43,10 @@ class WriteMask(Stage):
         source = nib.load(given.source_file)
         files.sweep(names.folder, names.prefix)
         mask = (load(given.in_mask).data.numpy() > 0).astype(np.uint8)
-        image = files.write_image(
-            names.path(f"{MASK}.nii.gz"), mask, np.asarray(source.affine), files.geometry_code(source)
-        )
+        path = names.path(outputs.ending("mask"))
+        files.write_image(path, mask, np.asarray(source.affine), files.geometry_code(source))
         about = {
-            "Description": "Brain",
+            **derivatives.described("mask"),
             "Type": "Brain",
             "Sources": [names.raw],
             "RawSources": [names.raw_path],
@@ -56,7 +54,7 @@ class WriteMask(Stage):
             "SkullStripped": bool(given.stripped),
             "Notes": notes,
         }
-        sidecar = files.write_json(names.path(f"{MASK}.json"), about)
-        self._results["out_files"] = sorted([str(image), str(sidecar)])
+        sidecar = files.write_json(path.with_name(path.name.split(".")[0] + ".json"), about)
+        self._results["out_files"] = sorted([str(path), str(sidecar)])
         self._results["notes"] = notes
         self._results["stripped"] = bool(given.stripped)

@@ -9,6 +9,7 @@ from typing import Any
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
 from ..models.hippocampus import hippocampus
+from ..models.io import outputs
 from ..models.population import labels
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives
@@ -98,13 +99,13 @@ def rows(path: str | Path) -> list[tuple[Any, ...]]:
 
 def sidecars(names: Names, segmented: dict[str, Any], notes: list[str]) -> dict[str, dict[str, Any]]:
     """Sidecars of the image and of the table; ``segmented`` is that of the structures."""
-    sources = [names.uri(names.preproc), names.uri(names.native("desc-aseg_dseg.nii.gz")[0])]
-    words = "Anterior and posterior part of the hippocampus, each side; names in desc-hippocampus_dseg.tsv"
+    sources = [names.uri(names.preproc), names.uri(names.native(outputs.ending("structures"))[0])]
+    image = outputs.ending("hippocampus")
     return {
-        derivatives.HIPPOCAMPUS: segmented | {"Description": words, "Sources": sources},
-        derivatives.HIPPOCAMPUS_VOLUMES: {
+        image: segmented | derivatives.described("hippocampus") | {"Sources": sources},
+        outputs.ending("hippocampus_volumes"): {
             **COLUMNS,
             "Notes": [note for note in notes if "hippocampus" in note],
-            "Sources": [names.uri(derivatives.HIPPOCAMPUS)],
+            "Sources": [names.uri(image)],
         },
     }

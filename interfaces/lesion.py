@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
+from ..models.io import outputs
 from ..models.networks import zoo
 from ..models.segmentation import lesion
 from .base import NetworkInputSpec, Stage, load, on_device, save
@@ -125,22 +126,30 @@ def shown_in(contrasts: list[str]) -> int | None:
 
 
 def jobs(
-    names: Names, mask: str, probability: str, table: str, affine: np.ndarray, code: int
+    names: Names,
+    mask: str,
+    probability: str,
+    table: str,
+    affine: np.ndarray,
+    code: int,
+    leave_out: tuple[str, ...] = (),
 ) -> list[Callable[[], Path]]:
-    """What writes mask, probability and table."""
+    """Return functions that write mask, probability and table; ``leave_out`` names steps that are off."""
     found = json.loads(Path(table).read_text())["lesions"]
     rows = [
         (k, f"{one['volume']:.2f}", *(f"{c:.1f}" for c in one["centre"]), f"{one['probability']:.4f}")
         for k, one in enumerate(found, 1)
     ]
     images = {
-        derivatives.LESION: load(mask).data.numpy().astype(np.uint8),
-        derivatives.LESION_PROBABILITY: derivatives.as_probability(load(probability).data.numpy()),
+        outputs.ending("lesion_mask"): load(mask).data.numpy().astype(np.uint8),
+        outputs.ending("lesion_probability"): derivatives.as_probability(load(probability).data.numpy()),
     }
     out: list[Callable[[], Path]] = [
-        partial(files.write_image, names.path(ending), data, affine, code) for ending, data in images.items()
+        partial(files.write_image, names.path(stored), data, affine, code)
+        for ending, data in images.items()
+        for stored in names.stored(ending, leave_out)
     ]
-    out.append(partial(files.write_table, names.path(derivatives.LESION_TABLE), tuple(COLUMNS), rows))
+    out.append(partial(files.write_table, names.path(outputs.ending("lesion_volumes")), tuple(COLUMNS), rows))
     return out
 
 
@@ -151,22 +160,18 @@ def sidecars(names: Names, table: str, segmented: dict[str, Any]) -> dict[str, d
     seen = names if source == names.source_file else Names(names.out_dir, names.bids_root, source, names.key)
     about = {
         **segmented,
-        "Sources": [seen.uri(seen.preproc), names.uri(names.native("desc-brain_mask.nii.gz")[0])],
+        "Sources": [seen.uri(seen.preproc), names.uri(names.native(outputs.ending("mask"))[0])],
         "Contrast": found["contrast"],
         "NetworkLicence": found["licence"],
     }
     count, volume = len(found["lesions"]), sum(one["volume"] for one in found["lesions"])
     return {
-        derivatives.LESION: {
-            **about,
-            "Description": "Lesions that are brighter than the brain around them",
-            "Type": "Lesion",
-        },
-        derivatives.LESION_PROBABILITY: {**about, "Description": "Probability of a lesion"},
-        derivatives.LESION_TABLE: {
+        outputs.ending("lesion_mask"): {**about, **derivatives.described("lesion_mask"), "Type": "Lesion"},
+        outputs.ending("lesion_probability"): about | derivatives.described("lesion_probability"),
+        outputs.ending("lesion_volumes"): {
             **COLUMNS,
             "Count": count,
             "Volume": {"Value": round(volume, 2), "Units": "mm^3"},
-            "Sources": [names.uri(derivatives.LESION)],
+            "Sources": [names.uri(outputs.ending("lesion_mask"))],
         },
     }

@@ -1,4 +1,4 @@
-"""The one sink: every derivative of a unit gets its name, type, geometry and sidecar here."""
+"""The sink: every derivative of a participant-session gets its name, type, geometry and sidecar here."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from nipype.interfaces.base import (
 )
 
 from ..models.geometry.volume import Volume
+from ..models.io import outputs
 from ..models.population import labels
 from ..models.registration import registration
 from . import hippocampus, lesion, quality
@@ -36,132 +37,144 @@ from .segmentation import read_measures, read_uncertainty
 
 
 class _WriteDerivativesInputSpec(StageInputSpec):
-    bids_root = Str(mandatory=True, desc="the dataset")
-    out_dir = Str(mandatory=True, desc="the derivatives' root")
-    key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
+    bids_root = Str(mandatory=True, desc="root of the dataset")
+    out_dir = Str(mandatory=True, desc="root of the derivatives")
+    key = Str(mandatory=True, desc="participant and session, such as sub-01_ses-02")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
-    in_preproc = File(exists=True, mandatory=True, desc="the bias-corrected scan")
-    in_mask = File(exists=True, mandatory=True, desc="the brain")
-    in_structures = File(exists=True, mandatory=True, desc="FreeSurfer ids")
-    in_tissue = File(exists=True, mandatory=True, desc="the six tissues")
-    in_probabilities = InputMultiObject(File(exists=True), mandatory=True, desc="GM, WM, CSF")
-    in_measures = File(exists=True, mandatory=True, desc="volumes and centroids")
-    in_alignments = InputMultiObject(File(exists=True), desc="alignments with the output spaces")
-    in_quality = File(exists=True, desc="what quality control found")
+    in_preproc = File(exists=True, mandatory=True, desc="bias-corrected image")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask")
+    in_structures = File(exists=True, mandatory=True, desc="structures by FreeSurfer id")
+    in_tissue = File(exists=True, mandatory=True, desc="six tissues")
+    in_probabilities = InputMultiObject(
+        File(exists=True), mandatory=True, desc="probabilities of GM, WM and CSF"
+    )
+    in_measures = File(exists=True, mandatory=True, desc="JSON: volumes (mm3) and centroids (mm)")
+    in_alignments = InputMultiObject(File(exists=True), desc="JSON: registrations to the output spaces")
+    in_quality = File(exists=True, desc="JSON: results of quality control")
     in_hippocampus = File(exists=True, desc="parts of the hippocampus")
-    in_hippocampus_volumes = File(exists=True, desc="JSON: their volumes (mm3)")
-    in_lesions = InputMultiObject(File(exists=True), desc="lesions, their probability, JSON of each")
-    in_dseg = File(exists=True, desc="tissues, if they are not those of the structures")
-    in_runs = File(exists=True, desc="JSON: matrices from the averaged scans to the reference")
-    grid_file = File(exists=True, desc="image on whose grid the results are, if it is not the scan")
-    averaged = traits.List(Str, desc="scans whose average the reference is")
-    given = traits.Dict(Str, Str, desc="BIDS URIs of results that others computed, by what they are")
-    flavor = Str("fmriprep", usedefault=True, desc="for whom the results are named")
+    in_hippocampus_volumes = File(exists=True, desc="JSON: volumes of the parts (mm3)")
+    in_lesions = InputMultiObject(
+        File(exists=True), desc="lesion mask, lesion probability, JSON with every lesion"
+    )
+    in_dseg = File(exists=True, desc="tissue segmentation, if it is not derived from the structures")
+    in_runs = File(exists=True, desc="JSON: matrices from the averaged images to the reference (mm)")
+    grid_file = File(exists=True, desc="image with the grid of the results, if not the source image")
+    averaged = traits.List(Str, desc="images that were averaged to the reference")
+    precomputed = traits.Dict(Str, Str, desc="BIDS URIs of precomputed inputs by role")
+    flavor = Str("fmriprep", usedefault=True, desc="programs that the results are named for")
     leave_out = traits.List(
         Str, ["jacobian"], usedefault=True, desc="steps off: posteriors, template-outputs, jacobian"
     )
-    sloppy = traits.Bool(False, usedefault=True, desc="whether the results are for trying only")
-    stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    sloppy = traits.Bool(False, usedefault=True, desc="whether the results are coarse, for tests only")
+    stripped = traits.Bool(False, usedefault=True, desc="whether the image was skull-stripped")
+    notes = traits.List(Str, desc="notes of the stages")
 
 
 class _WriteDerivativesOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File(exists=True), desc="everything that was written")
-    notes = traits.List(Str, desc="the notes, each once")
-    stripped = traits.Bool(desc="whether the scan came without a skull")
+    out_files = OutputMultiObject(File(exists=True), desc="all written files")
+    notes = traits.List(Str, desc="notes without repetitions")
+    stripped = traits.Bool(desc="whether the image was skull-stripped")
 
 
 class WriteDerivatives(Stage):
-    """Write the derivatives of one unit."""
+    """Write the derivatives of a participant-session."""
 
     input_spec = _WriteDerivativesInputSpec
     output_spec = _WriteDerivativesOutputSpec
-    _always_run = True  # what it writes lies outside the work folder, where Nipype does not look
+    _always_run = True  # Nipype does not check files outside its work folder
 
     def _stage(self, folder: Path) -> None:
-        given = self.inputs
+        inputs = self.inputs
         names = Names(
-            Path(given.out_dir),
-            Path(given.bids_root),
-            Path(given.source_file),
-            given.key,
-            averaged=tuple(map(Path, given.averaged or ())),
-            flavor=given.flavor,
+            Path(inputs.out_dir),
+            Path(inputs.bids_root),
+            Path(inputs.source_file),
+            inputs.key,
+            averaged=tuple(map(Path, inputs.averaged or ())),
+            flavor=inputs.flavor,
         )
-        notes = list(dict.fromkeys(given.notes or []))
-        transforms = given.in_alignments if isdefined(given.in_alignments) else []
+        notes = list(dict.fromkeys(inputs.notes or []))
+        transforms = inputs.in_alignments if isdefined(inputs.in_alignments) else []
         aligned = [InSpace(names, read_alignment(path)) for path in transforms]
         files.sweep(names.folder, names.prefix)
-        with ThreadPoolExecutor(int(given.num_threads)) as pool:
+        with ThreadPoolExecutor(int(inputs.num_threads)) as pool:
             jobs = [pool.submit(job) for job in self._jobs(names, aligned)]
             written = [job.result() for job in jobs]
-        # Last, so that what a sidecar describes is there.
-        leave_out = tuple(given.leave_out or ())
-        native = derivatives.sidecars(names, bool(given.stripped), notes, dict(given.given or {}))
-        age = read_age(given.in_measures)
+        # Sidecars are written last: what they describe exists then.
+        for ending, content in self._sidecars(names, aligned, notes):
+            marked = content | ({"Sloppy": True} if inputs.sloppy else {})
+            written.append(files.write_json(_sidecar_of(names.path(ending)), marked))
+        if isdefined(inputs.in_quality):
+            written += [job() for job in quality.jobs(names, inputs.in_quality)]
+        self._results["out_files"] = sorted(str(path) for path in written)
+        self._results["notes"] = notes
+        self._results["stripped"] = bool(inputs.stripped)
+
+    def _sidecars(
+        self, names: Names, aligned: list[InSpace], notes: list[str]
+    ) -> list[tuple[str, dict[str, Any]]]:
+        """Return endings with the content of their sidecars."""
+        inputs = self.inputs
+        leave_out = tuple(inputs.leave_out or ())
+        structures, volumes = outputs.ending("structures"), outputs.ending("volumes")
+        native = derivatives.sidecars(names, bool(inputs.stripped), notes, dict(inputs.precomputed or {}))
+        age = read_age(inputs.in_measures)
         if age is not None:
-            native["desc-aseg_volumes.tsv"]["Age"] = {
+            native[volumes]["Age"] = {
                 "Value": age["age"],
                 "Units": age["unit"],
                 "Estimated": "error" in age,
                 "Error": age.get("error"),
             }
-        if labels.numbering(given.label_table, "feta") is not None:
-            described = {"Description": "Tissues in the numbering of FeTA, sides together"}
-            native[derivatives.FETA] = native["desc-aseg_dseg.nii.gz"] | described
-        if isdefined(given.in_hippocampus):
-            native |= hippocampus.sidecars(names, native["desc-aseg_dseg.nii.gz"], notes)
-        if isdefined(given.in_lesions):
-            native |= lesion.sidecars(names, given.in_lesions[2], native["desc-aseg_dseg.nii.gz"])
-        about = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
-        about += [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
-        for end, content in about:
-            marked = content | ({"Sloppy": True} if given.sloppy else {})
-            written.append(files.write_json(_beside(names.path(end)), marked))
-        if isdefined(given.in_quality):
-            written += [job() for job in quality.jobs(names, given.in_quality)]
-        self._results["out_files"] = sorted(str(path) for path in written)
-        self._results["notes"] = notes
-        self._results["stripped"] = bool(given.stripped)
+        if labels.numbering(inputs.label_table, "feta") is not None:
+            native[outputs.ending("feta")] = native[structures] | derivatives.described("feta")
+        if isdefined(inputs.in_hippocampus):
+            native |= hippocampus.sidecars(names, native[structures], notes)
+        if isdefined(inputs.in_lesions):
+            native |= lesion.sidecars(names, inputs.in_lesions[2], native[structures])
+        out = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
+        return out + [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
 
     def _jobs(self, names: Names, aligned: list[InSpace]) -> list[Callable[[], Path]]:
-        """What is to be written besides sidecars."""
+        """Return functions that write everything but the sidecars."""
         scan = _Scan.read(self.inputs)
-        volumes, _ = read_measures(self.inputs.in_measures)
         leave_out = tuple(self.inputs.leave_out or ())
-        images = scan.native(names)
         jobs: list[Callable[[], Path]] = [
             partial(files.write_image, names.path(end), *image)
-            for ending, image in images.items()
+            for ending, image in scan.native(names).items()
             for end in names.stored(ending, leave_out)
         ]
+        jobs += self._tables(names, scan)
+        if isdefined(self.inputs.in_lesions):
+            affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
+            jobs += lesion.jobs(names, *self.inputs.in_lesions, affine, code, leave_out)
+        for one in aligned:
+            jobs += one.transforms()
+            if "template-outputs" not in leave_out:
+                jobs += one.images(scan.to_resample(), leave_out)
+        return jobs + self._runs(names)
+
+    def _tables(self, names: Names, scan: _Scan) -> list[Callable[[], Path]]:
+        """Return functions that write the tables of volumes."""
         rows = derivatives.volume_rows(
-            volumes,
+            read_measures(self.inputs.in_measures)[0],
             scan.structures.data.numpy(),
             scan.mask.data.numpy(),
             scan.mask.grid.voxel_volume,
             scan.label_table,
             read_uncertainty(self.inputs.in_measures),
         )
-        columns = tuple(derivatives.VOLUME_COLUMNS)
-        jobs.append(partial(files.write_table, names.path("desc-aseg_volumes.tsv"), columns, rows))
+        tables = {"volumes": (tuple(derivatives.VOLUME_COLUMNS), rows)}
         if isdefined(self.inputs.in_hippocampus):
             rows = hippocampus.rows(self.inputs.in_hippocampus_volumes)
-            path = names.path(derivatives.HIPPOCAMPUS_VOLUMES)
-            jobs.append(partial(files.write_table, path, tuple(hippocampus.COLUMNS), rows))
-        if isdefined(self.inputs.in_lesions):
-            affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
-            mask, probability, table = self.inputs.in_lesions
-            made = lesion.jobs(names, mask, probability, table, affine, code)
-            jobs += made if "posteriors" not in leave_out else [made[0], made[2]]
-        for one in aligned:
-            jobs += one.transforms()
-            if "template-outputs" not in leave_out:
-                jobs += one.images(scan.found(), leave_out)
-        return jobs + self._runs(names)
+            tables["hippocampus_volumes"] = tuple(hippocampus.COLUMNS), rows
+        return [
+            partial(files.write_table, names.path(outputs.ending(name)), *table)
+            for name, table in tables.items()
+        ]
 
     def _runs(self, names: Names) -> list[Callable[[], Path]]:
-        """Where every averaged scan lies in the average."""
+        """Return functions that write the transforms from the averaged images to the reference."""
         if not isdefined(self.inputs.in_runs):
             return []
         matrices = json.loads(Path(self.inputs.in_runs).read_text())
@@ -177,7 +190,7 @@ class WriteDerivatives(Stage):
 
 @dataclass(frozen=True)
 class _Scan:
-    """A unit's images, as the stages left them."""
+    """Images of a participant-session, as the stages left them."""
 
     source: nib.spatialimages.SpatialImage
     grid: nib.spatialimages.SpatialImage
@@ -191,52 +204,59 @@ class _Scan:
     hippocampus: Volume | None = None
 
     @classmethod
-    def read(cls, given: Any) -> _Scan:
-        source = nib.load(given.source_file)
+    def read(cls, inputs: Any) -> _Scan:
+        """Read the images from the inputs of the node."""
+        source = nib.load(inputs.source_file)
         return cls(
             source,
-            nib.load(given.grid_file) if isdefined(given.grid_file) else source,
-            load(given.in_preproc),
-            load(given.in_mask),
-            load(given.in_structures),
-            load(given.in_tissue),
-            {name: load(path) for name, path in zip(labels.DSEG_NAMES, given.in_probabilities, strict=True)},
-            given.label_table,
-            load(given.in_dseg) if isdefined(given.in_dseg) else None,
-            load(given.in_hippocampus) if isdefined(given.in_hippocampus) else None,
+            nib.load(inputs.grid_file) if isdefined(inputs.grid_file) else source,
+            load(inputs.in_preproc),
+            load(inputs.in_mask),
+            load(inputs.in_structures),
+            load(inputs.in_tissue),
+            {name: load(path) for name, path in zip(labels.DSEG_NAMES, inputs.in_probabilities, strict=True)},
+            inputs.label_table,
+            load(inputs.in_dseg) if isdefined(inputs.in_dseg) else None,
+            load(inputs.in_hippocampus) if isdefined(inputs.in_hippocampus) else None,
         )
 
     def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-        """Images on the scan's grid by their ending: data, affine and its code."""
+        """Return images on the grid of the source image by their ending: data, affine and its code."""
         structures = self.structures.data.numpy()
         dseg = labels.load(self.label_table).lookup("dseg")[structures]
         if self.dseg is not None:
             dseg = self.dseg.data.numpy()
         data = {
-            names.preproc: derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype()),
-            "desc-brain_mask.nii.gz": (self.mask.data.numpy() > 0).astype(np.uint8),
-            "dseg.nii.gz": dseg.astype(np.int16),
-            "desc-aseg_dseg.nii.gz": structures.astype(np.int16),
-            "desc-tissue_dseg.nii.gz": self.tissue.data.numpy().astype(np.uint8),
+            "mask": self.mask.data.numpy() > 0,
+            "dseg": dseg,
+            "structures": structures,
+            "tissue": self.tissue.data.numpy(),
+            "feta": labels.numbering(self.label_table, "feta"),
+            "hippocampus": self.hippocampus.data.numpy() if self.hippocampus is not None else None,
         }
-        numbers = labels.numbering(self.label_table, "feta")
-        if numbers is not None:
-            data[derivatives.FETA] = numbers[structures]
-        if self.hippocampus is not None:
-            data[derivatives.HIPPOCAMPUS] = self.hippocampus.data.numpy().astype(np.uint8)
-        for name, volume in self.probabilities.items():
-            data[f"label-{name}_probseg.nii.gz"] = derivatives.as_probability(volume.data.numpy())
-        # The source's own affine: that of the work folder went through another header.
+        if data["feta"] is not None:
+            data["feta"] = data["feta"][structures]
+        images = {
+            names.preproc: derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype())
+        }
+        for name, values in data.items():
+            if values is not None:
+                output = outputs.load()[name]
+                images[output.ending()] = values.astype(output.dtype)
+        for label, volume in self.probabilities.items():
+            values = derivatives.as_probability(volume.data.numpy())
+            images[outputs.ending("probseg", label=label)] = values
+        # The affine of the source image itself: that of the work folder went through another header.
         affine, code = np.asarray(self.grid.affine), files.geometry_code(self.grid)
-        return {ending: (values, affine, code) for ending, values in data.items()}
+        return {ending: (values, affine, code) for ending, values in images.items()}
 
-    def found(self) -> Native:
-        """What is brought into the output spaces."""
+    def to_resample(self) -> Native:
+        """Return what is resampled in the output spaces."""
         return Native(
             self.preproc, self.mask, self.structures, self.probabilities, self.source.get_data_dtype()
         )
 
 
-def _beside(path: Path) -> Path:
-    """The sidecar of a file."""
+def _sidecar_of(path: Path) -> Path:
+    """Return the path of the JSON file that describes a file."""
     return path.with_name(path.name.split(".")[0] + ".json")

@@ -14,16 +14,16 @@ import torch
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
 from ..models.geometry.volume import Volume
+from ..models.io import outputs
 from ..models.population import labels
 from ..models.quality import iqm, quality, rating
 from ..models.templates import bundled, spaces
 from .base import Stage, StageInputSpec, load
-from .io import files
+from .io import derivatives, files
 from .io.derivatives import Names
 from .registration import read_alignment
 from .segmentation import read_uncertainty
 
-METRICS, STRUCTURES = "desc-quality_metrics.json", "desc-quality_structures.tsv"
 COLUMNS: dict[str, dict[str, Any]] = {
     "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
     "name": {"Description": "Name of the structure"},
@@ -178,9 +178,10 @@ def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
 def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
     """What writes the derivatives of quality control: metrics with their definitions, and structures."""
     found = json.loads(Path(path).read_text())
-    sources = [names.uri(end) for end in (names.preproc, "desc-brain_mask.nii.gz", "desc-aseg_dseg.nii.gz")]
+    endings = (names.preproc, outputs.ending("mask"), outputs.ending("structures"))
+    sources = [names.uri(ending) for ending in endings]
     content = {
-        "Description": "Quality of the image and of what was found in it",
+        **derivatives.described("quality_metrics"),
         "Verdict": found["verdict"],
         "Score": _rounded(found["score"]),
         "Checks": found["checks"],
@@ -188,12 +189,14 @@ def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
         "Definitions": {name: iqm.DEFINITIONS[name] for name in found["metrics"]},
         "Sources": sources,
     }
-    out: list[Callable[[], Path]] = [partial(files.write_json, names.path(METRICS), content)]
+    path = names.path(outputs.ending("quality_metrics"))
+    out: list[Callable[[], Path]] = [partial(files.write_json, path, content)]
     if found["structures"]:
         rows = structure_rows(found)
-        out.append(partial(files.write_table, names.path(STRUCTURES), tuple(COLUMNS), rows))
+        path = names.path(outputs.ending("quality_structures"))
+        out.append(partial(files.write_table, path, tuple(COLUMNS), rows))
         about = {**COLUMNS, "Sources": sources}
-        out.append(partial(files.write_json, names.path(STRUCTURES.replace(".tsv", ".json")), about))
+        out.append(partial(files.write_json, path.with_suffix(".json"), about))
     return out
 
 

@@ -134,7 +134,7 @@ def init_outputs_wf(
         key=key,
         label_table=label_table,
         averaged=averaged or [],
-        given=precomputed or {},
+        precomputed=precomputed or {},
         flavor=flavor,
         leave_out=["jacobian"] if leave_out is None else leave_out,
         sloppy=sloppy,

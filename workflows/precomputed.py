@@ -6,7 +6,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.io.precomputed import GivenMask, GivenSegmentation, GivenTissues
+from ..interfaces.io.precomputed import PrecomputedMask, PrecomputedSegmentation, PrecomputedTissues
 from . import segmentation, skullstrip
 from .common.base import init_stage_wf
 
@@ -49,7 +49,9 @@ def init_precomputed_mask_wf(
         As of :func:`brainseg.workflows.skullstrip.init_skullstrip_wf`.
     """
     node = pe.Node(
-        GivenMask(in_given=mask, mode=mode, plausible_ml=plausible_ml), name="given_mask", mem_gb=mem_gb
+        PrecomputedMask(in_precomputed=mask, mode=mode, plausible_ml=plausible_ml),
+        name="given_mask",
+        mem_gb=mem_gb,
     )
     return init_stage_wf(name, node, skullstrip.INPUTS, skullstrip.OUTPUTS, MASK_DESC)
 
@@ -87,7 +89,7 @@ def init_precomputed_segmentation_wf(
     out_structures, out_tissue, out_probabilities, out_measures, notes
         As of :func:`brainseg.workflows.segmentation.init_segmentation_wf`.
     """
-    interface = GivenSegmentation(
+    interface = PrecomputedSegmentation(
         in_structures=structures, in_probabilities=probabilities or [], label_table=label_table
     )
     node = pe.Node(interface, name="given_segmentation", mem_gb=mem_gb)
@@ -122,7 +124,7 @@ def replace_tissues(
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface([*segmentation.OUTPUTS, "out_dseg"]), name="outputnode")
     tissues = pe.Node(
-        GivenTissues(in_dseg=dseg, in_probabilities=probabilities), name="given_tissues", mem_gb=mem_gb
+        PrecomputedTissues(in_dseg=dseg, in_probabilities=probabilities), name="given_tissues", mem_gb=mem_gb
     )
     notes = pe.Node(Merge(2), name="notes", run_without_submitting=True)
     kept = [n for n in segmentation.OUTPUTS if n not in ("out_probabilities", "notes")]

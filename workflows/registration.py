@@ -6,7 +6,7 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.io.precomputed import GivenAlignment
+from ..interfaces.io.precomputed import PrecomputedAlignment
 from ..interfaces.registration import Register, check_cohort
 from ..models.templates import spaces
 
@@ -121,7 +121,9 @@ def init_registration_wf(
         fields = inputs
         if text not in computed:
             found = precomputed[spaces.parse(text).label]
-            register = GivenAlignment(template=text, in_forward=found["forward"], in_inverse=found["inverse"])
+            register = PrecomputedAlignment(
+                template=text, in_forward=found["forward"], in_inverse=found["inverse"]
+            )
             register.inputs.uris = [found["forward_uri"], found["inverse_uri"]]
             fields = ["source_file", "in_measures"]
         registration = pe.Node(register, name=label, n_procs=num_threads, mem_gb=mem_gb)

@@ -1,4 +1,4 @@
-"""What the derivatives say of themselves as a dataset; written before anything else."""
+"""Description of the derivatives as a dataset, written before anything else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ...models.io import outputs
 from . import derivatives, files
 
 BIDS_VERSION = "1.10.0"
@@ -28,88 +29,68 @@ sub-*/ses-*/figures
 README = """\
 # Anatomical derivatives by brainseg-bids {version}
 
-For every participant (and session) a folder `anat` with, on the grid of the source image:
+For every participant (and session) a folder `anat` with these files, images on the grid of the source:
 
-| File | Content |
-|---|---|
-| `desc-preproc_T1w` (or the suffix of the source) | bias-corrected image, not skull-stripped |
-| `desc-brain_mask` | brain |
-| `dseg` | 1 gray matter, 2 white matter, 3 cerebrospinal fluid |
-| `label-{{GM,WM,CSF}}_probseg` | their probabilities |
-| `desc-aseg_dseg` | structures by FreeSurfer id; names in `desc-aseg_dseg.tsv` |
-| `desc-feta_dseg` | fetal brains: the seven tissues of FeTA; names in `desc-feta_dseg.tsv` |
-| `desc-hippocampus_dseg` | anterior and posterior hippocampus; names in `desc-hippocampus_dseg.tsv` |
-| `desc-hippocampus_volumes.tsv` | their volumes |
-| `label-lesion_mask`, `label-lesion_probseg` | lesions and their probability |
-| `desc-lesion_volumes.tsv` | volume and place of every lesion |
-| `desc-tissue_dseg` | six tissues; names in `desc-tissue_dseg.tsv` |
-| `desc-aseg_volumes.tsv` | volume of every structure |
-| `desc-quality_metrics.json` | verdict, checks and image quality metrics, with definitions |
-| `desc-quality_structures.tsv` | expected Dice and signs of failure of every structure |
-| `desc-preproc_T2w` and the like | other contrasts, aligned to the reference |
-| `from-*_to-*_mode-image_xfm.h5` | transform to a template and back (ITK composite) |
-| `space-*` | the same in the template's space |
+{table}
+
+`M` is the suffix of the source image (such as T1w), `M2` that of another contrast, and `SPACE` a template.
+Images in template space have `space-SPACE_` in their names.
 
 `sub-*.html` are the reports, `index.html` their list (group level). `logs/CITATION.md` describes the methods,
-ready for a paper. `logs/status` says of every participant how its processing ended.
+ready for a paper. `logs/status` holds the state of every participant.
 
-The segmentation is automatic: look at it before you use it. For research; not a medical device.
+The segmentation is automatic: inspect it before use. For research; not a medical device.
 """
 
 
 def write_dataset_description(
     out_dir: Path, bids_root: Path, version: str, links: dict[str, Path] | None = None
 ) -> list[Path]:
-    """Write what makes a folder a BIDS derivative dataset: description, README, label tables, `.bidsignore`.
+    """Write description, README, label tables and `.bidsignore` of a BIDS derivative dataset.
 
-    Several processes may do this at once; files that are right already are left alone.
+    Several processes may call this at once; files that are up to date are not written again.
 
     Parameters
     ----------
     out_dir : Path
-        The derivatives' root.
+        Root of the derivatives.
     bids_root : Path
-        The dataset that is processed.
+        Root of the source dataset.
     version : str
         Version of the program.
     links : dict of str to Path, optional
-        Further datasets that the derivatives refer to, by name.
+        Other datasets that the derivatives refer to, by name.
 
     Returns
     -------
     list of Path
-        The files.
+        All these files.
 
     Raises
     ------
     BrainsegError
-        If one cannot be written.
+        If a file cannot be written.
     """
     out_dir, bids_root = Path(out_dir), Path(bids_root)
     path = out_dir / "dataset_description.json"
     before = _read(path)
     content = before | description(out_dir, bids_root, version)
-    # Results of earlier runs refer to the datasets that those were given.
+    # Results of earlier runs refer to other datasets of precomputed inputs.
     known = before.get("DatasetLinks")
     named = {name: link_to(folder, out_dir) for name, folder in (links or {}).items()}
     content["DatasetLinks"] = (known if isinstance(known, dict) else {}) | named | content["DatasetLinks"]
     texts = {
         path: json.dumps(content, indent=2, ensure_ascii=False) + "\n",
         out_dir / ".bidsignore": IGNORED,
-        out_dir / "README": README.format(version=version),
+        out_dir / "README": README.format(version=version, table=_table()),
     }
     for place, text in texts.items():
         if not (place.is_file() and place.read_text(encoding="utf-8") == text):
             files.write_text(place, text)
+    # An index has the same meaning in every table, so those of all populations go into one file.
     tables = {
-        # The tables of all populations in one: an id means the same in each that has it.
-        "desc-aseg_dseg.tsv": sorted(
-            {row for name in ("adult", "fetal", "fetal-callosum") for row in derivatives.label_rows(name)}
-        ),
-        "desc-feta_dseg.tsv": derivatives.label_rows("feta"),
-        "desc-hippocampus_dseg.tsv": derivatives.label_rows("hippocampus"),
-        "desc-tissue_dseg.tsv": derivatives.label_rows("tissue"),
-        "dseg.tsv": derivatives.label_rows("dseg"),
+        file: sorted({row for name in names for row in derivatives.label_rows(name)})
+        for file, names in outputs.label_tables().items()
     }
     for name, rows in tables.items():
         if not (out_dir / name).is_file():
@@ -118,7 +99,7 @@ def write_dataset_description(
 
 
 def description(out_dir: Path, bids_root: Path, version: str) -> dict[str, Any]:
-    """Content of ``dataset_description.json``."""
+    """Return the content of ``dataset_description.json``."""
     raw = _read(bids_root / "dataset_description.json")
     content: dict[str, Any] = {
         "Name": f"{NAME} derivatives of {raw.get('Name') or bids_root.name}",
@@ -145,7 +126,7 @@ def description(out_dir: Path, bids_root: Path, version: str) -> dict[str, Any]:
 
 
 def link_to(bids_root: Path, out_dir: Path) -> str:
-    """How the derivatives refer to their dataset: relative if the two lie together, else by file URI.
+    """Return the link from the derivatives to their dataset: a relative path if they are close, else a URI.
 
     Examples
     --------
@@ -160,6 +141,12 @@ def link_to(bids_root: Path, out_dir: Path) -> str:
     if bids_root in out_dir.parents or bids_root.parent == out_dir.parent:
         return Path(os.path.relpath(bids_root, out_dir)).as_posix()
     return bids_root.as_uri()
+
+
+def _table() -> str:
+    """Return the table of files in Markdown."""
+    rows = [f"| `{name}` | {words} |" for name, words, _ in outputs.table()]
+    return "\n".join(["| File | Content |", "|---|---|", *rows])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...models.io import outputs
 from ...models.population import labels
 from ...models.templates import bundled, spaces
 
@@ -27,20 +28,6 @@ VOLUME_COLUMNS = {
         "probabilities, divided by its largest possible value: 0 sure, 1 every structure equally likely"
     },
 }
-FETA = "desc-feta_dseg.nii.gz"
-"""Ending of the tissues in FeTA's numbering, which label tables with such a column have."""
-
-HIPPOCAMPUS = "desc-hippocampus_dseg.nii.gz"
-"""Ending of the parts of the hippocampus, which the step of that name gives."""
-
-HIPPOCAMPUS_VOLUMES = "desc-hippocampus_volumes.tsv"
-"""Ending of the table of their volumes."""
-
-LESION = "label-lesion_mask.nii.gz"
-"""Ending of the lesions, which the step of that name gives; not ``desc-brain``, the mask that others want."""
-
-LESION_PROBABILITY = "label-lesion_probseg.nii.gz"
-LESION_TABLE = "desc-lesion_volumes.tsv"
 LABEL_COLUMNS = ("index", "name", "abbreviation", "color", "mapping")
 FEW_LEVELS = 500
 """Range of intensities below which whole numbers would be coarse."""
@@ -127,7 +114,7 @@ class Names:
     @property
     def preproc(self) -> str:
         """Ending of the bias-corrected scan."""
-        return f"desc-preproc_{self.suffix}.nii.gz"
+        return outputs.ending("preproc", suffix=self.suffix)
 
     def path(self, ending: str) -> Path:
         """Path of the derivative with that ending."""
@@ -139,25 +126,21 @@ class Names:
 
     def native(self, ending: str) -> list[str]:
         """Endings under which a result on the scan's own grid is stored: one for each flavor."""
-        once = (self.preproc, "desc-tissue", "desc-hippocampus", "label-lesion")
-        if "_xfm" in ending or ending.startswith(once):
-            return [ending]
-        names = {"fmriprep": ending, "nibabies": f"space-{self.suffix}_{ending}"}
-        return list(names.values()) if self.flavor == "both" else [names[self.flavor]]
+        return outputs.native_endings(ending, self.suffix, self.flavor)
 
     def stored(self, ending: str, leave_out: Sequence[str] = ()) -> list[str]:
         """Endings under which a result is stored: none if its step is off."""
         in_template = ending.startswith(f"{self._space.entities}_")
-        if ("template-outputs" in leave_out and in_template) or (
-            "posteriors" in leave_out and ending.startswith("label-") and "_probseg" in ending
-        ):
+        output = outputs.find(ending)
+        needed = {*(output.when if output else ()), *(["template-outputs"] if in_template else [])}
+        if needed & set(leave_out):
             return []
-        return [ending] if in_template or not ending.endswith(".nii.gz") else self.native(ending)
+        return [ending] if in_template else self.native(ending)
 
     def of_run(self, source: Path) -> Path:
         """Path of the transform from one of the averaged scans to the reference."""
         stem = source.name.split(".")[0].rpartition("_")[0]
-        return self.folder / f"{stem}_from-orig_to-{self.suffix}_mode-image_xfm.h5"
+        return self.folder / f"{stem}_{outputs.ending('run_transform', suffix=self.suffix)}"
 
     def between(self, reference: str, forward: bool, own_grid: bool) -> str:
         """Ending of the transform from this image to the reference's contrast, or back.
@@ -166,8 +149,8 @@ class Names:
         that is the image as it was, ``origT2w``.
         """
         own = self.suffix if own_grid else f"orig{self.suffix}"
-        start, end = (own, reference) if forward else (reference, own)
-        return f"from-{start}_to-{end}_mode-image_xfm.h5"
+        name = "other_transform" if forward else "other_inverse_transform"
+        return outputs.ending(name, suffix=reference, contrast=own)
 
     def in_space(self, ending: str) -> str:
         """Ending of the same in the template's space."""
@@ -179,57 +162,75 @@ class Names:
 
     def transform(self, forward: bool) -> str:
         """Ending of the transform to the template, or back."""
-        start, end = (self.suffix, self._space.label) if forward else (self._space.label, self.suffix)
-        return f"from-{start}_to-{end}_mode-image_xfm.h5"
+        name = "transform" if forward else "inverse_transform"
+        return outputs.ending(name, suffix=self.suffix, space=self._space.label)
 
 
 def sidecars(
     names: Names,
     stripped: bool,
     notes: list[str],
-    given: dict[str, str] | None = None,
+    precomputed: dict[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Sidecar of every derivative on the scan's grid, by the ending of what it describes.
+    """Return the sidecar of every derivative on the grid of the source image.
 
-    ``given`` are BIDS URIs of results that others computed: ``mask``, ``structures``, ``dseg``, ``GM``,
-    ``WM``, ``CSF``. They are the sources of what was made of them.
+    Parameters
+    ----------
+    names : Names
+        Names of the participant-session's files.
+    stripped : bool
+        Whether the source image was skull-stripped.
+    notes : list of str
+        Notes of the stages.
+    precomputed : dict of str to str, optional
+        BIDS URIs of precomputed inputs: ``mask``, ``structures``, ``dseg``, ``GM``, ``WM``, ``CSF``. They
+        are the sources of the results made of them.
+
+    Returns
+    -------
+    dict of str to dict
+        Contents by the ending of the file that they describe.
     """
-    given = given or {}
-    mask, dseg = "desc-brain_mask.nii.gz", "dseg.nii.gz"
+    precomputed = precomputed or {}
+    mask, structures = outputs.ending("mask"), outputs.ending("structures")
     sources = [names.uri(names.preproc), names.uri(names.native(mask)[0])]
     native = {"SpatialReference": names.uri(names.preproc) if names.averaged else names.raw}
-    if "structures" in given:
-        sources = [given["structures"]]
+    if "structures" in precomputed:
+        sources = [precomputed["structures"]]
     segmented = {"Manual": False, "Sources": sources, **native}
-    tissues = segmented | ({"Sources": [given["dseg"]]} if "dseg" in given else {})
+    tissues = segmented | ({"Sources": [precomputed["dseg"]]} if "dseg" in precomputed else {})
     out: dict[str, dict[str, Any]] = {
         names.preproc: {
-            "Description": "Bias-corrected (N4), on the grid of its source, with all that its source shows",
+            **described("preproc"),
             "SkullStripped": stripped,
             "Sources": names.raws,
             **native,
         },
         mask: {
-            "Description": "Brain",
+            **described("mask"),
             "Type": "Brain",
-            "Sources": [given["mask"]] if "mask" in given else names.raws,
+            "Sources": [precomputed["mask"]] if "mask" in precomputed else names.raws,
             "RawSources": [uri.removeprefix("bids:raw:") for uri in names.raws],
             **native,
         },
-        dseg: {"Description": "1 gray matter, 2 white matter, 3 cerebrospinal fluid", **tissues},
-        "desc-aseg_dseg.nii.gz": {"Description": "Structures by FreeSurfer id", **segmented},
-        "desc-tissue_dseg.nii.gz": {"Description": "Six tissues; those of the structures", **segmented},
-        "desc-aseg_volumes.tsv": {
+        outputs.ending("dseg"): {**described("dseg"), **tissues},
+        structures: {**described("structures"), **segmented},
+        outputs.ending("tissue"): {**described("tissue"), **segmented},
+        outputs.ending("volumes"): {
             **VOLUME_COLUMNS,
             "Notes": notes,
-            "Sources": [names.uri(names.native(ending)[0]) for ending in ("desc-aseg_dseg.nii.gz", mask)],
+            "Sources": [names.uri(names.native(ending)[0]) for ending in (structures, mask)],
         },
     }
     for label in labels.DSEG_NAMES:
-        out[f"label-{label}_probseg.nii.gz"] = {"Description": f"Probability of {label}", **segmented}
-        if label in given:
-            out[f"label-{label}_probseg.nii.gz"]["Sources"] = [given[label]]
+        own = {"Sources": [precomputed[label]]} if label in precomputed else {}
+        out[outputs.ending("probseg", label=label)] = described("probseg", label=label) | segmented | own
     return out
+
+
+def described(name: str, **values: str) -> dict[str, Any]:
+    """Return the description of an output as the beginning of its sidecar."""
+    return {"Description": outputs.load()[name].description.format(**values)}
 
 
 def volume_rows(

@@ -1,4 +1,4 @@
-"""Results that others computed as nodes: they stand in for the stage that would compute them."""
+"""Precomputed inputs as nodes, each in place of the stage that would compute them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
 from ...models.errors import InputError
+from ...models.geometry.volume import Volume
 from ...models.io import conform, itk
 from ...models.population import labels
 from ...models.registration import reference
@@ -17,33 +18,33 @@ from ..segmentation import read_measures, write_measures
 from ..skullstrip import notes_on
 
 APART = 1.0
-"""Distance (mm) of a point from itself, there and back, from which given transforms are doubtful."""
+"""Distance (mm) of a point from itself, there and back, above which precomputed transforms are noted."""
 
 
-class _GivenMaskInputSpec(StageInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="the conformed scan")
-    in_given = Str(mandatory=True, desc="the mask as others made it")
-    mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="what is known of the scan's skull")
-    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
+class _PrecomputedMaskInputSpec(StageInputSpec):
+    in_file = File(exists=True, mandatory=True, desc="conformed image")
+    in_precomputed = Str(mandatory=True, desc="precomputed brain mask")
+    mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="whether to expect a skull")
+    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible brain volumes (mL)")
 
 
-class _GivenMaskOutputSpec(TraitedSpec):
-    out_mask = File(exists=True, desc="1 in the brain, uint8")
-    stripped = traits.Bool(desc="whether the scan came without a skull")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+class _PrecomputedMaskOutputSpec(TraitedSpec):
+    out_mask = File(exists=True, desc="brain mask, uint8")
+    stripped = traits.Bool(desc="whether the image was skull-stripped")
+    notes = traits.List(Str, desc="notes on the results")
 
 
-class GivenMask(Stage):
-    """Bring a mask to the scan's grid."""
+class PrecomputedMask(Stage):
+    """Resample a precomputed brain mask on the grid of the image."""
 
-    input_spec = _GivenMaskInputSpec
-    output_spec = _GivenMaskOutputSpec
+    input_spec = _PrecomputedMaskInputSpec
+    output_spec = _PrecomputedMaskOutputSpec
 
     def _stage(self, folder: Path) -> None:
         scan = load(self.inputs.in_file)
-        with about(self.inputs.in_given):
-            mask = precomputed.mask(read(self.inputs.in_given), scan.grid)
-        notes = [f"The brain mask was given: {Path(self.inputs.in_given).name}."]
+        with about(self.inputs.in_precomputed):
+            mask = precomputed.mask(read(self.inputs.in_precomputed), scan.grid)
+        notes = [f"The brain mask is precomputed: {Path(self.inputs.in_precomputed).name}."]
         if isinstance(self.inputs.plausible_ml, tuple):
             notes += notes_on(mask, *self.inputs.plausible_ml)
         self._results["out_mask"] = save(mask, folder / "mask.nii")
@@ -51,27 +52,27 @@ class GivenMask(Stage):
         self._results["notes"] = notes
 
 
-class _GivenSegmentationInputSpec(StageInputSpec):
-    in_file = File(exists=True, desc="the bias-corrected scan; not looked at")
-    in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
-    in_structures = Str(mandatory=True, desc="FreeSurfer ids as others made them")
-    in_probabilities = traits.List(Str, desc="GM, WM and CSF as others made them, or nothing")
+class _PrecomputedSegmentationInputSpec(StageInputSpec):
+    in_file = File(exists=True, desc="bias-corrected image; not used")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the image")
+    in_structures = Str(mandatory=True, desc="precomputed structures by FreeSurfer id")
+    in_probabilities = traits.List(Str, desc="precomputed probabilities of GM, WM and CSF; may be empty")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
 
 
-class _GivenSegmentationOutputSpec(TraitedSpec):
-    out_structures = File(exists=True, desc="FreeSurfer ids, int16")
-    out_tissue = File(exists=True, desc="position in models.labels.TISSUES, uint8")
+class _PrecomputedSegmentationOutputSpec(TraitedSpec):
+    out_structures = File(exists=True, desc="structures by FreeSurfer id, int16")
+    out_tissue = File(exists=True, desc="position in labels.TISSUES, uint8")
     out_probabilities = OutputMultiObject(File(exists=True), desc="GM, WM and CSF, float32")
     out_measures = File(exists=True, desc="JSON: volumes (mm3) and centroids (mm) by FreeSurfer id")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="notes on the results")
 
 
-class GivenSegmentation(Stage):
-    """Bring a segmentation to the scan's grid."""
+class PrecomputedSegmentation(Stage):
+    """Resample a precomputed segmentation on the grid of the image."""
 
-    input_spec = _GivenSegmentationInputSpec
-    output_spec = _GivenSegmentationOutputSpec
+    input_spec = _PrecomputedSegmentationInputSpec
+    output_spec = _PrecomputedSegmentationOutputSpec
 
     def _stage(self, folder: Path) -> None:
         source = self.inputs.in_structures
@@ -87,26 +88,28 @@ class GivenSegmentation(Stage):
             save(result.probabilities[name], folder / f"{name}.nii") for name in labels.DSEG_NAMES
         ]
         self._results["out_measures"] = write_measures(folder / "measures.json", result)
-        self._results["notes"] = [f"The segmentation was given: {Path(source).name}.", *result.notes]
+        self._results["notes"] = [f"The segmentation is precomputed: {Path(source).name}.", *result.notes]
 
 
-class _GivenTissuesInputSpec(StageInputSpec):
-    in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
-    in_dseg = Str(mandatory=True, desc="1 gray matter, 2 white matter, 3 fluid, as others made it")
-    in_probabilities = InputMultiObject(Str, mandatory=True, desc="GM, WM and CSF as others made them")
+class _PrecomputedTissuesInputSpec(StageInputSpec):
+    in_mask = File(exists=True, mandatory=True, desc="brain mask on the grid of the image")
+    in_dseg = Str(mandatory=True, desc="precomputed tissues: 1 gray matter, 2 white matter, 3 CSF")
+    in_probabilities = InputMultiObject(
+        Str, mandatory=True, desc="precomputed probabilities of GM, WM and CSF"
+    )
 
 
-class _GivenTissuesOutputSpec(TraitedSpec):
-    out_dseg = File(exists=True, desc="1 gray matter, 2 white matter, 3 fluid, int16")
+class _PrecomputedTissuesOutputSpec(TraitedSpec):
+    out_dseg = File(exists=True, desc="1 gray matter, 2 white matter, 3 CSF, int16")
     out_probabilities = OutputMultiObject(File(exists=True), desc="GM, WM and CSF, float32")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="notes on the results")
 
 
-class GivenTissues(Stage):
-    """Bring a tissue segmentation to the scan's grid."""
+class PrecomputedTissues(Stage):
+    """Resample a precomputed tissue segmentation on the grid of the image."""
 
-    input_spec = _GivenTissuesInputSpec
-    output_spec = _GivenTissuesOutputSpec
+    input_spec = _PrecomputedTissuesInputSpec
+    output_spec = _PrecomputedTissuesOutputSpec
 
     def _stage(self, folder: Path) -> None:
         grid, source = load(self.inputs.in_mask).grid, self.inputs.in_dseg
@@ -115,50 +118,56 @@ class GivenTissues(Stage):
         self._results["out_probabilities"] = [
             save(share, folder / f"{name}.nii") for name, share in zip(labels.DSEG_NAMES, shares, strict=True)
         ]
-        self._results["notes"] = [f"The tissues were given: {Path(source).name} and the probabilities."]
+        self._results["notes"] = [f"The tissues are precomputed: {Path(source).name} and the probabilities."]
 
 
-class _GivenAlignmentInputSpec(StageInputSpec):
-    in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' centroids")
-    template = Str(mandatory=True, desc="the output space")
-    in_forward = Str(mandatory=True, desc="what brings the scan into the space, ITK HDF5")
-    in_inverse = Str(mandatory=True, desc="what brings the template to the scan")
-    uris = traits.List(Str, desc="BIDS URIs of the two")
+class _PrecomputedAlignmentInputSpec(StageInputSpec):
+    in_measures = File(exists=True, mandatory=True, desc="JSON: centroids of the structures (mm)")
+    template = Str(mandatory=True, desc="output space")
+    in_forward = Str(mandatory=True, desc="transform of the image to the template (ITK HDF5)")
+    in_inverse = Str(mandatory=True, desc="transform of the template to the image")
+    uris = traits.List(Str, desc="BIDS URIs of both")
 
 
-class _GivenAlignmentOutputSpec(TraitedSpec):
-    out_transform = File(exists=True, desc="JSON: the affine, its residual, and the files of the warps")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+class _PrecomputedAlignmentOutputSpec(TraitedSpec):
+    out_transform = File(exists=True, desc="JSON: affine, its residual, files of the transforms")
+    notes = traits.List(Str, desc="notes on the results")
 
 
-class GivenAlignment(Stage):
-    """Take transforms between a scan and a template in place of computing them."""
+class PrecomputedAlignment(Stage):
+    """Take precomputed transforms between an image and a template."""
 
-    input_spec = _GivenAlignmentInputSpec
-    output_spec = _GivenAlignmentOutputSpec
+    input_spec = _PrecomputedAlignmentInputSpec
+    output_spec = _PrecomputedAlignmentOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        given_by = self.inputs
-        forward, inverse = itk.read(given_by.in_forward), itk.read(given_by.in_inverse)
-        _, centroids = read_measures(given_by.in_measures)
+        inputs = self.inputs
+        forward, inverse = itk.read(inputs.in_forward), itk.read(inputs.in_inverse)
+        _, centroids = read_measures(inputs.in_measures)
         matrix, error_mm, apart = precomputed.alignment(forward, inverse, centroids)
-        about = {"matrix": matrix.tolist(), "error_mm": error_mm, "space": given_by.template}
-        folds = forward.jacobian(reference.grid_of(given_by.template)).data <= 0
-        about |= {"engine": "given", "folds": float(folds.float().mean()), "sources": list(given_by.uris)}
-        about |= {"forward": given_by.in_forward, "inverse": given_by.in_inverse}
+        content = {"matrix": matrix.tolist(), "error_mm": error_mm, "space": inputs.template}
+        folds = forward.jacobian(reference.grid_of(inputs.template)).data <= 0
+        content |= {"engine": "given", "folds": float(folds.float().mean()), "sources": list(inputs.uris)}
+        content |= {"forward": inputs.in_forward, "inverse": inputs.in_inverse}
         path = folder / "transform.json"
-        path.write_text(json.dumps(about))
-        notes = [f"The transforms to {given_by.template} were given: {Path(given_by.in_forward).name}."]
+        path.write_text(json.dumps(content))
+        notes = [f"The transforms to {inputs.template} are precomputed: {Path(inputs.in_forward).name}."]
         if apart > APART:
             notes.append(
-                f"The given transforms to {given_by.template} and back disagree by {apart:.1f} mm (median)."
+                f"The precomputed transforms to {inputs.template} disagree by {apart:.1f} mm (median)."
             )
         self._results["out_transform"] = str(path)
         self._results["notes"] = notes
 
 
-def read(path: str):
-    """A result that others made, its problems told by its own name; an empty one is none."""
+def read(path: str) -> Volume:
+    """Read a precomputed image.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read; the message names the option that it comes from.
+    """
     try:
         return conform.read(path)
     except InputError as error:

@@ -226,7 +226,7 @@ def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeyp
     warp = itk.read(anat / f"sub-01_from-T1w_to-{SPACE}_mode-image_xfm.h5")
     np.testing.assert_allclose(warp.points(np.zeros((1, 3))), [[-4, 0, 8]], atol=1e-4)
     notes = sidecar(anat, "sub-01_desc-aseg_volumes.json")["Notes"]
-    assert "The brain mask was given: sub-01_desc-brain_mask.nii.gz." in notes
+    assert "The brain mask is precomputed: sub-01_desc-brain_mask.nii.gz." in notes
     description = json.loads((chosen.output_dir / "dataset_description.json").read_text())
     assert description["DatasetLinks"]["others"] == "../theirs"
 
