@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
+import pkgutil
 import tomllib
 from pathlib import Path
 
@@ -14,16 +16,41 @@ from brainseg.models.data import FOLDER
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
 
+LAYERS = ("bidsapp", "workflows", "interfaces", "models", "training")
+
 
 def write(folder: Path) -> None:
     """Write the pages; those that are right already are left alone, so that Sphinx reads them once."""
     folder.mkdir(exist_ok=True)
     pages = {"command-line.md": command_line(), "networks.md": networks(), "labels.md": label_tables()}
     pages["populations.md"] = populations()
+    pages |= api()
     for name, text in pages.items():
         path = folder / name
+        path.parent.mkdir(exist_ok=True)
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
+
+
+def api() -> dict[str, str]:
+    """Return the pages of the API reference, one for each sub-package, by file name."""
+    pages = {}
+    for top in LAYERS:
+        package = importlib.import_module(f"brainseg.{top}")
+        modules = [m.name for m in pkgutil.walk_packages(package.__path__, f"brainseg.{top}.")]
+        groups: dict[str, list[str]] = {}
+        for name in sorted(m for m in modules if not m.endswith("__main__")):
+            parts = name.split(".")
+            groups.setdefault(".".join(parts[: 3 if len(parts) > 3 else 2]), []).append(name)
+        for group, members in groups.items():
+            lines = [f"# {group}", ""]
+            for member in members:
+                lines += [f"## {member}", "", "```{eval-rst}", f".. automodule:: {member}", "   :members:"]
+                lines += ["```", ""]
+            pages[f"api/{group}.md"] = "\n".join(lines)
+    names = [name.removeprefix("api/").removesuffix(".md") for name in pages]
+    index = ["# API reference", "", "```{toctree}", ":maxdepth: 1", "", *names, "```", ""]
+    return pages | {"api/index.md": "\n".join(index)}
 
 
 def command_line() -> str:
