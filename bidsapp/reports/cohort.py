@@ -1,4 +1,4 @@
-"""A unit's volumes beside those of the others in the folder."""
+"""The volumes of one participant-session compared with all others in the folder."""
 
 from __future__ import annotations
 
@@ -13,23 +13,24 @@ from .derivatives import Result
 from .sections.quality import usual_range
 
 TISSUE_NAMES = {
-    "gm": "Cortical grey matter",
-    "deepgm": "Deep grey matter",
+    "gm": "Cortical gray matter",
+    "deepgm": "Deep gray matter",
     "wm": "White matter",
     "ventricles": "Lateral ventricles",
     "csf": "Other CSF",
 }
 HIPPOCAMPI = ("Left-Hippocampus", "Right-Hippocampus")
-FEW, MANY = 20, 120
+PERCENTILES_FROM, MOST_DOTS = 20, 120
+"""Number of values from which percentiles are shown, and most dots of a strip."""
 
 
 class Cohort:
-    """Volumes of every unit that has them.
+    """Volumes of every participant-session that has them.
 
     Parameters
     ----------
-    volumes : dict
-        Volumes (mm3) by name, by key of the unit.
+    volumes : dict of str to dict
+        Volumes (mm3) by name, by key of the participant-session.
     """
 
     def __init__(self, volumes: dict[str, dict[str, float]]) -> None:
@@ -38,9 +39,9 @@ class Cohort:
         self._strips: dict[tuple[str, ...], Strip] = {}
 
     @classmethod
-    def of(cls, units: list[Result]) -> Cohort:
-        """The cohort of these units."""
-        return cls({unit.key: unit.volumes for unit in units})
+    def of(cls, results: list[Result]) -> Cohort:
+        """Return the cohort of these participant-sessions."""
+        return cls({result.key: result.volumes for result in results})
 
     def __len__(self) -> int:
         return len(self.volumes)
@@ -49,52 +50,60 @@ class Cohort:
         return key in self.volumes
 
     def values(self, names: tuple[str, ...]) -> np.ndarray:
-        """Sums of the volumes of these names, ascending, of those units that have them all."""
+        """Return sums of the volumes (mm3) of these names, ascending; incomplete ones are left out."""
         if names not in self._sorted:
             found = [total(volumes, names) for volumes in self.volumes.values()]
             self._sorted[names] = np.sort([x for x in found if x is not None])
         return self._sorted[names]
 
     def place(self, key: str, names: tuple[str, ...]) -> dict[str, Any] | None:
-        """Where a unit lies among all, for a strip; None if it is alone or has no such volume."""
-        mine = total(self.volumes.get(key, {}), names)
-        if mine is None or len(self.values(names)) < 2:
+        """Return the place among all for a strip; None without volumes of this key or of any other.
+
+        Parameters
+        ----------
+        key : str
+            Key of the participant-session.
+        names : tuple of str
+            Names of the volumes to add up.
+        """
+        value = total(self.volumes.get(key, {}), names)
+        if value is None or len(self.values(names)) < 2:
             return None
         if names not in self._strips:
             self._strips[names] = Strip(self.values(names))
-        return self._strips[names].place(mine)
+        return self._strips[names].place(value)
 
 
 def total(volumes: dict[str, float], names: tuple[str, ...]) -> float | None:
-    """Sum of the volumes of these names; None if one is missing."""
+    """Return the sum of the volumes of these names; None if one is missing."""
     return sum(volumes[name] for name in names) if all(name in volumes for name in names) else None
 
 
 class Strip:
-    """A strip of 190 by 20 with a dot for every value.
+    """A strip of 190 by 20 pixels with a dot for every value.
 
     Parameters
     ----------
-    values : ndarray
-        Two or more, ascending.
+    values : ndarray, shape (n,)
+        Two or more values, ascending.
     """
 
     def __init__(self, values: np.ndarray) -> None:
         self.values = np.asarray(values, float)
         shown = self.values
-        if len(shown) > MANY:
-            shown = np.quantile(shown, np.linspace(0, 1, MANY))
+        if len(shown) > MOST_DOTS:
+            shown = np.quantile(shown, np.linspace(0, 1, MOST_DOTS))
         # Lines without length: their round ends are the dots, and all of them are one element.
         self.dots = "".join(f"M{self.across(x)},10h0" for x in shown)
         self.median = self.across(float(np.median(self.values)))
 
     def across(self, value: float) -> float:
-        """Where a value lies on the strip."""
+        """Return the horizontal position (pixels) of a value."""
         low, high = self.values[0], self.values[-1]
         return round(float(8 + 174 * (value - low) / (high - low)), 1) if high > low else 95.0
 
     def place(self, value: float) -> dict[str, Any]:
-        """Where one of the values lies, for the template and in words.
+        """Return the place of one of the values, for the template and in words.
 
         Examples
         --------
@@ -107,25 +116,31 @@ class Strip:
         rank, end = (below + 1, "smallest") if small else (count - below, "largest")
         percentile = round(50 * (below + upto) / count)
         place = end if rank == 1 else f"{ordinal(rank)} {end}"
+        many = count >= PERCENTILES_FROM
         return {
             "x": self.across(value),
             "percentile": percentile,
-            # Among few a percentile would claim too much.
-            "short": place if count < FEW else f"P{percentile}",
+            "short": f"P{percentile}" if many else place,
             "median": self.median,
             "dots": self.dots,
-            "words": f"{place} of {count}" + (f", percentile {percentile}" if count >= FEW else ""),
+            "words": f"{place} of {count}" + (f", percentile {percentile}" if many else ""),
         }
 
 
 def ordinal(n: int) -> str:
-    """``1st``, ``2nd``, ``13th`` ..."""
+    """Return a number with its ending.
+
+    Examples
+    --------
+    >>> ordinal(1), ordinal(2), ordinal(13)
+    ('1st', '2nd', '13th')
+    """
     end = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
     return f"{n}{end}"
 
 
 def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
-    """Of each structure: name without side, tissue, the names to add up (both sides or one), colour."""
+    """Return name without side, tissue, names to add up (both sides or one) and color of each structure."""
     table = label_tables.every()
     out: list[tuple[str, str, tuple[str, ...], str]] = []
     for label in table:
@@ -137,26 +152,28 @@ def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
     return out
 
 
-def groups_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
-    """Rows of the table of volumes under headings by tissue; empty without volumes."""
-    if not unit.volumes:
+def groups_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
+    """Return the rows of the table of volumes under headings by tissue; empty without volumes."""
+    if not result.volumes:
         return []
     whole = [("Brain mask", "brain"), *((name, tissue) for tissue, name in TISSUE_NAMES.items())]
-    groups = [{"name": "Whole", "rows": [_row(unit, cohort, name, (part,)) for name, part in whole]}]
+    groups = [{"name": "Whole brain", "rows": [_row(result, cohort, name, (part,)) for name, part in whole]}]
     for tissue, heading in TISSUE_NAMES.items():
         rows = [
-            _row(unit, cohort, name, parts, color)
+            _row(result, cohort, name, parts, color)
             for name, of, parts, color in structures()
-            if of == tissue and any(part in unit.volumes for part in parts)
+            if of == tissue and any(part in result.volumes for part in parts)
         ]
         if rows:
             groups.append({"name": heading, "rows": rows})
     return groups
 
 
-def _row(unit: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color: str = "") -> dict[str, Any]:
-    left, right = (unit.volumes.get(parts[k]) if len(parts) == 2 else None for k in (0, 1))
-    both, brain = total(unit.volumes, parts), unit.volumes.get("brain")
+def _row(
+    result: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color: str = ""
+) -> dict[str, Any]:
+    left, right = (result.volumes.get(parts[k]) if len(parts) == 2 else None for k in (0, 1))
+    both, brain = total(result.volumes, parts), result.volumes.get("brain")
     known = left is not None and right is not None and left + right > 0
     return {
         "name": name,
@@ -167,17 +184,17 @@ def _row(unit: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color:
         "both": both,
         "share": both / brain if both is not None and brain else None,
         "asymmetry": 200 * (left - right) / (left + right) if known else None,
-        "place": cohort.place(unit.key, parts),
-        "usual": usual_range(unit, parts),
+        "place": cohort.place(result.key, parts),
+        "usual": usual_range(result, parts),
     }
 
 
-def tiles_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
-    """The volumes that a page begins with."""
+def tiles_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
+    """Return the volumes at the top of a page."""
     color = {label.name: label.color for label in [*labels.load("tissue"), *label_tables.every()]}
     rows = [
         ("Brain", ("brain",), ""),
-        ("Grey matter", ("gm", "deepgm"), color["gm"]),
+        ("Gray matter", ("gm", "deepgm"), color["gm"]),
         ("White matter", ("wm",), color["wm"]),
         (TISSUE_NAMES["ventricles"], ("ventricles",), color["ventricles"]),
         (TISSUE_NAMES["csf"], ("csf",), color["csf"]),
@@ -185,7 +202,7 @@ def tiles_of(unit: Result, cohort: Cohort) -> list[dict[str, Any]]:
     ]
     tiles = []
     for name, parts, hue in rows:
-        value, place = total(unit.volumes, parts), cohort.place(unit.key, parts)
+        value, place = total(result.volumes, parts), cohort.place(result.key, parts)
         if value is not None:
             tiles.append(
                 {"name": name, "value": value, "color": hue, "place": place["words"] if place else ""}

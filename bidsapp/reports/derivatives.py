@@ -16,11 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...models.population import labels
 from ...models.population.labels import LabelTable
-from ...models.population.populations import WEEKS
 from ..config.settings import MODALITIES
-from ..status.facts import facts_of
-from . import label_tables
+from ..status.facts import Facts, facts_of
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
 STATES = ("done", "failed", "running", "skipped", "missing")
@@ -173,9 +172,15 @@ class Result:
         return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
 
     @cached_property
+    def facts(self) -> Facts:
+        """Population, label table, age and reference: from the status file, or inferred without one."""
+        sidecar = self.sidecar("desc-aseg_volumes.tsv")
+        return facts_of(self.status, indices=self.rows, sidecar=sidecar)
+
+    @property
     def table(self) -> LabelTable:
-        """Label table of its structures, which depends on the population."""
-        return label_tables.of(self.rows)
+        """Label table of the structures."""
+        return labels.load(self.facts.label_table)
 
     @cached_property
     def volumes(self) -> dict[str, float]:
@@ -275,45 +280,33 @@ def _sessions(folder: Path) -> Iterator[str]:
 
 
 def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
-    """Age and sex by key, from the status files, the sidecars of the volumes or ``participants.tsv``.
+    """Return age and sex by key; what the derivatives lack comes from ``participants.tsv``.
 
     Returns
     -------
     dict of str to dict
-        ``age`` (years), ``gestational_age`` (weeks, at the scan, of who is not born yet), whether the volumes
-        told it (``gestational_age_estimated``), and ``sex`` (text); None for what is not known.
+        ``age`` (years), ``gestational_age`` (weeks, at the scan, before birth only), whether it is an
+        estimate from the volumes (``gestational_age_estimated``), and ``sex`` (text); None if unknown.
     """
     table = {}
     if results:
         table = {row.get("participant_id"): row for row in read_tsv(results[0].out_dir / "participants.tsv")}
     out = {}
     for result in results:
-        row = table.get(f"sub-{result.participant}", {})
+        row, facts = table.get(f"sub-{result.participant}", {}), result.facts
         sex = result.status.get("sex") or row.get("sex") or row.get("gender")
-        known = facts_of(result.status)
-        age = None if known.age_unit == WEEKS else known.age
-        age = number(row.get("age")) if age is None else age
-        weeks, estimated = _gestation(result, row if age is None else {})
+        weeks = facts.gestational_age
+        age = facts.age if weeks is None else None
+        if facts.age is None:
+            age = number(row.get("age"))
+            weeks = number(row.get("gestational_age")) if age is None else None
         out[result.key] = {
-            # Beside a gestational age at the scan it would be the mother's.
-            "age": age if weeks is None else None,
+            "age": age,
             "gestational_age": weeks,
-            "gestational_age_estimated": estimated,
+            "gestational_age_estimated": None if weeks is None else facts.estimated,
             "sex": None if sex in (None, "n/a") else str(sex),
         }
     return out
-
-
-def _gestation(result: Result, row: dict[str, str]) -> tuple[float | None, bool | None]:
-    """Gestational age (weeks) of a unit at the scan, and whether the volumes told it."""
-    given = facts_of(result.status).gestational_age
-    if given is not None:
-        return given, False
-    told = result.sidecar("desc-aseg_volumes.tsv").get("Age")
-    if isinstance(told, dict) and told.get("Units") == WEEKS and number(told.get("Value")) is not None:
-        return number(told["Value"]), bool(told.get("Estimated"))
-    listed = number(row.get("gestational_age"))
-    return listed, None if listed is None else False
 
 
 def _literal(name: str) -> str:

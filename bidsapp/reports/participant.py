@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import ReportError
-from ..status.facts import facts_of
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import Result
@@ -29,6 +28,10 @@ SECTIONS = {
     "methods": "Methods",
     "software": "Software",
 }
+INFERRED = (
+    "Population, label table and age were inferred from the derivatives: the status file, of an earlier "
+    "version, does not have them."
+)
 PLOT_WIDTH, PLOT_HEIGHT, CURVE_HEIGHT = 620, 132, 112
 """Size of the histogram of intensities, and height of its highest curve (pixels)."""
 
@@ -98,7 +101,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
 
 def _summary(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
     """Return what the head of the page shows."""
-    image = facts_of(result.status).reference or (result.prefix and f"{result.prefix}_{result.suffix}")
+    image = result.facts.reference or (result.prefix and f"{result.prefix}_{result.suffix}")
     session = f" · ses-{result.session}" if result.session else ""
     pages = [name for name in ("index.html", "group.html") if (result.out_dir / name).is_file()]
     return {
@@ -202,6 +205,8 @@ def _stripped(result: Result) -> bool | None:
 def _notes(result: Result) -> list[str]:
     found = derivatives.texts(result.status.get("notes"))
     found += derivatives.texts(result.sidecar("desc-aseg_volumes.tsv").get("Notes"))
+    if result.rows and result.facts.inferred:
+        found.append(INFERRED)
     if result.state == "done" and result.missing_outputs:
         found.append("Outputs are missing: " + ", ".join(result.missing_outputs))
     return list(dict.fromkeys(found))
@@ -220,6 +225,7 @@ def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Skull", skull.get(_stripped(result), "")),
         ("Brain mask", f"{facts['mask_volume'] / 1000:,.0f} mL" if facts.get("mask_volume") else ""),
         *coregistration.facts(result),
+        ("Population", result.facts.population if result.rows else ""),
         _age(person),
         ("Sex", person["sex"] or ""),
         ("Version", str(result.status.get("version") or "")),

@@ -13,7 +13,7 @@ from brainseg.bidsapp.reports import cohort as comparison
 from brainseg.bidsapp.reports import derivatives, group_quality, label_tables
 from brainseg.bidsapp.reports.group import run_group
 from brainseg.bidsapp.reports.participant import write_participant
-from brainseg.bidsapp.status import records
+from brainseg.bidsapp.status import facts, records
 from brainseg.bidsapp.status.facts import Facts, facts_of
 from brainseg.models.errors import InputError
 from brainseg.models.population import labels
@@ -59,12 +59,33 @@ def test_every_structure_of_a_fetus_counts_in_its_tissue(tmp_path, table):
 
 
 def test_an_index_means_the_same_in_every_table():
-    for name in label_tables.names():
+    for name in facts.label_tables():
         for label in labels.load(name):
             known = label_tables.every()[label.index]
             assert (known.name, known.tissue, known.partner) == (label.name, label.tissue, label.partner)
-    assert label_tables.of([]) is label_tables.of([2, 999]) is labels.load("adult")
-    assert label_tables.of([2, 192]) is labels.load("fetal-callosum")
+
+
+@pytest.mark.parametrize(
+    ("indices", "age", "wanted"),
+    [
+        ([], None, ("adult", "adult")),
+        ([2, 999], None, ("adult", "adult")),
+        ([2, 192], None, ("fetal", "fetal-callosum")),
+        ([2, 3], {"Value": 27.0, "Units": "gestational weeks"}, ("fetal", "fetal")),
+    ],
+)
+def test_facts_of_earlier_versions_are_inferred(indices, age, wanted):
+    found = facts_of({"state": "done"}, indices=indices, sidecar={"Age": age})
+    assert found.inferred and (found.population, found.label_table) == wanted
+
+
+def test_the_page_says_what_was_inferred(tmp_path):
+    _unit(tmp_path, "sub-1", age=_weeks(27.0, False))
+    assert "were inferred" in write_participant(tmp_path, "sub-1").read_text()
+    known = {"population": "fetal", "label_table": "fetal", "age": 27.0, "age_unit": "gestational weeks"}
+    records.write(tmp_path, "sub-1", {"state": "done", "suffix": "T2w"} | known)
+    page = write_participant(tmp_path, "sub-1").read_text()
+    assert "were inferred" not in page and "<dt>Population</dt><dd>fetal</dd>" in page
 
 
 def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
@@ -74,10 +95,10 @@ def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
     assert list(row).index("Left-Deep-Gray-Matter") < list(row).index("Right-Cerebellum")
     unit = derivatives.load(fetuses, "sub-1")
     cohort = comparison.Cohort.of([unit])
-    deep = next(g for g in comparison.groups_of(unit, cohort) if g["name"] == "Deep grey matter")
+    deep = next(g for g in comparison.groups_of(unit, cohort) if g["name"] == "Deep gray matter")
     assert [row["name"] for row in deep["rows"]] == ["Deep Gray Matter"]
     assert all(row["usual"] is None for row in deep["rows"])
-    grey = next(tile for tile in comparison.tiles_of(unit, cohort) if tile["name"] == "Grey matter")
+    grey = next(tile for tile in comparison.tiles_of(unit, cohort) if tile["name"] == "Gray matter")
     assert grey["value"] == unit.volumes["gm"] + unit.volumes["deepgm"]
     assert "Deep Gray Matter" in (fetuses / "sub-1.html").read_text()
 
