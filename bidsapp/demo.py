@@ -13,6 +13,9 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from nilearn.datasets import load_mni152_template
+from scipy.ndimage import map_coordinates, zoom
 
 from . import __version__
 
@@ -43,8 +46,6 @@ Neither is a person: volumes of these images say nothing about anyone.
 
 def template_image() -> nib.Nifti1Image:
     """ICBM152 2009a symmetric T1, skull-stripped, 1 mm, as int16."""
-    from nilearn.datasets import load_mni152_template
-
     image = load_mni152_template(resolution=1)
     return _int16(np.asarray(image.dataobj, dtype=np.float32), image.affine)
 
@@ -78,8 +79,6 @@ def deformed_image(
     seed
         Seed of all of it.
     """
-    from scipy.ndimage import map_coordinates
-
     image = template_image() if image is None else image
     rng = np.random.default_rng(seed)
     shape, affine = _grid(image, voxel, orientation)
@@ -169,8 +168,6 @@ def build(folder: Path | str) -> Path:
 
 def _grid(image: nib.Nifti1Image, voxel: float, orientation: str) -> tuple[tuple[int, ...], np.ndarray]:
     """Shape and affine of a grid over the same field of view."""
-    from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
-
     change = ornt_transform(io_orientation(image.affine), axcodes2ornt(orientation))
     turned = np.zeros(3, dtype=int)
     turned[change[:, 0].astype(int)] = image.shape
@@ -187,8 +184,6 @@ def _smooth(
     rng: np.random.Generator, control: tuple[int, ...], shape: tuple[int, ...], peak: float
 ) -> np.ndarray:
     """Random field over ``shape``, smooth between control points, its largest magnitude ``peak``."""
-    from scipy.ndimage import zoom
-
     field = rng.normal(size=control)
     for axis, (few, many) in enumerate(zip(control, shape, strict=True)):
         factors = [1.0, 1.0, 1.0]

@@ -29,9 +29,9 @@ MAX_THREADS = 8
 """Threads of one step by default: more hardly speed one up, and other participants can use them."""
 
 REFERENCES = {
-    "sessionwise": "one image of each session, results in its own folder",
-    "first-lex": "the first image of all sessions, results in the participant's folder",
-    "unbiased": "the average of all images of that contrast in a space halfway between them",
+    "sessionwise": "one image per session, results in the folder of the session",
+    "first-lex": "the first image of all sessions, results in the folder of the participant",
+    "unbiased": "the average of all images of that contrast in their midway space",
 }
 """Which image a participant's anatomy is taken from."""
 
@@ -39,15 +39,15 @@ FLAVORS = ("fmriprep", "nibabies", "both")
 """Whose names the derivatives go by: NiBabies wants ``space-T1w`` where fMRIPrep wants no ``space-``."""
 
 STEPS = {
-    "coregistration": (True, "other contrasts of the session on the grid of the reference image"),
-    "posteriors": (True, "probabilities of gray matter, white matter and fluid"),
-    "template-outputs": (True, "image, mask and segmentation in template space"),
-    "lesion": (False, "lesions in the FLAIR or else the T2w image (adults; for research only)"),
-    "corpuscallosum": (False, "the corpus callosum apart from white matter (brains before birth)"),
-    "hippocampus": (False, "anterior and posterior part of both hippocampi (T1w of adults)"),
-    "jacobian": (False, "how much larger the participant is than the template, everywhere"),
+    "coregistration": (True, "other contrasts of the session, co-registered to the reference image"),
+    "posteriors": (True, "probability maps of gray matter, white matter and CSF"),
+    "template-outputs": (True, "image, brain mask and segmentation in template space"),
+    "lesion": (False, "lesions in the FLAIR image, or T2w if there is none (adults; for research only)"),
+    "corpuscallosum": (False, "corpus callosum as a structure of its own (fetal)"),
+    "hippocampus": (False, "anterior and posterior hippocampus (adults, T1w)"),
+    "jacobian": (False, "Jacobian determinant of the registration to the template"),
 }
-"""Steps that can be switched: whether they are on if nothing is said, and what they give."""
+"""Optional steps: whether they are on by default, and their result."""
 
 FORMER = {"quality": "effort"}
 """Former names of settings, in configuration files and status files, and the present names."""
