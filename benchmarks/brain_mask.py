@@ -27,7 +27,8 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.segmentation import skullstrip
 from brainseg.training.data import prepare
 from brainseg.training.evaluation.metrics import agreement
-from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
+from brainseg.training.synthesis.config import GeneratorConfig
+from brainseg.training.synthesis.generator import HeadGenerator
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
 SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)

@@ -29,7 +29,8 @@ from brainseg.models.registration import reference, registration
 from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.models.templates import spaces
 from brainseg.training.evaluation import metrics
-from brainseg.training.fetal import examples, generator
+from brainseg.training.fetal.source_labels import read_table
+from brainseg.training.synthesis.rotation import any_rotation
 
 NAMES = {
     24: "extra-axial CSF",
@@ -106,7 +107,7 @@ def alignment(
     seconds = time.process_time() - began
     known = labels.load(record.labels)
     unsided = np.array(known.unsided)[known.lookup("unsided")]
-    reference_labels = generator.read_table()["structure"][truth].astype(np.int16)
+    reference_labels = read_table()["structure"][truth].astype(np.int16)
     manual = scan.with_data(torch.from_numpy(reference_labels))
     there = result.forward.resample(manual, fixed.image.grid, "nearest").data.numpy()
     back = unsided[result.inverse.resample(fixed.structures, scan.grid, "nearest").data.numpy()]
@@ -123,7 +124,7 @@ def turned(scan: Volume, seed: int) -> Volume:
     """The same voxels lying in another way."""
     torch.manual_seed(seed)
     matrix = np.eye(4)
-    matrix[:3, :3] = examples.any_rotation().numpy()
+    matrix[:3, :3] = any_rotation().numpy()
     return Volume(scan.data, matrix @ scan.affine)
 
 
@@ -131,7 +132,7 @@ def score(found: segmentation.SegmentationResult, mask: Volume, truth: np.ndarra
     """Figures of every tissue, and Dice of the brain."""
     known = labels.load(table)
     predicted = np.array(known.unsided)[known.lookup("unsided")[found.structures.data.numpy()]]
-    reference = generator.read_table()["structure"][truth]
+    reference = read_table()["structure"][truth]
     spacing = tuple(found.structures.grid.spacing)
     out = {}
     for index in NAMES:

@@ -28,6 +28,7 @@ from brainseg.models.networks import gradient_net, zoo
 from brainseg.training.evaluation.metrics import dice_by_class
 from brainseg.training.evaluation.registration import pair_scores, summary
 from brainseg.training.hippocampus import generator as data
+from brainseg.training.hippocampus import prepare
 
 PAIRS: dict[str, Callable[[list], Iterator]] = {"consecutive": pairwise, "all": partial(permutations, r=2)}
 PUBLISHED = ["Estienne et al., as published (their validation split)", 0.839, 0.827, float("nan"), 1.63]
@@ -106,7 +107,7 @@ def main(argv: list[str] | None = None) -> int:
     began = time.process_time()
     cases = []
     for name in names:
-        scan, truth = data.read(*found[name])
+        scan, truth = prepare.read(*found[name])
         cases.append((hippocampus.find(scan), scan, truth))
     finding = (time.process_time() - began) / len(cases)
     pairs = list(PAIRS[args.pairs](list(range(len(cases)))))

@@ -22,7 +22,7 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
 from brainseg.models.preprocessing import bias
 from brainseg.models.segmentation import lesion, skullstrip
-from brainseg.training.lesion import lgg, trainer
+from brainseg.training.lesion import lgg, prepare
 
 
 def cases(folder: Path) -> list[tuple[str, str, Volume, Volume]]:
@@ -37,7 +37,7 @@ def cases(folder: Path) -> list[tuple[str, str, Volume, Volume]]:
             found.append((group, stem, conform.read(images[0]), conform.read(path)))
     if found or not any(folder.rglob("*_mask.tif")):
         return found
-    for patient in trainer.split(folder)["test"]:
+    for patient in prepare.split(folder)["test"]:
         count = len(list(patient.glob("*_mask.tif")))
         found.append(("LGG, patients for the test, FLAIR", patient.name, *lgg.read(patient, count)))
     return found

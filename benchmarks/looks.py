@@ -18,16 +18,16 @@ import torch
 
 from brainseg.models.networks import zoo
 from brainseg.models.networks.inference import as_prior
-from brainseg.training.core import recipe
-from brainseg.training.core.trainer import Trainer
 from brainseg.training.evaluation.metrics import dice_by_class
+from brainseg.training.heads.trainer import HeadTrainer
+from brainseg.training.kinds import registry
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
 SEED = 5
 
 
 @torch.inference_mode()
-def scores(run: Trainer, heads: Path, contrast: str, count: int) -> list[list[float]]:
+def scores(run: HeadTrainer, heads: Path, contrast: str, count: int) -> list[list[float]]:
     """Dice (mean over structures) of every head: coarse network, first and second look."""
     stage = run.recipe.stages[-1] | {"contrasts": {contrast: 1.0}}
     torch.manual_seed(SEED)
@@ -55,9 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    wanted = recipe.read("segmentation", {"start": None, "again": 0.0, "loggers": []})
+    wanted = registry.read("segmentation", {"start": None, "second_pass": 0.0, "loggers": []})
     with tempfile.TemporaryDirectory() as folder:
-        run = Trainer(wanted, args.heads, Path(folder))
+        run = HeadTrainer(wanted, args.heads, Path(folder))
         run.network.load_state_dict(zoo.load("segmentation").network.state_dict())
         run.network.eval()
         rows = []

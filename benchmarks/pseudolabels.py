@@ -1,6 +1,6 @@
 """Whether real scans with pseudo-labels help segmentation: two trainings, alike but for them.
 
-``python benchmarks/pseudolabels.py DATA --data heads.npz --labelled scans.npz --folder DIR``: the recipe
+``python benchmarks/pseudolabels.py DATA --data heads.npz --labeled scans.npz --folder DIR``: the recipe
 ``pseudo`` trains twice for the same processor time from the same weights, without and with real scans
 (``brainseg train scans``, of what ``brainseg pseudolabel`` wrote). Both, and the weights that they begin
 from, are scored on the scans with manual labels in DATA (see ``adult_manual.py``), the network alone at its
@@ -20,13 +20,16 @@ import tables
 import torch
 
 from brainseg.models.networks import zoo
-from brainseg.training.core import recipe
-from brainseg.training.core.trainer import Trainer
+from brainseg.training.core.lightning import train
+from brainseg.training.core.recipe import Recipe
 from brainseg.training.evaluation import segmentation
-from brainseg.training.heads.validation import Scans, prepare_scans
+from brainseg.training.heads.scan_preparation import prepare_scans
+from brainseg.training.heads.trainer import HeadTrainer
+from brainseg.training.heads.validation import Scans
+from brainseg.training.kinds import registry
 
 
-def prepared(data: Path, folder: Path, wanted: recipe.Recipe) -> Scans:
+def prepared(data: Path, folder: Path, wanted: Recipe) -> Scans:
     """The scans with manual labels as the network sees them."""
     path = folder / "manual.npz"
     if not path.is_file():
@@ -44,21 +47,21 @@ def prepared(data: Path, folder: Path, wanted: recipe.Recipe) -> Scans:
     return Scans(path)
 
 
-def trained(wanted: recipe.Recipe, data: Path, folder: Path, labelled: Path | None) -> Path:
+def trained(wanted: Recipe, data: Path, folder: Path, labeled: Path | None) -> Path:
     """Weights after the recipe's minutes of processor time."""
     done = folder / f"{wanted.name}.safetensors"
-    run = Trainer(wanted, data, folder, labelled=labelled)
+    run = HeadTrainer(wanted, data, folder, labeled=labeled)
     if run.share < 1 or not done.is_file():
-        return run.run(time.process_time)
+        return train(run, time.process_time)
     return done
 
 
-def scores(weights: str, scans: Scans, wanted: recipe.Recipe, kept: Path) -> dict[str, float]:
+def scores(weights: str, scans: Scans, wanted: Recipe, kept: Path) -> dict[str, float]:
     """Dice by structure (FreeSurfer id without side) and their mean."""
     digest = zoo.read_card(weights)["sha256"]
     if kept.is_file() and (old := json.loads(kept.read_text()))["sha256"] == digest:
         return old["scores"]
-    run = Trainer(recipe.read("pseudo", {"start": None}), Path(), kept.parent)
+    run = HeadTrainer(registry.read("pseudo", {"start": None}), Path(), kept.parent)
     run.network.load_state_dict(zoo.load(weights).network.state_dict())
     run.network.eval()
     with torch.inference_mode():
@@ -67,9 +70,7 @@ def scores(weights: str, scans: Scans, wanted: recipe.Recipe, kept: Path) -> dic
     return found
 
 
-def report(
-    found: dict[str, dict[str, float]], wanted: recipe.Recipe, steps: dict[str, int], count: int
-) -> str:
+def report(found: dict[str, dict[str, float]], wanted: Recipe, steps: dict[str, int], count: int) -> str:
     """The table."""
     names = {ids[0]: name for name, ids in adult_manual.HEADLINE.items()}
     names[4] += " without temporal horn"
@@ -89,21 +90,21 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("scans", type=Path, metavar="DATA", help="folder with a sub-* folder for every scan")
     parser.add_argument("--data", type=Path, required=True, help="from: brainseg train prepare")
-    parser.add_argument("--labelled", type=Path, required=True, help="from: brainseg train scans")
+    parser.add_argument("--labeled", type=Path, required=True, help="from: brainseg train scans")
     parser.add_argument("--folder", type=Path, required=True, help="keeps what was trained and scored")
     parser.add_argument("--minutes", type=float, help="processor time of a training (default: the recipe's)")
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     changes = {"loggers": []} | ({"minutes": args.minutes} if args.minutes else {})
-    wanted = recipe.read("pseudo", changes)
+    wanted = registry.read("pseudo", changes)
     args.folder.mkdir(parents=True, exist_ok=True)
     manual = prepared(args.scans, args.folder, wanted)
     weights = {"at the start": wanted.start}
-    variants = {"without": recipe.read("pseudo", changes | {"real": 0.0}), "with": wanted}
+    variants = {"without": registry.read("pseudo", changes | {"real": 0.0}), "with": wanted}
     for name, one in variants.items():
         folder = args.folder / name
-        weights[name] = str(trained(one, args.data, folder, args.labelled if one.real else None))
+        weights[name] = str(trained(one, args.data, folder, args.labeled if one.real else None))
         tables.say(f"{name}: {zoo.read_card(weights[name])['steps']} steps")
     found = {
         name: scores(path, manual, wanted, args.folder / f"{name.replace(' ', '-')}.json")

@@ -23,8 +23,9 @@ from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.training.calibration.qc_norms import sided
 from brainseg.training.data import prepare
 from brainseg.training.evaluation.metrics import agreement, dice_by_class
+from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.contrast import LEVELS
-from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
+from brainseg.training.synthesis.generator import HeadGenerator
 
 SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
 LEAST = 300

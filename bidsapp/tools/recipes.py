@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from ...models.errors import UsageError
-from ...training.core import recipe
 from ...training.core.recipe import Recipe
+from ...training.kinds import registry
 
 
 def existing(path: str | Path, remedy: str = "Check the path") -> Path:
@@ -48,7 +48,7 @@ def read(name: str, changes: dict[str, Any] | None = None) -> Recipe:
         If there is no such recipe or it is not valid.
     """
     try:
-        return recipe.read(name, changes or {})
+        return registry.read(name, changes)
     except (FileNotFoundError, ValueError, TypeError, yaml.YAMLError) as error:
         raise UsageError(None, str(error), "The installed recipes are in training/recipes") from None
 

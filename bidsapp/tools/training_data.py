@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from ...models.errors import InputError, UsageError
 from ...models.networks import zoo
-from ...training.data import intensity_classes
 from ...training.data.prepare import prepare as prepare_maps
-from ...training.evaluation.segmentation import read_mapping
+from ...training.data.seeds import write_seeds
+from ...training.evaluation.mapping import read_mapping
 from ...training.fetal import preview as fetal_preview
 from ...training.fetal import trainer as fetal_trainer
-from ...training.heads.validation import prepare_scans
+from ...training.heads.scan_preparation import prepare_scans
 from ...training.hippocampus import trainer as hippocampus_trainer
 from ...training.synthesis import preview as head_preview
-from ...training.synthesis.generator import GeneratorConfig, HeadGenerator
+from ...training.synthesis.config import GeneratorConfig
+from ...training.synthesis.generator import HeadGenerator
 from . import recipes
 from .compute import device, set_threads
 
@@ -110,8 +110,7 @@ def preview(args: argparse.Namespace) -> int:
         raise UsageError(None, f"the recipe {recipe.name} makes no heads", remedy)
     config = GeneratorConfig()
     if recipe:
-        stage = {k: v for k, v in recipe.stages[-1].items() if k in GeneratorConfig.__dataclass_fields__}
-        config = replace(config, **(recipe.generator | stage))
+        config = recipe.ranges(config, recipe.stages[-1])
     generator = HeadGenerator(data, config, device(args))
     print(head_preview.write_preview(generator, out, count=args.count, seed=args.seed))
     return 0
@@ -126,6 +125,6 @@ def seeds(args: argparse.Namespace) -> int:
         The arguments of ``brainseg synth seeds``.
     """
     image, labels = recipes.existing(args.image), recipes.existing(args.labels)
-    found = intensity_classes.write_seeds(image, labels, Path(args.out), args.table)
+    found = write_seeds(image, labels, Path(args.out), args.table)
     print(f"{args.out}: " + ", ".join(f"meta-label {k}: {n} voxels" for k, n in found.items()))
     return 0

@@ -21,7 +21,8 @@ from ...models.deformation.warp import Warp
 from ...models.geometry.volume import Grid, Volume, resample
 from ...models.population import labels
 from ...models.segmentation import deformable_atlas
-from ..synthesis.generator import GeneratorConfig, HeadGenerator
+from ..synthesis.config import GeneratorConfig
+from ..synthesis.generator import HeadGenerator
 
 SHAPE, CENTRE = (96, 112, 92), (0.0, 4.0, 5.0)
 """Voxels of 1 mm, and where their middle lies in the atlas frame (mm)."""

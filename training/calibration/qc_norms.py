@@ -27,7 +27,8 @@ from ...models.registration import registration
 from ...models.segmentation import segmentation
 from ...models.templates import bundled
 from ..synthesis import corruption
-from ..synthesis.generator import GeneratorConfig, HeadGenerator
+from ..synthesis.config import GeneratorConfig
+from ..synthesis.generator import HeadGenerator
 
 MILD = GeneratorConfig(
     contrasts={"T1w": 1.0}, scaling=0.12, bias=0.25, noise=8.0, low_resolution=0.25, strip=0.0, gamma=0.15

@@ -1,18 +1,51 @@
-"""A recipe: one YAML file that says how a network is made."""
+"""A recipe: one YAML file that defines how a network is trained."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, fields
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
+from ...models.data import FOLDER
 from ...models.errors import UsageError
-from ..kinds.registry import check
+from ...models.networks import zoo
+
+Ranges = TypeVar("Ranges")
+"""Type of the ranges of a generator, a dataclass."""
+
+STAGE = frozenset({"until", "shape", "spacing"})
+"""Required keys of every stage."""
+
+REQUIRED = frozenset({"name", "kind", "architecture", "losses", "stages"})
+"""Required keys of every recipe."""
+
+ALIASES = {"again": "second_pass", "license": "licence"}
+"""Other accepted names of keys."""
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Names that recipes of one kind can use.
+
+    Attributes
+    ----------
+    losses : collection of str
+        Losses.
+    generator : frozenset of str
+        Keys of ``generator``.
+    stage : frozenset of str
+        Keys of a stage in addition to :data:`STAGE`.
+    """
+
+    losses: Collection[str]
+    generator: frozenset[str]
+    stage: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -24,56 +57,64 @@ class Recipe:
     name : str
         Name of the weights.
     kind : {'whole-head', 'cascade', 'registration', ...}
-        What the network sees (see :mod:`brainseg.training.heads.examples`).
+        Kind of training, a key of :data:`brainseg.training.kinds.registry.KINDS`.
     network : str
         Class of the network, a key of :data:`brainseg.models.networks.zoo.ARCHITECTURES`.
     architecture : dict
-        Its arguments.
+        Arguments of the network.
     losses : dict of str to float
-        Weight of ``structure``, ``tissue``, ``hierarchical``, ``distance``, ``border`` and ``side``; of a
-        registration those of :mod:`brainseg.training.losses.registration`.
+        Weight of every loss by name; for segmentation ``structure``, ``tissue``, ``hierarchical``,
+        ``distance``, ``border`` and ``side``; for registration see
+        :mod:`brainseg.training.losses.registration`.
     stages : list of dict
-        One after the other: ``until`` (share of the training time), ``shape``, ``spacing`` and, if
-        wanted, other ranges of the generator.
+        Consecutive training stages, each with ``until`` (share of the training time), ``shape``, ``spacing``
+        and optionally other ranges of the generator.
     minutes : float
-        Training time; it can be raised later and training goes on.
+        Training time; can be increased later to continue training.
     rate : float
-        Highest learning rate.
+        Maximum learning rate.
     generator : dict
-        What differs from :class:`brainseg.training.synthesis.generator.GeneratorConfig`.
+        Differences from the default ranges of the generator, such as
+        :class:`brainseg.training.synthesis.config.GeneratorConfig`.
     table : str
         Label table.
     coarse : str or None
-        Weights whose posteriors a cascade sees.
+        Weights whose posteriors are the context of a cascade.
     context : {'structure', 'distance'}
-        Which of them.
+        Output of the coarse network that is the context.
+    spread : float
+        Standard deviation (mm) of the center of a cascade's grid about the brain's center.
+    repeat : int
+        Examples per draw.
     card : dict
-        What else goes on the model card, such as bounds that the inference keeps.
+        Additional entries of the model card.
     offset : list of float
-        Where the middle of a cascade's box lies in the atlas frame (mm).
+        Center of a cascade's box in the atlas frame (mm).
     start : str, list of str or None
-        Weights to begin from, where names and shapes agree; the first that has a tensor gives it.
+        Weights to initialize from, where names and shapes agree; the first that has a tensor provides it.
     seed : int
         Random seed.
     batch : int
-        Examples in a step.
+        Examples per training step.
     checkpoint_seconds : float
-        Time between checkpoints: what a kill can cost.
+        Time between checkpoints.
     loggers : list of str or None
-        ``tensorboard``, ``mlflow``; None is TensorBoard where it is installed. What they show also goes to
+        ``tensorboard``, ``mlflow``; None is TensorBoard where it is installed. The same values go to
         ``log.jsonl``.
     tracking_uri : str or None
-        Where MLflow logs to, such as a DagsHub repository's; None is the folder ``mlruns`` of the run.
+        Tracking server of MLflow; None is the folder ``mlruns`` of the run.
     licence, data : str
-        Of the training data; they go on the model card.
+        License and description of the training data, for the model card.
     class_weights : dict of int to float
-        Weights of structures in the cross-entropy, others 1.
+        Weights of structures in the cross-entropy; the default is 1.
     real : float
-        Share of the examples that are real scans with given labels
-        (:mod:`brainseg.training.heads.labelled_scans`).
-    again : float
-        Share of the examples whose prior is what the network found itself at a first look, instead of the
-        coarser network's; a network that learned so looks twice wherever it is used.
+        Share of the examples that are real scans with labels
+        (:mod:`brainseg.training.heads.labeled_scans`).
+    second_pass : float
+        Share of the examples whose prior is the output of the network's own first pass instead of the coarse
+        network's posteriors. A network trained this way runs in two passes. Alias: ``again``.
+    text : str
+        Text of the YAML file.
     """
 
     name: str
@@ -102,7 +143,7 @@ class Recipe:
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)
     real: float = 0.0
-    again: float = 0.0
+    second_pass: float = 0.0
     text: str = ""
 
     @property
@@ -110,41 +151,133 @@ class Recipe:
         """SHA-256 of the recipe's text."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    def ranges(self, default: Ranges, stage: Mapping[str, Any]) -> Ranges:
+        """Return the ranges of a generator in a stage.
+
+        Parameters
+        ----------
+        default : dataclass instance
+            Default ranges.
+        stage : mapping of str to Any
+            Stage of the recipe; its ranges take precedence over those of the recipe.
+        """
+        names = {one.name for one in fields(default)}  # type: ignore[arg-type]
+        changes = self.generator | {k: v for k, v in stage.items() if k in names}
+        return replace(default, **changes)  # type: ignore[type-var]
+
+    @property
+    def starts(self) -> list[str]:
+        """Names of the weights to initialize from."""
+        return [self.start] if isinstance(self.start, str) else self.start or []
+
 
 @cache
 def shipped_data() -> frozenset[str]:
-    """What the recipes that the package ships say of their training data."""
+    """Return the descriptions of the training data in the recipes that the package ships."""
     folder = files("brainseg.training") / "recipes"
     texts = [p.read_text() for p in folder.iterdir() if p.name.endswith(".yaml")]
     return frozenset(yaml.safe_load(text).get("data", "") for text in texts) - {""}
 
 
-def read(name: str | Path, changes: dict[str, Any] | None = None) -> Recipe:
-    """Read a recipe: a file, or the name of one that the package ships.
+def canonical(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys and values of a recipe with aliases replaced by the names of :class:`Recipe`.
+
+    Examples
+    --------
+    >>> canonical({"again": 0.5, "minutes": 3})
+    {'second_pass': 0.5, 'minutes': 3}
+    """
+    return {ALIASES.get(key, key): value for key, value in values.items()}
+
+
+def read(
+    name: str | Path, changes: Mapping[str, Any] | None = None, *, kinds: Mapping[str, Allowed]
+) -> Recipe:
+    """Read a recipe.
+
+    Parameters
+    ----------
+    name : path-like
+        YAML file, or the name of a recipe that the package ships.
+    changes : mapping of str to Any, optional
+        Values that replace those of the file.
+    kinds : mapping of str to Allowed
+        Names that recipes of every kind can use.
 
     Raises
     ------
     UsageError
-        If there is neither, or if the recipe lacks a key or names what there is not; the message lists what
-        there is.
+        If there is no such recipe, a required key is missing, or a key or name is unknown; the message lists
+        the known ones.
     """
     text = _text(name)
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
-        raise UsageError(name, "it is no recipe: it holds no keys", "See the recipes in training/recipes")
-    values |= changes or {}
+        raise UsageError(name, "not a valid recipe: expected a YAML mapping", "See training/recipes")
+    values = canonical(values) | canonical(changes or {})
     known = {f.name for f in fields(Recipe)}
     unknown = sorted(str(key) for key in set(values) - known)
     if unknown:
-        raise UsageError(name, f"unknown keys {', '.join(unknown)}", f"Known are {', '.join(sorted(known))}")
-    missing = sorted({"name", "kind", "architecture", "losses", "stages"} - set(values))
+        raise UsageError(name, f"unknown keys {', '.join(unknown)}", f"Known: {', '.join(sorted(known))}")
+    missing = sorted(REQUIRED - set(values))
     if missing:
-        raise UsageError(name, f"missing keys {', '.join(missing)}", "Every recipe has them")
+        raise UsageError(name, f"missing keys {', '.join(missing)}", "Add them; every recipe needs them")
     recipe = Recipe(**values | {"text": text})
-    check(recipe, name)
-    if recipe.again and not (recipe.architecture.get("prior") and recipe.context == "structure"):
-        raise UsageError(name, "'again' needs a network with a prior of structures", "Leave it out")
+    check(recipe, name, kinds)
     return recipe
+
+
+def check(recipe: Recipe, path: str | Path, kinds: Mapping[str, Allowed]) -> None:
+    """Refuse a recipe with unknown names, which would stop training later or be ignored.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe with all of its keys.
+    path : path-like
+        File, for the error message.
+    kinds : mapping of str to Allowed
+        Names that recipes of every kind can use.
+
+    Raises
+    ------
+    UsageError
+        If a name is unknown; the message lists the known ones.
+    """
+    _one_of(path, "kind", [recipe.kind], kinds)
+    _one_of(path, "network", [recipe.network], zoo.ARCHITECTURES)
+    tables = [p.name.removesuffix(".tsv") for p in (FOLDER / "labels").iterdir()]
+    _one_of(path, "table", [recipe.table], tables)
+    allowed = kinds[recipe.kind]
+    for key in ("architecture", "losses", "generator"):
+        if not isinstance(getattr(recipe, key), dict):
+            raise UsageError(path, f"{key} is not a mapping", f"Write it as {key}: {{name: value}}")
+    _one_of(path, "losses", recipe.losses, allowed.losses)
+    _one_of(path, "generator", recipe.generator, allowed.generator)
+    _check_stages(recipe, path, allowed.stage | STAGE)
+    if recipe.second_pass and not (recipe.architecture.get("prior") and recipe.context == "structure"):
+        raise UsageError(
+            path,
+            "second_pass (or again) needs a network with a prior of structures",
+            "Remove the key",
+        )
+
+
+def _check_stages(recipe: Recipe, path: str | Path, allowed: frozenset[str]) -> None:
+    stages = recipe.stages
+    if not (isinstance(stages, list) and stages and all(isinstance(stage, dict) for stage in stages)):
+        raise UsageError(path, "stages is not a list of mappings", "Give each until, shape and spacing")
+    for number, stage in enumerate(stages, 1):
+        _one_of(path, f"stage {number}", stage, allowed)
+        missing = sorted(STAGE - set(stage))
+        if missing:
+            raise UsageError(path, f"stage {number}: missing {', '.join(missing)}", "Add them to every stage")
+
+
+def _one_of(path: str | Path, key: str, found: Iterable[str], allowed: Collection[str]) -> None:
+    unknown = [str(name) for name in found if name not in allowed]
+    if unknown:
+        raise UsageError(path, f"{key}: unknown {', '.join(unknown)}", f"Known: {', '.join(sorted(allowed))}")
 
 
 def _text(name: str | Path) -> str:
@@ -155,6 +288,8 @@ def _text(name: str | Path) -> str:
     shipped = sorted(p.name for p in folder.iterdir() if p.name.endswith(".yaml"))
     wanted = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
     if wanted not in shipped:
-        there = ", ".join(one.removesuffix(".yaml") for one in shipped)
-        raise UsageError(None, f"no recipe {str(name)!r}: neither a file nor a name", f"Names are {there}")
+        names = ", ".join(one.removesuffix(".yaml") for one in shipped)
+        raise UsageError(
+            None, f"no recipe {str(name)!r}: neither a file nor a shipped recipe", f"Shipped recipes: {names}"
+        )
     return (folder / wanted).read_text()

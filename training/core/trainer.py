@@ -1,9 +1,8 @@
-"""The trainer: resumable at any moment, its progress in logs that can be plotted.
+"""The state of a training run: network, optimizer, averaged weights, checkpoints and export.
 
-Lightning runs the loop (:mod:`brainseg.training.core.lightning`); what a run is made of is here. Checkpoints
-are a
-plain dictionary of tensors and numbers, written beside and renamed, so that nothing is ever unpickled and
-those of earlier versions go on.
+Lightning runs the loop (:mod:`brainseg.training.core.lightning`). Checkpoints are plain dictionaries of
+tensors and numbers, written to a temporary file and renamed, so that nothing is ever unpickled and a run can
+resume from checkpoints of earlier versions.
 """
 
 from __future__ import annotations
@@ -11,67 +10,72 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.errors import MissingFileError, UsageError
+from ...models.errors import UsageError
 from ...models.io import atomic
 from ...models.networks import zoo
 from ...models.networks.device import precision
-from ...models.networks.inference import as_prior
-from ...models.networks.malloc import kept
 from ...models.population import labels
-from ..heads.examples import Cascade, Example, WholeHead
-from ..heads.labelled_scans import Mixed
-from ..heads.validation import Scans, synthetic_scores
-from ..losses.segmentation import border_loss, distance_loss, segmentation_loss, side_loss
-from ..synthesis.generator import GeneratorConfig, HeadGenerator
+from .example import Example, ExampleSource
 from .recipe import Recipe
 
 VALIDATE_EVERY = 4
 """Checkpoints between validations."""
 
+CHECKPOINT = "checkpoint.pt"
+LOG = "log.jsonl"
 
-class Trainer:
-    """Trains the network of a recipe and exports its weights with a card.
+
+class Trainer(ABC):
+    """The state of a training run, whatever is trained.
+
+    Subclasses define the examples, the losses and the validation.
 
     Parameters
     ----------
     recipe : Recipe
-        What to train.
+        Recipe of the network.
     data : Path
         Prepared arrays for training.
     folder : Path
-        Checkpoint, logs and exported weights go here; an existing checkpoint is continued.
+        Folder of checkpoint, logs and exported weights; an existing checkpoint is resumed.
     validation : Path, optional
-        Prepared arrays that never train; scores on synthetic images of them are logged.
+        Prepared arrays for validation, which never train.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``.
-    scans : Path, optional
-        Real scans with their labels (:func:`brainseg.training.heads.validation.prepare_scans`) that never
-        train;
-        scores on them are logged too.
-    labelled : Path, optional
-        Real scans with labels, of the same form, that train: the recipe's share ``real`` of the examples.
 
     Attributes
     ----------
     step : int
-        Steps made.
+        Number of completed training steps.
     seconds : float
-        Time spent in them; what a checkpoint or a validation takes does not count.
+        Time spent in them, without checkpoints and validations.
     ema : dict of str to Tensor
-        Running mean of the weights: what is validated and exported.
+        Exponential moving average of the weights, which is validated and exported.
+    running : dict of str to float
+        Exponential moving average of every loss.
     mlflow_run : str or None
-        The run's id at MLflow, under which it goes on.
+        Identifier of the run in MLflow.
+
+    Raises
+    ------
+    UsageError
+        If the architecture, the initial weights or the checkpoint do not fit the recipe.
     """
+
+    clock: ClassVar[Callable[[], float]] = staticmethod(time.process_time)
+    """Clock of the training time, in seconds."""
+
+    scored: ClassVar[str] = "validation"
+    """Description of the validation data on the model card."""
 
     def __init__(
         self,
@@ -80,141 +84,86 @@ class Trainer:
         folder: Path,
         validation: Path | None = None,
         device: str = "cpu",
-        scans: Path | None = None,
-        labelled: Path | None = None,
     ) -> None:
-        self.labelled = labelled
         self.recipe, self.folder, self.device = recipe, folder, device
         self.data, self.validation = data, validation
-        self.scans = None if scans is None else Scans(scans)
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.table = labels.load(recipe.table)
         self.network = _built(recipe).to(device, memory_format=torch.channels_last_3d)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
-        self.step, self.seconds, self.running, self.saves = 0, 0.0, {}, 0
+        self.step, self.seconds, self.saves = 0, 0.0, 0
+        self.running: dict[str, float] = {}
         self.begun_from: list[dict[str, Any]] = []
         self.mlflow_run: str | None = None
-        self.tissue_of = torch.from_numpy(self.table.tissue_of).long().to(device)
-        weights = [recipe.class_weights.get(i, 1.0) for i in self.table.unsided]
-        self.class_weights = torch.tensor(weights, device=device)
         self._stage: dict[str, Any] | None = None
-        self._source: WholeHead | Cascade | Mixed | None = None
-        self.coarse = None
-        if recipe.coarse:
-            self.coarse = _weights("coarse", recipe.coarse).network.to(
-                device, memory_format=torch.channels_last_3d
-            )
-        if (folder / "checkpoint.pt").exists():
+        self._source: ExampleSource | None = None
+        if (folder / CHECKPOINT).exists():
             self._resume()
-        elif recipe.start:
-            self._start_from([recipe.start] if isinstance(recipe.start, str) else recipe.start)
+        elif recipe.starts:
+            self._start_from(recipe.starts)
+
+    @abstractmethod
+    def samples(self, stage: dict[str, Any], data: Path) -> ExampleSource:
+        """Return the source of a stage's examples from prepared arrays."""
+
+    @abstractmethod
+    def losses(self, out: dict[str, Any], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return every weighted loss of the recipe by name.
+
+        Parameters
+        ----------
+        out : dict of str to Any
+            Output of the network.
+        targets : dict of str to Tensor
+            Targets of the example.
+        """
+
+    @abstractmethod
+    def validate(self) -> dict[str, float]:
+        """Return the scores of the averaged weights by name; empty without validation data."""
 
     @property
     def share(self) -> float:
-        """Part of the recipe's time that is spent."""
+        """Share of the recipe's training time that is spent."""
         return self.seconds / (self.recipe.minutes * 60)
 
-    def run(self, clock: Callable[[], float] = time.monotonic) -> Path:
-        """Train until the recipe's minutes are spent, then export; returns the weights' path.
+    def training_samples(self, stage: dict[str, Any]) -> ExampleSource:
+        """Return the source of a stage's training examples."""
+        return self.samples(stage, self.data)
 
-        Raises
-        ------
-        MissingFileError
-            If Lightning is not installed.
-        """
-        try:
-            from .lightning import fit
-        except ModuleNotFoundError as error:
-            raise MissingFileError(
-                None, f"training needs {error.name}", "pip install 'brainseg-bids[train]'"
-            ) from None
-        if self.share < 1:
-            with kept():
-                fit(self, clock)
-        return self.export()
+    def stage(self) -> dict[str, Any]:
+        """Return the current stage of the recipe."""
+        return next(s for s in self.recipe.stages if min(self.share, 1) <= s["until"])
 
-    def source(self) -> WholeHead | Cascade | Mixed:
-        """The examples of the present stage."""
-        wanted = next(s for s in self.recipe.stages if min(self.share, 1) <= s["until"])
+    def source(self) -> ExampleSource:
+        """Return the source of the current stage's training examples."""
+        wanted = self.stage()
         if self._source is None or wanted is not self._stage:
-            self._stage, self._source = wanted, self.samples(wanted, self.data)
-            if self.recipe.real and self.labelled is not None:
-                self._source = Mixed(self._source, self.labelled, self.recipe.real)
+            self._stage, self._source = wanted, self.training_samples(wanted)
             print(f"stage {wanted}", flush=True)
         return self._source
 
-    def samples(self, stage: dict[str, Any], data: Path) -> WholeHead | Cascade:
-        """The examples of a stage."""
-        changes = self.recipe.generator | {
-            k: v for k, v in stage.items() if k in GeneratorConfig.__dataclass_fields__
-        }
-        generator = HeadGenerator(data, replace(GeneratorConfig(), **changes), self.device)
-        if self.recipe.kind == "whole-head":
-            return WholeHead(generator, tuple(stage["shape"]), stage["spacing"], table=self.recipe.table)
-        return Cascade(
-            WholeHead(generator, table=self.recipe.table),
-            self.coarse,
-            stage["shape"],
-            stage["spacing"],
-            self.recipe.spread,
-            self.recipe.context,
-            self.recipe.repeat,
-            self.recipe.offset,
-        )
+    def prior(self, x: Tensor, prior: Tensor | None, *, training: bool = False) -> Tensor | None:
+        """Return the prior of the network for an example with input ``x`` and prior ``prior``."""
+        return prior
 
-    def losses(self, out: dict[str, tuple[Tensor, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every weighted loss of the recipe."""
-        found = {}
-        for name, weight in self.recipe.losses.items():
-            if name in ("structure", "tissue"):
-                found[name] = weight * self._decoder_loss(name, weight, out[name], targets)
-            elif name == "hierarchical":
-                continue  # counted with the structures, which share its softmax
-            elif name == "distance":
-                found[name] = weight * distance_loss(out["mask"][0][:, 0] * 10, targets["distance"])
-            elif name == "border":
-                found[name] = weight * border_loss(out["mask"][0][:, 0] * 10, targets["distance"])
-            elif name == "side":
-                found[name] = weight * side_loss(out["mask"][0][:, 1], targets["side"])
-            else:
-                raise ValueError(f"recipe {self.recipe.name}: unknown loss {name!r}")
-        return found
-
-    def _decoder_loss(self, name: str, weight: float, logits, targets: dict[str, Tensor]) -> Tensor:
-        """Loss of one decoder at full and at half resolution, the hierarchical one with the structures'."""
-        full, low = logits
-        target = targets[name]
-        class_weights = self.class_weights if name == "structure" else None
-        hierarchy = None
-        if name == "structure" and "hierarchical" in self.recipe.losses:
-            hierarchy = (targets["tissue"], self.tissue_of, self.recipe.losses["hierarchical"] / weight)
-        small = target[:, ::2, ::2, ::2].contiguous()
-        return segmentation_loss(full, target, class_weights, hierarchy) + 0.3 * segmentation_loss(
-            low, small, class_weights
-        )
-
-    def forward(self, example: Example) -> dict[str, tuple[Tensor, Tensor]]:
-        """Run the network as it will be run: twice, if it is trained for that."""
+    def forward(self, example: Example) -> dict[str, Any]:
+        """Run the network on an example as it runs after training."""
         x = example.x.contiguous(memory_format=torch.channels_last_3d)
         dtype = precision(self.device)
         with torch.autocast(self.device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32):
-            return self.network(x, self.own_prior(x, example.prior) if self.recipe.again else example.prior)
+            return self.network(x, self.prior(x, example.prior))
 
-    @torch.no_grad()
-    def own_prior(self, x: Tensor, prior: Tensor | None) -> Tensor:
-        """What the network finds at its first look, as prior of the second."""
-        return as_prior(self.network(x, prior)["structure"][0].float().softmax(1))
-
-    def note(self, parts: dict[str, Tensor]) -> None:
-        """Take losses into their running means."""
+    def note(self, parts: Mapping[str, Tensor]) -> None:
+        """Update the running losses."""
         for k, v in parts.items():
             value = float(v.detach())
             self.running[k] = 0.98 * self.running[k] + 0.02 * value if k in self.running else value
 
     def average(self) -> None:
-        """Take the weights into their running mean."""
+        """Update the averaged weights."""
         keep = min(0.998, self.step / (self.step + 20))
         with torch.no_grad():
             for k, v in self.network.state_dict().items():
@@ -225,7 +174,7 @@ class Trainer:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights and the same random numbers every time; afterwards all is as before."""
+        """Use the averaged weights and a fixed random seed; restore both afterwards."""
         state = {k: v.clone() for k, v in self.network.state_dict().items()}
         random = torch.get_rng_state()
         torch.manual_seed(1)
@@ -238,27 +187,17 @@ class Trainer:
             self.network.train()
             torch.set_rng_state(random)
 
-    @torch.no_grad()
-    def validate(self, heads: int = 4) -> dict[str, float]:
-        """Scores of the averaged weights: by structure on synthetic heads, ``real/...`` on real scans."""
-        if self.validation is None and self.scans is None:
-            return {}
-        with self.averaged():
-            scores: dict[str, float] = {}
-            if self.validation is not None:
-                scores |= synthetic_scores(self, self.samples(self.recipe.stages[-1], self.validation), heads)
-            if self.scans is not None:
-                scores |= {f"real/{k}": v for k, v in self.scans.scores(self).items()}
-        return scores
-
     def checkpoint(self, last: bool = False) -> dict[str, float]:
-        """Save, with scores at every fourth time and at the last; returns them by the loggers' names."""
+        """Save the run; return the validation scores by the names of the loggers.
+
+        The scores are empty but for every fourth checkpoint and the last one.
+        """
         self.saves += 1
-        # First of all: a validation takes long, and a kill in it is to cost no steps.
+        # Save first: a validation takes long, and an interruption in it must not cost steps.
         self.save()
         scores = self.validate() if last or self.saves % VALIDATE_EVERY == 0 else {}
         record = {"step": self.step, "seconds": round(self.seconds), "loss": self.running, "scores": scores}
-        with (self.folder / "log.jsonl").open("a") as log:
+        with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(record) + "\n")
         if scores:
             print("validation " + " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
@@ -277,17 +216,21 @@ class Trainer:
             "saves": self.saves,
             "mlflow_run": self.mlflow_run,
         }
-        with atomic.replacing(self.folder / "checkpoint.pt") as temporary:
+        with atomic.replacing(self.folder / CHECKPOINT) as temporary:
             torch.save(state, temporary)
 
-    def export(self) -> Path:
-        """Write the averaged weights in half precision with their card; returns the weights' path."""
-        scores = {self._scored(): self.validate()}
-        if self.scans is not None:
-            found = scores[self._scored()]
-            real = {k.removeprefix("real/"): found.pop(k) for k in list(found) if k.startswith("real/")}
-            scores[f"real scans ({len(self.scans)})"] = real
-        card = {
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Return the scores of the averaged weights by the description of the validation data."""
+        return {self.scored: self.validate()}
+
+    def centroids(self) -> dict[str, list[float]]:
+        """Return the centroids (mm) of the structures in the atlas frame, where the network needs them."""
+        return {}
+
+    def card(self) -> dict[str, Any]:
+        """Return the content of the model card."""
+        scores = self.scores()
+        return {
             "name": self.recipe.name,
             "architecture": {"class": self.recipe.network, "arguments": self.recipe.architecture},
             "label_table": self.recipe.table,
@@ -302,32 +245,24 @@ class Trainer:
             "begun_from": self.begun_from,
             "coarse": self.recipe.coarse,
             "offset": self.recipe.offset,
-            "centroids": self._centroids(),
+            "centroids": self.centroids(),
             "scores": scores,
         } | self.recipe.card
-        if self.recipe.again:
-            card["looks"] = 2
-        return zoo.save(self.folder, self.ema, card)
 
-    def _scored(self) -> str:
-        return "held-out label maps, synthetic images"
-
-    def _centroids(self) -> dict[str, list[float]]:
-        """Where the structures lie in the atlas frame (mm)."""
-        with np.load(self.data) as arrays:
-            found = json.loads(str(arrays["meta"]))["centroids"]
-        return {k: [round(c, 2) for c in point] for k, point in found.items()}
+    def export(self) -> Path:
+        """Write the averaged weights in half precision with their card; return the path of the weights."""
+        return zoo.save(self.folder, self.ema, self.card())
 
     def _resume(self) -> None:
-        path = self.folder / "checkpoint.pt"
+        path = self.folder / CHECKPOINT
         state = torch.load(path, map_location=self.device, weights_only=True)
         try:
             self.network.load_state_dict(state["network"])
         except RuntimeError:
             raise UsageError(
                 path,
-                f"it is of another network or architecture than the recipe {self.recipe.name}",
-                "Give another --out, or the recipe with which it was begun",
+                f"the checkpoint is of another network or architecture than the recipe {self.recipe.name}",
+                "Give another --out, or the recipe of the checkpoint",
             ) from None
         self.optimizer.load_state_dict(state["optimizer"])
         self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
@@ -335,15 +270,15 @@ class Trainer:
         self.saves, self.mlflow_run = state.get("saves", 0), state.get("mlflow_run")
         print(f"resumed at step {self.step}", flush=True)
 
-    def _renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of another network by the names that they have in this one."""
+    def renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights of another network under the names of this network."""
         return state
 
     def _start_from(self, names: list[str]) -> None:
-        """Take the tensors that fit from shipped weights; earlier names go first."""
+        """Copy the tensors that fit from other weights; earlier names take precedence."""
         own = self.network.state_dict()
         for name in reversed(names):
-            state = self._renamed(_weights("start", name).network.state_dict())
+            state = self.renamed(load_weights("start", name).network.state_dict())
             taken = {k: _fitted(v, own[k]) for k, v in state.items() if k in own and _fits(v, own[k])}
             own = own | taken
             self.begun_from = _ancestors(zoo.read_card(name), self.begun_from)
@@ -352,43 +287,49 @@ class Trainer:
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
 
 
+def load_weights(key: str, name: str) -> zoo.Model:
+    """Load the weights ``name`` that a recipe gives under ``key``.
+
+    Raises
+    ------
+    UsageError
+        If there are no such weights.
+    """
+    try:
+        return zoo.load(name)
+    except zoo.ModelError as error:
+        raise UsageError(
+            None, f"{key}={name}: {error}", f"Set {key} to the name of weights or to a .safetensors file"
+        ) from None
+
+
 def _built(recipe: Recipe) -> torch.nn.Module:
-    """The network of a recipe."""
+    """Build the network of a recipe."""
     try:
         return zoo.ARCHITECTURES[recipe.network](**recipe.architecture)
     except TypeError as error:
         takes = ", ".join(inspect.signature(zoo.ARCHITECTURES[recipe.network]).parameters)
         raise UsageError(
             None,
-            f"recipe {recipe.name}: its architecture is none of a {recipe.network} ({error})",
-            f"That takes {takes}",
-        ) from None
-
-
-def _weights(key: str, name: str) -> zoo.Model:
-    """Weights that a recipe names under ``key``."""
-    try:
-        return zoo.load(name)
-    except zoo.ModelError as error:
-        raise UsageError(
-            None, f"{key}={name}: {error}", f"Give {key} a name, or a .safetensors file"
+            f"recipe {recipe.name}: the architecture does not fit {recipe.network} ({error})",
+            f"{recipe.network} takes {takes}",
         ) from None
 
 
 def _ancestors(card: dict[str, Any], others: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Weights with those that they began from, then others; what trained how long."""
+    """Return weights, the weights that they started from, and others, each with its training time."""
     first = {k: card.get(k) for k in ("name", "sha256", "steps", "hours")}
     every = [first, *card.get("begun_from", []), *others]
     return list({one["sha256"]: one for one in every}.values())
 
 
 def _fits(given: Tensor, own: Tensor) -> bool:
-    """Whether a tensor is of the wanted shape, or lacks outputs only."""
+    """Return whether a tensor has the shape of another, or only lacks outputs."""
     if given.shape == own.shape:
         return True
     return given.dim() > 0 and given.shape[1:] == own.shape[1:] and len(given) < len(own)
 
 
 def _fitted(given: Tensor, own: Tensor) -> Tensor:
-    """A tensor, followed by the present values of the outputs that it lacks."""
+    """Return a tensor followed by the current values of the outputs that it lacks."""
     return torch.cat([given, own[len(given) :]]) if given.dim() else given

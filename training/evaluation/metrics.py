@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
+from scipy import ndimage
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike
 
 
 def dice_by_class(predicted: Tensor, reference: Tensor, least: int = 1) -> dict[int, float]:
@@ -116,8 +113,6 @@ def surface_distances(
     The surface is made of the mask's voxels that have a face in common with the outside. Neither mask may
     be empty.
     """
-    from scipy import ndimage
-
     box = _box(reference | predicted)
     surfaces = []
     for mask in (reference, predicted):

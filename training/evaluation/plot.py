@@ -1,16 +1,14 @@
-"""Scores by structure as a picture."""
+"""A figure of scores by structure."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from ...models.io import atomic
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 PANELS = (
     ("dice", "Dice", (0.0, 1.0)),
@@ -21,25 +19,26 @@ PANELS = (
 
 
 def write_plot(frame: pd.DataFrame, out: Path) -> Path:
-    """Draw every case as a dot and the mean as a line, a row for each structure, a panel for each score.
+    """Draw every case as a dot and the mean as a line: one row per structure, one panel per score.
 
     Parameters
     ----------
     frame : DataFrame
-        What :func:`brainseg.training.evaluation.segmentation.evaluate_paths` returns.
+        Scores from :func:`brainseg.training.evaluation.segmentation.evaluate_paths`.
     out : Path
-        File to write; its ending says of what kind.
+        File to write (.png, .svg or .pdf).
+
+    Returns
+    -------
+    Path
+        The file.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     panels = [panel for panel in PANELS if frame[panel[0]].notna().any()]
     order = frame.groupby("name", sort=False)["dice"].mean().sort_values().index.tolist()
     rows = {name: row for row, name in enumerate(order)}
     size = (2.0 + 3.2 * max(len(panels), 1), 1.2 + 0.24 * len(order))
-    figure, axes = plt.subplots(1, max(len(panels), 1), figsize=size, sharey=True, squeeze=False)
+    figure = Figure(figsize=size)
+    axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)
     spread = np.random.default_rng(0)
     for axis, (column, title, limits) in zip(axes[0], panels, strict=False):
         where = frame["name"].map(rows) + spread.uniform(-0.18, 0.18, len(frame))
@@ -60,5 +59,4 @@ def write_plot(frame: pd.DataFrame, out: Path) -> Path:
     figure.tight_layout()
     with atomic.replacing(out, keep_extension=True) as temporary:
         figure.savefig(temporary, dpi=130)
-    plt.close(figure)
     return out

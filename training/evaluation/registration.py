@@ -5,21 +5,19 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from ...models.deformation.warp import Warp
 from ...models.errors import InputError
 from ...models.geometry.volume import Grid, Volume
 from ...models.io import itk, learn2reg
 from ...models.registration.label_transfer import carry
+from .label_files import read_labels
 from .metrics import agreement
-from .segmentation import read_labels, write
+from .segmentation import write
 from .surface_distance import robust_hausdorff
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 WORST = 0.3
 """Share of the pairs that the mean of the worst is taken over."""
@@ -144,8 +142,6 @@ def evaluate_pairs(
     InputError
         If a file is missing or is not what it should be.
     """
-    import pandas as pd
-
     rows = []
     for fixed_path, moving_path, transform in _listed(Path(ref), Path(pred), Path(transforms)):
         fixed, moving = read_labels(fixed_path), read_labels(moving_path)

@@ -14,6 +14,7 @@ from itertools import product
 
 import numpy as np
 from scipy import ndimage
+from skimage.measure import marching_cubes, mesh_surface_area
 
 CORNERS = tuple(product((0, 1), repeat=3))
 """Voxels of the cube about a corner; the first is the highest bit of its code."""
@@ -75,8 +76,6 @@ def _codes(mask: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=4)
 def _areas(spacing: tuple[float, ...]) -> np.ndarray:
     """Area (mm2) of the surface in the cube about a corner, by its code: that of marching cubes."""
-    from skimage.measure import marching_cubes, mesh_surface_area
-
     out = np.zeros(256)
     for code in range(1, 255):
         cube = np.array([code >> bit & 1 for bit in reversed(range(8))], float).reshape(2, 2, 2)

@@ -7,9 +7,11 @@ The folder is a BIDS dataset, with or without ``anat`` and sessions, labels besi
 from __future__ import annotations
 
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from ...models.errors import InputError, UsageError
@@ -111,8 +113,6 @@ def read(given: Subject, source: dict[int, int]) -> tuple[np.ndarray, np.ndarray
     InputError
         If a file cannot be read, the grids differ, or a label is not known.
     """
-    import nibabel as nib  # not at the top: a machine that only trains has none
-
     image, pixels = _loaded(given.image)
     truth, values = _loaded(given.labels)
     if pixels.shape != values.shape or not np.allclose(image.affine, truth.affine, atol=1e-2):
@@ -149,10 +149,6 @@ def check_contrast(image: np.ndarray, labels: np.ndarray, given: Subject) -> Non
 
 
 def _loaded(path: Path):
-    import zlib
-
-    import nibabel as nib
-
     try:
         image = nib.load(path)
         values = np.asarray(image.dataobj)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,111 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.errors import InputError
-from ...models.geometry.distance import signed_distance
 from ...models.geometry.volume import normalize
 from ...models.population import labels as label_tables
-from ...models.templates.age_template import LENGTH
-from ..data.intensity_classes import MOST, mixture
-from ..data.prepare import DISTANCE_UNIT, check_kind, table_path, table_rows
-from . import dataset
+from ..data.arrays import DISTANCE_UNIT, check_kind
+from ..data.intensity_classes import MOST
+from ..synthesis.deformation import uniform
 from . import interpolation as paths
-from .dataset import Subject
-
-FINEST = "fetal-callosum"
-"""Label table that tells apart all that the sources' labels do."""
-
-
-def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
-    """Columns of the table of the fetal sources' labels, by label value; structures are ``table``'s."""
-    rows = sorted(table_rows("fetal", ("source",)), key=lambda row: int(row["source"]))
-    out = {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
-    finest, wanted = label_tables.load(FINEST), label_tables.load(table)
-    whole = dict(zip(finest.unsided, label_tables.merged(finest, wanted), strict=True))
-    return out | {"structure": np.array([wanted.unsided[whole[int(i)]] for i in out["structure"]])}
-
-
-def numbering(table: str = "fetal") -> dict[int, int]:
-    """For every value of a source table the one of ``fetal.tsv`` with the same structure.
-
-    Raises
-    ------
-    MissingFileError, InputError
-        If there is no such table, or it has a structure that the fetal networks do not know.
-    """
-    known = label_tables.load(FINEST)
-    own = {int(row["structure"]): int(row["source"]) for row in table_rows("fetal", ("source", "structure"))}
-    out, unknown = {}, []
-    for row in table_rows(table, ("source", "structure")):
-        index = int(row["structure"] or 0)
-        if index not in own and index in known.by_index:
-            index = known[index].partner
-        if index in own:
-            out[int(row["source"])] = own[index]
-        else:
-            unknown.append(index)
-    if unknown:
-        raise InputError(
-            table_path(table),
-            f"the fetal networks know no structures {', '.join(map(str, sorted(set(unknown))))}",
-            f"Use those of the fetal table: {', '.join(map(str, sorted(own)))}",
-        )
-    return out
-
-
-def prepare(subjects: Sequence[Path | Subject], out: Path, table: str = "fetal") -> None:
-    """Write ``out`` (npz) from subjects with a T2w image and a label map.
-
-    For each subject: image (uint8), labels, subclass of every voxel for 1..4 subclasses a meta-label, the
-    signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks; and
-    the ways from brain to brain (:mod:`brainseg.training.fetal.interpolation`).
-
-    Parameters
-    ----------
-    subjects : sequence of Path or Subject
-        Those of :func:`brainseg.training.fetal.dataset.find`, or folders ``sub-*``.
-    out : Path
-        File to write.
-    table : str
-        Source table that says what the maps' labels are.
-    """
-    columns, source = read_table(), numbering(table)
-    arrays: dict[str, np.ndarray] = {}
-    names, ages = [], []
-    for number, given in enumerate(subjects):
-        one = dataset.subject(given) if isinstance(given, Path) else given
-        image, labels, affine = dataset.read(one, source)
-        dataset.check_contrast(image, labels, one)
-        seeds = np.zeros((MOST, *labels.shape), np.uint8)
-        for meta in (1, 2, 3):
-            where = columns["meta"][labels] == meta
-            for n in range(1, MOST + 1):
-                seeds[n - 1][where] = mixture(image[where], n)
-        distance = signed_distance(labels > 0) * float(np.linalg.norm(affine[:3, 0]))
-        top = np.quantile(image[labels > 0], 0.999)
-        arrays[f"image{number}"] = (np.clip(image / top, 0, 1) * 255).round().astype(np.uint8)
-        arrays[f"labels{number}"] = labels
-        arrays[f"seeds{number}"] = seeds
-        stored = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
-        arrays[f"distance{number}"] = stored
-        upright = to_atlas(labels > 0, affine)
-        arrays[f"atlas{number}"] = upright @ affine
-        arrays[f"scale{number}"] = np.array(upright[0, 0])
-        names.append(one.name)
-        ages.append(one.weeks)
-    meta = {"count": len(names), "names": names, "weeks": ages, "paths": paths.pairs(names, ages)}
-    arrays |= paths.find(arrays, meta["paths"], columns["structure"])
-    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
-
-
-def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Similarity from mm to the atlas frame of an upright brain: centre of its box, its length."""
-    index = np.argwhere(brain)
-    ends = np.stack([index.min(0) - 0.5, index.max(0) + 0.5]) @ affine[:3, :3].T + affine[:3, 3]
-    scale = LENGTH / abs(ends[1, 1] - ends[0, 1])
-    out = np.diag([scale, scale, scale, 1.0])
-    out[:3, 3] = -scale * ends.mean(0)
-    return out
+from .source_labels import read_table
 
 
 @dataclass
@@ -178,7 +79,7 @@ class FetalGenerator:
     Parameters
     ----------
     path : Path
-        Written by :func:`prepare`.
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
     config : FetalConfig
         Ranges.
     every : int
@@ -368,7 +269,3 @@ class FetalGenerator:
         for k in torch.randint(0, count, (int(torch.randint(0, 1 + count // 12, ())),)).tolist():
             x[k] = x[k].roll(torch.randint(-1, 2, (2,)).tolist(), (0, 1))
         return x.movedim(0, axis)
-
-
-def uniform(low: float, high: float) -> float:
-    return low + (high - low) * float(torch.rand(()))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...models.population import labels
-from .generator import read_table
+from .source_labels import read_table
 
 AGE_FROM, CURVED = (3, 4, 6, 9), (6, 9)
 """Structures whose volumes tell the age, and those whose squares do too: of all choices that with the least
@@ -22,7 +22,7 @@ ATYPICAL = "sub-sb"
 
 
 def fit(path: Path, out: Path, table: str = "fetal") -> dict:
-    """Fit to prepared subjects (:func:`brainseg.training.fetal.generator.prepare`) and write ``out``."""
+    """Fit to prepared subjects (:func:`brainseg.training.fetal.prepare.prepare`) and write ``out``."""
     names, weeks, volumes = measure(path, table)
     typical = np.array([not n.startswith(ATYPICAL) for n in names])
     indices = [i for i in labels.load(table).unsided if i]

@@ -61,7 +61,7 @@ def shares(arrays: Mapping[str, np.ndarray], number: int, position: np.ndarray, 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Of :func:`brainseg.training.fetal.generator.prepare`.
+        Of :func:`brainseg.training.fetal.prepare.prepare`.
     number : int
         The subject.
     position : ndarray of int

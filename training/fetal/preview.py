@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from ..synthesis.preview import coloured, grid, side_by_side
-
-if TYPE_CHECKING:
-    from .examples import AnyPosition, Upright
+from .examples import AnyPosition, Upright
 
 
 def write_preview(source: AnyPosition | Upright, out: Path, *, count: int = 12, seed: int = 0) -> Path:

@@ -25,8 +25,8 @@ from ...models.deformation.velocity import exponential, identity, sample
 from ...models.population import labels
 from ...models.templates import age_template
 from ...models.templates.age_template import LENGTH, Growing
-from .generator import read_table
 from .interpolation import GRID, OPTIONS, SPACING, family, on_grid, shares
+from .source_labels import read_table
 
 FAMILIES = {"": ("sub-crl", "sub-wu"), "sb": ("sub-sb",), "sbop": ("sub-sbop",)}
 """Atlases of every template: typical growth, and open spina bifida before and after its repair."""
@@ -68,7 +68,7 @@ class Subject:
 
 
 def subjects(path: Path, table: str = "fetal", families: tuple[str, ...] = FAMILIES[""]) -> list[Subject]:
-    """Prepared subjects (:func:`brainseg.training.fetal.generator.prepare`) and their mirror images on the
+    """Prepared subjects (:func:`brainseg.training.fetal.prepare.prepare`) and their mirror images on the
     grid.
 
     Parameters

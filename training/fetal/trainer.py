@@ -1,61 +1,66 @@
-"""The trainer of the fetal networks: other examples, all else as for adults."""
+"""The trainer of the fetal networks."""
 
 from __future__ import annotations
 
-import json
-import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
-from ..core.trainer import Trainer
+from ..core.recipe import Recipe
+from ..core.segmentation import SegmentationTrainer
+from ..evaluation.metrics import dice_by_class
 from .examples import AnyPosition, Upright
 from .generator import FetalConfig, FetalGenerator
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from ..core.recipe import Recipe
-
 KINDS: dict[str, type[AnyPosition] | type[Upright]] = {"any-position": AnyPosition, "upright": Upright}
-"""Kinds of recipes that this trainer knows."""
+"""Kinds of recipes of this trainer, and their examples."""
 
 
 def samples(recipe: Recipe, stage: dict[str, Any], data: Path, device: str = "cpu") -> AnyPosition | Upright:
-    """The examples of a stage of a fetal recipe from prepared arrays."""
+    """Return the source of a stage's examples.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Recipe of a fetal network.
+    stage : dict of str to Any
+        Stage of the recipe.
+    data : Path
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
+    device : str
+        Device of the examples.
+    """
     kind = KINDS[recipe.kind]
-    changes = recipe.generator | {k: v for k, v in stage.items() if hasattr(FetalConfig, k)}
-    generator = FetalGenerator(
-        data, replace(FetalConfig(), **changes), 2 if kind is AnyPosition else 1, device, recipe.table
-    )
+    every = 2 if kind is AnyPosition else 1
+    generator = FetalGenerator(data, recipe.ranges(FetalConfig(), stage), every, device, recipe.table)
     return kind(generator, stage["shape"], stage["spacing"])
 
 
-class FetalTrainer(Trainer):
-    """Trains from :func:`brainseg.training.fetal.generator.prepare`'s arrays; its budget is processor
-    time."""
+class FetalTrainer(SegmentationTrainer):
+    """Trains on arrays from :func:`brainseg.training.fetal.prepare.prepare`."""
 
-    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
-        """Train until the recipe's minutes of processor time are spent, then export."""
-        return super().run(clock)
+    scored: ClassVar[str] = "held-out subjects, real images"
 
     def samples(self, stage: dict[str, Any], data: Path) -> AnyPosition | Upright:
-        """The examples of a stage."""
+        """Return the source of a stage's examples from prepared arrays."""
         return samples(self.recipe, stage, data, self.device)
 
     @torch.no_grad()
     def validate(self, heads: int = 4) -> dict[str, float]:
-        """Dice by tissue, and of the brain, on real images that never train."""
-        from ..evaluation.metrics import dice_by_class
+        """Return Dice by structure (FreeSurfer id), of the ``mask``, and the structures' ``mean``.
 
+        Parameters
+        ----------
+        heads : int
+            Minimum number of real images that are scored, where there are as many.
+        """
         if self.validation is None:
             return {}
+        scores: dict[str, list[float]] = {}
         with self.averaged():
             stage = self.recipe.stages[-1] | {"real": 1.0, "surroundings": 0.5, "deformation": 0.0}
             source = self.samples(stage, self.validation)
-            scores: dict[str, list[float]] = {}
             count = len(source.generator.cases)
             for number in range(0, count, max(1, count // heads)):
                 example = source.example(number)
@@ -64,24 +69,15 @@ class FetalTrainer(Trainer):
                 for k, v in found.items():
                     scores.setdefault(str(self.table.unsided[k]), []).append(v)
                 if "mask" in out:
-                    inside = example.targets["distance"][0] > 0
-                    seen = out["mask"][0][0, 0] > 0
-                    overlap = 2 * (seen & inside).sum() / (seen.sum() + inside.sum())
+                    truth = example.targets["distance"][0] > 0
+                    mask = out["mask"][0][0, 0] > 0
+                    overlap = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
                     scores.setdefault("mask", []).append(float(overlap))
         mean = {k: sum(v) / len(v) for k, v in scores.items()}
-        tissues = [v for k, v in mean.items() if k.isdigit()]
-        return mean | {"mean": sum(tissues) / len(tissues)}
+        structures = [v for k, v in mean.items() if k.isdigit()]
+        return mean | {"mean": sum(structures) / len(structures)}
 
-    def export(self) -> Path:
-        """Write the averaged weights with their card, which tells the chain what the network sees."""
-        path = super().export()
-        card = path.with_suffix(".json")
+    def card(self) -> dict[str, Any]:
+        """Return the content of the model card, with what the inference needs to know."""
         weights = {str(index): weight for index, weight in self.recipe.class_weights.items()}
-        content = json.loads(card.read_text()) | {"kind": self.recipe.kind, "class_weights": weights}
-        scores = content["scores"]
-        content["scores"] = {"held-out subjects, real images": next(iter(scores.values()))}
-        card.write_text(json.dumps(content, indent=2) + "\n")
-        return path
-
-    def _centroids(self) -> dict[str, list[float]]:
-        return {}
+        return super().card() | {"kind": self.recipe.kind, "class_weights": weights}

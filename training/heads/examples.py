@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -12,26 +11,8 @@ from torch import Tensor
 from ...models.networks.inference import COORDINATE_SCALE
 from ...models.networks.stem_unet import StemUNet
 from ...models.population import labels
+from ..core.example import Example
 from ..synthesis.generator import Draw, HeadGenerator, Rendered
-
-
-@dataclass
-class Example:
-    """One training example; tensors have a batch axis.
-
-    Attributes
-    ----------
-    x : Tensor, shape (1, inputs, X, Y, Z)
-        Image and coordinates.
-    prior : Tensor or None
-        Context from the coarser network, at half resolution.
-    targets : dict of str to Tensor
-        ``structure``, ``tissue``, ``side`` (classes) and ``distance`` (mm), shape (1, X, Y, Z).
-    """
-
-    x: Tensor
-    prior: Tensor | None
-    targets: dict[str, Tensor]
 
 
 class Targets:

@@ -16,13 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.geometry.cropping import bare, doubled
+from ...models.geometry.cropping import doubled
 from ...models.geometry.volume import Volume
-from ..fetal.examples import small_rotation, stretch
-from ..heads.examples import Example
+from ...models.hippocampus.hippocampus import normalized
+from ..core.example import Example
 from ..synthesis.acquisition import acquire, draw_acquisition
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.deformation import uniform
+from ..synthesis.rotation import random_scaling, small_rotation
 
 SEED = 2020
 """Of the split."""
@@ -64,29 +65,6 @@ def cases(folder: Path) -> dict[str, tuple[Path, Path]]:
     return found
 
 
-def read(image: Path, labels: Path) -> tuple[Volume, Volume]:
-    """Image and labels of a case, upright, without padding, of one shape."""
-    from ...models.io import conform
-    from ..evaluation.segmentation import read_labels
-
-    scan, truth = bare(conform.read(image, least_mm=10.0).canonical()), read_labels(labels)
-    start = np.linalg.inv(truth.affine) @ scan.affine[:, 3]
-    x, y, z = (round(float(s)) for s in start[:3])
-    return scan, truth.crop((x, y, z), scan.grid.shape)
-
-
-def prepare(found: dict[str, tuple[Path, Path]], out: Path) -> None:
-    """Write ``out`` (npz) from images and labels: uint8 each, intensities up to the 99.9th percentile."""
-    arrays: dict[str, np.ndarray] = {}
-    for k, (image, labels) in enumerate(found.values()):
-        scan, truth = read(image, labels)
-        top = float(torch.quantile(scan.data.flatten(), 0.999))
-        arrays[f"image{k}"] = ((scan.data / top).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        arrays[f"labels{k}"] = truth.data.to(torch.uint8).numpy()
-    meta = {"count": len(found), "names": list(found)}
-    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
-
-
 @dataclass(frozen=True)
 class CropConfig:
     """Ranges of the draws; angles in degrees, lengths in voxels."""
@@ -117,7 +95,7 @@ class CropGenerator:
     Parameters
     ----------
     path : Path
-        Written by :func:`prepare`.
+        Arrays from :func:`brainseg.training.hippocampus.prepare.prepare`.
     config : CropConfig
         Ranges.
     device : str
@@ -160,7 +138,7 @@ class CropGenerator:
         plain = uniform(0, 1) < c.plain
         turn, shift = torch.eye(3), _to_a_voxel(stack.shape[1:], shape)
         if not plain:
-            turn = stretch(c.scaling, c.anisotropy) @ small_rotation(c.rotation)
+            turn = random_scaling(c.scaling, c.anisotropy) @ small_rotation(c.rotation)
             shift = torch.randn(3).clamp(-2, 2) * c.shift
             if uniform(0, 1) < 0.5 if mirrored is None else mirrored:
                 turn[0] *= -1
@@ -183,8 +161,6 @@ class CropGenerator:
         return self._scan(image[0], found[-1], plain), classes
 
     def _scan(self, image: Tensor, inside: Tensor, plain: bool) -> Tensor:
-        from ...models.hippocampus.hippocampus import normalized
-
         kept = inside > 0.5
         if not plain:
             image = acquire(draw_acquisition(self.config.scan), image, 1.0, kept) * 255

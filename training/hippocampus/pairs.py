@@ -17,10 +17,10 @@ from ...models.geometry.cropping import centred
 from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
 from ...models.hippocampus.hippocampus import Parts
-from ..fetal.examples import small_rotation, stretch
-from ..heads.examples import Example
+from ..core.example import Example
 from ..synthesis.acquisition import acquire, draw_acquisition
 from ..synthesis.deformation import uniform
+from ..synthesis.rotation import random_scaling, small_rotation
 from .generator import CLASSES, CropConfig
 
 
@@ -41,7 +41,7 @@ class AlignedPairs:
         What an affine might leave: degrees, percent and tenths of a voxel, of each by itself.
     deformation : float
         Largest standard deviation (voxels) of control points about 12 voxels apart.
-    looks : int
+    scans : int
         Scans of every case, the given one and others with noise, blur and another contrast: what the
         network of the parts finds in cases that trained it is otherwise better than in new ones.
     device : str
@@ -62,13 +62,13 @@ class AlignedPairs:
         anisotropy: float = 0.06,
         residual: float = 2.0,
         deformation: float = 1.0,
-        looks: int = 1,
+        scans: int = 1,
         device: str = "cpu",
     ) -> None:
         self.shape, self.spacing, self.device = tuple(shape), spacing, device
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
-        self.cases = _cases(path, looks)
+        self.cases = _cases(path, scans)
         self.affines: dict[tuple[int, int], np.ndarray] = {}
         count, order = len(self.cases), random.Random(0)
         every = [(i, j) for i in range(count) for j in range(count) if i < j]
@@ -90,10 +90,10 @@ class AlignedPairs:
         common = None if number is not None else self._common()
         stacks, truths = [], []
         for k, place in zip(chosen, (space.to_moving, space.to_fixed), strict=True):
-            looks, truth = self.cases[k]
-            look = 0 if number is not None else int(torch.randint(len(looks), ()))
+            scans, truth = self.cases[k]
+            scan = 0 if number is not None else int(torch.randint(len(scans), ()))
             where = identity(self.shape, truth.data) if common is None else self._moved(common)
-            what, parts = seen(looks[look], truth, place @ grid.affine, where)
+            what, parts = seen(scans[scan], truth, place @ grid.affine, where)
             stacks.append(what)
             truths.append(parts)
         order = [0, 1] if number is not None or uniform(0, 1) < 0.5 else [1, 0]
@@ -104,14 +104,14 @@ class AlignedPairs:
 
     def _common(self) -> Tensor:
         """A turn of both, in half of the cases with a mirror."""
-        turn = stretch(self.scaling, self.anisotropy) @ small_rotation(self.rotation)
+        turn = random_scaling(self.scaling, self.anisotropy) @ small_rotation(self.rotation)
         if uniform(0, 1) < 0.5:
             turn[0] *= -1
         return turn
 
     def _moved(self, common: Tensor) -> Tensor:
         """Voxels of the middle grid, moved by the common turn, a small one of their own and a small bend."""
-        own = stretch(self.residual / 100, self.residual / 100) @ small_rotation(self.residual)
+        own = random_scaling(self.residual / 100, self.residual / 100) @ small_rotation(self.residual)
         shift = torch.randn(3).clamp(-2, 2) * self.residual / 10
         index = identity(self.shape, common)
         half = (torch.tensor(self.shape).view(3, 1, 1, 1) - 1) / 2
@@ -149,7 +149,7 @@ def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tupl
     return registration.channels(found[:2], found[2], found[3]), at(truth.data, truth.affine)
 
 
-def _cases(path: Path, looks: int) -> list[tuple[list[Parts], Volume]]:
+def _cases(path: Path, count: int) -> list[tuple[list[Parts], Volume]]:
     """What the network of the parts finds in every case's scans, and the labels as maps."""
     found, config = [], CropConfig().scan
     with np.load(path) as arrays:
@@ -158,7 +158,7 @@ def _cases(path: Path, looks: int) -> list[tuple[list[Parts], Volume]]:
             maps = torch.stack([labels == c for c in range(1, CLASSES)]).float()
             scans = [image.float()]
             whole = torch.ones(image.shape, dtype=torch.bool)
-            scans += [acquire(draw_acquisition(config), scans[0], 1.0, whole) for _ in range(looks - 1)]
+            scans += [acquire(draw_acquisition(config), scans[0], 1.0, whole) for _ in range(count - 1)]
             parts = [hippocampus.find(Volume(scan, np.eye(4))) for scan in scans]
             found.append((parts, Volume(maps, np.eye(4))))
     return found

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ...models.errors import UsageError
 from ...models.networks import zoo
-from ..core.recipe import Recipe, shipped_data
-from ..data.prepare import prepare, table_path
-from ..fetal import dataset, generator
+from ..core.recipe import Recipe, canonical, shipped_data
+from ..data.prepare import prepare
+from ..data.sources import table_path
+from ..fetal import dataset
+from ..fetal import prepare as fetal
 
 EVERY, HELD_OUT = 5, 4
 """Of every five maps or subjects in the order of their names, the one for validation."""
@@ -65,12 +67,12 @@ def fetuses(folder: Path, out: Path, table: str = "fetal") -> tuple[Path, Path |
         if subjects:
             made[name] = out / f"{name}.npz"
             listed = [text, *(_line(one) for one in subjects)]
-            make = lambda to, s=subjects: generator.prepare(s, to, table)  # noqa: E731
+            make = lambda to, s=subjects: fetal.prepare(s, to, table)  # noqa: E731
             _remade(made[name], listed, f"{len(subjects)} subjects", make)
     return made["training"], made.get("validation"), len(parts["training"])
 
 
-def described(recipe: Recipe, changes: dict[str, Any], folder: Path, count: int) -> Recipe:
+def described(recipe: Recipe, changes: Mapping[str, Any], folder: Path, count: int) -> Recipe:
     """A recipe whose data and licence are those of a user's folder, not those of the weights that come along.
 
     What a recipe of one's own, or the command line, says of the data is kept.
@@ -86,13 +88,13 @@ def described(recipe: Recipe, changes: dict[str, Any], folder: Path, count: int)
     count : int
         How many maps or subjects train.
     """
+    changes = canonical(changes)
     own = "data" in changes or recipe.data not in shipped_data()
     if own and ("licence" in changes or "data" not in changes):
         return recipe
     data = recipe.data if own else f"{folder.resolve().name} ({count})"
     licence = recipe.licence if "licence" in changes else "not stated (yours)"
-    names = [recipe.start] if isinstance(recipe.start, str) else recipe.start or []
-    cards = {name: zoo.read_card(name) for name in names}
+    cards = {name: zoo.read_card(name) for name in recipe.starts}
     if cards:
         data += "; begun from " + "; ".join(f"{k}: {c.get('training_data')}" for k, c in cards.items())
         licence += "; begun from " + "; ".join(f"{k}: {c.get('licence')}" for k, c in cards.items())

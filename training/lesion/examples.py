@@ -11,18 +11,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy import ndimage
 from torch import Tensor
 
-from ...models.errors import InputError, UsageError
-from ...models.geometry.volume import Volume, resample
-from ...models.io import atomic, conform
-from ...models.segmentation import lesion, skullstrip
-from ..heads.examples import Example
+from ...models.errors import UsageError
+from ...models.segmentation import lesion
+from ..core.example import Example
 from ..synthesis.contrast import LEVELS
 from ..synthesis.deformation import integer, uniform
 from ..synthesis.generator import Draw, HeadGenerator
-from . import lgg
 
 FARTHEST = 10.0
 """Distance (mm) outside the brain beyond which none is stored."""
@@ -204,71 +200,6 @@ def _example(image: Tensor, outside: Tensor, truth: Tensor) -> Example:
     at = max(0.0, lesion.AROUND + uniform(-3, 3))
     x = torch.where(outside <= at, image.clamp(DARK, 4), DARK)
     return Example(x[None, ..., None], None, {"lesion": truth.float()[None, None, ..., None]})
-
-
-def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
-    """Write arrays of real scans with lesion masks.
-
-    Parameters
-    ----------
-    subjects : sequence of Path
-        Folders with one ``*_FLAIR`` or ``*_T2w`` image and its ``*_label-lesion_mask``; a brain mask
-        ``*_desc-brain_mask`` is used where there is one, else made. Or folders of the LGG data set's slices.
-    out : Path
-        File to write (npz).
-    spacing : float
-        Voxel size (mm) within slices.
-    """
-    arrays: dict[str, np.ndarray] = {}
-    meta: dict[str, list] = {"names": [], "step": [], "zero": []}
-    for folder in subjects:
-        k = len(meta["names"])
-        try:
-            scan, truth, brain = read_case(folder)
-        except InputError as error:
-            print(f"{folder.name} is left out: {error.reason}", flush=True)
-            continue
-        image, inside = lesion.prepared(scan, brain, spacing)
-        on_grid = resample(truth.with_data(truth.data.float()).canonical(), image.grid)
-        away = ndimage.distance_transform_edt(inside.data.numpy() < 0.5, image.grid.spacing)
-        values = scan.data[brain.data > 0].float()
-        deviation = 1.4826 * (values - values.median()).abs().median()
-        arrays[f"image{k}"] = image.data.half().numpy()
-        arrays[f"outside{k}"] = np.clip(away * 10, 0, FARTHEST * 10).astype(np.uint8)
-        arrays[f"lesion{k}"] = (on_grid.data > 0.5).numpy()
-        meta["names"].append(folder.name)
-        meta["step"].append(float(image.grid.spacing[2]))
-        meta["zero"].append(float(-values.median() / (lesion.SPREAD * deviation)))
-        print(f"{folder.name}: {int(arrays[f'lesion{k}'].sum())} voxels of lesions", flush=True)
-    with atomic.replacing(out) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
-
-
-def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
-    """Scan, lesions and brain of a subject's folder.
-
-    Raises
-    ------
-    InputError
-        If a file is missing or there is more than one.
-    """
-    found: dict[str, Path] = {}
-    for name, patterns in {
-        "scan": ("*_FLAIR.nii*", "*_T2w.nii*"),
-        "lesions": ("*_label-lesion_mask.nii*",),
-        "brain": ("*_desc-brain_mask.nii*",),
-    }.items():
-        paths = next((p for p in (sorted(folder.glob(pattern)) for pattern in patterns) if p), [])
-        if not found and (slices := sorted(folder.glob("*_mask.tif"))):
-            scan, truth = lgg.read(folder, len(slices))
-            return scan, truth, skullstrip.skullstrip(scan).mask
-        if len(paths) > 1 or (not paths and name != "brain"):
-            raise InputError(folder, f"{len(paths)} files {patterns[0]} in it", "Leave exactly one there")
-        if paths:
-            found[name] = paths[0]
-    scan, truth = conform.read(found["scan"]), conform.read(found["lesions"])
-    brain = conform.read(found["brain"]) if "brain" in found else skullstrip.skullstrip(scan).mask
-    return scan, truth, brain
 
 
 def load(path: Path) -> list[Case]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
 from ...models.geometry.volume import Volume
 
@@ -20,8 +21,6 @@ FLAIR = 1
 
 def read(folder: Path, count: int) -> tuple[Volume, Volume]:
     """FLAIR image and lesions of a patient, from ``count`` slices ``NAME_k.tif`` and ``NAME_k_mask.tif``."""
-    from PIL import Image
-
     slices = sorted(folder.glob("*_mask.tif"), key=lambda path: int(path.stem.split("_")[-2]))
     image, truth = [], []
     for path in slices:

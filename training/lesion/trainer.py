@@ -1,80 +1,43 @@
-"""The trainer of the lesion network: other examples and losses, all else as for structures."""
+"""The trainer of the lesion networks."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.errors import UsageError
 from ...models.segmentation import lesion
 from ..core.recipe import Recipe
 from ..core.trainer import Trainer
 from ..losses.segmentation import binary_loss, slice_dice_loss
-from ..synthesis.generator import GeneratorConfig, HeadGenerator
-from .examples import DARK, LesionSlices, load, prepare
+from ..synthesis.config import GeneratorConfig
+from ..synthesis.generator import HeadGenerator
+from .examples import DARK, LesionSlices, load
 
 KIND = "lesion"
-"""Kind of recipes that this trainer knows."""
+"""Kind of recipes of this trainer."""
 
-
-EVERY, HELD_OUT, TESTED = 8, 3, (2, 6)
-"""Of every eight patients in the order of their names, the one for validation and the two for tests."""
-
-
-def split(folder: Path) -> dict[str, list[Path]]:
-    """Patients of a folder for ``training``, ``validation`` and ``test``, by the order of their names.
-
-    Raises
-    ------
-    UsageError
-        If there are none.
-    """
-    subjects = sorted(path for path in folder.iterdir() if path.is_dir())
-    if not subjects:
-        raise UsageError(folder, "there are no patients in it", "Give a folder with one for each of them")
-    parts: dict[str, list[Path]] = {"training": [], "validation": [], "test": []}
-    for k, path in enumerate(subjects):
-        place = k % EVERY
-        parts["validation" if place == HELD_OUT else "test" if place in TESTED else "training"].append(path)
-    return parts
-
-
-def made(
-    recipe: Recipe, folder: str | None, heads: str | None, out: Path, device: str = "cpu"
-) -> LesionTrainer:
-    """The trainer for a folder of patients, for synthetic heads, or for both."""
-    data = validation = None
-    if folder:
-        out.mkdir(parents=True, exist_ok=True)
-        spacing = float(recipe.stages[-1]["spacing"])
-        data, validation = (out / f"{part}-{spacing:g}.npz" for part in ("training", "validation"))
-        parts = split(Path(folder))
-        for part, path in (("training", data), ("validation", validation)):
-            if not path.is_file():
-                prepare(parts[part], path, spacing)
-        (out / "test.txt").write_text("".join(f"{path.name}\n" for path in parts["test"]))
-    return LesionTrainer(recipe, data, out, validation, device, Path(heads) if heads else None)
+LOSSES = {"lesion": binary_loss, "slice-dice": slice_dice_loss}
+"""Losses of a lesion network, of logits against masks."""
 
 
 class LesionTrainer(Trainer):
-    """Trains on prepared scans with lesions, on synthetic heads, or on both; by processor time.
+    """Trains on prepared scans with lesions, on synthetic heads, or on both.
 
     Parameters
     ----------
     recipe, folder, validation, device
-        As for :class:`brainseg.training.core.trainer.Trainer`.
+        See :class:`brainseg.training.core.trainer.Trainer`.
     data : Path or None
-        Arrays of :func:`brainseg.training.lesion.examples.prepare`.
+        Arrays from :func:`brainseg.training.lesion.prepare.prepare`.
     heads : Path or None
-        Arrays of :func:`brainseg.training.data.prepare.prepare`, for synthetic heads.
+        Arrays from :func:`brainseg.training.data.prepare.prepare`, for synthetic heads.
     """
+
+    scored: ClassVar[str] = "patients that did not train, Dice of the volume"
 
     def __init__(
         self,
@@ -90,18 +53,12 @@ class LesionTrainer(Trainer):
         self.held_out = load(validation) if validation else []
         super().__init__(recipe, data or Path(), folder, validation, device)
 
-    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
-        """Train until the recipe's minutes of processor time are spent, then export."""
-        return super().run(clock)
-
     def samples(self, stage: dict[str, Any], data: Path) -> LesionSlices:
-        """The examples of a stage."""
-        changes = self.recipe.generator | {
-            k: v for k, v in stage.items() if k in GeneratorConfig.__dataclass_fields__
-        }
+        """Return the source of a stage's examples."""
         generator = None
         if self.heads:
-            generator = HeadGenerator(self.heads, replace(GeneratorConfig(), **changes), self.device)
+            ranges = self.recipe.ranges(GeneratorConfig(), stage)
+            generator = HeadGenerator(self.heads, ranges, self.device)
         return LesionSlices(
             self.cases,
             generator,
@@ -111,18 +68,14 @@ class LesionTrainer(Trainer):
             stage.get("real", 0.6),
         )
 
-    def losses(self, out: dict[str, tuple[Tensor, Tensor]], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy with Dice of the batch, or the mean Dice of its slices."""
+    def losses(self, out: dict[str, Any], targets: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return every weighted loss of the recipe by name."""
         logit, truth = out["lesion"][0].float(), targets["lesion"]
-        known = {"lesion": binary_loss, "slice-dice": slice_dice_loss}
-        unknown = set(self.recipe.losses) - set(known)
-        if unknown:
-            raise ValueError(f"recipe {self.recipe.name}: unknown losses {', '.join(sorted(unknown))}")
-        return {name: weight * known[name](logit, truth) for name, weight in self.recipe.losses.items()}
+        return {name: weight * LOSSES[name](logit, truth) for name, weight in self.recipe.losses.items()}
 
     @torch.no_grad()
-    def validate(self, heads: int = 4) -> dict[str, float]:
-        """Dice by patient, over the whole volume, and their mean."""
+    def validate(self) -> dict[str, float]:
+        """Return Dice of the whole volume by patient, and the ``mean``."""
         if not self.held_out:
             return {}
         with self.averaged():
@@ -138,9 +91,3 @@ class LesionTrainer(Trainer):
                 both = float((found & case.lesion).sum())
                 scores[str(number)] = 2 * both / max(float(found.sum() + case.lesion.sum()), 1)
         return scores | {"mean": sum(scores.values()) / len(scores)}
-
-    def _centroids(self) -> dict[str, list[float]]:
-        return {}
-
-    def _scored(self) -> str:
-        return "patients that did not train, Dice of the volume"

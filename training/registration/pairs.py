@@ -14,7 +14,7 @@ from torch import Tensor
 from ...models.deformation.diffeomorphic import shares
 from ...models.deformation.velocity import identity, sample
 from ...models.registration import features
-from ..heads.examples import Example
+from ..core.example import Example
 from ..synthesis.generator import Draw, HeadGenerator
 
 TISSUE_LEVELS = {2: 1.0, 7: 1.0, 16: 1.0, 28: 0.9, 4: 0.15, 5: 0.15, 14: 0.15, 15: 0.15, 24: 0.15}

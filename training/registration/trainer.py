@@ -1,12 +1,9 @@
-"""The trainer of the network that predicts velocities: pairs of brains, all else as for segmentation."""
+"""The trainer of the registration network, which predicts velocities."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +11,8 @@ from torch import Tensor
 from ...models.deformation.velocity import exponential, identity, jacobian, sample, taper
 from ..core.trainer import Trainer
 from ..losses import registration
-from ..synthesis.generator import GeneratorConfig, HeadGenerator
+from ..synthesis.config import GeneratorConfig
+from ..synthesis.generator import HeadGenerator
 from .pairs import BrainPairs
 
 KINDS = ("registration",)
@@ -33,19 +31,14 @@ class VelocityTrainer(Trainer):
     Its budget is processor time.
     """
 
+    scored: ClassVar[str] = "held-out label maps, synthetic images"
+
     rounds = 2
     """Calls for held-out examples of a validation."""
 
-    def run(self, clock: Callable[[], float] = time.process_time) -> Path:
-        """Train until the recipe's minutes of processor time are spent, then export."""
-        return super().run(clock)
-
     def samples(self, stage: dict[str, Any], data: Path) -> BrainPairs:
         """The examples of a stage."""
-        changes = self.recipe.generator | {
-            k: v for k, v in stage.items() if k in GeneratorConfig.__dataclass_fields__
-        }
-        generator = HeadGenerator(data, replace(GeneratorConfig(), **changes), self.device)
+        generator = HeadGenerator(data, self.recipe.ranges(GeneratorConfig(), stage), self.device)
         own = {k: stage[k] for k in ("heads", "error", "pictures") if k in stage}
         return BrainPairs(generator, stage["shape"], stage["spacing"], **own)
 
@@ -100,9 +93,6 @@ class VelocityTrainer(Trainer):
     def held_out(self) -> BrainPairs:
         """The examples of a validation."""
         return self.samples(self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}, self.validation)
-
-    def _centroids(self) -> dict[str, list[float]]:
-        return {}
 
 
 def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..data.intensity_classes import CODES, MOST, code_subclasses
-from ..data.prepare import Source
+from ..data.sources import Source
 from .config import GeneratorConfig
 from .deformation import integer, noise_field, uniform
 

@@ -22,14 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.prepare import DISTANCE_UNIT, check_kind, source_table
+from ..data.arrays import DISTANCE_UNIT, check_kind
+from ..data.sources import source_table
 from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible
 from .config import GeneratorConfig
 from .contrast import LEVELS, Contrast, draw_contrast
 from .deformation import BOX, affine, deformation, integer, linear, uniform
 from .lesion_paste import paste
-
-__all__ = ["Draw", "GeneratorConfig", "HeadGenerator", "Rendered"]
 
 
 @dataclass

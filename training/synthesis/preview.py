@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 
 from ...models.io import atomic
 from .generator import Draw, HeadGenerator, Rendered
@@ -51,14 +53,10 @@ def write_preview(
 
 def grid(one: Callable[[], tuple[np.ndarray, str]], out: Path, count: int) -> Path:
     """Write a picture of ``count`` panels with their titles, which ``one`` gives one by one."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     columns = min(count, 3)
     rows = -(-count // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(6.4 * columns, 2.0 * rows), facecolor="black")
+    figure = Figure(figsize=(6.4 * columns, 2.0 * rows), facecolor="black")
+    axes = figure.subplots(rows, columns)
     for number, axis in enumerate(np.atleast_1d(axes).ravel()):
         axis.set_axis_off()
         if number >= count:
@@ -69,7 +67,6 @@ def grid(one: Callable[[], tuple[np.ndarray, str]], out: Path, count: int) -> Pa
     figure.subplots_adjust(0.003, 0.003, 0.997, 0.975, 0.01, 0.12)
     with atomic.replacing(out) as temporary:
         figure.savefig(temporary, dpi=100, facecolor="black", format="png")
-    plt.close(figure)
     return out
 
 
@@ -84,8 +81,6 @@ def side_by_side(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def coloured(shown: np.ndarray) -> np.ndarray:
     """Colours of a plane of classes, shape (Y, X, 3)."""
-    from matplotlib import colormaps
-
     palette = colormaps["tab20b"](np.arange(COLOURS) / COLOURS)[:, :3]
     palette[0] = 0
     return palette[np.where(shown > 0, 1 + shown % (COLOURS - 1), 0)]

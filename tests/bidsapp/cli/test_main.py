@@ -134,14 +134,11 @@ def test_evaluate(scan, science, tmp_path, capsys):
 def test_training_gets_recipe_data_and_changes(scan, tmp_path, monkeypatch, capsys):
     made = []
 
-    class Trainer:
-        def __init__(self, *arguments):
-            made.append(arguments)
+    def run(trainer):
+        made.append(trainer)
+        return "weights.safetensors"
 
-        def run(self):
-            return "weights.safetensors"
-
-    monkeypatch.setattr("brainseg.training.core.trainer.Trainer", Trainer)
+    monkeypatch.setattr("brainseg.bidsapp.tools.train.train", run)
     assert (
         _run(
             "train",
@@ -157,8 +154,9 @@ def test_training_gets_recipe_data_and_changes(scan, tmp_path, monkeypatch, caps
         )
         == 0
     )
-    wanted, data, out, validation, device, *_ = made[0]
-    assert (wanted.minutes, wanted.seed, data, out, validation, device) == (3, 7, scan, tmp_path, None, "cpu")
+    (one,) = made
+    assert (one.recipe.minutes, one.recipe.seed) == (3, 7)
+    assert (one.data, one.folder, one.validation, one.device) == (scan, tmp_path, None, "cpu")
     assert _run("train", "segmentation", "--data", scan, "--out", tmp_path, "minuts=3") == 2
     assert "minuts" in capsys.readouterr().err
 

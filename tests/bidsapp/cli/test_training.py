@@ -147,8 +147,8 @@ def test_scores_as_a_picture(tmp_path):
 @pytest.mark.slow
 def test_real_scans_score_a_training(tmp_path, toy_arrays, scans):
     """Scans go through the coarse look once; then a network is scored on them in one pass each."""
-    from brainseg.training.core import recipe
-    from brainseg.training.core.trainer import Trainer
+    from brainseg.training.heads.trainer import HeadTrainer
+    from brainseg.training.kinds import registry
 
     template = bundled.load("MNI152NLin2009aSym")
     grid = lattice(template.image, 2.0)
@@ -162,7 +162,7 @@ def test_real_scans_score_a_training(tmp_path, toy_arrays, scans):
     path = tmp_path / "mine.yaml"
     path.write_text(RECIPE)
     assert _run("train", "scans", tmp_path / "scans.npz", tmp_path, "--recipe", path) == 0
-    run = Trainer(recipe.read(path), toy_arrays, tmp_path / "out", scans=tmp_path / "scans.npz")
+    run = HeadTrainer(registry.read(path), toy_arrays, tmp_path / "out", scans=tmp_path / "scans.npz")
     scores = run.validate()
     assert set(scores) == {"real/3", "real/mean"} and 0 <= scores["real/mean"] <= 1
     arrays = np.load(tmp_path / "scans.npz")
@@ -176,11 +176,11 @@ def test_real_scans_score_a_training(tmp_path, toy_arrays, scans):
     assert _run(*words, "--images", tmp_path / "sub-1") == 0
     with np.load(tmp_path / "again.npz") as again:
         assert np.array_equal(again["truth0"], arrays["truth0"])
-    mixed = Trainer(
-        recipe.read(path, {"real": 1.0}),
+    mixed = HeadTrainer(
+        registry.read(path, {"real": 1.0}),
         toy_arrays,
         tmp_path / "mixed",
-        labelled=tmp_path / "again.npz",
+        labeled=tmp_path / "again.npz",
     )
     example = mixed.source().examples()[0]
     assert set(example.targets["structure"].unique().tolist()) <= {0, 2}

@@ -10,7 +10,8 @@ from brainseg.models.deformation.velocity import taper
 from brainseg.models.networks import zoo
 from brainseg.models.networks.velocity_unet import VelocityUNet, predict
 from brainseg.models.registration import features, registration
-from brainseg.training.core import recipe
+from brainseg.training.core.lightning import train
+from brainseg.training.kinds import registry
 from brainseg.training.losses import registration as velocity_losses
 from brainseg.training.registration.trainer import VelocityTrainer, halves
 from helpers import heads_of_balls as balls
@@ -36,7 +37,7 @@ licence: CC0-1.0
 def _recipe(folder, **changes):
     path = folder / "recipe.yaml"
     path.write_text(TEXT)
-    return recipe.read(path, changes)
+    return registry.read(path, changes)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +93,7 @@ def test_trains_and_exports_what_a_registration_can_begin_from(tmp_path, toy_arr
     assert example.x.shape == (1, 20, 16, 20, 16)
     shares = example.targets["moving"][0]
     assert len(shares) == len(first.source().classes) and 0 < float(shares.sum(0).max()) <= 1.0001
-    weights = first.run()
+    weights = train(first)
     assert first.step >= 1 and set(first.running) == set(first.recipe.losses)
     again = VelocityTrainer(_recipe(tmp_path), toy_arrays, tmp_path / "out", toy_arrays)
     assert again.step == first.step

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brainseg.models.population import labels
-from brainseg.training.data.prepare import source_table
+from brainseg.training.data.sources import source_table
 
 
 @pytest.fixture(params=["adult", "tissue"])

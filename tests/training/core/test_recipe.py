@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from brainseg import training
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
-from brainseg.training.core import recipe
 from brainseg.training.fetal import trainer
+from brainseg.training.heads import trainer as head_trainer
 from brainseg.training.hippocampus import trainer as hippocampus_trainer
-from brainseg.training.kinds.registry import KINDS
+from brainseg.training.kinds import registry
 from brainseg.training.lesion import trainer as lesion_trainer
 from brainseg.training.registration import trainer as velocity_trainer
 
@@ -29,7 +30,7 @@ stages:
 def _recipe(folder, text=TEXT, **changes):
     path = folder / "recipe.yaml"
     path.write_text(text)
-    return recipe.read(path, changes)
+    return registry.read(path, changes)
 
 
 def test_recipes(tmp_path):
@@ -38,19 +39,19 @@ def test_recipes(tmp_path):
     with pytest.raises(UsageError, match=r"missing keys losses"):
         _recipe(tmp_path, TEXT.replace("losses:", "text:"))
     with pytest.raises(UsageError, match="head-coarse"):
-        recipe.read("unheard-of")
-    with pytest.raises(UsageError, match="no keys"):
+        registry.read("unheard-of")
+    with pytest.raises(UsageError, match="not a valid recipe: expected a YAML mapping"):
         _recipe(tmp_path, "head-coarse")
-    one = recipe.read("head-coarse")
+    one = registry.read("head-coarse")
     assert len(one.digest) == 64
     assert replace(one, minutes=1).digest == one.digest
 
 
 @pytest.mark.parametrize(
-    "name", [p.name for p in sorted((Path(recipe.__file__).parent / "recipes").glob("*.yaml"))]
+    "name", [p.name for p in sorted((Path(training.__path__[0]) / "recipes").glob("*.yaml"))]
 )
 def test_shipped_recipes_build_their_network(name):
-    found = recipe.read(name)
+    found = registry.read(name)
     with torch.device("meta"):
         network = zoo.ARCHITECTURES[found.network](**found.architecture)
     assert found.stages[-1]["until"] == 1.0
@@ -82,9 +83,8 @@ def test_mistakes_are_named_with_what_is_allowed(tmp_path, changes, words):
 
 
 def test_every_kind_of_every_trainer_is_known():
-    assert set(KINDS) == {
-        "whole-head",
-        "cascade",
+    assert set(registry.KINDS) == {
+        *head_trainer.KINDS,
         lesion_trainer.KIND,
         *trainer.KINDS,
         *velocity_trainer.KINDS,

@@ -10,9 +10,15 @@ import torch.nn.functional as F
 
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import zoo
-from brainseg.training.core import recipe
-from brainseg.training.core.trainer import Trainer
+from brainseg.training.core import lightning
+from brainseg.training.core.dataloader import Stream
+from brainseg.training.core.lightning import train
+from brainseg.training.heads.examples import WholeHead
+from brainseg.training.heads.trainer import HeadTrainer
+from brainseg.training.kinds import registry
 from brainseg.training.losses import segmentation
+from brainseg.training.synthesis.config import GeneratorConfig
+from brainseg.training.synthesis.generator import HeadGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -55,25 +61,27 @@ minutes: 0.02
 def _recipe(folder, text, **changes):
     path = folder / "recipe.yaml"
     path.write_text(text)
-    return recipe.read(path, changes)
+    return registry.read(path, changes)
 
 
 def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     out = tmp_path / "out"
-    first = Trainer(_recipe(tmp_path, COARSE), toy_arrays, out, toy_arrays)
-    first.run()
+    first = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, out, toy_arrays)
+    train(first)
     assert first.step >= 1
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert lines[-1]["step"] == first.step
     assert {"structure", "distance", "side"} == set(lines[-1]["loss"])
     assert 0 <= lines[-1]["scores"]["mask"] <= 1
 
-    again = Trainer(_recipe(tmp_path, COARSE, minutes=first.seconds / 60 + 0.02), toy_arrays, out, toy_arrays)
+    again = HeadTrainer(
+        _recipe(tmp_path, COARSE, minutes=first.seconds / 60 + 0.02), toy_arrays, out, toy_arrays
+    )
     assert again.step == first.step and again.seconds == pytest.approx(first.seconds)
     for name, value in first.network.state_dict().items():
         assert torch.equal(again.network.state_dict()[name], value), name
         assert torch.equal(again.ema[name], first.ema[name])
-    again.run()
+    train(again)
     assert again.step > first.step
 
     model = zoo.load(str(out / "toy-coarse.safetensors"))
@@ -86,18 +94,18 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     fine = _recipe(
         tmp_path, FINE, coarse=str(out / "toy-coarse.safetensors"), start=str(out / "toy-coarse.safetensors")
     )
-    second = Trainer(fine, toy_arrays, tmp_path / "fine", toy_arrays)
+    second = HeadTrainer(fine, toy_arrays, tmp_path / "fine", toy_arrays)
     for name in ("stem.0.weight", "down.1.3.weight", "decoders.structure.low.weight"):
         assert torch.equal(second.network.state_dict()[name], model.network.state_dict()[name]), name
-    second.run()
+    train(second)
     card = zoo.read_card(str(tmp_path / "fine" / "toy-fine.safetensors"))
     assert card["coarse"] == fine.coarse and card.get("looks", 1) == 1
 
-    with pytest.raises(UsageError, match="'again' needs a network with a prior"):
+    with pytest.raises(UsageError, match=r"second_pass \(or again\) needs a network with a prior"):
         _recipe(tmp_path, COARSE, again=0.5)
     # A network that learned from what it had found itself says so, and is then asked twice.
-    third = Trainer(replace(fine, again=1.0), toy_arrays, tmp_path / "again", toy_arrays)
-    assert zoo.read_card(str(third.run()))["looks"] == 2
+    third = HeadTrainer(replace(fine, second_pass=1.0), toy_arrays, tmp_path / "again", toy_arrays)
+    assert zoo.read_card(str(train(third)))["looks"] == 2
     example = third.source().examples()[0]
     with torch.no_grad():
         once = third.network(example.x, example.prior)["structure"][0].softmax(1)
@@ -108,7 +116,7 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
 
 def test_it_learns(tmp_path, toy_arrays):
     torch.manual_seed(0)
-    trainer = Trainer(_recipe(tmp_path, COARSE, rate=0.01), toy_arrays, tmp_path / "out")
+    trainer = HeadTrainer(_recipe(tmp_path, COARSE, rate=0.01), toy_arrays, tmp_path / "out")
     example = trainer.source().examples()[0]
     before = None
     for _ in range(15):
@@ -121,7 +129,7 @@ def test_it_learns(tmp_path, toy_arrays):
 
 
 def test_fewer_validation_heads_than_wanted(tmp_path, toy_arrays):
-    trainer = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
+    trainer = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
     before = torch.get_rng_state()
     first, second = trainer.validate(heads=3), trainer.validate(heads=3)
     assert first == second and "mean" in first
@@ -163,7 +171,7 @@ class Killed(BaseException):
 
 def _steps(folder, text, data, out, **changes):
     """A trainer whose every step takes a second of its clock, and that clock."""
-    trainer = Trainer(_recipe(folder, text, **changes), data, out)
+    trainer = HeadTrainer(_recipe(folder, text, **changes), data, out)
     return trainer, lambda: float(trainer.step)
 
 
@@ -172,7 +180,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path, toy_arrays, kille
     """It loses what came after its last checkpoint and then ends with the very weights of an unbroken one."""
     minutes = {"minutes": 14 / 60, "checkpoint_seconds": 3.0, "loggers": []}
     whole, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "whole", **minutes)
-    whole.run(clock)
+    train(whole, clock)
     assert whole.step == 14
 
     broken, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "broken", **minutes)
@@ -186,13 +194,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path, toy_arrays, kille
     broken.note = killing
     with pytest.raises(Killed):
         # what a kill leaves is the last checkpoint, not one made on the way out
-        from brainseg.training.core import lightning
-
         monkeypatch.setattr(lightning.Pace, "on_exception", lambda *_: None)
-        broken.run(clock)
+        train(broken, clock)
     again, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "broken", **minutes)
     assert killed_at - 4 <= again.step <= killed_at
-    again.run(clock)
+    train(again, clock)
     assert again.step == whole.step
     for name, value in whole.ema.items():
         torch.testing.assert_close(again.ema[name], value, rtol=1e-4, atol=1e-6)
@@ -201,7 +207,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path, toy_arrays, kille
 
 
 def test_a_broken_write_leaves_the_last_checkpoint(tmp_path, toy_arrays, monkeypatch):
-    trainer = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
+    trainer = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
     trainer.save()
 
     def failing(state, path):
@@ -213,11 +219,11 @@ def test_a_broken_write_leaves_the_last_checkpoint(tmp_path, toy_arrays, monkeyp
     with pytest.raises(OSError):
         trainer.save()
     monkeypatch.undo()
-    assert Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out").step == 0
+    assert HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out").step == 0
 
 
 def test_a_kill_in_a_validation_costs_no_steps(tmp_path, toy_arrays, monkeypatch):
-    trainer = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
+    trainer = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
     trainer.step, trainer.saves = 7, 3
 
     def killed():
@@ -226,35 +232,36 @@ def test_a_kill_in_a_validation_costs_no_steps(tmp_path, toy_arrays, monkeypatch
     monkeypatch.setattr(trainer, "validate", killed)
     with pytest.raises(Killed):
         trainer.checkpoint()
-    again = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
+    again = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", toy_arrays)
     assert (again.step, again.saves) == (7, 4)
 
 
 def test_what_does_not_fit_the_recipe_is_named(tmp_path, toy_arrays):
     out = tmp_path / "out"
-    Trainer(_recipe(tmp_path, COARSE), toy_arrays, out).save()
+    HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, out).save()
     with pytest.raises(
-        UsageError, match=r"checkpoint\.pt: it is of another network or architecture.* another --out"
+        UsageError,
+        match=r"checkpoint\.pt: the checkpoint is of another network or architecture.* another --out",
     ):
-        Trainer(_recipe(tmp_path, COARSE.replace("[6, 8]", "[8, 8]")), toy_arrays, out)
+        HeadTrainer(_recipe(tmp_path, COARSE.replace("[6, 8]", "[8, 8]")), toy_arrays, out)
     with pytest.raises(UsageError, match=r"start=nothere: .*segmentation"):
-        Trainer(_recipe(tmp_path, COARSE, start="nothere"), toy_arrays, tmp_path / "b")
+        HeadTrainer(_recipe(tmp_path, COARSE, start="nothere"), toy_arrays, tmp_path / "b")
     with pytest.raises(UsageError, match=r"coarse=nothere: .*head-coarse"):
-        Trainer(_recipe(tmp_path, FINE, coarse="nothere"), toy_arrays, tmp_path / "b")
+        HeadTrainer(_recipe(tmp_path, FINE, coarse="nothere"), toy_arrays, tmp_path / "b")
     with pytest.raises(UsageError, match=r"'chanels'.*takes .*channels"):
-        Trainer(_recipe(tmp_path, COARSE.replace("channels", "chanels")), toy_arrays, tmp_path / "b")
+        HeadTrainer(_recipe(tmp_path, COARSE.replace("channels", "chanels")), toy_arrays, tmp_path / "b")
 
 
 def test_checkpoints_of_the_plain_loop_go_on(tmp_path, toy_arrays):
     """Earlier versions kept a random state beside; heads have their own seeds now."""
-    trainer = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
+    trainer = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
     trainer.step, trainer.seconds = 40, 0.5
     trainer.save()
     path = tmp_path / "out" / "checkpoint.pt"
     torch.save(torch.load(path, weights_only=True) | {"random": torch.get_rng_state()}, path)
-    again = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
+    again = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out")
     assert (again.step, again.seconds) == (40, 0.5)
-    again.run()
+    train(again)
     assert again.step > 40
 
 
@@ -269,16 +276,12 @@ def test_stopped_by_hand_it_keeps_the_last_step(tmp_path, toy_arrays):
 
     trainer.note = stopping
     with pytest.raises((KeyboardInterrupt, SystemExit)):
-        trainer.run(clock)
-    assert Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out").step == 4
+        train(trainer, clock)
+    assert HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out").step == 4
 
 
 def test_batches_and_resumed_streams(toy_arrays):
     """Two examples of one head in a batch; a stream begun later gives what the first would have given."""
-    from brainseg.training.core.dataloader import Stream
-    from brainseg.training.heads.examples import WholeHead
-    from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
-
     whole = WholeHead(HeadGenerator(toy_arrays, GeneratorConfig()), (16, 16, 16), 4.0, 1)
 
     class Twice:
@@ -302,11 +305,11 @@ def test_the_same_recipe_trains_the_other_network(tmp_path, toy_arrays):
     text = FINE.replace("kind: cascade", "kind: cascade\nnetwork: CoarseToFine").replace(
         "  tasks:\n    structure: {outputs: 19, refine: 8}\n    tissue: {outputs: 6, refine: 0}\n", ""
     )
-    coarse = Trainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "coarse").export()
+    coarse = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "coarse").export()
     trainer, clock = _steps(
         tmp_path, text, toy_arrays, tmp_path / "out", minutes=3 / 60, coarse=str(coarse), loggers=[]
     )
-    path = trainer.run(clock)
+    path = train(trainer, clock)
     assert trainer.step == 3
     model = zoo.load(str(path))
     assert type(model.network).__name__ == model.card["architecture"]["class"] == "CoarseToFine"
@@ -316,17 +319,17 @@ def test_loggers(tmp_path, toy_arrays):
     minutes = {"minutes": 21 / 60, "checkpoint_seconds": 100.0}
     wanted = {"loggers": ["tensorboard", "mlflow"]}
     trainer, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "out", **minutes, **wanted)
-    trainer.run(clock)
+    train(trainer, clock)
     out = tmp_path / "out"
     assert list((out / "tensorboard").glob("events.*"))
     assert list((out / "mlruns").rglob("*structure*"))
     minutes["minutes"] = 22 / 60
     trainer, clock = _steps(tmp_path, COARSE, toy_arrays, out, **minutes, **wanted)
-    trainer.run(clock)
+    train(trainer, clock)
     assert [p.parent.name for p in (out / "mlruns").rglob("params")] == [trainer.mlflow_run]
     trainer, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "b", minutes=1, loggers=["wandb"])
     with pytest.raises(UsageError, match="wandb"):
-        trainer.run(clock)
+        train(trainer, clock)
 
 
 def test_a_bare_machine_trains():

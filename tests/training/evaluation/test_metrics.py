@@ -1,6 +1,7 @@
 """Overlap and surface metrics with answers that are known by hand, and the pairing of folders."""
 
 import doctest
+from importlib.resources import files
 
 import nibabel as nib
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from brainseg.models.errors import InputError, MissingFileError, UsageError
-from brainseg.training.evaluation import metrics, segmentation
+from brainseg.training.evaluation import label_files, metrics, segmentation
 
 
 @pytest.fixture
@@ -162,25 +163,25 @@ def test_own_derivatives_match_by_space_and_by_what_the_labels_are(tmp_path, tem
     out = _derivatives(tmp_path / "out", template)
     for labels, found in ((_labels(), "desc-aseg_dseg"), (_tissues(), "dseg")):
         ref = _save(tmp_path / "ref" / f"sub-01_{space}{desc}dseg.nii.gz", labels)
-        ((_, _, predicted),) = segmentation.pairs(ref.parent, out)
+        ((_, _, predicted),) = label_files.pairs(ref.parent, out)
         assert predicted.name == f"sub-01_{space}{found}.nii.gz"
 
 
 def test_references_whose_labels_have_to_be_mapped_are_structures(tmp_path):
     out = _derivatives(tmp_path / "out")
     ref = _save(tmp_path / "ref" / "sub-01_dseg.nii.gz", _tissues())
-    ((_, _, predicted),) = segmentation.pairs(ref.parent, out, mapped=True)
+    ((_, _, predicted),) = label_files.pairs(ref.parent, out, mapped=True)
     assert predicted.name == "sub-01_desc-aseg_dseg.nii.gz"
 
 
 def test_derivatives_match_themselves_but_labels_of_neither_kind_are_doubtful(tmp_path):
     out = _derivatives(tmp_path / "out")
-    assert all(reference == predicted for _, reference, predicted in segmentation.pairs(out, out))
+    assert all(reference == predicted for _, reference, predicted in label_files.pairs(out, out))
     many = _labels()
     many[many == 53], many[many == 16] = 1, 7
     _save(tmp_path / "ref" / "sub-01_dseg.nii.gz", many)
     with pytest.raises(InputError, match="more than one"):
-        segmentation.pairs(tmp_path / "ref", out)
+        label_files.pairs(tmp_path / "ref", out)
 
 
 def test_plain_folders(tmp_path):
@@ -245,7 +246,7 @@ def test_neuromorphometrics_table_keeps_sides_and_covers_our_structures():
     assert mapping.structures == {label.index for label in table} - {0}
     for cortex in range(100, 208):
         assert mapping.structure[cortex] == (42 if cortex % 2 == 0 else 3)
-    path = segmentation.files("brainseg.training") / "sources" / "neuromorphometrics.tsv"
+    path = files("brainseg.training") / "sources" / "neuromorphometrics.tsv"
     for line in path.read_text().splitlines()[1:]:
         index, name, structure = line.split("\t")
         side = name.split()[0]

@@ -17,12 +17,16 @@ from brainseg.models.networks import zoo
 from brainseg.models.population import growth, labels, populations
 from brainseg.models.segmentation import atlas_frame
 from brainseg.models.templates import age_template
-from brainseg.training.core import recipe
+from brainseg.training.core.lightning import train
 from brainseg.training.fetal import examples, interpolation
 from brainseg.training.fetal import generator as fetal
 from brainseg.training.fetal import growth_curves as fitting
 from brainseg.training.fetal import template as fetal_template
+from brainseg.training.fetal.prepare import prepare, to_atlas
+from brainseg.training.fetal.source_labels import read_table
 from brainseg.training.fetal.trainer import FetalTrainer
+from brainseg.training.kinds import registry
+from brainseg.training.synthesis.rotation import any_rotation
 from helpers import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -81,7 +85,7 @@ def arrays(tmp_path_factory):
         nib.save(nib.Nifti1Image(image.astype(np.int16), affine), own / f"{own.name}_T2w.nii.gz")
         nib.save(nib.Nifti1Image(brain, affine), own / f"{own.name}_dseg.nii.gz")
     out = folder / "arrays.npz"
-    fetal.prepare(sorted(folder.glob("sub-*")), out)
+    prepare(sorted(folder.glob("sub-*")), out)
     return out
 
 
@@ -91,11 +95,11 @@ def scan(monkeypatch):
     brain, affine = _labels(80.0)
     torch.manual_seed(4)
     turn = np.eye(4)
-    turn[:3, :3], turn[:3, 3] = examples.any_rotation().numpy(), [12.0, -7.0, 20.0]
+    turn[:3, :3], turn[:3, 3] = any_rotation().numpy(), [12.0, -7.0, 20.0]
     placed = Volume(torch.from_numpy(brain.astype(np.float32) * 30), turn @ affine)
-    true = fetal.to_atlas(brain > 0, affine) @ np.linalg.inv(turn)
+    true = to_atlas(brain > 0, affine) @ np.linalg.inv(turn)
     position = {int(s): k for k, s in enumerate(labels.load("fetal").unsided)}
-    classes = torch.tensor([position[int(s)] for s in fetal.read_table()["structure"]])[brain.astype(int)]
+    classes = torch.tensor([position[int(s)] for s in read_table()["structure"]])[brain.astype(int)]
     onehot = torch.nn.functional.one_hot(classes, 8).movedim(-1, 0).float()
     coarse = SimpleNamespace(
         card={"shape": [48] * 3, "spacing": 3.0, "kind": "any-position"}, network="coarse"
@@ -139,7 +143,7 @@ def test_the_pose_of_a_brain_that_lies_in_any_way(seed, monkeypatch):
     brain = template.at(28.0)
     torch.manual_seed(seed)
     turn = np.eye(4)
-    turn[:3, :3], turn[:3, 3] = examples.any_rotation().numpy(), [12.0, -7.0, 20.0]
+    turn[:3, :3], turn[:3, 3] = any_rotation().numpy(), [12.0, -7.0, 20.0]
     image = Volume((1.4 - brain.data[0]) * (brain.data[1] < 0.5), turn @ brain.affine)
     inside = Volume((1 - brain.data[1]) * 2 - 1, image.affine)
     card = {"shape": [48] * 3, "spacing": 3.0, "kind": "any-position"}
@@ -163,7 +167,7 @@ def test_results_come_back_in_the_scans_own_millimetres(scan, monkeypatch):
     result = atlas_frame.segment(scan.volume, mask, model="fine", coarse_model="coarse", likelihood=False)
     assert np.allclose(result.structures.affine, scan.volume.affine)
     assert result.structures.data.shape == scan.volume.data.shape
-    of_label = fetal.read_table()["structure"]
+    of_label = read_table()["structure"]
     for value in (1, 3, 5, 6):
         index = int(of_label[value])
         both = {index, labels.load("fetal")[index].partner}
@@ -190,7 +194,7 @@ def test_the_generator_knows_where_everything_lies(arrays):
     generator = fetal.FetalGenerator(arrays, config, 2)
     cerebellum = labels.load("fetal").unsided.index(6)
     for number in range(3):
-        turn = examples.any_rotation()
+        turn = any_rotation()
         _, structure, _, atlas = generator.render(number, turn, torch.zeros(3), 3.0, (40, 40, 40), False)
         across, front, top = (float(v) for v in atlas[:, structure == cerebellum].mean(1))
         assert front == pytest.approx(-0.25 * age_template.LENGTH, abs=4)
@@ -226,11 +230,11 @@ def test_the_trainer_exports_what_the_chain_reads(arrays, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
     out = tmp_path / "out"
-    FetalTrainer(recipe.read(path), arrays, out, arrays).run()
+    train(FetalTrainer(registry.read(path), arrays, out, arrays))
     card = json.loads((out / "toy-fetal.json").read_text())
     assert card["kind"] == "any-position" and card["label_table"] == "fetal" and card["licence"] == "CC0-1.0"
     assert atlas_frame.serves(str(out / "toy-fetal.safetensors"))
-    again = FetalTrainer(recipe.read(path), arrays, out)
+    again = FetalTrainer(registry.read(path), arrays, out)
     assert again.step >= 1 and again.seconds > 0.1
 
 
@@ -294,8 +298,8 @@ def test_parts_are_added_to_their_whole():
     assert torch.allclose(summed.sum(0), torch.ones(2, 2, 2))
     white, callosum = finer.unsided.index(2), finer.unsided.index(192)
     assert torch.allclose(summed[coarser.unsided.index(2)], posteriors[white] + posteriors[callosum])
-    assert fetal.read_table()["structure"][8] == 2
-    assert fetal.read_table("fetal-callosum")["structure"][8] == 192
+    assert read_table()["structure"][8] == 2
+    assert read_table("fetal-callosum")["structure"][8] == 192
 
 
 def test_what_is_weighted_in_training_is_not_seen_more_often(scan, monkeypatch):
@@ -333,7 +337,7 @@ def test_the_seeds_own_network():
     network = zoo.ARCHITECTURES["StridedUNet"](channels=(4, 8, 8), tasks={"structure": {"outputs": 3}})
     full, half = network(torch.rand(1, 4, 16, 24, 16))["structure"]
     assert full.shape == (1, 3, 16, 24, 16) and half.shape == (1, 3, 8, 12, 8) and network.stride == 4
-    wanted = recipe.read("fetal-seed.yaml")
+    wanted = registry.read("fetal-seed.yaml")
     built = zoo.ARCHITECTURES[wanted.network](**wanted.architecture)
     assert 7e6 < sum(p.numel() for p in built.parameters()) < 9e6
     assert sum(type(m) is torch.nn.Dropout3d for m in built.modules()) == 8
@@ -346,7 +350,7 @@ def test_both_recipes_train(arrays, tmp_path):
         ("fetal-seed.yaml", {"architecture": {"channels": [4, 8], "tasks": {"structure": {"outputs": 9}}}}),
         ("fetal.yaml", {}),
     ):
-        wanted = recipe.read(name, changes | small)
-        path = FetalTrainer(wanted, arrays, tmp_path / name).run()
+        wanted = registry.read(name, changes | small)
+        path = train(FetalTrainer(wanted, arrays, tmp_path / name))
         card = zoo.load(str(path)).card
         assert card["label_table"] == "fetal-callosum" and card["class_weights"]["192"] == 1.5

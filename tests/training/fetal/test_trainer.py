@@ -10,10 +10,11 @@ import pytest
 from brainseg.bidsapp.cli import main
 from brainseg.models.errors import InputError, MissingFileError, UsageError
 from brainseg.models.networks import zoo
-from brainseg.training.core import recipe
-from brainseg.training.fetal import dataset, generator, interpolation
+from brainseg.training.core import lightning
+from brainseg.training.fetal import dataset, interpolation, prepare
+from brainseg.training.fetal.source_labels import numbering
 from brainseg.training.fetal.trainer import FetalTrainer
-from brainseg.training.kinds import cache
+from brainseg.training.kinds import cache, registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,14 +63,14 @@ def test_a_feta_dataset_becomes_arrays(tmp_path, quick):
     _people(tmp_path, ["sub-001\t28.5", "sub-ctrl\t24+0"], "participant_id\tGestational age")
     found = dataset.find(tmp_path)
     assert [(one.name, one.weeks) for one in found] == [("sub-001", 28.5), ("sub-ctrl_ses-1", 24.0)]
-    generator.prepare(found, tmp_path / "out.npz", "feta")
+    prepare.prepare(found, tmp_path / "out.npz", "feta")
     with np.load(tmp_path / "out.npz") as arrays:
         meta = json.loads(str(arrays["meta"]))
         assert meta["names"] == ["sub-001", "sub-ctrl_ses-1"] and meta["weeks"] == [28.5, 24.0]
         counts = np.bincount(arrays["labels0"].ravel(), minlength=8)
     assert np.array_equal(counts[1:], np.bincount(_brain()[1].ravel(), minlength=8)[1:])
     with pytest.raises(InputError, match=r"numbered otherwise.*feta"):
-        generator.prepare(found, tmp_path / "wrong.npz")
+        prepare.prepare(found, tmp_path / "wrong.npz")
 
 
 def test_labels_under_derivatives_and_sessions(tmp_path):
@@ -131,15 +132,15 @@ def test_labels_that_no_table_has(tmp_path):
     _write(tmp_path / "sub-28", "sub-28", {**{k: k for k in range(8)}, 7: 9})
     (one,) = dataset.find(tmp_path)
     with pytest.raises(InputError, match="its labels 9 are not in the table"):
-        dataset.read(one, generator.numbering())
+        dataset.read(one, numbering())
     one.labels.write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot be read"):
-        dataset.read(one, generator.numbering())
+        dataset.read(one, numbering())
     with pytest.raises(MissingFileError, match=r"no such source table.*feta"):
-        generator.numbering("nonexistent")
+        numbering("nonexistent")
     with pytest.raises(InputError, match=r"headmaps\.tsv: the fetal networks know no structures 5, "):
-        generator.numbering("headmaps")
-    assert generator.numbering() == {k: k for k in range(9)}
+        numbering("headmaps")
+    assert numbering() == {k: k for k in range(9)}
 
 
 def test_every_fifth_is_held_out_and_changes_are_seen(tmp_path, monkeypatch):
@@ -149,7 +150,7 @@ def test_every_fifth_is_held_out_and_changes_are_seen(tmp_path, monkeypatch):
         made.append((out.name, [one.name for one in subjects], table))
         out.touch()
 
-    monkeypatch.setattr(generator, "prepare", make)
+    monkeypatch.setattr(prepare, "prepare", make)
     for week in range(24, 30):
         _write(tmp_path / "a" / f"sub-{week}", f"sub-{week}")
     out = tmp_path / "out"
@@ -170,18 +171,18 @@ def test_every_fifth_is_held_out_and_changes_are_seen(tmp_path, monkeypatch):
 
 
 def test_the_card_tells_whose_data_trained(tmp_path):
-    shipped = recipe.read("fetal")
+    shipped = registry.read("fetal")
     found = cache.described(shipped, {}, tmp_path / "mine", 3)
     card = zoo.read_card("segmentation")
     assert found.data.startswith("mine (3); begun from fetal: ") and card["training_data"] in found.data
     assert found.licence.startswith("not stated (yours); begun from ")
     assert zoo.read_card("fetal")["licence"] in found.licence
-    alone = cache.described(recipe.read("fetal", {"start": None}), {}, tmp_path / "mine", 3)
+    alone = cache.described(registry.read("fetal", {"start": None}), {}, tmp_path / "mine", 3)
     assert (alone.data, alone.licence) == ("mine (3)", "not stated (yours)")
     said = {"data": "ours", "licence": "CC0"}
-    kept = cache.described(recipe.read("fetal", said), said, tmp_path, 3)
+    kept = cache.described(registry.read("fetal", said), said, tmp_path, 3)
     assert (kept.data, kept.licence) == ("ours", "CC0")
-    half = cache.described(recipe.read("fetal", {"data": "ours"}), {"data": "ours"}, tmp_path, 3)
+    half = cache.described(registry.read("fetal", {"data": "ours"}), {"data": "ours"}, tmp_path, 3)
     assert half.data.startswith("ours") and half.licence.startswith("not stated")
 
 
@@ -189,11 +190,11 @@ def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
     """From `brainseg train fetal --maps` to the trainer: held-out subjects and the data's own words."""
     seen = {}
 
-    def run(self):
-        seen.update(data=self.recipe.data, validation=self.validation, scores=self.validate())
-        return self.folder
+    def fit(run, clock):
+        seen.update(data=run.recipe.data, validation=run.validation, scores=run.validate())
 
-    monkeypatch.setattr(FetalTrainer, "run", run)
+    monkeypatch.setattr(lightning, "fit", fit)
+    monkeypatch.setattr(FetalTrainer, "export", lambda self: self.folder)
     for number in range(1, 6):
         _write(tmp_path / "mine" / f"sub-{number:03}" / "anat", f"sub-{number:03}")
     words = ("train", "fetal-coarse", "--maps", tmp_path / "mine", "--out", tmp_path / "out")
@@ -209,7 +210,7 @@ def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
     # The arrays can be looked at, with a recipe for them.
     preview = ("synth", "preview", tmp_path / "out" / "training.npz", tmp_path / "p.png", "--count", 1)
     small = tmp_path / "small.yaml"
-    small.write_text(recipe.read("fetal-coarse").text.replace("[48, 48, 48]", "[32, 32, 32]"))
+    small.write_text(registry.read("fetal-coarse").text.replace("[48, 48, 48]", "[32, 32, 32]"))
     assert _run(*preview, "--recipe", small) == 0 and (tmp_path / "p.png").stat().st_size > 1000
     assert _run(*preview) == 1
     assert "these arrays are of fetuses, and heads are needed" in capsys.readouterr().err

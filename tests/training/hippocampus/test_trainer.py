@@ -11,9 +11,11 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.hippocampus import hippocampus as models_hippocampus
 from brainseg.models.hippocampus.hippocampus import Parts
 from brainseg.models.networks import zoo
-from brainseg.training.core import recipe
+from brainseg.training.core.lightning import Task, train
 from brainseg.training.hippocampus import generator as hippocampus
+from brainseg.training.hippocampus import prepare
 from brainseg.training.hippocampus.trainer import HippocampusTrainer, HippocampusVelocityTrainer
+from brainseg.training.kinds import registry
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -66,14 +68,14 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def arrays(folder, tmp_path_factory):
     path = tmp_path_factory.mktemp("arrays") / "training.npz"
-    hippocampus.prepare(hippocampus.cases(folder), path)
+    prepare.prepare(hippocampus.cases(folder), path)
     return path
 
 
 def _recipe(folder, text, **changes):
     path = folder / "recipe.yaml"
     path.write_text(text)
-    return recipe.read(path, changes)
+    return registry.read(path, changes)
 
 
 def test_the_split_is_fixed_and_shares_nothing():
@@ -86,7 +88,7 @@ def test_the_split_is_fixed_and_shares_nothing():
 
 
 def test_cases_are_read_without_their_padding(folder):
-    image, labels = hippocampus.read(*hippocampus.cases(folder)["case_3"])
+    image, labels = prepare.read(*hippocampus.cases(folder)["case_3"])
     assert image.grid.shape == labels.grid.shape == (22, 30, 22)
     np.testing.assert_allclose(image.affine, labels.affine)
     assert float(image.data[labels.data > 0].mean()) < float(image.data[labels.data == 0].mean())
@@ -127,7 +129,7 @@ def _scaled(image):
 @pytest.mark.parametrize("text", [CROP, PAIR])
 def test_trains_resumes_and_exports(arrays, tmp_path, text):
     first = HippocampusTrainer(_recipe(tmp_path, text), arrays, tmp_path / "out", arrays)
-    path = first.run()
+    path = train(first)
     assert first.step >= 1
     line = json.loads((tmp_path / "out" / "log.jsonl").read_text().splitlines()[-1])
     assert set(line["loss"]) == set(first.recipe.losses) and all(np.isfinite(list(line["loss"].values())))
@@ -140,12 +142,12 @@ def test_trains_resumes_and_exports(arrays, tmp_path, text):
 
 def test_pretrained_weights_are_taken(arrays, tmp_path):
     first = HippocampusTrainer(_recipe(tmp_path, PAIR), arrays, tmp_path / "a")
-    path = first.run()
+    path = train(first)
     second = HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(path)), arrays, tmp_path / "b")
     for name, value in zoo.load(str(path)).network.state_dict().items():
         torch.testing.assert_close(second.network.state_dict()[name], value)
     # A card tells what a network began from, and what that began from, also after a restart.
-    again = HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(path)), arrays, tmp_path / "b").run()
+    again = train(HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(path)), arrays, tmp_path / "b"))
     third = HippocampusTrainer(_recipe(tmp_path, PAIR, start=str(again)), arrays, tmp_path / "c")
     third.save()
     resumed = HippocampusTrainer(_recipe(tmp_path, PAIR, start="none"), arrays, tmp_path / "c")
@@ -156,7 +158,7 @@ def test_pretrained_weights_are_taken(arrays, tmp_path):
 
 
 def test_a_larger_network_gives_its_finer_levels(arrays, tmp_path):
-    run = HippocampusTrainer(recipe.read("hippocampus"), arrays, tmp_path / "out")
+    run = HippocampusTrainer(registry.read("hippocampus"), arrays, tmp_path / "out")
     given, own = zoo.load("segmentation").network.state_dict(), run.network.state_dict()
     torch.testing.assert_close(own["stem.0.weight"], given["stem.0.weight"][:, :1])
     assert torch.equal(own["decoders.structure.up.0.0.weight"], given["decoders.structure.up.1.0.weight"])
@@ -165,8 +167,6 @@ def test_a_larger_network_gives_its_finer_levels(arrays, tmp_path):
 
 
 def test_a_gradient_that_is_no_number_changes_nothing(arrays, tmp_path):
-    from brainseg.training.core.lightning import Task
-
     run = HippocampusTrainer(_recipe(tmp_path, CROP), arrays, tmp_path / "out")
     task = Task(run)
     for parameter in run.network.parameters():
@@ -209,11 +209,13 @@ def test_a_network_learns_to_carry_labels(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(models_hippocampus, "find", find)
     (tmp_path / "recipe.yaml").write_text(VELOCITY)
     prepared = tmp_path / "all.npz"
-    hippocampus.prepare(hippocampus.cases(folder), prepared)
-    trainer = HippocampusVelocityTrainer(recipe.read(tmp_path / "recipe.yaml"), prepared, tmp_path, prepared)
+    prepare.prepare(hippocampus.cases(folder), prepared)
+    trainer = HippocampusVelocityTrainer(
+        registry.read(tmp_path / "recipe.yaml"), prepared, tmp_path, prepared
+    )
     example = trainer.samples(trainer.recipe.stages[0], prepared).examples(2)[0]
     assert example.x.shape == (1, 10, 16, 24, 16) and example.targets["moving"].shape == (1, 2, 16, 24, 16)
-    path = trainer.run()
+    path = train(trainer)
     scores = json.loads(path.with_suffix(".json").read_text())["scores"]
     (found,) = scores.values()
     assert found["mean"] > found["before"] > 0.7 and found["folds"] == 0

@@ -9,9 +9,11 @@ import torch
 
 from brainseg.models.networks import zoo
 from brainseg.models.segmentation import lesion
-from brainseg.training.core import recipe
+from brainseg.training.core.lightning import train
+from brainseg.training.kinds import registry
+from brainseg.training.kinds.assemble import Data, assemble
 from brainseg.training.lesion import examples as lesion_samples
-from brainseg.training.lesion import lgg, trainer
+from brainseg.training.lesion import lgg, prepare
 from brainseg.training.losses.segmentation import binary_loss, slice_dice_loss
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
@@ -56,7 +58,7 @@ def patients(tmp_path_factory):
 
 
 def test_patients_are_split_in_three(patients):
-    parts = trainer.split(patients)
+    parts = prepare.split(patients)
     assert [len(parts[name]) for name in ("training", "validation", "test")] == [5, 1, 2]
     together = [path.name for part in parts.values() for path in part]
     assert sorted(together) == [f"sub-{k}" for k in range(8)]
@@ -64,24 +66,24 @@ def test_patients_are_split_in_three(patients):
 
 def test_a_network_is_trained_goes_on_and_is_exported(patients, tmp_path):
     (tmp_path / "toy.yaml").write_text(RECIPE)
-    toy, out = recipe.read(tmp_path / "toy.yaml"), tmp_path / "run"
-    run = trainer.made(toy, str(patients), None, out)
-    path = run.run()
+    toy, out = registry.read(tmp_path / "toy.yaml"), tmp_path / "run"
+    run = assemble(toy, Data(maps=patients), out)
+    path = train(run)
     assert run.step > 0 and (out / "test.txt").read_text().split() == ["sub-2", "sub-6"]
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["licence"].startswith("Research use only") and card["spacing"] == 3.0
     assert "patients that did not train, Dice of the volume" in card["scores"]
-    again = trainer.made(toy, str(patients), None, out)
+    again = assemble(toy, Data(maps=patients), out)
     assert again.step == run.step
     # what was exported finds lesions, or none, in a scan
-    scan, truth, brain = lesion_samples.read_case(patients / "sub-2")
+    scan, truth, brain = prepare.read_case(patients / "sub-2")
     found = lesion.find(scan, brain, model=str(path))
     assert found.mask.grid.shape == scan.grid.shape == truth.grid.shape
     assert zoo.load(str(path)).network.training is False
 
 
 def test_real_slices_show_lesions_where_the_mask_has_them(patients, tmp_path):
-    lesion_samples.prepare(sorted(patients.iterdir())[:2], tmp_path / "a.npz", 3.0)
+    prepare.prepare(sorted(patients.iterdir())[:2], tmp_path / "a.npz", 3.0)
     cases = lesion_samples.load(tmp_path / "a.npz")
     assert [case.step for case in cases] == [5.0, 5.0]
     assert float(cases[0].image[cases[0].lesion].mean()) > 2

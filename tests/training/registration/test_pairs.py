@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from brainseg.training.registration.pairs import BrainPairs
-from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
+from brainseg.training.synthesis.config import GeneratorConfig
+from brainseg.training.synthesis.generator import HeadGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -11,9 +12,11 @@ from scipy import ndimage
 from brainseg.models.errors import InputError
 from brainseg.models.geometry import distance as surface
 from brainseg.models.population import labels
-from brainseg.training.data import intensity_classes, prepare
+from brainseg.training.data import prepare, seeds, sources
+from brainseg.training.data.arrays import DISTANCE_UNIT
 from brainseg.training.heads.examples import Cascade, Targets, WholeHead
-from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
+from brainseg.training.synthesis.config import GeneratorConfig
+from brainseg.training.synthesis.generator import HeadGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -58,12 +61,12 @@ def _draw(generator, seed=0, **changes):
 
 
 def test_prepared_arrays(toy, toy_arrays):
-    source = prepare.source_table()
+    source = sources.source_table()
     with np.load(toy_arrays) as found:
         meta = json.loads(str(found["meta"]))
         assert meta["count"] == 2 and meta["names"] == ["toy-0_dseg.nii.gz", "toy-1_dseg.nii.gz"]
         values = source.values[found["labels0"]]
-        distance = found["distance0"].astype(float) * prepare.DISTANCE_UNIT
+        distance = found["distance0"].astype(float) * DISTANCE_UNIT
         # the map came in LIA and lies in RAS now: the left is where x is small
         x = np.nonzero(values == 3)[0].mean(), np.nonzero(values == 42)[0].mean()
         assert x[0] < x[1]
@@ -328,8 +331,8 @@ def test_seeds_of_an_image_split_its_meta_labels(toy, tmp_path):
     """EM finds the two intensities of white matter; the generator gives each its own mean."""
     import nibabel as nib
 
-    table = prepare.source_table()
-    rows = (prepare.files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
+    table = sources.source_table()
+    rows = (files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
     meta = {"2": 1, "41": 1, "3": 2, "42": 2}
     lines = [rows[0] + "\tmeta", *(f"{row}\t{meta.get(row.split(chr(9))[0], 3)}" for row in rows[1:])]
     own = tmp_path / "own.tsv"
@@ -341,7 +344,7 @@ def test_seeds_of_an_image_split_its_meta_labels(toy, tmp_path):
     bright = np.where(np.arange(values.shape[1])[None, :, None] < 40, 100, 200)
     image = np.where(np.isin(values, (2, 41)), bright, 50) + rng.normal(0, 5, values.shape)
     nib.save(nib.Nifti1Image(image.astype(np.float32), truth.affine), tmp_path / "scan.nii.gz")
-    found = intensity_classes.write_seeds(tmp_path / "scan.nii.gz", path, tmp_path / "seeds.nii.gz", str(own))
+    found = seeds.write_seeds(tmp_path / "scan.nii.gz", path, tmp_path / "seeds.nii.gz", str(own))
     assert set(found) == {1, 2, 3}
     written = np.asarray(nib.load(tmp_path / "seeds.nii.gz").dataobj)
     white = np.isin(values, (2, 41))
@@ -369,12 +372,12 @@ def test_seeds_of_an_image_split_its_meta_labels(toy, tmp_path):
 def test_a_scan_and_its_labels_must_lie_on_one_grid(toy, nifti, tmp_path):
     path = toy.write(tmp_path, 1)[0]
     with pytest.raises(InputError, match="no column meta"):
-        intensity_classes.write_seeds(path, path, tmp_path / "out.nii.gz", "headmaps")
+        seeds.write_seeds(path, path, tmp_path / "out.nii.gz", "headmaps")
     own = tmp_path / "own.tsv"
-    rows = (prepare.files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
+    rows = (files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
     own.write_text("\n".join([rows[0] + "\tmeta", *(row + "\t1" for row in rows[1:])]) + "\n")
     with pytest.raises(InputError, match=r"a\.nii.*grid is not that of"):
-        intensity_classes.write_seeds(nifti(tmp_path / "a.nii"), path, tmp_path / "out.nii.gz", str(own))
+        seeds.write_seeds(nifti(tmp_path / "a.nii"), path, tmp_path / "out.nii.gz", str(own))
     assert not (tmp_path / "out.nii.gz").exists()
 
 

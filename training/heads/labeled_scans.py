@@ -13,8 +13,9 @@ from torch import Tensor
 
 from ...models.errors import InputError
 from ...models.population import labels
+from ..core.example import Example
 from ..synthesis.deformation import noise_field, uniform
-from .examples import Cascade, Example
+from .examples import Cascade
 from .validation import NOT_SCORED
 
 
@@ -26,7 +27,7 @@ class Mixed:
     synthetic : Cascade
         Where the others come from; its grid is that of all.
     path : Path
-        Real scans, from :func:`brainseg.training.heads.validation.prepare_scans`.
+        Real scans, from :func:`brainseg.training.heads.scan_preparation.prepare_scans`.
     share : float
         Of the draws that are real.
 

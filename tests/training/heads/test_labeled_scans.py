@@ -8,9 +8,11 @@ import torch
 
 from brainseg.models.errors import InputError
 from brainseg.models.population import labels
-from brainseg.training.heads.examples import Cascade, Example, WholeHead
-from brainseg.training.heads.labelled_scans import Mixed
-from brainseg.training.synthesis.generator import GeneratorConfig, HeadGenerator
+from brainseg.training.core.example import Example
+from brainseg.training.heads.examples import Cascade, WholeHead
+from brainseg.training.heads.labeled_scans import Mixed
+from brainseg.training.synthesis.config import GeneratorConfig
+from brainseg.training.synthesis.generator import HeadGenerator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

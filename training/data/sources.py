@@ -1,0 +1,155 @@
+"""Source tables: what the values of label maps for training mean."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from ...models.errors import InputError, MissingFileError
+
+
+@dataclass(frozen=True)
+class Source:
+    """The source table as columns; every array is indexed by position in ``values``.
+
+    Attributes
+    ----------
+    values : ndarray of int
+        The label values in the maps.
+    contrast : ndarray of int
+        Position in ``classes``: labels that share one intensity distribution.
+    structure : ndarray of int
+        FreeSurfer id without side that the label trains, 0 for background.
+    side : ndarray of int
+        1 left, 0 right, -1 neither.
+    tissue : ndarray of bool
+        Whether the label is inside the brain before closing.
+    classes : ndarray of int
+        The values that name the intensity classes.
+    means : dict of str to ndarray
+        For each contrast the class means (0-255), NaN where unknown.
+    lesion : ndarray of int
+        Position of the label that a lesion in it has, -1 where lesions are not pasted (column ``lesion``).
+    meta : ndarray of int
+        Meta-label for subclasses by EM, 0 for none (column ``meta``).
+    """
+
+    values: np.ndarray
+    contrast: np.ndarray
+    structure: np.ndarray
+    side: np.ndarray
+    tissue: np.ndarray
+    classes: np.ndarray
+    means: dict[str, np.ndarray]
+    lesion: np.ndarray
+    meta: np.ndarray
+
+
+NEEDED = ("source", "contrast_class", "structure", "side", "tissue_of_brain")
+"""Columns that a table for heads has at the least."""
+
+
+def table_path(name: str) -> Path:
+    """A source table's file: a TSV file, or the name of one that the package ships.
+
+    Raises
+    ------
+    MissingFileError
+        If there is neither.
+    """
+    path, folder = Path(name), Path(str(files("brainseg.training") / "sources"))
+    if path.suffix != ".tsv":
+        path = folder / f"{name}.tsv"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in folder.glob("*.tsv")))
+        raise MissingFileError(
+            name, "there is no such source table", f"Give a .tsv file, or headmaps (shipped are {shipped})"
+        )
+    return path
+
+
+def table_rows(name: str, needed: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a source table (:func:`table_path`).
+
+    Raises
+    ------
+    InputError
+        If it has no rows, or lacks a column, or a cell of ``source``, ``structure`` or ``meta`` is no number.
+    """
+    path = table_path(name)
+    try:
+        rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"))
+    except ValueError as error:
+        raise InputError(path, f"it is no text ({error})", "Save it as tab-separated text") from None
+    if not rows:
+        raise InputError(path, "the source table has no rows", "Give a line for each label")
+    for column in needed:
+        if column not in rows[0]:
+            remedy = "Add it, or choose another with --table"
+            if column == "contrast_class" and {"meta", "structure"} <= set(rows[0]):
+                remedy = "It is for fetal images with labels: brainseg train fetal --maps FOLDER"
+            if column == "meta":
+                remedy = "Add it: 1, 2, ... or 0"
+            raise InputError(None, f"the source table {name} has no column {column}", remedy)
+    for column in set(needed) & {"source", "structure", "meta"}:
+        wrong = [row[column] for row in rows if not re.fullmatch(r"\s*-?\d+\s*|", row[column] or "")]
+        wrong += [""] if column == "source" and not all(row[column] for row in rows) else []
+        if wrong:
+            raise InputError(path, f"{wrong[0]!r} in its column {column} is no number", "Correct the table")
+    return rows
+
+
+def source_table(name: str = "headmaps") -> Source:
+    """Read a source table for heads: a TSV file, or the name of one that the package ships.
+
+    Raises
+    ------
+    MissingFileError
+        If there is neither.
+    InputError
+        If it lacks a column.
+    """
+    rows = table_rows(name, NEEDED)
+    classes = sorted({int(row["contrast_class"]) for row in rows})
+    first = {int(row["contrast_class"]): row for row in reversed(rows)}
+    number = lambda text: np.nan if text == "n/a" else float(text)  # noqa: E731
+    contrasts = [c for c in rows[0] if c.endswith("w") or c == "FLAIR"]
+    values = [int(row["source"]) for row in rows]
+    lesions = [row.get("lesion") or "n/a" for row in rows]
+    return Source(
+        values=np.array(values),
+        lesion=np.array([-1 if text == "n/a" else values.index(int(text)) for text in lesions]),
+        meta=np.array([int(row.get("meta") or 0) for row in rows]),
+        contrast=np.array([classes.index(int(row["contrast_class"])) for row in rows]),
+        structure=np.array([int(row["structure"]) for row in rows]),
+        side=np.array([{"left": 1, "right": 0}.get(row["side"], -1) for row in rows]),
+        tissue=np.array([row["tissue_of_brain"] == "1" for row in rows]),
+        classes=np.array(classes),
+        means={c: np.array([number(first[k][c]) for k in classes], np.float32) for c in contrasts},
+    )
+
+
+def positions(values: np.ndarray, known: np.ndarray, path: Path, table: str) -> np.ndarray:
+    """Positions in the source table, whose values are ``known``, of label values, as uint8.
+
+    Raises
+    ------
+    InputError
+        If the table lacks a value; it names file and values.
+    """
+    unknown = sorted(set(np.unique(values).tolist()) - set(known.tolist()))
+    if unknown:
+        raise InputError(
+            path,
+            f"its labels {unknown} are not in the source table {table}",
+            "Add them to the table, or choose another with --table",
+        )
+    position = np.zeros(known.max() + 1, np.uint8)
+    position[known] = np.arange(len(known))
+    return position[values]

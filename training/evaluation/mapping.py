@@ -1,0 +1,75 @@
+"""Mappings from the labels of another segmentation protocol to FreeSurfer ids."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from ...models.errors import InputError, MissingFileError
+
+IGNORED = -1
+"""Value of reference voxels that are not scored: ``n/a`` in a mapping."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A labelling protocol in terms of ours.
+
+    Attributes
+    ----------
+    name : str
+        Of the table.
+    structure : dict of int to int
+        Label of the protocol to a FreeSurfer id, 0 (background) or ``IGNORED``.
+    """
+
+    name: str
+    structure: dict[int, int]
+
+    @property
+    def structures(self) -> set[int]:
+        """Structures that the protocol knows."""
+        return {s for s in self.structure.values() if s > 0}
+
+    def apply(self, values: np.ndarray, path: Path) -> np.ndarray:
+        """Map label values; one that the table lacks is an error that names it."""
+        found = np.unique(values)
+        unknown = sorted(set(found.tolist()) - set(self.structure))
+        if unknown:
+            raise InputError(
+                path, f"its labels {unknown} are not in the mapping {self.name}", "Add them to the table"
+            )
+        mapped = np.array([self.structure[int(v)] for v in found], np.int32)
+        return mapped[np.searchsorted(found, values)]
+
+
+def read_mapping(name: str) -> Mapping:
+    """Read a table with the columns ``index``, ``name`` and ``structure``.
+
+    Parameters
+    ----------
+    name : str
+        A TSV file, or the name of a table that the package ships (``neuromorphometrics``).
+    """
+    path = Path(name)
+    if not path.is_file():
+        path = Path(str(files("brainseg.training") / "sources" / f"{name}.tsv"))
+    if not path.is_file():
+        shipped = "neuromorphometrics"
+        raise MissingFileError(
+            name, "no such mapping", f"Give a TSV file, or the name of a shipped one: {shipped}"
+        )
+    rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
+    if not rows or not {"index", "structure"} <= set(rows[0]):
+        raise InputError(
+            path, "a mapping needs the columns index and structure", "The third column, name, is for readers"
+        )
+    try:
+        table = {int(r["index"]): IGNORED if r["structure"] == "n/a" else int(r["structure"]) for r in rows}
+    except (TypeError, ValueError) as error:
+        raise InputError(path, f"index and structure must be integers or n/a ({error})") from None
+    return Mapping(path.stem, table)
