@@ -53,13 +53,11 @@ setup(
         "matplotlib>=3.8",
         "nibabel>=5.3",
         "nilearn>=0.12",
-        "nipype>=1.10",
-        "nitransforms>=25.1",
+        # bidsapp/execution/nipype_internals.py overrides hooks that are not public
+        "nipype>=1.10,<1.12",
         "niworkflows>=1.14",
         "numpy>=2.0",
-        "pandas>=2.2.2",
         "pillow>=10.1",
-        "psutil>=5.9",
         "pybids>=0.20",
         "pyyaml>=6.0",
         "rich>=13.0",
@@ -79,6 +77,8 @@ setup(
             "import-linter>=2.5",
             "mypy>=1.18,<3",
             "networkx>=3.0",
+            "nitransforms>=25.1",
+            "psutil>=5.9",
             "pytest>=8.0",
             "pytest-timeout>=2.3",
             "pytest-xdist>=3.6",
@@ -90,7 +90,7 @@ setup(
         # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is held to
         "smriprep": ["smriprep>=0.19"],
         "docs": ["furo>=2024.8", "myst-parser>=4.0", "sphinx>=8.1"],
-        "train": ["lightning>=2.5,<2.7", "mlflow-skinny>=3.0", "tensorboard>=2.16"],
+        "train": ["lightning>=2.5,<2.7", "mlflow-skinny>=3.0", "pandas>=2.2.2", "tensorboard>=2.16"],
     },
     entry_points={
         "console_scripts": [

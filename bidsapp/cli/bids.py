@@ -19,6 +19,9 @@ from .bids_options import parser
 RUN = "brainseg.bidsapp.execution.run:run"
 """The function that carries out a run."""
 
+SHOW = "brainseg.bidsapp.execution.plan:show"
+"""The function that says what a run would do (``--dry-run``); it needs few libraries."""
+
 NOT_IN_FILES = ("help", "version", "config_file", "completion")
 """Options that a configuration file cannot set."""
 
@@ -108,7 +111,7 @@ def _main(argv: Sequence[str] | None) -> int:
     debug = "--debug" in words
     try:
         settings = parse(words)
-        return dispatch.resolve(RUN)(settings, words)
+        return dispatch.resolve(SHOW if settings.dry_run else RUN)(settings, words)
     except BrainsegError as error:
         if debug:
             raise

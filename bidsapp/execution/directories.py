@@ -42,7 +42,7 @@ def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path |
 
 
 @dataclass(frozen=True)
-class Places:
+class Directories:
     """Folders of a run.
 
     Attributes
@@ -64,7 +64,7 @@ class Places:
 
 
 def check(settings: Settings) -> None:
-    """Whether the folders' places are sensible; nothing is written.
+    """Check that the folders do not lie within each other; nothing is written.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def check(settings: Settings) -> None:
         raise UsageError(work, "the work folder lies inside the output folder", remedy)
 
 
-def prepare(settings: Settings) -> Places:
+def prepare(settings: Settings) -> Directories:
     """Make the folders.
 
     Raises
@@ -104,10 +104,10 @@ def prepare(settings: Settings) -> Places:
     _writable(log, "log folder")
     # Named after the output, so that runs into different ones do not meet in one work folder.
     name = f"brainseg_{__version__}_{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
-    return Places(out, log, settings.work_dir / name, run)
+    return Directories(out, log, settings.work_dir / name, run)
 
 
-def prepare_work(places: Places, units: int, at_once: int) -> list[str]:
+def prepare_work(directories: Directories, units: int, at_once: int) -> list[str]:
     """Make the work folder and look whether there is space; returns warnings.
 
     Raises
@@ -115,9 +115,12 @@ def prepare_work(places: Places, units: int, at_once: int) -> list[str]:
     UsageError
         If there is not even space for one unit.
     """
-    _writable(places.work, "work folder")
+    _writable(directories.work, "work folder")
     notes = []
-    for path, each, count in ((places.out, OUT_GB, units), (places.work, WORK_GB, min(units, at_once))):
+    for path, each, count in (
+        (directories.out, OUT_GB, units),
+        (directories.work, WORK_GB, min(units, at_once)),
+    ):
         free = _free(path) / 1e9
         if free < each:
             free_mb, each_mb = round(free * 1000), round(each * 1000)
@@ -129,12 +132,12 @@ def prepare_work(places: Places, units: int, at_once: int) -> list[str]:
     return notes
 
 
-def clean_work(places: Places, name: str | None = None) -> None:
+def clean_work(directories: Directories, name: str | None = None) -> None:
     """Remove the work folder of one unit's workflow, or all of it if it is empty of units."""
     if name:
-        shutil.rmtree(places.work / "brainseg_wf" / name, ignore_errors=True)
+        shutil.rmtree(directories.work / "brainseg_wf" / name, ignore_errors=True)
         return
-    for folder in (places.work / "brainseg_wf", places.work, places.work.parent):
+    for folder in (directories.work / "brainseg_wf", directories.work, directories.work.parent):
         with suppress(OSError):
             folder.rmdir()
 

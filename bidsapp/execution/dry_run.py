@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...models.data import FOLDER
+from ...models.segmentation.lesion import CONTRASTS
 from ...models.templates import spaces
+from ...workflows.common.resources import memory
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
 from ..inputs.select import Selection, Unit
 from ..status import records
 from . import directories
+from .devices import devices
 
 FLAVOR_WORDS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and, once more, NiBabies"}
 
@@ -73,8 +76,6 @@ def describe(chosen: Settings, wanted: Selection) -> str:
 
 def _device(chosen: Settings) -> str:
     """Where networks would run; one that is asked for and is not there is an error here too."""
-    from .workflow import devices
-
     found = ", ".join(devices(chosen))
     return found if chosen.device == found else f"{found} ({chosen.device})"
 
@@ -124,8 +125,6 @@ def _memory(chosen: Settings, wanted: Selection) -> list[str]:
     images = [unit.image for unit in wanted.units if unit.problem is None and unit.image]
     if not images:
         return []
-    from ...workflows.common.resources import memory
-
     largest = max(images, key=lambda path: path.stat().st_size)
     need = memory(str(largest))
     step = max(need, key=lambda name: need[name])
@@ -148,8 +147,6 @@ def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
     native = [name.format(suffix=unit.suffix) for name in NATIVE]
     if chosen.step("hippocampus"):
         native.append("desc-hippocampus_{dseg.nii.gz,volumes.tsv}")
-    from ...models.segmentation.lesion import CONTRASTS
-
     suffixes = [path.name.split(".")[0].rpartition("_")[2] for path in (unit.image, *unit.beside)]
     if chosen.step("lesion") and set(suffixes) & set(CONTRASTS):
         native += ["label-lesion_{mask,probseg}.nii.gz", "desc-lesion_volumes.tsv"]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from ...models.population import populations
 from ..config.settings import Settings
-from ..inputs.select import Unit
+
+if TYPE_CHECKING:  # the single-file tools need no index of a dataset
+    from ..inputs.select import Unit
 
 
 def notes(settings: Settings, units: list[Unit]) -> list[str]:

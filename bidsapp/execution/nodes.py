@@ -16,6 +16,7 @@ from nipype.interfaces.base import (
 from nipype.pipeline import engine as pe
 
 from ...models.errors import ReportError
+from ..reports.participant import write_participant
 from ..status.records import REPORT
 from .tracker import FINISH
 
@@ -33,7 +34,7 @@ class Finish(SimpleInterface):
 
     input_spec = _FinishInputSpec
     output_spec = _FinishOutputSpec
-    _always_run = True
+    always_run = True
 
     def _run_interface(self, runtime):
         self._results["out_files"] = self.inputs.out_files
@@ -55,11 +56,9 @@ class Report(SimpleInterface):
 
     input_spec = _ReportInputSpec
     output_spec = _ReportOutputSpec
-    _always_run = True
+    always_run = True
 
     def _run_interface(self, runtime):
-        from ..reports.participant import write_participant
-
         page = write_participant(Path(self.inputs.out_dir), self.inputs.key)
         if not Path(page).is_file():
             raise ReportError(page, "the report was not written", "Look at the log")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...interfaces.io import files
 from ..inputs.participants import Demographics, Person
 from ..inputs.select import Unit, natural
 from ..reports import derivatives
@@ -44,8 +45,6 @@ def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
     BrainsegError
         If the table cannot be written.
     """
-    from ...interfaces.io import files
-
     path = out_dir / "participants.tsv"
     there = {folder.name.removeprefix("sub-") for folder in bids_dir.glob("sub-*") if folder.is_dir()}
     labels = sorted((label for label in there if derivatives.KEY.fullmatch(f"sub-{label}")), key=natural)

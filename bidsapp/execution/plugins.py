@@ -1,11 +1,12 @@
-"""How Nipype's graph is executed: in worker processes, or one node after the other in this one.
+"""Plugins that execute a Nipype graph: in worker processes, or one node after the other in this one.
 
-Nipype's own plugins wait for ever when a worker is killed, end the whole run when a crash file cannot be
-written, and do not say why a node failed. These do otherwise; nothing else is changed.
+Nipype's own plugins wait forever when a worker is killed, end the whole run when a crash file cannot be
+written, and do not say why a node failed. These change that and nothing else.
 """
 
 from __future__ import annotations
 
+import itertools
 import logging
 import multiprocessing as mp
 import os
@@ -24,18 +25,17 @@ from pathlib import Path
 from traceback import format_exception
 from typing import Any
 
-import networkx as nx
+from nipype.pipeline import plugins as nipype_plugins
 from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ...models.errors import UsageError
 from ..status.records import Fault
-from . import failures
+from . import failures, logs
+from .nipype_internals import CrashHook, SchedulerHooks
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
 """Modules that worker processes share from their start."""
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[str, Any]:
@@ -80,58 +80,10 @@ def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    send_to_log(Path(log_file), level, echo)
+    logs.of_worker(Path(log_file), level, echo)
 
 
-def send_to_log(path: Path, level: int, echo: bool) -> None:
-    """Send what this process says to a file: what Nipype says, and unless ``echo`` all that is printed."""
-    import nipype
-
-    logging.raiseExceptions = False
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if echo else []
-    with suppress(OSError):
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
-        if not echo:
-            # Past Python too: compiled libraries print as they like.
-            for stream in (1, 2):
-                os.dup2(handlers[0].stream.fileno(), stream)
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter(LOG_FORMAT))
-    logging.getLogger("nipype").handlers[:] = handlers
-    for child in nipype.logging.loggers.values():
-        child.setLevel(level)
-
-
-class _Telling:
-    """What both plugins share: faults are told, crash files are tried, and units come one after the other."""
-
-    on_failure: Callable[[Any, Fault], None]
-    order: Callable[[Any], int]
-
-    def _report_crash(self, node, result=None):
-        found = (result or {}).get("fault")
-        if found is None:
-            found = failures.explain_text("".join((result or {}).get("traceback") or ""))
-        try:
-            crash = super()._report_crash(node, result=result)
-        except Exception:  # a full disk must not end the others
-            crash = ""
-        self.on_failure(node, failures.with_crash(found, crash))
-        return crash
-
-    def _generate_dependency_list(self, graph):
-        import numpy as np
-        from nipype.pipeline.plugins.base import _graph_to_lil_matrix
-
-        rank = {node: number for number, node in enumerate(nx.topological_sort(graph))}
-        self.procs = sorted(rank, key=lambda node: (self.order(node), rank[node]))
-        self.depidx = _graph_to_lil_matrix(graph, nodelist=self.procs)
-        self.refidx = self.depidx.astype(int)
-        self.proc_done = np.zeros(len(self.procs), dtype=bool)
-        self.proc_pending = np.zeros(len(self.procs), dtype=bool)
-
-
-class LinearPlugin(_Telling, DistributedPluginBase):
+class LinearPlugin(SchedulerHooks, DistributedPluginBase):
     """One node after the other in this process, for debugging."""
 
     def __init__(self, plugin_args: dict[str, Any], *, on_failure, order, seed: int = 0) -> None:
@@ -139,22 +91,25 @@ class LinearPlugin(_Telling, DistributedPluginBase):
         self.on_failure, self.order, self.seed = on_failure, order, seed
         self._results: dict[int, dict[str, Any]] = {}
 
-    def _submit_job(self, node, updatehash=False):
+    def submit(self, node: Any, updatehash: bool) -> int:
+        """Run a node."""
         taskid = len(self._results) + 1
         self._results[taskid] = run_node(node, updatehash, taskid, self.seed)
         return taskid
 
-    def _get_result(self, taskid):
+    def result_of(self, taskid: int) -> dict[str, Any]:
+        """Return the result of a node."""
         return self._results[taskid]
 
-    def _clear_task(self, taskid):
+    def forget(self, taskid: int) -> None:
+        """Drop a result."""
         self._results[taskid] = {}
 
     def close(self) -> None:
         """Nothing is open."""
 
 
-class WorkersPlugin(_Telling, MultiProcPlugin):
+class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
     """Nodes in worker processes, which live for the whole run and keep their networks.
 
     A worker that is killed (as a rule for want of memory) breaks its pool, and it is not known by which
@@ -175,12 +130,17 @@ class WorkersPlugin(_Telling, MultiProcPlugin):
         level: int = logging.INFO,
         echo: bool = False,
     ) -> None:
+        self._others = set(mp.active_children())
         super().__init__(plugin_args=plugin_args | {"mp_context": "forkserver", "raise_insufficient": False})
         self.pool.shutdown(wait=False)
         self.on_failure, self.order, self.seed = on_failure, order, seed
         self._worker = (str(Path.cwd()), str(log_file), level, echo)
         self._pools: list[ProcessPoolExecutor] = []
-        self.pool = self._new_pool(max(1, min(self.processors, int(self.memory_gb))))
+        self._size = max(1, min(self.processors, int(self.memory_gb)))
+        self.pool = self._new_pool(self._size)
+        self._numbers = itertools.count(1)
+        self._tasks: dict[int, tuple[Any, bool]] = {}
+        self._results: dict[int, dict[str, Any]] = {}
         self._lost: set[int] = set()
         self._suspects: deque[int] = deque()
         self._alone: int | None = None
@@ -195,18 +155,19 @@ class WorkersPlugin(_Telling, MultiProcPlugin):
         self._pools.append(pool)
         return pool
 
-    def _submit_job(self, node, updatehash=False):
-        self._taskid += 1
-        self._task_obj[self._taskid] = (node, updatehash)
+    def submit(self, node: Any, updatehash: bool) -> int:
+        """Send a node to a worker."""
+        taskid = next(self._numbers)
+        self._tasks[taskid] = (node, updatehash)
         try:
-            self._send(self.pool, self._taskid)
+            self._send(self.pool, taskid)
         except BrokenProcessPool:
-            self.pool = self._new_pool(self.pool._max_workers)
-            self._send(self.pool, self._taskid)
-        return self._taskid
+            self.pool = self._new_pool(self._size)
+            self._send(self.pool, taskid)
+        return taskid
 
     def _send(self, pool: ProcessPoolExecutor, taskid: int) -> None:
-        node, updatehash = self._task_obj[taskid]
+        node, updatehash = self._tasks[taskid]
         future = pool.submit(run_node, node, updatehash, taskid, self.seed)
         future.add_done_callback(partial(self._arrived, taskid))
 
@@ -216,70 +177,65 @@ class WorkersPlugin(_Telling, MultiProcPlugin):
             return
         error = future.exception()
         if error is None:
-            self._taskresult[taskid] = future.result()
+            self._results[taskid] = future.result()
         elif isinstance(error, BrokenProcessPool):
             self._lost.add(taskid)
         else:
-            self._taskresult[taskid] = _no_result(taskid, error)
+            self._results[taskid] = _no_result(taskid, error)
 
-    def _get_result(self, taskid):
+    def result_of(self, taskid: int) -> dict[str, Any] | None:
+        """Return the result of a node, once it is there; a node that was lost is tried again, alone."""
         if taskid in self._lost:
             self._lost.discard(taskid)
             if taskid == self._alone:
-                self._taskresult[taskid] = _no_result(taskid, None)
+                self._results[taskid] = _no_result(taskid, None)
             else:
                 self._suspects.append(taskid)
-        if self._alone is not None and self._alone in self._taskresult:
+        if self._alone is not None and self._alone in self._results:
             self._alone = None
         if self._alone is None and self._suspects:
             self._alone = self._suspects.popleft()
             self._send(self._new_pool(1), self._alone)
-        return self._taskresult.get(taskid)
+        return self._results.get(taskid)
 
-    def _clear_task(self, taskid):
-        del self._task_obj[taskid]
-        self._taskresult[taskid] = {"taskid": taskid}
+    def forget(self, taskid: int) -> None:
+        """Drop a node and its result."""
+        del self._tasks[taskid]
+        self._results[taskid] = {}
 
     def close(self) -> None:
         """End the workers, busy or not."""
+        workers = set(mp.active_children()) - self._others
         for pool in self._pools:
-            processes = list((pool._processes or {}).values())
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in processes:
-                with suppress(OSError, ValueError):
-                    process.terminate()
+        for worker in workers:
+            with suppress(OSError, ValueError):
+                worker.terminate()
 
 
 def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fault], None]) -> Any:
-    """One of Nipype's own plugins by its name, its failures told as those of ours.
+    """Return one of Nipype's own plugins, which also reports why a node failed.
 
     Raises
     ------
     UsageError
         If there is none of that name, or its arguments do not suit it.
     """
-    from importlib import import_module
-
-    plugins = import_module("nipype.pipeline.plugins")
-    names = sorted(n.removesuffix("Plugin") for n in dir(plugins) if n.endswith("Plugin"))
-    base = getattr(plugins, f"{name}Plugin", None)
+    names = sorted(n.removesuffix("Plugin") for n in dir(nipype_plugins) if n.endswith("Plugin"))
+    base = getattr(nipype_plugins, f"{name}Plugin", None)
     if base is None:
         raise UsageError(None, f"Nipype has no plugin {name!r}", f"It has {', '.join(names)}")
 
-    class Foreign(base):  # type: ignore[valid-type]
-        """The plugin, which also tells why a node failed."""
-
-        def _report_crash(self, node, result=None):
-            crash = super()._report_crash(node, result=result)
-            found = failures.explain_text("".join((result or {}).get("traceback") or ""))
-            on_failure(node, failures.with_crash(found, crash))
-            return crash
+    class Foreign(CrashHook, base):  # type: ignore[misc, valid-type]
+        """The plugin, which also reports why a node failed."""
 
         def close(self) -> None:
             """Nothing of ours is open."""
 
     try:
-        return Foreign(plugin_args=arguments)
+        plugin = Foreign(plugin_args=arguments)
+        plugin.on_failure = on_failure
+        return plugin
     except Exception as error:
         raise UsageError(
             None, f"Nipype's plugin {name} cannot be used ({error})", "See --nipype-plugin-file"

@@ -6,12 +6,15 @@ import logging
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live as RichLive
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
 
 from ..status.records import Record
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 LOG = logging.getLogger("brainseg")
 SPACE = 4
@@ -68,9 +71,6 @@ class Live(Progress):
     """Live lines on a terminal; what has ended stays above them."""
 
     def __init__(self, total: int = 0) -> None:
-        from rich.console import Console
-        from rich.live import Live as RichLive
-
         super().__init__(total)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         # Replaced, never changed: another thread draws them.
@@ -121,18 +121,10 @@ class Live(Progress):
         self._print(f"{'✗' if failed else '!' if record.fault else '✓'} {describe(record)}", style)
 
     def _print(self, text: str, style: str = "") -> None:
-        from rich.text import Text
-
         with suppress(OSError):  # the terminal may be gone; the run goes on
             self.console.print(Text(text, style=style))
 
     def _render(self) -> RenderableType:
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.spinner import Spinner
-        from rich.table import Table
-        from rich.text import Text
-
         now = time.monotonic()
         running = list(self.stages.items())
         room = max(1, self.console.size.height - SPACE)

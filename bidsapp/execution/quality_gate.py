@@ -33,11 +33,11 @@ def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
     return out
 
 
-def tell(out_dir: Path, keys: list[str], level: str, told: Progress) -> int:
+def check(out_dir: Path, keys: list[str], level: str, progress: Progress) -> int:
     """Say who does not pass; returns the exit code of the gate, 0 if all do."""
     found = stopped(out_dir, keys, level)
     for key, why in found.items():
-        told.warn(f"Quality gate: {key}: {why}. See {out_dir / key}.html")
+        progress.warn(f"Quality gate: {key}: {why}. See {out_dir / key}.html")
     if found:
-        told.say(f"{len(found)} of {len(keys)} did not pass the quality gate")
+        progress.say(f"{len(found)} of {len(keys)} did not pass the quality gate")
     return EXIT_CODE if found else 0

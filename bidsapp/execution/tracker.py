@@ -1,4 +1,4 @@
-"""The board of a run: hears from Nipype what every node does, and keeps each unit's status true to it."""
+"""The status tracker: follows the nodes of a run and keeps the status of each participant-session."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FOUND = 0.1
 """Seconds below which a stage's results were found, not computed."""
 
 
-class Board:
-    """The units of a run and where they stand.
+class Tracker:
+    """The participant-sessions of a run and their states.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Board:
     run : str
         Identifier of the run.
     progress : Progress
-        Is told what happens.
+        Shows what happens.
     settings : dict
         Settings that change results; they are kept with each status.
     work : Path, optional

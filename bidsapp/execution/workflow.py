@@ -10,17 +10,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from nipype.pipeline import engine as pe
+
+from ...interfaces.io.dataset import write_dataset_description
 from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...models.io import atomic
 from ...models.population import populations
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
+from ...workflows.participant import init_participant_wf
 from .. import __version__
+from ..config import plugin_file
 from ..config.settings import TEMPLATES, Settings
 from ..inputs.select import Unit
 from ..status import records
-from . import failures
-from .directories import Places
-from .tracker import Board
+from . import failures, logs, nodes, plugins
+from .context import Run
+from .directories import Directories
+from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
@@ -42,68 +48,41 @@ def workflow_name(key: str) -> str:
     return key.replace("-", "_").replace("+", "_plus_") + "_wf"
 
 
-def chain(**arguments: Any) -> Any:
-    """The workflow of one unit, from image to derivatives."""
-    from ...workflows.participant import init_participant_wf
-
-    return init_participant_wf(**arguments)
-
-
 def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> None:
     """Write what makes the output folder a BIDS dataset, before anything else."""
-    from ...interfaces.io.dataset import write_dataset_description
-
     write_dataset_description(out_dir, bids_root, __version__, links)
 
 
-def devices(settings: Settings) -> list[str]:
-    """Devices to share the units among.
+def build(units: list[Unit], run: Run, devices: list[str]) -> pe.Workflow:
+    """Return one workflow over participant-sessions; one whose own cannot be built fails alone.
+
+    Parameters
+    ----------
+    units : list of Unit
+        The participant-sessions.
+    run : Run
+        The context of the run.
+    devices : list of str
+        Devices of the networks, which the participant-sessions use in turn.
 
     Raises
     ------
-    UsageError
-        If there are not as many as were asked for.
+    MissingFileError, UsageError
+        If weights are missing or a setting is wrong: this holds for all of them.
     """
-    asked = settings.n_gpus
-    if settings.device == "cpu" and not asked:
-        return ["cpu"]
-    import torch
-
-    from ...models.networks.device import resolve
-
-    device = resolve("cpu" if asked == 0 and settings.device == "auto" else settings.device)
-    if not device.startswith("cuda"):
-        if asked:
-            raise UsageError(
-                None, f"--n-gpus {asked}, but networks run on the {device}", "Give --device cuda"
-            )
-        return [device]
-    there = torch.cuda.device_count()
-    if asked is None or asked == 1:
-        return [device]
-    if asked == 0 or asked > there:
-        raise UsageError(
-            None, f"--n-gpus {asked} with --device {device}: there are {there}", "Give as many or fewer"
-        )
-    return [f"cuda:{number}" for number in range(asked)]
-
-
-def build(units: list[Unit], settings: Settings, places: Places, board: Board, use: list[str]) -> Any:
-    """One workflow over all units; a unit whose own cannot be built fails alone."""
-    workflow = _empty(settings, places)
+    workflow = _empty(run)
     for number, unit in enumerate(units):
         name = workflow_name(unit.key)
         try:
-            one = unit_workflow(unit, settings, places, use[number % len(use)], name)
+            one = unit_workflow(unit, run.settings, run.directories, devices[number % len(devices)], name)
+        except (MissingFileError, UsageError):
+            raise
         except Exception as error:
-            # Weights that are missing, or a settings mistake, hold for every unit alike.
-            if isinstance(error, (MissingFileError, UsageError)):
-                raise
             if not isinstance(error, BrainsegError):
                 LOG.exception("%s: its workflow cannot be built", unit.key)
-            board.refuse(unit, failures.of_error(error, "start"))
+            run.tracker.refuse(unit, failures.of_error(error, "start"))
             continue
-        board.expect(unit, name)
+        run.tracker.expect(unit, name)
         workflow.add_nodes([one])
     return workflow
 
@@ -114,16 +93,16 @@ def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
     return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
 
 
-def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, name: str) -> Any:
-    """The workflow of one unit with the nodes that end it."""
-    from . import nodes
-
-    workflow = chain(
+def unit_workflow(
+    unit: Unit, settings: Settings, directories: Directories, device: str, name: str
+) -> pe.Workflow:
+    """Return the workflow of a participant-session with the nodes that end it."""
+    workflow = init_participant_wf(
         name=name,
         inputs=ParticipantInputs(
             source_file=str(unit.image),
             bids_root=str(settings.bids_dir),
-            out_dir=str(places.out),
+            out_dir=str(directories.out),
             key=unit.key,
             population=unit.population,
             age=unit.age,
@@ -148,7 +127,7 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
         ),
         resources=Resources(device=device, num_threads=settings.omp_nthreads, mem_gb=settings.mem_gb),
     )
-    finish, report = nodes.finish_node(), nodes.report_node(places.out, unit.key)
+    finish, report = nodes.finish_node(), nodes.report_node(directories.out, unit.key)
     workflow.connect(
         [
             (workflow.get_node("outputnode"), finish, [("out_files", "out_files")]),
@@ -158,39 +137,33 @@ def unit_workflow(unit: Unit, settings: Settings, places: Places, device: str, n
     return workflow
 
 
-def build_reports(keys: list[str], settings: Settings, places: Places, board: Board) -> Any:
-    """One workflow that makes the reports of units from their derivatives."""
-    from nipype.pipeline import engine as pe
-
-    from . import nodes
-
-    workflow = _empty(settings, places)
+def build_reports(keys: list[str], run: Run) -> pe.Workflow:
+    """Return one workflow that makes the reports of participant-sessions from their derivatives."""
+    workflow = _empty(run)
     for key in keys:
         one = pe.Workflow(workflow_name(key))
-        one.add_nodes([nodes.report_node(places.out, key)])
+        one.add_nodes([nodes.report_node(run.directories.out, key)])
         workflow.add_nodes([one])
-        board.expect_report(key, one.name)
+        run.tracker.expect_report(key, one.name)
     return workflow
 
 
-def _empty(settings: Settings, places: Places) -> Any:
-    from nipype.pipeline import engine as pe
-
-    workflow = pe.Workflow(NAME, base_dir=str(places.work))
+def _empty(run: Run) -> pe.Workflow:
+    workflow = pe.Workflow(NAME, base_dir=str(run.directories.work))
     workflow.config["execution"] = {
         "crashfile_format": "txt",
-        "crashdump_dir": str(places.log),
+        "crashdump_dir": str(run.directories.log),
         "create_report": "false",
         "remove_unnecessary_outputs": "false",
-        "stop_on_first_crash": str(settings.stop_on_first_crash).lower(),
+        "stop_on_first_crash": str(run.settings.stop_on_first_crash).lower(),
         "poll_sleep_duration": str(POLL),
         "check_version": "false",
     }
     return workflow
 
 
-def execute(workflow: Any, settings: Settings, places: Places, board: Board, gpus: int = 0) -> None:
-    """Run a workflow to its end; what fails is on the board.
+def execute(workflow: pe.Workflow, run: Run, gpus: int = 0) -> None:
+    """Run a workflow to its end; the tracker records what fails.
 
     Raises
     ------
@@ -199,89 +172,66 @@ def execute(workflow: Any, settings: Settings, places: Places, board: Board, gpu
     """
     if not workflow.list_node_names():
         return
-    plugin = _plugin(workflow, settings, places, board, gpus)
+    plugin = _plugin(run, gpus)
     try:
         workflow.run(plugin=plugin)
     except KeyboardInterrupt as stop:
-        board.interrupt(f"the run was stopped{f' by {stop}' if str(stop) else ''}")
+        run.tracker.interrupt(f"the run was stopped{f' by {stop}' if str(stop) else ''}")
         raise
     except Exception as error:
-        _account(error, settings, board)
+        _account(error, run.settings, run.tracker)
     finally:
         plugin.close()
 
 
-def plugin_of(path: Path) -> tuple[str, dict[str, Any]]:
-    """Name and arguments of a Nipype plugin from a YAML or JSON file.
-
-    Raises
-    ------
-    UsageError
-        If the file cannot be read or names none.
-    """
-    import yaml
-
-    remedy = "Such as: {plugin: SLURM, plugin_args: {sbatch_args: --mem=8G}}"
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        reason = f"the plugin file cannot be read ({error.strerror})"
-        raise UsageError(path, reason, "Check the path") from None
-    except (yaml.YAMLError, ValueError) as error:
-        reason = f"it is not valid YAML ({' '.join(str(error).split())[:120]})"
-        raise UsageError(path, reason, remedy) from None
-    name = content.get("plugin") if isinstance(content, dict) else None
-    arguments = content.get("plugin_args") or {} if isinstance(content, dict) else {}
-    if not isinstance(name, str) or not isinstance(arguments, dict):
-        raise UsageError(path, "it does not name a plugin and its arguments", remedy)
-    return name, arguments
-
-
 def warm_up(settings: Settings) -> None:
-    """Let the workers' libraries be imported while this process does other things."""
+    """Start the process that imports the workers' libraries while this one does other things."""
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     for name in (*threads, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(settings.omp_nthreads)
     if settings.plugin == "multiproc":
-        from . import plugins
-
         plugins.start_server()
 
 
-def _account(error: Exception, settings: Settings, board: Board) -> None:
-    """Nipype ends with an exception whenever a node failed: is it one that the board knows of?"""
-    if settings.stop_on_first_crash and any(f.stage != records.REPORT for f in board.faults):
-        board.interrupt("the run was stopped at the first failure")
-    elif board.pending:
+def _account(error: Exception, settings: Settings, tracker: Tracker) -> None:
+    """Make sure that everything is recorded: Nipype ends with an exception whenever a node failed."""
+    if settings.stop_on_first_crash and any(f.stage != records.REPORT for f in tracker.faults):
+        tracker.interrupt("the run was stopped at the first failure")
+    elif tracker.pending:
         LOG.error("the execution ended early", exc_info=error)
-        for key in sorted(board.pending):
-            board.fail(key, failures.of_error(error, board.records[key].stage or "start"))
+        for key in sorted(tracker.pending):
+            tracker.fail(key, failures.of_error(error, tracker.records[key].stage or "start"))
 
 
-def _plugin(workflow: Any, settings: Settings, places: Places, board: Board, gpus: int) -> Any:
-    from . import plugins
-
-    numbers = {name: number for number, name in enumerate(board.records)}
-    order: Callable[[Any], int] = lambda node: numbers.get(board.locate(node)[0], 0)  # noqa: E731
+def _plugin(run: Run, gpus: int) -> Any:
+    settings, tracker = run.settings, run.tracker
+    ranks = {key: rank for rank, key in enumerate(tracker.records)}
     arguments = {
         "n_procs": settings.nprocs,
         "memory_gb": settings.mem_gb,
         "n_gpu_procs": gpus,
-        "status_callback": _guarded(board.callback),
+        "status_callback": _guarded(tracker.callback),
     }
-    telling = {"on_failure": _guarded(board.failure), "order": order, "seed": settings.random_seed}
+    hooks = {
+        "on_failure": _guarded(tracker.failure),
+        "order": lambda node: ranks.get(tracker.locate(node)[0], 0),
+        "seed": settings.random_seed,
+    }
     if settings.nipype_plugin_file:
-        name, more = plugin_of(settings.nipype_plugin_file)
-        return plugins.foreign(name, arguments | more, _guarded(board.failure))
+        name, more = plugin_file.read(settings.nipype_plugin_file)
+        return plugins.foreign(name, arguments | more, _guarded(tracker.failure))
     if settings.plugin == "linear":
-        return plugins.LinearPlugin(arguments, **telling)
-    level = logging.DEBUG if settings.verbose > 1 else logging.INFO
-    log = {"log_file": places.log / "brainseg.log", "level": level, "echo": bool(settings.verbose)}
-    return plugins.WorkersPlugin(arguments, **telling, **log)
+        return plugins.LinearPlugin(arguments, **hooks)
+    log = {
+        "log_file": run.directories.log / logs.FILE,
+        "level": logs.level(settings.verbose),
+        "echo": bool(settings.verbose),
+    }
+    return plugins.WorkersPlugin(arguments, **hooks, **log)
 
 
 def _guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """A fault in telling must not end what is told of."""
+    """Return the function, but its exceptions are logged: recording must not end what is recorded."""
 
     def guarded(*arguments: Any) -> None:
         try:
@@ -301,9 +251,9 @@ def write_methods(workflow: Any, out_dir: Path) -> Path:
     return path
 
 
-def draw(workflow: Any, places: Places) -> list[Path]:
-    """Draw a unit's workflow: a picture where graphviz is installed, and its description."""
-    dot = places.log / "graph.dot"
+def draw(workflow: Any, directories: Directories) -> list[Path]:
+    """Draw a workflow: a figure where graphviz is installed, and its description."""
+    dot = directories.log / "graph.dot"
     with suppress(OSError):  # without graphviz only the description is written
         workflow.write_graph(dotfilename=str(dot), graph2use="colored", format="svg", simple_form=True)
     return [path for path in (dot.with_suffix(".svg"), dot) if path.is_file()]

@@ -12,13 +12,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from bids import BIDSLayout, BIDSLayoutIndexer
 
 from ...models.errors import DatasetError, UsageError
 from ..config.settings import MODALITIES, Settings
-
-if TYPE_CHECKING:
-    from bids import BIDSLayout
 
 DATABASE = "layout_index.sqlite"
 OUTSIDE = r"^/(?!sub-)"
@@ -80,8 +79,6 @@ def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
 
 def _index(root: Path, labels: list[str] | None, database: Path | None = None) -> BIDSLayout:
     """Index the anatomical images of the participants, or of all."""
-    from bids import BIDSLayout, BIDSLayoutIndexer
-
     ignore = [re.compile(OUTSIDE), re.compile(OTHER_DATATYPES), re.compile(HIDDEN)]
     if labels is not None:
         ignore.append(re.compile(rf"^/sub-(?!(?:{'|'.join(map(re.escape, labels))})(?:/|$))"))
@@ -91,8 +88,6 @@ def _index(root: Path, labels: list[str] | None, database: Path | None = None) -
 
 def _kept(settings: Settings) -> BIDSLayout:
     """Load the index that is kept in a folder, or make it anew if it is missing, damaged or outdated."""
-    from bids import BIDSLayout
-
     folder, root = settings.bids_database_dir, settings.bids_dir
     if root == folder or root in folder.parents:
         raise UsageError(

@@ -149,9 +149,9 @@ def report_node(out_dir, key):
     wanted = json.loads(os.environ.get("FAKE_CHAIN", "{}")).get(key, {})
     names = ["out_dir", "key", "out_files", "behaviour"]
     known = {"out_dir": str(out_dir), "key": key, "behaviour": str(wanted.get("report", ""))}
-    node = pe.Node(Function(names, ["out_report"], page), name="report", mem_gb=0.1)
+    node = pe.Node(Function(names, ["out_report"], page), name="report", mem_gb=0.1, overwrite=True)
     node.inputs.trait_set(**known)
-    node.interface._always_run = True
+
     return node
 
 
@@ -160,7 +160,7 @@ def install(patch=setattr) -> None:
     from brainseg.bidsapp.execution import nodes, plugins
     from brainseg.bidsapp.execution import workflow as graph
 
-    patch(graph, "chain", chain)
+    patch(graph, "init_participant_wf", chain)
     patch(nodes, "report_node", report_node)
     patch(graph, "describe_dataset", describe)
     patch(plugins, "PRELOAD", ["nipype.pipeline.engine", "nipype.interfaces.utility"])

@@ -12,7 +12,7 @@ def test_every_command_has_its_function(name):
 
 
 def test_the_run_and_the_completion_have_their_functions():
-    for target in (bids.RUN, "brainseg.bidsapp.cli.completion:script"):
+    for target in (bids.RUN, bids.SHOW, "brainseg.bidsapp.cli.completion:script"):
         assert callable(dispatch.resolve(target))
 
 

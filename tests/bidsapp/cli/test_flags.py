@@ -7,8 +7,7 @@ import pytest
 
 from brainseg.bidsapp.cli import bids as cli
 from brainseg.bidsapp.cli.bids import parse
-from brainseg.bidsapp.config import settings
-from brainseg.bidsapp.execution import workflow as graph
+from brainseg.bidsapp.config import plugin_file, settings
 from brainseg.bidsapp.status import records
 from brainseg.models.errors import UsageError
 from helpers.graphs import participant_wf
@@ -190,7 +189,7 @@ def test_a_plugin_file_that_says_nothing(tmp_path, text, words):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UsageError, match=words):
-        graph.plugin_of(path)
+        plugin_file.read(path)
 
 
 def test_a_dry_run_explains(app, fake, tmp_path, capsys):

@@ -14,7 +14,7 @@ import pytest
 
 from brainseg.bidsapp import __version__
 from brainseg.bidsapp.cli.bids import parse
-from brainseg.bidsapp.execution import failures, progress, workflow
+from brainseg.bidsapp.execution import devices, failures, progress
 from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.reports import derivatives, provenance
 from brainseg.bidsapp.status import records
@@ -216,9 +216,9 @@ def test_a_unit_of_another_process_is_left_alone(app, bids, out, capsys):
 
 def test_graphics_cards_that_are_not_there():
     base = ["/b", "/o", "participant"]
-    assert workflow.devices(parse([*base, "--device", "cpu"])) == ["cpu"]
+    assert devices.devices(parse([*base, "--device", "cpu"])) == ["cpu"]
     with pytest.raises(Exception, match="--n-gpus 2"):
-        workflow.devices(parse([*base, "--device", "cpu", "--n-gpus", "2"]))
+        devices.devices(parse([*base, "--device", "cpu", "--n-gpus", "2"]))
 
 
 @pytest.mark.parametrize(

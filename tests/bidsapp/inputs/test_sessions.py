@@ -59,10 +59,12 @@ def run(unit, chosen, folder):
         return made["workflow"]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "chain", keep)
-        from brainseg.bidsapp.execution.directories import Places
+        patch.setattr(graph, "init_participant_wf", keep)
+        from brainseg.bidsapp.execution.directories import Directories
 
-        graph.unit_workflow(unit, chosen, Places(chosen.output_dir, folder, folder, "1"), "cpu", "one_wf")
+        graph.unit_workflow(
+            unit, chosen, Directories(chosen.output_dir, folder, folder, "1"), "cpu", "one_wf"
+        )
     workflow = made["workflow"]
     workflow.base_dir = str(folder)
     workflow.config["execution"] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brainseg.bidsapp.execution.progress import Progress, describe
-from brainseg.bidsapp.execution.tracker import Board
+from brainseg.bidsapp.execution.tracker import Tracker
 from brainseg.bidsapp.inputs.select import Unit
 from brainseg.bidsapp.status import records
 from brainseg.bidsapp.status.records import Fault, Record
@@ -91,12 +91,12 @@ def test_a_damaged_status_is_no_status(out, unit, text):
 
 def test_a_full_disk_ends_no_run(tmp_path, unit, monkeypatch, caplog):
     told = Progress()
-    board = Board(tmp_path / "out", "r", told)
+    tracker = Tracker(tmp_path / "out", "r", told)
     monkeypatch.setattr(
         records, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
-    board.refuse(unit, Fault("conform", "it is empty"))
-    board.refuse(unit, Fault("conform", "it is empty"))
+    tracker.refuse(unit, Fault("conform", "it is empty"))
+    tracker.refuse(unit, Fault("conform", "it is empty"))
     told = [record.message for record in caplog.records if "No space" in record.message]
     assert len(told) == 1
     assert told[0].startswith(f"{tmp_path}/out/logs/status/sub-01.json: the status cannot be written")

@@ -1,0 +1,82 @@
+"""The hooks of Nipype's scheduler, whose names begin with an underscore.
+
+Subclasses of Nipype's plugins must override them, but they are no public interface. So they are all here,
+under plain names for :mod:`brainseg.bidsapp.execution.plugins`; setup.py holds Nipype at versions that have
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import scipy.sparse
+
+from ..status.records import Fault
+from . import failures
+
+
+class CrashHook:
+    """Report why a node failed.
+
+    Attributes
+    ----------
+    on_failure : callable
+        Takes the node and its fault.
+    """
+
+    on_failure: Callable[[Any, Fault], None]
+
+    def _report_crash(self, node, result=None):
+        known = result or {}
+        fault = known.get("fault") or failures.explain_text("".join(known.get("traceback") or ""))
+        try:
+            crash = super()._report_crash(node, result=result)
+        except Exception:  # a full disk must not end the others
+            crash = ""
+        self.on_failure(node, failures.with_crash(fault, crash))
+        return crash
+
+
+class SchedulerHooks(CrashHook):
+    """Submit nodes, fetch their results and order them, by methods that subclasses define.
+
+    Attributes
+    ----------
+    order : callable
+        Takes a node and returns its rank; of the nodes that can run, those of lower rank run first.
+    """
+
+    order: Callable[[Any], int]
+
+    def submit(self, node: Any, updatehash: bool) -> int:
+        """Start a node; returns the number of the task."""
+        raise NotImplementedError
+
+    def result_of(self, taskid: int) -> dict[str, Any] | None:
+        """Return the result of a task: node result, traceback and fault; None while it runs."""
+        raise NotImplementedError
+
+    def forget(self, taskid: int) -> None:
+        """Drop the result of a task."""
+        raise NotImplementedError
+
+    def _submit_job(self, node, updatehash=False):
+        return self.submit(node, updatehash)
+
+    def _get_result(self, taskid):
+        return self.result_of(taskid)
+
+    def _clear_task(self, taskid):
+        self.forget(taskid)
+
+    def _generate_dependency_list(self, graph):
+        rank = {node: number for number, node in enumerate(nx.topological_sort(graph))}
+        self.procs = sorted(rank, key=lambda node: (self.order(node), rank[node]))
+        links = nx.to_scipy_sparse_array(graph, nodelist=self.procs, format="lil")
+        self.depidx = scipy.sparse.lil_matrix(links)
+        self.refidx = self.depidx.astype(int)
+        self.proc_done = np.zeros(len(self.procs), dtype=bool)
+        self.proc_pending = np.zeros(len(self.procs), dtype=bool)

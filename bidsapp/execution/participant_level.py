@@ -1,0 +1,217 @@
+"""The participant level: choose what is left to do, compute it in batches, and sum up."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import ExitStack, suppress
+from typing import Any
+
+from ...models.errors import MissingFileError, ReportError, UsageError
+from ...models.io import atomic
+from ..inputs import validator
+from ..inputs.select import Unit
+from ..reports.participant import write_participant
+from ..status import records
+from ..status.records import Record
+from . import directories, dry_run, failures, licenses, participants_tsv, progress, quality_gate
+from . import workflow as graph
+from .context import Run
+from .devices import devices
+from .tracker import Tracker
+
+LOG = logging.getLogger("brainseg")
+OK, FAILED, REPORT_FAILED = 0, 1, ReportError.exit_code
+FEW = 10
+"""Participant-sessions up to which the terminal still shows every failure at the end."""
+
+BATCH = 96
+"""Participant-sessions in one workflow: Nipype slows down with the size of the graph."""
+
+
+def process(run: Run) -> int:
+    """Process the selected participant-sessions; returns the exit code."""
+    settings, units, tracker, out = run.settings, run.selection.units, run.tracker, run.directories.out
+    for note in [*run.selection.notes, *licenses.notes(settings, units)]:
+        run.progress.say(note)
+    if settings.boilerplate_only:
+        return _methods(run)
+    graph.describe_dataset(out, settings.bids_dir, settings.precomputed)
+    participants_tsv.write(out, settings.bids_dir, units)
+    validation = _validate(run)
+    with ExitStack() as claims:
+        to_do, reports = _triage(run, claims)
+        run.progress.total = len(to_do) + len(reports) + len(tracker.records)
+        if not (settings.keep_work_dir or settings.debug):
+            tracker.on_end = lambda record: _clean(record, run)
+        try:
+            _compute(run, to_do, reports)
+        finally:
+            tracker.write_again()
+            _report_failures(run)
+            with suppress(OSError):
+                text = json.dumps(tracker.summary(), indent=2)
+                atomic.write_text(run.directories.log / "summary.json", f"{text}\n")
+            directories.clean_work(run.directories)
+    _say_validation(run, validation)
+    _sum_up(run)
+    code = exit_code(tracker)
+    if settings.quality_gate and code in (OK, REPORT_FAILED):
+        keys = [unit.key for unit in units]
+        return quality_gate.check(out, keys, settings.quality_gate, run.progress) or code
+    return code
+
+
+def _triage(run: Run, claims: ExitStack) -> tuple[list[Unit], list[str]]:
+    """Return the participant-sessions to compute, and the keys of those that only lack their report."""
+    settings, tracker, out = run.settings, run.tracker, run.directories.out
+    to_do, reports = [], []
+    for unit in run.selection.units:
+        if settings.reports_only:
+            if records.read(out, unit.key):
+                reports.append(unit.key)
+            else:
+                tracker.skip(unit, "nothing of it is in the output folder yet")
+            continue
+        if settings.resume_failed and records.read(out, unit.key).get("state") != "failed":
+            tracker.skip(unit, "it has not failed in an earlier run (--resume-failed)")
+        elif not claims.enter_context(records.claim(out, unit.key)):
+            tracker.skip(unit, "another process is working on it")
+        elif unit.problem is not None:
+            tracker.refuse(unit, failures.of_error(unit.problem, "dataset"))
+        else:
+            stands = records.finished(out, unit, tracker.settings) if settings.resume else "no"
+            if stands == "yes":
+                tracker.skip(unit, "already done (--no-resume computes it again)")
+            elif stands == "report":
+                reports.append(unit.key)
+            else:
+                to_do.append(unit)
+    return to_do, reports
+
+
+def _compute(run: Run, to_do: list[Unit], reports: list[str]) -> None:
+    """Run the workflows, in batches."""
+    settings = run.settings
+    if not (to_do or reports):
+        return
+    graph.warm_up(settings)
+    at_once = max(1, settings.nprocs // settings.omp_nthreads)
+    for note in directories.prepare_work(run.directories, len(to_do), at_once):
+        run.progress.warn(note)
+    names = devices(settings) if to_do else ["cpu"]
+    gpus = sum(name.startswith("cuda") for name in names)
+    if to_do:
+        resources = f"{settings.nprocs} CPUs, {settings.mem_gb:.1f} GB of memory"
+        run.progress.say(f"{len(to_do)} to process with {resources}, networks on {', '.join(names)}")
+    if not settings.resume:
+        for unit in to_do:
+            directories.clean_work(run.directories, graph.workflow_name(unit.key))
+    with run.progress:
+        if reports:
+            graph.execute(graph.build_reports(reports, run), run)
+        for first in range(0, len(to_do), BATCH):
+            workflow = graph.build(to_do[first : first + BATCH], run, names)
+            if first == 0:
+                _describe(run, workflow, to_do)
+            graph.execute(workflow, run, gpus)
+            if settings.stop_on_first_crash and run.tracker.faults:
+                break
+
+
+def _describe(run: Run, workflow: Any, to_do: list[Unit]) -> None:
+    """Write the methods text and, if wanted, a drawing of the first workflow."""
+    names = [graph.workflow_name(unit.key) for unit in to_do]
+    first = next((found for name in names if (found := workflow.get_node(name)) is not None), None)
+    if first is None:
+        return
+    graph.write_methods(first, run.directories.out)
+    if not run.settings.write_graph:
+        return
+    for path in graph.draw(first, run.directories):
+        run.progress.say(f"Workflow: {path}")
+    if not graph.has_graphviz():
+        run.progress.warn(
+            "Graphviz is not installed (its program 'dot'), so the workflow is described but not drawn"
+        )
+
+
+def _methods(run: Run) -> int:
+    """``--boilerplate-only``."""
+    unit = next((unit for unit in run.selection.units if unit.problem is None), None)
+    if unit is None:
+        reason = "no participant can be processed, so there is no method to describe"
+        raise UsageError(run.settings.bids_dir, reason)
+    name = graph.workflow_name(unit.key)
+    workflow = graph.unit_workflow(unit, run.settings, run.directories, "cpu", name)
+    run.progress.say(f"Methods text: {graph.write_methods(workflow, run.directories.out)}")
+    return OK
+
+
+def _clean(record: Record, run: Run) -> None:
+    """Remove the intermediate files of what is done; others continue from theirs."""
+    if record.state == "done":
+        directories.clean_work(run.directories, graph.workflow_name(record.unit.key))
+
+
+def _report_failures(run: Run) -> None:
+    """Write the reports of what failed: they say why."""
+    for key, record in run.tracker.records.items():
+        if record.state == "failed" and not record.report_only:
+            try:
+                write_participant(run.directories.out, key)
+            except Exception as error:
+                LOG.warning("%s: its report could not be written (%s)", key, error)
+                LOG.debug("", exc_info=error)
+
+
+def exit_code(tracker: Tracker) -> int:
+    """Return the exit code for the state of all participant-sessions."""
+    grave = [fault for fault in tracker.faults if fault.stage != records.REPORT]
+    if grave and all(fault.kind == MissingFileError.__name__ for fault in grave):
+        return MissingFileError.exit_code
+    if grave or any(state in ("waiting", "running") for state in tracker.summary().values()):
+        return FAILED
+    return REPORT_FAILED if tracker.faults else OK
+
+
+def _sum_up(run: Run) -> None:
+    """The last lines: how many ended how, and where to read on."""
+    tracker, say = run.tracker, run.progress.say
+    states = list(tracker.summary().values())
+    counts = [(name, states.count(state)) for state, name in dry_run.STATES.items() if states.count(state)]
+    say("; ".join(f"{count} {name}" for name, count in counts) or "Nothing to do")
+    failed = [record for _, record in sorted(tracker.records.items()) if record.fault]
+    for record in failed if len(states) > FEW else []:  # by now they have scrolled away
+        run.progress.warn(f"  {progress.describe(record)}")
+    if any(fault.crash for fault in tracker.faults):
+        say(f"Details of the failures: {run.directories.log}")
+    if "failed" in states or "waiting" in states:
+        say("Run the same command again to process what is missing; finished participants are kept.")
+
+
+def _validate(run: Run) -> validator.Validation | None:
+    """Start the BIDS validator; None if it is not to run."""
+    path = run.directories.log / validator.FILE
+    if run.settings.skip_bids_validation:
+        validator.keep(path, _not_validated())
+    elif not run.settings.reports_only:
+        return validator.Validation(run.settings.bids_dir, path).start()
+    return None
+
+
+def _say_validation(run: Run, validation: validator.Validation | None) -> None:
+    """Say and keep what the BIDS validator found, or that it did not run."""
+    if run.settings.reports_only:
+        return
+    found = _not_validated()
+    lines = [f"The BIDS validator was not run ({found['reason']})"]
+    if validation:
+        lines, found = validation.lines(), validation.found
+    for line in lines:
+        run.progress.say(line)
+    validator.keep(run.directories.log / validator.FILE, found)
+
+
+def _not_validated() -> dict[str, Any]:
+    return {"ran": False, "reason": "--skip-bids-validation"}
