@@ -53,7 +53,7 @@ setup(
         "matplotlib>=3.8",
         "nibabel>=5.3",
         "nilearn>=0.12",
-        # bidsapp/execution/nipype_internals.py overrides hooks that are not public
+        # bidsapp/execution/scheduler/nipype_internals.py overrides hooks that are not public
         "nipype>=1.10,<1.12",
         "niworkflows>=1.14",
         "numpy>=2.0",

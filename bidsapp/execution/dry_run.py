@@ -12,7 +12,7 @@ from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
 from ..inputs.select import Selection, Unit
 from ..status import records
 from . import directories
-from .devices import devices
+from .scheduler.devices import devices
 
 FLAVOR_WORDS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and, once more, NiBabies"}
 

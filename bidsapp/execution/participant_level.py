@@ -12,12 +12,12 @@ from ...models.io import atomic
 from ..inputs import validator
 from ..inputs.select import Unit
 from ..reports.participant import write_participant
-from ..status import records
+from ..status import failures, records
 from ..status.records import Record
-from . import directories, dry_run, failures, licenses, participants_tsv, progress, quality_gate
+from . import directories, dry_run, licenses, participants_tsv, progress, quality_gate
 from . import workflow as graph
 from .context import Run
-from .devices import devices
+from .scheduler.devices import devices
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")

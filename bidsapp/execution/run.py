@@ -14,12 +14,13 @@ from ...models.io import atomic
 from .. import __version__
 from ..config.settings import Settings, to_toml
 from ..reports import group
-from ..status import records
-from . import directories, failures, logs, participant_level, plan, progress
+from ..status import failures, records
+from . import directories, participant_level, plan, progress
 from .context import Run
 from .participant_level import FAILED, OK, REPORT_FAILED
 from .progress import Progress
-from .signals import stopping
+from .scheduler import logs
+from .scheduler.signals import stopping
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")

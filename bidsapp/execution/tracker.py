@@ -14,8 +14,8 @@ from ...models.errors import InputError
 from ..inputs import sidecars
 from ..inputs.select import Unit
 from ..status import records
+from ..status.failures import FULL_REASON
 from ..status.records import REPORT, Fault, Record
-from .failures import FULL_REASON
 from .progress import Progress
 
 FINISH = "finish"

@@ -22,10 +22,11 @@ from .. import __version__
 from ..config import plugin_file
 from ..config.settings import TEMPLATES, Settings
 from ..inputs.select import Unit
-from ..status import records
-from . import failures, logs, nodes, plugins
+from ..status import failures, records
+from . import nodes
 from .context import Run
 from .directories import Directories
+from .scheduler import logs, plugins
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")

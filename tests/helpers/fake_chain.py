@@ -157,8 +157,9 @@ def report_node(out_dir, key):
 
 def install(patch=setattr) -> None:
     """Put the stand-ins in place."""
-    from brainseg.bidsapp.execution import nodes, plugins
+    from brainseg.bidsapp.execution import nodes
     from brainseg.bidsapp.execution import workflow as graph
+    from brainseg.bidsapp.execution.scheduler import plugins
 
     patch(graph, "init_participant_wf", chain)
     patch(nodes, "report_node", report_node)

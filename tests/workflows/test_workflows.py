@@ -10,7 +10,7 @@ import pytest
 import torch
 from nipype.pipeline import engine as pe
 
-from brainseg.bidsapp.execution import failures
+from brainseg.bidsapp.status import failures
 from brainseg.interfaces import base
 from brainseg.interfaces import skullstrip as skullstrip_node
 from brainseg.interfaces.conform import Conform, notes_on

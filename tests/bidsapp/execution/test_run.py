@@ -14,10 +14,11 @@ import pytest
 
 from brainseg.bidsapp import __version__
 from brainseg.bidsapp.cli.bids import parse
-from brainseg.bidsapp.execution import devices, failures, progress
+from brainseg.bidsapp.execution import progress
+from brainseg.bidsapp.execution.scheduler import devices
 from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.reports import derivatives, provenance
-from brainseg.bidsapp.status import records
+from brainseg.bidsapp.status import failures, records
 from helpers import TESTS
 
 FAKE = TESTS / "helpers" / "fake_chain.py"

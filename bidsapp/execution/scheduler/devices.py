@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from ...models.errors import UsageError
-from ...models.networks.device import resolve
-from ..config.settings import Settings
+from ....models.errors import UsageError
+from ....models.networks.device import resolve
+from ...config.settings import Settings
 
 
 def devices(settings: Settings) -> list[str]:

@@ -29,9 +29,10 @@ from nipype.pipeline import plugins as nipype_plugins
 from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-from ...models.errors import UsageError
-from ..status.records import Fault
-from . import failures, logs
+from ....models.errors import UsageError
+from ...status import failures
+from ...status.records import Fault
+from . import logs
 from .nipype_internals import CrashHook, SchedulerHooks
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]

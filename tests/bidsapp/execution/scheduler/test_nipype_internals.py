@@ -10,8 +10,9 @@ from nipype.pipeline import engine as pe
 from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
-from brainseg.bidsapp.execution import nodes, plugins
-from brainseg.bidsapp.execution.nipype_internals import SchedulerHooks
+from brainseg.bidsapp.execution import nodes
+from brainseg.bidsapp.execution.scheduler import plugins
+from brainseg.bidsapp.execution.scheduler.nipype_internals import SchedulerHooks
 
 HOOKS = [name for name in vars(SchedulerHooks) | {"_report_crash": None} if name.startswith("_")]
 HOOKS = [name for name in HOOKS if not name.startswith("__")]

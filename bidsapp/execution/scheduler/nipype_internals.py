@@ -1,8 +1,8 @@
 """The hooks of Nipype's scheduler, whose names begin with an underscore.
 
 Subclasses of Nipype's plugins must override them, but they are no public interface. So they are all here,
-under plain names for :mod:`brainseg.bidsapp.execution.plugins`; setup.py holds Nipype at versions that have
-them.
+under plain names for :mod:`brainseg.bidsapp.execution.scheduler.plugins`; setup.py holds Nipype at versions
+that have them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import networkx as nx
 import numpy as np
 import scipy.sparse
 
-from ..status.records import Fault
-from . import failures
+from ...status import failures
+from ...status.records import Fault
 
 
 class CrashHook:

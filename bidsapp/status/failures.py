@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from ...models import errors
-from ..status.records import Fault
+from .records import Fault
 
 KILLED = Fault(
     stage="",

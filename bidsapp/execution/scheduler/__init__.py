@@ -1,0 +1,1 @@
+"""Execution of a Nipype graph: plugins, worker processes, their logs and devices."""
