@@ -7,8 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.inputs import participants
+from brainseg.bidsapp.inputs import participants, population
 from brainseg.bidsapp.reports.sections import growth as pages
+from brainseg.bidsapp.status.facts import facts_of
 from brainseg.interfaces import growth as ages
 from brainseg.interfaces import registration as registering
 from brainseg.models.errors import InputError, UsageError
@@ -67,15 +68,15 @@ def test_cohorts_of_templates():
     ],
 )
 def test_who_is_taken_as_fetal(person, image, found):
-    name, _ = participants.population_of("auto", participants.Person(**person), Path(image))
+    name, _ = population.population_of("auto", participants.Person(**person), Path(image))
     assert name == found
 
 
 def test_ages_that_no_network_knows_are_refused_unless_insisted():
     early = participants.Person(weeks=17.0)
     with pytest.raises(InputError, match=r"17 gestational weeks.*20\.5 to 38\.5"):
-        participants.population_of("auto", early, Path("sub-1_T2w.nii.gz"))
-    name, note = participants.population_of("fetal", early, Path("sub-1_T2w.nii.gz"))
+        population.population_of("auto", early, Path("sub-1_T2w.nii.gz"))
+    name, note = population.population_of("fetal", early, Path("sub-1_T2w.nii.gz"))
     assert name == "fetal" and "outside" in note
 
 
@@ -109,11 +110,11 @@ def test_the_age_is_estimated_where_it_is_missing_and_doubted_where_it_contradic
 
 def test_growth_is_drawn_from_the_derivatives():
     rows = {k: {"volume_mm3": str(c.at(30))} for k, c in growth.load("fetal").curves.items()}
-    about = {"Age": {"Value": 30.0, "Units": "gestational weeks", "Estimated": True, "Error": 1.0}}
-    unit = SimpleNamespace(key="sub-<1>", rows=rows, sidecar=lambda ending: about)
-    drawn = pages.section([unit])
+    sidecar = {"Age": {"Value": 30.0, "Units": "gestational weeks", "Estimated": True, "Error": 1.0}}
+    facts = facts_of({"population": "fetal", "label_table": "fetal"}, sidecar=sidecar)
+    drawn = pages.section([SimpleNamespace(key="sub-<1>", rows=rows, facts=facts)])
     assert drawn.count("<svg") == 7 and "sub-&lt;1&gt;" in drawn and "(estimated)" in drawn
-    adult = SimpleNamespace(key="sub-2", rows={}, sidecar=lambda ending: {})
+    adult = SimpleNamespace(key="sub-2", rows={}, facts=facts_of({"population": "adult"}))
     assert pages.section([adult]) == ""
 
 
