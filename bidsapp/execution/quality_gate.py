@@ -27,9 +27,9 @@ def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
     out = {}
     for key in keys:
         found = derivatives.load(out_dir, key)
-        if found.state == "done" and found.verdict in LEVELS[level]:
+        if found.state == "done" and found.qc_rating in LEVELS[level]:
             words = [str(check.get("words")) for check in found.checks if check.get("verdict") != "pass"]
-            out[key] = f"{found.verdict}: {'; '.join(words) or 'no reason was recorded'}"
+            out[key] = f"{found.qc_rating}: {'; '.join(words) or 'no reason was recorded'}"
     return out
 
 

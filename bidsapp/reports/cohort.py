@@ -10,7 +10,7 @@ import numpy as np
 from ...models.population import labels
 from . import label_tables
 from .derivatives import Result
-from .sections.quality import usual_range
+from .sections.quality import normal_range
 
 TISSUE_NAMES = {
     "gm": "Cortical gray matter",
@@ -185,7 +185,7 @@ def _row(
         "share": both / brain if both is not None and brain else None,
         "asymmetry": 200 * (left - right) / (left + right) if known else None,
         "place": cohort.place(result.key, parts),
-        "usual": usual_range(result, parts),
+        "norm": normal_range(result, parts),
     }
 
 

@@ -217,8 +217,8 @@ class Result:
         return read_json(self.file("desc-quality_metrics.json"))
 
     @property
-    def verdict(self) -> str:
-        """``pass``, ``check``, ``fail``, or nothing."""
+    def qc_rating(self) -> str:
+        """QC rating (``pass``, ``check`` or ``fail``); empty without one."""
         found = self.quality.get("Verdict")
         return found if found in ("pass", "check", "fail") else ""
 

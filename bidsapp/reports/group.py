@@ -1,7 +1,7 @@
-"""The group level: the study's table of volumes, who is missing and why, and pages to look at all of it.
+"""The group level: tables of volumes and quality of a study, incomplete participants, and overview pages.
 
-It reads derivatives and status files only. One row stands for one unit (participant, or participant and
-session); units that failed keep their row, with ``n/a`` for what is not known.
+It reads derivatives and status files only. One row is one participant-session; those that failed keep their
+row, with ``n/a`` for unknown values.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .. import __version__
 from . import derivatives, group_quality, label_tables, render
 from .cohort import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
 from .derivatives import Result
-from .group_quality import Unusual
+from .group_quality import Outliers
 from .outliers import ENOUGH
 from .participant import write_participant
 from .sections import growth, quality
@@ -31,80 +31,94 @@ SUMS = {
 }
 
 PERSON = ("age", "gestational_age", "gestational_age_estimated", "sex")
-"""Columns that describe a person."""
+"""Columns that describe the participant."""
 
 
 def run_group(out_dir: Path) -> Path:
-    """Write the group's tables and pages, and the participants' pages anew, now that all can be compared.
+    """Write the tables and pages of the study, and update the participants' pages with their rank.
 
     Writes ``group_volumes.tsv``, ``group_quality.tsv`` and ``group_missing.tsv`` with their
     dictionaries, ``group.html`` and ``index.html``.
 
     Parameters
     ----------
-    out_dir
-        The derivatives' root.
+    out_dir : Path
+        Root of the derivatives.
 
     Returns
     -------
-    Path of ``group.html``.
+    Path
+        ``group.html``.
 
     Raises
     ------
     DatasetError
-        If there is no unit in the folder.
+        If the folder has no participant-session.
     ReportError
-        If a page cannot be written; what could be written stands.
+        If a page cannot be written; the other files are kept.
     """
     out_dir = Path(out_dir)
-    units = derivatives.load_all(out_dir)
-    if not units:
-        reason = "there is neither a status file nor a derivative of any participant"
+    results = derivatives.load_all(out_dir)
+    if not results:
+        reason = "it has neither status files nor derivatives of a participant"
         raise DatasetError(out_dir, reason, "Run the participant level first")
-    people, cohort = derivatives.demographics(units), Cohort.of(units)
-    unusual = Unusual(cohort, group_quality.ages(people))
+    people, cohort = derivatives.demographics(results), Cohort.of(results)
+    outliers = Outliers(cohort, group_quality.ages(people))
     try:
-        _write_volumes(out_dir, units, people)
-        _write_quality(out_dir, units, people, unusual)
-        _write_missing(out_dir, units)
-        write_index(out_dir, units)
+        _write_volumes(out_dir, results, people)
+        _write_quality(out_dir, results, people, outliers)
+        _write_missing(out_dir, results)
+        write_index(out_dir, results)
         path = render.write(
             out_dir / "group.html",
             "group.html.j2",
             script="group.js",
-            **_context(units, people, cohort, unusual),
+            **_context(results, people, cohort, outliers),
         )
     except OSError as error:
         reason = f"the group level could not be written ({error.strerror or error})"
-        raise ReportError(out_dir / "group.html", reason, "Check the space and the rights") from error
-    _refresh(units, cohort)
+        raise ReportError(out_dir / "group.html", reason, "Check free space and permissions") from error
+    _refresh(results, cohort)
     return path
 
 
-def write_index(out_dir: Path, units: list[Result] | None = None) -> Path:
-    """Write ``index.html``: every unit with its state and a picture, and the way to its report."""
+def write_index(out_dir: Path, results: list[Result] | None = None) -> Path:
+    """Write ``index.html``: every participant-session with its status, a figure and a link to its report.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    results : list of Result, optional
+        All participant-sessions; by default they are read from ``out_dir``.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
     out_dir = Path(out_dir)
-    units = derivatives.load_all(out_dir) if units is None else units
+    results = derivatives.load_all(out_dir) if results is None else results
     return render.write(
         out_dir / "index.html",
         "index.html.j2",
         script="group.js",
         name=_dataset_name(out_dir),
         home="",
-        units=[_entry(unit) for unit in units],
-        counts=_counts(units),
+        entries=[_entry(result) for result in results],
+        counts=_counts(results),
         has_group=(out_dir / "group_volumes.tsv").is_file(),
     )
 
 
-def _refresh(units: list[Result], cohort: Cohort) -> None:
-    """Write the participants' pages again, with their place among all; failures are told at the end."""
+def _refresh(results: list[Result], cohort: Cohort) -> None:
+    """Write the participants' pages again, with their rank among all; raise the first failure at the end."""
     failed = []
-    for unit in units:
-        if unit.state == "missing":
+    for result in results:
+        if result.state == "missing":
             continue
         try:
-            write_participant(unit.out_dir, unit.key, cohort=cohort)
+            write_participant(result.out_dir, result.key, cohort=cohort)
         except ReportError as error:
             failed.append(error)
     if failed:
@@ -114,23 +128,23 @@ def _refresh(units: list[Result], cohort: Cohort) -> None:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def _columns(units: list[Result], people: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Columns that describe a unit, and columns of volumes; those that nobody fills are left out."""
+def _columns(results: list[Result], people: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return the columns about the participant-session, and those of volumes, without empty ones."""
     about = ["participant_id"]
-    about += ["session_id"] if any(unit.session for unit in units) else []
-    about += [name for name in PERSON if any(people[unit.key][name] is not None for unit in units)]
-    known = {name for unit in units for name in unit.volumes}
+    about += ["session_id"] if any(result.session for result in results) else []
+    about += [name for name in PERSON if any(people[result.key][name] is not None for result in results)]
+    known = {name for result in results for name in result.volumes}
     ordered = [name for name in SUMS if name in known]
     ordered += [label.name for label in label_tables.every() if label.name in known]
     return [*about, "state"], ordered + sorted(known - set(ordered))
 
 
-def _write_volumes(out_dir: Path, units: list[Result], people: dict[str, dict[str, Any]]) -> None:
-    about, names = _columns(units, people)
+def _write_volumes(out_dir: Path, results: list[Result], people: dict[str, dict[str, Any]]) -> None:
+    about, names = _columns(results, people)
     rows = []
-    for unit in units:
-        values = _names(unit) | _person(people[unit.key]) | {"state": unit.state}
-        volumes = unit.volumes
+    for result in results:
+        values = _names(result) | _person(people[result.key]) | {"state": result.state}
+        volumes = result.volumes
         values |= {name: _round(volumes.get(name)) for name in names}
         rows.append([values[name] for name in [*about, *names]])
     _write_tsv(out_dir / "group_volumes.tsv", [*about, *names], rows)
@@ -140,34 +154,34 @@ def _write_volumes(out_dir: Path, units: list[Result], people: dict[str, dict[st
 
 
 def _write_quality(
-    out_dir: Path, units: list[Result], people: dict[str, dict[str, Any]], unusual: Unusual
+    out_dir: Path, results: list[Result], people: dict[str, dict[str, Any]], outliers: Outliers
 ) -> None:
-    about = _columns(units, people)[0]
-    names = group_quality.columns(units)
+    about = _columns(results, people)[0]
+    names = group_quality.columns(results)
     rows = []
-    for unit in units:
-        cells: dict[str, Any] = _names(unit) | _person(people[unit.key]) | {"state": unit.state}
-        cells |= group_quality.row(unit, unusual)
+    for result in results:
+        cells: dict[str, Any] = _names(result) | _person(people[result.key]) | {"state": result.state}
+        cells |= group_quality.row(result, outliers)
         rows.append([cells.get(name) for name in [*about, *names]])
     _write_tsv(out_dir / "group_quality.tsv", [*about, *names], rows)
     described = {n: _describe(n) for n in about} | {n: group_quality.describe(n) for n in names}
     _write_json(out_dir / "group_quality.json", described)
 
 
-def _write_missing(out_dir: Path, units: list[Result]) -> None:
+def _write_missing(out_dir: Path, results: list[Result]) -> None:
     columns = ["participant_id", "session_id", "state", "stage", "file", "reason", "remedy"]
-    rows = [[(each | _names(each["unit"]))[name] for name in columns] for each in _missing(units)]
+    rows = [[(each | _names(each["result"]))[name] for name in columns] for each in _missing(results)]
     _write_tsv(out_dir / "group_missing.tsv", columns, rows)
     _write_json(out_dir / "group_missing.json", {name: _describe(name) for name in columns})
 
 
-def _names(unit: Result) -> dict[str, str]:
-    session = f"ses-{unit.session}" if unit.session else ""
-    return {"participant_id": f"sub-{unit.participant}", "session_id": session}
+def _names(result: Result) -> dict[str, str]:
+    session = f"ses-{result.session}" if result.session else ""
+    return {"participant_id": f"sub-{result.participant}", "session_id": session}
 
 
 def _person(person: dict[str, Any]) -> dict[str, str | None]:
-    """Cells of the columns ``PERSON``."""
+    """Return the cells of the columns ``PERSON``."""
     cells = {name: person[name] for name in PERSON}
     ages = ("age", "gestational_age")
     cells |= {name: f"{cells[name]:g}" for name in ages if cells[name] is not None}
@@ -176,37 +190,37 @@ def _person(person: dict[str, Any]) -> dict[str, str | None]:
 
 
 def _describe(name: str) -> dict[str, Any]:
-    """Entry of a data dictionary for a column that is not a volume."""
+    """Return the entry of a data dictionary for a column that is not a volume."""
     entries: dict[str, dict[str, Any]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a without sessions"},
         "age": {"Description": "Age, from the dataset", "Units": "year"},
         "gestational_age": {"Description": "Gestational age at the scan", "Units": "week"},
         "gestational_age_estimated": {
-            "Description": "Where the gestational age is from",
-            "Levels": {"no": "The dataset", "yes": "An estimate from the volumes"},
+            "Description": "Whether the gestational age is estimated",
+            "Levels": {"no": "From the dataset", "yes": "Estimated from the volumes"},
         },
         "sex": {"Description": "Sex, from the dataset"},
         "state": {
-            "Description": "What became of the participant (and session)",
+            "Description": "Status of the participant-session",
             "Levels": {
                 "done": "Processed",
                 "failed": "Processing failed",
-                "running": "Begun, not finished",
-                "skipped": "Left out",
+                "running": "Started, not finished",
+                "skipped": "Skipped",
                 "missing": "Not processed",
             },
         },
-        "stage": {"Description": "Stage at which it failed"},
-        "file": {"Description": "File at fault"},
-        "reason": {"Description": "Why it failed or what is missing"},
-        "remedy": {"Description": "What can be done"},
+        "stage": {"Description": "Stage that failed"},
+        "file": {"Description": "File that caused the failure"},
+        "reason": {"Description": "Reason of the failure, or missing files"},
+        "remedy": {"Description": "How to fix it"},
     }
     return entries[name]
 
 
 def _measure(name: str) -> dict[str, Any]:
-    """Entry of a data dictionary for a volume."""
+    """Return the entry of a data dictionary for a volume."""
     if name in SUMS:
         return {"LongName": TISSUE_NAMES.get(name, "Brain"), "Description": SUMS[name], "Units": "mm^3"}
     index = next((label.index for label in label_tables.every() if label.name == name), None)
@@ -233,26 +247,26 @@ def _round(value: float | None) -> float | None:
 # -- page ------------------------------------------------------------------------------------------
 
 
-def _missing(units: list[Result]) -> list[dict[str, Any]]:
-    """Units that are not (wholly) there, with the reason."""
+def _missing(results: list[Result]) -> list[dict[str, Any]]:
+    """Return participant-sessions that are incomplete, with the reason."""
     out = []
-    for unit in units:
+    for result in results:
         row = {
-            "unit": unit,
-            "state": unit.state,
-            **{k: unit.error.get(k, "") for k in ("stage", "file", "reason", "remedy")},
+            "result": result,
+            "state": result.state,
+            **{k: result.error.get(k, "") for k in ("stage", "file", "reason", "remedy")},
         }
-        gone = unit.missing_outputs if unit.state == "done" else []
+        gone = result.missing_outputs if result.state == "done" else []
         if gone:
-            row["reason"] = f"{len(gone)} of its files are no longer there: {', '.join(gone[:3])}"
+            row["reason"] = f"{len(gone)} of its outputs are missing: {', '.join(gone[:3])}"
             row["remedy"] = "Run the participant level again"
-        elif unit.state == "running":
-            row["reason"] = row["reason"] or "It was begun and has not come to its end"
+        elif result.state == "running":
+            row["reason"] = row["reason"] or "Processing started and did not finish"
             row["remedy"] = row["remedy"] or "Wait for the run, or run the participant level again"
-        elif unit.state == "missing":
-            row["reason"] = "It is in the list of participants and was not processed"
+        elif result.state == "missing":
+            row["reason"] = "It is in participants.tsv, but was not processed"
             row["remedy"] = "Run the participant level"
-        if unit.state != "done" or gone or unit.error:
+        if result.state != "done" or gone or result.error:
             out.append(row)
     return out
 
@@ -263,32 +277,32 @@ def _dataset_name(out_dir: Path) -> str:
     )
 
 
-def _counts(units: list[Result]) -> list[tuple[str, int]]:
-    found = [(state, sum(unit.state == state for unit in units)) for state in derivatives.STATES]
+def _counts(results: list[Result]) -> list[tuple[str, int]]:
+    found = [(state, sum(result.state == state for result in results)) for state in derivatives.STATES]
     return [(state, count) for state, count in found if count]
 
 
-def _entry(unit: Result) -> dict[str, Any]:
-    """What a list shows of a unit."""
-    thumb = unit.figures / f"{unit.key}_desc-thumbnail_dseg.webp"
+def _entry(result: Result) -> dict[str, Any]:
+    """Return what lists show of a participant-session."""
+    thumb = result.figures / f"{result.key}_desc-thumbnail_dseg.webp"
     return {
-        "key": unit.key,
-        "name": f"sub-{unit.participant}",
-        "session": _names(unit)["session_id"],
-        "state": unit.state,
-        "report": unit.page.name if unit.state != "missing" else "",
-        "thumb": thumb.relative_to(unit.out_dir).as_posix() if thumb.is_file() else "",
-        "verdict": unit.verdict,
-        "words": unit.error.get("reason", ""),
-        "brain": unit.volumes.get("brain"),
+        "key": result.key,
+        "name": f"sub-{result.participant}",
+        "session": _names(result)["session_id"],
+        "state": result.state,
+        "report": result.page.name if result.state != "missing" else "",
+        "thumb": thumb.relative_to(result.out_dir).as_posix() if thumb.is_file() else "",
+        "qc_rating": result.qc_rating,
+        "words": result.error.get("reason", ""),
+        "brain": result.volumes.get("brain"),
     }
 
 
-def _measures(units: list[Result]) -> list[dict[str, Any]]:
-    """What the plots offer: sums, structures of both sides together, and each side."""
-    known = {name for unit in units for name in unit.volumes}
-    out = [{"name": "Brain mask", "parts": ["brain"], "color": "", "group": "Whole"}]
-    out += [{"name": n, "parts": [t], "color": "", "group": "Whole"} for t, n in TISSUE_NAMES.items()]
+def _measures(results: list[Result]) -> list[dict[str, Any]]:
+    """Return the measures of the plots: sums, structures of both sides together, and each side."""
+    known = {name for result in results for name in result.volumes}
+    out = [{"name": "Brain mask", "parts": ["brain"], "color": "", "group": "Whole brain"}]
+    out += [{"name": n, "parts": [t], "color": "", "group": "Whole brain"} for t, n in TISSUE_NAMES.items()]
     kept = [entry for entry in structures() if all(part in known for part in entry[2])]
     out += [{"name": n, "parts": [*parts], "color": c, "group": "Structures"} for n, _, parts, c in kept]
     out += [
@@ -301,24 +315,24 @@ def _measures(units: list[Result]) -> list[dict[str, Any]]:
 
 
 def _context(
-    units: list[Result], people: dict[str, dict[str, Any]], cohort: Cohort, unusual: Unusual
+    results: list[Result], people: dict[str, dict[str, Any]], cohort: Cohort, outliers: Outliers
 ) -> dict[str, Any]:
-    """Everything that the template shows."""
-    measures, metrics = _measures(units), group_quality.measures(units)
+    """Return everything that the template shows."""
+    measures, metrics = _measures(results), group_quality.measures(results)
     rows = []
-    for unit in units:
-        volumes = unit.volumes
-        row = _entry(unit) | people[unit.key] | {"unusual": unusual.words(unit.key)}
+    for result in results:
+        volumes = result.volumes
+        row = _entry(result) | people[result.key] | {"outliers": outliers.words(result.key)}
         row |= {
-            "distance": unusual.distance(unit.key),
-            "score": derivatives.number(unit.quality.get("Score")),
+            "distance": outliers.distance(result.key),
+            "score": derivatives.number(result.quality.get("Score")),
         }
-        row["metrics"] = group_quality.values(unit, metrics)
+        row["metrics"] = group_quality.values(result, metrics)
         row |= {name: volumes.get(name) for name in SUMS}
-        row["grey"], row["hippocampi"] = total(volumes, ("gm", "deepgm")), total(volumes, HIPPOCAMPI)
+        row["gray"], row["hippocampi"] = total(volumes, ("gm", "deepgm")), total(volumes, HIPPOCAMPI)
         rows.append(row)
     points = [
-        {k: row[k] for k in ("key", "report", "age", "sex", "session", "verdict")}
+        {k: row[k] for k in ("key", "report", "age", "sex", "session", "qc_rating")}
         | {
             "values": [_round(total(cohort.volumes[row["key"]], tuple(m["parts"]))) for m in measures]
             + row["metrics"]
@@ -326,24 +340,25 @@ def _context(
         for row in rows
         if row["key"] in cohort
     ]
-    out_dir = units[0].out_dir
+    out_dir = results[0].out_dir
     return {
         "name": _dataset_name(out_dir),
         "home": "index.html",
-        "counts": _counts(units),
-        "growth": growth.section(units),
+        "counts": _counts(results),
+        "growth": growth.section(results),
         "rows": rows,
-        "missing": [row | {"entry": _entry(row["unit"])} for row in _missing(units)],
+        "missing": [row | {"entry": _entry(row["result"])} for row in _missing(results)],
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
         "has": {name: any(row[name] is not None for row in rows) for name in PERSON}
-        | {"session": any(row["session"] for row in rows), "verdict": any(row["verdict"] for row in rows)},
+        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating")},
+        "inferred": sum(bool(result.rows) and result.facts.inferred for result in results),
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],
-            "units": points,
+            "results": points,
         },
-        "verdicts": [(v, sum(row["verdict"] == v for row in rows)) for v in ("pass", "check", "fail")],
-        "verdict_words": quality.WORDS,
-        "adjusted": unusual.adjusted,
+        "qc_ratings": [(v, sum(row["qc_rating"] == v for row in rows)) for v in ("pass", "check", "fail")],
+        "qc_words": quality.WORDS,
+        "adjusted": outliers.adjusted,
         "made_with": __version__,
     }

@@ -1,4 +1,4 @@
-"""Quality of a whole study: the table, its dictionary, and who is unusual."""
+"""Quality of a whole study: the table, its dictionary, and outliers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...models.quality import iqm
 from . import label_tables, render
 from .cohort import Cohort, structures, total
 from .derivatives import Result, number
-from .outliers import UNUSUAL, Distances, distances
+from .outliers import OUTLYING, Distances, distances
 
 PLOTTED = (
     "cjv",
@@ -28,24 +28,24 @@ PLOTTED = (
     "rpve_gm",
     "tpm_overlap_gm",
 )
-"""Metrics that the page offers; all are in the table."""
+"""Metrics that the page plots; all are in the table."""
 
 LEVELS = {
     "pass": "All checks passed",
-    "check": "Should be looked at",
-    "fail": "Not to be used as it is",
+    "check": "Needs visual inspection",
+    "fail": "Not usable without correction",
 }
 
 
-class Unusual:
-    """Distances of the units' volumes from what the others let expect, by age and brain size.
+class Outliers:
+    """Deviations of volumes from those of the other participants, adjusted for age and brain size.
 
     Parameters
     ----------
     cohort : Cohort
-        Everybody's volumes.
+        Volumes of all participant-sessions.
     ages : dict of str to float or None
-        Age by key, all in one unit.
+        Age by key, all in one unit of time.
     """
 
     def __init__(self, cohort: Cohort, ages: dict[str, float | None]) -> None:
@@ -69,18 +69,18 @@ class Unusual:
 
     @property
     def adjusted(self) -> str:
-        """What the distances are adjusted for, in words."""
+        """Variables that the distances are adjusted for, in words."""
         return " and ".join(self.found.terms)
 
     def distance(self, key: str) -> float | None:
-        """How far a unit lies from the others, in robust standard deviations."""
+        """Return the distance from the others in robust standard deviations; None if unknown."""
         value = self.found.distance[self._row[key]] if key in self._row else math.nan
         return float(value) if math.isfinite(value) else None
 
     def words(self, key: str) -> list[str]:
-        """Structures of a unit that lie far from the others', the farthest first.
+        """Return outlying structures with their difference from the median in percent, the farthest first.
 
-        In per cent of the median volume; a brain's size and age may explain a part of that.
+        Brain size and age may explain a part of the difference.
         """
         row = self._row.get(key)
         if row is None:
@@ -88,7 +88,7 @@ class Unusual:
         z = self.found.z[row]
         out = []
         for k in np.argsort(-np.abs(np.nan_to_num(z))):
-            if abs(np.nan_to_num(z[k])) <= UNUSUAL or not self._median[k]:
+            if abs(np.nan_to_num(z[k])) <= OUTLYING or not self._median[k]:
                 break
             percent = 100 * (self.volumes[row, k] / self._median[k] - 1)
             out.append(f"{self.names[k]} {render.signed(percent, 0)} %")
@@ -96,7 +96,7 @@ class Unusual:
 
 
 def ages(people: dict[str, dict[str, Any]]) -> dict[str, float | None]:
-    """Ages by key in one unit: weeks of gestation where nobody is born yet, else years.
+    """Return ages by key in one unit of time: gestational weeks if all are fetal, else years.
 
     Examples
     --------
@@ -111,10 +111,10 @@ def _or_nan(value: float | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def columns(units: list[Result]) -> list[str]:
-    """Columns of the table of quality that some unit fills, after those that describe the unit."""
-    there = {name for unit in units for name in unit.metrics}
-    scores = {index for unit in units for index in unit.scores}
+def columns(results: list[Result]) -> list[str]:
+    """Return the columns of the table of quality, without empty ones."""
+    there = {name for result in results for name in result.metrics}
+    scores = {index for result in results for index in result.scores}
     names = [f"score_{label.name}" for label in label_tables.every() if label.index in scores]
     return [
         "verdict",
@@ -126,21 +126,21 @@ def columns(units: list[Result]) -> list[str]:
     ]
 
 
-def row(unit: Result, unusual: Unusual) -> dict[str, Any]:
-    """A unit's cells."""
-    distance = unusual.distance(unit.key)
-    flagged = [str(check.get("name")) for check in unit.checks if check.get("verdict") != "pass"]
+def row(result: Result, outliers: Outliers) -> dict[str, Any]:
+    """Return the cells of a participant-session."""
+    distance = outliers.distance(result.key)
+    flagged = [str(check.get("name")) for check in result.checks if check.get("verdict") != "pass"]
     out: dict[str, Any] = {
-        "verdict": unit.verdict,
-        "score": _text(number(unit.quality.get("Score"))),
-        "not_passed": ",".join(flagged) if unit.verdict else "",
+        "verdict": result.qc_rating,
+        "score": _text(number(result.quality.get("Score"))),
+        "not_passed": ",".join(flagged) if result.qc_rating else "",
         "volume_distance": _text(distance),
     }
-    out |= {name: _text(number(value)) for name, value in unit.metrics.items()}
+    out |= {name: _text(number(value)) for name, value in result.metrics.items()}
     table = label_tables.every().by_index
     out |= {
         f"score_{table[index].name}": _text(number(cells.get("score")))
-        for index, cells in unit.scores.items()
+        for index, cells in result.scores.items()
         if index in table
     }
     return out
@@ -151,7 +151,7 @@ def _text(value: float | None) -> str:
 
 
 def describe(name: str) -> dict[str, Any]:
-    """Entry of the dictionary of a column."""
+    """Return the entry of a data dictionary for a column."""
     if name in iqm.DEFINITIONS:
         known = iqm.DEFINITIONS[name]
         words = f"{known['definition']} ({known['source']})"
@@ -160,22 +160,22 @@ def describe(name: str) -> dict[str, Any]:
     if name.startswith("score_"):
         return {"Description": f"Expected Dice of {name.removeprefix('score_')}, 0 to 1"}
     others: dict[str, dict[str, Any]] = {
-        "verdict": {"Description": "Verdict of quality control", "Levels": LEVELS},
+        "verdict": {"Description": "QC rating", "Levels": LEVELS},
         "score": {"Description": "Expected Dice, mean of the structures, 0 to 1"},
-        "not_passed": {"Description": "Checks that are not passed, by name; n/a if there are none"},
+        "not_passed": {"Description": "Names of the checks that did not pass; n/a if all passed"},
         "volume_distance": {
-            "Description": "Distance of the volumes from what age and brain size let expect: root mean "
+            "Description": "Distance of the volumes from those expected by age and brain size: root mean "
             "square of the structures' residuals, in robust standard deviations over the participants"
         },
     }
     return others[name]
 
 
-def measures(units: list[Result]) -> list[dict[str, Any]]:
-    """Measures of quality that the page offers: name, key, and unit."""
-    known = {name for unit in units for name in unit.metrics}
+def measures(results: list[Result]) -> list[dict[str, Any]]:
+    """Return the measures of quality that the page plots: name, key and unit of measurement."""
+    known = {name for result in results for name in result.metrics}
     out = []
-    if any(unit.verdict for unit in units):
+    if any(result.qc_rating for result in results):
         out.append({"name": "Expected Dice", "key": "score", "unit": ""})
     for name in PLOTTED:
         if name in known:
@@ -185,10 +185,10 @@ def measures(units: list[Result]) -> list[dict[str, Any]]:
     return out
 
 
-def values(unit: Result, wanted: list[dict[str, Any]]) -> list[float | None]:
-    """A unit's values of the measures."""
+def values(result: Result, wanted: list[dict[str, Any]]) -> list[float | None]:
+    """Return the values of the measures of a participant-session."""
     found = [
-        number(unit.quality.get("Score")) if m["key"] == "score" else number(unit.metrics.get(m["key"]))
+        number(result.quality.get("Score")) if m["key"] == "score" else number(result.metrics.get(m["key"]))
         for m in wanted
     ]
     return [None if value is None else float(f"{value:.5g}") for value in found]

@@ -1,4 +1,4 @@
-"""Who is unusual in a study: robust distances of volumes, adjusted for age and the size of the brain."""
+"""Outliers in a study: robust distances of volumes, adjusted for age and brain size."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 ENOUGH = 8
-"""Units needed before anything is called unusual."""
+"""Participant-sessions needed before outliers are computed."""
 
-UNUSUAL = 3.5
-"""Distance, in robust standard deviations, from which it is."""
+OUTLYING = 3.5
+"""Distance, in robust standard deviations, from which a volume is an outlier."""
 
 EACH = 6
-"""Units for every term of the adjustment: with fewer it would follow the outliers."""
+"""Participant-sessions for every term of the adjustment; with fewer it would follow the outliers."""
 
 TUNING = 4.685
 """Tukey's biweight, 95 % efficient."""
@@ -21,16 +21,16 @@ TUNING = 4.685
 
 @dataclass(frozen=True)
 class Distances:
-    """Distances of units.
+    """Distances of participant-sessions.
 
     Attributes
     ----------
-    z : ndarray, shape (units, structures)
+    z : ndarray, shape (n, structures)
         Residuals in robust standard deviations; NaN where a volume is missing.
-    distance : ndarray, shape (units,)
-        Root mean square of a unit's residuals, in robust standard deviations over the units.
+    distance : ndarray, shape (n,)
+        Root mean square of the residuals, in robust standard deviations over the participant-sessions.
     terms : tuple of str
-        What the volumes were adjusted for.
+        Variables that the volumes were adjusted for.
     """
 
     z: np.ndarray
@@ -39,26 +39,27 @@ class Distances:
 
 
 def distances(volumes: np.ndarray, size: np.ndarray, age: np.ndarray) -> Distances:
-    """Robust distances of every unit.
+    """Return the robust distances of every participant-session.
 
     Parameters
     ----------
-    volumes : ndarray, shape (units, structures)
+    volumes : ndarray, shape (n, structures)
         Volumes (mm3), NaN where unknown.
-    size : ndarray, shape (units,)
+    size : ndarray, shape (n,)
         Volume of the brain (mm3), NaN where unknown.
-    age : ndarray, shape (units,)
-        Age (years), NaN where unknown; left out unless everybody's is known.
+    age : ndarray, shape (n,)
+        Age, NaN where unknown; only used if all are known.
 
     Returns
     -------
     Distances
-        All NaN among fewer than ``ENOUGH`` units.
+        All NaN with fewer than ``ENOUGH`` participant-sessions.
 
     Notes
     -----
-    Logarithms of volumes are regressed on that of the brain's and on age by iteratively reweighted least
-    squares with Tukey's biweight (Beaton and Tukey 1974), from a start without outliers' leverage.
+    Logarithms of volumes are regressed on the logarithm of the brain volume and on age by iteratively
+    reweighted least squares with Tukey's biweight (Beaton and Tukey 1974); values far from the median have no
+    weight in the first fit.
     """
     count, width = volumes.shape
     z, distance = np.full((count, width), np.nan), np.full(count, np.nan)
@@ -77,7 +78,7 @@ def distances(volumes: np.ndarray, size: np.ndarray, age: np.ndarray) -> Distanc
 
 
 def _design(size: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Columns of the regression, as many as the number of units bears."""
+    """Return the columns of the regression, as many as the number of participant-sessions allows."""
     count = len(size)
     columns, terms = [np.ones(count)], []
     for name, values in (("brain size", size), ("age", age)):
@@ -90,11 +91,26 @@ def _design(size: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, tuple[str, .
 
 
 def residuals(design: np.ndarray, target: np.ndarray, rounds: int = 20) -> np.ndarray:
-    """Residuals of a robust regression in robust standard deviations."""
+    """Return the residuals of a robust regression in robust standard deviations.
+
+    Parameters
+    ----------
+    design : ndarray, shape (n, terms)
+        Columns of the regression.
+    target : ndarray, shape (n,)
+        Values to explain.
+    rounds : int
+        Iterations.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        Residuals divided by the scaled median absolute residual.
+    """
     weight = np.ones(len(target))
     middle = np.median(target)
     spread = 1.4826 * float(np.median(np.abs(target - middle)))
-    if spread > 0:  # what is far from all others has no say in the first fit
+    if spread > 0:  # values far from all others do not affect the first fit
         weight = (np.abs(target - middle) <= 4 * spread).astype(float)
     out = target - middle
     for _ in range(rounds):

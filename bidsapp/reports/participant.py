@@ -23,7 +23,7 @@ SECTIONS = {
     "lesion": "Lesions",
     "hippocampus": "Hippocampus",
     "contrasts": "Contrasts",
-    "alignment": "Alignment",
+    "alignment": "Registration",
     "volumes": "Volumes",
     "methods": "Methods",
     "software": "Software",
@@ -79,7 +79,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
     """Return everything that the template shows."""
     groups, rating = groups_of(result, cohort), quality.context(result)
     shown = {*facts["figures"], *facts["problems"], "summary", "methods", "software"}
-    shown |= {name for name, there in (("volumes", groups), ("quality", rating["verdict"])) if there}
+    shown |= {name for name, there in (("volumes", groups), ("quality", rating["qc_rating"])) if there}
     return {
         "sections": [(name, label) for name, label in SECTIONS.items() if name in shown],
         "figures": defaultdict(dict, facts["figures"]),

@@ -1,4 +1,4 @@
-"""Pages that stand alone: styles and scripts are written into them, and nothing outside is asked for."""
+"""Self-contained pages: styles and scripts are embedded, and nothing is loaded from the network."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STATE_WORDS = {
     "failed": "Failed",
     "running": "Not finished",
     "skipped": "Skipped",
-    "missing": "Nothing there",
+    "missing": "Not processed",
 }
 
 
@@ -43,7 +43,7 @@ def _environment() -> jinja2.Environment:
 
 @cache
 def asset(name: str) -> str:
-    """Text of one of our style sheets or scripts."""
+    """Return the text of a style sheet or script of the package."""
     return (files(__package__) / "assets" / name).read_text(encoding="utf-8")
 
 
@@ -52,14 +52,19 @@ def write(path: Path, template: str, *, script: str, **context: Any) -> Path:
 
     Parameters
     ----------
-    path
-        Where to.
-    template
+    path : Path
+        The page.
+    template : str
         Name of the template.
-    script
-        Name of the script to put into the page.
+    script : str
+        Name of the script to embed.
     **context
-        What the template shows. Every text in it is escaped.
+        Variables of the template; every text is escaped.
+
+    Returns
+    -------
+    Path
+        The page.
     """
     code = asset("common.js") + asset(script)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
@@ -69,7 +74,7 @@ def write(path: Path, template: str, *, script: str, **context: Any) -> Path:
         .render(
             style=Markup(asset("style.css")),
             script=Markup(code),
-            # The browser itself refuses any request to the outside and any script but ours.
+            # The browser refuses requests to the network and scripts other than these.
             policy=(
                 "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'; "
                 f"script-src 'sha256-{digest}' 'self' file:; base-uri 'none'; form-action 'none'"
@@ -84,7 +89,7 @@ def write(path: Path, template: str, *, script: str, **context: Any) -> Path:
 
 
 def volume(value: Any, unit: str = "mL") -> Markup:
-    """A volume in mm3 as text in mL that the page's script can show in mm3 too.
+    """Return a volume (mm3) as text in mL; the page's script can convert it to mm3.
 
     Examples
     --------
@@ -104,7 +109,7 @@ def volume(value: Any, unit: str = "mL") -> Markup:
 
 
 def signed(value: Any, digits: int = 1) -> str:
-    """A number with its sign, a real minus among them.
+    """Return a number with its sign, with a typographic minus.
 
     Examples
     --------
@@ -116,9 +121,6 @@ def signed(value: Any, digits: int = 1) -> str:
 
 
 def markdown(text: str) -> Markup:
-    """Markdown as HTML; tags in it are shown, not obeyed, and pictures are not fetched.
-
-    DOIs become links.
-    """
+    """Return Markdown as HTML with DOIs as links; HTML in it is escaped, and images are not loaded."""
     text = re.sub(r"doi:(10\.[^\s<>()\[\]]*[\w/])", r"[doi:\1](https://doi.org/\1)", text)
     return Markup(MarkdownIt("commonmark", {"html": False}).disable("image").render(text))

@@ -16,21 +16,21 @@ if (table) {
     };
     body.append(...[...body.rows].sort((a, b) => compare(keyOf(a, column), keyOf(b, column))));
   }));
-  const find = one("#find"), verdict = one("#verdict");
-  const sift = () => {
-    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...body.rows], wanted = verdict ? one(":checked", verdict).value : "";
-    for (const row of rows) row.hidden = Boolean(wanted && row.dataset.verdict !== wanted) || !words.every((word) => row.textContent.toLowerCase().includes(word));
+  const find = one("#find"), rating = one("#qc-rating");
+  const filterRows = () => {
+    const words = find.value.toLowerCase().split(/\s+/).filter(Boolean), rows = [...body.rows], wanted = rating ? one(":checked", rating).value : "";
+    for (const row of rows) row.hidden = Boolean(wanted && row.dataset.qcRating !== wanted) || !words.every((word) => row.textContent.toLowerCase().includes(word));
     one("#found").textContent = words.length || wanted ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
   };
-  find.addEventListener("input", sift);
-  verdict?.addEventListener("change", sift);
+  find.addEventListener("input", filterRows);
+  rating?.addEventListener("change", filterRows);
 }
 
 /* plots */
 const source = one("#data"), tip = one("#tip");
 if (source && one("#overview-plot")) {
-  const { measures, units: everybody } = JSON.parse(source.textContent);
-  let units = everybody;
+  const { measures, results: everyone } = JSON.parse(source.textContent);
+  let results = everyone;
   const node = (name, attributes = {}, ...children) => {
     const out = document.createElementNS("http://www.w3.org/2000/svg", name);
     for (const [key, value] of Object.entries(attributes)) out.setAttribute(key, value);
@@ -42,10 +42,10 @@ if (source && one("#overview-plot")) {
     return sorted[low] + (at - low) * ((sorted[low + 1] ?? sorted[low]) - sorted[low]);
   };
   const state = { mode: "absolute", sides: false, measure: 0, marked: "" };
-  const valueOf = (unit, m) => {
-    const value = unit.values[m];
+  const valueOf = (result, m) => {
+    const value = result.values[m];
     if (value === null || state.mode === "absolute" || measures[m].group === "Quality") return value;
-    return unit.values[0] ? (100 * value) / unit.values[0] : null;
+    return result.values[0] ? (100 * value) / result.values[0] : null;
   };
   const show = (value, m = state.measure) => {
     if (measures[m].group === "Quality") return `${+value.toPrecision(4)} ${measures[m].unit}`.trim();
@@ -53,12 +53,12 @@ if (source && one("#overview-plot")) {
   };
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} %`;
 
-  /* the same offset for a participant in every strip, so that neighbours do not hide each other */
-  everybody.forEach((unit, i) => { unit.jitter = ((i * 0.618034) % 1) - 0.5; });
-  /* more dots than this are painted instead of being elements of the page: those take seconds */
+  /* the same offset for a participant in every strip, so that points do not hide each other */
+  everyone.forEach((result, i) => { result.jitter = ((i * 0.618034) % 1) - 0.5; });
+  /* more dots than this are drawn on a canvas, which is much faster */
   const MANY = 4000;
 
-  const light = (key) => {
+  const highlight = (key) => {
     for (const dot of all(".dot.lit")) dot.classList.remove("lit");
     for (const row of all("tr.lit")) row.classList.remove("lit");
     repaint?.(key);
@@ -67,20 +67,20 @@ if (source && one("#overview-plot")) {
     one(`tr[data-key="${CSS.escape(key)}"]`)?.classList.add("lit");
   };
   let repaint = null;
-  const tell = (box, words) => {
+  const showTip = (box, words) => {
     tip.textContent = words;
     tip.hidden = false;
     const width = tip.offsetWidth, left = box.right + 8 + width > innerWidth ? box.left - 8 - width : box.right + 8;
     tip.style.left = `${Math.max(4, left)}px`; tip.style.top = `${Math.max(4, box.top - 12)}px`;
   };
-  const dotOf = (unit, x, y, words, kind = "", focusable = false, r = 5) => {
-    const dot = node("circle", { class: `dot ${kind}`, cx: x, cy: y, r, "data-key": unit.key });
-    const link = node("a", { href: unit.report, tabindex: focusable ? 0 : -1, "aria-label": `${unit.key}: ${words}` }, dot);
+  const dotOf = (result, x, y, words, kind = "", focusable = false, r = 5) => {
+    const dot = node("circle", { class: `dot ${kind}`, cx: x, cy: y, r, "data-key": result.key });
+    const link = node("a", { href: result.report, tabindex: focusable ? 0 : -1, "aria-label": `${result.key}: ${words}` }, dot);
     const enter = () => {
-      tell(dot.getBoundingClientRect(), `${unit.key}: ${words}`);
-      light(unit.key);
+      showTip(dot.getBoundingClientRect(), `${result.key}: ${words}`);
+      highlight(result.key);
     };
-    const leave = () => { tip.hidden = true; light(state.marked); };
+    const leave = () => { tip.hidden = true; highlight(state.marked); };
     link.addEventListener("pointerenter", enter); link.addEventListener("pointerleave", leave);
     link.addEventListener("focus", enter); link.addEventListener("blur", leave);
     return link;
@@ -95,7 +95,7 @@ if (source && one("#overview-plot")) {
     });
     const width = 1100, left = 250, right = 20, top = 8, step = 24, height = top + rows.length * step + 42;
     const found = rows.map(({ m }) => {
-      const values = units.map((unit) => valueOf(unit, m)).filter((v) => v !== null).sort((a, b) => a - b);
+      const values = results.map((result) => valueOf(result, m)).filter((v) => v !== null).sort((a, b) => a - b);
       return { values, median: values.length ? quantile(values, 0.5) : 0 };
     });
     const spread = found.flatMap(({ values, median }) => values.map((v) => Math.abs(100 * (v / median - 1)))).filter(Number.isFinite).sort((a, b) => a - b);
@@ -106,8 +106,8 @@ if (source && one("#overview-plot")) {
       svg.append(node("line", { class: percent ? "grid" : "zero", x1: across(percent), x2: across(percent), y1: top, y2: height - 38 }));
       svg.append(node("text", { x: across(percent), y: height - 22, "text-anchor": "middle" }, percent ? signed(percent).replace(".0", "") : "median"));
     }
-    svg.append(node("text", { x: across(0), y: height - 4, "text-anchor": "middle" }, `deviation from the median; points beyond ±${reach} % stand at the edge`));
-    const painted = rows.length * units.length > MANY ? [] : null;
+    svg.append(node("text", { x: across(0), y: height - 4, "text-anchor": "middle" }, `deviation from the median; points beyond ±${reach} % are drawn at the edge`));
+    const painted = rows.length * results.length > MANY ? [] : null;
     rows.forEach(({ measure, m }, i) => {
       const y = top + i * step + step / 2, { values, median } = found[i], percent = (v) => 100 * (v / median - 1);
       const label = node("text", { class: "label pick", x: left - 28, y: y + 4.5, "text-anchor": "end" }, measure.name);
@@ -119,15 +119,15 @@ if (source && one("#overview-plot")) {
         svg.append(node("rect", { class: "box", x: low, y: y - 8, width: Math.max(1, high - low), height: 16, rx: 3 }));
       }
       const dots = node("g");
-      for (const unit of units) {
-        const value = valueOf(unit, m);
+      for (const result of results) {
+        const value = valueOf(result, m);
         if (value === null || !median) continue;
-        const at = [across(percent(value)), y + unit.jitter * 10], words = () => `${measure.name} ${show(value, m)}, ${signed(percent(value))} against the median`;
-        if (painted) painted.push({ unit, x: at[0], y: at[1], words });
-        else dots.append(dotOf(unit, ...at, words(), "", false, units.length > 60 ? 3.2 : 4.6));
+        const at = [across(percent(value)), y + result.jitter * 10], words = () => `${measure.name} ${show(value, m)}, ${signed(percent(value))} from the median`;
+        if (painted) painted.push({ result, x: at[0], y: at[1], words });
+        else dots.append(dotOf(result, ...at, words(), "", false, results.length > 60 ? 3.2 : 4.6));
       }
       svg.append(dots);
-      if (units.length > 30 && values.length && median) {
+      if (results.length > 30 && values.length && median) {
         const [low, middle, high] = [0.25, 0.5, 0.75].map((q) => across(percent(quantile(values, q))));
         svg.append(node("path", { class: "quartiles", d: `M${low},${y - 8}h${high - low}v16h${low - high}ZM${middle},${y - 8}v16` }));
       }
@@ -136,7 +136,7 @@ if (source && one("#overview-plot")) {
     repaint = painted && paint(painted, width, height, svg);
   };
 
-  /* the dots of the overview on a canvas under the drawing: hover, click and marks as for elements */
+  /* the dots of the overview on a canvas below the SVG; hover, click and highlight work as for elements */
   const paint = (dots, width, height, svg) => {
     const canvas = document.createElement("canvas"), context = canvas.getContext("2d"), colors = getComputedStyle(document.body);
     canvas.width = 2 * width; canvas.height = 2 * height;
@@ -154,7 +154,7 @@ if (source && one("#overview-plot")) {
       context.fillStyle = fill; context.globalAlpha = 0.45;
       for (const { x, y } of dots) context.fillRect(x - 1.6, y - 1.6, 3.2, 3.2);
       context.fillStyle = ink; context.globalAlpha = 1;
-      if (key) for (const { unit, x, y } of dots) if (unit.key === key) { context.beginPath(); context.arc(x, y, 4.5, 0, 7); context.fill(); }
+      if (key) for (const { result, x, y } of dots) if (result.key === key) { context.beginPath(); context.arc(x, y, 4.5, 0, 7); context.fill(); }
     };
     const near = (event) => {
       const box = canvas.getBoundingClientRect(), x = ((event.clientX - box.left) / box.width) * width, y = ((event.clientY - box.top) / box.height) * height;
@@ -171,12 +171,12 @@ if (source && one("#overview-plot")) {
       svg.style.cursor = dot ? "pointer" : "";
       if (dot === last) return;
       last = dot;
-      if (dot) tell({ left: event.clientX, right: event.clientX, top: event.clientY }, `${dot.unit.key}: ${dot.words()}`);
+      if (dot) showTip({ left: event.clientX, right: event.clientX, top: event.clientY }, `${dot.result.key}: ${dot.words()}`);
       else tip.hidden = true;
-      light(dot ? dot.unit.key : state.marked);
+      highlight(dot ? dot.result.key : state.marked);
     });
-    svg.addEventListener("pointerleave", () => { last = null; tip.hidden = true; light(state.marked); });
-    svg.addEventListener("click", (event) => { const dot = near(event); if (dot && !event.target.closest(".pick")) location.href = dot.unit.report; });
+    svg.addEventListener("pointerleave", () => { last = null; tip.hidden = true; highlight(state.marked); });
+    svg.addEventListener("click", (event) => { const dot = near(event); if (dot && !event.target.closest(".pick")) location.href = dot.result.report; });
     svg.style.position = "relative";
     svg.before(canvas);
     put(state.marked);
@@ -189,7 +189,7 @@ if (source && one("#overview-plot")) {
     for (let t = Math.ceil(low / step) * step; t <= high + step * 1e-6; t += step) out.push(t);
     return out;
   };
-  const radius = units.length > 60 ? 3.6 : 5;
+  const radius = results.length > 60 ? 3.6 : 5;
   const KINDS = ["", "two", "three"];
   const frame = (values) => {
     const width = 560, height = 330, left = 74, right = 14, top = 14, bottom = 44;
@@ -207,21 +207,21 @@ if (source && one("#overview-plot")) {
 
   const detail = () => {
     const m = state.measure, split = one("#split")?.value ?? "";
-    const known = units.map((unit) => ({ unit, value: valueOf(unit, m) })).filter(({ value }) => value !== null);
-    const levels = split ? [...new Set(known.map(({ unit }) => unit[split] || "n/a"))].sort() : [""];
-    const kind = (unit) => (split ? KINDS[levels.indexOf(unit[split] || "n/a") % 3] : "");
+    const known = results.map((result) => ({ result, value: valueOf(result, m) })).filter(({ value }) => value !== null);
+    const levels = split ? [...new Set(known.map(({ result }) => result[split] || "n/a"))].sort() : [""];
+    const kind = (result) => (split ? KINDS[levels.indexOf(result[split] || "n/a") % 3] : "");
     const strip = one("#strip-plot"), against = one("#age-plot"), words = one("#summary-words");
     if (!known.length) { strip.replaceChildren(); against?.replaceChildren(); words.textContent = ""; return; }
     const values = known.map(({ value }) => value), f = frame(values);
     levels.forEach((level, k) => {
       const middle = f.left + ((f.width - f.left - f.right) * (k + 0.5)) / levels.length, half = Math.min(70, (f.width - f.left) / levels.length / 2.6);
-      const mine = known.filter(({ unit }) => !split || (unit[split] || "n/a") === level), sorted = mine.map(({ value }) => value).sort((a, b) => a - b);
+      const mine = known.filter(({ result }) => !split || (result[split] || "n/a") === level), sorted = mine.map(({ value }) => value).sort((a, b) => a - b);
       if (sorted.length > 4) {
         const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
         f.svg.append(node("line", { class: "whisker", x1: middle, x2: middle, y1: f.y(sorted[0]), y2: f.y(sorted.at(-1)) }), node("rect", { class: "box", x: middle - half, width: 2 * half, y: c, height: Math.max(1, a - c), rx: 4 }), node("line", { class: "whisker", x1: middle - half, x2: middle + half, y1: b, y2: b }));
       }
       const dots = node("g");
-      for (const { unit, value } of mine) dots.append(dotOf(unit, middle + unit.jitter * half * 1.5, f.y(value), `${measures[m].name} ${show(value)}`, kind(unit), true, radius));
+      for (const { result, value } of mine) dots.append(dotOf(result, middle + result.jitter * half * 1.5, f.y(value), `${measures[m].name} ${show(value)}`, kind(result), true, radius));
       f.svg.append(dots);
       if (sorted.length > 30) {
         const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
@@ -236,9 +236,9 @@ if (source && one("#overview-plot")) {
   };
 
   const drawAge = (plot, known, kind) => {
-    const aged = known.filter(({ unit }) => unit.age !== null);
+    const aged = known.filter(({ result }) => result.age !== null);
     if (!aged.length) { plot.replaceChildren(); return ""; }
-    const f = frame(aged.map(({ value }) => value)), ages = aged.map(({ unit }) => unit.age);
+    const f = frame(aged.map(({ value }) => value)), ages = aged.map(({ result }) => result.age);
     let low = Math.min(...ages), high = Math.max(...ages);
     const pad = (high - low) * 0.06 || 1;
     low -= pad; high += pad;
@@ -248,22 +248,22 @@ if (source && one("#overview-plot")) {
     let text = "";
     if (aged.length > 4 && new Set(ages).size > 2) {
       const n = aged.length, mean = (list) => list.reduce((a, b) => a + b, 0) / n, ma = mean(ages), mv = mean(aged.map(({ value }) => value));
-      const sxy = mean(aged.map(({ unit, value }) => (unit.age - ma) * (value - mv))), sxx = mean(ages.map((age) => (age - ma) ** 2)), syy = mean(aged.map(({ value }) => (value - mv) ** 2));
+      const sxy = mean(aged.map(({ result, value }) => (result.age - ma) * (value - mv))), sxx = mean(ages.map((age) => (age - ma) ** 2)), syy = mean(aged.map(({ value }) => (value - mv) ** 2));
       const slope = sxy / sxx, at = (age) => mv + slope * (age - ma), [from, to] = [Math.min(...ages), Math.max(...ages)];
       f.svg.append(node("line", { class: "fit", x1: x(from), x2: x(to), y1: f.y(at(from)), y2: f.y(at(to)) }));
-      text = ` Against age: r = ${(sxy / Math.sqrt(sxx * syy || 1)).toFixed(2).replace("-", "−")} (n = ${n}), ${slope < 0 ? "−" : "+"}${show(Math.abs(slope) * 10)} in ten years.`;
+      text = ` Against age: r = ${(sxy / Math.sqrt(sxx * syy || 1)).toFixed(2).replace("-", "−")} (n = ${n}), ${slope < 0 ? "−" : "+"}${show(Math.abs(slope) * 10)} per ten years.`;
     }
     const dots = node("g");
-    for (const { unit, value } of aged) dots.append(dotOf(unit, x(unit.age), f.y(value), `${unit.age} years, ${measures[state.measure].name} ${show(value)}`, kind(unit), true, radius));
+    for (const { result, value } of aged) dots.append(dotOf(result, x(result.age), f.y(value), `${result.age} years, ${measures[state.measure].name} ${show(value)}`, kind(result), true, radius));
     f.svg.append(dots);
     plot.replaceChildren(f.svg);
     return text;
   };
 
   const select = one("#measure");
-  for (const group of ["Whole", "Structures", "Sides", "Quality"]) {
+  for (const group of ["Whole brain", "Structures", "Sides", "Quality"]) {
     const part = document.createElement("optgroup");
-    part.label = group === "Sides" ? "Left and right apart" : group;
+    part.label = group === "Sides" ? "Left and right separately" : group;
     measures.forEach((measure, m) => { if (measure.group === group) part.append(new Option(measure.name, m)); });
     if (part.children.length) select.append(part);
   }
@@ -271,13 +271,13 @@ if (source && one("#overview-plot")) {
   select.addEventListener("change", () => choose(Number(select.value)));
   one("#split")?.addEventListener("change", detail);
   one("#sides").addEventListener("change", (event) => { state.sides = event.target.checked; overview(); });
-  one("[data-mode]").addEventListener("change", (event) => { state.mode = event.target.value; overview(); detail(); light(state.marked); });
-  one("#verdict")?.addEventListener("change", (event) => {
-    units = everybody.filter((unit) => !event.target.value || unit.verdict === event.target.value);
-    one("#shown").textContent = `n = ${units.length}`;
-    overview(); detail(); light(state.marked);
+  one("[data-mode]").addEventListener("change", (event) => { state.mode = event.target.value; overview(); detail(); highlight(state.marked); });
+  one("#qc-rating")?.addEventListener("change", (event) => {
+    results = everyone.filter((result) => !event.target.value || result.qc_rating === event.target.value);
+    one("#shown").textContent = `n = ${results.length}`;
+    overview(); detail(); highlight(state.marked);
   });
-  one("#mark").addEventListener("input", (event) => { state.marked = event.target.value.trim(); light(state.marked); });
+  one("#mark").addEventListener("input", (event) => { state.marked = event.target.value.trim(); highlight(state.marked); });
   overview();
   choose(Math.max(0, measures.findIndex((measure) => measure.name === "Hippocampus")));
   document.body.dataset.ready = "yes";

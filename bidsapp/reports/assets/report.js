@@ -1,4 +1,4 @@
-/* layers over a picture */
+/* layers over a figure */
 for (const view of all("[data-view]")) {
   const layers = (name) => all(`img[data-layer="${name}"]`, view);
   for (const box of all("input[data-layer]", view)) {
@@ -24,7 +24,7 @@ for (const view of all("[data-view]")) {
   });
 }
 
-/* image and template taking turns */
+/* image and template alternate */
 for (const view of all(".flicker")) {
   const button = one("[data-pause]", view), slider = one("[data-blend]", view);
   if (!button) continue;
@@ -48,14 +48,14 @@ for (const view of all(".flicker")) {
   if (matchMedia("(prefers-reduced-motion: reduce)").matches) blend(0);
 }
 
-/* the viewer: its data come in a script beside the page, asked for when the viewer comes into view */
+/* the viewer: its data are a script in the figures folder, loaded when the viewer comes into view */
 const viewer = one("#viewer");
 if (viewer && "DecompressionStream" in window) {
   viewer.hidden = false;
   const load = () => {
     const script = document.createElement("script");
     script.src = viewer.dataset.script;
-    script.onerror = () => { one("#readout").textContent = "The data of the viewer are not beside this page (sub-…/figures)."; };
+    script.onerror = () => { one("#readout").textContent = "The data of the viewer are missing: keep the folder sub-…/figures with this page."; };
     document.body.append(script);
   };
   const watch = new IntersectionObserver((entries) => {
@@ -147,7 +147,7 @@ window.brainsegViewer = async (data) => {
     const place = data.affine.map((row) => Math.round(row[0] * here[0] + row[1] * here[1] + row[2] * here[2] + row[3]));
     const swatch = document.createElement("span"), text = document.createElement("span"), small = document.createElement("small");
     swatch.className = "swatch"; swatch.style.background = structures[i] ? label.color : "transparent";
-    text.textContent = structures[i] ? label.name : tissues[i] >> 3 ? "Within the brain mask, no structure" : "Outside the brain";
+    text.textContent = structures[i] ? label.name : tissues[i] >> 3 ? "In the brain mask, no structure" : "Outside the brain";
     small.textContent = [structures[i] && label.volume ? showVolume(label.volume, "mL") : "", tissue ? tissue.name : "", `x ${place[0]}, y ${place[1]}, z ${place[2]} mm`].filter(Boolean).join(" · ");
     one("#readout").replaceChildren(swatch, text, small);
   };
@@ -194,7 +194,7 @@ window.brainsegViewer = async (data) => {
   viewer.dataset.ready = "yes";
 };
 
-/* leafing through the reports that lie in the folder: the list is a script beside the pages */
+/* previous and next report: the list of reports is a script in the logs folder */
 const leaf = one("#leaf");
 if (leaf) {
   window.brainsegReports = (keys) => {
@@ -216,20 +216,20 @@ if (leaf) {
   document.body.append(script);
 }
 
-/* the rating: kept in this browser, saved as a file */
+/* the manual rating: stored in this browser, saved as a file */
 const rating = one("#rating");
 if (rating) {
-  const ROOM = "brainseg-rating ", name = ROOM + rating.dataset.key, said = one(".hint", rating);
+  const PREFIX = "brainseg-rating ", name = PREFIX + rating.dataset.key, message = one(".hint", rating);
   const stored = (key) => { try { return JSON.parse(localStorage.getItem(key)); } catch { return null; } };
   const keep = (key, value) => { try { localStorage.setItem(key, JSON.stringify(value)); return true; } catch { return false; } };
   const read = () => ({
     participant_id: rating.dataset.participant,
     session_id: rating.dataset.session || "n/a",
     rating: rating.elements.rating.value || "n/a",
-    artefacts: all("input[name=artefact]:checked", rating).map((box) => box.value),
+    artefacts: all("input[name=artifact]:checked", rating).map((box) => box.value),
     comment: rating.elements.comment.value,
     rater: rating.elements.rater.value,
-    verdict: rating.dataset.verdict,
+    verdict: rating.dataset.qcRating,
     version: rating.dataset.version,
     time: new Date().toISOString(),
   });
@@ -238,9 +238,9 @@ if (rating) {
   if (before) {
     rating.elements.rating.value = before.rating;
     rating.elements.comment.value = before.comment ?? "";
-    for (const box of all("input[name=artefact]", rating)) box.checked = (before.artefacts ?? []).includes(box.value);
+    for (const box of all("input[name=artifact]", rating)) box.checked = (before.artefacts ?? []).includes(box.value);
   }
-  const others = () => { try { return Object.keys(localStorage).filter((key) => key.startsWith(ROOM)).map(stored).filter(Boolean); } catch { return []; } };
+  const others = () => { try { return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX)).map(stored).filter(Boolean); } catch { return []; } };
   const offer = () => { one("[data-all]", rating).hidden = others().length < 2; };
   const save = (file, content) => {
     const link = document.createElement("a");
@@ -248,12 +248,12 @@ if (rating) {
     link.download = file;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 5000);
-    said.textContent = `Saved as ${file}`;
+    message.textContent = `Saved as ${file}`;
   };
   rating.addEventListener("submit", (event) => event.preventDefault());
   rating.addEventListener("input", () => {
     keep("brainseg-rater", rating.elements.rater.value);
-    said.textContent = keep(name, read()) ? "Kept in this browser" : "Save it: this browser keeps nothing";
+    message.textContent = keep(name, read()) ? "Stored in this browser" : "Not stored: this browser has no local storage; save it as a file";
     offer();
   });
   one("[data-save]", rating).addEventListener("click", () => save(`${rating.dataset.key}_rating.json`, read()));

@@ -1,4 +1,4 @@
-"""What the pages show of quality control, and the list of reports that they leaf through."""
+"""Quality control on the pages, and the list of reports for their previous and next buttons."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from ....models.population import labels
 from ....models.quality import iqm, quality
 from ..derivatives import KEY, Result, number
 
-WORDS = {"pass": "Pass", "check": "Look at it", "fail": "Fail", "": "Not checked"}
-REPORTS = "logs/reports.js"
-"""Script with the names of all reports, for the pages' keys."""
+WORDS = {"pass": "Pass", "check": "Check", "fail": "Fail", "": "Not rated"}
+"""QC ratings as the pages show them."""
 
-ARTEFACTS = (
+REPORTS = "logs/reports.js"
+"""Script with the names of all reports."""
+
+ARTIFACTS = (
     "motion",
     "ringing",
     "low contrast",
@@ -26,28 +28,39 @@ ARTEFACTS = (
     "wrong segmentation",
     "wrong alignment",
 )
-"""What a rater can tick."""
+"""Problems that a rater can select."""
 
 SIGN_WORDS = {
     "size": "unusual size",
     "asymmetry": "asymmetric",
     "pieces": "in pieces",
     "holes": "holes",
-    "place": "unusual place",
-    "distance": "far from its place",
-    "edge": "border off the image's edges",
+    "place": "unusual position",
+    "distance": "far from its usual position",
+    "edge": "border off the image edges",
     "evenness": "uneven intensities",
     "outside": "outside the mask",
-    "uncertainty": "network unsure",
-    "side": "left and right exchanged",
+    "uncertainty": "uncertain segmentation",
+    "side": "left and right swapped",
 }
-SAID = {"size": 0.7, "asymmetry": 0.7, "pieces": 0.05, "holes": 0.02, "place": 0.25, "distance": 0.7}
-SAID |= {"edge": 1.4, "evenness": 1.4, "outside": 0.05, "uncertainty": 0.1, "side": 0.5}
-"""From which value on a sign is put into words: what few structures of good real scans reach."""
+THRESHOLDS = {"size": 0.7, "asymmetry": 0.7, "pieces": 0.05, "holes": 0.02, "place": 0.25, "distance": 0.7}
+THRESHOLDS |= {"edge": 1.4, "evenness": 1.4, "outside": 0.05, "uncertainty": 0.1, "side": 0.5}
+"""Value from which a sign is shown; few structures of good scans reach it."""
 
 
 def write_list(out_dir: Path) -> Path:
-    """Write the list of reports that lie in the folder; every page reads it anew."""
+    """Write the list of reports in the folder, which every page reads when it opens.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+
+    Returns
+    -------
+    Path
+        The script.
+    """
     keys = sorted(path.stem for path in Path(out_dir).glob("sub-*.html") if KEY.fullmatch(path.stem))
     path = Path(out_dir) / REPORTS
     write_text(path, f"window.brainsegReports({json.dumps(keys)});\n")
@@ -55,39 +68,50 @@ def write_list(out_dir: Path) -> Path:
 
 
 def context(result: Result) -> dict[str, Any]:
-    """What the participant's page shows; ``verdict`` is empty if quality control did not run."""
+    """Return what the participant's page shows.
+
+    Parameters
+    ----------
+    result : Result
+        The participant-session.
+
+    Returns
+    -------
+    dict
+        ``qc_rating`` (empty if quality control did not run), ``score`` (expected Dice, 0 to 1), ``checks``,
+        ``flagged``, ``structures``, ``metrics`` and ``artifacts``.
+    """
     found = result.quality
     checks = result.checks
     return {
-        "verdict": result.verdict,
-        "verdict_words": WORDS[result.verdict],
+        "qc_rating": result.qc_rating,
         "score": number(found.get("Score")),
         "checks": [_check(check) for check in checks],
         "flagged": [str(check.get("words", "")) for check in checks if check.get("verdict") != "pass"],
         "structures": structures(result),
         "metrics": metrics(result),
-        "artefacts": ARTEFACTS,
+        "artifacts": ARTIFACTS,
     }
 
 
 def _check(check: dict[str, Any]) -> dict[str, Any]:
     value = number(check.get("value"))
-    verdict = check.get("verdict")
+    rating = check.get("verdict")
     return {
         "label": str(check.get("label", "")),
         "value": "" if value is None else f"{_short(value)} {check.get('unit') or ''}".strip(),
-        "verdict": verdict if verdict in WORDS else "",
+        "rating": rating if rating in WORDS else "",
         "words": str(check.get("words", "")),
     }
 
 
 def _short(value: float) -> str:
-    """Three digits, and no powers of ten."""
+    """Return a value with three digits, without powers of ten."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def metrics(result: Result) -> list[dict[str, Any]]:
-    """Image quality metrics with their definitions; those of intensity summaries come last."""
+    """Return image quality metrics with their definitions; ``summary`` marks summaries of intensities."""
     values, rows = result.metrics, []
     for name, definition in iqm.DEFINITIONS.items():
         if name in values:
@@ -98,7 +122,7 @@ def metrics(result: Result) -> list[dict[str, Any]]:
 
 
 def structures(result: Result) -> list[dict[str, Any]]:
-    """Expected Dice of every structure with what speaks against it, both sides in one row."""
+    """Return expected Dice and signs of failure of every structure, both sides in one row."""
     table, out = result.table, []
     for label in table:
         if label.index == 0 or label.name.startswith("Right-") or label.index not in result.scores:
@@ -117,21 +141,31 @@ def structures(result: Result) -> list[dict[str, Any]]:
 
 
 def signs(row: dict[str, str]) -> list[str]:
-    """Signs of failure of a structure in words."""
+    """Return the signs of failure of a structure in words."""
     if number(row.get("volume_mm3")) == 0:
         return ["not found"]
-    return [
-        SIGN_WORDS[name] for name, least in SAID.items() if (number(row.get(f"sign_{name}")) or 0) >= least
-    ]
+    values = {name: number(row.get(f"sign_{name}")) or 0.0 for name in THRESHOLDS}
+    return [SIGN_WORDS[name] for name, least in THRESHOLDS.items() if values[name] >= least]
 
 
-def usual_range(result: Result, names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Volumes (mm3) that the norms let expect for structures, given this brain's size; None without norms.
+def normal_range(result: Result, names: tuple[str, ...]) -> dict[str, Any] | None:
+    """Return the normal range of the volume of structures for a brain of this size.
 
-    The sides' ranges are added; of one structure it is the middle 95 % of the norm.
+    Parameters
+    ----------
+    result : Result
+        The participant-session.
+    names : tuple of str
+        One structure, or its left and right parts, whose ranges are added.
+
+    Returns
+    -------
+    dict or None
+        ``low`` and ``high`` (mm3, middle 95 %), and ``side`` of the range that the volume lies on (``below``,
+        ``within`` or ``above``); None without norms for these structures.
     """
-    if result.table is not labels.load("adult"):
-        return None  # the norms are those of brains after birth
+    if result.facts.label_table != "adult":
+        return None  # the norms are of adults
     norms = quality.load("adult")
     table = {label.name: label.index for label in labels.load("adult")}
     if norms is None or not all(name in table and table[name] in norms.usual for name in names):

@@ -87,8 +87,8 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     content = {"state": "done", "inputs": inputs, "outputs": outputs, "suffix": "T1w"}
     records.write(unit.out, "sub-01", content)
     page = write_participant(unit.out, "sub-01").read_text()
-    assert "Contour" in page and "This could not be drawn" not in page
-    assert derivatives.load(unit.out, "sub-01").verdict == ""
+    assert "Contour" in page and "could not be drawn" not in page
+    assert derivatives.load(unit.out, "sub-01").qc_rating == ""
 
     # a person takes a corner away and saves the mask beside
     image = nib.load(anat / "sub-01_desc-brain_mask.nii.gz")

@@ -97,7 +97,7 @@ def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
     cohort = comparison.Cohort.of([unit])
     deep = next(g for g in comparison.groups_of(unit, cohort) if g["name"] == "Deep gray matter")
     assert [row["name"] for row in deep["rows"]] == ["Deep Gray Matter"]
-    assert all(row["usual"] is None for row in deep["rows"])
+    assert all(row["norm"] is None for row in deep["rows"])
     grey = next(tile for tile in comparison.tiles_of(unit, cohort) if tile["name"] == "Gray matter")
     assert grey["value"] == unit.volumes["gm"] + unit.volumes["deepgm"]
     assert "Deep Gray Matter" in (fetuses / "sub-1.html").read_text()
@@ -145,8 +145,8 @@ def test_volumes_are_compared_at_the_same_gestational_age(tmp_path):
     units = derivatives.load_all(tmp_path)
     ages = group_quality.ages(derivatives.demographics(units))
     assert ages["sub-00"] == 22
-    unusual = group_quality.Unusual(comparison.Cohort.of(units), ages)
-    assert "age" in unusual.adjusted
+    outliers = group_quality.Outliers(comparison.Cohort.of(units), ages)
+    assert "age" in outliers.adjusted
     assert group_quality.ages({"a": {"age": 3.0, "gestational_age": None}}) == {"a": 3.0}
 
 

@@ -10,7 +10,7 @@ import pytest
 from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.group import run_group, write_index
-from brainseg.bidsapp.reports.group_quality import Unusual
+from brainseg.bidsapp.reports.group_quality import Outliers
 from brainseg.models.errors import DatasetError, ReportError
 from brainseg.models.population import labels
 
@@ -85,7 +85,7 @@ def test_missing_says_why(tree):
     rows = {row["participant_id"]: row for row in rows_of(tree / "group_missing.tsv")}
     assert list(rows) == ["sub-07", "sub-08", "sub-09"]
     assert rows["sub-07"]["reason"] == "it is 5 voxels wide" and rows["sub-07"]["remedy"] == "Leave it out"
-    assert rows["sub-08"]["stage"] == "n/a" and "not come to its end" in rows["sub-08"]["reason"]
+    assert rows["sub-08"]["stage"] == "n/a" and "did not finish" in rows["sub-08"]["reason"]
     page = (tree / "group.html").read_text()
     assert "it is 5 voxels wide" in page and 'href="sub-07.html"' in page
 
@@ -108,7 +108,7 @@ def test_vanished_files_are_told(copy):
     next((copy / "sub-03" / "anat").glob("*_desc-aseg_dseg.nii.gz")).unlink()
     run_group(copy)
     rows = {row["participant_id"]: row for row in rows_of(copy / "group_missing.tsv")}
-    assert "no longer there" in rows["sub-03"]["reason"]
+    assert "outputs are missing" in rows["sub-03"]["reason"]
 
 
 def test_without_ages_and_sessions_no_such_columns(phantoms, tmp_path):
@@ -156,14 +156,14 @@ def test_texts_of_others_are_shown_not_obeyed(copy, phantoms):
     assert len(rows_of(copy / "group_missing.tsv")) == 3
 
 
-def test_unusual_needs_enough_to_compare_with():
+def test_outliers_need_enough_participants():
     def cohort(count):
         others = {f"sub-{i}": {"Brain-Stem": 20e3 + 100 * (i % 5)} for i in range(count)}
         return Cohort(others | {"sub-x": {"Brain-Stem": 26e3}})
 
-    assert Unusual(cohort(20), {}).words("sub-x") == ["Brain Stem +29 %"]
-    assert Unusual(cohort(20), {}).words("sub-1") == []
-    assert Unusual(cohort(5), {}).words("sub-x") == []
+    assert Outliers(cohort(20), {}).words("sub-x") == ["Brain Stem +29 %"]
+    assert Outliers(cohort(20), {}).words("sub-1") == []
+    assert Outliers(cohort(5), {}).words("sub-x") == []
 
 
 def test_index_alone(copy):

@@ -62,12 +62,12 @@ def test_page_tells_what_was_done(tree):
     assert page == tree / "sub-01.html"
     text = text_of(page)
     for heading in (
-        "At a glance",
+        "Overview",
         "Brain mask",
         "Bias field",
         "Segmentation",
         "Tissues",
-        "Alignment",
+        "Registration",
         "Volumes",
         "Methods",
     ):
@@ -289,7 +289,7 @@ def test_another_space_is_shown(copy, space, label):
         name = path.name.replace("space-MNI152NLin2009aSym", f"space-{space}")
         path.rename(path.with_name(name.replace("MNI152NLin2009aSym", label)))
     page = write_participant(copy, "sub-01")
-    assert "Alignment to the template" in page.read_text() and space.split("_")[0] in text_of(page)
+    assert "Registration to the template" in page.read_text() and space.split("_")[0] in text_of(page)
     assert (copy / "sub-01" / "figures" / f"sub-01_space-{space}_desc-image.webp").is_file()
 
 
@@ -297,7 +297,7 @@ def test_damaged_derivative_is_named(copy):
     path = copy / "sub-01" / "anat" / "sub-01_desc-aseg_dseg.nii.gz"
     path.write_bytes(path.read_bytes()[:2000])
     text = text_of(write_participant(copy, "sub-01"))
-    assert "This could not be drawn" in text and "Brain mask" in text
+    assert "could not be drawn" in text and "Brain mask" in text
 
 
 def test_alone_there_is_no_place(phantoms, tmp_path):

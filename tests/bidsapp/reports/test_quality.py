@@ -1,4 +1,4 @@
-"""Quality control on the pages: verdict, scores, metrics, leafing, rating, the group's table and filter."""
+"""Quality control on the pages: QC rating, scores, metrics, leafing, rating, the group's table and filter."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ from brainseg.bidsapp.execution import quality_gate
 from brainseg.bidsapp.reports import derivatives, group, outliers
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.group import run_group
-from brainseg.bidsapp.reports.group_quality import Unusual
+from brainseg.bidsapp.reports.group_quality import Outliers
 from brainseg.bidsapp.reports.participant import write_participant
 from brainseg.bidsapp.reports.sections.quality import REPORTS
 from brainseg.models.population import labels
@@ -45,13 +45,13 @@ def text_of(page):
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
-def test_verdict_stands_before_everything_else(tree):
+def test_qc_rating_stands_before_everything_else(tree):
     text = text_of(tree / "sub-03.html")
-    assert text.index("Quality: fail") < text.index("At a glance" if "At a glance" in text else "Contrast")
-    assert "1 of 2 checks is not passed" in text and "cover each other with a Dice of 0.61" in text
+    assert text.index("QC rating: fail") < text.index("Overview" if "Overview" in text else "Contrast")
+    assert "1 of 2 checks did not pass" in text and "cover each other with a Dice of 0.61" in text
     assert "0.81 on average" in text
-    assert "All 2 checks are passed" in text_of(tree / "sub-01.html")
-    assert "Quality" not in text_of(tree / "sub-05.html")
+    assert "All 2 checks passed" in text_of(tree / "sub-01.html")
+    assert "QC rating" not in text_of(tree / "sub-05.html")
 
 
 def test_scores_and_metrics_are_shown(tree):
@@ -64,7 +64,7 @@ def test_scores_and_metrics_are_shown(tree):
 
 def test_usual_volumes_grow_with_the_brain(tree):
     page = (tree / "sub-01.html").read_text()
-    assert "Usual" in page and "▲" in page  # ellipsoids are no healthy structures
+    assert "Normal range" in page and "▲" in page  # ellipsoids are no healthy structures
 
 
 def test_list_of_reports_holds_all(tree):
@@ -102,7 +102,7 @@ def test_damaged_quality_is_no_reason_to_fail(tree, tmp_path):
     assert rows_of(out / "group_quality.tsv")[1]["verdict"] == "fail"
 
 
-def test_unusual_is_told_from_big_and_old():
+def test_outliers_are_not_just_big_or_old():
     """Volumes that follow brain size and age are usual; one that does not is found, and so is its owner."""
     rng = np.random.default_rng(0)
     names = [label.name for label in labels.load("adult") if label.index and label.index != 24]
@@ -119,7 +119,7 @@ def test_unusual_is_told_from_big_and_old():
     small = min(cohort, key=lambda key: cohort[key]["brain"])
     for side in ("Left", "Right"):
         cohort[small][f"{side}-Hippocampus"] *= 1.35
-    found = Unusual(Cohort(cohort), ages)
+    found = Outliers(Cohort(cohort), ages)
     assert found.adjusted == "brain size and age"
     assert [words.split(" ")[0] for words in found.words(small)] == ["Hippocampus"]
     assert sum(bool(found.words(key)) for key in cohort if key != small) <= 6
@@ -194,7 +194,7 @@ def test_a_thousand_open_within_three_seconds(thousand, browser):
     )
     assert browser.run("document.querySelector('#tip').textContent").startswith("sub-")
     assert browser.run("document.querySelector('tr.lit').dataset.key").startswith("sub-")
-    browser.click("#verdict label:has(input[value=fail])")
+    browser.click("#qc-rating label:has(input[value=fail])")
     assert browser.run("document.querySelectorAll('#strip-plot .dot').length") == 20
     assert browser.run("document.querySelectorAll('#table tbody tr:not([hidden])').length") == 20
     assert browser.complaints() == [] and browser.outside() == []
@@ -235,14 +235,14 @@ def test_leafing_and_rating_in_a_browser(tree, browser):
 
 
 @pytest.mark.browser
-def test_group_is_filtered_by_verdict(tree, browser):
+def test_group_is_filtered_by_qc_rating(tree, browser):
     browser.visit(tree / "group.html")
     browser.until("document.body.dataset.ready")
     shown = "[...document.querySelectorAll('#table tbody tr:not([hidden])')].map((row) => row.dataset.key)"
-    browser.click("#verdict label:has(input[value=check])")
+    browser.click("#qc-rating label:has(input[value=check])")
     assert browser.run(shown) == ["sub-02"]
     assert browser.run("document.querySelectorAll('#strip-plot .dot').length") == 1
-    browser.click("#verdict label:has(input[value=''])")
+    browser.click("#qc-rating label:has(input[value=''])")
     browser.run(
         "(() => { const s = document.querySelector('#measure'); s.value ="
         " [...s.options].find((o) => o.text.includes('(cjv)')).value;"
@@ -254,4 +254,4 @@ def test_group_is_filtered_by_verdict(tree, browser):
 
 def test_results_without_quality(tree):
     unit = derivatives.load(tree, "sub-05")
-    assert unit.verdict == "" and unit.scores == {} and unit.quality == {}
+    assert unit.qc_rating == "" and unit.scores == {} and unit.quality == {}

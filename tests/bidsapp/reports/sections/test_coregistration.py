@@ -33,7 +33,7 @@ def test_they_are_shown_with_how_they_moved(out):
     page = (out / "sub-01.html").read_text()
     assert 'id="contrasts"' in page
     text = " ".join(re.sub(r"<[^>]+>", " ", page).split())
-    assert "sub-01_acq-x_T2w , turned by 2.3° and moved by 3.2 mm" in text
+    assert "sub-01_acq-x_T2w (rotation 2.3°, translation 3.2 mm)" in text
     assert "Precomputed brain mask" in text
     for name in re.findall(r'src="(sub-01/figures/[^"]*coregistered[^"]*)"', page):
         assert (out / name).stat().st_size > 1000
