@@ -1,4 +1,4 @@
-"""What all nodes share: images from one stage to the next, errors that name the scan, threads and devices."""
+"""Base classes of the nodes: images between stages, errors that name the image, threads and devices."""
 
 from __future__ import annotations
 
@@ -11,10 +11,19 @@ from typing import TypeVar
 import nibabel as nib
 import numpy as np
 import torch
-from nipype.interfaces.base import BaseInterfaceInputSpec, File, SimpleInterface, Str, isdefined, traits
+from nipype.interfaces.base import (
+    BaseInterfaceInputSpec,
+    Bunch,
+    File,
+    SimpleInterface,
+    Str,
+    isdefined,
+    traits,
+)
 
 from ..models.errors import BrainsegError, MissingFileError
 from ..models.geometry.volume import Volume
+from ..models.io.images import open_image
 from ..models.networks import zoo
 from ..models.networks.inference import out_of_memory
 
@@ -22,26 +31,26 @@ T = TypeVar("T")
 
 
 class StageInputSpec(BaseInterfaceInputSpec):
-    """What every stage is told."""
+    """Inputs of every stage."""
 
-    # Not required to exist: conform says why it does not, which a trait cannot.
-    source_file = File(desc="the scan as the dataset holds it; errors name it")
-    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="threads to compute with")
+    # Not required to exist: conform reports why it is missing, which a trait cannot.
+    source_file = File(desc="image in the dataset; errors name it")
+    num_threads = traits.Range(low=1, value=1, usedefault=True, nohash=True, desc="number of threads")
 
 
 class NetworkInputSpec(StageInputSpec):
-    """What stages with a network are told besides."""
+    """Inputs of every stage with a network."""
 
-    device = Str("cpu", usedefault=True, nohash=True, desc="where the networks run")
+    device = Str("cpu", usedefault=True, nohash=True, desc="device of the networks")
     use_gpu = traits.Bool(False, usedefault=True, nohash=True, desc="whether the node takes a GPU slot")
 
 
 class Stage(SimpleInterface):
-    """A node of one stage: sets the threads, names the scan in errors, and leaves the rest to `_stage`."""
+    """Base of all nodes: set the threads, run `_stage`, and name the image in errors."""
 
     input_spec = StageInputSpec
 
-    def _run_interface(self, runtime):
+    def _run_interface(self, runtime: Bunch) -> Bunch:
         threads = int(self.inputs.num_threads)
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
         torch.set_num_threads(threads)
@@ -51,13 +60,39 @@ class Stage(SimpleInterface):
         return runtime
 
     def _stage(self, folder: Path) -> None:
-        """Fill ``self._results``; files go into ``folder``."""
+        """Compute the stage.
+
+        Parameters
+        ----------
+        folder : Path
+            Folder for files; the outputs go into ``self._results``.
+        """
         raise NotImplementedError
+
+
+class Sink(Stage):
+    """Base of nodes that write derivatives. They run every time: Nipype does not track files out there."""
+
+    @property
+    def always_run(self) -> bool:
+        """Whether the node runs although its inputs are unchanged."""
+        return True
 
 
 @contextmanager
 def about(source: str | None) -> Iterator[None]:
-    """Name the scan in errors that name no file, and turn bad weights into an error that says so."""
+    """Name the image in errors that name no file, and report unusable weights as a missing file.
+
+    Parameters
+    ----------
+    source : str or None
+        The image.
+
+    Raises
+    ------
+    BrainsegError
+        The error with the image's path, or for unusable weights a `MissingFileError`.
+    """
     try:
         yield
     except BrainsegError as error:
@@ -69,19 +104,26 @@ def about(source: str | None) -> Iterator[None]:
 
 
 def unusable(error: zoo.ModelError) -> MissingFileError:
-    """The error for networks that are missing or damaged."""
+    """Return the error for networks that are missing or damaged."""
     return MissingFileError(None, str(error), "Install the program again; its networks come with it")
 
 
 def on_device(compute: Callable[[str], T], device: str) -> tuple[T, list[str]]:
     """Compute on a device, or on the CPU if its memory does not suffice.
 
+    Parameters
+    ----------
+    compute : callable
+        Function of the device.
+    device : str
+        Device, such as ``cpu`` or ``cuda:0``.
+
     Returns
     -------
     result
-        What ``compute(device)`` returned.
+        Return value of ``compute``.
     notes : list of str
-        Says so if the CPU had to help out.
+        A note if the CPU was used instead of the device.
     """
     try:
         return compute(device), []
@@ -94,13 +136,37 @@ def on_device(compute: Callable[[str], T], device: str) -> tuple[T, list[str]]:
 
 
 def save(volume: Volume, path: Path) -> str:
-    """Write a volume for the next stage, uncompressed: the work folder is for speed."""
+    """Write a volume for the next stage, uncompressed for speed.
+
+    Parameters
+    ----------
+    volume : Volume
+        The volume, shape (X, Y, Z).
+    path : Path
+        NIfTI file.
+
+    Returns
+    -------
+    str
+        The path.
+    """
     image = nib.Nifti1Image(volume.data.numpy(), volume.affine)
     image.to_filename(path)
     return str(path)
 
 
 def load(path: str | Path) -> Volume:
-    """Read a volume that an earlier stage wrote, its type kept."""
-    image = nib.load(path)
+    """Read a volume of an earlier stage.
+
+    Parameters
+    ----------
+    path : str or Path
+        NIfTI file.
+
+    Returns
+    -------
+    Volume
+        The volume with the data type of the file, shape (X, Y, Z).
+    """
+    image = open_image(path)
     return Volume(torch.from_numpy(np.array(image.dataobj)), np.asarray(image.affine, np.float64))

@@ -1,4 +1,4 @@
-"""Bias correction as a node."""
+"""Node of the bias correction."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from .base import Stage, StageInputSpec, load, save
 
 
 class _CorrectBiasInputSpec(StageInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="the scan")
-    in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
-    shrink = traits.Range(low=1, value=4, usedefault=True, desc="thinning of the grid for the estimate")
+    in_file = File(exists=True, mandatory=True, desc="conformed image")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask on the same grid")
+    shrink = traits.Range(
+        low=1, value=4, usedefault=True, desc="subsampling factor of the grid for the estimate"
+    )
 
 
 class _CorrectBiasOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc="the scan without its bias field, float32")
+    out_file = File(exists=True, desc="bias-corrected image, float32")
 
 
 class CorrectBias(Stage):
-    """Remove the smooth intensity field of the coils."""
+    """Correct the intensity non-uniformity of an image."""
 
     input_spec = _CorrectBiasInputSpec
     output_spec = _CorrectBiasOutputSpec

@@ -1,4 +1,4 @@
-"""Conform: a scan of the dataset becomes a checked one, on its own grid."""
+"""Node of the conform stage: read and check an image of the dataset, or average several."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
 from ..models.io import conform
+from ..models.io.images import open_image
 from ..models.registration import coregistration
 from .base import Stage, StageInputSpec, save
 
@@ -18,18 +19,20 @@ TOLERANCE = 0.5
 
 
 class _ConformInputSpec(StageInputSpec):
-    averaged = traits.List(Str, desc="scans whose average is the reference; nothing: the scan itself is")
-    sloppy = traits.Bool(False, usedefault=True, desc="align them coarsely only")
+    averaged = traits.List(
+        Str, desc="images whose average is the reference image; empty to use the image itself"
+    )
+    sloppy = traits.Bool(False, usedefault=True, desc="whether to align them coarsely")
 
 
 class _ConformOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc="the scan, float32, uncompressed")
-    out_runs = File(exists=True, desc="JSON: matrices from the averaged scans' mm to their average's")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    out_file = File(exists=True, desc="conformed image, float32")
+    out_runs = File(exists=True, desc="JSON: matrices from mm of the averaged images to mm of the average")
+    notes = traits.List(Str, desc="notes for the report")
 
 
 class Conform(Stage):
-    """Read a scan, refuse what cannot be one, and write it as the other stages read it."""
+    """Read and check an image, or average several."""
 
     input_spec = _ConformInputSpec
     output_spec = _ConformOutputSpec
@@ -40,7 +43,7 @@ class Conform(Stage):
             return
         source = self.inputs.source_file
         self._results["out_file"] = save(conform.read(source), folder / "conformed.nii")
-        self._results["notes"] = notes_on(nib.load(source))
+        self._results["notes"] = notes_on(open_image(source))
 
     def _average(self, sources: list[str], folder: Path) -> None:
         levels = coregistration.LEVELS[: 1 if self.inputs.sloppy else None]
@@ -49,7 +52,7 @@ class Conform(Stage):
         runs = folder / "runs.json"
         runs.write_text(json.dumps([matrix.tolist() for matrix in matrices]))
         self._results["out_runs"] = str(runs)
-        found = [(Path(path).name, note) for path in sources for note in notes_on(nib.load(path))]
+        found = [(Path(path).name, note) for path in sources for note in notes_on(open_image(path))]
         self._results["notes"] = [
             f"The reference is the average of {len(sources)} images, halfway between them.",
             *(f"{name}: {note}" for name, note in found),
@@ -57,9 +60,22 @@ class Conform(Stage):
 
 
 def notes_on(image: nib.spatialimages.SpatialImage) -> list[str]:
-    """What is odd in a header that can be used all the same."""
+    """Return notes on a header whose qform is unreadable or contradicts the sform.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image; its data are not read.
+
+    Returns
+    -------
+    list of str
+        At most one note. Headers other than NIfTI's have none.
+    """
     header = image.header
-    if "sform_code" not in header or not (int(header["sform_code"]) and int(header["qform_code"])):
+    if not isinstance(header, nib.Nifti1Header) or not (
+        int(header["sform_code"]) and int(header["qform_code"])
+    ):
         return []
     try:
         qform = header.get_qform()

@@ -1,44 +1,46 @@
-"""Images of other contrasts of a session as nodes: brought to the reference, and written."""
+"""Nodes of the coregistration: align images of other contrasts to the reference image, and write them."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
 from ..models.geometry.volume import Volume, resample, transform_points
 from ..models.io import conform
+from ..models.io.images import open_image
 from ..models.preprocessing import bias
 from ..models.registration import coregistration, registration
-from .base import Stage, StageInputSpec, load, save
+from .base import Sink, Stage, StageInputSpec, load, save
 from .io import derivatives, files
 from .io.derivatives import Names
 
 FAR_DEGREES, FAR_MM = 15.0, 25.0
-"""Motion between two scans of a session from which their alignment deserves a look."""
+"""Motion between two images of a session above which a note asks to check their alignment."""
 
 
 class _CoregisterInputSpec(StageInputSpec):
-    in_reference = File(exists=True, mandatory=True, desc="the conformed reference image")
-    in_mask = File(exists=True, mandatory=True, desc="the brain in the reference image")
-    sloppy = traits.Bool(False, usedefault=True, desc="coarse only")
+    in_reference = File(exists=True, mandatory=True, desc="conformed reference image")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask of the reference image")
+    sloppy = traits.Bool(False, usedefault=True, desc="whether to align coarsely")
 
 
 class _CoregisterOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc="the image on the grid of the reference, bias-corrected")
-    out_native = File(exists=True, desc="the bias-corrected image on its own grid")
+    out_file = File(exists=True, desc="bias-corrected image on the grid of the reference image")
+    out_native = File(exists=True, desc="bias-corrected image on its own grid")
     out_transform = File(
-        exists=True, desc="JSON: matrix from its mm to the reference's, and how far it moved"
+        exists=True,
+        desc="JSON: matrix from mm of the image to mm of the reference image, rotation, translation",
     )
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="notes for the report")
 
 
 class Coregister(Stage):
-    """Bring an image of another contrast (``source_file``) to the reference, rigidly."""
+    """Align an image of another contrast (``source_file``) rigidly to the reference image."""
 
     input_spec = _CoregisterInputSpec
     output_spec = _CoregisterOutputSpec
@@ -55,13 +57,13 @@ class Coregister(Stage):
         if bool((brain.data > 0).any()):
             native, _ = bias.correct(moving, brain, shrink=8 if self.inputs.sloppy else 4)
         else:
-            notes.append(f"{name} does not show the brain of the reference: look at both.")
+            notes.append(f"{name} does not show the brain of the reference image: check both images.")
         moved = coregistration.apply(native, found.matrix, fixed.grid)
         shift = found.shift(transform_points(fixed.affine, (np.array(fixed.grid.shape) - 1) / 2))
         if found.degrees > FAR_DEGREES or shift > FAR_MM:
             notes.append(
-                f"{name} was turned by {found.degrees:.1f}° and moved by {shift:.1f} mm to the reference: "
-                "look at it."
+                f"{name} was rotated by {found.degrees:.1f}° and moved by {shift:.1f} mm to the reference "
+                "image: check the alignment."
             )
         about = {
             "matrix": found.matrix.tolist(),
@@ -80,52 +82,53 @@ class Coregister(Stage):
 
 
 def _mask_on(moving: Volume, mask: Volume, matrix: np.ndarray) -> Volume:
-    """The reference's brain on the grid of the image that is brought to it."""
+    """Return the brain mask of the reference image on the grid of the moving image."""
     back = Volume((mask.data > 0).float(), np.linalg.inv(matrix) @ mask.affine)
     return moving.with_data(resample(back, moving.grid).data > 0.5)
 
 
 class _WriteCoregisteredInputSpec(StageInputSpec):
-    bids_root = Str(mandatory=True, desc="the dataset")
-    out_dir = Str(mandatory=True, desc="the derivatives' root")
-    key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
-    other_contrasts = traits.List(Str, mandatory=True, desc="the images as the dataset holds them")
-    flavor = Str("fmriprep", usedefault=True, desc="for whom they are named")
-    in_files = InputMultiObject(File(exists=True), mandatory=True, desc="on the grid of the reference")
-    in_natives = InputMultiObject(File(exists=True), mandatory=True, desc="on their own grids")
-    in_transforms = InputMultiObject(File(exists=True), mandatory=True, desc="JSON of their alignment")
-    stripped = traits.Bool(False, usedefault=True, desc="whether the reference came without a skull")
-    after = traits.Any(desc="what has to be written before")
+    bids_root = Str(mandatory=True, desc="root of the dataset")
+    out_dir = Str(mandatory=True, desc="root of the derivatives")
+    key = Str(mandatory=True, desc="participant-session, such as sub-01_ses-02")
+    other_contrasts = traits.List(Str, mandatory=True, desc="images in the dataset")
+    flavor = Str("fmriprep", usedefault=True, desc="naming: fmriprep, nibabies or both")
+    in_files = InputMultiObject(
+        File(exists=True), mandatory=True, desc="images on the grid of the reference image"
+    )
+    in_natives = InputMultiObject(File(exists=True), mandatory=True, desc="images on their own grids")
+    in_transforms = InputMultiObject(File(exists=True), mandatory=True, desc="JSON of each alignment")
+    stripped = traits.Bool(False, usedefault=True, desc="whether the reference image has no skull")
+    after = traits.Any(desc="files that are written first")
 
 
 class _WriteCoregisteredOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File(exists=True), desc="everything that was written")
+    out_files = OutputMultiObject(File(exists=True), desc="files written")
 
 
-class WriteCoregistered(Stage):
-    """Write images of other contrasts (``source_file`` is the reference) and how they were aligned.
+class WriteCoregistered(Sink):
+    """Write images of other contrasts and their transforms to the reference image (``source_file``).
 
-    fMRIPrep takes a ``desc-preproc_T2w`` to lie on the grid of the T1w image, NiBabies one on its own grid
-    with the transforms between the two.
+    fMRIPrep expects ``desc-preproc_T2w`` on the grid of the T1w image; NiBabies expects it on its own grid,
+    with transforms between the two.
     """
 
     input_spec = _WriteCoregisteredInputSpec
     output_spec = _WriteCoregisteredOutputSpec
-    _always_run = True  # what it writes lies outside the work folder, where Nipype does not look
 
     def _stage(self, folder: Path) -> None:
-        given = self.inputs
-        where = (Path(given.out_dir), Path(given.bids_root))
-        reference = Names(*where, Path(given.source_file), given.key)
-        lists = (given.other_contrasts, given.in_files, given.in_natives, given.in_transforms)
+        inputs = self.inputs
+        where = (Path(inputs.out_dir), Path(inputs.bids_root))
+        reference = Names(*where, Path(inputs.source_file), inputs.key)
+        lists = (inputs.other_contrasts, inputs.in_files, inputs.in_natives, inputs.in_transforms)
         written: list[Path] = []
         for source, moved, native, transform in zip(*lists, strict=True):
-            names = Names(*where, Path(source), given.key)
+            names = Names(*where, Path(source), inputs.key)
             about = json.loads(Path(transform).read_text())
-            own_grid = given.flavor == "nibabies"
+            own_grid = inputs.flavor == "nibabies"
             image = load(native if own_grid else moved)
-            origin = nib.load(source if own_grid else given.source_file)
-            data = derivatives.as_stored(image.data.numpy(), nib.load(source).get_data_dtype())
+            origin = open_image(source if own_grid else inputs.source_file)
+            data = derivatives.as_stored(image.data.numpy(), open_image(source).get_data_dtype())
             affine = np.asarray(origin.affine) if own_grid else image.affine
             written.append(
                 files.write_image(names.path(names.preproc), data, affine, files.geometry_code(origin))
@@ -133,12 +136,11 @@ class WriteCoregistered(Stage):
             matrix = np.array(about["matrix"])
             for forward, direction in ((True, matrix), (False, np.linalg.inv(matrix))):
                 ending = names.between(reference.suffix, forward, own_grid)
-                written.append(
-                    files.write_binary(
-                        names.path(ending), lambda file, m=direction: registration.write_transform(file, m)
-                    )
-                )
-            for ending, content in _sidecars(names, reference, about, own_grid, bool(given.stripped)).items():
+                write = partial(registration.write_transform, matrix=direction)
+                written.append(files.write_binary(names.path(ending), write))
+            for ending, content in _sidecars(
+                names, reference, about, own_grid, bool(inputs.stripped)
+            ).items():
                 path = names.path(ending)
                 written.append(files.write_json(path.with_name(path.name.split(".")[0] + ".json"), content))
         self._results["out_files"] = sorted(str(path) for path in written)
@@ -147,7 +149,7 @@ class WriteCoregistered(Stage):
 def _sidecars(
     names: Names, reference: Names, about: dict[str, Any], own_grid: bool, stripped: bool
 ) -> dict[str, dict[str, Any]]:
-    """Sidecars by the ending of what they describe."""
+    """Return sidecars by the ending of the file that they describe."""
     there = names.between(reference.suffix, True, own_grid)
     moved = {
         "Rotation": about["degrees"],

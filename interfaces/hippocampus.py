@@ -1,4 +1,4 @@
-"""The parts of the hippocampus as a node."""
+"""Node of the hippocampus stage, and its derivatives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .io.derivatives import Names
 from .segmentation import read_measures
 
 CONTRASTS = ("T1w",)
-"""Suffixes of images that the network was trained on."""
+"""Suffixes of the images that the network was trained on."""
 
 COLUMNS = {
     "index": {"Description": "Index of the part, as in desc-hippocampus_dseg"},
@@ -29,38 +29,42 @@ COLUMNS = {
 
 
 class _FindHippocampusInputSpec(NetworkInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="the bias-corrected scan")
-    in_structures = File(exists=True, mandatory=True, desc="FreeSurfer ids")
+    in_file = File(exists=True, mandatory=True, desc="bias-corrected image")
+    in_structures = File(exists=True, mandatory=True, desc="structures, FreeSurfer ids")
     in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' centroids")
-    model = Str("hippocampus", usedefault=True, desc="weights; empty: the population has none")
-    contrast = Str("T1w", usedefault=True, desc="suffix of the scan")
+    model = Str(
+        "hippocampus", usedefault=True, desc="weights of the network; empty if the population has none"
+    )
+    contrast = Str("T1w", usedefault=True, desc="suffix of the image")
 
 
 class _FindHippocampusOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc="anterior and posterior part of each side; none for other contrasts")
+    out_file = File(
+        exists=True, desc="anterior and posterior part of each side, uint8; undefined for other contrasts"
+    )
     out_volumes = File(exists=True, desc="JSON: volumes (mm3) by label")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="notes for the report")
 
 
 class FindHippocampus(Stage):
-    """Tell anterior and posterior part of both hippocampi."""
+    """Divide both hippocampi into an anterior and a posterior part."""
 
     input_spec = _FindHippocampusInputSpec
     output_spec = _FindHippocampusOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        given = self.inputs
-        why_not = skipped(given.contrast, given.model)
-        if why_not:
-            self._results["notes"] = [why_not]
+        inputs = self.inputs
+        reason = skipped(inputs.contrast, inputs.model)
+        if reason:
+            self._results["notes"] = [reason]
             return
-        _, centroids = read_measures(given.in_measures)
-        image, structures = load(given.in_file), load(given.in_structures)
+        _, centroids = read_measures(inputs.in_measures)
+        image, structures = load(inputs.in_file), load(inputs.in_structures)
         result, notes = on_device(
             lambda device: hippocampus.find_both(
-                image, structures, centroids, model=given.model, device=device
+                image, structures, centroids, model=inputs.model, device=device
             ),
-            given.device,
+            inputs.device,
         )
         self._results["out_file"] = save(result.labels, folder / "hippocampus.nii")
         path = folder / "hippocampus.json"
@@ -70,7 +74,19 @@ class FindHippocampus(Stage):
 
 
 def skipped(contrast: str, model: str) -> str:
-    """Why the parts of the hippocampus are not looked for; empty if they are.
+    """Return the reason why the hippocampus is not divided.
+
+    Parameters
+    ----------
+    contrast : str
+        Suffix of the image.
+    model : str
+        Weights of the network; empty if the population has none.
+
+    Returns
+    -------
+    str
+        The reason, as a note; empty if the stage runs.
 
     Examples
     --------
@@ -81,14 +97,25 @@ def skipped(contrast: str, model: str) -> str:
         return "The step hippocampus was left out: there is no network for brains of this population."
     if contrast not in CONTRASTS:
         return (
-            f"The step hippocampus was left out: its network knows {' and '.join(CONTRASTS)} images only, "
+            f"The step hippocampus was left out: its network supports {' and '.join(CONTRASTS)} images only, "
             f"and this one is {contrast}."
         )
     return ""
 
 
 def rows(path: str | Path) -> list[tuple[Any, ...]]:
-    """Rows of the table of volumes."""
+    """Return the rows of the table of volumes.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON with the volumes (mm3) by label.
+
+    Returns
+    -------
+    list of tuple
+        Index, name, hemisphere and volume (mm3) of each part.
+    """
     volumes = json.loads(Path(path).read_text())
     return [
         (label.index, label.name, label.name[0], f"{volumes[str(label.index)]:.2f}")
@@ -98,7 +125,22 @@ def rows(path: str | Path) -> list[tuple[Any, ...]]:
 
 
 def sidecars(names: Names, segmented: dict[str, Any], notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Sidecars of the image and of the table; ``segmented`` is that of the structures."""
+    """Return the sidecars of the image and of the table.
+
+    Parameters
+    ----------
+    names : Names
+        Names of the derivatives.
+    segmented : dict
+        Sidecar of the segmentation into structures.
+    notes : list of str
+        Notes of all stages.
+
+    Returns
+    -------
+    dict of str to dict
+        Sidecars by the ending of the file that they describe.
+    """
     sources = [names.uri(names.preproc), names.uri(names.native(outputs.ending("structures"))[0])]
     image = outputs.ending("hippocampus")
     return {

@@ -1,4 +1,4 @@
-"""Lesions as a node, and as derivatives."""
+"""Node of the lesion stage, and its derivatives."""
 
 from __future__ import annotations
 
@@ -22,51 +22,53 @@ from .io.derivatives import Names
 COLUMNS = {
     "lesion": {"Description": "Number of the lesion, the largest first"},
     "volume_mm3": {"Description": "Volume of its voxels", "Units": "mm^3"},
-    "x": {"Description": "Its centre, to the right", "Units": "mm"},
-    "y": {"Description": "Its centre, to the front", "Units": "mm"},
-    "z": {"Description": "Its centre, upwards", "Units": "mm"},
+    "x": {"Description": "Its center, to the right", "Units": "mm"},
+    "y": {"Description": "Its center, to the front", "Units": "mm"},
+    "z": {"Description": "Its center, upwards", "Units": "mm"},
     "probability": {"Description": "Mean of the lesion's probability over its voxels"},
 }
 """Columns of the table of lesions."""
 
 
 class _FindLesionsInputSpec(NetworkInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="the bias-corrected image that shows lesions")
-    in_mask = File(exists=True, mandatory=True, desc="the brain, on the same grid")
-    model = Str("lesion", usedefault=True, desc="weights; empty: the population has none")
-    image = Str(mandatory=True, desc="the image as the dataset holds it")
+    in_file = File(exists=True, mandatory=True, desc="bias-corrected image in which lesions are bright")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask on the same grid")
+    model = Str("lesion", usedefault=True, desc="weights of the network; empty if the population has none")
+    image = Str(mandatory=True, desc="the same image in the dataset")
 
 
 class _FindLesionsOutputSpec(TraitedSpec):
-    out_file = File(exists=True, desc="1 in lesions; none for other contrasts")
+    out_file = File(exists=True, desc="lesion mask, uint8; undefined for other contrasts")
     out_probability = File(exists=True, desc="probability of a lesion")
-    out_lesions = File(exists=True, desc="JSON: volume, centre and probability of each, and the contrast")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    out_lesions = File(
+        exists=True, desc="JSON: volume, center and probability of each lesion, and the contrast"
+    )
+    notes = traits.List(Str, desc="notes for the report")
 
 
 class FindLesions(Stage):
-    """Find lesions that are bright in FLAIR or T2w images."""
+    """Segment lesions that are bright in a FLAIR or T2w image."""
 
     input_spec = _FindLesionsInputSpec
     output_spec = _FindLesionsOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        given = self.inputs
-        contrast = given.image.split(".")[0].rpartition("_")[2]
-        why_not = skipped(contrast, given.model)
-        if why_not:
-            self._results["notes"] = [why_not]
+        inputs = self.inputs
+        contrast = inputs.image.split(".")[0].rpartition("_")[2]
+        reason = skipped(contrast, inputs.model)
+        if reason:
+            self._results["notes"] = [reason]
             return
-        image, mask = load(given.in_file), load(given.in_mask)
-        find = partial(lesion.find, image, mask, model=given.model)
-        result, notes = on_device(lambda device: find(device=device), given.device)
+        image, mask = load(inputs.in_file), load(inputs.in_mask)
+        find = partial(lesion.find, image, mask, model=inputs.model)
+        result, notes = on_device(lambda device: find(device=device), inputs.device)
         self._results["out_file"] = save(result.mask, folder / "lesions.nii")
         self._results["out_probability"] = save(result.probability, folder / "probability.nii")
         path = folder / "lesions.json"
         about = {
             "contrast": contrast,
-            "image": given.image,
-            "licence": zoo.read_card(given.model).get("licence", ""),
+            "image": inputs.image,
+            "licence": zoo.read_card(inputs.model).get("licence", ""),
             "lesions": [asdict(one) for one in result.lesions],
         }
         path.write_text(json.dumps(about))
@@ -74,7 +76,7 @@ class FindLesions(Stage):
         count, volume = len(result.lesions), sum(one.volume for one in result.lesions) / 1000
         found = f"{count} lesion{'s' * (count != 1)} of {volume:.1f} mL in all" if count else "No lesion"
         self._results["notes"] = [
-            f"Lesions: {found} in the {contrast} image. This is for research; look at the picture.",
+            f"Lesions: {found} in the {contrast} image. This is for research only; check the lesion mask.",
             *cautions(contrast),
             *notes,
             *result.notes,
@@ -82,7 +84,19 @@ class FindLesions(Stage):
 
 
 def skipped(contrast: str, model: str) -> str:
-    """Why lesions are not looked for; empty if they are.
+    """Return the reason why lesions are not segmented.
+
+    Parameters
+    ----------
+    contrast : str
+        Suffix of the image.
+    model : str
+        Weights of the network; empty if the population has none.
+
+    Returns
+    -------
+    str
+        The reason, as a note; empty if the stage runs.
 
     Examples
     --------
@@ -93,12 +107,22 @@ def skipped(contrast: str, model: str) -> str:
         return "The step lesion was left out: there is no network for brains of this population."
     if contrast not in lesion.CONTRASTS:
         known = " and ".join(lesion.CONTRASTS)
-        return f"The step lesion was left out: lesions are looked for in {known} images, and there is none."
+        return f"The step lesion was left out: lesions are segmented in {known} images, and there is none."
     return ""
 
 
 def cautions(contrast: str) -> list[str]:
-    """What is to be said of lesions in a contrast.
+    """Return notes on the reliability of lesions in a contrast.
+
+    Parameters
+    ----------
+    contrast : str
+        Suffix of the image.
+
+    Returns
+    -------
+    list of str
+        Notes for the report.
 
     Examples
     --------
@@ -108,13 +132,23 @@ def cautions(contrast: str) -> list[str]:
     if contrast == "FLAIR":
         return []
     return [
-        f"Lesions in a {contrast} image are not to be relied on: fluid is as bright as they are there. "
-        "Give a FLAIR image if there is one."
+        f"Lesions in a {contrast} image are not reliable: fluid is as bright as lesions. "
+        "Provide a FLAIR image if there is one."
     ]
 
 
 def shown_in(contrasts: list[str]) -> int | None:
-    """Which of several images shows lesions best; None if none does.
+    """Return the position of the image that is best for the lesion stage.
+
+    Parameters
+    ----------
+    contrasts : list of str
+        Suffixes of the images.
+
+    Returns
+    -------
+    int or None
+        Position of the image; None if no image is suitable.
 
     Examples
     --------
@@ -134,7 +168,26 @@ def jobs(
     code: int,
     leave_out: tuple[str, ...] = (),
 ) -> list[Callable[[], Path]]:
-    """Return functions that write mask, probability and table; ``leave_out`` names steps that are off."""
+    """Return functions that write lesion mask, probability and table.
+
+    Parameters
+    ----------
+    names : Names
+        Names of the derivatives.
+    mask, probability, table : str
+        Files of :class:`FindLesions`.
+    affine : ndarray, shape (4, 4)
+        Voxel to mm.
+    code : int
+        Code of the affine in the NIfTI header.
+    leave_out : tuple of str
+        Steps that are off.
+
+    Returns
+    -------
+    list of callable
+        Each writes one file and returns its path.
+    """
     found = json.loads(Path(table).read_text())["lesions"]
     rows = [
         (k, f"{one['volume']:.2f}", *(f"{c:.1f}" for c in one["centre"]), f"{one['probability']:.4f}")
@@ -154,13 +207,28 @@ def jobs(
 
 
 def sidecars(names: Names, table: str, segmented: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Sidecars of what :func:`jobs` writes; ``segmented`` is that of the structures."""
+    """Return the sidecars of the files that :func:`jobs` writes.
+
+    Parameters
+    ----------
+    names : Names
+        Names of the derivatives.
+    table : str
+        JSON of the lesions.
+    segmented : dict
+        Sidecar of the segmentation into structures.
+
+    Returns
+    -------
+    dict of str to dict
+        Sidecars by the ending of the file that they describe.
+    """
     found = json.loads(Path(table).read_text())
     source = Path(found["image"])
-    seen = names if source == names.source_file else Names(names.out_dir, names.bids_root, source, names.key)
+    own = names if source == names.source_file else Names(names.out_dir, names.bids_root, source, names.key)
     about = {
         **segmented,
-        "Sources": [seen.uri(seen.preproc), names.uri(names.native(outputs.ending("mask"))[0])],
+        "Sources": [own.uri(own.preproc), names.uri(names.native(outputs.ending("mask"))[0])],
         "Contrast": found["contrast"],
         "NetworkLicence": found["licence"],
     }

@@ -1,4 +1,4 @@
-"""Quality control as a node, and its result as derivatives."""
+"""Node of the quality control, and its derivatives."""
 
 from __future__ import annotations
 
@@ -40,45 +40,47 @@ COLUMNS: dict[str, dict[str, Any]] = {
 
 
 class _AssessInputSpec(StageInputSpec):
-    in_scan = File(exists=True, mandatory=True, desc="the scan before bias correction")
-    in_file = File(exists=True, mandatory=True, desc="the bias-corrected scan")
-    in_mask = File(exists=True, mandatory=True, desc="the brain")
-    in_structures = File(exists=True, mandatory=True, desc="FreeSurfer ids")
-    in_probabilities = InputMultiObject(File(exists=True), mandatory=True, desc="GM, WM, CSF")
-    in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' uncertainty")
-    in_transform = File(exists=True, mandatory=True, desc="JSON with the matrix to the template")
-    stripped = traits.Bool(False, usedefault=True, desc="whether the scan came without a skull")
+    in_conformed = File(exists=True, mandatory=True, desc="image before bias correction")
+    in_file = File(exists=True, mandatory=True, desc="bias-corrected image")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask")
+    in_structures = File(exists=True, mandatory=True, desc="structures, FreeSurfer ids")
+    in_probabilities = InputMultiObject(
+        File(exists=True), mandatory=True, desc="probabilities of GM, WM and CSF"
+    )
+    in_measures = File(exists=True, mandatory=True, desc="JSON with the uncertainty of the structures")
+    in_transform = File(exists=True, mandatory=True, desc="JSON of the registration to the template")
+    stripped = traits.Bool(False, usedefault=True, desc="whether the image has no skull")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
-    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
+    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible volumes (mL) of the brain")
 
 
 class _AssessOutputSpec(TraitedSpec):
     out_quality = File(exists=True, desc="JSON: verdict, score, checks, metrics, structures")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="notes for the report")
 
 
 class Assess(Stage):
-    """Measure the quality of an image and of what was found in it."""
+    """Measure the quality of an image and of its processing."""
 
     input_spec = _AssessInputSpec
     output_spec = _AssessOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        given = self.inputs
-        image, mask, structures = load(given.in_file), load(given.in_mask), load(given.in_structures)
-        aligned = read_alignment(given.in_transform)
+        inputs = self.inputs
+        image, mask, structures = load(inputs.in_file), load(inputs.in_mask), load(inputs.in_structures)
+        aligned = read_alignment(inputs.in_transform)
         found = assess(
             image,
             mask,
             structures,
-            {name: load(path) for name, path in zip(labels.DSEG_NAMES, given.in_probabilities, strict=True)},
-            scan=load(given.in_scan),
+            {name: load(path) for name, path in zip(labels.DSEG_NAMES, inputs.in_probabilities, strict=True)},
+            scan=load(inputs.in_conformed),
             matrix=aligned.matrix,
             template=spaces.parse(aligned.space).label,
-            table=given.label_table,
-            stripped=bool(given.stripped),
-            plausible_ml=given.plausible_ml if isdefined(given.plausible_ml) else None,
-            uncertainty=read_uncertainty(given.in_measures),
+            table=inputs.label_table,
+            stripped=bool(inputs.stripped),
+            plausible_ml=inputs.plausible_ml if isdefined(inputs.plausible_ml) else None,
+            uncertainty=read_uncertainty(inputs.in_measures),
             folds=100 * aligned.folds if aligned.engine != "none" else None,
         )
         path = folder / "quality.json"
@@ -108,28 +110,33 @@ def assess(
     uncertainty: dict[int, float] | None = None,
     folds: float | None = None,
 ) -> dict[str, Any]:
-    """Everything that quality control finds, as plain values.
+    """Measure the quality of an image and of its processing.
 
     Parameters
     ----------
     image, mask, structures : Volume
-        Bias-corrected scan, brain and FreeSurfer ids, on one grid.
+        Bias-corrected image, brain mask and structures (FreeSurfer ids) on one grid, shape (X, Y, Z).
     probabilities : dict of str to Volume
         ``GM``, ``WM`` and ``CSF`` on the same grid.
     scan : Volume, optional
-        The scan before bias correction.
+        The image before bias correction.
     matrix : ndarray, shape (4, 4), optional
-        Scan's mm to those of ``template``.
+        From mm of the image to mm of ``template``.
     template, table : str
-        The template and the label table.
+        Template and label table.
     stripped : bool
-        Whether the scan came without its skull.
+        Whether the image has no skull.
     plausible_ml : tuple of float, optional
-        Volumes (mL) that a brain can have.
+        Plausible volumes (mL) of the brain.
     uncertainty : dict of int to float, optional
-        The network's entropy by FreeSurfer id.
+        Entropy of the network's posteriors by FreeSurfer id.
     folds : float, optional
-        Share (%) of the deformation's voxels that fold.
+        Share (%) of voxels in which the deformation folds.
+
+    Returns
+    -------
+    dict
+        ``verdict``, ``score``, ``checks``, ``metrics``, ``structures`` and ``table``, ready for JSON.
     """
     norms = quality.load(table)
     maps = bundled.tissue_maps(template) if matrix is not None else None
@@ -166,7 +173,7 @@ def assess(
 
 
 def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
-    """The bias field in the brain, its median 1."""
+    """Return the bias field in the brain, scaled to median 1; None if it is unknown."""
     before, after, inside = scan.data.float(), image.data.float(), mask.data > 0
     known = inside & (after > 1e-6) & (before > 0)
     if not bool(known.any()):
@@ -176,7 +183,20 @@ def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
 
 
 def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
-    """What writes the derivatives of quality control: metrics with their definitions, and structures."""
+    """Return functions that write the derivatives of the quality control.
+
+    Parameters
+    ----------
+    names : Names
+        Names of the derivatives.
+    path : str or Path
+        JSON of :class:`Assess`.
+
+    Returns
+    -------
+    list of callable
+        Each writes one file and returns its path.
+    """
     found = json.loads(Path(path).read_text())
     endings = (names.preproc, outputs.ending("mask"), outputs.ending("structures"))
     sources = [names.uri(ending) for ending in endings]
@@ -201,7 +221,18 @@ def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
 
 
 def structure_rows(found: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Rows of the table of structures."""
+    """Return the rows of the table of structures.
+
+    Parameters
+    ----------
+    found : dict
+        Result of :func:`assess`.
+
+    Returns
+    -------
+    list of tuple
+        One row per structure, in the order of ``COLUMNS``.
+    """
     table = labels.load(found["table"])
     rows = []
     for one in found["structures"]:
@@ -216,5 +247,5 @@ def _cell(value: float | None) -> str:
 
 
 def _rounded(value: float | None) -> float | None:
-    """Five digits: what lies below means nothing."""
+    """Round to five significant digits."""
     return None if value is None else float(f"{value:.5g}")

@@ -1,4 +1,4 @@
-"""Registration to a template as a node."""
+"""Node of the registration to a template, and the choice of a template's cohort."""
 
 from __future__ import annotations
 
@@ -22,60 +22,58 @@ from .growth import read_age
 from .segmentation import read_measures
 
 FAR_OFF = 8.0
-"""Median residual (mm) from which the alignment deserves a look."""
+"""Median residual (mm) above which a note asks to check the alignment."""
 
 FOLDED = 1e-4
-"""Share of folding voxels from which it does."""
+"""Share of folding voxels above which a note is written."""
 
 FAR_WEEKS = 1.0
-"""Weeks between a brain and the nearest cohort of a template from which it does."""
+"""Weeks between a brain and the nearest cohort of a template above which a note is written."""
 
 
 class _RegisterInputSpec(NetworkInputSpec):
-    in_measures = File(exists=True, mandatory=True, desc="JSON with the structures' centroids")
-    in_file = File(exists=True, desc="the bias-corrected scan; without it the alignment stays affine")
-    in_mask = File(exists=True, desc="the brain")
-    in_structures = File(exists=True, desc="FreeSurfer ids")
-    in_probabilities = InputMultiObject(File(exists=True), desc="GM, WM, CSF")
-    template = Str(spaces.DEFAULT, usedefault=True, desc="the output space")
-    population = Str("adult", usedefault=True, desc="whose brain it is; it tells cohorts by age")
-    engine = traits.Enum(*registration.ENGINES, usedefault=True, desc="what registers")
-    refine = traits.Range(low=0, desc="steps at the finest level")
-    velocity = Str(desc="weights that predict where the deformation ends")
-    networks = traits.List(
-        Str, desc="weights that find a template's structures: coarse, skullstrip, segmentation"
-    )
+    in_measures = File(exists=True, mandatory=True, desc="JSON with volumes, centroids and age")
+    in_file = File(exists=True, desc="bias-corrected image; without it the alignment is affine")
+    in_mask = File(exists=True, desc="brain mask")
+    in_structures = File(exists=True, desc="structures, FreeSurfer ids")
+    in_probabilities = InputMultiObject(File(exists=True), desc="probabilities of GM, WM and CSF")
+    template = Str(spaces.DEFAULT, usedefault=True, desc="output space")
+    population = Str("adult", usedefault=True, desc="name of the population")
+    engine = traits.Enum(*registration.ENGINES, usedefault=True, desc="registration method")
+    refine = traits.Range(low=0, desc="iterations at the finest level")
+    velocity = Str(desc="weights of the network that predicts the initial velocity field")
+    networks = traits.List(Str, desc="weights to segment a template: coarse, skull-strip, segmentation")
 
 
 class _RegisterOutputSpec(TraitedSpec):
-    out_transform = File(exists=True, desc="JSON: the affine, its residual, and the files of the warps")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    out_transform = File(exists=True, desc="JSON: affine matrix, residual, and files of the transforms")
+    notes = traits.List(Str, desc="notes for the report")
 
 
 class Register(Stage):
-    """Register a scan to a template."""
+    """Register an image to a template."""
 
     input_spec = _RegisterInputSpec
     output_spec = _RegisterOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        given = self.inputs
-        networks = reference.Networks(*given.networks) if given.networks else reference.Networks()
-        volumes, points = read_measures(given.in_measures)
-        age = read_age(given.in_measures)
-        template = with_cohort(given.template, given.population, age, volumes)
-        fixed = reference.load(template, networks, given.device)
+        inputs = self.inputs
+        networks = reference.Networks(*inputs.networks) if inputs.networks else reference.Networks()
+        volumes, points = read_measures(inputs.in_measures)
+        age = read_age(inputs.in_measures)
+        template = with_cohort(inputs.template, inputs.population, age, volumes)
+        fixed = reference.load(template, networks, inputs.device)
         moving = self._moving()
         if moving is None:
             result = registration.align(points, fixed)
         else:
-            refine = given.refine if isdefined(given.refine) else None
-            finer = populations.load(given.population).registration
-            network = given.velocity if isdefined(given.velocity) else None
+            refine = inputs.refine if isdefined(inputs.refine) else None
+            finer = populations.load(inputs.population).registration
+            network = inputs.velocity if isdefined(inputs.velocity) else None
             result = registration.register(
                 moving,
                 fixed,
-                engine=given.engine,
+                engine=inputs.engine,
                 refine=refine,
                 options=Options().finer(**finer) if finer else None,
                 network=network or None,
@@ -88,19 +86,19 @@ class Register(Stage):
         path = folder / "transform.json"
         path.write_text(json.dumps(about))
         self._results["out_transform"] = str(path)
-        self._results["notes"] = _far(given.template, template, age) + _notes(result, template)
+        self._results["notes"] = _distance_notes(inputs.template, template, age) + _notes(result, template)
 
     def _moving(self) -> Anatomy | None:
-        """The scan, or nothing if only its centroids are known."""
-        given = self.inputs
-        if not (isdefined(given.in_file) and isdefined(given.in_structures)):
+        """Return the image and its segmentation; None if only the centroids are known."""
+        inputs = self.inputs
+        if not (isdefined(inputs.in_file) and isdefined(inputs.in_structures)):
             return None
-        maps = given.in_probabilities if isdefined(given.in_probabilities) else []
+        maps = inputs.in_probabilities if isdefined(inputs.in_probabilities) else []
         return Anatomy(
-            load(given.in_file),
-            load(given.in_mask),
-            load(given.in_structures),
-            read_measures(given.in_measures)[1],
+            load(inputs.in_file),
+            load(inputs.in_mask),
+            load(inputs.in_structures),
+            read_measures(inputs.in_measures)[1],
             {name: load(path) for name, path in zip(labels.DSEG_NAMES, maps, strict=False)},
         )
 
@@ -108,15 +106,32 @@ class Register(Stage):
 def with_cohort(
     template: str, population: str, age: dict | None, volumes: dict[int, float] | None = None
 ) -> str:
-    """An output space with the cohort for an age, where it comes in several and none was named.
+    """Return an output space with the cohort for an age.
 
-    Where a template by age has families, the tissues' volumes (mm3) tell which one is nearest. Of a template
-    in a folder, TemplateFlow's or the user's own, it is the cohort that is nearest in gestational age.
+    Templates without cohorts, and spaces that name a cohort, stay the same. If a template by age has
+    families, the volumes select the nearest one. A template in a folder (of TemplateFlow or the user) gets
+    the cohort that is nearest in gestational age.
+
+    Parameters
+    ----------
+    template : str
+        Output space as the user writes it.
+    population : str
+        Name of the population.
+    age : dict or None
+        ``age`` and ``unit``.
+    volumes : dict of int to float, optional
+        Volumes (mm3) by FreeSurfer id.
+
+    Returns
+    -------
+    str
+        The output space.
 
     Raises
     ------
     InputError
-        If the age is not known, or no cohort can be right.
+        If the age is unknown, or the cohorts go by another age than the population.
 
     Examples
     --------
@@ -141,12 +156,19 @@ def with_cohort(
 
 
 def check_cohort(template: str, population: str) -> None:
-    """Refuse, before anything is computed, a template by gestational age for who is born.
+    """Refuse a template by gestational age for a population with another age.
+
+    Parameters
+    ----------
+    template : str
+        Output space as the user writes it.
+    population : str
+        Name of the population.
 
     Raises
     ------
     InputError
-        If the space has a cohort for each week, none is named, and the population's ages are others.
+        If the space has cohorts by gestational age, names none, and the ages of the population are others.
     """
     space = spaces.parse(template)
     if space.cohort is not None or populations.load(population).age_unit == populations.WEEKS:
@@ -156,13 +178,13 @@ def check_cohort(template: str, population: str) -> None:
     if ages:
         raise InputError(
             None,
-            f"the template {space.name} goes by gestational age, and this brain was taken as {population}",
+            f"the template {space.name} goes by gestational age, but the population is {population}",
             f"Give --population, or name a cohort: {replace(space, cohort=next(iter(ages)))}",
         )
 
 
 def _nearest_week(template: str, population: str, age: dict | None) -> str:
-    """A space in a folder, with the cohort that is nearest in gestational age if it has several."""
+    """Return a space in a folder with the cohort that is nearest in gestational age."""
     space = spaces.parse(template)
     ages = spaces.by_age(space)
     if not ages:
@@ -177,41 +199,42 @@ def _nearest_week(template: str, population: str, age: dict | None) -> str:
 def _ageless(space: spaces.Space, cohort: str) -> InputError:
     return InputError(
         None,
-        f"the template {space.name} goes by age, and the age is not known",
-        f"Write it in participants.tsv, or name a cohort: {replace(space, cohort=cohort)}",
+        f"the template {space.name} goes by age, but the age is not known",
+        f"Add it to participants.tsv, or name a cohort: {replace(space, cohort=cohort)}",
     )
 
 
-def _far(asked: str, template: str, age: dict | None) -> list[str]:
-    """What to say if the nearest cohort of a template in a folder is not near."""
-    ages, cohort = spaces.by_age(spaces.parse(asked)), spaces.parse(template).cohort
+def _distance_notes(space: str, template: str, age: dict | None) -> list[str]:
+    """Return a note if the nearest cohort of a template in a folder is far in age."""
+    ages, cohort = spaces.by_age(spaces.parse(space)), spaces.parse(template).cohort
     if age is None or cohort not in ages or abs(ages[cohort] - float(age["age"])) <= FAR_WEEKS:
         return []
-    name = spaces.parse(asked).name
+    name = spaces.parse(space).name
     return [
-        f"Of the template {name} the cohort {cohort} is the nearest on this machine; it has "
-        f"{ages[cohort]:g} weeks and the brain {float(age['age']):.1f}: add a nearer one if there is one."
+        f"The nearest cohort of the template {name} on this machine is {cohort}, of {ages[cohort]:g} weeks; "
+        f"the brain has {float(age['age']):.1f} weeks. Add a nearer cohort if there is one."
     ]
 
 
 def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
+    """Return notes on the cohort and the quality of a registration."""
     notes = []
     space = spaces.parse(template)
-    meant = (
+    cohort = (
         age_template.parse_cohort(space.name, space.cohort or "")
         if space.name in age_template.names()
         else None
     )
-    if meant and meant[0] != space.name:
-        about = age_template.card(meant[0])["about"]
+    if cohort and cohort[0] != space.name:
+        about = age_template.card(cohort[0])["about"]
         notes.append(
-            f"Of the template {space.name} the cohort {space.cohort} was used, learned from {about}: the "
-            f"shares of its tissues are nearest to this brain's. That is no diagnosis."
+            f"The cohort {space.cohort} of the template {space.name} was used, made from {about}: the shares "
+            "of its tissues are nearest to those of this brain. This is not a diagnosis."
         )
     if result.error_mm > FAR_OFF:
         notes.append(
             f"After alignment the structures lie {result.error_mm:.1f} mm (median) from those of "
-            f"{template}: look at the images in template space."
+            f"{template}: check the images in template space."
         )
     if result.folds > FOLDED:
         notes.append(f"The deformation to {template} folds in {100 * result.folds:.3f} % of the voxels.")
@@ -220,24 +243,24 @@ def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Alignment:
-    """What a registration node found.
+    """Result of a registration node.
 
     Attributes
     ----------
     space : str
-        The output space as the user wrote it.
+        Output space as the user writes it.
     matrix : ndarray, shape (4, 4)
-        Scan's mm to the template's.
+        From mm of the image to mm of the template.
     error_mm : float
-        Median residual of the structures after the affine.
+        Median residual (mm) of the structures after the affine.
     forward, inverse : Warp
-        What brings the scan into the space, and back.
+        Transforms of the image to the space, and back.
     engine : str
-        ``deep``, ``ants`` or ``none``.
+        Registration method: ``deep``, ``ants``, ``none``, or ``given`` for precomputed transforms.
     folds : float
-        Share of voxels where space folds.
+        Share of voxels in which the deformation folds.
     sources : tuple of str
-        BIDS URIs of the transforms, there and back, if others computed them.
+        BIDS URIs of precomputed transforms, forward and inverse.
     """
 
     space: str
@@ -251,17 +274,29 @@ class Alignment:
 
 
 def read_alignment(path: str | Path) -> Alignment:
-    """Read what a registration node wrote."""
+    """Read the result of a registration node.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON of the node.
+
+    Returns
+    -------
+    Alignment
+        The result.
+    """
     content = json.loads(Path(path).read_text())
     matrix = np.array(content["matrix"], float)
     warps = {"forward": Warp((np.linalg.inv(matrix),)), "inverse": Warp((matrix,))}
     warps |= {name: itk.read(content[name]) for name in warps if name in content}
-    more = {name: content[name] for name in ("engine", "folds", "sources") if name in content}
-    space = content.get("space", spaces.DEFAULT)
-    return Alignment(space, matrix, float(content["error_mm"]), **warps, **more)
-
-
-def read_transform(path: str | Path) -> tuple[np.ndarray, float]:
-    """Matrix and residual (mm) of an alignment."""
-    content = json.loads(Path(path).read_text())
-    return np.array(content["matrix"], float), float(content["error_mm"])
+    return Alignment(
+        content.get("space", spaces.DEFAULT),
+        matrix,
+        float(content["error_mm"]),
+        warps["forward"],
+        warps["inverse"],
+        content.get("engine", "none"),
+        float(content.get("folds", 0.0)),
+        tuple(content.get("sources", ())),
+    )

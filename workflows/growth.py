@@ -5,7 +5,7 @@ from __future__ import annotations
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.growth import Grow
+from ..interfaces.growth import EstimateAge
 from ..models.population import growth, populations
 from .common.base import init_stage_wf
 
@@ -46,7 +46,7 @@ def init_growth_wf(
     if record.growth and age is None:
         curves = growth.load(record.growth)
         desc = DESC.format(subjects=curves.subjects, error=curves.error, unit=record.age_unit)
-    grow = Grow(population=population)
+    grow = EstimateAge(population=population)
     if age is not None:
         grow.inputs.age = age
     node = pe.Node(grow, name="growth", n_procs=1, mem_gb=0.2, run_without_submitting=True)

@@ -34,7 +34,7 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("growth", "out_measures", "registration", "in_measures"),
     ("skullstrip", "out_mask", "registration", "in_mask"),
     ("bias", "out_file", "registration", "in_file"),
-    ("conform", "out_file", "quality", "in_scan"),
+    ("conform", "out_file", "quality", "in_conformed"),
     ("skullstrip", "out_mask", "quality", "in_mask"),
     ("skullstrip", "stripped", "quality", "stripped"),
     ("bias", "out_file", "quality", "in_file"),

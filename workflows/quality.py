@@ -14,7 +14,7 @@ doi:10.1371/journal.pone.0184661). For every structure the Dice coefficient with
 from its size, asymmetry, topology, place, borders and evenness and from the networks' uncertainty, by a \
 model calibrated on corrupted segmentations of synthetic heads. """
 IMAGES = (
-    "in_scan",
+    "in_conformed",
     "in_file",
     "in_mask",
     "in_structures",

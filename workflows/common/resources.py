@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import nibabel as nib
 import numpy as np
+
+from ...models.io.images import open_image
 
 MEMORY = {
     "conform": (0.4, 0.4),
@@ -33,7 +34,7 @@ def memory(source_file: str) -> dict[str, float]:
         Memory (GB) by stage.
     """
     try:
-        size = float(np.prod(nib.load(source_file).shape[:3])) / 256**3
+        size = float(np.prod(open_image(source_file).shape[:3])) / 256**3
     except Exception:  # the conform stage reports what is wrong with it
         size = 1.0
     return {stage: round(fixed + more * size, 2) for stage, (fixed, more) in MEMORY.items()}

@@ -79,7 +79,7 @@ def add_t2w(unit, flavor):
         bids_root=str(unit.bids),
         out_dir=str(unit.out),
         key=unit.key,
-        beside=[str(source)],
+        other_contrasts=[str(source)],
         flavor=flavor,
         in_files=[unit.inputs["in_preproc"]],
         in_natives=[unit.inputs["in_preproc"]],

@@ -102,7 +102,7 @@ def test_other_ages_want_a_name(home):
 
 @pytest.mark.parametrize("text", ["CRL", "BrainsegFetal"])
 def test_who_is_born_gets_no_week(home, text):
-    with pytest.raises(InputError, match=f"{text} goes by gestational age.*taken as adult"):
+    with pytest.raises(InputError, match=f"{text} goes by gestational age.*population is adult"):
         init_registration_wf(templates=(text,))
     with pytest.raises(InputError, match="the age is not known"):
         registering.with_cohort(text, "fetal", None)
