@@ -22,8 +22,7 @@ import tables
 
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
-from brainseg.models.preprocessing import bias
-from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.models.pipeline import process
 from brainseg.training.evaluation import segmentation as evaluate
 
 HEADLINE = {
@@ -56,9 +55,8 @@ def run(path: Path, likelihood: bool = True) -> tuple[Volume, dict]:
 def run_volume(scan: Volume, likelihood: bool = True) -> tuple[Volume, dict]:
     """Like :func:`run` for a scan in memory."""
     began = time.monotonic()
-    brain = skullstrip.skullstrip(scan, mode="auto")
-    corrected, _ = bias.correct(scan, brain.mask)
-    found = segmentation.segment(corrected, brain.mask, likelihood=likelihood)
+    done = process.process(scan, likelihood=likelihood)
+    brain, found = done.brain, done.segmentation
     return found.structures, {
         "stripped": brain.stripped,
         "seconds": time.monotonic() - began,

@@ -23,10 +23,10 @@ from brainseg.interfaces import registration as stage
 from brainseg.models.deformation.diffeomorphic import Options
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
+from brainseg.models.pipeline import process
 from brainseg.models.population import growth, labels, populations
-from brainseg.models.preprocessing import bias
 from brainseg.models.registration import reference, registration
-from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.models.segmentation.result import SegmentationResult
 from brainseg.models.templates import spaces
 from brainseg.training.evaluation import metrics
 from brainseg.training.fetal.source_labels import read_table
@@ -71,25 +71,15 @@ def _span(array: np.ndarray, axis: int, first: int) -> range:
     return range(first, array.shape[axis] - 1 + first)
 
 
-def run(
-    scan: Volume, record: populations.Population
-) -> tuple[segmentation.SegmentationResult, Volume, Volume, float]:
+def run(scan: Volume, record: populations.Population) -> tuple[SegmentationResult, Volume, Volume, float]:
     """Segmentation, brain mask, corrected scan and CPU seconds of one scan by the program's own stages."""
     began = time.process_time()
-    brain = skullstrip.skullstrip(scan, model=record.skullstrip, coarse_model=record.coarse)
-    corrected, _ = bias.correct(scan, brain.mask)
-    found = segmentation.segment(
-        corrected,
-        brain.mask,
-        model=record.segmentation,
-        coarse_model=record.coarse,
-        label_table=record.labels,
-    )
-    return found, brain.mask, corrected, time.process_time() - began
+    done = process.process(scan, record, label_table=record.labels)
+    return done.segmentation, done.brain.mask, done.corrected, time.process_time() - began
 
 
 def alignment(
-    scan: Volume, mask: Volume, found: segmentation.SegmentationResult, truth: np.ndarray, weeks: float,
+    scan: Volume, mask: Volume, found: SegmentationResult, truth: np.ndarray, weeks: float,
     record: populations.Population,
 ) -> dict:  # fmt: skip
     """How well the scan's own labels lie on those of the template of its age, and the template's on them.
@@ -128,7 +118,7 @@ def turned(scan: Volume, seed: int) -> Volume:
     return Volume(scan.data, matrix @ scan.affine)
 
 
-def score(found: segmentation.SegmentationResult, mask: Volume, truth: np.ndarray, table: str) -> dict:
+def score(found: SegmentationResult, mask: Volume, truth: np.ndarray, table: str) -> dict:
     """Figures of every tissue, and Dice of the brain."""
     known = labels.load(table)
     predicted = np.array(known.unsided)[known.lookup("unsided")[found.structures.data.numpy()]]

@@ -37,11 +37,10 @@ from brainseg.models.deformation.warp import Warp
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import atomic, conform, itk
 from brainseg.models.networks import zoo
+from brainseg.models.pipeline import process
 from brainseg.models.population.labels import DSEG_NAMES
-from brainseg.models.preprocessing import bias
 from brainseg.models.registration import reference, registration
 from brainseg.models.registration.registration import Anatomy
-from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.training.evaluation import segmentation as evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
@@ -109,9 +108,8 @@ def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
         return reference.anatomy(made["img"], made["mask"], made["seg"], maps), seconds
     began = time.process_time()
     scan = conform.read(path)
-    brain = skullstrip.skullstrip(scan, mode="auto")
-    corrected, _ = bias.correct(scan, brain.mask)
-    found = segmentation.segment(corrected, brain.mask)
+    done = process.process(scan)
+    brain, corrected, found = done.brain, done.corrected, done.segmentation
     seconds = time.process_time() - began
     if kept:
         maps = np.stack([found.probabilities[k].data.numpy() for k in DSEG_NAMES])

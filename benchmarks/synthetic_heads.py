@@ -17,9 +17,8 @@ import tables
 import torch
 
 from brainseg.models.geometry.volume import Volume
+from brainseg.models.pipeline import process
 from brainseg.models.population import labels
-from brainseg.models.preprocessing import bias
-from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.training.calibration.qc_norms import sided
 from brainseg.training.data import prepare
 from brainseg.training.evaluation.metrics import agreement, dice_by_class
@@ -63,9 +62,8 @@ def head(heads: Path, contrast: str, number: int) -> tuple[Volume, np.ndarray, n
 def measure(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, float]:
     """Scores of one head."""
     scan, structures, brain = head(heads, contrast, number)
-    mask = skullstrip.skullstrip(scan, mode="auto").mask
-    corrected, _ = bias.correct(scan, mask)
-    found = segmentation.segment(corrected, mask).structures.data
+    done = process.process(scan)
+    mask, found = done.brain.mask, done.segmentation.structures.data
     overlap = agreement(brain, mask.data.numpy() > 0, surfaces=surfaces)
     table = labels.load("adult")
     # Fluid around the brain is no structure: where it ends is a matter of definition.

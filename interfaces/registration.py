@@ -42,7 +42,6 @@ class _RegisterInputSpec(NetworkInputSpec):
     engine = traits.Enum(*registration.ENGINES, usedefault=True, desc="registration method")
     refine = traits.Range(low=0, desc="iterations at the finest level")
     velocity = Str(desc="weights of the network that predicts the initial velocity field")
-    networks = traits.List(Str, desc="weights to segment a template: coarse, skull-strip, segmentation")
 
 
 class _RegisterOutputSpec(TraitedSpec):
@@ -58,11 +57,10 @@ class Register(Stage):
 
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
-        networks = reference.Networks(*inputs.networks) if inputs.networks else reference.Networks()
         volumes, points = read_measures(inputs.in_measures)
         age = read_age(inputs.in_measures)
         template = with_cohort(inputs.template, inputs.population, age, volumes)
-        fixed = reference.load(template, networks, inputs.device)
+        fixed = reference.load(template, inputs.population, inputs.device)
         moving = self._moving()
         if moving is None:
             result = registration.align(points, fixed)

@@ -8,26 +8,26 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
-from ..models.population import labels
+from ..models.population import labels, populations
 from ..models.segmentation import segmentation
+from ..models.segmentation.result import SegmentationResult
 from .base import NetworkInputSpec, Stage, load, on_device, save
 
 
 class _SegmentInputSpec(NetworkInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="the bias-corrected scan")
-    in_mask = File(exists=True, mandatory=True, desc="the brain, on the scan's grid")
-    model = Str("segmentation", usedefault=True, desc="weights of the fine network")
-    coarse_model = Str("head-coarse", usedefault=True, desc="weights that find the brain")
-    label_table = Str("", usedefault=True, desc="a coarser label table than the network's own")
-    accurate = traits.Bool(False, usedefault=True, desc="whether the mirror image is looked at too")
+    in_file = File(exists=True, mandatory=True, desc="bias-corrected scan")
+    in_mask = File(exists=True, mandatory=True, desc="brain mask, on the scan's grid")
+    population = Str("adult", usedefault=True, desc="population of the brain")
+    label_table = Str("", usedefault=True, desc="a coarser label table than the network's")
+    effort = traits.Enum("fast", "accurate", usedefault=True, desc="accurate averages with the mirror image")
 
 
 class _SegmentOutputSpec(TraitedSpec):
     out_structures = File(exists=True, desc="FreeSurfer ids, int16")
-    out_tissue = File(exists=True, desc="position in models.labels.TISSUES, uint8")
+    out_tissue = File(exists=True, desc="position in models.population.labels.TISSUES, uint8")
     out_probabilities = OutputMultiObject(File(exists=True), desc="GM, WM and CSF, float32")
     out_measures = File(exists=True, desc="JSON: volumes (mm3), centroids (mm), uncertainty by FreeSurfer id")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="remarks for the user")
 
 
 class Segment(Stage):
@@ -38,13 +38,16 @@ class Segment(Stage):
 
     def _stage(self, folder: Path) -> None:
         scan, mask = load(self.inputs.in_file), load(self.inputs.in_mask)
+        effort, refused = self.inputs.effort, None
+        if effort != "fast":
+            # In a dataset of several populations, an option may be available for some of them only.
+            refused = populations.refusal(populations.load(self.inputs.population), "effort")
         find = partial(
             segmentation.segment,
             scan,
             mask,
-            model=self.inputs.model,
-            coarse_model=self.inputs.coarse_model,
-            accurate=self.inputs.accurate,
+            self.inputs.population,
+            effort="fast" if refused else effort,
             label_table=self.inputs.label_table or None,
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
@@ -54,25 +57,28 @@ class Segment(Stage):
             save(result.probabilities[name], folder / f"{name}.nii") for name in labels.DSEG_NAMES
         ]
         self._results["out_measures"] = write_measures(folder / "measures.json", result)
+        notes += [f"{refused.reason}."] if refused else []
         self._results["notes"] = [*notes, *result.notes]
 
 
-def write_measures(path: Path, result: segmentation.SegmentationResult) -> str:
-    """Write what is measured of the structures."""
+def write_measures(path: Path, result: SegmentationResult) -> str:
+    """Write volumes, centroids and uncertainty of the structures; return the path."""
     names = ("volumes", "centroids", "uncertainty")
     path.write_text(json.dumps({name: getattr(result, name) for name in names}))
     return str(path)
 
 
 def read_measures(path: str | Path) -> tuple[dict[int, float], dict[int, tuple[float, float, float]]]:
-    """Volumes and centroids by FreeSurfer id."""
+    """Read volumes (mm3) and centroids (mm) by FreeSurfer id."""
     content = json.loads(Path(path).read_text())
     volumes = {int(index): float(volume) for index, volume in content["volumes"].items()}
     return volumes, {int(index): tuple(point) for index, point in content["centroids"].items()}
 
 
 def read_uncertainty(path: str | Path) -> dict[int, float]:
-    """Uncertainty by FreeSurfer id, as :class:`brainseg.models.segmentation.segmentation.SegmentationResult`
-    has it."""
+    """Read the uncertainty by FreeSurfer id.
+
+    See :class:`brainseg.models.segmentation.result.SegmentationResult`.
+    """
     content = json.loads(Path(path).read_text())
     return {int(index): float(value) for index, value in content.get("uncertainty", {}).items()}

@@ -13,21 +13,22 @@ from .base import NetworkInputSpec, Stage, load, on_device, save
 
 
 class _SkullStripInputSpec(NetworkInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="the scan")
-    mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="what to do with a scan without skull")
-    model = Str("skullstrip", usedefault=True, desc="weights that refine the surface")
-    coarse_model = Str("head-coarse", usedefault=True, desc="weights that find the brain")
-    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="volumes that a brain can have")
+    in_file = File(exists=True, mandatory=True, desc="conformed scan")
+    mode = traits.Enum(
+        "auto", "skip", "force", usedefault=True, desc="scans without skull: detect, assume, rule out"
+    )
+    population = Str("adult", usedefault=True, desc="population of the brain")
+    plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible volumes (mL) of the brain mask")
 
 
 class _SkullStripOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="1 in the brain, uint8")
     stripped = traits.Bool(desc="whether the scan came without a skull")
-    notes = traits.List(Str, desc="what a reader of the results should know")
+    notes = traits.List(Str, desc="remarks for the user")
 
 
 class SkullStrip(Stage):
-    """Find the brain in a scan."""
+    """Extract the brain of a scan."""
 
     input_spec = _SkullStripInputSpec
     output_spec = _SkullStripOutputSpec
@@ -37,18 +38,15 @@ class SkullStrip(Stage):
         find = partial(
             skullstrip.skullstrip,
             volume,
+            self.inputs.population,
             mode=self.inputs.mode,
-            model=self.inputs.model,
-            coarse_model=self.inputs.coarse_model,
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         notes += result.notes
         if result.stripped and self.inputs.mode == "skip":
-            notes.append(
-                "The image was taken as skull-stripped, as asked for; its own extent is the brain mask."
-            )
+            notes.append("The image was taken as skull-stripped, as requested; its extent is the brain mask.")
         elif result.stripped:
-            notes.append("The image came without a skull: the brain mask lies within its own extent.")
+            notes.append("The image came without a skull: the brain mask is within its extent.")
         if isdefined(self.inputs.plausible_ml):
             notes += notes_on(result.mask, *self.inputs.plausible_ml)
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
@@ -57,7 +55,14 @@ class SkullStrip(Stage):
 
 
 def notes_on(mask: Volume, least: float, most: float) -> list[str]:
-    """What is odd in a brain mask's volume, given what brains can have (mL).
+    """Return remarks on the volume of a brain mask.
+
+    Parameters
+    ----------
+    mask : Volume
+        1 in the brain.
+    least, most : float
+        Range of plausible volumes (mL).
 
     Examples
     --------
@@ -65,9 +70,9 @@ def notes_on(mask: Volume, least: float, most: float) -> list[str]:
     >>> notes_on(Volume(torch.ones(50, 50, 50), np.diag([2.0, 2.0, 2.0, 1.0])), 600, 2200)
     []
     >>> notes_on(Volume(torch.ones(50, 50, 50), np.eye(4)), 600, 2200)
-    ['The brain mask has 125 mL; brains have 600 to 2200 mL: look at the mask.']
+    ['The brain mask has 125 mL, not 600 to 2200 mL as expected: check the mask.']
     """
     found = float((mask.data > 0).sum()) * mask.grid.voxel_volume / 1000
     if least <= found <= most:
         return []
-    return [f"The brain mask has {found:.0f} mL; brains have {least:g} to {most:g} mL: look at the mask."]
+    return [f"The brain mask has {found:.0f} mL, not {least:g} to {most:g} mL as expected: check the mask."]

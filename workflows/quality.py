@@ -10,9 +10,11 @@ from .common.base import init_stage_wf
 
 DESC = """\
 Image quality was measured by the metrics of *MRIQC* (Esteban et al., 2017, \
-doi:10.1371/journal.pone.0184661). For every structure the Dice coefficient with the truth was predicted \
-from its size, asymmetry, topology, place, borders and evenness and from the networks' uncertainty, by a \
-model calibrated on corrupted segmentations of synthetic heads. """
+doi:10.1371/journal.pone.0184661). """
+EXPECTED_DICE = """\
+For every structure, the Dice coefficient with the truth was predicted from its size, asymmetry, topology, \
+position, borders and homogeneity and from the networks' uncertainty, by a model calibrated on corrupted \
+segmentations of synthetic heads. """
 IMAGES = (
     "in_conformed",
     "in_file",
@@ -30,6 +32,7 @@ def init_quality_wf(
     name: str = "quality_wf",
     label_table: str = "adult",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
+    expected_dice: bool = True,
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
@@ -42,7 +45,9 @@ def init_quality_wf(
     label_table : str
         Label table of the structures.
     plausible_ml : tuple of float
-        Volumes (mL) that a brain can have.
+        Plausible volumes (mL) of the brain.
+    expected_dice : bool
+        Whether the Dice coefficient of every structure is predicted, for the methods text.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
@@ -66,4 +71,5 @@ def init_quality_wf(
     """
     assess = Assess(label_table=label_table, plausible_ml=plausible_ml)
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
-    return init_stage_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], DESC)
+    desc = DESC + (EXPECTED_DICE if expected_dice else "")
+    return init_stage_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], desc)

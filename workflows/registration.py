@@ -8,25 +8,17 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.io.precomputed import PrecomputedAlignment
 from ..interfaces.registration import Register, check_cohort
+from ..models.pipeline import methods
+from ..models.population import populations
 from ..models.templates import spaces
 
 AFFINE = """\
 The image was aligned to {templates} by an affine that was fitted robustly, in closed form, to the \
 centroids of the structures (an idea of EasyReg; Iglesias, 2023, doi:10.1038/s41598-023-33781-0) and \
 polished on their maps. """
-WARPED = {
-    "deep": """\
-A diffeomorphism followed, the flow of a stationary velocity field at 2 mm, symmetric in both images, which \
-matches maps of the structures and intensities (log-demons; Vercauteren et al., 2008, \
-doi:10.1007/978-3-540-85988-8_90){start}. """,
-    "ants": """\
+SYN = """\
 A diffeomorphism followed, by SyN of ANTs (Avants et al., 2008, doi:10.1016/j.media.2007.06.004) with the \
-default settings of ANTsPy. """,
-    "none": "",
-}
-PREDICTED = """\
-, from where a network predicted that it ends (SynthMorph's idea; Hoffmann et al., 2022, \
-doi:10.1109/TMI.2021.3116879)"""
+default settings of ANTsPy. """
 REFERENCES = {
     spaces.DEFAULT: "MNI152NLin2009aSym (Fonov et al., 2011, doi:10.1016/j.neuroimage.2010.07.033)",
 }
@@ -39,7 +31,6 @@ def init_registration_wf(
     templates: tuple[str, ...] = (spaces.DEFAULT,),
     engine: str = "deep",
     refine: int | None = None,
-    networks: tuple[str, ...] = (),
     velocity: str = "",
     population: str = "adult",
     precomputed: dict[str, dict[str, str]] | None = None,
@@ -59,8 +50,6 @@ def init_registration_wf(
         What registers; ``none`` stays affine.
     refine : int, optional
         Steps at the finest level.
-    networks : tuple of str
-        Weights that find a template's structures: coarse, skull-strip, segmentation.
     velocity : str
         Weights that predict where the deformation ends; empty: it begins from the affine.
     population : str
@@ -100,7 +89,8 @@ def init_registration_wf(
     for text in computed:
         check_cohort(text, population)
     named = " and ".join(_reference(text) for text in computed)
-    warped = WARPED[engine].format(start=PREDICTED if velocity else "")
+    deep = methods.deformation(populations.load(population), predicted=bool(velocity))
+    warped = {"deep": deep, "ants": SYN, "none": ""}[engine]
     workflow.__desc__ = AFFINE.format(templates=named) + warped if computed else ""
     if len(computed) < len(templates):
         named = " and ".join(_reference(text) for text in templates if text not in computed)
@@ -111,7 +101,7 @@ def init_registration_wf(
     everything = pe.Node(Merge(len(templates)), name="everything", run_without_submitting=True)
     notes = pe.Node(Merge(len(templates)), name="notes", run_without_submitting=True)
     for number, text in enumerate(templates, 1):
-        register = Register(template=text, engine=engine, networks=list(networks), device=device)
+        register = Register(template=text, engine=engine, device=device)
         register.inputs.population = population
         if velocity:
             register.inputs.velocity = velocity

@@ -5,17 +5,12 @@ from __future__ import annotations
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from ..interfaces.base import about
 from ..interfaces.segmentation import Segment
+from ..models.pipeline import methods
+from ..models.population import populations
 from .common.base import init_stage_wf
 
-DESC = """\
-The brain was segmented into {structures} structures by two convolutional networks, at {coarse:g} mm and \
-{fine:g} mm{mirror}, trained on synthetic images in the same way{shapes}. Their posteriors were the prior of \
-a Gaussian mixture that expectation-maximisation fitted to the image at 1 mm (the principle of Van Leemput \
-et al., 1999, doi:10.1109/42.811270). The tissues (gray matter, white matter, cerebrospinal fluid) are sums \
-of the structures'. Volumes are sums of probabilities. """
-SHAPES = """, and by a probabilistic atlas of the deep structures that was registered to the image by a \
-diffeomorphism (the principle of Puonti et al., 2016, doi:10.1016/j.neuroimage.2016.09.011)"""
 INPUTS = ["source_file", "in_file", "in_mask"]
 OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
 
@@ -23,13 +18,9 @@ OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", 
 def init_segmentation_wf(
     *,
     name: str = "segmentation_wf",
-    model: str = "segmentation",
-    coarse_model: str = "head-coarse",
-    structures: int = 32,
-    spacing: tuple[float, float] = (3.0, 1.5),
-    accurate: bool = False,
+    population: str = "adult",
+    effort: str = "fast",
     label_table: str | None = None,
-    shapes: bool = False,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -40,27 +31,22 @@ def init_segmentation_wf(
     ----------
     name : str
         Name of the workflow.
-    model, coarse_model : str
-        Weights of the fine network.
-    structures : int
-        Number of structures, for the methods text.
-    spacing : tuple of float
-        Voxel sizes (mm) of the coarse and of the fine network, for the methods text.
-    accurate : bool
-        Whether the fine network also looks at the mirror image.
+    population : str
+        Population of the brain.
+    effort : {'fast', 'accurate'}
+        ``accurate`` averages the posteriors of the image and its mirror image; it becomes a note where the
+        population's method does not have this option.
     label_table : str, optional
-        A coarser label table than the network's, in which parts count to their wholes.
-    shapes : bool
-        Whether the network's card names an atlas, for the methods text.
+        A coarser label table than the network's, whose structures are sums of the network's.
     device : str
-        Where the networks run.
+        Device of the networks.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
     Inputs
     ------
     source_file
-        The scan as the dataset holds it.
+        The scan in the dataset.
     in_file
         The bias-corrected scan.
     in_mask
@@ -69,21 +55,27 @@ def init_segmentation_wf(
     Outputs
     -------
     out_structures
-        FreeSurfer ids, on the scan's grid.
+        FreeSurfer ids, int16, on the scan's grid.
     out_tissue
-        Six tissues, same grid.
+        Six tissues, uint8, same grid.
     out_probabilities
-        Probabilities of GM, WM and CSF, same grid.
+        Probabilities of GM, WM and CSF, float32, same grid.
     out_measures
-        JSON with volumes (mm3) and centroids (mm) by FreeSurfer id.
+        JSON with volumes (mm3), centroids (mm) and uncertainty by FreeSurfer id.
     notes
-        What a reader of the results should know.
+        Remarks for the user.
+
+    Raises
+    ------
+    MissingFileError
+        If a network is not installed.
     """
+    with about(None):
+        desc = methods.segmentation(populations.load(population), label_table, effort)
     segmentation = pe.Node(
         Segment(
-            model=model,
-            coarse_model=coarse_model,
-            accurate=accurate,
+            population=population,
+            effort=effort,
             label_table=label_table or "",
             device=device,
             use_gpu=device.startswith("cuda"),
@@ -91,12 +83,5 @@ def init_segmentation_wf(
         name="segmentation",
         n_procs=num_threads,
         mem_gb=mem_gb,
-    )
-    desc = DESC.format(
-        structures=structures,
-        coarse=spacing[0],
-        fine=spacing[1],
-        shapes=SHAPES if shapes else "",
-        mirror=", the latter as the mean over the image and its mirror image" if accurate else "",
     )
     return init_stage_wf(name, segmentation, INPUTS, OUTPUTS, desc)

@@ -12,9 +12,7 @@ from nipype.interfaces.utility import Merge, Select
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.base import unusable
 from ..interfaces.lesion import shown_in, skipped
-from ..models.networks import zoo
 from ..models.population import labels, populations
 from ..models.population.populations import Population
 from ..models.preprocessing.thick_slices import too_coarse
@@ -52,8 +50,6 @@ class Plan:
         The parameters.
     record : Population
         Record of the population.
-    spacings : tuple of float
-        Voxel sizes (mm) of the coarse, skull-strip and segmentation network.
     memory : dict of str to float
         Memory (GB) by stage.
     """
@@ -62,16 +58,9 @@ class Plan:
     options: ProcessingOptions = field(default_factory=ProcessingOptions)
     resources: Resources = field(default_factory=Resources)
 
-    def __post_init__(self) -> None:
-        _ = self.spacings  # missing networks are an error before anything runs
-
     @cached_property
     def record(self) -> Population:
         return populations.load(self.inputs.population)
-
-    @cached_property
-    def spacings(self) -> tuple[float, ...]:
-        return spacings(self.record)
 
     @cached_property
     def memory(self) -> dict[str, float]:
@@ -135,21 +124,10 @@ def build_conform(plan: Plan) -> LiterateWorkflow:
 
 def build_skullstrip(plan: Plan) -> LiterateWorkflow:
     """Build the skull-stripping, or the stage that takes a precomputed mask."""
-    common: dict[str, Any] = {
-        "mode": plan.options.skull_strip,
-        "plausible_ml": plan.record.brain_ml,
-        "mem_gb": plan.memory["skullstrip"],
-    }
-    if "mask" in plan.inputs.precomputed:
-        return init_precomputed_mask_wf(mask=plan.inputs.precomputed["mask"], **common)
-    coarse, fine, _ = plan.spacings
-    return init_skullstrip_wf(
-        model=plan.record.skullstrip,
-        coarse_model=plan.record.coarse,
-        spacing=(coarse, fine),
-        **common,
-        **plan.network,
-    )
+    common: dict[str, Any] = {"mode": plan.options.skull_strip, "mem_gb": plan.memory["skullstrip"]}
+    if mask := plan.inputs.precomputed.get("mask"):
+        return init_precomputed_mask_wf(mask=mask, plausible_ml=plan.record.brain_ml, **common)
+    return init_skullstrip_wf(population=plan.inputs.population, **common, **plan.network)
 
 
 def build_bias(plan: Plan) -> LiterateWorkflow:
@@ -167,16 +145,8 @@ def build_segmentation(plan: Plan) -> LiterateWorkflow:
             structures=given["structures"], probabilities=probabilities, **common
         )
     else:
-        coarse, _, fine = plan.spacings
         workflow = init_segmentation_wf(
-            model=plan.record.segmentation,
-            coarse_model=plan.record.coarse,
-            structures=len(labels.load(plan.label_table).labels) - 1,
-            spacing=(coarse, fine),
-            accurate=plan.options.accurate,
-            shapes=has_shapes(plan.record),
-            **common,
-            **plan.network,
+            population=plan.inputs.population, effort=plan.options.effort, **common, **plan.network
         )
     if "dseg" not in given:
         return workflow
@@ -196,7 +166,6 @@ def build_registration(plan: Plan) -> LiterateWorkflow:
         templates=plan.options.output_spaces,
         engine=plan.options.engine,
         refine=plan.options.refine,
-        networks=plan.record.networks,
         velocity=plan.record.velocity,
         population=plan.inputs.population,
         precomputed=transforms_by_space(plan.inputs),
@@ -208,7 +177,10 @@ def build_registration(plan: Plan) -> LiterateWorkflow:
 def build_quality(plan: Plan) -> LiterateWorkflow:
     """Build the quality control."""
     return init_quality_wf(
-        label_table=plan.label_table, plausible_ml=plan.record.brain_ml, mem_gb=plan.memory["quality"]
+        label_table=plan.label_table,
+        plausible_ml=plan.record.brain_ml,
+        expected_dice=plan.record.expected_dice,
+        mem_gb=plan.memory["quality"],
     )
 
 
@@ -288,38 +260,6 @@ BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
     "outputs": build_outputs,
 }
 """Function that builds each stage, by the stage's name in the table of connections."""
-
-
-def spacings(record: Population) -> tuple[float, ...]:
-    """Return the voxel sizes of a population's networks.
-
-    Parameters
-    ----------
-    record : Population
-        Record of the population.
-
-    Returns
-    -------
-    tuple of float
-        Voxel sizes (mm) of the coarse, skull-strip and segmentation network, from their model cards.
-
-    Raises
-    ------
-    MissingFileError
-        If a network is not installed.
-    """
-    try:
-        return tuple(float(zoo.read_card(name)["spacing"]) for name in record.networks)
-    except zoo.ModelError as error:
-        raise unusable(error) from error
-
-
-def has_shapes(record: Population) -> bool:
-    """Return whether the segmentation of a population uses a probabilistic atlas."""
-    try:
-        return "atlas" in zoo.read_card(record.segmentation)
-    except zoo.ModelError:
-        return False
 
 
 def transforms_by_space(inputs: ParticipantInputs) -> dict[str, dict[str, str]]:

@@ -114,7 +114,7 @@ def unit_workflow(
         ),
         options=ProcessingOptions(
             skull_strip=settings.skull_strip,
-            accurate=settings.effort == "accurate",
+            effort=settings.effort,
             label_table=unit.label_table,
             hippocampus=settings.step("hippocampus"),
             lesion=settings.step("lesion"),

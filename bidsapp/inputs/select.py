@@ -315,7 +315,7 @@ def _whose(
 
 def _label_table(settings: Settings, record: Population) -> str:
     """Return the label table of a population, or the finer one that a step asks for."""
-    finer = [table for step, table in populations.told_apart(record).items() if settings.step(step)]
+    finer = [table for step, table in populations.finer_tables(record).items() if settings.step(step)]
     return finer[0] if finer else record.labels
 
 
@@ -342,7 +342,7 @@ def _checked(unit: Unit, settings: Settings) -> Unit:
 def _no_parts(settings: Settings, population: str) -> list[str]:
     """Notes on steps that ask for parts which the networks of a population do not tell apart."""
     known = {step for name in populations.names() for step in populations.load(name).parts}
-    told = set(populations.told_apart(populations.load(population)))
+    told = set(populations.finer_tables(populations.load(population)))
     asked = [step for step in sorted(known - told) if settings.step(step)]
     return [f"The step {step} was left out: no network tells it for {population} brains." for step in asked]
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 from ...models.errors import InputError
 from ...models.io import conform
+from ...models.pipeline import process
 from ...models.population import populations
 from ...models.population.populations import Population
-from ...models.preprocessing import bias
 from ...models.registration.registration import Anatomy
-from ...models.segmentation import segmentation, skullstrip
 
 
 def read(path: Path, device: str = "cpu", record: Population | None = None) -> Anatomy:
@@ -39,19 +38,7 @@ def read(path: Path, device: str = "cpu", record: Population | None = None) -> A
     record = record or populations.load("adult")
     print(f"structures of {path.name}", file=sys.stderr)
     try:
-        scan = conform.read(path)
-        brain = skullstrip.skullstrip(
-            scan, device=device, model=record.skullstrip, coarse_model=record.coarse
-        )
-        corrected, _ = bias.correct(scan, brain.mask)
-        found = segmentation.segment(
-            corrected,
-            brain.mask,
-            device=device,
-            model=record.segmentation,
-            coarse_model=record.coarse,
-            label_table=record.labels,
-        )
+        done = process.process(conform.read(path), record, label_table=record.labels, device=device)
     except InputError as error:
         raise InputError(error.path or path, error.reason, error.remedy) from None
-    return Anatomy(corrected, brain.mask, found.structures, found.centroids, found.probabilities)
+    return done.anatomy

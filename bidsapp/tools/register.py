@@ -124,7 +124,7 @@ def _fixed(text: str, on: str, record: Population, moving: Anatomy) -> Anatomy:
         return anatomy.read(Path(text), on, record)
     if _needs_age(spaces.parse(text)):
         text = _with_cohort(text, record, moving)
-    return reference.load(text, reference.Networks(*record.networks), on)
+    return reference.load(text, record.name, on)
 
 
 def _with_cohort(text: str, record: Population, moving: Anatomy) -> str:

@@ -14,8 +14,8 @@ from ...interfaces.io import files
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.io import conform
-from ...models.population import populations
 from ...models.segmentation import skullstrip
+from ...models.segmentation.result import SkullStripResult
 from .compute import device, set_threads
 
 
@@ -45,7 +45,7 @@ def read(args: argparse.Namespace) -> Volume:
     return conform.read(args.image)
 
 
-def strip(scan: Volume, args: argparse.Namespace) -> skullstrip.SkullStripResult:
+def strip(scan: Volume, args: argparse.Namespace) -> SkullStripResult:
     """Return the brain mask of a scan, found by the networks of the population.
 
     Raises
@@ -54,10 +54,8 @@ def strip(scan: Volume, args: argparse.Namespace) -> skullstrip.SkullStripResult
         If there is no plausible brain in it.
     """
     print("skull-stripping", file=sys.stderr)
-    record = populations.load(args.population)
-    networks = {"model": record.skullstrip, "coarse_model": record.coarse}
     try:
-        return skullstrip.skullstrip(scan, mode=args.skull_strip, device=device(args), **networks)
+        return skullstrip.skullstrip(scan, args.population, mode=args.skull_strip, device=device(args))
     except InputError as error:
         raise type(error)(error.path or args.image, error.reason, error.remedy) from None
 

@@ -16,9 +16,9 @@ from ...interfaces.io import derivatives, files
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.networks import zoo
+from ...models.pipeline import process
 from ...models.population import populations
-from ...models.preprocessing import bias, thick_slices
-from ...models.segmentation import segmentation
+from ...models.segmentation.result import posteriors_on
 from ..execution import licenses
 from . import scans
 from .compute import device
@@ -61,52 +61,34 @@ def _segment_folder(args: argparse.Namespace) -> int:
 
 def _segment(args: argparse.Namespace) -> int:
     """Segment one scan."""
+    wanted = {"effort": args.effort != "fast", "posteriors": bool(args.posteriors)}
+    populations.check_options(populations.load(args.population), (name for name in wanted if wanted[name]))
+    table = _label_table(args)
     scan = scans.read(args)
-    _refuse_stack(args)
-    options = _options(args)
-    found = scans.strip(scan, args)
-    print("bias correction", file=sys.stderr)
-    corrected, _ = bias.correct(scan, found.mask)
-    print("segmentation", file=sys.stderr)
-    result = segmentation.segment(corrected, found.mask, device=device(args), **options)
+    try:
+        done = process.process(
+            scan,
+            args.population,
+            skull_strip=args.skull_strip,
+            effort=args.effort,
+            label_table=table,
+            model=args.model,
+            device=device(args),
+            progress=lambda stage: print(stage, file=sys.stderr),
+        )
+    except InputError as error:
+        raise InputError(error.path or args.image, error.reason, error.remedy) from None
+    result = done.segmentation
     structures = result.structures.data.numpy().astype("int16")
     scans.write(structures, args)
     if args.volumes:
-        _write_volumes(Path(args.volumes), result, structures, found.mask, options["label_table"])
+        _write_volumes(Path(args.volumes), result, structures, done.brain.mask, table)
     if args.posteriors:
         _write_posteriors(Path(args.posteriors), result, scan, args)
     for note in result.notes:
         print(f"note: {note}")
     print(f"{args.out}: {len(set(structures.ravel().tolist()) - {0})} structures")
     return 0
-
-
-def _refuse_stack(args: argparse.Namespace) -> None:
-    """Stop before a stack of thick slices that the networks of the population were not trained for.
-
-    Whether another network (``--model``) was trained for such stacks is not known.
-    """
-    why = None if args.model else thick_slices.coarseness(args.image, populations.load(args.population))
-    if why:
-        remedy = f"{thick_slices.REMEDY}; brainseg skullstrip --mask finds the brain in the stack"
-        raise InputError(args.image, f"it is a {why}", remedy)
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the networks, the label table and the effort of the segmentation."""
-    record = populations.load(args.population)
-    out: dict[str, Any] = {"model": record.segmentation, "coarse_model": record.coarse}
-    out |= {"accurate": True} if args.effort == "accurate" else {}
-    out["label_table"] = _label_table(args)
-    if args.model:
-        try:
-            card = zoo.load(args.model).card
-        except zoo.ModelError as error:
-            raise MissingFileError(None, str(error), "See brainseg models list") from None
-        out["model"] = args.model
-        if card.get("coarse"):
-            out["coarse_model"] = card["coarse"]
-    return out
 
 
 def _label_table(args: argparse.Namespace) -> str:
@@ -142,7 +124,7 @@ def _write_volumes(path: Path, result: Any, structures: np.ndarray, mask: Volume
 
 def _write_posteriors(path: Path, result: Any, scan: Volume, args: argparse.Namespace) -> None:
     """Write probabilities on the grid of the scan (4-D), and the names of the structures as JSON."""
-    indices, names, data = segmentation.posteriors_on(scan, result)
+    indices, names, data = posteriors_on(scan, result)
     source = nib.load(args.image)
     files.write_image(path, data, np.asarray(source.affine), files.geometry_code(source))
     description = "Probabilities of structures, both hemispheres together"

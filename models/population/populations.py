@@ -1,9 +1,14 @@
-"""Populations as data: which networks, labels and templates serve whose brain."""
+"""Populations as records: networks, methods, labels and templates by age group.
+
+A record (``models/data/populations/NAME.toml``) is all that the program knows of a population; nothing else
+depends on its name.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -12,12 +17,20 @@ from ..data import FOLDER
 from ..errors import UsageError
 
 WEEKS, YEARS = "gestational weeks", "years"
-"""Units of age: before birth and after."""
+"""Units of age, before and after birth."""
+
+FLAGS = {
+    "effort": "--effort accurate",
+    "label_table": "a coarser label table",
+    "likelihood": "likelihood=False",
+    "posteriors": "--posteriors",
+}
+"""Options that a segmentation method may have, as users write them."""
 
 
 @dataclass(frozen=True)
 class Cohorts:
-    """A template that comes in several, each for an age.
+    """Cohorts of a template, each for an age range.
 
     Attributes
     ----------
@@ -26,7 +39,7 @@ class Cohorts:
     names : tuple of str
         Labels of the cohorts, youngest first.
     until : tuple of float
-        Age up to which each of them is used.
+        Age at which each of them ends.
     """
 
     unit: str
@@ -34,7 +47,7 @@ class Cohorts:
     until: tuple[float, ...]
 
     def of(self, age: float) -> str:
-        """The cohort for an age; who is older than all gets the oldest.
+        """Return the cohort for an age; the last one serves all ages above.
 
         Examples
         --------
@@ -45,46 +58,83 @@ class Cohorts:
 
 
 @dataclass(frozen=True)
+class Method:
+    """Method of one stage: the section ``[methods.STAGE]`` of a record.
+
+    Attributes
+    ----------
+    method : str
+        Name of the procedure in the stage's table of methods.
+    spacing : float
+        Working voxel size (mm).
+    threshold : float
+        Probability above which a voxel is inside a mask.
+    options : tuple of str
+        Options that the procedure has, keys of :data:`FLAGS`.
+    refused : dict of str to str
+        Why it does not have the others.
+    text : str
+        Template of the methods text (:mod:`brainseg.models.pipeline.methods`).
+    cases : dict of str to str
+        Parts of the text that depend on the options of a run.
+    """
+
+    method: str = ""
+    spacing: float = 0.0
+    threshold: float = 0.5
+    options: tuple[str, ...] = ()
+    refused: dict[str, str] = field(default_factory=dict)
+    text: str = ""
+    cases: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Population:
     """The record of a population.
 
     Attributes
     ----------
     name : str
-        Its name on the command line.
+        Name on the command line.
     age_unit : str
         ``years``, or ``gestational weeks`` before birth.
     ages : tuple of float
-        Ages that its networks are meant for.
+        Age range of the networks.
     labels : str
         Label table.
     template : str
         Default template.
     coarse, skullstrip, segmentation : str
         Names of the networks' weights.
+    methods : dict of str to Method
+        By stage (``skullstrip``, ``segmentation``, ``registration``) its procedure.
     brain_ml : tuple of float
-        Plausible volume of the brain mask (mL); beyond it the result is flagged.
+        Plausible volume of the brain mask (mL); a volume beyond it is flagged.
+    training_images : str
+        Images of the training: ``synthetic``, or ``real and synthetic``.
+    expected_dice : bool
+        Whether quality control predicts the Dice coefficient of every structure.
     untrained : str
-        Why it cannot be processed; empty if it can.
+        Why the population cannot be processed; empty if it can.
     reconstructions : tuple of str
-        What the ``rec-`` entity of its images may begin with, where that alone tells the population.
+        Beginnings of an image's ``rec-`` entity that identify the population.
     cohorts : dict of str to Cohorts
-        Templates that come by age.
+        Templates with cohorts by age.
     thickest_mm : float
-        Voxels that are larger along an axis get a brain mask only; 0 if there is no such bound.
+        Largest voxel side of a scan that is segmented; 0 for no limit. Thicker scans get a brain mask only.
     growth : str
         Growth curves (:mod:`brainseg.models.population.growth`); empty if there are none.
     hippocampus : str
-        Weights that tell the parts of the hippocampus; empty if there are none.
+        Weights for the parts of the hippocampus; empty if there are none.
     lesion : str
-        Weights that find lesions; empty if there are none.
+        Weights for lesions; empty if there are none.
     parts : dict of str to str
-        By the step that asks for it, a label table that tells further parts of structures apart.
+        By optional step, a label table with further parts of structures.
     registration : dict of str to object
-        ``spacing`` (mm), ``emphasis`` and ``steps`` of the deformation where they are not the default ones
+        ``spacing`` (mm), ``emphasis`` and ``steps`` of the deformation where they differ from the defaults
         (:meth:`brainseg.models.deformation.diffeomorphic.Options.finer`).
     velocity : str
-        Weights that predict where a registration ends; empty if there are none.
+        Weights that predict the start of a registration; empty if there are none.
     """
 
     name: str
@@ -95,7 +145,10 @@ class Population:
     coarse: str = ""
     skullstrip: str = ""
     segmentation: str = ""
+    methods: dict[str, Method] = field(default_factory=dict)
     brain_ml: tuple[float, float] = (0.0, 3000.0)
+    training_images: str = ""
+    expected_dice: bool = False
     untrained: str = ""
     reconstructions: tuple[str, ...] = ()
     cohorts: dict[str, Cohorts] = field(default_factory=dict)
@@ -109,47 +162,82 @@ class Population:
 
     @property
     def networks(self) -> tuple[str, str, str]:
-        """Weights in the order in which the chain uses them."""
+        """Weights in the order of the pipeline."""
         return self.coarse, self.skullstrip, self.segmentation
 
 
 def restricted(record: Population, *steps: str) -> str | None:
-    """What the licences of a population's networks restrict their use to; None if they are open.
+    """Return the restrictions on use in the licenses of a population's networks; None if there are none.
 
     Parameters
     ----------
     record : Population
-        Whose.
+        The population.
     steps : str
-        Names of fields of further networks, such as ``lesion``; they are named one by one.
+        Fields of further networks, such as ``lesion``.
     """
     found, more = [], []
     further = [getattr(record, step) for step in steps]
     for name in dict.fromkeys((*record.networks, *further)):
-        card = FOLDER / "weights" / f"{name}.json"
-        licence = json.loads(card.read_text()).get("licence", "") if name and card.is_file() else ""
-        if "research use" in licence.lower():
-            (more if name in further else found).append(licence)
+        terms = _card(name).get("licence", "")
+        if "research use" in terms.lower():
+            (more if name in further else found).append(terms)
     words = [f"The networks for {record.name} brains: {'; '.join(dict.fromkeys(found))}."] if found else []
     words += [f"The networks for lesions: {'; '.join(dict.fromkeys(more))}."] if more else []
     return " ".join(words) or None
 
 
-def told_apart(record: Population) -> dict[str, str]:
-    """Those of a record's finer label tables that its network tells, by the step that asks for them."""
-    card = FOLDER / "weights" / f"{record.segmentation}.json"
-    table = json.loads(card.read_text()).get("label_table") if card.is_file() else None
+def finer_tables(record: Population) -> dict[str, str]:
+    """Return the finer label tables that a population's network predicts, by optional step."""
+    table = _card(record.segmentation).get("label_table")
     return {step: finer for step, finer in record.parts.items() if finer == table}
 
 
+def _card(name: str) -> dict[str, Any]:
+    """Return the model card of installed weights; empty if there is none."""
+    path = FOLDER / "weights" / f"{name}.json"
+    return json.loads(path.read_text()) if name and path.is_file() else {}
+
+
+def refusal(record: Population, option: str) -> UsageError | None:
+    """Return the error for a segmentation option that a population's method does not have, if so.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+    option : str
+        Key of :data:`FLAGS`.
+    """
+    method = record.methods["segmentation"]
+    if option in method.options:
+        return None
+    flag = FLAGS[option]
+    why = method.refused.get(option, f"the method {method.method} does not have it")
+    return UsageError(None, f"{flag} is not available for {record.name} brains: {why}", f"Leave {flag} out")
+
+
+def check_options(record: Population, options: Iterable[str]) -> None:
+    """Refuse options that a population's segmentation method does not have.
+
+    Raises
+    ------
+    UsageError
+        For the first such option.
+    """
+    for option in options:
+        if error := refusal(record, option):
+            raise error
+
+
 def names() -> list[str]:
-    """Names of the populations that there are records for."""
+    """Return the names of the populations with a record."""
     folder = FOLDER / "populations"
     return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
 
 
 def trained() -> list[str]:
-    """Names of the populations whose networks there are."""
+    """Return the names of the populations with networks."""
     return [name for name in names() if not load(name).untrained]
 
 
@@ -163,14 +251,18 @@ def load(name: str) -> Population:
         If there is none.
     """
     if name not in names():
-        raise UsageError(None, f"there is no population {name!r}", f"Use one of: {', '.join(names())}")
+        raise UsageError(None, f"unknown population {name!r}", f"Use one of: {', '.join(names())}")
     record = tomllib.loads((FOLDER / "populations" / f"{name}.toml").read_text())
     plausible = record.pop("plausible", {})
     cohorts = {
         template: Cohorts(c["unit"], tuple(map(str, c["names"])), tuple(c["until"]))
         for template, c in record.pop("cohorts", {}).items()
     }
+    methods = {stage: _method(**content) for stage, content in record.pop("methods", {}).items()}
+    if "registration" in record:
+        record["registration"] = {"spacing": methods["registration"].spacing, **record["registration"]}
     return Population(
+        methods=methods,
         ages=tuple(record.pop("ages")),
         reconstructions=tuple(record.pop("reconstructions", ())),
         cohorts=cohorts,
@@ -180,8 +272,17 @@ def load(name: str) -> Population:
     )
 
 
+def _method(options: Iterable[str] = (), text: str = "", **content: Any) -> Method:
+    return Method(options=tuple(options), text=" ".join(text.split()), **content)
+
+
+def resolve(population: str | Population) -> Population:
+    """Return the record of a population, which may be named or be a record."""
+    return load(population) if isinstance(population, str) else population
+
+
 def by_age(age: float, unit: str) -> Population | None:
-    """The population that an age belongs to, trained or not; None if it belongs to none.
+    """Return the population of an age, with networks or without; None if there is none.
 
     Examples
     --------
@@ -196,7 +297,7 @@ def by_age(age: float, unit: str) -> Population | None:
 
 
 def by_reconstruction(label: str) -> Population | None:
-    """The population that an image's ``rec-`` entity tells, if it tells one."""
+    """Return the population that an image's ``rec-`` entity identifies; None if it identifies none."""
     for name in names():
         if label and label.lower().startswith(load(name).reconstructions):
             return load(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -24,22 +25,19 @@ REMEDY = (
 )
 
 
-def coarseness(path: str | Path, record: Population) -> str | None:
-    """What makes a scan a stack that is too coarse for a population's networks; None if it is not.
+def coarseness(spacing: Sequence[float], record: Population) -> str | None:
+    """Return why a scan is a stack too coarse for a population's networks; None if it is not.
 
     Parameters
     ----------
-    path : str or Path
-        The scan; only its header is read.
+    spacing : sequence of float
+        Voxel size (mm).
     record : Population
-        Its ``thickest_mm`` is the bound; there is none where that is 0.
+        ``thickest_mm`` is the limit; 0 for none.
     """
     if not record.thickest_mm:
         return None
-    try:
-        zooms = [float(z) for z in nib.load(path).header.get_zooms()[:3]]
-    except Exception:  # conform will say what is wrong with it
-        return None
+    zooms = [round(float(z), 4) for z in spacing]
     longest, shortest = max(zooms), min(zooms)
     elongated = longest > FINE_MM and longest >= ELONGATED * shortest
     if longest <= record.thickest_mm and not elongated:
@@ -48,6 +46,13 @@ def coarseness(path: str | Path, record: Population) -> str | None:
 
 
 def too_coarse(path: str | Path, record: Population) -> str | None:
-    """Why a scan gets a brain mask only, as a note for the reader; None if it gets everything."""
-    why = coarseness(path, record)
+    """Return why a scan gets only a brain mask, as a note for the user; None if it gets everything.
+
+    Only the header is read.
+    """
+    try:
+        spacing = nib.load(path).header.get_zooms()[:3]
+    except Exception:  # conform reports what is wrong with it
+        return None
+    why = coarseness(spacing, record)
     return f"The image is a {why}: it got a brain mask only. {REMEDY}." if why else None

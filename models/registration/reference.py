@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from ..data import FOLDER
 from ..errors import BrainsegError, InputError, UsageError
 from ..geometry.volume import Volume
 from ..io import atomic, conform
+from ..population import populations
 from ..population.labels import DSEG_NAMES
 from ..segmentation import deformable_atlas, segmentation, skullstrip
 from ..templates import age_template, bundled, spaces
@@ -27,25 +28,16 @@ from ..templates.spaces import Space
 from .registration import Anatomy
 
 
-@dataclass(frozen=True)
-class Networks:
-    """Names of the weights that find a template's structures."""
-
-    coarse: str = "head-coarse"
-    skullstrip: str = "skullstrip"
-    segmentation: str = "segmentation"
-
-
 @lru_cache(maxsize=4)
-def load(text: str, networks: Networks = Networks(), device: str = "cpu") -> Anatomy:
+def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
     """A template with its structures.
 
     Parameters
     ----------
     text : str
         An output space as a user writes it.
-    networks : Networks
-        What finds its structures, if that was not done before.
+    population : str
+        Population of the template, whose networks segment it if its labels are not stored yet.
     device : str
         Where that is computed.
 
@@ -62,19 +54,17 @@ def load(text: str, networks: Networks = Networks(), device: str = "cpu") -> Ana
         return _by_age(space)
     if found is None:
         template = bundled.load(space.label)
-        return _labelled(template.image, template.mask, _shipped(space.name), space, networks, device)
+        return _labelled(template.image, template.mask, _shipped(space.name), space, population, device)
     image = conform.read(found.image)
     if found.mask:
         mask = _on(image, conform.read(found.mask), found.mask)
         mask = mask.with_data((mask.data > 0.5).to(torch.uint8))
     else:
-        mask = skullstrip.skullstrip(
-            image, model=networks.skullstrip, coarse_model=networks.coarse, device=device
-        ).mask
+        mask = skullstrip.skullstrip(image, population, device=device).mask
     if found.labels:
         labels = _on(image, conform.read(found.labels), found.labels)
         return anatomy(image, mask, labels.with_data(labels.data.round().to(torch.int16)), {})
-    return _labelled(image, mask, None, space, networks, device)
+    return _labelled(image, mask, None, space, population, device)
 
 
 def grid_of(text: str):
@@ -135,17 +125,15 @@ def _by_age(space: Space) -> Anatomy:
 
 
 def _labelled(
-    image: Volume, mask: Volume, shipped: Path | None, space: Space, networks: Networks, device: str
+    image: Volume, mask: Volume, shipped: Path | None, space: Space, population: str, device: str
 ) -> Anatomy:
     """The template with structures from a file, or computed and kept."""
-    path = shipped or _cache(image, mask, space, networks)
+    path = shipped or _cache(image, mask, space, population)
     if path is not None and path.is_file():
         with suppress(OSError, ValueError, KeyError):
             return _read(path, image, mask)
     try:
-        result = segmentation.segment(
-            image, mask, model=networks.segmentation, coarse_model=networks.coarse, device=device
-        )
+        result = segmentation.segment(image, mask, population, device=device)
     except BrainsegError as error:
         raise type(error)(error.path or str(space), error.reason, error.remedy) from error
     made = anatomy(image, mask, result.structures, result.probabilities)
@@ -166,12 +154,13 @@ def folder() -> Path:
     return Path(base) / "brainseg" / "templates"
 
 
-def _cache(image: Volume, mask: Volume, space: Space, networks: Networks) -> Path | None:
+def _cache(image: Volume, mask: Volume, space: Space, population: str) -> Path | None:
     """Named after all that the structures depend on."""
     digest = hashlib.sha256()
     for part in (image.data.numpy(), mask.data.numpy(), image.affine):
         digest.update(np.ascontiguousarray(part).tobytes())
-    for part in deformable_atlas.computed_with((networks.coarse, networks.segmentation)).values():
+    record = populations.load(population)
+    for part in deformable_atlas.computed_with((record.coarse, record.segmentation)).values():
         digest.update(part.encode())
     return folder() / f"{space.name}-{digest.hexdigest()[:16]}.npz"
 

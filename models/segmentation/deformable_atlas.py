@@ -28,7 +28,7 @@ from ..deformation.velocity import exponential, smooth
 from ..deformation.warp import Warp
 from ..geometry.volume import Grid, Volume, resample
 from ..networks import zoo
-from .skullstrip import half
+from .grids import half
 
 OPTIONS = Options(2.0, (Level(2, 24, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0)), 0.8, 8.0)
 """How the atlas is bent."""

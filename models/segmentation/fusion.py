@@ -1,4 +1,4 @@
-"""Probabilities of a brain's structures: the network's, the atlas's and what the scan's intensities say."""
+"""Probabilities of a brain's structures from the network, an atlas and the scan's intensities."""
 
 from __future__ import annotations
 
@@ -9,76 +9,92 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..geometry.volume import Grid, Volume, box, lattice, resample
+from ..geometry.volume import Grid, Volume, lattice, resample
 from ..localization import head
 from ..networks import zoo
 from ..population.labels import LabelTable
 from . import deformable_atlas, gaussian_mixture, refinement
-from .skullstrip import brain_grid
+from .grids import brain_grid, covering
 
 ROUGH = 2.0
-"""Voxel size (mm) at which an atlas is bent to the scan."""
+"""Voxel size (mm) at which an atlas is deformed to the scan."""
 
 MARGIN = 6.0
 """Margin (mm) around the coarse brain."""
 
 SMOOTHING = 0.4
-"""Share of the neighbourhood's mean in every voxel's posteriors: a light Markov random field."""
+"""Share of the neighborhood's mean in every voxel's posteriors: a light Markov random field."""
 
 
 def fine(
     masked: Volume,
     mask: Volume,
-    seen: head.Coarse,
+    coarse: head.Coarse,
     model: str,
     device: str,
     *,
     flip: bool = False,
     notes: list[str] | None = None,
 ) -> Volume:
-    """Posteriors of the fine network in the brain's box, at its own voxel size."""
+    """Return the fine network's posteriors in the brain's box, at its own voxel size.
+
+    Parameters
+    ----------
+    masked : Volume
+        The scan, zero outside the brain.
+    mask : Volume
+        The brain.
+    coarse : Coarse
+        Result of the coarse network.
+    model : str
+        Weights.
+    device : str
+        Device of the network.
+    flip : bool
+        Whether to average with the posteriors of the mirror image.
+    notes : list of str, optional
+        Remarks for the user are appended.
+
+    Returns
+    -------
+    Volume, shape (C, X, Y, Z)
+        Probabilities of the unsided structures.
+    """
     loaded = zoo.load_once(model, device)
-    given = network_inputs(masked, mask, seen, loaded.card["spacing"], loaded.network.stride)
-    return refinement.posteriors(loaded, given, device, flip=flip, notes=notes)
+    inputs = network_inputs(masked, mask, coarse, loaded.card["spacing"], loaded.network.stride)
+    return refinement.posteriors(loaded, inputs, device, flip=flip, notes=notes)
 
 
 def network_inputs(
-    masked: Volume, mask: Volume, seen: head.Coarse, spacing: float, stride: int
+    masked: Volume, mask: Volume, coarse: head.Coarse, spacing: float, stride: int
 ) -> refinement.NetworkInputs:
-    """Image, coordinates and the coarse network's posteriors in the brain's box."""
-    return refinement.inputs_on(
-        covering(brain_grid(masked, seen, spacing, MARGIN, stride), mask, stride), masked, seen
-    )
+    """Return a fine network's inputs in the brain's box.
 
-
-def covering(grid: Grid, mask: Volume, stride: int = 1) -> Grid:
-    """``grid`` (upright), grown by multiples of ``stride`` where the mask reaches beyond it."""
-    start, shape = box(mask, 0.0)
-    affine = mask.affine.copy()
-    affine[:3, 3] += affine[:3, :3] @ np.array(start)
-    corners = Grid(shape, affine).corners()
-    first = (corners.min(0) - grid.affine[:3, 3]) / grid.spacing
-    last = (corners.max(0) - grid.affine[:3, 3]) / grid.spacing
-    before = np.ceil(np.maximum(0, -first) / stride - 1e-4).astype(int) * stride
-    after = np.ceil(np.maximum(0, last + 1 - np.array(grid.shape)) / stride - 1e-4).astype(int) * stride
-    grown = grid.affine.copy()
-    grown[:3, 3] -= grid.spacing * before
-    x, y, z = (int(n) for n in np.array(grid.shape) + before + after)
-    return Grid((x, y, z), grown)
+    Parameters
+    ----------
+    masked, mask, coarse
+        As for :func:`fine`.
+    spacing : float
+        Voxel size (mm).
+    stride : int
+        Factor of the number of voxels along every axis.
+    """
+    grid = covering(brain_grid(masked, coarse.distance, spacing, MARGIN, stride), mask, stride)
+    return refinement.inputs_on(grid, masked, coarse)
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What a scan shows on a grid.
+    """Intensities of a brain on a grid.
 
     Attributes
     ----------
     grid : Grid
-        Where it was looked at.
+        The grid.
     inside : Tensor of bool, shape (X, Y, Z)
         The brain.
     intensities : Tensor, shape (N,)
-        Of the brain's voxels.
+        Intensities of the brain's voxels.
     """
 
     grid: Grid
@@ -87,19 +103,29 @@ class Scan:
 
     @property
     def image(self) -> Volume:
-        """Intensities, zero outside of the brain."""
+        """Image of the intensities, zero outside the brain."""
         out = torch.zeros(self.grid.shape)
         out[self.inside] = self.intensities
         return Volume(out, self.grid.affine)
 
     def on(self, grid: Grid) -> Scan:
-        """The same on a coarser grid."""
+        """Return the intensities on a coarser grid."""
         inside = Volume(self.inside.float(), self.grid.affine)
-        return look(self.image, inside, grid)
+        return sample(self.image, inside, grid)
 
 
-def look(masked: Volume, mask: Volume, grid: Grid) -> Scan:
-    """The intensities of a brain on a grid."""
+def sample(masked: Volume, mask: Volume, grid: Grid) -> Scan:
+    """Return the intensities of a brain on a grid.
+
+    Parameters
+    ----------
+    masked : Volume
+        The scan, zero outside the brain.
+    mask : Volume
+        The brain.
+    grid : Grid
+        The grid.
+    """
     image = resample(masked.canonical(), grid, mode="cubic").data
     inside = resample(mask.with_data(mask.data.float()).canonical(), grid).data > 0.5
     return Scan(grid, inside, image[inside])
@@ -113,26 +139,31 @@ def fitted(
     notes: list[str],
     fluid: float | None = None,
 ) -> Volume:
-    """Posteriors of the structures on a scan's grid; all background outside of the brain.
+    """Return the posteriors of the structures on a scan's grid; outside the brain is background.
 
     Parameters
     ----------
     scan : Scan
         Intensities.
     prior : Volume, shape (C, X, Y, Z)
-        What is known without them, on any grid.
+        Probabilities without the intensities, on any grid.
     table : LabelTable
         Names of the ``C`` structures.
     likelihood : bool
-        Whether the intensities count.
+        Whether the intensities are fitted.
     notes : list of str
-        What a reader of the result should know is added.
+        Remarks for the user are appended.
     fluid : float, optional
-        Largest variance of fluid's intensities, in parts of white matter's.
+        Largest variance of fluid's intensities, relative to white matter's.
+
+    Returns
+    -------
+    Volume, shape (C, X, Y, Z)
+        Probabilities that sum to one in every voxel.
     """
     brought = resample(prior, scan.grid).data[:, scan.inside]
     brought[0] += (1 - brought.sum(0)).clamp(min=0)
-    # In the brain there is no background: what the network takes for it is fluid, or whatever comes next.
+    # A brain has no background: where the network predicts it, there is fluid or the next likely structure.
     free = table.unsided.index(24)
     brought[free] += 0.1 * brought[0]
     brought[0] *= 0.0
@@ -142,8 +173,8 @@ def fitted(
         brought = fit.posteriors
         if fit.weight == 0:
             notes.append(
-                "Grey and white matter have nearly the same intensity in this scan: "
-                "which is which, the network alone says."
+                "Gray and white matter have nearly the same intensity in this scan: "
+                "the network alone separates them."
             )
     full = torch.zeros(len(brought), *scan.grid.shape)
     full[:, scan.inside] = brought
@@ -164,23 +195,24 @@ def with_shapes(
     likelihood: bool,
     fluid: float | None = None,
 ) -> Volume:
-    """``prior`` (changed in place) joined with an atlas that is bent to the scan.
+    """Return ``prior`` (changed in place) joined with an atlas that is deformed to the scan.
 
-    What bends the atlas is looked at on a coarse grid, twice: the second time the atlas has helped to say
-    what is there.
+    The atlas is deformed on a coarse grid, twice: the second time to posteriors that it has improved itself.
 
     Parameters
     ----------
     name : str
-        The atlas.
+        Name of the atlas.
     network, prior : Volume, shape (C, X, Y, Z)
-        The network's posteriors on its own grid and on the scan's.
+        Posteriors of the network on its own grid and on the scan's.
     scan : Scan
         Intensities, on an upright grid.
     to_atlas : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
-    fluid : float, optional
-        As :func:`fitted` takes it.
+    table : LabelTable
+        Names of the ``C`` structures.
+    likelihood, fluid
+        As for :func:`fitted`.
     """
     rough = scan.on(lattice(scan.grid, ROUGH))
     so_far = resample(network, rough.grid)
@@ -197,16 +229,25 @@ def with_shapes(
 
 
 def _joined(prior: Volume, bent: deformable_atlas.Bent) -> Volume:
-    """``prior`` (changed in place) joined with an atlas, in the part that the atlas covers."""
+    """Return ``prior`` (changed in place) joined with an atlas, in the part that the atlas covers."""
     shapes = bent.probabilities(prior.grid)
     return refinement.blend(prior, deformable_atlas.joined(resample(prior, shapes.grid), shapes))
 
 
 def without_strays(posteriors: Tensor, left: Tensor, table: LabelTable) -> Tensor:
-    """Take the structures away where they form specks apart from their main body.
+    """Remove structures where they form specks apart from their main component.
 
-    What is one body on either side (the table's column ``pieces``) keeps its largest component only; of
-    others those go that are smaller than a fifth of it.
+    Structures of one component on each side (the table's column ``pieces``) keep only the largest; of the
+    others, components smaller than a fifth of the largest are removed.
+
+    Parameters
+    ----------
+    posteriors : Tensor, shape (C, X, Y, Z)
+        Probabilities; changed in place.
+    left : Tensor, shape (X, Y, Z)
+        Log odds of left against right.
+    table : LabelTable
+        Names of the ``C`` structures.
     """
     hard = posteriors.argmax(0).numpy().astype(np.uint8)
     halves = (left > 0).numpy()

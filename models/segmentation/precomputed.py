@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from scipy import ndimage
@@ -14,8 +12,8 @@ from ..geometry.affine import fit_affine
 from ..geometry.distance import signed_distance
 from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
 from ..population import labels
-from . import skullstrip
-from .segmentation import SegmentationResult
+from .masks import is_stripped
+from .result import SegmentationResult
 
 CORTEX = {1: 3, 2: 42}
 """Parcels of the cortex (FreeSurfer ids 1000 to 2999, by their thousand) and the cortex that they are of."""
@@ -57,8 +55,7 @@ def stripped(scan: Volume, brain: Volume, mode: str = "auto") -> bool:
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data.numpy() > 0.5
     distance = signed_distance(inside, grid.spacing)
     seen = Volume(torch.from_numpy(distance.astype(np.float32)), grid.affine)
-    # Of the coarse look only the distance is asked for.
-    return skullstrip.is_stripped(scan, SimpleNamespace(distance=seen))
+    return is_stripped(scan, seen)
 
 
 def segmentation(

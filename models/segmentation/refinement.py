@@ -1,9 +1,8 @@
-"""Fine networks that see what a coarse one found, and one of them for the middle of the brain at 1 mm.
+"""Fine networks with the coarse posteriors as context, and an optional one for the middle of the brain.
 
-Small structures want resolution, a whole brain at that resolution wants time: the box is a tenth of a head.
-Which network looks there, the segmentation network's card says (``finer``); where the box lies and how large
-it is, that network's own card (``offset``, ``shape``). At the box's faces its posteriors pass into those of
-the whole brain.
+Small structures need resolution, which takes too long for a whole brain: the box is a tenth of a head. The
+segmentation network's card names the box's network (``finer``), whose own card has the position and size of
+the box (``offset``, ``shape``). At the box's faces its posteriors pass into those of the whole brain.
 """
 
 from __future__ import annotations
@@ -25,15 +24,27 @@ from ..geometry.volume import (
 )
 from ..localization import head
 from ..networks import inference, zoo
-from .skullstrip import half
+from .grids import half
 
 EDGE, FADE = 3.0, 6.0
-"""Millimetres at the box's faces that are left out, and those over which its weight rises to one."""
+"""Distance (mm) from the box's faces with weight zero, and length (mm) over which the weight rises to one."""
 
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """What the fine network sees, on ``grid``; the context is at half of its resolution."""
+    """Inputs of a fine network.
+
+    Attributes
+    ----------
+    grid : Grid
+        Grid of the image.
+    image : Tensor, shape (X, Y, Z)
+        Normalized intensities.
+    coordinates : Tensor, shape (3, X, Y, Z)
+        Position in the atlas frame.
+    context : Tensor, shape (C, X / 2, Y / 2, Z / 2)
+        Posteriors of the coarse network.
+    """
 
     grid: Grid
     image: Tensor
@@ -41,75 +52,89 @@ class NetworkInputs:
     context: Tensor
 
 
-def inputs_on(grid: Grid, masked: Volume, seen: head.Coarse) -> NetworkInputs:
-    """What a fine network sees on a grid."""
+def inputs_on(grid: Grid, masked: Volume, coarse: head.Coarse) -> NetworkInputs:
+    """Return the inputs of a fine network on a grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        Grid of the network.
+    masked : Volume
+        The scan, zero outside the brain.
+    coarse : Coarse
+        Result of the coarse network.
+    """
     image = normalize(resample(masked.canonical(), grid).data)
-    context = resample(seen.structures, half(grid)).data
-    # Outside of the coarse window there is background.
+    context = resample(coarse.structures, half(grid)).data
+    # Outside the coarse window is background.
     context[0] += (1 - context.sum(0)).clamp(min=0)
-    coordinates = coordinate_channels(grid, seen.to_atlas, inference.COORDINATE_SCALE)
+    coordinates = coordinate_channels(grid, coarse.to_atlas, inference.COORDINATE_SCALE)
     return NetworkInputs(grid, image, coordinates, context)
 
 
-def look(
+def box_posteriors(
     masked: Volume,
-    seen: head.Coarse,
+    coarse: head.Coarse,
     model: str,
     device: str,
     *,
     flip: bool = False,
     notes: list[str] | None = None,
 ) -> Volume:
-    """Posteriors in the box, shape (C, X, Y, Z), on the scan's lattice.
+    """Return a fine network's posteriors in its box, on the scan's lattice.
 
     Parameters
     ----------
     masked : Volume
-        The scan, zero outside of the brain.
-    seen : Coarse
-        Where the brain lies, and the context.
+        The scan, zero outside the brain.
+    coarse : Coarse
+        Result of the coarse network.
     model : str
         Weights.
     device : str
-        Where to compute.
+        Device of the network.
     flip : bool
-        Whether the mirror image is looked at too.
+        Whether to average with the posteriors of the mirror image.
     notes : list of str, optional
-        What a reader of the result should know is added.
+        Remarks for the user are appended.
+
+    Returns
+    -------
+    Volume, shape (C, X, Y, Z)
+        Probabilities of the unsided structures.
     """
     loaded = zoo.load_once(model, device)
-    given = inputs_on(box(masked, seen, loaded.card), masked, seen)
-    return posteriors(loaded, given, device, flip=flip, notes=notes)
+    inputs = inputs_on(box(masked, coarse, loaded.card), masked, coarse)
+    return posteriors(loaded, inputs, device, flip=flip, notes=notes)
 
 
 def posteriors(
     model: zoo.Model,
-    given: NetworkInputs,
+    inputs: NetworkInputs,
     device: str,
     *,
     flip: bool = False,
     notes: list[str] | None = None,
 ) -> Volume:
-    """What a fine network makes of its inputs, shape (C, X, Y, Z); see :func:`look`."""
-    looks = model.card.get("looks", 1)
+    """Return a fine network's posteriors, shape (C, X, Y, Z); see :func:`box_posteriors`."""
     found = inference.posteriors(
         model.network,
-        given.image,
-        given.coordinates,
-        given.context,
+        inputs.image,
+        inputs.coordinates,
+        inputs.context,
         device,
         flip=flip,
-        looks=looks,
+        looks=model.card.get("looks", 1),
         notes=notes,
     )
-    return Volume(found, given.grid.affine)
+    return Volume(found, inputs.grid.affine)
 
 
-def box(masked: Volume, seen: head.Coarse, card: dict) -> Grid:
-    """Where a network looks: its card's shape about its card's point of the atlas frame."""
+def box(masked: Volume, coarse: head.Coarse, card: dict) -> Grid:
+    """Return a network's box: the card's shape around the card's point of the atlas frame."""
     spacing, shape = card["spacing"], tuple(card["shape"])
     fine = lattice(masked, spacing)
-    middle = transform_points(np.linalg.inv(seen.to_atlas), np.array(card["offset"]))
+    middle = transform_points(np.linalg.inv(coarse.to_atlas), np.array(card["offset"]))
     first = np.round((middle - fine.affine[:3, 3]) / spacing - (np.array(shape) - 1) / 2)
     affine = fine.affine.copy()
     affine[:3, 3] += first * spacing
@@ -117,12 +142,12 @@ def box(masked: Volume, seen: head.Coarse, card: dict) -> Grid:
 
 
 def blend(whole: Volume, part: Volume) -> Volume:
-    """``whole`` with ``part`` in its box; both on one lattice, whose shares of overlap are kept.
+    """Return ``whole`` with ``part`` blended into its box; both are on one lattice.
 
     Parameters
     ----------
     whole, part : Volume, shape (C, X, Y, Z)
-        Probabilities of the same structures. ``whole`` is changed in place.
+        Probabilities of the same structures; ``whole`` is changed in place.
     """
     start = np.round((part.affine[:3, 3] - whole.affine[:3, 3]) / whole.grid.spacing).astype(int)
     inner, outer, weight = [slice(None)], [slice(None)], torch.ones(())
@@ -141,6 +166,6 @@ def blend(whole: Volume, part: Volume) -> Volume:
 
 
 def _rise(count: int, spacing: float) -> Tensor:
-    """Weight along an axis: 0 at the ends, 1 in the middle."""
+    """Return the weight along an axis: 0 at the ends, 1 in the middle."""
     from_end = torch.minimum(torch.arange(count), torch.arange(count).flip(0)) * spacing
     return ((from_end - EDGE) / FADE).clamp(0, 1)

@@ -15,8 +15,7 @@ from brainseg.interfaces.io import dataset
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.population import labels
 from brainseg.models.registration import reference, registration
-from brainseg.models.segmentation.segmentation import SegmentationResult
-from brainseg.models.segmentation.skullstrip import SkullStripResult
+from brainseg.models.segmentation.result import SegmentationResult, SkullStripResult
 from brainseg.models.templates import bundled
 
 SHAPE = (40, 44, 38)
@@ -105,14 +104,14 @@ def install(patch) -> None:
     from brainseg.models.segmentation import segmentation, skullstrip
 
     def strip(
-        volume: Volume, *, mode: str = "auto", model: str = "", coarse_model: str = "", device: str = "cpu"
+        volume: Volume, population: str = "adult", *, mode: str = "auto", device: str = "cpu"
     ) -> SkullStripResult:
         mask = torch.from_numpy(mask_of(volume.data.numpy()))
         return SkullStripResult(volume.with_data(mask), volume, mode == "skip")
 
     patch(skullstrip, "skullstrip", strip)
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))
-    patch(segmentation, "segment", lambda volume, mask, **_: segmentation_of(volume, mask))
+    patch(segmentation, "segment", lambda volume, mask, *_, **__: segmentation_of(volume, mask))
     patch(bundled, "load", small_template)
     patch(registration, "register", lambda moving, fixed, **_: registration.align(moving.centroids, fixed))
     patch(reference, "load", anatomy_of_template)

@@ -54,8 +54,8 @@ class ProcessingOptions:
     ----------
     skull_strip : {'auto', 'skip', 'force'}
         Detect images without skull, treat all as such, or none.
-    accurate : bool
-        Average the segmentation network over the image and its mirror image.
+    effort : {'fast', 'accurate'}
+        ``accurate`` averages the segmentation network over the image and its mirror image.
     label_table : str, optional
         Label table that replaces the population's own.
     hippocampus : bool
@@ -79,7 +79,7 @@ class ProcessingOptions:
     """
 
     skull_strip: str = "auto"
-    accurate: bool = False
+    effort: str = "fast"
     label_table: str | None = None
     hippocampus: bool = False
     lesion: bool = False

@@ -1,6 +1,7 @@
 """From a folder of label maps to a network that segments; scores as a picture; networks kept by name."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -11,8 +12,9 @@ from brainseg.bidsapp.cli import main
 from brainseg.models.geometry.volume import lattice, resample
 from brainseg.models.networks import zoo
 from brainseg.models.networks.stem_unet import StemUNet
-from brainseg.models.population import labels
-from brainseg.models.segmentation import segmentation, skullstrip
+from brainseg.models.population import labels, populations
+from brainseg.models.segmentation import skullstrip
+from brainseg.models.segmentation.result import SkullStripResult
 from brainseg.models.templates import bundled
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,10 +79,13 @@ def test_a_folder_of_maps_becomes_a_network_that_segments(toy, tmp_path, monkeyp
     mask = mask.with_data((mask.data > 0.5).to(torch.uint8))
     path = tmp_path / "scan.nii.gz"
     nib.save(nib.Nifti1Image(scan.data.numpy(), scan.affine), path)
-    stripped = skullstrip.SkullStripResult(mask, mask.with_data(mask.data.float()), True)
+    stripped = SkullStripResult(mask, mask.with_data(mask.data.float()), True)
     monkeypatch.setattr(skullstrip, "skullstrip", lambda *_, **__: stripped)
     monkeypatch.setattr("brainseg.models.preprocessing.bias.correct", lambda volume, mask: (volume, None))
-    monkeypatch.setattr(segmentation, "WORKING", 3.0)
+    adult = populations.load("adult")
+    coarser = replace(adult.methods["segmentation"], spacing=3.0)
+    record = replace(adult, methods=adult.methods | {"segmentation": coarser})
+    monkeypatch.setattr(populations, "load", lambda name: record)
     found, posteriors = tmp_path / "found.nii.gz", tmp_path / "p.nii.gz"
     more = ("--model", weights, "--effort", "accurate", "--posteriors", posteriors, "--threads", 1)
     assert _run("segment", path, found, *more, "--device", "cpu") == 0

@@ -127,8 +127,8 @@ def test_the_populations_networks_and_options_are_used(scans, words, population,
         calls.setdefault("records", set()).add(record.name)
         return balls.brain(np.eye(4), spacing=4.0, shape=(40, 50, 40))
 
-    def reference_load(text, networks, device):
-        calls["template"], calls["networks"] = text, (networks.coarse, networks.skullstrip)
+    def reference_load(text, population, device):
+        calls["template"], calls["population"] = text, population
         return read(text, device, record)
 
     def stop(moving, fixed, **more):
@@ -145,28 +145,33 @@ def test_the_populations_networks_and_options_are_used(scans, words, population,
     assert calls["network"] == (record.velocity or None)
     if words[0] == "BrainsegFetal":
         assert calls["template"].startswith("BrainsegFetal:cohort-28")
-    assert calls.get("networks", record.networks[:2]) == record.networks[:2]
+    assert calls.get("population", population) == population
 
 
 def _paths(words, folder):
     return [folder / word if word.endswith(".nii.gz") else word for word in words]
 
 
-def test_the_stages_get_the_populations_weights(scans, monkeypatch):
+def test_the_stages_get_the_populations_weights(scans, monkeypatch, tmp_path):
     record, used = populations.load("fetal"), []
 
-    def strip(scan, **more):
-        used.append((more["coarse_model"], more["model"]))
+    def strip(scan, record, **more):
+        used.append((record.coarse, record.skullstrip))
         return SimpleNamespace(mask=scan)
 
-    def segment(scan, mask, **more):
-        used.append((more["coarse_model"], more["model"], more["label_table"]))
+    def segment(scan, mask, record, **more):
+        used.append((record.coarse, record.segmentation, more["label_table"]))
         return SimpleNamespace(structures=scan, centroids={}, probabilities={})
 
     monkeypatch.setattr(skullstrip, "skullstrip", strip)
     monkeypatch.setattr(bias, "correct", lambda scan, mask: (scan, None))
     monkeypatch.setattr(segmentation, "segment", segment)
-    anatomy.read(scans / "moving.nii.gz", "cpu", record)
+    image = nib.load(scans / "moving.nii.gz")
+    fine = tmp_path / "fine.nii.gz"
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), np.diag([1.5, 1.5, 1.5, 1.0])), fine)
+    anatomy.read(fine, "cpu", record)
+    with pytest.raises(InputError, match="low-resolution stack"):
+        anatomy.read(scans / "moving.nii.gz", "cpu", record)
     anatomy.read(scans / "moving.nii.gz")
     assert used[:2] == [("fetal-coarse", "fetal"), ("fetal-coarse", "fetal", "fetal")]
     assert used[2:] == [("head-coarse", "skullstrip"), ("head-coarse", "segmentation", "adult")]

@@ -141,14 +141,11 @@ def half_a_device(monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("population", ["adult", "fetal"])
 def test_every_network_is_used_in_tiles_where_memory_does_not_suffice(scans, half_a_device, population):
-    from brainseg.models.population import populations
     from brainseg.models.segmentation import segmentation, skullstrip
 
-    record, scan = populations.load(population), scans.resampled(scans.template(), (2.5, 2.5, 2.5))
-    given = {"model": record.skullstrip, "coarse_model": record.coarse, "device": half_a_device}
+    scan = scans.resampled(scans.template(), (2.5, 2.5, 2.5))
     mode = "force" if population == "adult" else "skip"
-    found = skullstrip.skullstrip(scan, mode=mode, **given)
+    found = skullstrip.skullstrip(scan, population, mode=mode, device=half_a_device)
     assert population == "fetal" or [note for note in found.notes if "2 tiles" in note]
-    given["model"] = record.segmentation
-    again = segmentation.segment(scan, found.mask, **given)
+    again = segmentation.segment(scan, found.mask, population, device=half_a_device)
     assert [note for note in again.notes if "2 tiles" in note]

@@ -24,7 +24,7 @@ def brain():
 
 def test_a_scan_is_seen_upright_and_on_a_coarser_grid(brain):
     image, mask = brain
-    scan = fusion.look(image, mask, lattice(image, 1.0))
+    scan = fusion.sample(image, mask, lattice(image, 1.0))
     assert len(scan.intensities) == int(scan.inside.sum()) == int(mask.data.sum())
     torch.testing.assert_close(scan.image.data, image.canonical().data, atol=1e-3, rtol=0)
     coarse = scan.on(lattice(scan.grid, 2.0))
@@ -38,7 +38,7 @@ def test_a_scan_is_seen_upright_and_on_a_coarser_grid(brain):
 def test_outside_of_the_brain_there_is_background_and_inside_none(brain):
     image, mask = brain
     table = labels.load("adult")
-    scan = fusion.look(image, mask, lattice(image, 1.0))
+    scan = fusion.sample(image, mask, lattice(image, 1.0))
     prior = torch.full((len(table.unsided), *scan.grid.shape), 0.01)
     bright = scan.image.data > 70
     prior[table.unsided.index(2), bright] = 0.8

@@ -7,8 +7,8 @@ import torch
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume, resample
 from brainseg.models.population import labels
+from brainseg.models.segmentation import labeling, skullstrip
 from brainseg.models.segmentation import segmentation as stage
-from brainseg.models.segmentation import skullstrip
 from brainseg.training.evaluation.metrics import dice_by_class
 
 pytestmark = pytest.mark.slow
@@ -137,9 +137,9 @@ def test_empty_mask_is_refused(found):
 def test_uncertainty_is_the_entropy_over_the_voxels_of_a_label():
     p = torch.tensor([[0.5, 1.0, 1 / 3], [0.5, 0.0, 1 / 3], [0.0, 0.0, 1 / 3]]) * 0.9
     entropy = -torch.xlogy(p, p).sum(0)
-    values = stage._normalised_entropy(entropy, p.sum(0), 3)
+    values = labeling._normalized_entropy(entropy, p.sum(0), 3)
     torch.testing.assert_close(values, torch.tensor([np.log(2) / np.log(3), 0.0, 1.0]).float())
-    by_label = stage._mean_by_label(values, torch.tensor([17, 17, 53]))
+    by_label = labeling._mean_by_label(values, torch.tensor([17, 17, 53]))
     assert by_label == pytest.approx({17: np.log(2) / np.log(3) / 2, 53: 1.0})
 
 

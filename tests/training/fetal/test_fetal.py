@@ -3,6 +3,7 @@
 import doctest
 import json
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -15,7 +16,7 @@ from brainseg.models.geometry.volume import Volume, resample, transform_points
 from brainseg.models.localization import pose, rotation_search
 from brainseg.models.networks import zoo
 from brainseg.models.population import growth, labels, populations
-from brainseg.models.segmentation import atlas_frame
+from brainseg.models.segmentation import atlas_frame, segmentation
 from brainseg.models.templates import age_template
 from brainseg.training.core.lightning import train
 from brainseg.training.fetal import examples, interpolation
@@ -164,7 +165,8 @@ def test_the_pose_of_a_brain_that_lies_in_any_way(seed, monkeypatch):
 def test_results_come_back_in_the_scans_own_millimetres(scan, monkeypatch):
     monkeypatch.setattr(rotation_search, "search", lambda *a: (scan.true, 0.9))
     mask = scan.volume.with_data(torch.from_numpy((scan.brain > 0).astype(np.uint8)))
-    result = atlas_frame.segment(scan.volume, mask, model="fine", coarse_model="coarse", likelihood=False)
+    record = replace(populations.load("fetal"), segmentation="fine", coarse="coarse")
+    result = segmentation.segment(scan.volume, mask, record, likelihood=False)
     assert np.allclose(result.structures.affine, scan.volume.affine)
     assert result.structures.data.shape == scan.volume.data.shape
     of_label = read_table()["structure"]
@@ -233,7 +235,6 @@ def test_the_trainer_exports_what_the_chain_reads(arrays, tmp_path):
     train(FetalTrainer(registry.read(path), arrays, out, arrays))
     card = json.loads((out / "toy-fetal.json").read_text())
     assert card["kind"] == "any-position" and card["label_table"] == "fetal" and card["licence"] == "CC0-1.0"
-    assert atlas_frame.serves(str(out / "toy-fetal.safetensors"))
     again = FetalTrainer(registry.read(path), arrays, out)
     assert again.step >= 1 and again.seconds > 0.1
 

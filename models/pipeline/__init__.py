@@ -1,0 +1,1 @@
+"""The processing chain on arrays, and the text of its methods."""

@@ -1,0 +1,82 @@
+"""Methods texts of a population, filled in from its record and the model cards of its networks."""
+
+from __future__ import annotations
+
+from ..networks import zoo
+from ..population import labels
+from ..population.populations import Population
+
+
+def skullstrip(record: Population, mode: str = "auto") -> str:
+    """Return the methods text of skull-stripping.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+    mode : {'auto', 'skip', 'force'}
+        Mode of skull-stripping; with ``skip`` no network finds the mask.
+
+    Raises
+    ------
+    ModelError
+        If a network is not installed.
+    """
+    method = record.methods["skullstrip"]
+    if mode == "skip":
+        return method.cases["skip"]
+    return _filled(record, "skullstrip", {"auto"} & {mode}, threshold=f"{method.threshold:g}")
+
+
+def segmentation(record: Population, label_table: str | None = None, effort: str = "fast") -> str:
+    """Return the methods text of segmentation.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+    label_table : str, optional
+        Label table of the structures, if it is not the population's.
+    effort : {'fast', 'accurate'}
+        Effort of segmentation.
+
+    Raises
+    ------
+    ModelError
+        If a network is not installed.
+    """
+    active = {effort} | ({"atlas"} if "atlas" in zoo.read_card(record.segmentation) else set())
+    structures = len(labels.load(label_table or record.labels).labels) - 1
+    return _filled(record, "segmentation", active, structures=str(structures))
+
+
+def deformation(record: Population, predicted: bool = False) -> str:
+    """Return the methods text of the deformation by the program's own engine.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+    predicted : bool
+        Whether a network predicts its start.
+    """
+    method = record.methods["registration"]
+    return _substituted(
+        method.text, method.cases, {"predicted"} if predicted else set(), spacing=method.spacing
+    )
+
+
+def _filled(record: Population, stage: str, active: set[str], **values: str) -> str:
+    """Return the text of a stage with networks; ``active`` are the cases that hold."""
+    method = record.methods[stage]
+    coarse, fine = zoo.read_card(record.coarse), zoo.read_card(getattr(record, stage))
+    data = "; ".join(dict.fromkeys(card["training_data"] for card in (coarse, fine)))
+    sizes = {"coarse": coarse["spacing"], "fine": fine["spacing"], "spacing": method.spacing}
+    return _substituted(method.text, method.cases, active, training_data=data, **sizes, **values)
+
+
+def _substituted(text: str, cases: dict[str, str], active: set[str], **values: str | float) -> str:
+    """Return a template with its values and the texts of its active cases."""
+    words = {name: f"{value:g}" if isinstance(value, float) else value for name, value in values.items()}
+    words |= {case: f"{sentence.strip()} " if case in active else "" for case, sentence in cases.items()}
+    return " ".join(text.format(**words).split()) + " "

@@ -1,0 +1,158 @@
+"""The processing chain on arrays: thick-slice check, skull-stripping, bias correction and segmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from ..errors import InputError, MissingFileError, UsageError
+from ..geometry.volume import Volume
+from ..networks import zoo
+from ..population import populations
+from ..population.populations import Population
+from ..preprocessing import bias, thick_slices
+from ..registration.registration import Anatomy
+from ..segmentation import segmentation, skullstrip
+from ..segmentation.result import SegmentationResult, SkullStripResult
+
+
+@dataclass(frozen=True)
+class Processed:
+    """A processed scan; all volumes are on its grid.
+
+    Attributes
+    ----------
+    scan : Volume, float32
+        The input.
+    brain : SkullStripResult
+        Its brain.
+    corrected : Volume, float32
+        The scan after bias correction.
+    segmentation : SegmentationResult
+        Its structures.
+    """
+
+    scan: Volume
+    brain: SkullStripResult
+    corrected: Volume
+    segmentation: SegmentationResult
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks of all stages for the user."""
+        return [*self.brain.notes, *self.segmentation.notes]
+
+    @property
+    def anatomy(self) -> Anatomy:
+        """The scan as registration needs it."""
+        found = self.segmentation
+        return Anatomy(
+            self.corrected, self.brain.mask, found.structures, found.centroids, found.probabilities
+        )
+
+
+def process(
+    scan: Volume,
+    population: str | Population = "adult",
+    *,
+    skull_strip: str = "auto",
+    effort: str = "fast",
+    label_table: str | None = None,
+    likelihood: bool = True,
+    model: str | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda stage: None,
+) -> Processed:
+    """Skull-strip, correct and segment a scan.
+
+    Parameters
+    ----------
+    scan : Volume
+        Scan of any contrast, orientation and voxel size, such as
+        :func:`brainseg.models.io.conform.read` returns.
+    population : str or Population
+        Name or record of the population.
+    skull_strip : {'auto', 'skip', 'force'}
+        See :func:`brainseg.models.segmentation.skullstrip.skullstrip`.
+    effort, label_table, likelihood
+        See :func:`brainseg.models.segmentation.segmentation.segment`.
+    model : str, optional
+        Another segmentation network; its limits of voxel size are unknown, so that thick slices are accepted.
+    device : str
+        Device of the networks.
+    progress : callable
+        Called with the name of every stage at its start.
+
+    Raises
+    ------
+    InputError
+        If the slices are too thick for the population's networks, or the scan has no brain.
+    UsageError
+        If the population's method does not have an option.
+    MissingFileError
+        If the network is not installed.
+    """
+    record = populations.resolve(population)
+    segmenting = with_network(record, model) if model else record
+    if effort != "fast":
+        populations.check_options(segmenting, ["effort"])
+    if not model:
+        check_slices(scan, record)
+    progress("skull-stripping")
+    brain = skullstrip.skullstrip(scan, record, mode=skull_strip, device=device)
+    progress("bias correction")
+    corrected, _ = bias.correct(scan, brain.mask)
+    progress("segmentation")
+    found = segmentation.segment(
+        corrected,
+        brain.mask,
+        segmenting,
+        effort=effort,
+        label_table=label_table,
+        likelihood=likelihood,
+        device=device,
+    )
+    return Processed(scan, brain, corrected, found)
+
+
+def check_slices(scan: Volume, record: Population) -> None:
+    """Refuse a scan whose slices are too thick for a population's networks.
+
+    Raises
+    ------
+    InputError
+        If they are.
+    """
+    why = thick_slices.coarseness(scan.grid.spacing, record)
+    if why:
+        remedy = f"{thick_slices.REMEDY}; brainseg skullstrip --mask extracts the brain of the stack"
+        raise InputError(None, f"it is a {why}", remedy)
+
+
+def with_network(record: Population, name: str) -> Population:
+    """Return a population's record with another segmentation network.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+    name : str
+        Weights: an installed name, or a ``.safetensors`` file. Its card may name a coarse network, too.
+
+    Raises
+    ------
+    MissingFileError
+        If it is not installed.
+    UsageError
+        If it belongs to another segmentation method.
+    """
+    try:
+        card = zoo.load(name).card
+    except zoo.ModelError as error:
+        raise MissingFileError(None, str(error), "See brainseg models list") from None
+    method = record.methods["segmentation"].method
+    if (card.get("kind") == "upright") != (method == "atlas-frame"):
+        raise UsageError(
+            name, f"the network does not fit the segmentation of {record.name} brains", "Change --population"
+        )
+    return replace(record, segmentation=name, coarse=card.get("coarse") or record.coarse)

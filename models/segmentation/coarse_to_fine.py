@@ -1,0 +1,100 @@
+"""Segmentation coarse to fine: the whole brain at 3 mm, then its box at the fine network's voxel size.
+
+The coarse posteriors are the fine network's context; an atlas deformed to the scan and the scan's own
+intensities (:mod:`brainseg.models.segmentation.gaussian_mixture`) correct its posteriors. Structures are
+predicted without side; the coarse network separates left from right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..geometry.volume import Grid, Volume, coordinate_channels, resample
+from ..localization import head
+from ..networks import zoo
+from ..population import labels
+from ..population.populations import Population
+from . import fusion, refinement
+from .grids import brain_grid, covering
+from .labeling import label
+from .result import SegmentationResult
+
+FLUID = 1.0
+"""Largest variance of fluid's intensities, relative to white matter's; chosen on synthetic heads."""
+
+FAR_OFF = 6.0
+"""Median distance (mm) of the structures from their places in the atlas that deserves a remark."""
+
+
+def segment(
+    volume: Volume,
+    mask: Volume,
+    record: Population,
+    *,
+    effort: str = "fast",
+    likelihood: bool = True,
+    device: str = "cpu",
+) -> SegmentationResult:
+    """Segment the brain of a head in any orientation.
+
+    Parameters
+    ----------
+    volume : Volume
+        Bias-corrected scan of any contrast.
+    mask : Volume
+        The brain, on the same grid.
+    record : Population
+        Its networks and the voxel size (mm) of the intensities.
+    effort : {'fast', 'accurate'}
+        ``accurate`` averages the posteriors of the image and its mirror image.
+    likelihood : bool
+        Whether the scan's intensities are fitted.
+    device : str
+        Device of the networks.
+
+    Raises
+    ------
+    InputError
+        If the mask does not hold a brain.
+    """
+    inside, flip = mask.data > 0, effort == "accurate"
+    masked = volume.with_data(torch.where(inside, volume.data - floor(volume.data[inside]), 0.0))
+    notes: list[str] = []
+    coarse = head.look(masked, model=record.coarse, device=device, notes=notes)
+    card = zoo.load_once(record.segmentation, device).card
+    table = labels.load(card["label_table"])
+    network = fusion.fine(masked, mask, coarse, record.segmentation, device, flip=flip, notes=notes)
+    spacing = record.methods["segmentation"].spacing
+    grid = covering(brain_grid(masked, coarse.distance, spacing, fusion.MARGIN, 1), mask)
+    prior = resample(network, grid)
+    if further := card.get("finer"):
+        prior = refinement.blend(
+            prior, refinement.box_posteriors(masked, coarse, further, device, flip=flip, notes=notes)
+        )
+    scan = fusion.sample(masked, mask, grid)
+    if shapes := card.get("atlas"):
+        prior = fusion.with_shapes(shapes, network, prior, scan, coarse.to_atlas, table, likelihood, FLUID)
+    posteriors = fusion.fitted(scan, prior, table, likelihood, notes, FLUID)
+    left = _left(coarse, grid)
+    posteriors.data[:] = fusion.without_strays(posteriors.data, left.data, table)
+    if coarse.error > FAR_OFF:
+        notes.append(
+            f"The structures are {coarse.error:.1f} mm off their usual places: check the segmentation."
+        )
+    result = label(volume, mask, posteriors, left, table, notes)
+    return replace(result, posteriors=posteriors, label_table=card["label_table"])
+
+
+def floor(values: Tensor) -> float:
+    """Return a level below all intensities of the brain, so that the background's zero is darkest."""
+    return min(float(values.min()), 0.0)
+
+
+def _left(coarse: head.Coarse, grid: Grid) -> Volume:
+    """Return the log odds of left against right: the coarse network's, far from the midline by position."""
+    logit = resample(coarse.left, grid).data
+    x = coordinate_channels(grid, coarse.to_atlas, 1.0)[0]
+    return Volume(logit - x / 4, grid.affine)

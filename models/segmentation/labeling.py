@@ -1,0 +1,169 @@
+"""Labels, tissue probabilities and measures of the structures on the input's grid.
+
+Probabilities are interpolated, never labels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..geometry.volume import Grid, Volume, resample
+from ..population import labels
+from ..population.labels import LabelTable
+from .result import SegmentationResult
+
+
+class _Sums:
+    """Running sums over the structures, on the part of the input's grid that holds the brain.
+
+    Parameters
+    ----------
+    grid : Grid
+        That part.
+    within : Tensor of bool, shape (X, Y, Z)
+        The brain on it.
+    share : Tensor, shape (X, Y, Z)
+        Probability of the left side.
+    table : LabelTable
+        The structures.
+    """
+
+    def __init__(self, grid: Grid, within: Tensor, share: Tensor, table: LabelTable) -> None:
+        shape = grid.shape
+        self.grid, self.within, self.share, self.table = grid, within, share, table
+        self.best = torch.full(shape, 1e-6)
+        self.structure = torch.zeros(shape, dtype=torch.int16)
+        self.total, self.entropy = torch.zeros(shape), torch.zeros(shape)
+        self.tissues = torch.zeros(len(labels.DSEG_NAMES), *shape)
+        self.volumes: dict[int, float] = {}
+        self.centroids: dict[int, tuple[float, float, float]] = {}
+
+    def add(self, index: int, probability: Volume) -> None:
+        """Add one unsided structure by its FreeSurfer id and probability, on any grid."""
+        p = resample(probability, self.grid).data * self.within
+        self.total += p
+        self.entropy -= torch.xlogy(p, p)
+        self.tissues[labels.DSEG[self.table[index].tissue] - 1] += p
+        better = p > self.best
+        self.best = torch.where(better, p, self.best)
+        partner = self.table[index].partner
+        sided = torch.where(self.share > 0.5, index, partner).to(torch.int16)
+        self.structure = torch.where(better, sided, self.structure)
+        if partner == index:
+            self._measure(index, p)
+        else:
+            self._measure(index, p * self.share)
+            self._measure(partner, p * (1 - self.share))
+
+    def _measure(self, index: int, weight: Tensor) -> None:
+        """Store volume and centroid of a structure of one side."""
+        mass = float(weight.sum())
+        self.volumes[index] = mass * self.grid.voxel_volume
+        if mass > 0:
+            axes = [torch.arange(n, dtype=torch.float32) for n in self.grid.shape]
+            center = [
+                float((weight.sum(tuple(a for a in range(3) if a != axis)) * axes[axis]).sum()) / mass
+                for axis in range(3)
+            ]
+            point = self.grid.affine[:3, :3] @ np.array(center) + self.grid.affine[:3, 3]
+            self.centroids[index] = (float(point[0]), float(point[1]), float(point[2]))
+
+
+def label(
+    volume: Volume, mask: Volume, posteriors: Volume, left: Volume, table: LabelTable, notes: list[str]
+) -> SegmentationResult:
+    """Label a scan from the posteriors of its structures, class by class to save memory.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    mask : Volume
+        Its brain, on the same grid.
+    posteriors : Volume, shape (C, X, Y, Z)
+        Probabilities of the table's unsided structures, on any grid.
+    left : Volume
+        Log odds of left against right, on any grid.
+    table : LabelTable
+        The structures.
+    notes : list of str
+        Remarks for the user, which become the result's.
+    """
+    grid = volume.grid
+    inside = mask.data > 0
+    start, shape = _box_of(inside)
+    affine = grid.affine.copy()
+    affine[:3, 3] += grid.affine[:3, :3] @ np.array(start)
+    part = Grid(shape, affine)
+    window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
+    within = inside[window]
+    sums = _Sums(part, within, resample(left, part).data.sigmoid(), table)
+    for k, index in enumerate(table.unsided):
+        if index:
+            sums.add(index, Volume(posteriors.data[k], posteriors.affine))
+    # At the mask's edge, interpolation loses a little to the background.
+    sums.tissues /= sums.total.clamp(min=1e-3)
+    structure = _filled(sums.structure, within)
+    whole = torch.zeros(grid.shape, dtype=torch.int16)
+    whole[window] = structure
+    entropy = _normalized_entropy(sums.entropy, sums.total, len(table.unsided))
+    probabilities = {}
+    for name, values in zip(labels.DSEG_NAMES, sums.tissues, strict=True):
+        out = torch.zeros(grid.shape)
+        out[window] = values * within
+        probabilities[name] = volume.with_data(out)
+    tissue = torch.from_numpy(table.lookup("tissue"))[whole.int()]
+    return SegmentationResult(
+        volume.with_data(whole),
+        volume.with_data(tissue),
+        probabilities,
+        sums.volumes,
+        sums.centroids,
+        notes,
+        _mean_by_label(entropy, structure),
+    )
+
+
+def _normalized_entropy(entropy: Tensor, total: Tensor, classes: int) -> Tensor:
+    """Return the entropy of probabilities, divided by its maximum.
+
+    Parameters
+    ----------
+    entropy : Tensor
+        Sum of -p log p over the classes.
+    total : Tensor
+        Sum of the probabilities, which need not be one.
+    classes : int
+        Number of classes.
+    """
+    total = total.clamp(min=1e-3)
+    return ((entropy / total + total.log()) / math.log(classes)).clamp(0, 1)
+
+
+def _mean_by_label(values: Tensor, structure: Tensor) -> dict[int, float]:
+    """Return the mean of ``values`` over the voxels of every label but 0."""
+    flat = structure.reshape(-1).long()
+    count = torch.bincount(flat)
+    mean = torch.bincount(flat, weights=values.reshape(-1).double()) / count
+    return {int(k): float(mean[k]) for k in count.nonzero()[:, 0] if k > 0}
+
+
+def _filled(structure: Tensor, within: Tensor) -> Tensor:
+    """Return the labels with the unlabeled voxels of the mask filled from the nearest labeled voxel."""
+    empty = within & (structure == 0)
+    if not bool(empty.any()) or not bool((structure > 0).any()):
+        return structure
+    _, nearest = ndimage.distance_transform_edt(structure.numpy() == 0, return_indices=True)
+    return torch.where(empty, torch.from_numpy(structure.numpy()[tuple(nearest)]), structure)
+
+
+def _box_of(inside: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Return the first voxel and the size of the box around a mask."""
+    found = [inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0] for axis in range(3)]
+    start = tuple(int(f[0]) for f in found)
+    return start, tuple(int(f[-1]) - s + 1 for f, s in zip(found, start, strict=True))  # type: ignore[return-value]

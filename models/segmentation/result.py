@@ -1,0 +1,109 @@
+"""Results of skull-stripping and segmentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UsageError
+from ..geometry.volume import Volume, resample
+from ..population import labels
+
+
+@dataclass(frozen=True)
+class SkullStripResult:
+    """Brain mask of a scan.
+
+    Attributes
+    ----------
+    mask : Volume, uint8
+        1 in the brain, on the input's grid.
+    distance : Volume, float32
+        Signed distance to the brain's surface (mm), positive inside, on the input's grid.
+    stripped : bool
+        Whether the scan came without a skull.
+    notes : list of str
+        Remarks for the user.
+    """
+
+    mask: Volume
+    distance: Volume
+    stripped: bool
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SegmentationResult:
+    """Segmentation of a brain; all volumes but ``posteriors`` are on the input's grid.
+
+    Attributes
+    ----------
+    structures : Volume, int16
+        FreeSurfer ids.
+    tissue : Volume, uint8
+        Position in :data:`brainseg.models.population.labels.TISSUES`.
+    probabilities : dict of str to Volume
+        ``GM``, ``WM`` and ``CSF``, float32.
+    volumes : dict of int to float
+        Soft volume (mm3) by FreeSurfer id: the sum of the probabilities.
+    centroids : dict of int to tuple
+        Center (mm, RAS) by FreeSurfer id.
+    notes : list of str
+        Remarks for the user.
+    uncertainty : dict of int to float
+        By FreeSurfer id, the mean entropy of the posteriors over the label's voxels, divided by its maximum:
+        0 certain, 1 all structures equally likely. Structures without a voxel have no entry.
+    posteriors : Volume, shape (C, X, Y, Z), or None
+        Probabilities of the label table's unsided structures at the working voxel size.
+    label_table : str
+        Name of that table.
+    """
+
+    structures: Volume
+    tissue: Volume
+    probabilities: dict[str, Volume]
+    volumes: dict[int, float]
+    centroids: dict[int, tuple[float, float, float]]
+    notes: list[str] = field(default_factory=list)
+    uncertainty: dict[int, float] = field(default_factory=dict)
+    posteriors: Volume | None = None
+    label_table: str = "adult"
+
+
+def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int], list[str], np.ndarray]:
+    """Return the posteriors of the structures on a scan's grid.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    result : SegmentationResult
+        Its segmentation.
+
+    Returns
+    -------
+    indices : list of int
+        FreeSurfer ids; left stands for both sides.
+    names : list of str
+        Names without the side.
+    probabilities : ndarray of float32, shape (X, Y, Z, C)
+        Probability of each structure, both sides together.
+
+    Raises
+    ------
+    UsageError
+        If the segmentation method keeps no posteriors.
+    """
+    if result.posteriors is None:
+        raise UsageError(
+            None, "the segmentation method of this population keeps no posteriors", "Leave --posteriors out"
+        )
+    table = labels.load(result.label_table)
+    rows = [k for k, index in enumerate(table.unsided) if index]
+    out = np.empty((*volume.grid.shape, len(rows)), np.float32)
+    for place, k in enumerate(rows):
+        part = Volume(result.posteriors.data[k], result.posteriors.affine)
+        out[..., place] = resample(part, volume.grid).data.numpy()
+    indices = [table.unsided[k] for k in rows]
+    return indices, [table[i].name.removeprefix("Left-") for i in indices], out

@@ -1,0 +1,129 @@
+"""Skull-stripping by the signed distance to the brain's surface, at 3 mm and then finer.
+
+The distance as the regressed quantity follows SynthStrip (Hoopes et al. 2022); the surface itself is the end
+of the network's tissue, closed over the sulci.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..geometry import distance as surface
+from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample
+from ..localization import head
+from ..networks import zoo
+from ..networks.inference import COORDINATE_SCALE, run
+from ..population import labels
+from ..population.populations import Population
+from .grids import brain_grid, half
+from .masks import extent, is_stripped, largest, tidy
+from .result import SkullStripResult
+
+MARGIN = 12.0
+"""Margin (mm) around the coarse brain in which the surface is refined."""
+
+FAR = 8.0
+"""Distance (mm) outside the regressed surface from which nothing is brain."""
+
+DEEP = 3.0
+"""Distance (mm) inside the regressed surface from which everything is brain."""
+
+PLAUSIBLE = (100e3, 2600e3)
+"""Brain volumes (mm3) of children and adults, cropped scans included."""
+
+
+def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str = "cpu") -> SkullStripResult:
+    """Return the brain mask of a head in any orientation.
+
+    Parameters
+    ----------
+    volume : Volume
+        Scan of any contrast and voxel size.
+    record : Population
+        Its networks and the voxel size (mm) at which the surface is closed.
+    mode : {'auto', 'skip', 'force'}
+        See :func:`brainseg.models.segmentation.skullstrip.skullstrip`.
+    device : str
+        Device of the networks.
+
+    Raises
+    ------
+    InputError
+        If the scan has no brain or its volume is implausible.
+    """
+    notes: list[str] = []
+    coarse = head.look(volume, model=record.coarse, device=device, notes=notes)
+    if float((coarse.distance.data > 0).sum()) * coarse.distance.grid.voxel_volume < PLAUSIBLE[0]:
+        raise head.no_brain()
+    stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, coarse.distance))
+    if stripped:
+        mask = extent(volume)
+        distance = surface.signed_distance(mask, volume.grid.spacing)
+        on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
+    else:
+        on_input = resample(refine(volume, coarse, record, device, notes), volume.grid, outside=-20.0)
+        mask = tidy(on_input.data > 0)
+    result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
+    size = float(mask.sum()) * volume.grid.voxel_volume
+    if not PLAUSIBLE[0] < size < PLAUSIBLE[1]:
+        raise InputError(
+            None,
+            f"implausible brain volume ({size / 1000:.0f} mL)",
+            "The image was taken as skull-stripped; use --skull-strip force if it has a skull"
+            if stripped
+            else "Check the image; use --skull-strip skip if it is already skull-stripped",
+        )
+    return SkullStripResult(result, on_input, stripped, notes)
+
+
+def refine(
+    volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str] | None = None
+) -> Volume:
+    """Return the signed distance (mm) to the brain's surface, in a box around the coarse brain.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    coarse : Coarse
+        Result of the coarse network.
+    record : Population
+        Its skull-stripping network and the voxel size (mm) at which the surface is closed.
+    device : str
+        Device of the network.
+    notes : list of str, optional
+        Remarks for the user are appended.
+    """
+    loaded = zoo.load_once(record.skullstrip, device)
+    grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.network.stride)
+    image = normalize(resample(volume.canonical(), grid).data)
+    context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
+    coordinates = coordinate_channels(grid, coarse.to_atlas, COORDINATE_SCALE)
+    out = run(loaded.network, image, coordinates, context, device, notes=notes)
+    distance = Volume(out["mask"][0] * 10, grid.affine)
+    if "tissue" not in out:
+        return distance
+    spacing = record.methods["skullstrip"].spacing
+    return _end_of_tissue(
+        out["tissue"], distance, brain_grid(volume, coarse.distance, spacing, MARGIN, 1), spacing
+    )
+
+
+def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, spacing: float) -> Volume:
+    """Return the signed distance to the surface of tissue and ventricles, closed over the sulci.
+
+    The edge of a class is sharper than a regressed distance, which is drawn to the mean head's. The distance
+    excludes what is far from the brain and includes what is deep in it.
+    """
+    p = logits.softmax(0)
+    brain = Volume(
+        1 - p[labels.TISSUES.index("background")] - p[labels.TISSUES.index("csf")], distance.affine
+    )
+    depth = resample(distance, grid, outside=-20.0).data
+    tissue = ((resample(brain, grid).data > 0.5) & (depth > -FAR)) | (depth > DEEP)
+    mask = surface.closed(largest(tissue.numpy()), spacing=spacing)
+    found = surface.signed_distance(mask, spacing).astype(np.float32)
+    return Volume(torch.from_numpy(found), grid.affine)
