@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from ..interfaces.conform import Conform
 
 AVERAGE_DESC = """\
-The {count} images of that contrast were aligned to each other by rigid transforms (mutual information; \
+The {count} images of this contrast were aligned to each other by rigid transforms (mutual information; \
 Mattes et al., 2003, doi:10.1109/TMI.2003.809072) and averaged in a space halfway between them (Reuter et \
 al., 2012, doi:10.1016/j.neuroimage.2012.02.084), which was the reference. """
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from ..interfaces.base import about
 from ..interfaces.hippocampus import FindHippocampus, skipped
+from ..models.pipeline import methods
 from .common.base import init_stage_wf
 
-DESC = """\
-Both hippocampi were divided into an anterior and a posterior part by a convolutional network at 1 mm, in \
-upright boxes about the segmentation's hippocampi, as the mean over each box and its mirror image. It was \
-trained on the manual labels of the Medical Segmentation Decathlon's task 4 (Antonelli et al., 2022, \
-doi:10.1038/s41467-022-30695-9). """
 INPUTS = ["source_file", "in_file", "in_structures", "in_measures"]
 OUTPUTS = ["out_file", "out_volumes", "notes"]
 
@@ -67,4 +64,6 @@ def init_hippocampus_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    return init_stage_wf(name, hippocampus, INPUTS, OUTPUTS, "" if skipped(contrast, model) else DESC)
+    with about(None):
+        desc = "" if skipped(contrast, model) else methods.hippocampus(model)
+    return init_stage_wf(name, hippocampus, INPUTS, OUTPUTS, desc)

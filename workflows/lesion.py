@@ -5,14 +5,11 @@ from __future__ import annotations
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from ..interfaces.base import about
 from ..interfaces.lesion import FindLesions, skipped
+from ..models.pipeline import methods
 from .common.base import init_stage_wf
 
-DESC = """\
-Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, \
-doi:10.1007/978-3-319-24574-4_28) over axial slices that sees what lies 5 mm above and below as well, \
-trained on gliomas (Buda et al., 2019, doi:10.1016/j.compbiomed.2019.05.002) and synthetic lesions; every \
-connected lesion of at least 15 mm³ was kept. """
 INPUTS = ["source_file", "in_file", "in_mask"]
 OUTPUTS = ["out_file", "out_probability", "out_lesions", "notes"]
 
@@ -66,5 +63,6 @@ def init_lesion_wf(
         mem_gb=mem_gb,
     )
     contrast = image.split(".")[0].rpartition("_")[2]
-    desc = "" if skipped(contrast, model) else DESC.format(contrast=contrast)
+    with about(None):
+        desc = "" if skipped(contrast, model) else methods.lesion(model, contrast)
     return init_stage_wf(name, lesion, INPUTS, OUTPUTS, desc)

@@ -10,9 +10,9 @@ from ..interfaces.io.precomputed import PrecomputedMask, PrecomputedSegmentation
 from . import segmentation, skullstrip
 from .common.base import init_stage_wf
 
-MASK_DESC = "Brain masks were given and used as they are. "
-SEGMENTATION_DESC = "Segmentations into structures were given and used as they are. "
-TISSUE_DESC = "The tissues were given, labels and probabilities, and used as they are. "
+MASK_DESC = "The brain masks were precomputed and used unchanged. "
+SEGMENTATION_DESC = "The segmentation into structures was precomputed and used unchanged. "
+TISSUE_DESC = "Labels and probabilities of the tissues were precomputed and used unchanged. "
 
 
 def init_precomputed_mask_wf(

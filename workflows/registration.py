@@ -14,8 +14,8 @@ from ..models.templates import spaces
 
 AFFINE = """\
 The image was aligned to {templates} by an affine that was fitted robustly, in closed form, to the \
-centroids of the structures (an idea of EasyReg; Iglesias, 2023, doi:10.1038/s41598-023-33781-0) and \
-polished on their maps. """
+centroids of the structures (as in EasyReg; Iglesias, 2023, doi:10.1038/s41598-023-33781-0) and \
+refined on their maps. """
 SYN = """\
 A diffeomorphism followed, by SyN of ANTs (Avants et al., 2008, doi:10.1016/j.media.2007.06.004) with the \
 default settings of ANTsPy. """
@@ -94,7 +94,7 @@ def init_registration_wf(
     workflow.__desc__ = AFFINE.format(templates=named) + warped if computed else ""
     if len(computed) < len(templates):
         named = " and ".join(_reference(text) for text in templates if text not in computed)
-        workflow.__desc__ += f"Transforms to {named} were given and used as they are. "
+        workflow.__desc__ += f"Transforms to {named} were precomputed and used unchanged. "
     inputs = ["source_file", *FIELDS]
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_transform", "out_transforms", "notes"]), name="outputnode")

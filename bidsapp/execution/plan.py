@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...models.templates import spaces
 from ..config import plugin_file
 from ..config.settings import Settings
-from ..inputs import select
+from ..inputs import options, select
 from ..inputs.select import Selection
 from . import directories, dry_run
 
@@ -25,7 +25,9 @@ def selection(settings: Settings) -> Selection:
         spaces.find(spaces.parse(space))
     if settings.nipype_plugin_file:
         plugin_file.read(settings.nipype_plugin_file)
-    return select.select(settings)
+    selected = select.select(settings)
+    options.check(settings, [unit.population for unit in selected.units if unit.problem is None])
+    return selected
 
 
 def show(settings: Settings, argv: list[str]) -> int:

@@ -15,7 +15,7 @@ from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.templates import spaces
 from ..config.settings import Settings
-from . import filters, precomputed, reference, sidecars
+from . import filters, options, precomputed, reference, sidecars
 from .index import Image, anatomical_images
 from .participants import Demographics
 from .population import DEFAULT, population_of
@@ -334,17 +334,9 @@ def _checked(unit: Unit, settings: Settings) -> Unit:
         steps = ("lesion",) if settings.step("lesion") else ()
         terms = populations.restricted(populations.load(unit.population), *steps)
         said = [*unit.notes, *([terms] if terms else []), *given.notes]
-        return replace(unit, given=given, notes=[*said, *_no_parts(settings, unit.population)])
+        return replace(unit, given=given, notes=[*said, *options.notes(settings, unit.population)])
     except InputError as error:
         return replace(unit, problem=error)
-
-
-def _no_parts(settings: Settings, population: str) -> list[str]:
-    """Notes on steps that ask for parts which the networks of a population do not tell apart."""
-    known = {step for name in populations.names() for step in populations.load(name).parts}
-    told = set(populations.finer_tables(populations.load(population)))
-    asked = [step for step in sorted(known - told) if settings.step(step)]
-    return [f"The step {step} was left out: no network tells it for {population} brains." for step in asked]
 
 
 def _beside(first: Image, group: list[Image], settings: Settings, notes: list[str]) -> list[Image]:

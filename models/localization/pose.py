@@ -1,9 +1,8 @@
-"""Pose of a brain that may lie in any way: its place, its axes and its length.
+"""Pose of a brain in any position: its location, orientation and length.
 
-A coarse network says where the brain is, and a search over all rotations how it lies
-(:mod:`brainseg.models.localization.rotation_search`). Brought into the *atlas* frame, every brain is upright
-and has one length,
-and what comes after it never meets a turned or a small brain.
+A coarse network locates the brain, and a search over all rotations
+(:mod:`brainseg.models.localization.rotation_search`) finds its orientation. In the *atlas frame*, every brain
+is upright and of one length, whatever its position and age.
 """
 
 from __future__ import annotations
@@ -23,27 +22,27 @@ from ..templates import age_template
 from . import rotation_search
 
 TEMPLATE = "BrainsegFetal"
-"""Template by age whose tissues tell how a brain lies, unless the network's card names another."""
+"""Template by age for the search over rotations, unless the network's card names another."""
 
-LOOKS = 2
-"""Looks at the brain, each centred on what the last one found."""
+PASSES = 2
+"""Passes of the network, each centered on the brain of the last one."""
 
 LEAST_MM3 = 8e3
-"""Smallest brain (mm3) that is believed."""
+"""Smallest brain (mm3) accepted."""
 
 LEAST_EXPLAINED = 0.25
-"""Share of the intensities' variance that the tissues must explain for a pose to be believed."""
+"""Smallest share of the intensities' variance, explained by the tissues, of an accepted pose."""
 
 MOST_MORE = 1.4
-"""Extent of a scan, in parts of the brain that the network sees, up to which it may be the brain alone."""
+"""Largest extent of a scan of the brain alone, relative to the network's brain."""
 
 EMPTY = 0.02
-"""Share of bright voxels around the brain below which the scan has nothing but the brain."""
+"""Share of bright voxels around the brain below which a scan is of the brain alone."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a brain lies.
+    """Pose of a brain.
 
     Attributes
     ----------
@@ -61,50 +60,50 @@ class Pose:
 
     @property
     def scale(self) -> float:
-        """Atlas millimetres in one of the scan's."""
+        """Millimeters of the atlas frame in one of the scan."""
         return float(np.cbrt(np.linalg.det(self.to_atlas[:3, :3])))
 
     def upright(self, volume: Volume) -> Volume:
-        """The same voxels in the atlas frame: only the affine changes."""
+        """Return the same voxels in the atlas frame: only the affine changes."""
         return Volume(volume.data, self.to_atlas @ volume.affine)
 
 
 def find(volume: Volume, *, model: str, device: str = "cpu", notes: list[str] | None = None) -> Pose:
-    """Find a brain that lies in any way, in a scan of any voxel size.
+    """Find the pose of a brain in any position, in a scan of any voxel size.
 
     Parameters
     ----------
     volume : Volume
-        The scan, with or without what surrounds the brain.
+        The scan, with or without the surroundings of the brain.
     model : str
         Weights.
     device : str
-        Where to compute.
+        Device of the network.
     notes : list of str, optional
-        Gets what a reader of the results should know.
+        Remarks for the user are appended.
 
     Raises
     ------
     InputError
-        If there is nothing in the scan that looks like a brain.
+        If the scan has no brain.
     """
     loaded = zoo.load_once(model, device)
     shape, spacing = tuple(loaded.card["shape"]), float(loaded.card["spacing"])
-    centre = _middle(volume)
-    for _ in range(LOOKS):
+    center = _middle(volume)
+    for _ in range(PASSES):
         affine = np.diag([spacing, spacing, spacing, 1.0])
-        affine[:3, 3] = centre - spacing * (np.array(shape) - 1) / 2
+        affine[:3, 3] = center - spacing * (np.array(shape) - 1) / 2
         grid = Grid(shape, affine)
         image = normalize(resample(volume, grid).data)
         about = np.eye(4)
-        about[:3, 3] = -centre
+        about[:3, 3] = -center
         coordinates = coordinate_channels(grid, about, COORDINATE_SCALE)
         out = run(loaded.network, image, coordinates, device=device, notes=notes)
         distance = Volume(out["mask"][0] * 10, affine)
         brain = _largest(distance.data > 0)
         if float(brain.sum()) * grid.voxel_volume < LEAST_MM3:
             raise _no_brain()
-        centre = transform_points(affine, brain.nonzero().double().mean(0).numpy())
+        center = transform_points(affine, brain.nonzero().double().mean(0).numpy())
     alone = _alone(image, distance.data)
     if alone is not None:
         brain = alone
@@ -117,7 +116,7 @@ def find(volume: Volume, *, model: str, device: str = "cpu", notes: list[str] | 
 
 
 def _alone(image: Tensor, distance: Tensor) -> Tensor | None:
-    """The brain as the scan's own extent, where there is nothing else in it; otherwise None."""
+    """Return the scan's extent if it is of the brain alone; otherwise None."""
     near = ndimage.distance_transform_edt((distance <= 0).numpy())
     shell = torch.from_numpy(near > 3)
     bright = image > 0.05
@@ -136,12 +135,12 @@ def _largest(inside: Tensor) -> Tensor:
 
 def _no_brain() -> InputError:
     return InputError(
-        None, "no brain was found in it", "Look at the image: is it a brain, is its header right?"
+        None, "no brain was found in it", "Check the image: is it a brain, is its header right?"
     )
 
 
 def _middle(volume: Volume) -> np.ndarray:
-    """Centre (mm) of what is bright, a first guess of where the brain is."""
+    """Return the center (mm) of the bright voxels, a first estimate of the brain's location."""
     image = normalize(volume.data)
     step = [max(1, n // 64) for n in image.shape]
     small = image[:: step[0], :: step[1], :: step[2]]

@@ -1,9 +1,8 @@
-"""Orientation of a brain by search: which of all rotations best explains its intensities by tissue.
+"""Orientation of a brain by search: the rotation in which the tissues best explain its intensities.
 
-A candidate brings the tissues of a template by age onto the scan; the share of the intensities' variance
-that the tissues then explain (the correlation ratio, Roche et al. 1998) is its score. That asks nothing of
-the contrast, tries every rotation, and is polished by gradient, so that a coarse network need only say
-where the brain is.
+A candidate maps the tissues of a template by age to the scan; its score is the share of the intensities'
+variance that the tissues explain (the correlation ratio, Roche et al. 1998). This needs no known contrast and
+covers all rotations; the best ones are refined by gradient. A coarse network only has to locate the brain.
 """
 
 from __future__ import annotations
@@ -19,27 +18,27 @@ from ..geometry.volume import Volume, transform_points
 from ..templates.age_template import Growing
 
 ROTATIONS = 1200
-"""Rotations that are tried: about 18 degrees apart."""
+"""Number of candidate rotations, about 18 degrees apart."""
 
 KEPT = 16
-"""Best of them that are polished."""
+"""Number of best candidates that are refined."""
 
 POINTS = 3000
-"""Voxels on which candidates are scored."""
+"""Number of voxels for the scores."""
 
 STEPS = 60
-"""Steps of the polish."""
+"""Steps of the refinement."""
 
 
 def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray, float]:
-    """Similarity from the image's mm to the atlas frame.
+    """Return the similarity from the image's mm to the atlas frame.
 
     Parameters
     ----------
     image : Volume
-        Coarse image, zero where it is surely not brain.
-    brain : Tensor of bool
-        About where the brain is, on its grid.
+        Coarse image, zero far from the brain.
+    brain : Tensor of bool, shape (X, Y, Z)
+        Approximate brain, on its grid.
     template : Growing
         Tissues by age.
 
@@ -48,7 +47,7 @@ def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray,
     to_atlas : ndarray, shape (4, 4)
         The best similarity.
     explained : float
-        Share of the variance that it explains, 0 to 1.
+        Share of the variance explained, 0 to 1.
     """
     size = float(brain.sum()) * image.grid.voxel_volume
     weeks, maps = _age(template, size)
@@ -58,11 +57,11 @@ def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray,
     values = image.data[tuple(index.T)].float()
     points = torch.from_numpy(transform_points(image.affine, index.numpy().astype(float))).float()
     own = transform_points(image.affine, brain.nonzero().numpy().astype(float)).mean(0)
-    centre = torch.from_numpy(own).float()
+    center = torch.from_numpy(own).float()
     scale = math.log(template.scale(weeks))
     rotations = evenly(ROTATIONS)
     offset = _middle(maps, template.spacing)
-    flat = (points - centre).T * math.exp(scale)
+    flat = (points - center).T * math.exp(scale)
     scores = torch.cat(
         [
             _explained(part @ flat + offset[:, None], values, maps, template.spacing)
@@ -70,8 +69,8 @@ def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray,
         ]
     )
     best = rotations[scores.argsort(descending=True)[:KEPT]]
-    turn, shift, size_ = _polish(best, points - centre, values, maps, template.spacing, scale, offset)
-    moved = _placed(turn, shift, size_, points - centre)
+    turn, shift, size_ = _refine(best, points - center, values, maps, template.spacing, scale, offset)
+    moved = _placed(turn, shift, size_, points - center)
     final = _explained(moved, values, maps, template.spacing)
     k = int(final.argmax())
     out = np.eye(4)
@@ -81,7 +80,7 @@ def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray,
 
 
 def evenly(count: int) -> Tensor:
-    """Rotations spread evenly over all, shape (count, 3, 3): the super-Fibonacci spiral (Alexa 2022)."""
+    """Return evenly spread rotations, shape (count, 3, 3): the super-Fibonacci spiral (Alexa 2022)."""
     phi, psi = math.sqrt(2), 1.533751168755204288118041
     s = torch.arange(count, dtype=torch.float64) + 0.5
     t, d = s / count, 2 * math.pi * s
@@ -102,7 +101,7 @@ def _matrices(q: Tensor) -> Tensor:
 
 
 def _age(template: Growing, size: float) -> tuple[float, Tensor]:
-    """The age whose brain has that volume (mm3), and the tissues then in the atlas frame."""
+    """Return the age at which a brain has a volume (mm3), and the tissues at that age in the atlas frame."""
     ages = np.linspace(template.weeks[0], template.weeks[-1], 18)
     sizes = []
     for weeks in ages:
@@ -113,7 +112,7 @@ def _age(template: Growing, size: float) -> tuple[float, Tensor]:
 
 
 def _middle(maps: Tensor, spacing: float) -> Tensor:
-    """Centre of the brain (atlas mm)."""
+    """Return the center of the brain (mm of the atlas frame)."""
     brain = 1 - maps[0]
     out = []
     for axis, n in enumerate(brain.shape):
@@ -123,7 +122,7 @@ def _middle(maps: Tensor, spacing: float) -> Tensor:
 
 
 def _explained(where: Tensor, values: Tensor, maps: Tensor, spacing: float) -> Tensor:
-    """Share of the variance of ``values`` explained by the tissues at ``where`` (B, 3, N) atlas mm."""
+    """Return the share of the variance of ``values`` explained by the tissues at ``where`` (B, 3, N), mm."""
     half = torch.tensor([(n - 1) / 2 * spacing for n in maps.shape[1:]])
     points = (where / half[:, None]).movedim(1, -1).flip(-1)[:, :, None, None]
     stack = maps[None].expand(len(where), *maps.shape)
@@ -137,16 +136,16 @@ def _placed(turn: Tensor, shift: Tensor, size: Tensor, points: Tensor) -> Tensor
     return size.exp()[:, None, None] * (turn @ points.T) + shift[:, :, None]
 
 
-def _polish(
+def _refine(
     turn: Tensor, points: Tensor, values: Tensor, maps: Tensor, spacing: float, scale: float, offset: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Climb from every rotation with all seven parameters of the similarity."""
+    """Refine all seven parameters of the similarity from every rotation by gradient ascent."""
     maps = F.avg_pool3d(maps[None], 3, 1, 1)[0]
     spin = torch.zeros(len(turn), 3, requires_grad=True)
     move = torch.zeros(len(turn), 3, requires_grad=True)
     grow = torch.zeros(len(turn), requires_grad=True)
     optimizer = torch.optim.Adam([{"params": [spin, grow], "lr": 0.03}, {"params": [move], "lr": 0.06}])
-    # A unit of the motion is ten millimetres: all parameters then weigh about the same.
+    # A unit of translation is ten millimeters, so that all parameters have about the same effect.
     for _ in range(STEPS):
         optimizer.zero_grad()
         where = _placed(_turned(spin) @ turn, offset + 10 * move, scale + grow, points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..networks import zoo
 from ..population import labels
 from ..population.populations import Population
+from ..segmentation import lesion as lesions
 
 
 def skullstrip(record: Population, mode: str = "auto") -> str:
@@ -63,6 +64,51 @@ def deformation(record: Population, predicted: bool = False) -> str:
     method = record.methods["registration"]
     return _substituted(
         method.text, method.cases, {"predicted"} if predicted else set(), spacing=method.spacing
+    )
+
+
+def lesion(model: str, contrast: str) -> str:
+    """Return the methods text of the lesion stage.
+
+    Parameters
+    ----------
+    model : str
+        Weights.
+    contrast : str
+        BIDS suffix of the image.
+
+    Raises
+    ------
+    ModelError
+        If the network is not installed.
+    """
+    return (
+        f"Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, "
+        f"doi:10.1007/978-3-319-24574-4_28) on axial slices with their neighbors {lesions.REACH:g} mm above "
+        f"and below. Every connected lesion of at least {lesions.SMALLEST:g} mm³ was kept. "
+        f"Training data: {zoo.read_card(model)['training_data']}. "
+    )
+
+
+def hippocampus(model: str) -> str:
+    """Return the methods text of the hippocampus stage.
+
+    Parameters
+    ----------
+    model : str
+        Weights.
+
+    Raises
+    ------
+    ModelError
+        If the network is not installed.
+    """
+    card = zoo.read_card(model)
+    return (
+        f"Both hippocampi were divided into an anterior and a posterior part by a convolutional network at "
+        f"{card['spacing']:g} mm, in upright boxes around the segmentation's hippocampi, as the mean over "
+        f"each box and its mirror image. Training data: {card['training_data']} (Antonelli et al., 2022, "
+        f"doi:10.1038/s41467-022-30695-9). "
     )
 
 

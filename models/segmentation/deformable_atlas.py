@@ -1,10 +1,10 @@
-"""Where structures lie, learned from label maps and bent to the scan: a second prior beside the network's.
+"""Probabilistic atlas of the structures, deformed to the scan: a prior in addition to the network's.
 
-A network sees a neighbourhood, a probabilistic atlas knows shapes: the hippocampus does not end where the
-contrast does. The atlas is brought to the scan by the affine that the coarse network found and by a
-diffeomorphism that matches structures and intensities; the atlas's own intensities are the means that the
-scan shows for every structure, so that contrast plays no part (as in SAMSEG, Puonti et al. 2016, and its
-ancestors). It covers the middle of the brain, where the structures are small.
+A network uses a neighborhood, a probabilistic atlas has shapes: the hippocampus does not end where its
+contrast does. The atlas is registered to the scan by the affine of the coarse network and a diffeomorphism
+that matches structures and intensities. The intensities of the atlas are the mean of every structure in the
+scan, so that any contrast works (as in SAMSEG, Puonti et al. 2016). It covers the middle of the brain, where
+the structures are small.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from ..networks import zoo
 from .grids import half
 
 OPTIONS = Options(2.0, (Level(2, 24, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0)), 0.8, 8.0)
-"""How the atlas is bent."""
+"""Options of the deformation."""
 
 AGAIN = replace(OPTIONS, levels=(Level(2, 10, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0)))
-"""How it is bent further, once the scan's structures are known better."""
+"""Options of the second deformation, to better posteriors of the scan's structures."""
 
 MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 0.3, 1.0, 0.4
-"""Weights of the structures' maps, the intensities and the locally normalized intensities."""
+"""Weights of the structures' maps, of the intensities and of the locally normalized intensities."""
 
 TRUST, FLOOR = 0.7, 1e-3
-"""The atlas's share in the common prior, and the least probability that either gives a structure."""
+"""Weight of the atlas in the joint prior, and smallest probability of a structure in either."""
 
-POLISHES = 3
-"""Gauss-Newton steps that make the coarse network's affine better."""
+AFFINE_STEPS = 3
+"""Gauss-Newton steps that refine the coarse network's affine."""
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,9 @@ class Atlas:
     Attributes
     ----------
     maps : Volume, shape (C, X, Y, Z)
-        Of the label table's unsided structures, background first, in the atlas frame.
+        Probabilities of the label table's unsided structures, background first, in the atlas frame.
     card : dict
-        Label table, training data, licence, and the structures' rows that share a channel where maps are
-        matched.
+        Label table, training data, license, and the groups of structures that share a matched channel.
     """
 
     maps: Volume
@@ -64,23 +63,23 @@ class Atlas:
 
 
 def path_of(name: str) -> Path:
-    """Where an atlas lies; its card lies beside it."""
+    """Return the path of an atlas; its card is in the same folder."""
     return FOLDER / "atlases" / f"{name}.npz"
 
 
 @cache
 def load(name: str) -> Atlas:
-    """Read an atlas that the package ships.
+    """Read an atlas of the package.
 
     Raises
     ------
     ValueError
-        If it is not the one that its card describes.
+        If its checksum is not the card's.
     """
     path = path_of(name)
     card = json.loads(path.with_suffix(".json").read_text())
     if hashlib.sha256(path.read_bytes()).hexdigest() != card["sha256"]:
-        raise ValueError(f"{path} is not the file its card describes (SHA-256 differs): fetch it again")
+        raise ValueError(f"{path}: SHA-256 differs from its card; install the package again")
     with np.load(path) as arrays:
         side = torch.from_numpy(arrays["half"]).float() / 255
         maps = torch.cat([side, side.flip(1)], 1)
@@ -88,7 +87,7 @@ def load(name: str) -> Atlas:
 
 
 def computed_with(names: tuple[str, ...]) -> dict[str, str]:
-    """SHA-256 of networks' weights, and of the atlases that their cards name."""
+    """Return the SHA-256 of networks' weights and of the atlases in their cards."""
     found = {}
     for name in names:
         card = zoo.read_card(name)
@@ -100,7 +99,7 @@ def computed_with(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
-    """Write an atlas whose halves are alike, a byte for every probability, with its card."""
+    """Write a symmetric atlas with one byte for every probability, and its card."""
     left = maps.data[:, : maps.data.shape[1] // 2]
     packed = (left * 255).round().clamp(0, 255).to(torch.uint8).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,16 +111,16 @@ def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
 
 
 def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
-    """Rows of structures that lie apart and can share a channel; every row but the background's is in one.
+    """Return groups of distant structures that can share a channel; every row but the background's is in one.
 
-    Matching costs what there are channels, and structures that do not meet pull as well together.
+    The cost of matching grows with the number of channels, and distant structures match as well together.
 
     Parameters
     ----------
     maps : Tensor, shape (C, X, Y, Z)
         Probabilities, background first.
     most : float
-        Largest overlap, once both have grown by two voxels of twice the size, in parts of the smaller one.
+        Largest overlap after dilation by two voxels of twice the size, relative to the smaller structure.
     """
     grown = F.max_pool3d(F.avg_pool3d(maps, 2), 5, 1, 2).flatten(1)
     size = grown.sum(1)
@@ -138,21 +137,21 @@ def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
 
 
 @dataclass(frozen=True)
-class Bent:
-    """An atlas that is bent to a scan.
+class DeformedAtlas:
+    """An atlas that is deformed to a scan.
 
     Attributes
     ----------
     atlas : Atlas
-        Shapes.
+        The atlas.
     place : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
     velocity : Tensor, shape (3, X, Y, Z)
-        Whose flow bends it, in voxels of ``coarse``.
+        Stationary velocity of the deformation, in voxels of ``coarse``; None before it is deformed.
     coarse : Grid
-        The optimisation's, over the part of the scan that the atlas covers.
+        Grid of the optimization, over the part of the scan that the atlas covers.
     start : ndarray, shape (4, 4)
-        The affine that it began with: which part that is.
+        Affine at the start, which determines that part.
     """
 
     atlas: Atlas
@@ -162,7 +161,7 @@ class Bent:
     start: np.ndarray
 
     def probabilities(self, whole: Grid) -> Volume:
-        """Of the structures, shape (C, X, Y, Z), on the part of an upright grid that the atlas covers."""
+        """Return the probabilities (C, X, Y, Z) on the part of an upright grid that the atlas covers."""
         grid = _box(self.atlas, whole, self.start)
         flow = Volume(exponential(-self.velocity) * float(self.coarse.spacing[0]), self.coarse.affine)
         found = Warp((flow, self.place)).resample(self.atlas.maps, grid).data
@@ -170,30 +169,32 @@ class Bent:
         return Volume(found, grid.affine)
 
 
-def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OPTIONS) -> Bent:
-    """An atlas that is not bent yet, in the part that it covers of an upright grid.
+def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OPTIONS) -> DeformedAtlas:
+    """Return an atlas that is not deformed yet, in the part of an upright grid that it covers.
 
     Parameters
     ----------
     to_atlas : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
     """
-    return Bent(atlas, to_atlas, None, _coarser(_box(atlas, whole, to_atlas), options), to_atlas)
+    return DeformedAtlas(atlas, to_atlas, None, _coarser(_box(atlas, whole, to_atlas), options), to_atlas)
 
 
-def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OPTIONS) -> Bent:
-    """Bend an atlas (further) to a scan.
+def deform(
+    before: DeformedAtlas, masked: Volume, posteriors: Volume, options: Options = OPTIONS
+) -> DeformedAtlas:
+    """Deform an atlas (further) to a scan.
 
     Parameters
     ----------
-    before : Bent
-        From :func:`place`, or from an earlier round.
+    before : DeformedAtlas
+        Result of :func:`place` or of an earlier deformation.
     masked : Volume
-        The scan, zero outside of the brain.
+        The scan, zero outside the brain.
     posteriors : Volume, shape (C, X, Y, Z)
-        What is known so far of the scan's structures; 2 mm suffice.
+        Current posteriors of the scan's structures; voxels of 2 mm are sufficient.
     options : Options
-        How it is bent.
+        Options of the deformation.
     """
     grid, shapes, matrix = before.coarse, before.atlas, before.place
     here = resample(posteriors, grid).data
@@ -202,9 +203,9 @@ def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OP
     level = _levels(image, here)
     fixed = _stack(here, image, 1 - here[0], shapes.card["together"])
     if before.velocity is None:
-        # The affine moves as a whole: it is found on a coarser grid.
+        # A coarser grid is sufficient for an affine.
         rough = F.avg_pool3d(fixed, 2)
-        for _ in range(POLISHES):
+        for _ in range(AFFINE_STEPS):
             space = Middle(half(grid), matrix, np.eye(4))
             step = diffeomorphic.polish(_brought(shapes, space, level), rough, space)
             matrix = matrix @ np.linalg.inv(step)
@@ -214,7 +215,7 @@ def bend(before: Bent, masked: Volume, posteriors: Volume, options: Options = OP
 
 
 def _box(atlas: Atlas, whole: Grid, to_atlas: np.ndarray) -> Grid:
-    """The part of a grid that the atlas covers."""
+    """Return the part of a grid that the atlas covers."""
     back = np.linalg.inv(whole.affine) @ np.linalg.inv(to_atlas)
     corners = atlas.maps.grid.corners() @ back[:3, :3].T + back[:3, 3]
     first = np.maximum(np.ceil(corners.min(0)).astype(int), 0)
@@ -226,7 +227,7 @@ def _box(atlas: Atlas, whole: Grid, to_atlas: np.ndarray) -> Grid:
 
 
 def _coarser(fine: Grid, options: Options) -> Grid:
-    """The grid of the optimisation over the same part."""
+    """Return the grid of the optimization over the same part."""
     factor = max(level.factor for level in options.levels)
     size = np.array(fine.shape) * fine.spacing
     count = (np.ceil(size / options.spacing / factor).astype(int) * factor).tolist()
@@ -237,7 +238,7 @@ def _coarser(fine: Grid, options: Options) -> Grid:
 
 
 def _levels(image: Tensor, posteriors: Tensor) -> Tensor:
-    """Mean intensity of every structure, background 0."""
+    """Return the mean intensity of every structure, background 0."""
     weight = posteriors.flatten(1) ** 2
     mean = (weight @ image.flatten()) / weight.sum(1).clamp(min=1e-3)
     mean[0] = 0
@@ -245,32 +246,34 @@ def _levels(image: Tensor, posteriors: Tensor) -> Tensor:
 
 
 def _brought(atlas: Atlas, space: Middle, level: Tensor) -> Tensor:
-    """What is matched, of the atlas."""
+    """Return the matched channels of the atlas."""
     maps = Warp((space.to_moving,)).resample(atlas.maps, space.grid).data
-    seen = maps.sum(0)
-    maps[0] += 1 - seen
-    return _stack(maps, torch.einsum("cxyz,c->xyz", maps, level), 1 - maps[0], atlas.card["together"], seen)
+    covered = maps.sum(0)
+    maps[0] += 1 - covered
+    return _stack(
+        maps, torch.einsum("cxyz,c->xyz", maps, level), 1 - maps[0], atlas.card["together"], covered
+    )
 
 
 def _stack(
-    maps: Tensor, image: Tensor, inside: Tensor, groups: list[list[int]], seen: Tensor | None = None
+    maps: Tensor, image: Tensor, inside: Tensor, groups: list[list[int]], covered: Tensor | None = None
 ) -> Tensor:
-    """Maps, intensities and locally normalized intensities, weighted, and what is in the field of view."""
+    """Return weighted maps, intensities and locally normalized intensities, and the covered voxels."""
     top = torch.quantile(image[inside > 0.9], 0.98) if bool((inside > 0.9).any()) else image.max()
     image = (image / top.clamp(min=1e-6)).clamp(0, 1.3)
     share = smooth(inside[None], 1.5)[0].clamp(min=1e-3)
     mean = smooth((image * inside)[None], 1.5)[0] / share
     spread = (smooth((image * image * inside)[None], 1.5)[0] / share - mean * mean).clamp(min=0).sqrt()
     local = (image - mean) / (spread + 0.03) * inside
-    seen = torch.ones_like(image) if seen is None else seen
+    covered = torch.ones_like(image) if covered is None else covered
     together = torch.stack([maps[group].sum(0) for group in groups])
     return torch.cat(
-        [MAP_WEIGHT * together, IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None], seen[None]]
+        [MAP_WEIGHT * together, IMAGE_WEIGHT * image[None], LOCAL_WEIGHT * local[None], covered[None]]
     )
 
 
 def joined(network: Volume, shapes: Volume) -> Volume:
-    """Network and atlas together: a geometric mean, :data:`TRUST` the atlas's exponent.
+    """Return the geometric mean of network and atlas, with the exponent :data:`TRUST` of the atlas.
 
     Parameters
     ----------

@@ -217,20 +217,20 @@ def with_shapes(
     rough = scan.on(lattice(scan.grid, ROUGH))
     so_far = resample(network, rough.grid)
     image = scan.image
-    bent = deformable_atlas.place(deformable_atlas.load(name), to_atlas, rough.grid)
-    bent = deformable_atlas.bend(
-        bent, image, fitted(rough, so_far, table, likelihood, [], fluid), deformable_atlas.OPTIONS
+    deformed = deformable_atlas.place(deformable_atlas.load(name), to_atlas, rough.grid)
+    deformed = deformable_atlas.deform(
+        deformed, image, fitted(rough, so_far, table, likelihood, [], fluid), deformable_atlas.OPTIONS
     )
-    so_far = _joined(so_far, bent)
-    bent = deformable_atlas.bend(
-        bent, image, fitted(rough, so_far, table, likelihood, [], fluid), deformable_atlas.AGAIN
+    so_far = _joined(so_far, deformed)
+    deformed = deformable_atlas.deform(
+        deformed, image, fitted(rough, so_far, table, likelihood, [], fluid), deformable_atlas.AGAIN
     )
-    return _joined(prior, bent)
+    return _joined(prior, deformed)
 
 
-def _joined(prior: Volume, bent: deformable_atlas.Bent) -> Volume:
+def _joined(prior: Volume, deformed: deformable_atlas.DeformedAtlas) -> Volume:
     """Return ``prior`` (changed in place) joined with an atlas, in the part that the atlas covers."""
-    shapes = bent.probabilities(prior.grid)
+    shapes = deformed.probabilities(prior.grid)
     return refinement.blend(prior, deformable_atlas.joined(resample(prior, shapes.grid), shapes))
 
 

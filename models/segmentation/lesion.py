@@ -1,7 +1,6 @@
-"""Lesions that are brighter than the brain around them in FLAIR or T2w images.
+"""Lesions that are brighter than the surrounding brain in FLAIR or T2w images.
 
-A U-Net looks at axial slices of the scan's own, as thick as they are, with what lies 5 mm above and below.
-All lesions are kept, not the largest alone.
+The input of a U-Net is an axial slice of the scan's own thickness and its neighbors 5 mm above and below.
 """
 
 from __future__ import annotations
@@ -19,41 +18,41 @@ from ..networks import zoo
 from ..networks.inference import run
 
 CONTRASTS = ("FLAIR", "T2w")
-"""Suffixes of the scans that show lesions bright, the better one first."""
+"""Suffixes of images with bright lesions, the better one first."""
 
 THINNEST = 2.0
-"""Distance (mm) of the slices that are looked at, if the scan's own lie closer."""
+"""Smallest distance (mm) of the slices."""
 
 REACH = 5.0
-"""How far (mm) the neighbours lie above and below a slice."""
+"""Distance (mm) of the neighbors above and below a slice."""
 
 MARGIN = 8.0
 """Margin (mm) around the brain."""
 
 AROUND = 3.0
-"""How far (mm) beyond the brain mask the network sees."""
+"""Distance (mm) beyond the brain mask that is not darkened."""
 
 SPREAD = 3.0
-"""Deviations from the brain's median that become 1."""
+"""Robust deviations from the brain's median that are scaled to 1."""
 
 SMALLEST = 15.0
-"""Volume (mm3) below which a lesion is taken for noise."""
+"""Volume (mm3) below which a lesion is noise."""
 
 
 @dataclass(frozen=True)
 class LesionResult:
-    """What was found; all volumes lie on the input's grid.
+    """Lesions of a scan; all volumes are on its grid.
 
     Attributes
     ----------
     mask : Volume, uint8
         1 in lesions.
     probability : Volume, float32
-        Of a lesion.
+        Probability of a lesion.
     lesions : list of Lesion
         The largest first.
     notes : list of str
-        What a reader of the result should know.
+        Remarks for the user.
     """
 
     mask: Volume
@@ -69,9 +68,9 @@ class Lesion:
     Attributes
     ----------
     volume : float
-        Its voxels (mm3).
+        Volume of its voxels (mm3).
     centre : tuple of float
-        Its centre (mm, RAS).
+        Center (mm, RAS).
     probability : float
         Mean over its voxels.
     """
@@ -84,7 +83,7 @@ class Lesion:
 def find(
     volume: Volume, mask: Volume, *, device: str = "cpu", model: str = "lesion", threshold: float = 0.5
 ) -> LesionResult:
-    """Find lesions.
+    """Segment the lesions of a scan.
 
     Parameters
     ----------
@@ -93,7 +92,7 @@ def find(
     mask : Volume
         The brain, on the same grid.
     device : str
-        Where to compute.
+        Device of the network.
     model : str
         Weights.
     threshold : float
@@ -105,7 +104,7 @@ def find(
         If the mask is empty.
     """
     if not bool((mask.data > 0).any()):
-        raise InputError(None, "its brain mask is empty", "Look at the mask")
+        raise InputError(None, "the brain mask is empty", "Check the mask")
     loaded = zoo.load_once(model, device)
     notes: list[str] = []
     image, brain = prepared(volume, mask, float(loaded.card["spacing"]))
@@ -113,9 +112,9 @@ def find(
     x = torch.nn.functional.pad(stack(image, brain), (0, 0, 0, start[1], 0, start[0]))
     logit = run(loaded.network, x[0], x[1:], device=device, notes=notes)["lesion"][0]
     shape = image.grid.shape
-    seen = Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
+    on_slices = Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
     inside = mask.data > 0
-    probability = resample(seen, volume.grid).data.clamp(0, 1) * inside
+    probability = resample(on_slices, volume.grid).data.clamp(0, 1) * inside
     found, lesions = components(probability.numpy(), volume.grid, threshold)
     return LesionResult(
         volume.with_data(torch.from_numpy(found)), volume.with_data(probability), lesions, notes
@@ -123,9 +122,18 @@ def find(
 
 
 def prepared(volume: Volume, mask: Volume, spacing: float) -> tuple[Volume, Volume]:
-    """Scan and brain in axial slices: ``spacing`` mm within them, their distance that of the scan's own.
+    """Return scan and brain in axial slices.
 
     The scan's values are the deviations from the brain's median, in units of ``SPREAD`` robust deviations.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    mask : Volume
+        Its brain, on the same grid.
+    spacing : float
+        Voxel size (mm) within a slice; the distance of the slices is the scan's own.
     """
     scan, brain = volume.canonical(), mask.with_data((mask.data > 0).float()).canonical()
     values = scan.data[brain.data > 0.5].float()
@@ -139,7 +147,7 @@ def prepared(volume: Volume, mask: Volume, spacing: float) -> tuple[Volume, Volu
 
 
 def slices(brain: Volume, spacing: float) -> Grid:
-    """The grid of slices around the brain, along the axes of a canonical scan."""
+    """Return the grid of slices around the brain, along the axes of a canonical scan."""
     size = brain.grid.spacing
     step = np.array([spacing, spacing, max(size[2], THINNEST)])
     where = (brain.data > 0.5).nonzero().numpy()
@@ -153,20 +161,20 @@ def slices(brain: Volume, spacing: float) -> Grid:
 
 
 def stack(image: Volume, brain: Volume, reach: float = REACH) -> Tensor:
-    """Every slice and what lies above and below, shape (3, X, Y, Z); darkness far outside the brain."""
+    """Return every slice with its neighbors above and below, shape (3, X, Y, Z), dark far from the brain."""
     data = darkened(image.data, brain.data, image.grid.spacing)
     step = reach / float(image.grid.spacing[2])
     return torch.stack([data, shifted(data, -step), shifted(data, step)])
 
 
 def darkened(data: Tensor, brain: Tensor, spacing: np.ndarray) -> Tensor:
-    """Take away what lies more than ``AROUND`` mm outside the brain."""
+    """Return the image, dark from ``AROUND`` mm outside the brain."""
     near = ndimage.distance_transform_edt(brain.numpy() < 0.5, spacing) <= AROUND
     return torch.where(torch.from_numpy(near), data, -2.0)
 
 
 def shifted(data: Tensor, step: float) -> Tensor:
-    """Slices that lie ``step`` slices higher, interpolated; beyond the last one it again."""
+    """Return the slices ``step`` slices higher, interpolated; the last one is repeated."""
     at = (torch.arange(data.shape[-1]) + step).clamp(0, data.shape[-1] - 1)
     low = at.floor().long()
     part = (at - low).to(data.dtype)
@@ -177,13 +185,13 @@ def shifted(data: Tensor, step: float) -> Tensor:
 def components(
     probability: np.ndarray, grid: Grid, threshold: float = 0.5
 ) -> tuple[np.ndarray, list[Lesion]]:
-    """Lesions in a map of probability, the largest first; those below ``SMALLEST`` are left out.
+    """Return the connected lesions of a probability map, the largest first, without those below ``SMALLEST``.
 
     Returns
     -------
-    ndarray of uint8
+    mask : ndarray of uint8, shape (X, Y, Z)
         1 in lesions.
-    list of Lesion
+    lesions : list of Lesion
         One for each.
     """
     pieces, count = ndimage.label(probability > threshold, ndimage.generate_binary_structure(3, 3))

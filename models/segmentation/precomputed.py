@@ -1,4 +1,4 @@
-"""Results that others computed, brought to the scan: masks, structures and tissue probabilities."""
+"""Precomputed inputs on the scan's grid: masks, structures and tissue probabilities."""
 
 from __future__ import annotations
 
@@ -16,46 +16,55 @@ from .masks import is_stripped
 from .result import SegmentationResult
 
 CORTEX = {1: 3, 2: 42}
-"""Parcels of the cortex (FreeSurfer ids 1000 to 2999, by their thousand) and the cortex that they are of."""
+"""Cortex of the cortical parcels (FreeSurfer ids 1000 to 2999, by their thousand)."""
 
-LOOK = 3.0
-"""Voxel size (mm) at which it is looked for a skull around a mask."""
+COARSE = 3.0
+"""Voxel size (mm) at which a skull around a mask is detected."""
 
 
-def mask(given: Volume, grid: Grid) -> Volume:
-    """A brain mask on the grid of the scan.
+def mask(source: Volume, grid: Grid) -> Volume:
+    """Return a precomputed brain mask on the grid of the scan.
 
     Parameters
     ----------
-    given : Volume
+    source : Volume
         More than 0 in the brain, on any grid in the scan's space.
     grid : Grid
-        That of the scan.
+        Grid of the scan.
 
     Raises
     ------
     InputError
-        If nothing of the brain lies in the scan.
+        If the mask does not overlap the scan.
     """
-    inside = resample(given.with_data((given.data > 0).float()), grid).data > 0.5
+    inside = resample(source.with_data((source.data > 0).float()), grid).data > 0.5
     if not bool(inside.any()):
         raise InputError(
             None,
-            "no voxel of the brain mask lies in the image",
-            "Give a mask that was made from this image, in its space",
+            "the brain mask does not overlap the image",
+            "Give a mask in the space of this image",
         )
     return Volume(inside.to(torch.uint8), grid.affine)
 
 
 def stripped(scan: Volume, brain: Volume, mode: str = "auto") -> bool:
-    """Whether a scan comes without skull, given its brain; modes as for skull-stripping."""
+    """Return whether a scan has no skull.
+
+    Parameters
+    ----------
+    scan : Volume
+        The scan.
+    brain : Volume
+        Its brain mask.
+    mode : {'auto', 'skip', 'force'}
+        See :func:`brainseg.models.segmentation.skullstrip.skullstrip`.
+    """
     if mode != "auto":
         return mode == "skip"
-    grid = lattice(scan, LOOK)
+    grid = lattice(scan, COARSE)
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data.numpy() > 0.5
     distance = signed_distance(inside, grid.spacing)
-    seen = Volume(torch.from_numpy(distance.astype(np.float32)), grid.affine)
-    return is_stripped(scan, seen)
+    return is_stripped(scan, Volume(torch.from_numpy(distance.astype(np.float32)), grid.affine))
 
 
 def segmentation(
@@ -64,23 +73,23 @@ def segmentation(
     probabilities: dict[str, Volume] | None = None,
     label_table: str = "adult",
 ) -> SegmentationResult:
-    """A segmentation from labels that others made.
+    """Return a segmentation from precomputed labels.
 
     Parameters
     ----------
     structures : Volume
         FreeSurfer ids on any grid in the scan's space; parcels of the cortex count as cortex.
     brain : Volume
-        The brain mask, on the scan's grid; what lies outside of it is background.
+        The brain mask, on the scan's grid; outside is background.
     probabilities : dict of str to Volume, optional
-        ``GM``, ``WM`` and ``CSF``; by default the labels' own.
+        ``GM``, ``WM`` and ``CSF``; by default 0 or 1 according to the labels.
     label_table : str
         Label table of the structures.
 
     Raises
     ------
     InputError
-        If there are too few structures in it.
+        If it has too few structures.
     """
     grid, table = brain.grid, labels.load(label_table)
     ids = resample(structures.with_data(structures.data.round().int()), grid, mode="nearest").data.numpy()
@@ -92,15 +101,15 @@ def segmentation(
     if found < 6:
         raise InputError(
             None,
-            f"only {found} of its labels are FreeSurfer's ids of structures",
-            "Give a segmentation by FreeSurfer's ids, such as aseg",
+            f"only {found} of its labels are FreeSurfer ids of structures",
+            "Give a segmentation with FreeSurfer ids, such as aseg",
         )
     notes = []
     odd = sorted(set(np.unique(ids[inside & ~known & (ids != 0)]).tolist()))
     if odd:
         notes.append(
-            f"Labels {', '.join(map(str, odd[:8]))} of the given segmentation are not in the label table: "
-            "their voxels went to the nearest structure."
+            f"Labels {', '.join(map(str, odd[:8]))} of the precomputed segmentation are not in the "
+            "label table: their voxels went to the nearest structure."
         )
     _, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
     ids = np.where(inside, ids[tuple(nearest)], 0).astype(np.int16)
@@ -109,7 +118,7 @@ def segmentation(
         shares = {
             name: torch.from_numpy((dseg == k).astype("f4")) for k, name in enumerate(labels.DSEG_NAMES, 1)
         }
-        notes.append("Tissue probabilities are those of the given labels: 0 or 1.")
+        notes.append("Tissue probabilities are those of the precomputed labels: 0 or 1.")
     else:
         shares = {name: _share(probabilities[name], grid) for name in labels.DSEG_NAMES}
     return SegmentationResult(
@@ -126,7 +135,7 @@ def _share(probability: Volume, grid: Grid) -> torch.Tensor:
 
 
 def _measures(ids: np.ndarray, grid: Grid) -> tuple[dict[int, float], dict[int, tuple[float, float, float]]]:
-    """Volumes (mm3) and centres (mm) of the labels."""
+    """Return volumes (mm3) and centers (mm) of the labels."""
     present = [int(index) for index in np.unique(ids) if index]
     counts = np.bincount(ids.ravel())
     centres = ndimage.center_of_mass(np.ones(ids.shape, bool), ids, present)
@@ -138,7 +147,7 @@ def _measures(ids: np.ndarray, grid: Grid) -> tuple[dict[int, float], dict[int, 
 
 
 def tissues(dseg: Volume, probabilities: list[Volume], grid: Grid) -> tuple[Volume, list[Volume]]:
-    """Tissue labels (1 GM, 2 WM, 3 CSF) and their probabilities on the grid of the scan.
+    """Return tissue labels (1 GM, 2 WM, 3 CSF) and their probabilities on the grid of the scan.
 
     Examples
     --------
@@ -153,23 +162,23 @@ def tissues(dseg: Volume, probabilities: list[Volume], grid: Grid) -> tuple[Volu
 def alignment(
     forward: Warp, inverse: Warp, centroids: dict[int, tuple[float, float, float]]
 ) -> tuple[np.ndarray, float, float]:
-    """What is affine in given transforms, and how well they fit together.
+    """Return the affine part of precomputed transforms, and their consistency.
 
     Parameters
     ----------
     forward, inverse : Warp
-        What brings the scan into the space, and back.
+        Transforms that resample the scan into the space, and back.
     centroids : dict of int to tuple
-        Centre (mm) of every structure of the scan.
+        Center (mm) of every structure of the scan.
 
     Returns
     -------
     matrix : ndarray, shape (4, 4)
         Scan's mm to the template's.
     residual : float
-        Median distance (mm) of the structures from where the matrix alone has them.
+        Median distance (mm) of the structures from their places by the matrix alone.
     apart : float
-        Median distance (mm) of a structure from itself, there and back.
+        Median distance (mm) of a structure from itself after both transforms.
 
     Raises
     ------
@@ -186,7 +195,7 @@ def alignment(
     """
     points = np.array(list(centroids.values()))
     if len(points) < 6:
-        raise InputError(None, f"only {len(points)} structures were found in it", "Look at the segmentation")
+        raise InputError(None, f"it has only {len(points)} structures", "Check the segmentation")
     there = inverse.points(points)
     matrix = fit_affine(points, there)
     residual = np.linalg.norm(transform_points(matrix, points) - there, axis=1)

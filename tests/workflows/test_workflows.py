@@ -15,13 +15,20 @@ from brainseg.interfaces import base
 from brainseg.interfaces import skullstrip as skullstrip_node
 from brainseg.interfaces.conform import Conform, notes_on
 from brainseg.interfaces.registration import Register
+from brainseg.interfaces.segmentation import Segment
 from brainseg.interfaces.skullstrip import SkullStrip
 from brainseg.models.errors import InputError, MissingFileError, UsageError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
+from brainseg.models.pipeline import methods
+from brainseg.models.population import populations
 from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.models.templates import bundled
 from brainseg.workflows.common.resources import memory
+from brainseg.workflows.quality import init_quality_wf
+from brainseg.workflows.registration import init_registration_wf
+from brainseg.workflows.segmentation import init_segmentation_wf
+from brainseg.workflows.skullstrip import init_skullstrip_wf
 from helpers import DATA
 from helpers.graphs import participant_wf as chain
 
@@ -253,6 +260,36 @@ def test_volumes_pass_from_stage_to_stage_unchanged(tmp_path):
 
 def test_masks_of_an_odd_volume_are_noted():
     assert doctest.testmod(skullstrip_node).failed == 0
+
+
+@pytest.mark.parametrize("population, noted", [("adult", False), ("fetal", True)])
+def test_an_effort_that_a_population_does_not_have_is_noted(stages, tmp_path, monkeypatch, population, noted):
+    stages.install(monkeypatch.setattr)
+    used, unit = [], stages.unit(tmp_path)
+
+    def segment(volume, mask, population, **options):
+        used.append(options["effort"])
+        return stages.segmentation_of(volume, mask)
+
+    monkeypatch.setattr(segmentation, "segment", segment)
+    files = {"in_file": unit.inputs["in_preproc"], "in_mask": unit.inputs["in_mask"]}
+    interface = Segment(**files, population=population, effort="accurate")
+    node = pe.Node(interface, name="segmentation", base_dir=str(tmp_path / "node"))
+    notes = node.run().outputs.notes
+    assert used == ["fast" if noted else "accurate"]
+    assert any("--effort accurate is not available for fetal" in note for note in notes) == noted
+
+
+@pytest.mark.parametrize("population", ["adult", "fetal"])
+def test_the_methods_text_is_the_populations(population):
+    record = populations.load(population)
+    workflow = init_segmentation_wf(population=population)
+    assert workflow.visit_desc() == methods.segmentation(record)
+    assert init_skullstrip_wf(population=population).visit_desc() == methods.skullstrip(record)
+    text = init_registration_wf(population=population, velocity=record.velocity).visit_desc()
+    assert methods.deformation(record, bool(record.velocity)) in text
+    quality = init_quality_wf(expected_dice=record.expected_dice).visit_desc()
+    assert ("Dice" in quality) == record.expected_dice
 
 
 def test_headers_that_agree_are_not_noted(nifti, tmp_path):

@@ -279,7 +279,7 @@ def test_given_results_that_do_not_fit_are_refused(stages):
 
     far = np.eye(4)
     far[:3, 3] = 500
-    with pytest.raises(InputError, match="no voxel of the brain mask"):
+    with pytest.raises(InputError, match="does not overlap the image"):
         given.mask(Volume(torch.ones(20, 20, 20), far), Grid((20, 20, 20), np.eye(4)))
     ones = Volume(torch.ones(20, 20, 20), np.eye(4))
     with pytest.raises(InputError, match="only 0 of its labels"):

@@ -50,8 +50,8 @@ def test_it_follows_a_shape_that_moved_and_grew_in_any_contrast(levels):
     )
     placed = deformable_atlas.place(shapes, np.eye(4), truth.grid)
     before = overlap(shapes.maps.data, truth.data)
-    bent = deformable_atlas.bend(placed, image, known)
-    again = deformable_atlas.bend(bent, image, known, deformable_atlas.AGAIN)
+    bent = deformable_atlas.deform(placed, image, known)
+    again = deformable_atlas.deform(bent, image, known, deformable_atlas.AGAIN)
     found = again.probabilities(truth.grid)
     assert before < 0.7
     assert overlap(found.data, truth.data) > 0.93

@@ -1,0 +1,39 @@
+"""Options that a population does not have: refused if none has them, else noted."""
+
+import pytest
+
+from brainseg.bidsapp.cli.bids import parse
+from brainseg.bidsapp.inputs import options
+from brainseg.models.errors import UsageError
+
+
+def _settings(tmp_path, *words):
+    return parse([str(tmp_path), str(tmp_path / "out"), "participant", *words])
+
+
+@pytest.mark.parametrize(
+    ("words", "populations", "reason"),
+    [
+        (("--effort", "accurate"), ["fetal", "fetal"], "--effort accurate is not available for fetal brains"),
+        (("--steps", "corpuscallosum"), ["adult"], "the step corpuscallosum is not available for adult"),
+        (("--effort", "accurate"), ["fetal", "adult"], None),
+        (("--effort", "accurate"), ["adult"], None),
+        (("--steps", "corpuscallosum"), ["adult", "fetal"], None),
+        ((), ["fetal"], None),
+        (("--effort", "accurate"), [], None),
+    ],
+)
+def test_options_that_no_population_has_are_refused(tmp_path, words, populations, reason):
+    settings = _settings(tmp_path, *words)
+    if reason is None:
+        return options.check(settings, populations)
+    with pytest.raises(UsageError, match=reason) as caught:
+        options.check(settings, populations)
+    assert caught.value.remedy.startswith("Leave ")
+
+
+def test_in_a_mixed_dataset_they_are_noted(tmp_path):
+    settings = _settings(tmp_path, "--steps", "corpuscallosum")
+    (note,) = options.notes(settings, "adult")
+    assert "corpuscallosum was left out" in note and "adult" in note
+    assert options.notes(settings, "fetal") == options.notes(_settings(tmp_path), "adult") == []
