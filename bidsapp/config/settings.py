@@ -1,4 +1,4 @@
-"""Settings are a value: command line and TOML become one frozen object, kept as TOML with every run."""
+"""Settings of a run: one immutable value from command line and TOML, stored as TOML with every run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ REFERENCES = {
 """Which image a participant's anatomy is taken from."""
 
 FLAVORS = ("fmriprep", "nibabies", "both")
-"""Whose names the derivatives go by: NiBabies wants ``space-T1w`` where fMRIPrep wants no ``space-``."""
+"""Programs whose file names the derivatives follow: NiBabies needs ``space-T1w``, fMRIPrep no ``space-``."""
 
 STEPS = {
     "coregistration": (True, "other contrasts of the session, co-registered to the reference image"),
@@ -58,7 +58,7 @@ RECORD = "record"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a run is to do; see ``brainseg-bids --help`` for the meaning of each.
+    """Settings of a run; see ``brainseg-bids --help`` for the meaning of each.
 
     Parameters
     ----------
@@ -112,12 +112,12 @@ class Settings:
 
     @property
     def suffixes(self) -> tuple[str, ...]:
-        """Suffixes of images to look for, the most wanted first."""
+        """Suffixes of images to use, in order of preference."""
         return tuple(s for s in MODALITIES if s in self.modalities) if self.modalities else MODALITIES
 
     @property
     def that_matter(self) -> dict[str, Any]:
-        """Settings that change results: with others, a finished participant is computed again."""
+        """Settings that change results: if they differ, a finished participant is computed again."""
         return {
             "population": self.population,
             "skull_strip": self.skull_strip,
@@ -135,12 +135,12 @@ class Settings:
         }
 
     def step(self, name: str) -> bool:
-        """Whether a step is on: the last word on it counts, else its default.
+        """Return whether a step is on: the last word on it counts, or else its default.
 
         Examples
         --------
-        >>> chosen = Settings(Path("/in"), Path("/out"), ("group",), steps=("no-posteriors",))
-        >>> chosen.step("posteriors"), chosen.step("template-outputs")
+        >>> settings = Settings(Path("/in"), Path("/out"), ("group",), steps=("no-posteriors",))
+        >>> settings.step("posteriors"), settings.step("template-outputs")
         (False, True)
         """
         said = [word for word in self.steps if word.removeprefix("no-") == name]
@@ -148,17 +148,17 @@ class Settings:
 
     @property
     def precomputed(self) -> dict[str, Path]:
-        """Folders of derivatives to take results from, by name."""
+        """Folders of precomputed derivatives, by name."""
         pairs = (text.partition("=") for text in self.derivatives)
         return {name: Path(path) for name, _, path in pairs}
 
 
-def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
-    """Complete what was given by defaults that suit this machine.
+def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> Settings:
+    """Complete options by the defaults for this machine.
 
     Parameters
     ----------
-    given : mapping
+    options : mapping
         Values by name of field, as the command line gives them; ``mem`` is a text with a unit.
     environ : mapping
         Environment variables (Slurm's are read).
@@ -168,7 +168,7 @@ def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
     UsageError
         If a value is impossible; the message says what is possible.
     """
-    values = {k: v for k, v in given.items() if k in {f.name for f in fields(Settings)} and v is not None}
+    values = {k: v for k, v in options.items() if k in {f.name for f in fields(Settings)} and v is not None}
     for name in ("bids_dir", "output_dir"):
         if name not in values:
             raise UsageError(
@@ -198,9 +198,10 @@ def build(given: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> 
     values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
     values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
     memory = resources.memory_gb(environ)
-    values["mem_gb"] = resources.parse_memory(given["mem"]) if given.get("mem") else memory * resources.SHARE
+    mem = options.get("mem")
+    values["mem_gb"] = resources.parse_memory(mem) if mem else memory * resources.SHARE
     if values["mem_gb"] > memory * 1.001:
-        reason = f"--mem {given['mem']} is more than this process may use ({memory:.1f}G)"
+        reason = f"--mem {mem} is more than this process may use ({memory:.1f}G)"
         raise UsageError(None, reason, "Give less, or ask the scheduler or container for more")
     if values.get("debug"):
         values.setdefault("plugin", "linear")
@@ -267,8 +268,8 @@ def _toml_value(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _levels(given: Any) -> tuple[str, ...]:
-    levels = (given,) if isinstance(given, str) else tuple(given)
+def _levels(words: Any) -> tuple[str, ...]:
+    levels = (words,) if isinstance(words, str) else tuple(words)
     if not levels:
         raise UsageError(
             None, "no analysis level was given", "End the command with participant, group or both"
@@ -282,16 +283,16 @@ def _levels(given: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(levels))
 
 
-def _labels(given: Any, prefix: str) -> tuple[str, ...]:
+def _labels(texts: Any, prefix: str) -> tuple[str, ...]:
     """Labels without prefix, each once; commas separate too."""
-    words = [word for text in given for word in str(text).split(",") if word]
+    words = [word for text in texts for word in str(text).split(",") if word]
     return tuple(dict.fromkeys(word.removeprefix(prefix) for word in words))
 
 
-def _modalities(given: Any) -> tuple[str, ...]:
+def _modalities(names: Any) -> tuple[str, ...]:
     known = {name.lower(): name for name in MODALITIES}
     out = []
-    for text in _labels(given, ""):
+    for text in _labels(names, ""):
         name = text.lower()
         if name not in known:
             raise UsageError(None, f"unknown modality {text!r}", f"Known are {', '.join(MODALITIES)}")
@@ -299,9 +300,9 @@ def _modalities(given: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(out))
 
 
-def _spaces(given: Any) -> tuple[str, ...]:
-    """Templates as they were named, each once; two must not get the same names of files."""
-    found = [spaces.parse(text) for text in given]
+def _spaces(texts: Any) -> tuple[str, ...]:
+    """Return the templates, each once; no two may have the same file names."""
+    found = [spaces.parse(text) for text in texts]
     names: dict[str, str] = {}
     for space in found:
         if names.setdefault(space.entities, str(space)) != str(space):
@@ -314,10 +315,10 @@ def _spaces(given: Any) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(str, found))) or TEMPLATES
 
 
-def _derivatives(given: Any) -> tuple[str, ...]:
+def _derivatives(texts: Any) -> tuple[str, ...]:
     """``NAME=PATH`` with absolute paths; a path alone is named after its folder."""
     out: dict[str, Path] = {}
-    for text in (given,) if isinstance(given, str) else given:
+    for text in (texts,) if isinstance(texts, str) else texts:
         name, equals, path = str(text).partition("=")
         folder = Path(path if equals else name).expanduser().resolve()
         name = name if equals else folder.name
@@ -333,8 +334,8 @@ def _derivatives(given: Any) -> tuple[str, ...]:
     return tuple(f"{name}={folder}" for name, folder in out.items())
 
 
-def _steps(given: Any) -> tuple[str, ...]:
-    words = _labels((given,) if isinstance(given, str) else given, "")
+def _steps(texts: Any) -> tuple[str, ...]:
+    words = _labels((texts,) if isinstance(texts, str) else texts, "")
     for word in words:
         if word.removeprefix("no-") not in STEPS:
             raise UsageError(

@@ -19,11 +19,12 @@ from ..status import cleanup
 
 NAME = "brainseg-bids"
 OUT_GB, WORK_GB = 0.1, 0.6
-"""Space (GB) that one unit needs in the output and, while it is computed, in the work folder."""
+"""Space (GB) that one participant-session needs in the output folder,
+and in the work folder while it is computed."""
 
 
 def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path | None]) -> None:
-    """Make sure that no output is an input, and none is named twice; what is None was not asked for.
+    """Check that no output is an input and that none is named twice; None is left out.
 
     Raises
     ------
@@ -31,14 +32,14 @@ def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path |
         It names the path.
     """
     taken = {Path(path).resolve() for path in inputs if path}
-    seen: set[Path] = set()
+    named: set[Path] = set()
     for path in filter(None, outputs):
         place = Path(path).resolve()
         if place in taken:
             raise UsageError(path, "the output is the input itself", "Give another name")
-        if place in seen:
+        if place in named:
             raise UsageError(path, "two outputs have this name", "Give each a name of its own")
-        seen.add(place)
+        named.add(place)
 
 
 @dataclass(frozen=True)
@@ -107,33 +108,33 @@ def prepare(settings: Settings) -> Directories:
     return Directories(out, log, settings.work_dir / name, run)
 
 
-def prepare_work(directories: Directories, units: int, at_once: int) -> list[str]:
-    """Make the work folder and look whether there is space; returns warnings.
+def prepare_work(directories: Directories, count: int, at_once: int) -> list[str]:
+    """Make the work folder and check its free space; returns warnings.
 
     Raises
     ------
     UsageError
-        If there is not even space for one unit.
+        If the space is too small for one participant-session.
     """
     _writable(directories.work, "work folder")
     notes = []
-    for path, each, count in (
-        (directories.out, OUT_GB, units),
-        (directories.work, WORK_GB, min(units, at_once)),
+    for path, each, number in (
+        (directories.out, OUT_GB, count),
+        (directories.work, WORK_GB, min(count, at_once)),
     ):
         free = _free(path) / 1e9
         if free < each:
             free_mb, each_mb = round(free * 1000), round(each * 1000)
             reason = f"only {free_mb} MB are free there, and one participant needs about {each_mb} MB"
             raise UsageError(path, reason, "Free some space or give another folder")
-        if free < each * count:
-            needed = f"about {each * count:.1f} GB for {count} participants"
+        if free < each * number:
+            needed = f"about {each * number:.1f} GB for {number} participants"
             notes.append(f"{path}: {free:.1f} GB are free, {needed} may be needed")
     return notes
 
 
 def clean_work(directories: Directories, name: str | None = None) -> None:
-    """Remove the work folder of one unit's workflow, or all of it if it is empty of units."""
+    """Remove the work folder of one workflow, or the whole if no workflow is left in it."""
     if name:
         shutil.rmtree(directories.work / "brainseg_wf" / name, ignore_errors=True)
         return

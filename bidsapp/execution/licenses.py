@@ -1,4 +1,4 @@
-"""What the networks' licences restrict their use to, for the console: once, however many brains there are."""
+"""Restrictions by the licenses of the networks, printed once for each population."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:  # the single-file tools need no index of a dataset
 
 
 def notes(settings: Settings, units: list[Unit]) -> list[str]:
-    """The restrictions for the populations of these units, each once.
+    """Return the restrictions for the populations of participant-sessions, each once.
 
     Parameters
     ----------
     settings : Settings
-        They say whether lesions are looked for, which has a network of its own.
+        They say whether lesions are segmented, which has a network of its own.
     units : list of Unit
         Those that cannot be processed are left out.
     """

@@ -1,4 +1,4 @@
-"""The two nodes that end every unit's workflow: its results are complete, and its report."""
+"""The last two nodes of each workflow: the results are complete; the report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _FinishOutputSpec(TraitedSpec):
 
 
 class Finish(SimpleInterface):
-    """Wait for all results of a unit."""
+    """Wait for all results of a participant-session."""
 
     input_spec = _FinishInputSpec
     output_spec = _FinishOutputSpec
@@ -43,7 +43,7 @@ class Finish(SimpleInterface):
 
 class _ReportInputSpec(BaseInterfaceInputSpec):
     out_dir = Str(mandatory=True, desc="the derivatives' root")
-    key = Str(mandatory=True, desc="the unit, such as sub-01_ses-02")
+    key = Str(mandatory=True, desc="participant and session, such as sub-01_ses-02")
     out_files = InputMultiObject(File(), desc="results that must be there before")
 
 
@@ -52,7 +52,7 @@ class _ReportOutputSpec(TraitedSpec):
 
 
 class Report(SimpleInterface):
-    """Write the report of a unit from its derivatives."""
+    """Write the report of a participant-session from its derivatives."""
 
     input_spec = _ReportInputSpec
     output_spec = _ReportOutputSpec
@@ -61,16 +61,16 @@ class Report(SimpleInterface):
     def _run_interface(self, runtime):
         page = write_participant(Path(self.inputs.out_dir), self.inputs.key)
         if not Path(page).is_file():
-            raise ReportError(page, "the report was not written", "Look at the log")
+            raise ReportError(page, "the report was not written", "See the log of the run")
         self._results["out_report"] = str(page)
         return runtime
 
 
 def finish_node() -> pe.Node:
-    """The node at which a unit's results are complete; it runs in the main process."""
+    """Return the node at which all results are complete; it runs in the main process."""
     return pe.Node(Finish(), name=FINISH, run_without_submitting=True)
 
 
 def report_node(out_dir: Path, key: str) -> pe.Node:
-    """The node that writes a unit's report."""
+    """Return the node that writes the report."""
     return pe.Node(Report(out_dir=str(out_dir), key=key), name=REPORT, mem_gb=1.0, n_procs=1)

@@ -1,4 +1,4 @@
-"""``participants.tsv`` of the output folder: everyone whom the dataset holds, so that nobody is forgotten."""
+"""``participants.tsv`` of the output folder: all participants of the dataset, processed or not."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GESTATIONAL = {
         "Units": "week",
     }
 }
-"""Column that only a table with someone unborn has."""
+"""Column of tables with fetal scans."""
 
 
 def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
     """List the dataset's participants in the output folder.
 
-    What stands there already is kept as it is, and who is not yet listed is added: the table may be
-    someone's own. Several processes may do this at once, for they all write the same.
+    Existing rows are kept as they are, since the user may have edited the table; missing participants are
+    added. Several processes may do this at once: they all write the same.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
     bids_dir : Path
         The dataset.
     units : sequence of Unit
-        What the run processes: it tells who is not born yet.
+        Participant-sessions of the run, with gestational ages.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
     known = COLUMNS | (GESTATIONAL if any("gestational_age" in row for row in rows.values()) else {})
     lines, columns, listed = _standing(path, known)
     if "participant_id" not in columns:
-        return  # not a table that we could add to
+        return  # not a table of participants
     missing = [row for name, row in rows.items() if name not in listed]
     if not missing:
         return
@@ -65,7 +65,7 @@ def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
 
 
 def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[str], set[str]]:
-    """Lines of the table as it stands (or begins, with the known columns), its columns, and who is listed."""
+    """Return the lines of the table (of a new one, the header), its columns, and the participants in it."""
     if not path.exists():
         return ["\t".join(known)], list(known), set()
     try:
@@ -77,7 +77,7 @@ def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[str], s
 
 
 class _Row(dict):
-    """A row of which nothing else is known."""
+    """A row; other columns are n/a."""
 
     def __missing__(self, name: str) -> str:
         return "n/a"
@@ -97,7 +97,7 @@ def _row(label: str, people: Demographics, units: Sequence[Unit]) -> dict[str, s
 
 
 def _gestation(person: Person, units: list[Unit]) -> float | None:
-    """Weeks at the scan of who is not born yet; scans at several ages give none."""
+    """Return the gestational age of a fetus (weeks); None if the scans have several."""
     found = {unit.gestational_age for unit in units if unit.problem is None}
     if found:
         return found.pop() if len(found) == 1 else None

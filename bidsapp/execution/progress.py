@@ -1,4 +1,4 @@
-"""What the user sees while it runs: a live line for each participant on a terminal, plain lines in a log."""
+"""Progress of a run: a live line for each participant-session on a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Progress:
     Parameters
     ----------
     total : int
-        Units to process.
+        Number of participant-sessions.
     """
 
     def __init__(self, total: int = 0) -> None:
@@ -41,28 +41,28 @@ class Progress:
         pass
 
     def say(self, text: str) -> None:
-        """A line for the user and for the log."""
+        """Print and log a line."""
         LOG.info("%s", text)
 
     def warn(self, text: str) -> None:
-        """A line that the user should not miss."""
+        """Print and log a warning."""
         LOG.warning("%s", text)
 
     def started(self, key: str) -> None:
-        """A unit begins."""
+        """Show that a participant-session begins."""
         self.states[key] = "running"
 
     def stage(self, key: str, stage: str) -> None:
-        """A unit enters a stage."""
+        """Show that it enters a stage."""
         LOG.info("%s  %s", key, stage)
 
     def skipped(self, key: str, reason: str) -> None:
-        """A unit is left out."""
+        """Show that it is left out."""
         self.states[key] = "skipped"
         LOG.info("%s  skipped: %s", key, reason)
 
     def ended(self, record: Record) -> None:
-        """A unit has ended, one way or the other."""
+        """Show that it is done or has failed."""
         self.states[record.unit.key] = record.state
         (LOG.error if record.fault else LOG.info)("%s", describe(record))
 
@@ -154,7 +154,7 @@ class Live(Progress):
 
 
 def describe(record: Record) -> str:
-    """One line on a unit that has ended.
+    """Return a line on a participant-session that is done or has failed.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def describe(record: Record) -> str:
 
 
 def clock(seconds: float) -> str:
-    """A duration as people say it.
+    """Return a duration as text.
 
     Examples
     --------
@@ -191,5 +191,5 @@ def clock(seconds: float) -> str:
 
 
 def choose(total: int, plain: bool) -> Progress:
-    """Live lines on a terminal, plain ones elsewhere or where they are asked for."""
+    """Return live lines on a terminal, plain ones elsewhere or if ``plain``."""
     return Progress(total) if plain or not sys.stdout.isatty() else Live(total)

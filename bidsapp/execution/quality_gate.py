@@ -1,4 +1,4 @@
-"""``--quality-gate``: a result that quality control does not let pass becomes an exit code."""
+"""``--quality-gate``: results that do not pass quality control set the exit code."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ LEVELS = {"fail": ("fail",), "check": ("fail", "check")}
 
 
 def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
-    """Of the units those that do not pass, with the reasons; units without results are not looked at.
+    """Return the participant-sessions that do not pass, with the reasons; those without results are left out.
 
     Parameters
     ----------
     out_dir : Path
         The derivatives' root.
     keys : list of str
-        The units.
+        The participant-sessions.
     level : {'fail', 'check'}
         The mildest verdict that does not pass.
     """

@@ -19,10 +19,10 @@ from ..status.records import REPORT, Fault, Record
 from .progress import Progress
 
 FINISH = "finish"
-"""Name of the node at which a unit's results are complete."""
+"""Name of the node at which all results are complete."""
 
-FOUND = 0.1
-"""Seconds below which a stage's results were found, not computed."""
+CACHED = 0.1
+"""Duration (s) below which the results of a stage were cached."""
 
 
 class Tracker:
@@ -64,7 +64,7 @@ class Tracker:
         self._unwritten: set[str] = set()
 
     def expect(self, unit: Unit, workflow: str) -> None:
-        """Expect events of ``unit`` from the workflow of that name."""
+        """Expect events of a participant-session from the workflow of that name."""
         self._names[workflow] = unit.key
         record = Record(unit, state="waiting", settings=self.settings, run=self.run)
         before = records.read(self.out_dir, unit.key)
@@ -75,19 +75,19 @@ class Tracker:
         self.pending.add(unit.key)
 
     def expect_report(self, key: str, workflow: str) -> None:
-        """Expect only the report of a unit whose results stand."""
+        """Expect only the report; the results are complete."""
         self._names[workflow] = key
         unit = Unit(key.partition("_")[0].removeprefix("sub-"), key.partition("_ses-")[2] or None, None)
         self.records[key] = Record(unit, state="waiting", run=self.run, report_only=True)
         self.pending.add(key)
 
     def skip(self, unit: Unit, reason: str) -> None:
-        """Leave a unit out, its status as it is."""
+        """Leave a participant-session out; its status is kept."""
         self.skipped[unit.key] = reason
         self.progress.skipped(unit.key, reason)
 
     def refuse(self, unit: Unit, fault: Fault) -> None:
-        """Record a unit that fails before it begins."""
+        """Record a participant-session that fails before it begins."""
         record = Record(unit, started=records.now(), settings=self.settings, run=self.run)
         record.earlier = records.outdated(records.read(self.out_dir, unit.key), unit.image)
         self.records[unit.key] = record
@@ -105,7 +105,7 @@ class Tracker:
             self._end(record, stage, node)
 
     def locate(self, node: Any) -> tuple[str, str]:
-        """Unit and stage of a node, from its full name."""
+        """Return the participant-session and the stage of a node, from its full name."""
         parts = str(node.fullname).split(".")
         for number, part in enumerate(parts):
             if part in self._names:
@@ -134,21 +134,21 @@ class Tracker:
             self._fail(record, fault)
 
     def fail(self, key: str, fault: Fault) -> None:
-        """Record that a unit failed, not at a node."""
+        """Record a failure outside the nodes."""
         self._fail(self.records[key], fault)
 
     def interrupt(self, reason: str) -> None:
-        """Record that the run stopped: what had begun has failed, the rest waits for another run."""
+        """Record that the run stopped: what is running has failed, the rest waits for another run."""
         for key in sorted(self.pending):
             record = self.records[key]
             if record.state == "running":
-                remedy = "Run the same command again: it goes on where it was"
+                remedy = "Run the same command again to continue"
                 self._fail(
                     record, Fault(record.stage, reason, str(record.unit.image or ""), remedy, kind="Stopped")
                 )
 
     def write_again(self) -> None:
-        """Try once more to write what could not be written: by now there may be space."""
+        """Write again the status files that could not be written; there may be space now."""
         for key in sorted(self._unwritten):
             self._write(self.records[key])
 
@@ -158,7 +158,7 @@ class Tracker:
         return [record.fault for record in self.records.values() if record.fault]
 
     def summary(self) -> dict[str, str]:
-        """State of every unit of the run."""
+        """State of every participant-session of the run."""
         states = {key: record.state for key, record in self.records.items()}
         return dict(sorted((states | dict.fromkeys(self.skipped, "skipped")).items()))
 
@@ -171,7 +171,7 @@ class Tracker:
             self._write(record)
 
     def _end(self, record: Record, stage: str, node: Any) -> None:
-        self._wake(record)  # its first node may have been found done
+        self._wake(record)  # its first node may be cached
         self._clock(record, stage, node.fullname, on=False)
         if node.name == FINISH:
             self._complete(record, node.result.outputs.out_files)
@@ -187,7 +187,7 @@ class Tracker:
             self.progress.started(record.unit.key)
 
     def _clock(self, record: Record, stage: str, name: str, on: bool) -> None:
-        """Take the time that a stage has nodes running."""
+        """Measure how long a stage has running nodes."""
         at = (record.unit.key, stage)
         names = self._running.setdefault(at, set())
         if on:
@@ -201,13 +201,13 @@ class Tracker:
                 record.seconds[stage] = round(record.seconds.get(stage, 0.0) + took, 2)
 
     def _complete(self, record: Record, files: Iterable[str]) -> None:
-        """The results stand; the report reads this from the status file."""
+        """Record complete results, which the report reads from the status file."""
         paths = [Path(name) for name in ([files] if isinstance(files, (str, Path)) else files)]
         record.outputs = sorted(self._relative(path) for path in paths)
         record.notes, record.stripped = read_notes(paths)
-        # Stages whose results were found took their time in an earlier run.
+        # Cached stages took their time in an earlier run.
         before = self._before.get(record.unit.key, {})
-        found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < FOUND <= took}
+        found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < CACHED <= took}
         record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
         records.remove(self.out_dir, record.unit.participant, sorted({*record.earlier} - {*record.outputs}))
         record.earlier = []
@@ -249,7 +249,7 @@ class Tracker:
             self._unwritten.discard(key)
 
     def _fullest(self) -> str:
-        """The folder whose disk has the least space left."""
+        """Return the folder whose disk has the least free space."""
         there = [path for path in (self.work, self.out_dir) if path is not None and path.exists()]
         return str(min(there, key=lambda path: shutil.disk_usage(path).free, default=self.out_dir))
 
@@ -263,7 +263,7 @@ class Tracker:
 
 
 def _joined(before: dict[str, Any], content: dict[str, Any]) -> list[str]:
-    """Outputs of an earlier run and of this one."""
+    """Return the outputs of an earlier run and of this one."""
     listed = before.get("outputs") if isinstance(before.get("outputs"), list) else []
     return list(dict.fromkeys([*listed, *content["outputs"]]))
 

@@ -1,4 +1,4 @@
-"""From units to one Nipype workflow, and its execution."""
+"""One Nipype workflow for many participant-sessions, and its execution."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from .tracker import Tracker
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
 LEFT_OUT = ("posteriors", "template-outputs", "jacobian")
-"""Steps that, when off, leave files out."""
+"""Steps without which files are left out."""
 
 POLL = 0.2
-"""Seconds between two looks at what is done."""
+"""Seconds between two polls of the running nodes."""
 
 
 def workflow_name(key: str) -> str:
-    """Name of a unit's workflow.
+    """Return the name of the workflow of a participant-session.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def workflow_name(key: str) -> str:
 
 
 def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> None:
-    """Write what makes the output folder a BIDS dataset, before anything else."""
+    """Write the files that make the output folder a BIDS dataset."""
     write_dataset_description(out_dir, bids_root, __version__, links)
 
 
@@ -244,7 +244,7 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def write_methods(workflow: Any, out_dir: Path) -> Path:
-    """Write the methods text of a unit's workflow with the dataset."""
+    """Write the methods text of a workflow to the output folder."""
     path = out_dir / "logs" / "CITATION.md"
     text = workflow.visit_desc().strip()
     header = f"<!-- Written by brainseg-bids {__version__}; free to copy into a paper (CC0). -->\n\n"

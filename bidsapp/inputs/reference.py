@@ -1,4 +1,4 @@
-"""Which image of a session is the reference: of fetal scans the reconstruction, not the stacks in it."""
+"""The reference image of a session: of fetal scans the reconstruction, not its stacks."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .participants import Person
 from .population import reconstruction
 
 
-def telling(group: list[Image], person: Person) -> Image:
-    """The image that tells the population: a reconstruction, or the first of all.
+def deciding(group: list[Image], person: Person) -> Image:
+    """Return the image that decides the population: a reconstruction, or else the first image.
 
     Parameters
     ----------
     group : list of Image
-        The images of a session, most wanted first.
+        The images of a session, in order of preference.
     person : Person
-        Without a gestational age in the tables, a reconstruction of the most wanted contrast only counts:
-        beside an adult's T1w there may be one of another kind.
+        Without a gestational age in the tables, only a reconstruction of the preferred contrast counts:
+        an adult with a T1w image may have another kind of reconstruction.
     """
     every = person.weeks is not None
     found = (i for i in group if (every or i.suffix == group[0].suffix) and _is_reconstruction(i))
@@ -29,12 +29,12 @@ def telling(group: list[Image], person: Person) -> Image:
 
 
 def ordered(group: list[Image], record: Population) -> list[Image]:
-    """The images, most wanted first, as the population wants them.
+    """Return the images in the order of preference of a population.
 
     Parameters
     ----------
     group : list of Image
-        In the order that holds for everyone.
+        In the order of preference of all populations.
     record : Population
         If it has reconstructions, they come before stacks, and T2w before other contrasts.
     """
@@ -42,7 +42,7 @@ def ordered(group: list[Image], record: Population) -> list[Image]:
 
 
 def alike(first: Image, group: list[Image], record: Population) -> list[Image]:
-    """The images that can be averaged with the first: of its contrast, and no stacks with reconstructions."""
+    """Return the images that can be averaged with the first: same contrast, reconstructions or stacks."""
     same = [image for image in group if image.suffix == first.suffix]
     if not record.reconstructions or len(same) < 2:
         return same
@@ -51,31 +51,31 @@ def alike(first: Image, group: list[Image], record: Population) -> list[Image]:
 
 
 def note(first: Image, others: list[Image], record: Population) -> str | None:
-    """Which other reconstructions of a fetal scan were left alone; None if there are none.
+    """Return a note on other reconstructions of a fetal scan; None if there are none.
 
     Parameters
     ----------
     first : Image
         The reference.
     others : list of Image
-        What is not used.
+        Images that are not used.
     record : Population
-        Whose brain it was taken for.
+        Population of the participant-session.
     """
     left = [image.path.name for image in others if _is_reconstruction(image)]
     if not left or not record.reconstructions:
         return None
-    return f"{first.path.name} was used; left alone: {', '.join(left)} (choose with --bids-filter-file)."
+    return f"{first.path.name} was used; not used: {', '.join(left)} (choose with --bids-filter-file)."
 
 
 def doubt(group: list[Image], person: Person, record: Population) -> str | None:
-    """A note where nothing but a further image looks fetal; None otherwise."""
+    """Return a note if only another image of the session may be fetal; None otherwise."""
     if record.reconstructions or person.age is not None or person.weeks is not None:
         return None
     found = next((image.path.name for image in group if _is_reconstruction(image)), None)
     if found is None:
         return None
-    return f"{found} looks like a reconstruction of fetal stacks: if it is one, say --population fetal."
+    return f"{found} may be a reconstruction of fetal stacks; if so, use --population fetal."
 
 
 def _rank(record: Population) -> Callable[[Image], tuple[bool, bool, bool]]:

@@ -303,7 +303,7 @@ def _whose(
 ) -> tuple[Population, list[str], InputError | None]:
     """The population of these images, notes on it, and the problem if no networks know them."""
     person = people(group[0].participant, group[0].session)
-    told = reference.telling(group, person)
+    told = reference.deciding(group, person)
     try:
         name, note = population_of(settings.population, people(told.participant, told.session), told.path)
     except InputError as error:

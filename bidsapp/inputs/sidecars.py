@@ -28,7 +28,7 @@ def applicable(image: Path, root: Path) -> list[Path]:
 
 @lru_cache(maxsize=64)
 def _json_files(folder: Path, changed: int) -> tuple[str, ...]:
-    """Names of the JSON files of a folder, in order; the dataset's own is asked for with every image."""
+    """Return the names of the JSON files of a folder, in order."""
     return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json")))
 
 

@@ -1,4 +1,4 @@
-"""The BIDS validator, where it is installed: what it finds is reported and stops nothing."""
+"""The BIDS validator, if it is installed: its errors are reported and do not stop the run."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from ...models.io.atomic import write_text
 PROGRAM = "bids-validator-deno"
 TIMEOUT = 3600
 FILE = "bids-validator.json"
-"""Name of the file in the run's log folder that says whether it ran, and what it found."""
+"""Name of the file in the log folder of the run with the state and the result."""
 
 
 @dataclass
 class Validation:
-    """A validation that runs beside the rest.
+    """A validation that runs in the background.
 
     Parameters
     ----------
     dataset : Path
-        What to validate.
+        Dataset to validate.
     path : Path
-        File that says, while it runs and after, what is known; the participants' reports read it.
+        File with the state and the result, which the participants' reports read.
     """
 
     dataset: Path
@@ -38,14 +38,14 @@ class Validation:
     found: dict[str, Any] = field(default_factory=dict)
 
     def start(self) -> Validation:
-        """Begin."""
+        """Start the validator."""
         keep(self.path, {"ran": None, "reason": "it was still running"})
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         return self
 
     def lines(self, wait: float = TIMEOUT) -> list[str]:
-        """What to tell the user, once it has ended."""
+        """Wait for the end and return lines for the user."""
         self._thread.join(wait)
         if self._thread.is_alive():
             self.found = {"ran": False, "reason": "it took too long"}
@@ -86,13 +86,13 @@ class Validation:
 
 
 def keep(path: Path, found: dict[str, Any]) -> None:
-    """Write what is known of the validation."""
+    """Write the state and the result of the validation."""
     with suppress(OSError):
         write_text(path, json.dumps(found, indent=2) + "\n")
 
 
 def words(found: dict[str, Any]) -> str:
-    """What is known, in a few words for the reports.
+    """Return state and result in a few words, for the reports.
 
     Examples
     --------
@@ -117,6 +117,6 @@ def words(found: dict[str, Any]) -> str:
 
 
 def find() -> str | None:
-    """The validator's program: on the path, or beside this Python."""
-    beside = Path(sys.executable).parent / PROGRAM
-    return shutil.which(PROGRAM) or (str(beside) if beside.is_file() else None)
+    """Return the path of the validator: on the search path, or in the folder of this Python."""
+    own = Path(sys.executable).parent / PROGRAM
+    return shutil.which(PROGRAM) or (str(own) if own.is_file() else None)

@@ -1,4 +1,4 @@
-"""From what a node threw to what a user can act on."""
+"""Faults for the user, from the exceptions of nodes."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ OWN = re.compile(r"An exception of type (\w+) occurred while running interface")
 
 
 def explain(error: BaseException, result: Any) -> Fault:
-    """The fault behind an exception.
+    """Return the fault behind an exception.
 
     Parameters
     ----------
     error : BaseException
-        What running the node threw: as a rule Nipype's wrapper.
+        What running the node raised: as a rule Nipype's wrapper.
     result : InterfaceResult or None
-        The node's result, whose ``runtime`` knows what the interface itself threw.
+        The node's result, whose ``runtime`` has what the interface itself raised.
     """
     if isinstance(error, errors.BrainsegError):
         return Fault("", error.reason, error.path, error.remedy, kind=type(error).__name__)
@@ -52,7 +52,7 @@ def explain(error: BaseException, result: Any) -> Fault:
 
 
 def explain_text(text: str) -> Fault:
-    """The fault behind a traceback's text.
+    """Return the fault behind the text of a traceback.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def explain_text(text: str) -> Fault:
     'ValueError: 3 is no brain'
     """
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()] or ["unknown error"]
-    # The exception stands in the last line that looks like one; its message may go on below.
+    # The exception is in the last line with its form; its message may continue below.
     last = next(
         (line for line in reversed(lines) if re.match(r"[\w.]+(Error|Exception|Interrupt|Exit)\b", line)),
         lines[-1],
@@ -80,12 +80,12 @@ def explain_text(text: str) -> Fault:
 
 
 def with_crash(fault: Fault, crash: str) -> Fault:
-    """The fault with its crash file."""
+    """Return the fault with its crash file."""
     return replace(fault, crash=str(crash or ""))
 
 
 def of_error(error: BaseException, stage: str) -> Fault:
-    """The fault behind an exception that was thrown outside a node."""
+    """Return the fault behind an exception that was raised outside a node."""
     return replace(explain(error, None), stage=stage)
 
 
@@ -100,4 +100,4 @@ def _of_system(number: int, path: str, kind: str) -> Fault:
         )
     if number == errno.ENOMEM:
         return replace(KILLED, reason="the memory did not suffice", kind=kind)
-    return Fault("", os.strerror(number).lower(), path, "Look at the crash file", kind=kind)
+    return Fault("", os.strerror(number).lower(), path, "See the crash file", kind=kind)

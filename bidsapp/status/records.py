@@ -25,19 +25,19 @@ except ImportError:  # a platform without file locks
     fcntl = None
 
 REPORT = "report"
-"""Name of the stage whose failure leaves the results whole."""
+"""Name of the stage whose failure leaves the results complete."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a unit failed, in the words that its user gets.
+    """Why a participant-session failed, in words for the user.
 
     Attributes
     ----------
     stage, node : str
-        Where.
+        Where it failed.
     file, reason, remedy : str
-        What is wrong with which file, and the way out.
+        What is wrong with which file, and what to do.
     crash : str
         File with the details.
     kind : str
@@ -58,16 +58,17 @@ class Fault:
         return f"{head}{self.reason.rstrip('.')}.{tail}"
 
     def as_dict(self) -> dict[str, str]:
-        """As the status file holds it."""
+        """Return the error as in the status file."""
         names = ("node", "stage", "file", "reason", "remedy", "crash")
         return {name: getattr(self, name) for name in names}
 
 
 @dataclass
 class Record:
-    """The status of one unit, as it stands in its file.
+    """The status of one participant-session, as in its file.
 
-    ``earlier`` are files that were made from another image; they go when the new results stand.
+    ``earlier`` are files that were made from another image; they are removed when the new results are
+    complete.
     """
 
     unit: Unit
@@ -86,7 +87,7 @@ class Record:
     report_only: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        """Content of the status file."""
+        """Return the content of the status file."""
         unit = self.unit
         return {
             "key": unit.key,
@@ -121,12 +122,12 @@ class Record:
 
 
 def now() -> str:
-    """The time, with its zone, to the second."""
+    """Return the time with its zone, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
 def fingerprint(image: Path | None) -> dict[str, Any]:
-    """What tells that an image is still the same file."""
+    """Return path, size and time of a file; with another one of them it is another file."""
     try:
         found = image.stat() if image else None
     except OSError:
@@ -137,18 +138,18 @@ def fingerprint(image: Path | None) -> dict[str, Any]:
 
 
 def inputs_of(unit: Unit) -> dict[str, Any]:
-    """What tells that all that a unit is made from is still the same."""
+    """Return the fingerprints of all input files of a participant-session."""
     more = [*unit.averaged, *unit.beside, *unit.given.files.values()]
     return fingerprint(unit.image) | ({"more": [fingerprint(path) for path in more]} if more else {})
 
 
 def folder(out_dir: Path) -> Path:
-    """Where the status files lie."""
+    """Return the folder of the status files."""
     return out_dir / "logs" / "status"
 
 
 def read(out_dir: Path, key: str) -> dict[str, Any]:
-    """Content of a unit's status file; empty if there is none or it is damaged."""
+    """Read a status file; empty if there is none or it is damaged."""
     try:
         content = json.loads((folder(out_dir) / f"{key}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -157,17 +158,17 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
 
 
 def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:
-    """Write a unit's status file; never a partial one."""
+    """Write a status file as a whole."""
     atomic.write_text(
         folder(out_dir) / f"{key}.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     )
 
 
 def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
-    """Whether a unit's results stand: ``yes``, ``no``, or ``report`` if only the report is missing.
+    """Return whether results are complete: ``yes``, ``no``, or ``report`` if only the report is missing.
 
-    They do if the last run ended well, with this version, these settings and this very image, and all
-    its files are there.
+    They are if the last run ended without failure, with this version, these settings and the same input
+    files, and all its output files exist.
     """
     content = read(out_dir, unit.key)
     if content.get("state") != "done" or content.get("version") != __version__:
@@ -183,25 +184,25 @@ def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
     missing = [name for name in outputs if not (out_dir / str(name)).is_file()]
     if any(not name.endswith(".html") for name in missing):
         return "no"
-    # A failed report, or one that the run did not come to, is no reason to compute again.
+    # A report that failed or was not reached is no reason to compute again.
     reported = any(str(name).endswith(".html") for name in outputs)
     return "report" if missing or content.get("error") or not reported else "yes"
 
 
 def _same(inputs: Any, image: Path | None) -> bool:
-    """Whether an earlier status is of this very image, whatever else it was made from."""
+    """Return whether an earlier status has the same reference image."""
     own = fingerprint(image)
     return isinstance(inputs, dict) and {name: inputs.get(name) for name in own} == own
 
 
 def outdated(before: dict[str, Any], image: Path | None) -> list[str]:
-    """Files that an earlier status lists and that were made from another image than ``image``."""
+    """Return the files of an earlier status that were made from another image."""
     lists = [before.get("earlier")] + [before.get("outputs")] * (not _same(before.get("inputs"), image))
     return sorted({str(name) for names in lists if isinstance(names, list) for name in names})
 
 
 def remove(out_dir: Path, participant: str, names: list[str]) -> None:
-    """Remove files of a participant; what lies elsewhere, whatever the list says, is left alone."""
+    """Remove files of a participant; files in other folders are kept, whatever the list says."""
     folder = (out_dir / f"sub-{participant}").resolve()
     for name in names:
         path = out_dir / name
@@ -212,10 +213,10 @@ def remove(out_dir: Path, participant: str, names: list[str]) -> None:
 
 @contextmanager
 def claim(out_dir: Path, key: str) -> Iterator[bool]:
-    """Claim a unit for this process; yields False if another one has it.
+    """Claim a participant-session for this process; yields False if another one has it.
 
-    The claim is a lock on a file, so the system takes it back when the process dies, however it does.
-    What another process left half written of the unit is removed.
+    The claim is a lock on a file, so the system releases it when the process dies.
+    Partial files of an earlier process are removed.
     On file systems without locks every claim succeeds.
     """
     if fcntl is None:

@@ -40,7 +40,7 @@ PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
 
 
 def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[str, Any]:
-    """Run a node; whatever happens, return what Nipype's scheduler wants to know, and the fault."""
+    """Run a node; return its result, the traceback and the fault."""
     result: dict[str, Any] = {"result": None, "traceback": None, "taskid": taskid, "fault": None}
     _seed(seed)
     try:
@@ -58,7 +58,7 @@ def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[st
 
 
 def interrupt_within(result: Any) -> KeyboardInterrupt | None:
-    """The request to stop that came while an interface ran, which Nipype takes for a failure of it."""
+    """Return the request to stop that came while an interface ran: Nipype treats it as a failure."""
     text = getattr(getattr(result, "runtime", None), "traceback", None) or ""
     kind, _, name = (text.strip().splitlines() or [""])[-1].partition(":")
     if kind.rpartition(".")[2] not in ("KeyboardInterrupt", "Stopped"):
@@ -244,7 +244,7 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
 
 
 def _no_result(taskid: int, error: BaseException | None) -> dict[str, Any]:
-    """Result of a node whose process died, or whose result could not be brought back."""
+    """Return the result of a node whose process died or whose result could not be sent."""
     fault = failures.KILLED if error is None else failures.explain(error, None)
     trace = [f"{fault.reason}\n"] if error is None else format_exception(error)
     return {"result": None, "traceback": trace, "taskid": taskid, "fault": fault}

@@ -169,7 +169,7 @@ def test_the_reconstruction_is_the_reference(scans):
     root = scans(**{"acq__haste_run__1_T2w": 4, "T1w": 4, "rec__svr_T2w": 0.8, "rec__nesvor_T2w": 4})
     unit = _unit(root)
     assert unit.image.name == "sub-01_rec-svr_T2w.nii.gz" and unit.population == "fetal"
-    assert any("left alone: sub-01_rec-nesvor_T2w.nii.gz" in note for note in unit.notes)
+    assert any("not used: sub-01_rec-nesvor_T2w.nii.gz" in note for note in unit.notes)
     assert _unit(root, "--subject-anatomical-reference", "unbiased").averaged == []
     assert _unit(root, "--population", "adult").image.name == "sub-01_T1w.nii.gz"
 
