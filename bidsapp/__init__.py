@@ -1,4 +1,4 @@
-"""What the user types and what the study gets: command line, run, group and report."""
+"""User interface: command line, settings, dataset selection, execution, reports and hand-off."""
 
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,6 +1,6 @@
-"""A small BIDS dataset of two participants, made offline from the ICBM152 template in nilearn's wheel.
+"""Demonstration BIDS dataset of two participants, made offline from the ICBM152 template of nilearn.
 
-``python -m brainseg.bidsapp.demo DIR`` writes it. The first participant is the template as it is, the second
+``python -m brainseg.bidsapp.demo DIR`` writes it. The first participant is the unchanged template, the second
 one a smoothly deformed copy on another grid (1.1 mm, LAS) with a bias field and noise.
 """
 
@@ -45,7 +45,7 @@ Neither is a person: volumes of these images say nothing about anyone.
 
 
 def template_image() -> nib.Nifti1Image:
-    """ICBM152 2009a symmetric T1, skull-stripped, 1 mm, as int16."""
+    """Return the ICBM152 2009a symmetric T1 template, skull-stripped, 1 mm, int16."""
     image = load_mni152_template(resolution=1)
     return _int16(np.asarray(image.dataobj, dtype=np.float32), image.affine)
 
@@ -64,20 +64,25 @@ def deformed_image(
 
     Parameters
     ----------
-    image
+    image : Nifti1Image, optional
         A 3-D image; by default `template_image`.
-    voxel
+    voxel : float
         Voxel size of the result in mm.
-    orientation
+    orientation : str
         Axis codes of the result.
-    displacement
+    displacement : float
         Largest displacement along an axis in mm.
-    bias
+    bias : float
         Largest relative deviation of the multiplicative bias field.
-    noise
+    noise : float
         Standard deviation of the noise relative to the brightest voxel; the background stays zero.
-    seed
-        Seed of all of it.
+    seed : int
+        Seed of the deformation, the bias field and the noise.
+
+    Returns
+    -------
+    Nifti1Image
+        The deformed image, int16.
     """
     image = template_image() if image is None else image
     rng = np.random.default_rng(seed)
@@ -111,16 +116,17 @@ def write_dataset(
 
     Parameters
     ----------
-    folder
-        Where to; made if needed.
-    images
+    folder : path-like
+        The folder to write; it is made if it is missing.
+    images : mapping of str to Nifti1Image
         T1w image by participant label (without ``sub-``).
-    participants
+    participants : mapping of str to tuple
         Age and sex by participant label; ``n/a`` where one is missing.
 
     Returns
     -------
-    The folder.
+    Path
+        The folder.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -143,7 +149,7 @@ def write_dataset(
             "sex": {"Description": "Sex (made up)", "Levels": {"F": "female", "M": "male"}},
         },
     )
-    # Last: whoever finds it finds a complete dataset.
+    # Written last: a folder with this file is a complete dataset.
     _write_json(
         folder / "dataset_description.json",
         {
@@ -161,7 +167,18 @@ def write_dataset(
 
 
 def build(folder: Path | str) -> Path:
-    """Write the demonstration dataset: ``sub-01``, the template, and ``sub-02``, a deformed copy of it."""
+    """Write the demonstration dataset: ``sub-01``, the template, and ``sub-02``, a deformed copy.
+
+    Parameters
+    ----------
+    folder : path-like
+        The folder to write.
+
+    Returns
+    -------
+    Path
+        The folder.
+    """
     template = template_image()
     return write_dataset(folder, {"01": template, "02": deformed_image(template)})
 
@@ -205,7 +222,10 @@ def _write_json(path: Path, content: dict) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m brainseg.bidsapp.demo", description=build.__doc__)
+    """Write the dataset to the folder that the command line names; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m brainseg.bidsapp.demo", description="Write the demonstration dataset."
+    )
     parser.add_argument("folder", type=Path, help="folder to write the dataset to")
     print(build(parser.parse_args(argv).folder))
     return 0
