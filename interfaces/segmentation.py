@@ -27,7 +27,7 @@ class _SegmentOutputSpec(TraitedSpec):
     out_tissue = File(exists=True, desc="position in models.population.labels.TISSUES, uint8")
     out_probabilities = OutputMultiObject(File(exists=True), desc="GM, WM and CSF, float32")
     out_measures = File(exists=True, desc="JSON: volumes (mm3), centroids (mm), uncertainty by FreeSurfer id")
-    notes = traits.List(Str, desc="remarks for the user")
+    notes = traits.List(Str, desc="notes on the results")
 
 
 class Segment(Stage):

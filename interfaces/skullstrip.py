@@ -24,7 +24,7 @@ class _SkullStripInputSpec(NetworkInputSpec):
 class _SkullStripOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="1 in the brain, uint8")
     stripped = traits.Bool(desc="whether the scan came without a skull")
-    notes = traits.List(Str, desc="remarks for the user")
+    notes = traits.List(Str, desc="notes on the results")
 
 
 class SkullStrip(Stage):
@@ -55,7 +55,7 @@ class SkullStrip(Stage):
 
 
 def notes_on(mask: Volume, least: float, most: float) -> list[str]:
-    """Return remarks on the volume of a brain mask.
+    """Return notes on the volume of a brain mask.
 
     Parameters
     ----------

@@ -63,7 +63,7 @@ def init_segmentation_wf(
     out_measures
         JSON with volumes (mm3), centroids (mm) and uncertainty by FreeSurfer id.
     notes
-        Remarks for the user.
+        Notes on the results.
 
     Raises
     ------

@@ -53,7 +53,7 @@ def init_skullstrip_wf(
     stripped
         Whether the scan came without a skull.
     notes
-        Remarks for the user.
+        Notes on the results.
 
     Raises
     ------

@@ -80,7 +80,7 @@ def find(volume: Volume, *, model: str, device: str = "cpu", notes: list[str] | 
     device : str
         Device of the network.
     notes : list of str, optional
-        Remarks for the user are appended.
+        Notes on the results are appended.
 
     Raises
     ------

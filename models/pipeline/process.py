@@ -39,7 +39,7 @@ class Processed:
 
     @property
     def notes(self) -> list[str]:
-        """Remarks of all stages for the user."""
+        """Notes of all stages."""
         return [*self.brain.notes, *self.segmentation.notes]
 
     @property
@@ -68,8 +68,7 @@ def process(
     Parameters
     ----------
     scan : Volume
-        Scan of any contrast, orientation and voxel size, such as
-        :func:`brainseg.models.io.conform.read` returns.
+        Result of :func:`brainseg.models.io.conform.read`.
     population : str or Population
         Name or record of the population.
     skull_strip : {'auto', 'skip', 'force'}
@@ -93,25 +92,18 @@ def process(
         If the network is not installed.
     """
     record = populations.resolve(population)
-    segmenting = with_network(record, model) if model else record
     if effort != "fast":
-        populations.check_options(segmenting, ["effort"])
+        populations.check_options(record, ["effort"])
     if not model:
         check_slices(scan, record)
+    segmenting = with_network(record, model) if model else record
     progress("skull-stripping")
     brain = skullstrip.skullstrip(scan, record, mode=skull_strip, device=device)
     progress("bias correction")
     corrected, _ = bias.correct(scan, brain.mask)
     progress("segmentation")
-    found = segmentation.segment(
-        corrected,
-        brain.mask,
-        segmenting,
-        effort=effort,
-        label_table=label_table,
-        likelihood=likelihood,
-        device=device,
-    )
+    options = {"effort": effort, "label_table": label_table, "likelihood": likelihood}
+    found = segmentation.segment(corrected, brain.mask, segmenting, device=device, **options)
     return Processed(scan, brain, corrected, found)
 
 

@@ -149,7 +149,7 @@ def posteriors(
     device : str
         Device of the network.
     notes : list of str, optional
-        Remarks for the user are appended.
+        Notes on the results are appended.
 
     Returns
     -------

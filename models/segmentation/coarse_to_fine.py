@@ -26,7 +26,7 @@ FLUID = 1.0
 """Largest variance of fluid's intensities, relative to white matter's; chosen on synthetic heads."""
 
 FAR_OFF = 6.0
-"""Median distance (mm) of the structures from their places in the atlas that deserves a remark."""
+"""Median distance (mm) of the structures from their places in the atlas that deserves a note."""
 
 
 def segment(

@@ -53,7 +53,7 @@ def fine(
     flip : bool
         Whether to average with the posteriors of the mirror image.
     notes : list of str, optional
-        Remarks for the user are appended.
+        Notes on the results are appended.
 
     Returns
     -------
@@ -152,7 +152,7 @@ def fitted(
     likelihood : bool
         Whether the intensities are fitted.
     notes : list of str
-        Remarks for the user are appended.
+        Notes on the results are appended.
     fluid : float, optional
         Largest variance of fluid's intensities, relative to white matter's.
 

@@ -1,7 +1,7 @@
-"""The scan's own say: Gaussian classes fitted to its intensities, the network's posteriors as prior.
+"""Gaussian mixture of the scan's intensities, with the network's posteriors as prior.
 
-What little training leaves blurred the scan itself knows better, whatever its contrast (the idea of
-Van Leemput et al. 1999 and of SAMSEG, Puonti et al. 2016, with a learned prior in place of an atlas).
+The intensities sharpen the borders of the network's posteriors, whatever the contrast (the idea of Van
+Leemput et al. 1999 and of SAMSEG, Puonti et al. 2016, with a learned prior in place of an atlas).
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ GROUPS = {
     5: "fluid", 14: "fluid", 15: "fluid", 24: "fluid", 0: "rest", 6: "cerebellum", 9: "deep-gm",
     192: "callosum",
 }  # fmt: skip
-"""Structures that share one intensity distribution; the accumbens is as grey as amygdala and hippocampus, not
-as the rest of the striatum (SAMSEG groups it so too)."""
+"""Group of structures with one intensity distribution, by FreeSurfer id. The accumbens is grouped with
+amygdala and hippocampus, not with the striatum, as in SAMSEG."""
 
 
 OUTLIERS = 0.01
-"""Share of tissue that may have any intensity, where only tissue and fluid are told apart."""
+"""Share of tissue of any intensity, where only tissue and fluid are separated."""
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The fitted classes.
+    """Fitted classes.
 
     Attributes
     ----------
     posteriors : Tensor, shape (C, N)
         Probabilities of the structures at every voxel.
     separation : float
-        Distance of the means of grey and white matter in units of their pooled deviation.
+        Distance of the means of gray and white matter in units of their pooled deviation.
     weight : float
-        How much the likelihood counted between tissues (0: which is which, the prior alone said).
+        Weight of the likelihood between tissues; with 0, the prior alone separates them.
     """
 
     posteriors: Tensor
@@ -125,7 +125,7 @@ def fit(
 
 
 def _trust(separation: float) -> float:
-    """How far two classes can be told apart by intensities: 0 below 0.4 deviations, 1 from one on."""
+    """Return the weight of a separation of two classes: 0 below 0.4 deviations, 1 from one deviation."""
     return min(1.0, max(0.0, (separation - 0.4) / 0.6))
 
 
@@ -138,10 +138,10 @@ def _fluid(
     names: list[str],
     strength: float,
 ) -> tuple[Tensor, Tensor, float] | None:
-    """Log density of all tissue together and of fluid, and how much they count; None if not at all.
+    """Return the log densities of all tissue and of fluid, and their weight; None if the weight is 0.
 
-    A little of the tissue may have any intensity: a lesion that is as bright as fluid stays tissue where the
-    network is sure of that.
+    A small share of tissue has any intensity: a lesion as bright as fluid stays tissue where the network's
+    prior is high.
     """
     k = names.index("fluid")
     share = size / size.sum()
@@ -167,9 +167,9 @@ def _moments(
     start: tuple[Tensor, Tensor] | None = None,
     anchor: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every class; with ``start``, drawn to it by a conjugate prior."""
+    """Return mean and variance of every class; ``start`` is the mean of a conjugate prior."""
     shared = torch.zeros(count, y.numel()).index_add_(0, group, responsibility)
-    # Rows that claim nearly no voxel take the prior mean of all, not a division by nothing.
+    # A row with almost no voxel gets the mean of all, which avoids a division by zero.
     size = shared.sum(1) + 1e-3
     total, mean = size, (shared @ y + 1e-3 * y.mean()) / size
     if start is not None:
@@ -185,7 +185,7 @@ def _moments(
 def _held(
     moments: tuple[Tensor, Tensor], names: list[str], most_fluid: float | None
 ) -> tuple[Tensor, Tensor]:
-    """The same, fluid no wider than so many times white matter."""
+    """Return the moments with the variance of fluid limited relative to white matter's."""
     mean, variance = moments
     if most_fluid is not None and {"fluid", "wm"} <= set(names):
         k, most = names.index("fluid"), most_fluid * variance[names.index("wm")]
@@ -198,15 +198,15 @@ def _log_density(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def smoothed(posteriors: Tensor, inside: Tensor, share: float) -> Tensor:
-    """Mix every voxel's posteriors (C, X, Y, Z) with the mean of its neighbours in the brain, in place."""
-    weight = _neighbourhood(inside.float()).clamp_(min=1e-6)
+    """Mix every voxel's posteriors (C, X, Y, Z) with the mean of its neighbors in the brain, in place."""
+    weight = _neighborhood(inside.float()).clamp_(min=1e-6)
     for values in posteriors:
-        values.lerp_(_neighbourhood(values).div_(weight), share)
+        values.lerp_(_neighborhood(values).div_(weight), share)
     return posteriors
 
 
-def _neighbourhood(values: Tensor) -> Tensor:
-    """Sum over three by three by three voxels."""
+def _neighborhood(values: Tensor) -> Tensor:
+    """Return the sum over three by three by three voxels."""
     for axis in range(3):
         whole, n = values.clone(), values.shape[axis]
         whole.narrow(axis, 1, n - 1).add_(values.narrow(axis, 0, n - 1))

@@ -92,7 +92,7 @@ def label(
     table : LabelTable
         The structures.
     notes : list of str
-        Remarks for the user, which become the result's.
+        Notes, which become the result's.
     """
     grid = volume.grid
     inside = mask.data > 0

@@ -52,7 +52,7 @@ class LesionResult:
     lesions : list of Lesion
         The largest first.
     notes : list of str
-        Remarks for the user.
+        Notes on the results.
     """
 
     mask: Volume

@@ -12,11 +12,15 @@ from ..geometry.affine import fit_affine
 from ..geometry.distance import signed_distance
 from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
 from ..population import labels
+from ..population.labels import LabelTable
 from .masks import is_stripped
 from .result import SegmentationResult
 
 CORTEX = {1: 3, 2: 42}
 """Cortex of the cortical parcels (FreeSurfer ids 1000 to 2999, by their thousand)."""
+
+LEAST_STRUCTURES = 6
+"""Smallest number of structures of a usable segmentation."""
 
 COARSE = 3.0
 """Voxel size (mm) at which a skull around a mask is detected."""
@@ -92,27 +96,7 @@ def segmentation(
         If it has too few structures.
     """
     grid, table = brain.grid, labels.load(label_table)
-    ids = resample(structures.with_data(structures.data.round().int()), grid, mode="nearest").data.numpy()
-    for thousand, cortex in CORTEX.items():
-        ids = np.where((ids >= 1000 * thousand) & (ids < 1000 * (thousand + 1)), cortex, ids)
-    inside = brain.data.numpy() > 0
-    known = np.isin(ids, [label.index for label in table if label.index]) & inside
-    found = len(np.unique(ids[known]))
-    if found < 6:
-        raise InputError(
-            None,
-            f"only {found} of its labels are FreeSurfer ids of structures",
-            "Give a segmentation with FreeSurfer ids, such as aseg",
-        )
-    notes = []
-    odd = sorted(set(np.unique(ids[inside & ~known & (ids != 0)]).tolist()))
-    if odd:
-        notes.append(
-            f"Labels {', '.join(map(str, odd[:8]))} of the precomputed segmentation are not in the "
-            "label table: their voxels went to the nearest structure."
-        )
-    _, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
-    ids = np.where(inside, ids[tuple(nearest)], 0).astype(np.int16)
+    ids, notes = _known_ids(structures, brain, table)
     dseg = table.lookup("dseg")[ids]
     if probabilities is None:
         shares = {
@@ -128,6 +112,38 @@ def segmentation(
         *_measures(ids, grid),
         notes,
     )
+
+
+def _known_ids(structures: Volume, brain: Volume, table: LabelTable) -> tuple[np.ndarray, list[str]]:
+    """Return ids of the label table in the brain, parcels as cortex, unknown ids as the nearest known one.
+
+    Raises
+    ------
+    InputError
+        If there are too few known ids.
+    """
+    source = structures.with_data(structures.data.round().int())
+    ids = resample(source, brain.grid, mode="nearest").data.numpy()
+    for thousand, cortex in CORTEX.items():
+        ids = np.where((ids >= 1000 * thousand) & (ids < 1000 * (thousand + 1)), cortex, ids)
+    inside = brain.data.numpy() > 0
+    known = np.isin(ids, [label.index for label in table if label.index]) & inside
+    found = len(np.unique(ids[known]))
+    if found < LEAST_STRUCTURES:
+        raise InputError(
+            None,
+            f"only {found} of its labels are FreeSurfer ids of structures",
+            "Give a segmentation with FreeSurfer ids, such as aseg",
+        )
+    notes = []
+    odd = sorted(set(np.unique(ids[inside & ~known & (ids != 0)]).tolist()))
+    if odd:
+        notes.append(
+            f"Labels {', '.join(map(str, odd[:8]))} of the precomputed segmentation are not in the "
+            "label table: their voxels went to the nearest structure."
+        )
+    _, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
+    return np.where(inside, ids[tuple(nearest)], 0).astype(np.int16), notes
 
 
 def _share(probability: Volume, grid: Grid) -> torch.Tensor:
@@ -194,7 +210,7 @@ def alignment(
     (5.0, 0.0, 0.0)
     """
     points = np.array(list(centroids.values()))
-    if len(points) < 6:
+    if len(points) < LEAST_STRUCTURES:
         raise InputError(None, f"it has only {len(points)} structures", "Check the segmentation")
     there = inverse.points(points)
     matrix = fit_affine(points, there)

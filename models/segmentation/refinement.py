@@ -96,7 +96,7 @@ def box_posteriors(
     flip : bool
         Whether to average with the posteriors of the mirror image.
     notes : list of str, optional
-        Remarks for the user are appended.
+        Notes on the results are appended.
 
     Returns
     -------

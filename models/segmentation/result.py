@@ -24,7 +24,7 @@ class SkullStripResult:
     stripped : bool
         Whether the scan came without a skull.
     notes : list of str
-        Remarks for the user.
+        Notes on the results.
     """
 
     mask: Volume
@@ -50,7 +50,7 @@ class SegmentationResult:
     centroids : dict of int to tuple
         Center (mm, RAS) by FreeSurfer id.
     notes : list of str
-        Remarks for the user.
+        Notes on the results.
     uncertainty : dict of int to float
         By FreeSurfer id, the mean entropy of the posteriors over the label's voxels, divided by its maximum:
         0 certain, 1 all structures equally likely. Structures without a voxel have no entry.

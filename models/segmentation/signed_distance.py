@@ -95,7 +95,7 @@ def refine(
     device : str
         Device of the network.
     notes : list of str, optional
-        Remarks for the user are appended.
+        Notes on the results are appended.
     """
     loaded = zoo.load_once(record.skullstrip, device)
     grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.network.stride)

@@ -28,14 +28,14 @@ def scan(fake, tmp_path):
 def science(monkeypatch):
     """Quick answers in place of the networks'."""
 
-    def skullstrip(volume, *, mode, **_):
+    def skullstrip(volume, population, *, mode, **_):
         mask = torch.zeros(volume.data.shape, dtype=torch.uint8)
         mask[5:-5, 5:-5, 5:-5] = 1
         if mode == "force":
             raise InputError(None, "no brain was found", "Look at the scan")
         return SimpleNamespace(mask=volume.with_data(mask), stripped=mode == "skip")
 
-    def segment(volume, mask, **_):
+    def segment(volume, mask, population, **_):
         structures = volume.with_data(mask.data.short() * 17)
         return SimpleNamespace(
             structures=structures, volumes={17: 1234.5}, notes=["look at it"], uncertainty={17: 0.25}
@@ -99,11 +99,17 @@ def test_a_stack_is_refused_before_birth_and_licences_are_told_once(fake, scienc
 
 
 def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
-    here = tmp_path
+    here, fetal = tmp_path, ("--population", "fetal")
     training = ["--data", scan, "--out", here]
     for words, code, text in [
         (["segment", scan, scan], 2, "the output is the input itself"),
         (["segment", scan, here / "o.nii", "--corpus-callosum"], 2, "does not segment the corpus callosum"),
+        (["segment", scan, here / "o.nii", *fetal, "--effort", "accurate"], 2, "not available for fetal"),
+        (
+            ["segment", scan, here / "o.nii", *fetal, "--posteriors", here / "p.nii"],
+            2,
+            "not available for fetal",
+        ),
         (["segment", scan, here / "out.mgz"], 2, "End its name with .nii.gz"),
         (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
         (["segment", scan, scan / "out.nii"], 2, "cannot be written"),

@@ -104,7 +104,7 @@ def test_a_template_of_ones_own_with_its_labels(home, tmp_path):
 def test_labels_are_found_once(home, tmp_path, monkeypatch):
     calls = []
 
-    def segment(volume, mask, **_):
+    def segment(volume, mask, population, **_):
         calls.append(1)
         labels = (volume.data > 0).short() * 10
         return type("Found", (), {"structures": volume.with_data(labels), "probabilities": {}})
