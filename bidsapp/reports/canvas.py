@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from . import mosaic
+from . import mosaic, scans
 from .derivatives import Result
-from .mosaic import Mosaic, Scan
+from .mosaic import Mosaic
+from .scans import Scan
 
 PREPROC, MASK, DSEG, ASEG = (
     "desc-preproc_*.nii.gz",
@@ -66,7 +67,7 @@ class Canvas:
         path = self.result.file(ending)
         if path is None:
             raise FileNotFoundError(ending)
-        return mosaic.read(path, dtype)
+        return scans.read(path, dtype)
 
     def on_grid(self, scan: Scan) -> bool:
         """Return whether a volume has the grid of the preprocessed image."""
@@ -137,7 +138,7 @@ class Canvas:
     @cached_property
     def image(self) -> Scan:
         """Data and affine of ``image_path``."""
-        return mosaic.read(self.image_path, np.float32)
+        return scans.read(self.image_path, np.float32)
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -159,20 +160,20 @@ class Canvas:
         return self.like(self.read(DSEG, np.uint8))
 
     @cached_property
-    def brain_box(self) -> mosaic.Box:
+    def brain_box(self) -> scans.Box:
         """Box around the brain mask; around the head if the mask is empty."""
-        mask = self.mask > 0 if self.mask.any() else mosaic.foreground(self.image.data)
-        return mosaic.box_around(mask, self.image.spacing, 0, share=0.04)
+        mask = self.mask > 0 if self.mask.any() else scans.foreground(self.image.data)
+        return scans.box_around(mask, self.image.spacing, 0, share=0.04)
 
     @cached_property
-    def brain_view(self) -> mosaic.Box:
+    def brain_view(self) -> scans.Box:
         """Box around the brain with a margin of 6 mm."""
-        return mosaic.widen(self.brain_box, self.image, 6)
+        return scans.widen(self.brain_box, self.image, 6)
 
     @cached_property
     def levels(self) -> tuple[float, float]:
         """Black and white point of the preprocessed image."""
-        return mosaic.window(self.image.data, self.mask)
+        return scans.window(self.image.data, self.mask)
 
     @cached_property
     def brain(self) -> Mosaic:

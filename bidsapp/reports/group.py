@@ -23,8 +23,8 @@ from .sections import growth, quality
 
 SUMS = {
     "brain": "Volume of the brain mask",
-    "gm": "Sum of the structures of cortical grey matter",
-    "deepgm": "Sum of the structures of deep grey matter",
+    "gm": "Sum of the structures of cortical gray matter",
+    "deepgm": "Sum of the structures of deep gray matter",
     "wm": "Sum of the structures of white matter",
     "ventricles": "Sum of the lateral ventricles and their inferior horns",
     "csf": "Sum of the other structures of cerebrospinal fluid",

@@ -1,4 +1,4 @@
-"""What a report says of how it came to be: run, versions, networks, methods, and how to run it again."""
+"""Provenance on the pages: run, versions, networks, methods text, and the command to run again."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ PACKAGES = (
     "scipy",
 )
 CARD_FACTS = {
-    "licence": "Licence",
-    "license": "Licence",
+    "licence": "License",
+    "license": "License",
     "training_data": "Training data",
     "scores": "Scores",
     "voxel_size": "Voxel size (mm)",
@@ -46,13 +46,12 @@ CARD_FACTS = {
 }
 METHODS = """\
 Images were processed with *brainseg-bids* {version}, a BIDS App [1] built on *Nipype* [2]. Each image was
-skull-stripped by a convolutional network that was trained on synthetic images and regresses the distance to
-the brain's surface; its bias field was corrected with N4 [3] as implemented in ANTs. Structures and tissues
-were segmented at 1 mm by a convolutional network that was trained on synthetic images [4]. The image was
-aligned to its template (MNI152NLin2009aSym [5] by default) by an affine transform between the centroids of
-the labels and, unless that was switched off, by a symmetric diffeomorphism that matches structures and
-intensities.
-Volumes are sums of the probabilities of each structure.
+skull-stripped by a convolutional network that was trained on synthetic images and predicts the distance to
+the surface of the brain; its bias field was corrected with N4 [3] as implemented in ANTs. Structures and
+tissues were segmented at 1 mm by a convolutional network that was trained on synthetic images [4]. The
+image was registered to its template (MNI152NLin2009aSym [5] by default) by an affine transform between the
+centroids of the labels and, unless disabled, by a symmetric diffeomorphism that matches structures and
+intensities. Volumes are sums of the probabilities of each structure.
 
 1. Gorgolewski KJ et al. BIDS apps. *PLoS Comput Biol* 13:e1005209 (2017). doi:10.1371/journal.pcbi.1005209
 2. Gorgolewski K et al. Nipype. *Front Neuroinform* 5:13 (2011). doi:10.3389/fninf.2011.00013
@@ -64,7 +63,7 @@ Volumes are sums of the probabilities of each structure.
 
 
 def methods(out_dir: Path) -> str:
-    """Methods text with citations (Markdown): the run's own, else a general one."""
+    """Return the methods text with citations (Markdown): that of the run, or a general one."""
     try:
         text = (out_dir / "logs" / "CITATION.md").read_text(encoding="utf-8")
     except (OSError, ValueError):
@@ -74,7 +73,7 @@ def methods(out_dir: Path) -> str:
 
 
 def crash(result: Result) -> dict[str, str]:
-    """Link to the crash file of a failed unit and its last lines; empty if there is none in the folder."""
+    """Return ``link`` and last lines (``text``) of the crash file; empty if the output folder has none."""
     name = result.error.get("crash", "")
     root = result.out_dir.resolve()
     path = (root / name).resolve() if name else root
@@ -88,7 +87,7 @@ def crash(result: Result) -> dict[str, str]:
 
 
 def command(result: Result) -> str:
-    """Command line that runs the unit again."""
+    """Return the command line that runs the participant-session again."""
     settings = _settings(result.out_dir)
     bids = str(settings.get("bids_dir") or "BIDS")
     parts = [
@@ -105,7 +104,7 @@ def command(result: Result) -> str:
 
 
 def _settings(out_dir: Path) -> dict[str, Any]:
-    """Settings of the latest run."""
+    """Return the settings of the latest run."""
     found = sorted(out_dir.glob("logs/*/brainseg.toml"), key=lambda path: path.stat().st_mtime)
     try:
         content = tomllib.loads(found[-1].read_text(encoding="utf-8")) if found else {}
@@ -119,7 +118,7 @@ def _settings(out_dir: Path) -> dict[str, Any]:
 
 
 def run(result: Result) -> list[tuple[str, str]]:
-    """When and with what the unit was processed."""
+    """Return when, and with which software, the participant-session was processed."""
     description = derivatives.read_json(result.out_dir / "dataset_description.json")
     makers = description.get("GeneratedBy")
     maker = makers[0] if isinstance(makers, list) and makers and isinstance(makers[0], dict) else {}
@@ -131,7 +130,7 @@ def run(result: Result) -> list[tuple[str, str]]:
             "Computed with",
             f"brainseg-bids {result.status.get('version') or maker.get('Version') or 'unknown'}",
         ),
-        ("Page made with", f"brainseg-bids {__version__}"),
+        ("Page created with", f"brainseg-bids {__version__}"),
         ("Container", maker.get("Container") and str(maker["Container"])),
         ("BIDS validator", _validation(result)),
     ]
@@ -139,7 +138,7 @@ def run(result: Result) -> list[tuple[str, str]]:
 
 
 def _validation(result: Result) -> str:
-    """Whether the BIDS validator ran beside the run of this unit, and what it found."""
+    """Return whether the BIDS validator ran, and the errors that it found."""
     name = str(result.status.get("run") or "")
     if not re.fullmatch(r"[0-9A-Za-z_-]+", name):
         return ""
@@ -147,20 +146,20 @@ def _validation(result: Result) -> str:
 
 
 def seconds(result: Result) -> list[tuple[str, str]]:
-    """Seconds that each stage took, and their sum."""
-    given = result.status.get("seconds")
+    """Return the time of each stage, and the sum."""
+    times = result.status.get("seconds")
     found = (
-        {str(k): s for k, v in given.items() if (s := derivatives.number(v)) is not None}
-        if isinstance(given, dict)
+        {str(k): s for k, v in times.items() if (s := derivatives.number(v)) is not None}
+        if isinstance(times, dict)
         else {}
     )
     rows = [(stage, f"{value:.1f} s") for stage, value in found.items()]
-    return [*rows, ("together", f"{sum(found.values()):.1f} s")] if len(rows) > 1 else rows
+    return [*rows, ("total", f"{sum(found.values()):.1f} s")] if len(rows) > 1 else rows
 
 
 @cache
 def versions() -> list[tuple[str, str]]:
-    """Versions of what this page, and most likely the run, was made with."""
+    """Return the versions of Python and packages that this page, and probably the run, used."""
     rows = [("Python", platform.python_version())]
     for package in PACKAGES:
         try:
@@ -172,7 +171,7 @@ def versions() -> list[tuple[str, str]]:
 
 @cache
 def cards() -> list[dict[str, Any]]:
-    """Cards of the networks that the package ships, in the form that the page shows."""
+    """Return the model cards of the networks in the package, as the page shows them."""
     folder = FOLDER / "weights"
     found = []
     for path in sorted(folder.glob("*.safetensors")):

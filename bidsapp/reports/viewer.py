@@ -1,6 +1,6 @@
 """The data of the report's viewer: a brain at 1 mm with its labels, packed into a script.
 
-A page opened from a disk may not read files, but it may run a script that lies beside it.
+A page opened from a disk must not read files, but may run a script in its folder.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import find_objects
 
-from .mosaic import Scan
+from .scans import Scan
 
 
 def pack(
     scan: Scan, levels: tuple[float, float], *, structures: Scan, tissues: Scan, names: list[int]
 ) -> str:
-    """Script that hands a volume and its labels to ``window.brainsegViewer``.
+    """Return a script that passes a volume and its labels to ``window.brainsegViewer``.
 
     Parameters
     ----------
-    scan
+    scan : Scan
         The image.
-    levels
+    levels : tuple of float
         Its black and white point.
-    structures
-        Positions in the label table, on the image's grid.
-    tissues
-        1 grey matter, 2 white matter, 3 CSF, plus 8 within the brain mask; on the image's grid.
-    names
+    structures : Scan
+        Positions in the label table, on the grid of the image.
+    tissues : Scan
+        1 gray matter, 2 white matter, 3 CSF, plus 8 in the brain mask; on the grid of the image.
+    names : list of int
         Label index of each position.
     """
     sizes = [max(8, round(n * s)) for n, s in zip(scan.data.shape, scan.spacing, strict=True)]
@@ -56,7 +56,7 @@ def pack(
 
 
 def _sprite(volume: np.ndarray, columns: int) -> bytes:
-    """Axial slices side by side as one picture, the first on the top left, each with its back on top."""
+    """Return axial slices as one WebP image, the first at the top left, posterior on top."""
     x, y, z = volume.shape
     rows = -(-z // columns)
     sheet = np.zeros((rows * y, columns * x), np.uint8)
@@ -69,12 +69,12 @@ def _sprite(volume: np.ndarray, columns: int) -> bytes:
 
 
 def _packed(volume: np.ndarray) -> str:
-    """Deflated bytes, x fastest, as text."""
+    """Return the deflated voxels in Fortran order as base64."""
     return base64.b64encode(zlib.compress(volume.astype(np.uint8).tobytes(order="F"), 6)).decode()
 
 
 def _places(structures: np.ndarray) -> dict[int, list[int]]:
-    """A voxel inside each structure, near its centre."""
+    """Return a voxel in each structure, near its center."""
     found = {}
     for label, box in enumerate(find_objects(structures), start=1):
         if box is not None:

@@ -9,9 +9,10 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter, zoom
 
-from .. import mosaic
+from .. import scans
 from ..canvas import Canvas
-from ..mosaic import Mosaic, Scan
+from ..mosaic import Mosaic
+from ..scans import Scan
 
 ROWS = [[("axial", 3), ("coronal", 3), ("sagittal", 2)]]
 """Slices of each figure."""
@@ -40,7 +41,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     source = _source(canvas)
     if source is None:
         return {"figures": figures}
-    levels = mosaic.window(source.data, canvas.mask)
+    levels = scans.window(source.data, canvas.mask)
     figures["before"] = canvas.save(frame.gray(source.data, levels), name.format("acquired"))
     field = _field(source.data, canvas.image.data, canvas.mask, canvas.image.spacing)
     low, high = (float(x) for x in np.percentile(field[canvas.mask > 0], (1, 99)))
@@ -60,7 +61,7 @@ def _source(canvas: Canvas) -> Scan | None:
     if path is None:
         return None
     try:
-        source = mosaic.read(path, np.float32)
+        source = scans.read(path, np.float32)
     except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError):
         return None
     return source if canvas.on_grid(source) else None

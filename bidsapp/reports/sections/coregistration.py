@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import colors, derivatives, mosaic
+from .. import colors, derivatives, mosaic, scans
 from ..canvas import DSEG, LINE, PREPROC, Canvas
 from ..derivatives import Result
 
@@ -41,10 +41,10 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     """
     figures: dict[str, str] = {}
     for suffix, path in found(canvas.result):
-        scan = mosaic.read(path, np.float32)
+        scan = scans.read(path, np.float32)
         if not canvas.on_grid(scan):
             continue
-        base = canvas.brain.gray(scan.data, mosaic.window(scan.data, canvas.mask))
+        base = canvas.brain.gray(scan.data, scans.window(scan.data, canvas.mask))
         figures[suffix] = canvas.save(base, f"desc-coregistered_{suffix}.webp")
     if figures:
         tissue = canvas.dseg if canvas.has(DSEG) else np.zeros_like(canvas.mask)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ....models.population import labels
-from .. import derivatives, mosaic
+from .. import derivatives, mosaic, scans
 from ..canvas import FILL, LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
@@ -47,8 +47,8 @@ def draw(canvas: Canvas) -> dict[str, Any]:
         if not mask.any():
             continue
         rows = ROWS if side == "both" else [[("sagittal", 4)]]
-        span = mosaic.box_around(mask, canvas.image.spacing, 0)
-        view = mosaic.widen(span, canvas.image, MARGIN)
+        span = scans.box_around(mask, canvas.image.spacing, 0)
+        view = scans.widen(span, canvas.image, MARGIN)
         frame = Mosaic(canvas.image.affine, view, span, rows)
         drawn = frame.labels(np.where(mask, found, 0).astype(np.uint8))
         base = frame.gray(canvas.image.data, canvas.levels)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import colors, derivatives, mosaic
+from .. import colors, derivatives, mosaic, scans
 from ..canvas import LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
@@ -38,11 +38,11 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     """
     found = canvas.like(canvas.read(MASK, np.uint8))
     shown, suffix = _image(canvas)
-    levels = mosaic.window(shown, canvas.mask)
-    view = mosaic.widen(canvas.brain_box, canvas.image, 6)
+    levels = scans.window(shown, canvas.mask)
+    view = scans.widen(canvas.brain_box, canvas.image, 6)
     span = canvas.brain_box
     if found.any():  # slices are spread over the lesions, not over the brain
-        span = mosaic.box_around(found > 0, canvas.image.spacing, 4)
+        span = scans.box_around(found > 0, canvas.image.spacing, 4)
     frame = Mosaic(canvas.image.affine, view, span, ROWS)
     drawn = frame.labels(found)
     figures = {"base": canvas.save(frame.gray(shown, levels), f"desc-lesion_{suffix}.webp")}
@@ -57,7 +57,7 @@ def _image(canvas: Canvas) -> tuple[np.ndarray, str]:
     wanted = canvas.result.sidecar(MASK).get("Contrast", canvas.result.suffix)
     for suffix, path in coregistration.found(canvas.result):
         if suffix == wanted:
-            scan = mosaic.read(path, np.float32)
+            scan = scans.read(path, np.float32)
             if canvas.on_grid(scan):
                 return scan.data, suffix
     return canvas.image.data, canvas.result.suffix

@@ -10,10 +10,11 @@ import numpy as np
 
 from ....models.templates import bundled, spaces
 from ....models.templates.spaces import Space
-from .. import colors, mosaic
+from .. import colors, mosaic, scans
 from ..canvas import DSEG, LINE, MASK, PREPROC, Canvas
 from ..derivatives import Result
-from ..mosaic import Mosaic, Scan
+from ..mosaic import Mosaic
+from ..scans import Scan
 from . import deformation_grid
 
 GRID_OPACITY = 200
@@ -61,11 +62,11 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     mask = canvas.read(f"{space.entities}_{MASK}", np.uint8).data
     tissue = canvas.read(f"{space.entities}_{DSEG}", np.uint8).data
     template, template_mask = _template(space, image)
-    box = mosaic.box_around((mask > 0) | (template_mask > 0), image.spacing, 0)
-    frame = Mosaic(image.affine, mosaic.widen(box, image, 5), box, mosaic.ROWS)
+    box = scans.box_around((mask > 0) | (template_mask > 0), image.spacing, 0)
+    frame = Mosaic(image.affine, scans.widen(box, image, 5), box, mosaic.ROWS)
     outline = mosaic.edges(frame.labels((mask > 0).astype(np.uint8)), 2)
     white = mosaic.edges(frame.labels((tissue == 2).astype(np.uint8)), 1)
-    base = frame.gray(image.data, mosaic.window(image.data, mask))
+    base = frame.gray(image.data, scans.window(image.data, mask))
 
     def save_lines(lines: np.ndarray, color: str, name: str, opacity: int = LINE) -> str:
         layer = mosaic.layer(lines, {1: mosaic.color_of(color)}, opacity)
@@ -82,7 +83,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     if template is None:
         return {"figures": figures}
     line = mosaic.edges(frame.labels((template_mask > 0).astype(np.uint8)), 2)
-    shown = frame.gray(template, mosaic.window(template, template_mask))
+    shown = frame.gray(template, scans.window(template, template_mask))
     figures["template"] = canvas.save(shown, f"{space.entities}_desc-template.webp")
     figures["outline"] = save_lines(line, colors.TEMPLATE, "template_mask")
     both = np.count_nonzero((mask > 0) & (template_mask > 0))
@@ -105,7 +106,7 @@ def _template_scans(space: Space) -> tuple[Scan, Scan]:
     """Return image and mask of a template: from TemplateFlow, or the bundled one."""
     found = spaces.find(space)
     if found is not None and found.mask is not None:
-        return mosaic.read(found.image, np.float32), mosaic.read(found.mask, np.uint8)
+        return scans.read(found.image, np.float32), scans.read(found.mask, np.uint8)
     template = bundled.load(space.label)
     image, mask = template.image.canonical(), template.mask.canonical()
     return Scan(image.data.numpy(), image.affine), Scan(mask.data.numpy(), mask.affine)

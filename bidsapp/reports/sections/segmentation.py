@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from ....models.io.atomic import write_text
-from .. import colors, mosaic, viewer
+from .. import colors, mosaic, scans, viewer
 from ..canvas import DSEG, Canvas
-from ..mosaic import Scan
+from ..scans import Scan
 
 BINS = 80
 """Bins of the histograms of intensities."""
@@ -69,7 +69,7 @@ def draw_viewer(canvas: Canvas) -> dict[str, Any]:
     dict
         ``figures``: file name of ``script``.
     """
-    box = mosaic.widen(canvas.brain_box, canvas.image, 8)
+    box = scans.widen(canvas.brain_box, canvas.image, 8)
 
     def crop(data: np.ndarray) -> Scan:
         return Scan(data, canvas.image.affine).crop(box)

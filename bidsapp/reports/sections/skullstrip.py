@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import colors, mosaic
+from .. import colors, mosaic, scans
 from ..canvas import LINE, Canvas
 from ..mosaic import Mosaic
 
@@ -24,11 +24,11 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     dict
         ``figures``: file names of ``base`` and ``contour``.
     """
-    head = mosaic.foreground(canvas.image.data) | (canvas.mask > 0)
-    view = mosaic.box_around(head, canvas.image.spacing, 4, share=0.02)
+    head = scans.foreground(canvas.image.data) | (canvas.mask > 0)
+    view = scans.box_around(head, canvas.image.spacing, 4, share=0.02)
     view = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(view, canvas.brain_view, strict=True))
     frame = Mosaic(canvas.image.affine, view, canvas.brain_box, mosaic.ROWS)
-    levels = mosaic.window(canvas.image.data, canvas.mask, headroom=1.25)
+    levels = scans.window(canvas.image.data, canvas.mask, headroom=1.25)
     base = frame.gray(canvas.image.data, levels)
     line = mosaic.edges(frame.labels((canvas.mask > 0).astype(np.uint8)), 2)
     contour = mosaic.layer(line, {1: mosaic.color_of(colors.MASK)}, LINE)

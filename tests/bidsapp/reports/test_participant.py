@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.reports import derivatives, drawing, mosaic
+from brainseg.bidsapp.reports import derivatives, drawing, mosaic, scans
 from brainseg.bidsapp.reports.canvas import Canvas
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.participant import write_participant
@@ -201,7 +201,7 @@ def test_field_of_the_bias_is_found(phantoms, tmp_path):
 
 def test_second_page_reads_no_image(copy, monkeypatch):
     write_participant(copy, "sub-01")
-    monkeypatch.setattr(mosaic, "read", lambda *_: pytest.fail("an image was read"))
+    monkeypatch.setattr(scans, "read", lambda *_: pytest.fail("an image was read"))
     assert "Hippocampus" in text_of(write_participant(copy, "sub-01"))
     monkeypatch.undo()
     facts = copy / "sub-01" / "figures" / "sub-01_desc-report_facts.json"
