@@ -18,7 +18,7 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.registration:
         pairs = registration.evaluate_pairs(args.ref, args.pred, args.registration, args.out)
-        print(registration.told(pairs))
+        print(registration.summary_text(pairs))
         return 0
     frame = segmentation.evaluate_paths(
         args.ref,

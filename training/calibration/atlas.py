@@ -1,9 +1,8 @@
-"""A probabilistic atlas of the middle of the brain, learned from label maps by registering and averaging.
+"""A probabilistic atlas of the deep structures, from label maps by registration and averaging.
 
-The maps are brought to the atlas frame by the affine of :mod:`brainseg.training.data.prepare`, each is
-registered
-to their average, and the average is taken again from the warped maps and moved back by the mean velocity, so
-that the shape is the mean one as well (Guimond et al. 2000). Left and right are made alike.
+The maps are transformed to the atlas frame by the affine of :mod:`brainseg.training.data.prepare`. Each is
+registered to their average; the average is computed again from the warped maps and deformed by the inverse
+mean velocity, so that the shape is the mean shape (Guimond et al. 2000). The atlas is symmetric.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
 
 SHAPE, CENTRE = (96, 112, 92), (0.0, 4.0, 5.0)
-"""Voxels of 1 mm, and where their middle lies in the atlas frame (mm)."""
+"""Number of voxels (1 mm), and center in the atlas frame (mm)."""
 
 OPTIONS = Options(2.0, (Level(2, 20, 0.5, 3.0, 1.2), Level(1, 8, 0.5, 2.0, 1.2)), 0.8, 8.0)
-"""How a map is registered to the average."""
+"""Options of the registration to the average."""
 
 
 def frame(spacing: float) -> Grid:
-    """The atlas's grid at a voxel size."""
+    """Return the grid of the atlas at a voxel size (mm)."""
     shape = tuple(round(n / spacing) for n in SHAPE)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = np.array(CENTRE) - (np.array(shape) - 1) / 2 * spacing
@@ -40,7 +39,19 @@ def frame(spacing: float) -> Grid:
 
 
 def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volume:
-    """Learn the atlas from prepared arrays; returns probabilities (C, X, Y, Z) in the atlas frame."""
+    """Return the atlas: probabilities (C, X, Y, Z) in the atlas frame.
+
+    Parameters
+    ----------
+    path : Path
+        Arrays from :func:`brainseg.training.data.prepare.prepare`.
+    table : str
+        Label table.
+    rounds : int
+        Number of registrations of every map to the average.
+    say : callable
+        Called with the progress.
+    """
     maps = _maps(path, table)
     small = [resample(one, frame(OPTIONS.spacing)).data for one in maps]
     average = _symmetric(sum(small) / len(small))
@@ -63,13 +74,30 @@ def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volum
 
 
 def write(path: Path, data: Path, description: str, licence: str, table: str = "adult") -> Path:
-    """Learn an atlas from prepared arrays and write it with its card."""
+    """Compute an atlas and write it with its card.
+
+    Parameters
+    ----------
+    path : Path
+        File to write (npz).
+    data : Path
+        Arrays from :func:`brainseg.training.data.prepare.prepare`.
+    description, licence : str
+        Description and license of the data, for the card.
+    table : str
+        Label table.
+
+    Returns
+    -------
+    Path
+        File of the atlas.
+    """
     card = {"label_table": table, "training_data": description, "licence": licence}
     return deformable_atlas.save(path, learn(data, table), card)
 
 
 def _maps(path: Path, table: str) -> list[Volume]:
-    """Every map's structures, one channel each, in the atlas frame at 1 mm; mirror images are made later."""
+    """Return the structures of every map, one channel each, in the atlas frame at 1 mm."""
     generator = HeadGenerator(path, GeneratorConfig())
     unsided = labels.load(table).unsided
     position = torch.tensor([unsided.index(int(i)) for i in generator.source.structure])
@@ -78,7 +106,7 @@ def _maps(path: Path, table: str) -> list[Volume]:
     for labelled, from_atlas in zip(generator.maps, generator.from_atlas, strict=True):
         source = Volume(position[labelled.long()].to(torch.int16), np.eye(4))
         placed = Warp((from_atlas.double().numpy(),)).resample(source, margin, "nearest").data
-        # Fluid beyond the brain's own is no structure of the middle.
+        # Fluid outside of the brain is not part of the atlas.
         shares = F.one_hot(placed.long(), len(unsided)).movedim(-1, 0).float()
         out.append(Volume(shares, margin.affine))
     return out
@@ -91,7 +119,7 @@ def _shift(voxels: float) -> np.ndarray:
 
 
 def _seen(shares: Tensor) -> Tensor:
-    """Shares of the structures, and that all of it is in the field of view."""
+    """Return the structure maps and a map of the field of view, which is everywhere."""
     return torch.cat([shares[1:], torch.ones_like(shares[:1])])
 
 

@@ -1,4 +1,4 @@
-"""Where the structures of a template lie: computed once by the program's own segmentation of it."""
+"""Centroids of the structures of a template, from its segmentation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,22 @@ from ...models.templates import bundled
 
 
 def write_centroids(folder: Path, name: str = bundled.DEFAULT, device: str = "cpu") -> Path:
-    """Segment the template ``name`` and write ``<folder>/<name>.json`` and its labels; returns the first."""
+    """Segment a template and write the centroids and labels of its structures.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the files ``<name>.json`` (centroids) and ``<name>.npz`` (labels).
+    name : str
+        Name of the template.
+    device : str
+        Device of the networks.
+
+    Returns
+    -------
+    Path
+        File of the centroids.
+    """
     template = bundled.load(name)
     result = segmentation.segment(template.image, template.mask, device=device)
     labels = reference.anatomy(template.image, template.mask, result.structures, {})

@@ -1,10 +1,9 @@
-"""What the quality stage takes for usual, and its calibration, from label maps and synthetic heads.
+"""Normal ranges of quality control and its calibration, from label maps and synthetic heads.
 
 ``brainseg train quality`` writes ``models/data/norms/<table>.json`` and ``.npz``: a prior of every structure
-in
-the template's space, the usual sizes, and the weights with which signs of failure lower the expected Dice.
-The weights are fitted to corrupted segmentations of synthetic heads, where the truth is known by
-construction; no manually labelled scan takes part, so such scans remain for the test.
+in the space of the template, normal sizes, and the weights of signs of failure in the expected Dice. The
+weights are fitted to corrupted segmentations of synthetic heads with known labels. No manually labeled scan
+is used, so that these remain for tests.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ from ..synthesis.generator import HeadGenerator
 MILD = GeneratorConfig(
     contrasts={"T1w": 1.0}, scaling=0.12, bias=0.25, noise=8.0, low_resolution=0.25, strip=0.0, gamma=0.15
 )
-"""Heads as most studies scan them."""
+"""Ranges of typical scans."""
 
 FIELD = (176, 208, 184)
 """Field of view (mm) of a synthetic head."""
@@ -46,17 +45,18 @@ FLOORS = {
     "evenness": 0.05,
     "uncertainty": 0.02,
 }
-"""Least deviations: a few heads say too little of how much healthy ones differ."""
+"""Minimum standard deviations, since a few heads underestimate the variation."""
 
 FLUID_FLOOR = 0.5
-"""The same for the logarithmic share of ventricles, which age changes most."""
+"""The same for the log share of ventricles, which varies most with age."""
 
 RIDGE = 0.3
+"""Weight of the ridge penalty on the weights of signs."""
 
 
 @dataclass
 class Head:
-    """A scan with its segmentation and the truth, all on one grid."""
+    """A scan with its segmentation and true labels on one grid."""
 
     image: Volume
     mask: Volume
@@ -66,7 +66,17 @@ class Head:
 
 
 def sided(source, positions: np.ndarray, mirrored: bool = False) -> np.ndarray:
-    """FreeSurfer ids, with their side, from positions in a source table."""
+    """Return FreeSurfer ids with sides from positions in a source table.
+
+    Parameters
+    ----------
+    source : Source
+        Source table.
+    positions : ndarray of int
+        Positions in the source table.
+    mirrored : bool
+        Whether left and right are swapped.
+    """
     side = source.side[positions]
     if mirrored:
         side = np.where(side >= 0, 1 - side, side)
@@ -78,20 +88,32 @@ def sided(source, positions: np.ndarray, mirrored: bool = False) -> np.ndarray:
 
 
 def maps(generator: HeadGenerator) -> Iterator[Volume]:
-    """The label maps of prepared arrays, cut to the brain; in the frame of the template's axes."""
+    """Yield the label maps of prepared arrays inside the brain, in mm of the maps."""
     for stored, distance, matrix in zip(
         generator.maps, generator.distances, generator.from_atlas, strict=True
     ):
         found = sided(generator.source, stored.cpu().numpy())
         inside = F.interpolate(distance[None, None].cpu(), size=found.shape, mode="trilinear")[0, 0] > 0
         affine = np.linalg.inv(matrix.double().numpy())
-        # The atlas frame is scaled to the mean head; a map keeps its own millimetres.
+        # The atlas frame is scaled to the mean head; a map keeps its own mm.
         affine[:3, :3] /= np.linalg.norm(affine[:3, :3], axis=0)
         yield Volume(torch.from_numpy(found * inside.numpy()).to(torch.int16), affine)
 
 
 def synthetic(generator: HeadGenerator, number: int, seed: int, device: str = "cpu") -> Head:
-    """A synthetic head of map ``number``, and what the program makes of it in its true mask."""
+    """Return a synthetic head and its segmentation in the true brain mask.
+
+    Parameters
+    ----------
+    generator : HeadGenerator
+        Generator of the head.
+    number : int
+        Number of the map.
+    seed : int
+        Random seed.
+    device : str
+        Device of the networks.
+    """
     torch.manual_seed(1000 * seed + number)
     draw = generator.draw(number)
     rendered = generator.render(draw, (0.0, 0.0, -6.0), FIELD, 1.0)
@@ -105,7 +127,15 @@ def synthetic(generator: HeadGenerator, number: int, seed: int, device: str = "c
 
 
 def prior(found: Iterable[Volume], template: str = bundled.DEFAULT) -> dict[int, np.ndarray]:
-    """Mean share of every structure on the prior's grid, of the heads and their mirror images."""
+    """Return the mean probability map of every structure over segmentations and their mirror images.
+
+    Parameters
+    ----------
+    found : iterable of Volume
+        Segmentations.
+    template : str
+        Template of the grid.
+    """
     grid, table = quality.prior_grid(template), labels.load("adult")
     total = {label.index: np.zeros(grid.shape, np.float64) for label in table if label.index}
     count = 0
@@ -123,7 +153,13 @@ def prior(found: Iterable[Volume], template: str = bundled.DEFAULT) -> dict[int,
 
 
 def usual(measured: Iterable[list[Structure]]) -> dict[int, dict[str, tuple[float, float]]]:
-    """Centre and robust deviation of every measure; both sides together."""
+    """Return median and robust standard deviation of every measure by structure, both sides together.
+
+    Parameters
+    ----------
+    measured : iterable of list of Structure
+        Measures of segmentations.
+    """
     table = labels.load("adult")
     values: dict[int, dict[str, list[float]]] = {}
     for structures in measured:
@@ -157,7 +193,21 @@ class Row:
 
 
 def rows(name: str, head: Head, norms: Norms, rng: np.random.Generator, each: int = 2) -> Iterator[Row]:
-    """Signs and true Dice of a head's structures, as found and under graded corruption."""
+    """Yield signs and true Dice of the structures of a head, originally and under graded corruption.
+
+    Parameters
+    ----------
+    name : str
+        Name of the head.
+    head : Head
+        Scan, segmentation and true labels.
+    norms : Norms
+        Normal ranges.
+    rng : Generator
+        Random number generator.
+    each : int
+        Levels of every kind of corruption.
+    """
     for kind, level, structures in corruption.graded(head.structures, rng, each):
         for one in quality.measure(head.image, head.mask, structures, norms, uncertainty=head.uncertainty):
             truth, found = head.truth == one.index, structures.data.numpy() == one.index
@@ -168,7 +218,13 @@ def rows(name: str, head: Head, norms: Norms, rng: np.random.Generator, each: in
 
 
 def fit(table: list[Row]) -> tuple[dict[str, float], dict[int, float]]:
-    """Weights of the signs, none negative, and intercepts, by least squares on the Dice's logit."""
+    """Return non-negative weights of the signs, and intercepts by structure, fitted to the logit of Dice.
+
+    Parameters
+    ----------
+    table : list of Row
+        Signs and Dice of structures.
+    """
     table = [row for row in table if row.volume > 0]
     names, partner = list(quality.SIGNS), labels.load("adult")
     indices = sorted({min(row.index, partner[row.index].partner) for row in table})
@@ -193,20 +249,20 @@ def fit(table: list[Row]) -> tuple[dict[str, float], dict[int, float]]:
 
 
 def build(arrays: list[Path], folder: Path, heads: int = 8, each: int = 1, device: str = "cpu") -> Path:
-    """Make the norms anew from prepared label maps and write them.
+    """Compute the norms from prepared label maps and write them.
 
     Parameters
     ----------
     arrays : list of Path
-        Arrays of ``brainseg train prepare``.
+        Arrays from :func:`brainseg.training.data.prepare.prepare`.
     folder : Path
-        Where the norms go.
+        Folder of the norms.
     heads : int
-        Synthetic heads for the calibration, spread over the maps.
+        Number of synthetic heads for the calibration.
     each : int
         Levels of every kind of corruption.
     device : str
-        Where the networks run.
+        Device of the networks.
     """
     generators = [HeadGenerator(path, MILD, device) for path in arrays]
     brains = [volume for generator in generators for volume in maps(generator)]
@@ -215,7 +271,7 @@ def build(arrays: list[Path], folder: Path, heads: int = 8, each: int = 1, devic
     for brain in brains:
         whole = brain.with_data((brain.data > 0).to(torch.uint8))
         structures = quality.measure(brain.with_data(brain.data.float()), whole, brain, found)
-        for one in structures:  # label values are no intensities
+        for one in structures:  # label values are not intensities
             one.measures.pop("edge", None)
             one.measures.pop("evenness", None)
         measured.append(structures)
@@ -238,7 +294,19 @@ def build(arrays: list[Path], folder: Path, heads: int = 8, each: int = 1, devic
 
 
 def write(folder: Path, norms: Norms, source: str, thresholds: dict[str, float]) -> Path:
-    """Write norms where :func:`brainseg.models.quality.quality.load` finds them; returns the JSON's path."""
+    """Write norms; return the path of the JSON file.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the norms.
+    norms : Norms
+        Norms to write.
+    source : str
+        Description of the data.
+    thresholds : dict of str to float
+        Thresholds of the quality rating.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     record = {
         "source": source,

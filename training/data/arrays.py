@@ -1,4 +1,4 @@
-"""Prepared arrays: the files that a training run reads, with nothing but numpy."""
+"""Prepared arrays: the npz files that a training run reads."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ from typing import Any
 from ...models.errors import InputError
 
 DISTANCE_UNIT = 0.25
-"""Millimetres in one step of the stored signed distance."""
+"""Unit (mm) of the stored signed distance."""
 
 
 def check_kind(meta: dict[str, Any], wanted: str, path: Path) -> None:
-    """Refuse prepared arrays of another kind than ``heads`` or ``fetuses``.
+    """Refuse prepared arrays of another kind.
+
+    Parameters
+    ----------
+    meta : dict of str to Any
+        Metadata of the arrays.
+    wanted : {'heads', 'fetuses'}
+        Required kind.
+    path : Path
+        File of the arrays, for the error message.
 
     Raises
     ------
     InputError
-        If they are not what is wanted.
+        If the arrays are of another kind.
     """
-    kind = "heads" if "centroids" in meta else "fetuses" if "weeks" in meta else "something else"
+    kind = "heads" if "centroids" in meta else "fetuses" if "weeks" in meta else "another kind"
     if kind != wanted:
         how = {"heads": "brainseg train prepare OUT MAP ...", "fetuses": "brainseg train fetal --maps FOLDER"}
         raise InputError(
             path,
-            f"these arrays are of {kind}, and {wanted} are needed",
-            f"Name a recipe for them (--recipe in synth preview), or make them with: {how[wanted]}",
+            f"the arrays are of {kind}, but arrays of {wanted} are needed",
+            f"Give a recipe for {kind} (synth preview --recipe), or prepare arrays with: {how[wanted]}",
         )

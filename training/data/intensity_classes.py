@@ -1,6 +1,6 @@
 """Subclasses of intensity from a real image: a Gaussian mixture in every meta-label.
 
-FetalSynthSeg's way (Zalevskyi et al. 2024): labels are merged into a few meta-labels (fluid, grey, white,
+As in FetalSynthSeg (Zalevskyi et al. 2024): labels are merged into a few meta-labels (fluid, gray, white,
 surroundings), each is split by expectation-maximization on the image's intensities into 1, 2, 3 and 4
 subclasses, and the generator draws how many it uses. Meta-labels are the column ``meta`` of a source table.
 """
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 MOST = 4
-"""Most subclasses of a meta-label."""
+"""Maximum number of subclasses of a meta-label."""
 
 CODES = 256
 """Codes of the packed form: ``24 * meta + s2 + 2 * s3 + 6 * s4``, where ``sN`` is the subclass among N."""
@@ -20,20 +20,20 @@ CODES = 256
 MOST_METAS = CODES // 24 - 1
 
 SAMPLE = 50_000
-"""Voxels of a meta-label that its mixture is fitted on."""
+"""Maximum number of voxels for the fit of a mixture."""
 
 
 def mixture(values: np.ndarray, count: int, *, steps: int = 40) -> np.ndarray:
-    """Subclass of every value, 0 the darkest, by a Gaussian mixture in one dimension fitted by EM.
+    """Return the subclass of every value, 0 the darkest, by a Gaussian mixture fitted by EM.
 
     Parameters
     ----------
     values : ndarray, shape (N,)
         Intensities.
     count : int
-        Subclasses.
+        Number of subclasses.
     steps : int
-        Steps of EM.
+        Iterations of EM.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def mixture(values: np.ndarray, count: int, *, steps: int = 40) -> np.ndarray:
         return np.zeros(len(values), np.uint8)
     sample = values[:: max(1, len(values) // SAMPLE)].astype(float)
     least = (1e-3 * (np.ptp(sample) + 1e-6)) ** 2
-    # Start at quantiles, each as wide as its share of the values.
+    # Initialize from equal parts of the sorted values.
     parts = np.array_split(np.sort(sample), count)
     mean = np.array([p.mean() for p in parts])
     variance = np.array([p.var() for p in parts]) + least
@@ -67,14 +67,14 @@ def _memberships(values: np.ndarray, mean: np.ndarray, variance: np.ndarray, sha
 
 
 def find_seeds(image: np.ndarray, meta: np.ndarray) -> np.ndarray:
-    """Split every meta-label of an image into 1 to ``MOST`` subclasses.
+    """Return the subclasses of every meta-label of an image, for 1 to ``MOST`` subclasses.
 
     Parameters
     ----------
     image : ndarray, shape (X, Y, Z)
         Intensities.
     meta : ndarray of int, shape (X, Y, Z)
-        Meta-labels, 0 for what gets no seeds.
+        Meta-labels; 0 gets no seeds.
 
     Returns
     -------
@@ -90,7 +90,7 @@ def find_seeds(image: np.ndarray, meta: np.ndarray) -> np.ndarray:
 
 
 def pack(seeds: np.ndarray) -> np.ndarray:
-    """Seeds of :func:`find_seeds` in one byte a voxel (see ``CODES``), shape (X, Y, Z)."""
+    """Return the seeds of :func:`find_seeds` as one byte per voxel (see :data:`CODES`), shape (X, Y, Z)."""
     meta = seeds[..., 0] // 10
     sub = [seeds[..., n - 1] % 10 - 1 for n in (2, 3, 4)]
     code = 24 * meta.astype(np.int16) + sub[0] + 2 * sub[1].astype(np.int16) + 6 * sub[2].astype(np.int16)
@@ -98,7 +98,15 @@ def pack(seeds: np.ndarray) -> np.ndarray:
 
 
 def code_subclasses(meta: int, count: int) -> tuple[Tensor, Tensor]:
-    """Packed codes of a meta-label, and the subclass among ``count`` that each of them means."""
+    """Return the packed codes of a meta-label, and the subclass of each code.
+
+    Parameters
+    ----------
+    meta : int
+        Meta-label.
+    count : int
+        Number of subclasses.
+    """
     base = torch.arange(24)
     among = {1: torch.zeros(24, dtype=torch.long), 2: base % 2, 3: base // 2 % 3, 4: base // 6}
     return 24 * meta + base, among[count]

@@ -22,7 +22,17 @@ from .sources import Source, positions, source_table
 
 
 def centroids(labels: np.ndarray, source: Source, affine: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
-    """Centroid (mm) of every structure and side."""
+    """Return the centroid (mm) of every structure and side.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (X, Y, Z)
+        Positions in the source table.
+    source : Source
+        Source table.
+    affine : ndarray, shape (4, 4)
+        Affine of the voxels.
+    """
     key = np.where(source.structure > 0, source.structure * 4 + source.side + 1, 0)
     keys = key[labels]
     found = [k for k in np.unique(keys) if k > 0 and k // 4 != 24]
@@ -32,23 +42,23 @@ def centroids(labels: np.ndarray, source: Source, affine: np.ndarray) -> dict[tu
 
 
 def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[Path] | None = None) -> None:
-    """Write ``out`` (npz) from label maps.
+    """Write prepared arrays of label maps.
 
     Parameters
     ----------
     paths : list of Path
-        NIfTI label maps whose values all stand in the source table.
+        NIfTI label maps with the values of the source table.
     out : Path
-        File to write.
+        File to write (npz).
     table : str
-        Source table (:func:`source_table`).
+        Source table.
     seeds : list of Path, optional
-        Subclasses of every map, from :func:`brainseg.training.data.seeds.write_seeds`.
+        Seed image of every map, from :func:`brainseg.training.data.seeds.write_seeds`.
 
     Raises
     ------
     InputError
-        If a map holds a value that the table lacks, or its seeds lie on another grid.
+        If a value of a map is missing in the table, or its seeds are on another grid.
     """
     source = source_table(table)
     arrays: dict[str, np.ndarray] = {}
@@ -80,7 +90,7 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
 
 
 def _mean_centroids(points: list[dict]) -> dict[tuple[int, int], np.ndarray]:
-    """Mean centroids over the maps, made symmetric about x = 0, the origin in the middle of the brain."""
+    """Return the mean centroids over the maps, symmetric about x = 0, with the origin at their mean."""
     shared = sorted(set.intersection(*map(set, points)))
     each = np.array([[own[k] for k in shared] for own in points])
     each -= each.mean(1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Files of seeds: the subclasses of intensity of a label map, as NIfTI images."""
+"""Seed images: subclasses of intensity of a label map, as 4-D NIfTI."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .sources import positions, table_rows
 
 
 def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, int]:
-    """Write the seeds of an image (``brainseg synth seeds``) as a 4-D NIfTI on its label map's grid.
+    """Write the seeds of a scan as a 4-D NIfTI image on the grid of its label map.
 
     Parameters
     ----------
     image : Path
-        The scan.
+        Scan.
     labels : Path
-        Its label map, with the values of the source table.
+        Label map of the scan, with the values of the source table.
     out : Path
         File to write.
     table : str
@@ -30,7 +30,7 @@ def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, i
     Returns
     -------
     dict of int to int
-        Voxels of every meta-label.
+        Number of voxels by meta-label.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, i
     known, metas = (np.array([int(row[k] or 0) for row in rows]) for k in ("source", "meta"))
     if not 0 < metas.max() <= MOST_METAS or metas.min() < 0:
         reason = f"the meta-labels of the source table {table} are {metas.min()} to {metas.max()}"
-        raise InputError(None, reason, f"Give 1, 2, ... {MOST_METAS}, or 0 for what gets no seeds")
+        raise InputError(None, reason, f"Give 1, 2, ... {MOST_METAS}, or 0 for no seeds")
     scan, truth = nib.load(image), nib.load(labels)
     if scan.shape[:3] != truth.shape[:3] or not np.allclose(scan.affine, truth.affine, atol=1e-2):
-        raise InputError(image, f"its grid is not that of {labels}", "Resample one of them")
+        raise InputError(image, f"the grid differs from {labels}", "Resample one of them")
     values = np.asarray(truth.dataobj).astype(np.int32).reshape(truth.shape[:3])
     image_values = np.asarray(scan.dataobj, np.float32).reshape(values.shape)
     meta = metas[positions(values, known, labels, table)]
-    # Of an extracted brain nothing is left around it that could be split.
+    # The background of a skull-stripped scan cannot be split.
     meta[(values == 0) & (image_values == 0)] = 0
     seeds = find_seeds(image_values, meta)
     result = nib.Nifti1Image(seeds, truth.affine)
@@ -59,7 +59,21 @@ def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, i
 
 
 def read_seeds(path: Path, like: nib.spatialimages.SpatialImage) -> np.ndarray:
+    """Return the packed seeds of a label map, shape (X, Y, Z) in canonical orientation.
+
+    Parameters
+    ----------
+    path : Path
+        Seed image, from :func:`write_seeds`.
+    like : SpatialImage
+        Label map in canonical orientation.
+
+    Raises
+    ------
+    InputError
+        If the grids differ.
+    """
     image = nib.as_closest_canonical(nib.load(path))
     if image.shape[:3] != like.shape[:3] or not np.allclose(image.affine, like.affine, atol=1e-2):
-        raise InputError(path, "it does not lie on its label map's grid", "Make it again from that map")
+        raise InputError(path, "the grid differs from the label map", "Make the seeds again from that map")
     return pack(np.asarray(image.dataobj))

@@ -1,4 +1,4 @@
-"""Source tables: what the values of label maps for training mean."""
+"""Source tables: the meaning of the values of label maps for training."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from ...models.errors import InputError, MissingFileError
 
 @dataclass(frozen=True)
 class Source:
-    """The source table as columns; every array is indexed by position in ``values``.
+    """A source table as columns; every array is indexed by position in ``values``.
 
     Attributes
     ----------
     values : ndarray of int
-        The label values in the maps.
+        Label values of the maps.
     contrast : ndarray of int
-        Position in ``classes``: labels that share one intensity distribution.
+        Position in ``classes``; labels of a class share one intensity distribution.
     structure : ndarray of int
-        FreeSurfer id without side that the label trains, 0 for background.
+        FreeSurfer id without side of the structure, 0 for background.
     side : ndarray of int
-        1 left, 0 right, -1 neither.
+        1 left, 0 right, -1 none.
     tissue : ndarray of bool
-        Whether the label is inside the brain before closing.
+        Whether the label belongs to the brain before closing.
     classes : ndarray of int
-        The values that name the intensity classes.
+        Identifiers of the intensity classes.
     means : dict of str to ndarray
-        For each contrast the class means (0-255), NaN where unknown.
+        Mean intensity (0-255) of every class by contrast, NaN where unknown.
     lesion : ndarray of int
-        Position of the label that a lesion in it has, -1 where lesions are not pasted (column ``lesion``).
+        Position of the label of a lesion in the structure, -1 where no lesions are pasted.
     meta : ndarray of int
-        Meta-label for subclasses by EM, 0 for none (column ``meta``).
+        Meta-label for subclasses of intensity, 0 for none.
     """
 
     values: np.ndarray
@@ -52,16 +52,16 @@ class Source:
 
 
 NEEDED = ("source", "contrast_class", "structure", "side", "tissue_of_brain")
-"""Columns that a table for heads has at the least."""
+"""Required columns of a table of heads."""
 
 
 def table_path(name: str) -> Path:
-    """A source table's file: a TSV file, or the name of one that the package ships.
+    """Return the file of a source table: a TSV file, or the name of a table that the package ships.
 
     Raises
     ------
     MissingFileError
-        If there is neither.
+        If there is no such table.
     """
     path, folder = Path(name), Path(str(files("brainseg.training") / "sources"))
     if path.suffix != ".tsv":
@@ -69,31 +69,39 @@ def table_path(name: str) -> Path:
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in folder.glob("*.tsv")))
         raise MissingFileError(
-            name, "there is no such source table", f"Give a .tsv file, or headmaps (shipped are {shipped})"
+            name, "no such source table", f"Give a .tsv file or a shipped table: {shipped}"
         )
     return path
 
 
 def table_rows(name: str, needed: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a source table (:func:`table_path`).
+    """Return the rows of a source table.
+
+    Parameters
+    ----------
+    name : str
+        TSV file, or name of a table that the package ships.
+    needed : sequence of str
+        Required columns.
 
     Raises
     ------
     InputError
-        If it has no rows, or lacks a column, or a cell of ``source``, ``structure`` or ``meta`` is no number.
+        If there are no rows, a column is missing, or ``source``, ``structure`` or ``meta`` has a cell that is
+        not an integer.
     """
     path = table_path(name)
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8-sig").splitlines(), delimiter="\t"))
     except ValueError as error:
-        raise InputError(path, f"it is no text ({error})", "Save it as tab-separated text") from None
+        raise InputError(path, f"not a text file ({error})", "Save it as tab-separated text") from None
     if not rows:
-        raise InputError(path, "the source table has no rows", "Give a line for each label")
+        raise InputError(path, "the source table has no rows", "Add a row for each label")
     for column in needed:
         if column not in rows[0]:
             remedy = "Add it, or choose another with --table"
             if column == "contrast_class" and {"meta", "structure"} <= set(rows[0]):
-                remedy = "It is for fetal images with labels: brainseg train fetal --maps FOLDER"
+                remedy = "The table is for fetal images with labels: brainseg train fetal --maps FOLDER"
             if column == "meta":
                 remedy = "Add it: 1, 2, ... or 0"
             raise InputError(None, f"the source table {name} has no column {column}", remedy)
@@ -101,19 +109,24 @@ def table_rows(name: str, needed: Sequence[str]) -> list[dict[str, str]]:
         wrong = [row[column] for row in rows if not re.fullmatch(r"\s*-?\d+\s*|", row[column] or "")]
         wrong += [""] if column == "source" and not all(row[column] for row in rows) else []
         if wrong:
-            raise InputError(path, f"{wrong[0]!r} in its column {column} is no number", "Correct the table")
+            raise InputError(path, f"{wrong[0]!r} in column {column} is not an integer", "Correct the table")
     return rows
 
 
 def source_table(name: str = "headmaps") -> Source:
-    """Read a source table for heads: a TSV file, or the name of one that the package ships.
+    """Return a source table of heads.
+
+    Parameters
+    ----------
+    name : str
+        TSV file, or name of a table that the package ships.
 
     Raises
     ------
     MissingFileError
-        If there is neither.
+        If there is no such table.
     InputError
-        If it lacks a column.
+        If a column is missing or a value is not valid.
     """
     rows = table_rows(name, NEEDED)
     classes = sorted({int(row["contrast_class"]) for row in rows})
@@ -136,18 +149,29 @@ def source_table(name: str = "headmaps") -> Source:
 
 
 def positions(values: np.ndarray, known: np.ndarray, path: Path, table: str) -> np.ndarray:
-    """Positions in the source table, whose values are ``known``, of label values, as uint8.
+    """Return the positions of label values in a source table, as uint8.
+
+    Parameters
+    ----------
+    values : ndarray of int
+        Label values.
+    known : ndarray of int
+        Values of the source table.
+    path : Path
+        File of the labels, for the error message.
+    table : str
+        Name of the table, for the error message.
 
     Raises
     ------
     InputError
-        If the table lacks a value; it names file and values.
+        If a value is missing in the table.
     """
     unknown = sorted(set(np.unique(values).tolist()) - set(known.tolist()))
     if unknown:
         raise InputError(
             path,
-            f"its labels {unknown} are not in the source table {table}",
+            f"the labels {unknown} are not in the source table {table}",
             "Add them to the table, or choose another with --table",
         )
     position = np.zeros(known.max() + 1, np.uint8)

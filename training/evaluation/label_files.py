@@ -14,14 +14,14 @@ from ...models.geometry.volume import Volume
 from ...models.population import labels
 
 LOOSE = {"desc", "space", "seg", "atlas", "label", "res", "den", "hemi"}
-"""BIDS entities in which a reference and the prediction for it may differ."""
+"""BIDS entities in which a reference and its prediction can differ."""
 
 PLACE = ("space", "cohort", "res")
-"""Those of them that say on which grid labels lie: of several predictions the reference's is meant."""
+"""Entities of the grid: of several predictions, the one on the grid of the reference is scored."""
 
 
 def read_labels(path: Path) -> Volume:
-    """Read a label image in canonical orientation as int32.
+    """Return a label image in canonical orientation as int32.
 
     Raises
     ------
@@ -34,26 +34,40 @@ def read_labels(path: Path) -> Volume:
         image = nib.load(path)
         values = np.asarray(image.dataobj)
     except Exception as error:  # damaged files fail in as many ways as there are readers
-        raise InputError(path, f"it cannot be read ({type(error).__name__}: {error})") from None
+        raise InputError(path, f"the file cannot be read ({type(error).__name__}: {error})") from None
     while values.ndim > 3 and values.shape[-1] == 1:
         values = values[..., 0]
     if values.ndim != 3:
-        raise InputError(path, f"it is not a 3-D label image (shape {values.shape})")
+        raise InputError(path, f"not a 3-D label image (shape {values.shape})")
     if not np.isfinite(values).all() or not (values == np.round(values)).all():
-        raise InputError(
-            path, "it holds values that are not whole numbers", "Give a segmentation, not an image"
-        )
+        raise InputError(path, "the values are not whole numbers", "Give a segmentation, not an image")
     return Volume(torch.from_numpy(values.astype(np.int32)), np.asarray(image.affine, float)).canonical()
 
 
 def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Path, Path]]:
-    """Case name, reference and prediction of every case.
+    """Return name, reference and prediction of every case.
 
-    Two files are one case. In two folders, BIDS files match when all entities but ``LOOSE`` ones agree as
-    far as both names have them. Of several, those in the reference's space are kept, then the one with its
-    description, else the one that holds what its labels are: ``desc-aseg`` for structures, which they also
-    are once ``mapped``, and the one without a description for three tissues. Other files match by their
-    path in the folder, else by their name.
+    Two files are one case. In two folders, BIDS files match if all entities but :data:`LOOSE` that both names
+    have agree. Of several predictions, those in the space of the reference are kept, then the one with its
+    description, otherwise the one with the same kind of labels: ``desc-aseg`` for structures (and for mapped
+    labels), no description for the three tissues. Other files match by their path in the folder, otherwise by
+    their name.
+
+    Parameters
+    ----------
+    ref, pred : Path
+        Two files or two folders.
+    mapped : bool
+        Whether the labels of the references are mapped to FreeSurfer ids.
+
+    Raises
+    ------
+    MissingFileError
+        If a path does not exist.
+    UsageError
+        If one path is a file and the other a folder.
+    InputError
+        If a reference has no prediction, or more than one.
     """
     for path in (ref, pred):
         if not path.exists():
@@ -65,7 +79,7 @@ def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Pat
         raise UsageError(one, f"it is a file, but {many} is a folder", "Give two files or two folders")
     references, candidates = _label_files(ref), _label_files(pred)
     if not references:
-        raise InputError(ref, "there are no NIfTI files in it")
+        raise InputError(ref, "there are no NIfTI files in the folder")
     out, missing = [], []
     for reference in references:
         found = _match(reference, ref, candidates, pred, mapped)
@@ -77,13 +91,13 @@ def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Pat
         raise InputError(
             pred,
             f"no prediction for {', '.join(missing)}",
-            "Every reference needs one: a missing one would flatter",
+            "Add them: without them the mean would be too high",
         )
     return out
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """NIfTI files of a folder; where some are BIDS segmentations, only those."""
+    """Return the NIfTI files of a folder; only BIDS segmentations if there are any."""
     found = [
         path
         for path in sorted(folder.rglob("*"))
@@ -109,7 +123,7 @@ def _match(reference: Path, ref: Path, candidates: list[Path], pred: Path, mappe
 
 
 def _closest(reference: Path, same: list[Path], mapped: bool) -> list[Path]:
-    """Of several predictions those in the reference's space, then of what its labels are."""
+    """Return the predictions in the space of the reference, then those with the same kind of labels."""
     wanted = _entities(reference)
     for entity in PLACE:
         closer = [c for c in same if _entities(c).get(entity) == wanted.get(entity)]
@@ -124,7 +138,7 @@ def _closest(reference: Path, same: list[Path], mapped: bool) -> list[Path]:
 
 
 def _descriptions(reference: Path, mapped: bool) -> list[str | None]:
-    """Descriptions of predictions that fit a reference, the best first; None is a name without one."""
+    """Return the descriptions of predictions that fit a reference, best first; None is no description."""
     own = _entities(reference).get("desc")
     present = set(np.unique(read_labels(reference).data.numpy()).tolist()) - {0}
     if mapped or 1 not in present:

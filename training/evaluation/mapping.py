@@ -17,12 +17,12 @@ IGNORED = -1
 
 @dataclass(frozen=True)
 class Mapping:
-    """A labelling protocol in terms of ours.
+    """A segmentation protocol in terms of FreeSurfer ids.
 
     Attributes
     ----------
     name : str
-        Of the table.
+        Name of the table.
     structure : dict of int to int
         Label of the protocol to a FreeSurfer id, 0 (background) or ``IGNORED``.
     """
@@ -32,16 +32,29 @@ class Mapping:
 
     @property
     def structures(self) -> set[int]:
-        """Structures that the protocol knows."""
+        """FreeSurfer ids of the structures of the protocol."""
         return {s for s in self.structure.values() if s > 0}
 
     def apply(self, values: np.ndarray, path: Path) -> np.ndarray:
-        """Map label values; one that the table lacks is an error that names it."""
+        """Return label values of the protocol as FreeSurfer ids.
+
+        Parameters
+        ----------
+        values : ndarray of int
+            Label values of the protocol.
+        path : Path
+            File of the labels, for the error message.
+
+        Raises
+        ------
+        InputError
+            If a value is missing in the table.
+        """
         found = np.unique(values)
         unknown = sorted(set(found.tolist()) - set(self.structure))
         if unknown:
             raise InputError(
-                path, f"its labels {unknown} are not in the mapping {self.name}", "Add them to the table"
+                path, f"the labels {unknown} are not in the mapping {self.name}", "Add them to the table"
             )
         mapped = np.array([self.structure[int(v)] for v in found], np.int32)
         return mapped[np.searchsorted(found, values)]
@@ -53,7 +66,14 @@ def read_mapping(name: str) -> Mapping:
     Parameters
     ----------
     name : str
-        A TSV file, or the name of a table that the package ships (``neuromorphometrics``).
+        TSV file, or the name of a table that the package ships (``neuromorphometrics``).
+
+    Raises
+    ------
+    MissingFileError
+        If there is no such table.
+    InputError
+        If a column is missing, or a value is not an integer.
     """
     path = Path(name)
     if not path.is_file():
@@ -61,7 +81,7 @@ def read_mapping(name: str) -> Mapping:
     if not path.is_file():
         shipped = "neuromorphometrics"
         raise MissingFileError(
-            name, "no such mapping", f"Give a TSV file, or the name of a shipped one: {shipped}"
+            name, "no such mapping", f"Give a TSV file, or the name of a shipped mapping: {shipped}"
         )
     rows = list(csv.DictReader(path.read_text().splitlines(), delimiter="\t"))
     if not rows or not {"index", "structure"} <= set(rows[0]):

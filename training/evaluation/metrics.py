@@ -1,4 +1,4 @@
-"""Agreement of two segmentations: overlap, distance of surfaces, volume."""
+"""Agreement of two segmentations: overlap, surface distances and volumes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from torch import Tensor
 
 
 def dice_by_class(predicted: Tensor, reference: Tensor, least: int = 1) -> dict[int, float]:
-    """Dice of every class but 0 that has ``least`` voxels in the reference.
+    """Return the Dice coefficient of every class but 0 with at least ``least`` voxels in the reference.
 
     Parameters
     ----------
     predicted, reference : Tensor of int
         Classes, same shape.
+    least : int
+        Minimum number of voxels in the reference.
 
     Examples
     --------
@@ -36,18 +38,18 @@ def dice_by_class(predicted: Tensor, reference: Tensor, least: int = 1) -> dict[
 
 @dataclass(frozen=True)
 class Agreement:
-    """How well one structure agrees; NaN where a figure has no meaning.
+    """Agreement of two masks of a structure; NaN where a score is not defined.
 
     Attributes
     ----------
     dice : float
-        Twice the common volume over the sum of both; 0 if either is empty.
+        Dice coefficient; 0 if one mask is empty.
     hd95_mm : float
-        The larger of the two directed 95th percentiles of the distance between the surfaces.
+        Maximum of the two directed 95th percentiles of the surface distance (mm).
     assd_mm : float
-        Mean distance between the surfaces, over the voxels of both.
+        Mean distance (mm) over the surface voxels of both masks.
     reference_mm3, predicted_mm3 : float
-        Volumes.
+        Volumes (mm3).
     volume_error_percent : float
         Predicted minus reference volume, in percent of the reference.
     """
@@ -72,11 +74,11 @@ def agreement(
     Parameters
     ----------
     reference, predicted : array of bool, shape (X, Y, Z)
-        The masks.
+        Masks on the same grid.
     spacing : sequence of float
-        Voxel size (mm) along each axis; axes are taken to be perpendicular.
+        Voxel size (mm) along each axis; the axes are assumed to be perpendicular.
     surfaces : bool
-        Whether to compute the distances; they cost more than all the rest.
+        Whether to compute the distances, which take most of the time.
 
     Examples
     --------
@@ -108,10 +110,21 @@ def agreement(
 def surface_distances(
     reference: np.ndarray, predicted: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (mm) from each surface voxel of one mask to the other's surface, both ways.
+    """Return the distances (mm) from each surface voxel of one mask to the surface of the other, both ways.
 
-    The surface is made of the mask's voxels that have a face in common with the outside. Neither mask may
-    be empty.
+    Surface voxels share a face with the outside of the mask.
+
+    Parameters
+    ----------
+    reference, predicted : ndarray of bool, shape (X, Y, Z)
+        Masks; neither may be empty.
+    spacing : sequence of float
+        Voxel size (mm) along each axis.
+
+    Returns
+    -------
+    tuple of ndarray
+        Distances from the reference to the prediction, and back.
     """
     box = _box(reference | predicted)
     surfaces = []

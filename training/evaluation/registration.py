@@ -1,4 +1,4 @@
-"""How well a registration brings labels together, and how smoothly: Learn2Reg's measures."""
+"""Scores of registrations: overlap of labels and smoothness, as Learn2Reg defines them."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from .segmentation import write
 from .surface_distance import robust_hausdorff
 
 WORST = 0.3
-"""Share of the pairs that the mean of the worst is taken over."""
+"""Share of the pairs in the mean of the lowest scores."""
 
 
 def pair_scores(
     forward: Warp, moving: Volume, fixed: Volume, smoothing: float | None = None
 ) -> dict[str, float]:
-    """Scores of one pair.
+    """Return the scores of the registration of a pair.
 
     Parameters
     ----------
     forward : Warp
-        What resamples the moving image onto the fixed one.
+        Transform that resamples the moving image onto the fixed image.
     moving, fixed : Volume of integers
-        Labels of both.
+        Labels of both images.
     smoothing : float, optional
-        Labels are carried by the largest of their maps, smoothed by so many mm (0: as they are); by default
-        by nearest neighbour, as Learn2Reg does it.
+        Standard deviation (mm) of the smoothing of the label maps, of which the maximum gives the label; by
+        default labels are resampled by nearest neighbor, as in Learn2Reg.
 
     Returns
     -------
@@ -60,16 +60,21 @@ def pair_scores(
 
 
 def _within(grid: Grid) -> Grid:
-    """The grid without its last planes, whose differences would reach beyond what a field knows."""
+    """Return the grid without its last planes, where the field has no differences."""
     x, y, z = (max(n - 1, 1) for n in grid.shape)
     return Grid((x, y, z), grid.affine)
 
 
 def spread_of(jacobian: np.ndarray) -> dict[str, float]:
-    """Standard deviation of the logarithm of the change of volume, and the share of voxels that fold.
+    """Return the standard deviation of the log Jacobian determinant, and the share of voxels that fold.
 
-    The logarithm is that of the change itself, not of a sum with a constant, which would hide most of the
-    spread; where space folds there is none.
+    The logarithm is that of the determinant itself, not of its sum with a constant, which would hide most of
+    the spread; voxels that fold are left out.
+
+    Parameters
+    ----------
+    jacobian : ndarray
+        Jacobian determinants.
 
     Examples
     --------
@@ -82,7 +87,14 @@ def spread_of(jacobian: np.ndarray) -> dict[str, float]:
 
 
 def mean_of_worst(values: Sequence[float], share: float = WORST) -> float:
-    """Mean of the lowest values: of what a user meets at worst.
+    """Return the mean of the lowest values.
+
+    Parameters
+    ----------
+    values : sequence of float
+        Scores of the pairs.
+    share : float
+        Share of the values that are averaged.
 
     Examples
     --------
@@ -94,12 +106,12 @@ def mean_of_worst(values: Sequence[float], share: float = WORST) -> float:
 
 
 def summary(scores: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Means over the pairs, ``dice30``, below which 30 % of them lie, and ``worst30``, the mean of these.
+    """Return the mean scores, the 30th percentile ``dice30`` and the mean ``worst30`` of the lowest 30 %.
 
     Notes
     -----
     Learn2Reg's own evaluation (L2RTest/evaluation.py) computes its Dice30, the measure of robustness, as that
-    percentile, although it is spoken of as the lowest 30 %.
+    percentile, although the text calls it the lowest 30 %.
     """
     out = {name: float(np.mean([one[name] for one in scores])) for name in scores[0]}
     dice = [one["dice"] for one in scores]
@@ -107,8 +119,8 @@ def summary(scores: Sequence[dict[str, float]]) -> dict[str, float]:
     return {"dice": out["dice"]} | robust | out
 
 
-def told(frame: pd.DataFrame) -> str:
-    """The summary of scored pairs as lines of text."""
+def summary_text(frame: pd.DataFrame) -> str:
+    """Return the summary of scored pairs as lines of text."""
     scores = summary(frame[list(frame.columns[2:])].to_dict("records"))
     scores["folds"] *= 100
     words = ("Dice", "Dice30", "Dice, worst 30 %", "HD95 (mm)", "sd of log J", "folds (%)")
@@ -119,34 +131,34 @@ def told(frame: pd.DataFrame) -> str:
 def evaluate_pairs(
     ref: Path | str, pred: Path | str, transforms: Path | str, out: Path | str | None = None
 ) -> pd.DataFrame:
-    """Score registrations by what they do to labels.
+    """Score registrations by the overlap of transferred labels.
 
     Parameters
     ----------
     ref, pred : path-like
-        Labels of the fixed and of the moving image; with a table of pairs the folders in which they lie.
+        Labels of the fixed and the moving image; with a table of pairs, their folders.
     transforms : path-like
-        What resamples moving onto fixed: an ITK composite (``.h5``), a submission to Learn2Reg (``.npz``),
+        Transform from the fixed to the moving image: an ITK composite (``.h5``), Learn2Reg (``.npz``),
         or a table of pairs (``.tsv``) with the columns ``fixed``, ``moving`` (names of label images) and
         ``transform`` (relative to the table).
     out : path-like, optional
-        TSV to write, a line a pair.
+        TSV file to write, one line per pair.
 
     Returns
     -------
     DataFrame
-        ``fixed``, ``moving`` and the scores of :func:`pair_scores`, a row a pair.
+        ``fixed``, ``moving`` and the scores of :func:`pair_scores`; one row per pair.
 
     Raises
     ------
     InputError
-        If a file is missing or is not what it should be.
+        If a file is missing or not valid.
     """
     rows = []
     for fixed_path, moving_path, transform in _listed(Path(ref), Path(pred), Path(transforms)):
         fixed, moving = read_labels(fixed_path), read_labels(moving_path)
         if not bool((fixed.data > 0).any()):
-            raise InputError(fixed_path, "there are no labels in it", "Give the labels of the fixed image")
+            raise InputError(fixed_path, "the image has no labels", "Give the labels of the fixed image")
         warp = _warp(transform, fixed, moving)
         names = {"fixed": fixed_path.name, "moving": moving_path.name}
         rows.append(names | pair_scores(warp, moving, fixed))

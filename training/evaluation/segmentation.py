@@ -43,18 +43,18 @@ def evaluate(
     Parameters
     ----------
     reference, predicted : Path
-        Label images; they may be stored in different orientations.
+        Label images; their orientations can differ.
     mapping : Mapping, optional
-        What the labels of the reference are in terms of ours; without it both use the same ids.
+        Mapping of the reference's labels to FreeSurfer ids; by default both use the same ids.
     resampled : bool
-        Bring a prediction on another grid to the reference's (nearest neighbour) instead of refusing it.
+        Whether to resample a prediction on another grid (nearest neighbor) instead of refusing it.
     surfaces : bool
-        Whether to compute the distances between surfaces.
+        Whether to compute surface distances.
 
     Returns
     -------
     list of dict
-        One row a structure that is in the reference, or in the prediction and known to the protocol.
+        One row per structure of the reference or, if the protocol has it, of the prediction.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def evaluate(
         if not resampled:
             raise InputError(
                 predicted,
-                f"its grid ({_grid(found)}) is not that of {reference} ({_grid(truth)})",
+                f"the grid ({_grid(found)}) differs from {reference} ({_grid(truth)})",
                 "Predict on the reference's grid, or ask for resampling",
             )
         found = resample(found, truth.grid, mode="nearest")
@@ -76,7 +76,22 @@ def evaluate(
 def compare(
     truth: Volume, found: Volume, *, path: Path, mapping: Mapping | None = None, surfaces: bool = True
 ) -> list[dict]:
-    """Like :func:`evaluate` for two volumes of labels on one grid; ``path`` is named in errors."""
+    """Score a segmentation on the grid of its reference.
+
+    Parameters
+    ----------
+    truth, found : Volume of integers
+        Labels of reference and prediction.
+    path : Path
+        File of the reference, for error messages.
+    mapping, surfaces
+        See :func:`evaluate`.
+
+    Returns
+    -------
+    list of dict
+        One row per structure, as of :func:`evaluate`.
+    """
     a, b = truth.data.numpy(), found.data.numpy()
     if mapping is not None:
         a = mapping.apply(a, path)
@@ -101,7 +116,7 @@ def evaluate_paths(
     resampled: bool = False,
     surfaces: bool = True,
 ) -> pd.DataFrame:
-    """Score a file against a file, or a folder against a folder.
+    """Score a file, or all files of a folder.
 
     Parameters
     ----------
@@ -117,7 +132,7 @@ def evaluate_paths(
     Returns
     -------
     DataFrame
-        One row a case and structure (``COLUMNS``).
+        One row per case and structure (:data:`COLUMNS`).
 
     Raises
     ------
@@ -138,7 +153,7 @@ def evaluate_paths(
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean over the cases by structure; volume errors without sign. Indexed by ``index`` and ``name``."""
+    """Return the mean scores over cases by structure, with absolute volume errors."""
     frame = frame.assign(volume_error_percent=frame.volume_error_percent.abs())
     grouped = frame.groupby(["index", "name"])
     out = grouped[["dice", "hd95_mm", "assd_mm", "volume_error_percent"]].mean()
@@ -146,7 +161,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(frame: pd.DataFrame, path: Path) -> None:
-    """Write a TSV, never a partial one."""
+    """Write scores as a TSV file, never a partial one."""
     with atomic.replacing(path) as temporary:
         frame.to_csv(temporary, sep="\t", index=False, na_rep="n/a", float_format="%.4f")
 
@@ -164,6 +179,6 @@ def _grid(volume: Volume) -> str:
 
 @cache
 def structure_name(index: int) -> str:
-    """Name of a FreeSurfer id in the adult table, else the number."""
+    """Return the name of a FreeSurfer id in the adult label table, otherwise the number."""
     table = labels.load("adult")
     return table[index].name if index in table.by_index else str(index)

@@ -1,9 +1,9 @@
-"""Distance of two surfaces made of elements between the voxels, each with an area: Learn2Reg's HD95.
+"""Distance between two surfaces between voxels, weighted by area: Learn2Reg's HD95.
 
-Learn2Reg's evaluation takes its Hausdorff distance from DeepMind's *surface-distance*. There the surface
-runs between voxels, through the corners where inside and outside meet, and every corner counts by the area of
-the piece of surface in the cube about it. Of hippocampi at 1 mm it is 0.1 to 0.2 mm smaller than a percentile
-over the surface's voxels (:func:`brainseg.training.evaluation.metrics.agreement`): the two do not compare.
+Learn2Reg's evaluation takes its Hausdorff distance from DeepMind's *surface-distance*. Its surface runs
+between voxels, through the corners where inside and outside meet, and the weight of a corner is the area of
+the surface in the cube around it. For hippocampi at 1 mm it is 0.1 to 0.2 mm smaller than a percentile over
+surface voxels (:func:`brainseg.training.evaluation.metrics.agreement`): do not compare the two.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from scipy import ndimage
 from skimage.measure import marching_cubes, mesh_surface_area
 
 CORNERS = tuple(product((0, 1), repeat=3))
-"""Voxels of the cube about a corner; the first is the highest bit of its code."""
+"""Voxels of the cube around a corner; the first is the highest bit of its code."""
 
 
 def robust_hausdorff(
@@ -26,21 +26,21 @@ def robust_hausdorff(
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
     percent: float = 95.0,
 ) -> float:
-    """Distance (mm) within which ``percent`` of each surface's area lie from the other one.
+    """Return the distance (mm) from the other surface within which ``percent`` of a surface's area lie.
 
     Parameters
     ----------
     reference, predicted : ndarray of bool, shape (X, Y, Z)
-        Two masks.
+        Masks on the same grid.
     spacing : sequence of float
         Voxel size (mm) along each axis.
     percent : float
-        Of the area; the larger distance of both directions counts.
+        Percentage of the area; the maximum of both directions is returned.
 
     Returns
     -------
     float
-        NaN if a mask is empty.
+        Distance (mm); NaN if a mask is empty.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def robust_hausdorff(
 
 
 def _codes(mask: np.ndarray) -> np.ndarray:
-    """Of every corner between voxels which of the eight around it are inside, as a number of eight bits."""
+    """Return for every corner a code of eight bits: which of the eight voxels around it are inside."""
     x, y, z = (n - 1 for n in mask.shape)
     out = np.zeros((x, y, z), np.uint8)
     for i, j, k in CORNERS:
@@ -75,7 +75,7 @@ def _codes(mask: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _areas(spacing: tuple[float, ...]) -> np.ndarray:
-    """Area (mm2) of the surface in the cube about a corner, by its code: that of marching cubes."""
+    """Return the area (mm2) of the surface in the cube around a corner by its code, from marching cubes."""
     out = np.zeros(256)
     for code in range(1, 255):
         cube = np.array([code >> bit & 1 for bit in reversed(range(8))], float).reshape(2, 2, 2)

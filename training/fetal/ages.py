@@ -1,4 +1,4 @@
-"""Gestational ages of a training folder's subjects: from its tables, else from the subjects' names."""
+"""Gestational ages of the subjects of a training folder, from its tables or the names of subjects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...models.errors import InputError
 from ...models.population.age_parsing import is_gestational, is_unclear, weeks, weeks_in
 
 RANGE = 14.0, 45.0
-"""Weeks of gestation at which a fetus may be scanned."""
+"""Accepted gestational ages (weeks)."""
 
 TABLE = "participants.tsv"
 
@@ -21,7 +21,7 @@ class Ages:
     Parameters
     ----------
     folder : Path
-        It may have ``participants.tsv``, and ``sub-X_sessions.tsv`` in the subjects' folders.
+        Folder, optionally with ``participants.tsv`` and ``sub-X/sub-X_sessions.tsv``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -31,12 +31,19 @@ class Ages:
         self.by_name: list[float] = []
 
     def __call__(self, participant: str, session: str | None) -> float:
-        """Weeks of gestation of a subject (``sub-X``).
+        """Return the gestational age (weeks) of a subject.
+
+        Parameters
+        ----------
+        participant : str
+            Subject (``sub-X``).
+        session : str or None
+            Session, without ``ses-``.
 
         Raises
         ------
         InputError
-            If they are not known, or are no fetus's.
+            If the age is unknown or not that of a fetus.
         """
         path, column, text = self._written(participant, session)
         if column is None:
@@ -45,21 +52,21 @@ class Ages:
         if found is None:
             raise InputError(
                 path,
-                f"{participant} has no gestational age there ({column}: {text or 'no such row'})",
+                f"no gestational age of {participant} ({column}: {text or 'no such row'})",
                 "Write weeks, as in 28.4",
             )
         if not RANGE[0] <= found <= RANGE[1]:
-            hint = f"; if it is in days, call the column {column}_days" if found > RANGE[1] else ""
+            hint = f"; if it is in days, name the column {column}_days" if found > RANGE[1] else ""
             raise InputError(
                 path,
-                f"the gestational age of {participant} is {found:g} weeks, and not within {RANGE[0]:g} to "
+                f"the gestational age of {participant} is {found:g} weeks, outside {RANGE[0]:g} to "
                 f"{RANGE[1]:g}",
                 f"Correct it{hint}",
             )
         return found
 
-    def told(self) -> None:
-        """Say so if ages came from names."""
+    def report(self) -> None:
+        """Print a note if ages come from the names of subjects."""
         if self.by_name:
             low, high = min(self.by_name), max(self.by_name)
             print(
@@ -69,7 +76,7 @@ class Ages:
             )
 
     def _written(self, participant: str, session: str | None) -> tuple[Path, str | None, str | None]:
-        """File, column and text of an age; no column where no table has one."""
+        """Return file, column and text of an age; the column is None if no table has one."""
         own = self.folder / participant / f"{participant}_sessions.tsv"
         for path, rows in ((own, _rows(own)), (self.folder / TABLE, self.rows)):
             named = list(rows[0]) if rows else []
@@ -83,21 +90,21 @@ class Ages:
         return self.folder / TABLE, None, None
 
     def _from_name(self, participant: str) -> float:
-        """The digits of a name, as in ``sub-wu27``; a padded number counts subjects, not weeks."""
+        """Return the digits of a name as weeks, as in ``sub-wu27``; zero-padded numbers are not ages."""
         digits = "".join(c for c in participant if c.isdigit())
         found = float(digits) if digits and not digits.startswith("0") else 0.0
         if not RANGE[0] <= found <= RANGE[1]:
             raise InputError(
                 self.folder / TABLE,
-                f"the gestational age of {participant} is not known",
-                "Write a table there with the columns participant_id and gestational_age (weeks)",
+                f"the gestational age of {participant} is unknown",
+                "Write this table with the columns participant_id and gestational_age (weeks)",
             )
         self.by_name.append(found)
         return found
 
 
 def _fits(row: dict[str, str], participant: str, session: str | None) -> bool:
-    """Whether a row is of a subject in a session; what it does not name fits."""
+    """Return whether a row is of a subject and session; missing columns match."""
     who, when = row.get("participant_id"), row.get("session_id")
     if who is not None and who.removeprefix("sub-") != participant.removeprefix("sub-"):
         return False
@@ -105,19 +112,19 @@ def _fits(row: dict[str, str], participant: str, session: str | None) -> bool:
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows of a table, columns in lower case."""
+    """Return the rows of a table, with column names in lower case."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
-        raise InputError(path, f"it cannot be read ({error})", "Save it as text, in UTF-8") from None
+        raise InputError(path, f"the file cannot be read ({error})", "Save it as UTF-8 text") from None
     reader = csv.DictReader(text.splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE)
     return [{_plain(k): (v or "").strip() for k, v in row.items() if isinstance(k, str)} for row in reader]
 
 
 def _units(path: Path) -> dict[str, str]:
-    """Units of the columns that the table's description gives."""
+    """Return the units of the columns from the JSON file of the table."""
     try:
         columns = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):

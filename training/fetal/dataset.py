@@ -1,4 +1,4 @@
-"""Fetal subjects of a folder: which image belongs to which labels, and how old each fetus is.
+"""Fetal subjects of a folder: images, labels and gestational ages.
 
 The folder is a BIDS dataset, with or without ``anat`` and sessions, labels beside the images or under
 ``derivatives``; or simply a folder ``sub-*`` for each subject.
@@ -31,11 +31,11 @@ class Subject:
     Attributes
     ----------
     name : str
-        The subject's, with the session's where there is one.
+        Name of the subject, with the session if there is one.
     image, labels : Path
-        T2w image and its label map.
+        T2w image and label map.
     weeks : float
-        Gestational age.
+        Gestational age (weeks).
     """
 
     name: str
@@ -45,32 +45,34 @@ class Subject:
 
     @property
     def participant(self) -> str:
-        """The subject without the session."""
+        """Name of the subject without the session."""
         return self.name.split("_")[0]
 
 
 def find(folder: Path) -> list[Subject]:
-    """Subjects with ``*_T2w`` and ``*_dseg`` images anywhere below a folder, in the order of their names.
+    """Return the subjects with ``*_T2w`` and ``*_dseg`` images below a folder, in alphabetical order.
 
     Raises
     ------
     UsageError
-        If there are none.
+        If there are no subjects.
     InputError
-        If it is not clear which image belongs to a label map, or an age is not known.
+        If the image of a label map is ambiguous, or an age is unknown.
     """
     images, maps = _by_subject(folder, "T2w"), _by_subject(folder, "dseg")
     if not images and not maps:
         raise UsageError(
             folder,
-            "there are no subjects (sub-...) with *_T2w.nii.gz in it",
+            "there are no subjects (sub-...) with *_T2w.nii.gz in the folder",
             "Give a folder of subjects, each with *_T2w.nii.gz and *_dseg.nii.gz",
         )
     if not maps:
-        raise UsageError(folder, "there is no label map (*_dseg.nii.gz) in it", "Put one beside every image")
+        raise UsageError(
+            folder, "there is no label map (*_dseg.nii.gz) in the folder", "Put one beside every image"
+        )
     unlabelled = sorted(set(images) - set(maps))
     if unlabelled:
-        print(f"note: without a label map, and left out: {', '.join(unlabelled)}", flush=True)
+        print(f"note: subjects without a label map are excluded: {', '.join(unlabelled)}", flush=True)
     ages, out = Ages(folder), []
     for participant, found in sorted(maps.items()):
         names = _names(participant, found)
@@ -80,49 +82,57 @@ def find(folder: Path) -> list[Subject]:
             if image in taken:
                 raise InputError(
                     labels,
-                    f"{taken[image]} is a label map of {image.name} as well",
-                    "Leave one of them there",
+                    f"{taken[image]} is a label map of {image.name} too",
+                    "Keep one of them",
                 )
             taken[image] = labels
             out.append(Subject(name, image, labels, ages(participant, _session(labels) or _session(image))))
-    ages.told()
+    ages.report()
     return out
 
 
 def subject(folder: Path) -> Subject:
-    """The one subject of a folder ``sub-*``."""
+    """Return the subject of a folder ``sub-*``.
+
+    Raises
+    ------
+    InputError
+        If there is no label map, its image is ambiguous, or the age is unknown.
+    """
     maps = [path for path in _images(folder) if _suffix(path) == "dseg"]
     if not maps:
-        raise InputError(folder, "there is no label map (*_dseg.nii.gz) in it", "Put one beside the image")
+        raise InputError(
+            folder, "there is no label map (*_dseg.nii.gz) in the folder", "Put one beside the image"
+        )
     images = [path for path in _images(folder) if _suffix(path) == "T2w"]
     return Subject(folder.name, _image_of(maps[0], images), maps[0], Ages(folder.parent)(folder.name, None))
 
 
 def read(given: Subject, source: dict[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Image, labels and affine, upright and cropped to the brain.
+    """Return image, labels and affine in canonical orientation, cropped to the brain.
 
     Parameters
     ----------
     given : Subject
-        Whose files are read.
+        Subject to read.
     source : dict of int to int
-        For every value of the label map the one in the fetal sources' table.
+        Value in the fetal source table for every value of the label map.
 
     Raises
     ------
     InputError
-        If a file cannot be read, the grids differ, or a label is not known.
+        If a file cannot be read, the grids differ, or a label is unknown.
     """
     image, pixels = _loaded(given.image)
     truth, values = _loaded(given.labels)
     if pixels.shape != values.shape or not np.allclose(image.affine, truth.affine, atol=1e-2):
-        raise InputError(given.labels, f"its grid is not that of {given.image}", "Resample one of them")
+        raise InputError(given.labels, f"the grid differs from {given.image}", "Resample one of them")
     labels = _in_sources(values, source, given.labels)
     image = nib.as_closest_canonical(nib.Nifti1Image(pixels, image.affine))
     labels = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(labels, truth.affine)).dataobj)
     index = np.argwhere(labels > 0)
     if not len(index):
-        raise InputError(given.labels, "it is empty: every label is background", "Leave the subject out")
+        raise InputError(given.labels, "the label map is empty", "Exclude the subject")
     low, high = np.maximum(index.min(0) - 4, 0), index.max(0) + 5
     box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     affine = image.affine.copy()
@@ -131,9 +141,21 @@ def read(given: Subject, source: dict[int, int]) -> tuple[np.ndarray, np.ndarray
 
 
 def check_contrast(image: np.ndarray, labels: np.ndarray, given: Subject) -> None:
-    """Refuse labels that cannot be what their numbers say: fluid is bright in a T2w image.
+    """Refuse labels with another numbering, from the intensities: fluid is bright in a T2w image.
 
-    Other numberings have the same range of numbers, so nothing else would tell them.
+    Other protocols use the same range of values.
+
+    Parameters
+    ----------
+    image, labels : ndarray, shape (X, Y, Z)
+        Intensities and labels.
+    given : Subject
+        Subject, for the error message.
+
+    Raises
+    ------
+    InputError
+        If the ventricles are darker than the white matter.
     """
     inside = [image[labels == value] for value in (2, 1)]
     if any(len(values) == 0 for values in inside):
@@ -142,8 +164,8 @@ def check_contrast(image: np.ndarray, labels: np.ndarray, given: Subject) -> Non
     if ventricles < 0.8 * white:
         raise InputError(
             given.labels,
-            f"what should be ventricles (median {ventricles:.0f}) is darker in {given.image.name} than what "
-            f"should be white matter ({white:.0f}): the labels seem to be numbered otherwise",
+            f"the ventricles (median {ventricles:.0f}) are darker in {given.image.name} than the white "
+            f"matter ({white:.0f}): the labels seem to be numbered otherwise",
             NUMBERING,
         )
 
@@ -153,11 +175,13 @@ def _loaded(path: Path):
         image = nib.load(path)
         values = np.asarray(image.dataobj)
     except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise InputError(path, f"it cannot be read ({error})", "Fetch it again, or leave it out") from None
+        raise InputError(
+            path, f"the file cannot be read ({error})", "Download it again, or exclude it"
+        ) from None
     if values.ndim == 4 and values.shape[3] == 1:
         values = values[..., 0]
     if values.ndim != 3:
-        raise InputError(path, f"it has {values.ndim} dimensions", "Give one volume")
+        raise InputError(path, f"the image has {values.ndim} dimensions", "Give one volume")
     values = np.nan_to_num(values) if values.dtype.kind == "f" else values
     return image, values.astype(np.float32)
 
@@ -166,7 +190,7 @@ def _in_sources(values: np.ndarray, source: dict[int, int], path: Path) -> np.nd
     unknown = sorted(set(np.unique(values).tolist()) - set(source))
     if unknown:
         shown = ", ".join(f"{value:g}" for value in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
-        raise InputError(path, f"its labels {shown} are not in the table of labels", NUMBERING)
+        raise InputError(path, f"the labels {shown} are not in the source table", NUMBERING)
     out = np.zeros(values.shape, np.uint8)
     for value, own in source.items():
         out[values == value] = own
@@ -182,7 +206,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _by_subject(folder: Path, suffix: str) -> dict[str, list[Path]]:
-    """Images of a suffix by their subject: the nearest folder ``sub-*``, else the file's own name."""
+    """Return the images with a suffix by subject: the nearest folder ``sub-*``, or the file name."""
     out: dict[str, list[Path]] = {}
     for path in _images(folder):
         if _suffix(path) != suffix:
@@ -202,7 +226,7 @@ def _session(path: Path) -> str | None:
 
 
 def _names(participant: str, found: list[Path]) -> list[str]:
-    """A name for every label map of a subject; all differ."""
+    """Return a unique name for every label map of a subject."""
     sessions = [_session(path) for path in found]
     names = [f"{participant}_ses-{session}" if session else participant for session in sessions]
     if len(set(names)) == len(names):
@@ -211,7 +235,7 @@ def _names(participant: str, found: list[Path]) -> list[str]:
 
 
 def _image_of(labels: Path, images: list[Path]) -> Path:
-    """The image of a label map: of the same name, else the only one beside it or in its session."""
+    """Return the image of a label map: of the same name, or the only one beside it or in its session."""
     stem = re.sub(r"(_desc-[a-zA-Z0-9+]+)?(_T2w)?_dseg\.nii(\.gz)?$", "", labels.name)
     same = [path for path in images if re.sub(r"_T2w\.nii(\.gz)?$", "", path.name) == stem]
     beside = [path for path in images if path.parent == labels.parent]
@@ -221,4 +245,4 @@ def _image_of(labels: Path, images: list[Path]) -> Path:
             return choice[0]
     count = len(same or beside or session)
     many = f"{count} T2w images could belong to it" if count else "there is no *_T2w.nii.gz of its subject"
-    raise InputError(labels, many, "Name the image as the label map, with _T2w in place of _dseg")
+    raise InputError(labels, many, "Name the image like the label map, with _T2w instead of _dseg")

@@ -1,4 +1,4 @@
-"""From a generated fetal brain to what a network sees and is asked for, in any position or upright."""
+"""Training examples of fetal brains, in any position or upright."""
 
 from __future__ import annotations
 
@@ -12,17 +12,25 @@ from .generator import FetalGenerator
 
 
 class AnyPosition:
-    """A whole brain at a coarse voxel size, lying in any way: surface and tissues."""
+    """Examples of whole brains at a coarse voxel size in any position: surface and tissues.
+
+    Parameters
+    ----------
+    generator : FetalGenerator
+        Generator of the brains.
+    shape, spacing : tuple of int, float
+        Grid: number of voxels and voxel size (mm).
+    """
 
     def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw a brain; one example."""
+        """Return one example of subject ``number``, or of a random subject."""
         return [self.example(number)]
 
     def example(self, number: int | None = None) -> Example:
-        """Draw a brain (the given subject, or any)."""
+        """Return an example of subject ``number``, or of a random subject."""
         g, c = self.generator, self.generator.config
         number = g.draw() if number is None else number % len(g.cases)
         free = uniform(0, 1) < c.any_position
@@ -37,17 +45,25 @@ class AnyPosition:
 
 
 class Upright:
-    """A brain in the atlas frame, nearly upright as the coarse network puts it."""
+    """Examples of brains in the atlas frame, nearly upright as after the coarse network.
+
+    Parameters
+    ----------
+    generator : FetalGenerator
+        Generator of the brains.
+    shape, spacing : tuple of int, float
+        Grid: number of voxels and voxel size (mm of the atlas frame).
+    """
 
     def __init__(self, generator: FetalGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw a brain; one example."""
+        """Return one example of subject ``number``, or of a random subject."""
         return [self.example(number)]
 
     def example(self, number: int | None = None) -> Example:
-        """Draw a brain (the given subject, or any)."""
+        """Return an example of subject ``number``, or of a random subject."""
         g, c = self.generator, self.generator.config
         number = g.draw() if number is None else number % len(g.cases)
         turn = random_scaling(c.scaling, c.anisotropy) @ small_rotation(c.rotation)

@@ -1,11 +1,11 @@
-"""Fetal brains for training: in any position, real and synthetic, with and without what surrounds them.
+"""Fetal brains for training: in any position, real and synthetic, with and without surroundings.
 
-Synthetic intensities follow FetalSynthSeg (Zalevskyi et al. 2024): a Gaussian mixture splits every
-meta-label (fluid, grey, white) of a real image into subclasses, and each subclass gets its own intensity.
-Real images take part as well, deformed and with changed contrast, where their licence lets them.
+Synthetic intensities follow FetalSynthSeg (Zalevskyi et al. 2024): a Gaussian mixture splits every meta-label
+(fluid, gray, white) of a real image into subclasses, and each subclass gets its own intensity. Real images
+are used too, deformed and with another contrast, where their license allows it.
 
-Frames: *atlas* is the upright brain scaled to one length, so that a brain of 21 weeks fills the same box as
-one of 38; *world* is the synthetic scan's own millimetres.
+Frames: *atlas* is the upright brain scaled to one length, so that brains of 21 and 38 weeks fill the same
+box; *world* is in mm of the synthetic scan.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .source_labels import read_table
 
 @dataclass
 class Case:
-    """A prepared subject; arrays of one shape."""
+    """A prepared subject: arrays of one shape, matrix and scale of the atlas frame, age (weeks)."""
 
     image: Tensor
     labels: Tensor
@@ -44,7 +44,7 @@ class Case:
 
 @dataclass(frozen=True)
 class FetalConfig:
-    """Ranges of the draws; angles in degrees, lengths in mm, intensities on a scale of 0-255."""
+    """Ranges of the generator; angles in degrees, lengths in mm, intensities on a scale of 0-255."""
 
     real: float = 0.5
     """Share of real images; the others are synthetic."""
@@ -68,9 +68,9 @@ class FetalConfig:
     largest_voxel: float = 1.5
     """Largest voxel (mm of the grid) along all axes; slices may be twice as thick."""
     slices: float = 0.2
-    """Probability of artefacts by slice: other gains, shifts, drop-outs."""
+    """Probability of slice artifacts: gains, shifts and signal drop-outs."""
     between: float = 0.5
-    """Probability of a shape between that of the subject and of a neighbour in age, or of another family."""
+    """Probability of a shape between the subject and a neighbor in age or in another family of atlases."""
 
 
 class FetalGenerator:
@@ -81,13 +81,13 @@ class FetalGenerator:
     path : Path
         Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
     config : FetalConfig
-        Ranges.
+        Ranges of the generator.
     every : int
-        Take every so many voxels of the arrays (after averaging), for coarse grids.
+        Downsampling factor of the arrays, for coarse grids.
     device : str
-        Where everything is computed.
+        Device of the computations.
     table_name : str
-        Label table whose unsided structures are the classes.
+        Label table; its structures without sides are the classes.
     """
 
     def __init__(
@@ -126,13 +126,21 @@ class FetalGenerator:
                 self.cases.append(Case(*there, scale=scale, weeks=weeks))
 
     def draw(self) -> int:
-        """A subject; a family of atlases counts by the root of its size, so that rare shapes come up."""
+        """Return a random subject; the weight of a family of atlases is the square root of its size."""
         kinds = [paths.family(name) for name in self.names]
         weight = torch.tensor([kinds.count(kind) ** -0.5 for kind in kinds])
         return int(torch.multinomial(weight, 1))
 
     def source(self, case: Case, real: bool) -> Tensor:
-        """Intensities (0-255) on the subject's own grid: its image, or subclasses with new means."""
+        """Return intensities (0-255) on the grid of a subject.
+
+        Parameters
+        ----------
+        case : Case
+            Subject.
+        real : bool
+            Whether to return the image instead of subclasses with random means.
+        """
         if real:
             return case.image.float()
         values = torch.zeros(case.labels.shape, device=self.device)
@@ -210,7 +218,7 @@ class FetalGenerator:
         return F.interpolate(points, size=shape, mode="trilinear", align_corners=True)[0]
 
     def _surround(self, image: Tensor, distance: Tensor) -> Tensor:
-        """Skull, scalp, fluid and maternal tissue as shells and blobs around the brain."""
+        """Return an image with shells and blobs around the brain: skull, scalp, fluid, maternal tissue."""
         outside = distance <= 0
         if uniform(0, 1) >= self.config.surroundings:
             return image
@@ -233,7 +241,7 @@ class FetalGenerator:
         return torch.where(outside, tissue.clamp(min=0), image)
 
     def _acquire(self, image: Tensor, spacing: float) -> Tensor:
-        """Slices, blur, resolution, bias field, noise, normalization and gamma."""
+        """Return an image after slices, blur, resolution, bias field, noise, normalization and gamma."""
         c = self.config
         if uniform(0, 1) < c.slices:
             image = self._slices(image)
@@ -259,7 +267,7 @@ class FetalGenerator:
         return x ** math.exp(c.gamma * float(torch.randn(()).clamp(-2, 2)))
 
     def _slices(self, image: Tensor) -> Tensor:
-        """What a reconstruction leaves of the fetus's motion between slices."""
+        """Return an image with the slice artifacts of motion that remain after reconstruction."""
         axis = int(torch.randint(3, ()))
         x = image.movedim(axis, 0).clone()
         count = len(x)

@@ -1,4 +1,4 @@
-"""Fits growth curves, and the age's regression on volumes, to labelled subjects of known age."""
+"""Fit of growth curves, and of the regression of age on volumes, to subjects of known age."""
 
 from __future__ import annotations
 
@@ -11,18 +11,33 @@ from ...models.population import labels
 from .source_labels import read_table
 
 AGE_FROM, CURVED = (3, 4, 6, 9), (6, 9)
-"""Structures whose volumes tell the age, and those whose squares do too: of all choices that with the least
-error on subjects left out."""
+"""Structures whose log volumes predict the age, and those whose squares do: the choice with the least
+leave-one-out error."""
 
 RIDGE = 1e-3
-"""How strongly the coefficients (of standardised values) are held to zero."""
+"""Weight of the ridge penalty on the coefficients of standardized values."""
 
 ATYPICAL = "sub-sb"
-"""Subjects whose names begin so teach the age, but not the curves of typical growth."""
+"""Prefix of subjects that are used for the age, but not for the curves of typical growth."""
 
 
 def fit(path: Path, out: Path, table: str = "fetal") -> dict:
-    """Fit to prepared subjects (:func:`brainseg.training.fetal.prepare.prepare`) and write ``out``."""
+    """Fit growth curves and the regression of age, and write them.
+
+    Parameters
+    ----------
+    path : Path
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
+    out : Path
+        File to write (JSON).
+    table : str
+        Label table.
+
+    Returns
+    -------
+    dict
+        Content of the file.
+    """
     names, weeks, volumes = measure(path, table)
     typical = np.array([not n.startswith(ATYPICAL) for n in names])
     indices = [i for i in labels.load(table).unsided if i]
@@ -57,7 +72,7 @@ def fit(path: Path, out: Path, table: str = "fetal") -> dict:
 
 
 def _ridge(design: np.ndarray, weeks: np.ndarray) -> tuple[float, np.ndarray]:
-    """Constant and slopes of a regression whose slopes, of standardised columns, are held to zero."""
+    """Return constant and slopes of a ridge regression on standardized columns."""
     middle, spread = design.mean(0), np.maximum(design.std(0), 1e-6)
     scaled = (design - middle) / spread
     held = RIDGE * len(weeks) * np.eye(design.shape[1])
@@ -66,7 +81,7 @@ def _ridge(design: np.ndarray, weeks: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def measure(path: Path, table: str) -> tuple[list[str], np.ndarray, list[dict[int, float]]]:
-    """Names, ages (weeks) and volumes (mm3) of prepared subjects."""
+    """Return names, ages (weeks) and volumes (mm3) by structure of prepared subjects."""
     of_label = read_table()["structure"]
     with np.load(path) as arrays:
         meta = json.loads(str(arrays["meta"]))

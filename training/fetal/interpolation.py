@@ -1,7 +1,7 @@
-"""Ways from brain to brain: what lies between the weeks of an atlas, and between families of atlases.
+"""Paths between brains: interpolation between the weeks of an atlas and between families of atlases.
 
-Neighbours are registered in the atlas frame, and a subject moved part of the way along the velocity field is
-a brain of an age between both, or one whose ventricles and outer fluid are between those of two families.
+Neighbors are registered in the atlas frame. A subject deformed by a part of the velocity field is a brain of
+an age between both, or with ventricles and outer CSF between those of two families.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ...models.deformation.diffeomorphic import Level, Options, optimise
 from ...models.deformation.velocity import exponential, sample
 
 GRID, SPACING = (46, 54, 46), 2.0
-"""Voxels, and their size in the atlas frame (mm)."""
+"""Number of voxels, and voxel size in the atlas frame (mm)."""
 
 OPTIONS = Options(SPACING, (Level(2, 12, 0.7, 6.0, 2.0), Level(1, 6, 0.7, 4.0, 1.5)), 0.8, 6.0)
-"""How one is registered to the other."""
+"""Options of the registration."""
 
 
 def family(name: str) -> str:
-    """Of which series of atlases a subject is: its name without the age.
+    """Return the family of atlases of a subject: its name without the age.
 
     Examples
     --------
@@ -36,7 +36,18 @@ def family(name: str) -> str:
 
 
 def pairs(names: list[str], weeks: list[float]) -> list[tuple[int, int]]:
-    """Neighbours in age in every family, and for all outside of the largest one the nearest in age in it."""
+    """Return the pairs of subjects between which there are paths.
+
+    They are neighbors in age in every family, and every subject outside the largest family with the nearest
+    in age in it.
+
+    Parameters
+    ----------
+    names : list of str
+        Names of the subjects.
+    weeks : list of float
+        Gestational ages.
+    """
     families: dict[str, list[int]] = {}
     for number in sorted(range(len(names)), key=lambda k: weeks[k]):
         families.setdefault(family(names[number]), []).append(number)
@@ -47,7 +58,17 @@ def pairs(names: list[str], weeks: list[float]) -> list[tuple[int, int]]:
 
 
 def on_grid(arrays: Mapping[str, np.ndarray], number: int, stack: Tensor) -> Tensor:
-    """What lies on a prepared subject's own voxels, (C, x, y, z), smoothed and brought to the grid."""
+    """Return maps on the voxels of a prepared subject, smoothed and resampled to the grid.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
+    number : int
+        Number of the subject.
+    stack : Tensor, shape (C, x, y, z)
+        Maps.
+    """
     axes = [(torch.arange(n) - (n - 1) / 2) * SPACING for n in GRID]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij")).reshape(3, -1)
     matrix = torch.from_numpy(np.linalg.inv(arrays[f"atlas{number}"])).float()
@@ -56,18 +77,18 @@ def on_grid(arrays: Mapping[str, np.ndarray], number: int, stack: Tensor) -> Ten
 
 
 def shares(arrays: Mapping[str, np.ndarray], number: int, position: np.ndarray, count: int) -> Tensor:
-    """Shares of the structures of a prepared subject on the grid, background first, shape (C, X, Y, Z).
+    """Return the structure maps of a prepared subject on the grid, background first, shape (C, X, Y, Z).
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        Of :func:`brainseg.training.fetal.prepare.prepare`.
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
     number : int
-        The subject.
+        Number of the subject.
     position : ndarray of int
-        Of every source label among the structures.
+        Structure of every source label.
     count : int
-        How many structures there are, with the background.
+        Number of structures, with the background.
     """
     onehot = F.one_hot(torch.from_numpy(position[arrays[f"labels{number}"]]).long(), count).movedim(-1, 0)
     maps = on_grid(arrays, number, onehot)
@@ -78,7 +99,17 @@ def shares(arrays: Mapping[str, np.ndarray], number: int, position: np.ndarray, 
 def find(
     arrays: Mapping[str, np.ndarray], wanted: list[tuple[int, int]], structure: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Velocities (voxels of the grid) from the first to the second of each pair, as arrays ``path0``, ..."""
+    """Return the velocities (voxels) from the first to the second subject of each pair as ``path0``, ...
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
+    wanted : list of tuple of int
+        Pairs of subjects.
+    structure : ndarray of int
+        Structure of every source label.
+    """
     kinds = np.unique(structure)
     position = np.searchsorted(kinds, structure)
     maps = {k: shares(arrays, k, position, len(kinds)) for k in {k for pair in wanted for k in pair}}
@@ -91,16 +122,16 @@ def find(
 
 
 class Paths:
-    """The ways of prepared arrays.
+    """The paths of prepared arrays.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
-        With ``path0``, ...
+        Arrays with ``path0``, ...
     pairs : list of pairs of int
-        From whom to whom each leads.
+        First and second subject of each path.
     device : torch.device
-        Where they are followed.
+        Device of the computations.
     """
 
     def __init__(
@@ -113,16 +144,16 @@ class Paths:
             self.ways.setdefault(b, []).append((velocity, 1.0))
 
     def along(self, number: int, points: Tensor, share: float) -> Tensor:
-        """Where the points of a brain part of the way lie in the subject's own, for any of its ways.
+        """Return the positions in a subject of points of a brain on a random path from it.
 
         Parameters
         ----------
         number : int
-            The subject.
+            Number of the subject.
         points : Tensor, shape (3, N)
-            Atlas coordinates (mm) in the brain between.
+            Atlas coordinates (mm) in the interpolated brain.
         share : float
-            How far it is from the subject, 0 to 1.
+            Position on the path, from 0 (the subject) to 1.
         """
         ways = self.ways.get(number, [])
         if not ways:

@@ -19,20 +19,20 @@ from .source_labels import numbering, read_table
 
 
 def prepare(subjects: Sequence[Path | Subject], out: Path, table: str = "fetal") -> None:
-    """Write ``out`` (npz) from subjects with a T2w image and a label map.
+    """Write prepared arrays of subjects with a T2w image and a label map.
 
-    For each subject: image (uint8), labels, subclass of every voxel for 1..4 subclasses a meta-label, the
-    signed distance to the surface, the similarity from voxels to the atlas frame, and the age in weeks; and
-    the ways from brain to brain (:mod:`brainseg.training.fetal.interpolation`).
+    For each subject: image (uint8), labels, subclass of every voxel for 1 to 4 subclasses per meta-label, the
+    signed distance to the surface, the similarity transform from voxels to the atlas frame, and the age
+    (weeks); and the paths between brains (:mod:`brainseg.training.fetal.interpolation`).
 
     Parameters
     ----------
     subjects : sequence of Path or Subject
-        Those of :func:`brainseg.training.fetal.dataset.find`, or folders ``sub-*``.
+        Subjects from :func:`brainseg.training.fetal.dataset.find`, or folders ``sub-*``.
     out : Path
-        File to write.
+        File to write (npz).
     table : str
-        Source table that says what the maps' labels are.
+        Source table of the label maps.
     """
     columns, source = read_table(), numbering(table)
     arrays: dict[str, np.ndarray] = {}
@@ -64,7 +64,15 @@ def prepare(subjects: Sequence[Path | Subject], out: Path, table: str = "fetal")
 
 
 def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """Similarity from mm to the atlas frame of an upright brain: centre of its box, its length."""
+    """Return the similarity transform from mm to the atlas frame, from the bounding box of an upright brain.
+
+    Parameters
+    ----------
+    brain : ndarray of bool, shape (X, Y, Z)
+        Brain mask.
+    affine : ndarray, shape (4, 4)
+        Affine of the voxels.
+    """
     index = np.argwhere(brain)
     ends = np.stack([index.min(0) - 0.5, index.max(0) + 0.5]) @ affine[:3, :3].T + affine[:3, 3]
     scale = LENGTH / abs(ends[1, 1] - ends[0, 1])

@@ -1,4 +1,4 @@
-"""A picture of what a fetal recipe's generator makes."""
+"""A figure of samples of a fetal generator."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..synthesis.preview import coloured, grid, side_by_side
+from ..synthesis.preview import colored, grid, side_by_side
 from .examples import AnyPosition, Upright
 
 
 def write_preview(source: AnyPosition | Upright, out: Path, *, count: int = 12, seed: int = 0) -> Path:
-    """Write a grid of samples as PNG: each in three planes, the structures beside.
+    """Write a grid of samples as PNG: three planes of each image and one of its structures.
 
     Parameters
     ----------
     source : AnyPosition or Upright
-        The examples of a recipe's stage.
+        Source of the examples of a stage.
     out : Path
         File to write.
     count : int
-        Samples.
+        Number of samples.
     seed : int
         Random seed.
     """
@@ -34,6 +34,6 @@ def write_preview(source: AnyPosition | Upright, out: Path, *, count: int = 12, 
         image = example.x[0, 0].cpu().numpy()
         structure = example.targets["structure"][0].cpu().numpy()
         about = f"{generator.names[number]}, {generator.cases[number].weeks:g} weeks"
-        return side_by_side(image, coloured(structure[:, structure.shape[1] // 2].T)), about
+        return side_by_side(image, colored(structure[:, structure.shape[1] // 2].T)), about
 
     return grid(one, out, count)

@@ -1,4 +1,4 @@
-"""The labels of fetal training images: what their values mean."""
+"""The meaning of the label values of fetal training images."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from ...models.population import labels as label_tables
 from ..data.sources import table_path, table_rows
 
 FINEST = "fetal-callosum"
-"""Label table that tells apart all that the sources' labels do."""
+"""Label table with all structures of the source table."""
 
 
 def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
-    """Columns of the table of the fetal sources' labels, by label value; structures are ``table``'s."""
+    """Return the columns of the fetal source table by label value.
+
+    Parameters
+    ----------
+    table : str
+        Label table of the structures.
+
+    Returns
+    -------
+    dict of str to ndarray of int
+        ``structure``, ``meta`` and ``T2w``.
+    """
     rows = sorted(table_rows("fetal", ("source",)), key=lambda row: int(row["source"]))
     out = {k: np.array([int(row[k]) for row in rows]) for k in ("structure", "meta", "T2w")}
     finest, wanted = label_tables.load(FINEST), label_tables.load(table)
@@ -22,12 +33,12 @@ def read_table(table: str = "fetal") -> dict[str, np.ndarray]:
 
 
 def numbering(table: str = "fetal") -> dict[int, int]:
-    """For every value of a source table the one of ``fetal.tsv`` with the same structure.
+    """Return the value in ``fetal.tsv`` with the same structure for every value of a source table.
 
     Raises
     ------
     MissingFileError, InputError
-        If there is no such table, or it has a structure that the fetal networks do not know.
+        If there is no such table, or a structure is unknown to the fetal networks.
     """
     known = label_tables.load(FINEST)
     own = {int(row["structure"]): int(row["source"]) for row in table_rows("fetal", ("source", "structure"))}

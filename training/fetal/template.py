@@ -1,12 +1,13 @@
 """A template of the growing brain: image and tissue probabilities as functions of gestational age.
 
-Subjects are brought to the atlas frame, where every brain has one length, and averaged with weights that
-fall with the distance in age; then each is registered to the average of its age, the averages are taken
-again from the warped subjects, and moved back by the mean velocity, so that the shape is the mean one as
-well (Guimond et al. 2000, with kernel weights in age as Davis et al. 2010). Left and right are made alike.
+Subjects are transformed to the atlas frame, where every brain has the same length, and averaged with weights
+that decrease with the difference in age. Each subject is then registered to the average of its age; the
+averages are computed again from the warped subjects and deformed by the inverse mean velocity, so that the
+shape is the mean shape (Guimond et al. 2000, with kernel weights in age as in Davis et al. 2010). The result
+is symmetric.
 
-A family of atlases with one brain every other week is a template of its own: it stands at its own ages, and
-what lies between is found along the velocity from one to the next.
+A family of atlases with one brain every other week is a template of its own at the ages of its atlases,
+interpolated along the velocity from one to the next.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from .interpolation import GRID, OPTIONS, SPACING, family, on_grid, shares
 from .source_labels import read_table
 
 FAMILIES = {"": ("sub-crl", "sub-wu"), "sb": ("sub-sb",), "sbop": ("sub-sbop",)}
-"""Atlases of every template: typical growth, and open spina bifida before and after its repair."""
+"""Atlases of every template: typical growth, open spina bifida before and after repair."""
 
 CARDS = {
     "": {
@@ -49,18 +50,18 @@ CARDS = {
         "licence": "CC0",
     },
 }
-"""What the templates' cards say."""
+"""Content of the cards of the templates."""
 
 NODES = (21.0, 23.0, 25.0, 27.0, 29.0, 31.0, 33.0, 35.0, 37.0, 38.0)
 """Ages (weeks) between which the template is interpolated."""
 
 WIDTH, OWN = 0.8, 0.2
-"""Deviation (weeks) of the weights in age; and where every age stands for itself."""
+"""Standard deviation (weeks) of the weights in age, with :data:`NODES` and with the ages of the atlases."""
 
 
 @dataclass
 class Subject:
-    """A subject in the atlas frame: image and tissue shares, (1 + C, X, Y, Z), its age and length (mm)."""
+    """A subject in the atlas frame: image and tissue maps (1 + C, X, Y, Z), age (weeks), length (mm)."""
 
     maps: Tensor
     weeks: float
@@ -68,17 +69,16 @@ class Subject:
 
 
 def subjects(path: Path, table: str = "fetal", families: tuple[str, ...] = FAMILIES[""]) -> list[Subject]:
-    """Prepared subjects (:func:`brainseg.training.fetal.prepare.prepare`) and their mirror images on the
-    grid.
+    """Return prepared subjects and their mirror images on the grid.
 
     Parameters
     ----------
     path : Path
-        Prepared arrays.
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
     table : str
         Label table of the tissues.
     families : tuple of str
-        Whose subjects take part.
+        Families of the subjects.
     """
     unsided = labels.load(table).unsided
     structure = read_table(table)["structure"]
@@ -102,20 +102,20 @@ def subjects(path: Path, table: str = "fetal", families: tuple[str, ...] = FAMIL
 def learn(
     path: Path, rounds: int = 2, say=print, families: tuple[str, ...] = FAMILIES[""], own_ages: bool = False
 ) -> Growing:
-    """Learn the template.
+    """Return the template of families of atlases.
 
     Parameters
     ----------
     path : Path
-        Prepared subjects.
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
     rounds : int
-        Registrations of every subject to the average of its age.
+        Number of registrations of every subject to the average of its age.
     say : callable
-        Told how far it is.
+        Called with the progress.
     families : tuple of str
-        Whose subjects take part.
+        Families of the subjects.
     own_ages : bool
-        Whether it stands at the subjects' own ages, with ways from one to the next.
+        Whether the template has the ages of the atlases, with paths between them.
     """
     people = subjects(path, families=families)
     ages = torch.tensor([p.weeks for p in people])
@@ -145,7 +145,24 @@ def learn(
 
 
 def write(path: Path, folder: Path, name: str = "BrainsegFetal", rounds: int = 2, say=print) -> list[Path]:
-    """Learn the templates of all families from prepared subjects and write them with their cards."""
+    """Compute the templates of all families and write them with their cards.
+
+    Parameters
+    ----------
+    path : Path
+        Arrays from :func:`brainseg.training.fetal.prepare.prepare`.
+    folder : Path
+        Folder of the templates.
+    name : str
+        Name of the template of typical growth.
+    rounds, say
+        See :func:`learn`.
+
+    Returns
+    -------
+    list of Path
+        Files of the templates.
+    """
     written = []
     for label, members in FAMILIES.items():
         found = learn(path, rounds, say, members, own_ages=bool(label))
@@ -159,13 +176,13 @@ def write(path: Path, folder: Path, name: str = "BrainsegFetal", rounds: int = 2
 
 
 def _way(moving: Tensor, fixed: Tensor) -> Tensor:
-    """Velocity from maps to others, image and background included."""
+    """Return the velocity between the maps of two brains, without image and background."""
     seen = torch.ones(1, *GRID)
     return optimise(torch.cat([moving[2:], seen]), torch.cat([fixed[2:], seen]), OPTIONS)
 
 
 def _mean(values: list[Tensor], ages: Tensor, node: float, width: float) -> Tensor:
-    """Mean with weights by age, its age that of the node: a straight line in age is fitted."""
+    """Return the weighted mean at the age of a node, from a local linear regression on age."""
     weight = torch.exp(-0.5 * ((ages - node) / width) ** 2)
     weight = torch.where(weight > 1e-3, weight, 0.0)
     away = ages - node

@@ -1,8 +1,6 @@
-"""From a generated head to what a network sees and is asked for, one class for each kind of network."""
+"""Training examples of synthetic heads, one class per kind of network."""
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -16,17 +14,16 @@ from ..synthesis.generator import Draw, HeadGenerator, Rendered
 
 
 class Targets:
-    """Looks up what each source label trains.
+    """Targets of every label of the source table.
 
     Parameters
     ----------
     generator : HeadGenerator
-        Whose labels.
+        Generator of the heads.
     table : str
         Label table.
     beyond : bool
-        Whether structures are asked for where the field of view has ended: what aligns a head by its
-        structures needs them whole.
+        Whether structures outside the field of view are targets: alignment by structures needs whole ones.
     """
 
     def __init__(self, generator: HeadGenerator, table: str = "adult", *, beyond: bool = False) -> None:
@@ -40,13 +37,22 @@ class Targets:
         self.side = torch.from_numpy(source.side).to(device)
 
     def __call__(self, rendered: Rendered, draw: Draw) -> dict[str, Tensor]:
+        """Return ``structure``, ``tissue``, ``side`` (classes) and ``distance`` (mm), shape (1, X, Y, Z).
+
+        Parameters
+        ----------
+        rendered : Rendered
+            Head on a grid.
+        draw : Draw
+            The same head.
+        """
         position = rendered.labels.int()
         side = self.side[position]
         if draw.mirrored:
             side = torch.where(side >= 0, 1 - side, side)
         structure, tissue = self.structure[position], self.tissue[position]
         if draw.strip_at is not None:
-            # Fluid that was cut away with the skull cannot be asked for; tissue is, it belongs to the brain.
+            # Fluid that was removed with the skull is no target; tissue is, since it belongs to the brain.
             gone = (rendered.distance < draw.strip_at) & (structure == self.fluid)
             structure, tissue = structure.masked_fill(gone, 0), tissue.masked_fill(gone, 0)
         if rendered.visible is not None and not self.beyond:
@@ -60,17 +66,38 @@ class Targets:
 
 
 def coordinates(rendered: Rendered, turn: Tensor, shift: Tensor) -> Tensor:
-    """Coordinate channels with an error of alignment, shape (1, 3, X, Y, Z)."""
+    """Return the coordinate channels with an alignment error, shape (1, 3, X, Y, Z).
+
+    Parameters
+    ----------
+    rendered : Rendered
+        Head on a grid.
+    turn : Tensor, shape (3, 3)
+        Matrix of the error.
+    shift : Tensor, shape (3,)
+        Translation of the error (mm).
+    """
     c = rendered.coordinates
     c = torch.einsum("ij,jxyz->ixyz", turn.to(c), c) + shift.to(c).view(3, 1, 1, 1)
     return (c / COORDINATE_SCALE)[None]
 
 
 class WholeHead:
-    """A head at a coarse voxel size: brain distance, structures and side.
+    """Examples of whole heads at a coarse voxel size.
 
-    The coordinates are those of the scan about a guess of the brain's centre: poor in half of the
-    examples, as before the brain is found, and good in the others.
+    The coordinates are relative to an estimated center of the brain: poor in half of the examples, as before
+    the brain is found, and good in the others.
+
+    Parameters
+    ----------
+    generator : HeadGenerator
+        Generator of the heads.
+    shape, spacing : tuple of int, float
+        Grid: number of voxels and voxel size (mm).
+    finer : int
+        Factor of the finer grid on which heads are rendered.
+    table : str
+        Label table.
     """
 
     def __init__(
@@ -84,18 +111,24 @@ class WholeHead:
         self.generator, self.shape, self.spacing, self.finer = generator, shape, spacing, finer
         self.targets = Targets(generator, table, beyond=True)
 
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield self.example()[0]
-
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw a head; one example."""
+        """Return one example of map ``number``, or of a random map."""
         return [self.example(number)[0]]
 
     def example(
         self, number: int | None = None, near: float = 0.5, draw: Draw | None = None
     ) -> tuple[Example, tuple[float, float, float]]:
-        """Draw an example; also returns the grid's centre (world mm)."""
+        """Return an example and the center of its grid (world mm).
+
+        Parameters
+        ----------
+        number : int, optional
+            Number of the map; random by default.
+        near : float
+            Probability of a good estimate of the center.
+        draw : Draw, optional
+            Head to use instead of a random one.
+        """
         draw = draw or self.generator.draw(number)
         spread = (5.0, 5.0, 5.0) if float(torch.rand(())) < near else (15.0, 30.0, 40.0)
         right, front, up = (float(s * torch.randn(()).clamp(-1.5, 1.5) / 1.5) for s in spread)
@@ -109,24 +142,24 @@ class WholeHead:
 
 
 class Cascade:
-    """A part of the head at a finer voxel size, with the coarse network's posteriors as context.
+    """Examples of the brain at a finer voxel size, with the posteriors of the coarse network as context.
 
     Parameters
     ----------
     coarse : WholeHead
-        Makes the coarse examples of the same heads.
+        Source of the coarse examples of the same heads.
     network : StemUNet
-        The trained coarse network, frozen.
+        Trained coarse network.
     shape, spacing : tuple of int, float
-        The fine grid.
+        Fine grid: number of voxels and voxel size (mm).
     spread : float
-        How far (mm) the grid's centre strays from the brain's.
+        Standard deviation (mm) of the grid's center about the center of the brain.
     context : {'structure', 'distance'}
-        What the fine network gets from the coarse one.
+        Output of the coarse network that is the context.
     repeat : int
-        Fine grids from one head.
+        Number of fine grids per head.
     offset : tuple of float
-        Where the grid's middle lies in the atlas frame (mm); the origin is the brain's middle.
+        Mean center of the grid in the atlas frame (mm).
     """
 
     def __init__(
@@ -146,12 +179,8 @@ class Cascade:
         self.context, self.repeat = context, repeat
         self.offset = torch.tensor(offset, dtype=torch.float32)
 
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield from self.examples()
-
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw a head and the fine examples from it."""
+        """Return the examples of a head of map ``number``, or of a random map."""
         draw = self.generator.draw(number)
         whole, coarse_centre = self.coarse.example(draw=draw, near=1.0)
         out = []
@@ -169,7 +198,7 @@ class Cascade:
 
     @torch.no_grad()
     def _context(self, whole: Example) -> Tensor:
-        """What the coarse network says of the head, shape (1, C, X, Y, Z) on the coarse grid."""
+        """Return the output of the coarse network, shape (1, C, X, Y, Z) on the coarse grid."""
         device = whole.x.device.type
         x = whole.x.to(memory_format=torch.channels_last_3d)
         with torch.autocast(device, dtype=torch.bfloat16):
@@ -179,7 +208,7 @@ class Cascade:
         return out["structure"][0].float().softmax(1)
 
     def _at_half(self, context: Tensor, coarse_centre, centre) -> Tensor:
-        """The context on the fine grid at half its resolution."""
+        """Return the context on the fine grid at half its resolution."""
         lines = []
         for n, m, c, f in zip(context.shape[2:], self.shape, coarse_centre, centre, strict=True):
             half = m // 2

@@ -1,9 +1,8 @@
-"""Real scans with given labels among the synthetic examples: pseudo-labels, as WarpSeg trains on."""
+"""Real scans with labels among the synthetic examples, such as pseudo-labels (WarpSeg)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,21 +19,21 @@ from .validation import NOT_SCORED
 
 
 class Mixed:
-    """Examples of real scans in place of some of a cascade's synthetic ones.
+    """Examples of a cascade, of which a share is of real scans.
 
     Parameters
     ----------
     synthetic : Cascade
-        Where the others come from; its grid is that of all.
+        Source of the synthetic examples; defines the grid.
     path : Path
         Real scans, from :func:`brainseg.training.heads.scan_preparation.prepare_scans`.
     share : float
-        Of the draws that are real.
+        Share of the draws that are real.
 
     Raises
     ------
     InputError
-        If the scans were prepared for another voxel size, or some of their voxels have no label.
+        If the scans were prepared for another voxel size, or some voxels have no label.
     """
 
     def __init__(self, synthetic: Cascade, path: Path, share: float) -> None:
@@ -51,26 +50,22 @@ class Mixed:
         if meta.get("spacing", synthetic.spacing) != synthetic.spacing:
             raise InputError(
                 path,
-                f"its voxels are {meta['spacing']} mm, those of the recipe {synthetic.spacing} mm",
+                f"the voxel size is {meta['spacing']} mm, that of the recipe {synthetic.spacing} mm",
                 "Prepare the scans with brainseg train scans and this recipe",
             )
         if any(bool((truth == NOT_SCORED).any()) for _, _, truth in self.cases):
-            raise InputError(path, "some of its voxels have no label", "Give labels of our own table")
-
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield from self.examples()
+            raise InputError(path, "some voxels have no label", "Give labels of the recipe's label table")
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw a head, real or synthetic, and the examples from it; with a ``number`` always synthetic."""
+        """Return the examples of a random head, real or synthetic, or of the synthetic head ``number``."""
         if number is not None or uniform(0, 1) >= self.share:
             return self.synthetic.examples(number)
         case = self.cases[int(torch.randint(len(self.cases), ()))]
         return [self._example(*case) for _ in range(self.repeat)]
 
     def _example(self, x: Tensor, prior: Tensor, truth: Tensor) -> Example:
-        """A part of a scan on the cascade's grid, its intensities changed as another scanner would."""
-        # Even, so that the prior at half resolution moves by whole voxels.
+        """Return a part of a scan on the grid of the cascade, with random intensity changes."""
+        # Even numbers, so that the prior at half resolution moves by whole voxels.
         start = [
             2 * round((have - want) / 4 + uniform(-1, 1) * 2)
             for have, want in zip(truth.shape[1:], self.shape, strict=True)
@@ -82,7 +77,7 @@ class Mixed:
         x = torch.cat([image[None, None], x[:, 1:]], 1)
         if uniform(0, 1) < 0.5:
             x, prior, truth = x.flip(2), prior.flip(2), truth.flip(1)
-            # The coordinates are those of a mirrored head.
+            # Coordinates of a mirrored head.
             x[:, 1] = -x[:, 1]
         device = self.generator.device
         targets = {"structure": truth, "tissue": self.tissue_of[truth]}
@@ -98,7 +93,7 @@ class Mixed:
 
 
 def fitted(data: Tensor, start: list[int], shape: list[int] | tuple[int, ...]) -> Tensor:
-    """A box of ``shape`` from ``start`` in the last three axes, zeros beyond the edge.
+    """Return a box of ``shape`` at ``start`` in the last three axes, zero outside of the data.
 
     Examples
     --------

@@ -28,22 +28,22 @@ def prepare_scans(
     table: str = "adult",
     mapping: Mapping | None = None,
 ) -> None:
-    """Write what a cascade sees of real scans, with their labels on its grid.
+    """Write the inputs of a cascade for real scans, with the labels on its grid.
 
     Parameters
     ----------
     pairs : list of tuple
-        Name, scan and label image of every case; labels are FreeSurfer ids after ``mapping``.
+        Name, scan and label image of every case.
     out : Path
-        File to write (npz); it holds images, so it is for the machine that trains and nothing else.
+        File to write (npz); it contains images of people, so do not share it.
     coarse : str
-        Weights whose posteriors the cascade sees.
+        Weights of the coarse network.
     spacing, stride : float, int
-        Voxel size (mm) of the last stage, and what the grid's sides are a multiple of.
+        Voxel size (mm) of the last stage, and stride of the network, of which the sides are multiples.
     table : str
         Label table.
     mapping : Mapping, optional
-        Labels of another protocol in terms of ours.
+        Mapping of the labels to FreeSurfer ids.
     """
     lookup = labels.load(table).lookup("unsided", 256)
     arrays: dict[str, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Scores during training: synthetic heads of maps that never train, and real scans."""
+"""Scores during training on synthetic heads of held-out maps and on real scans."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ from ..core.trainer import Trainer
 from ..evaluation.metrics import dice_by_class
 
 NOT_SCORED = 255
-"""Value of voxels of prepared scans that count neither for nor against."""
+"""Value of voxels of prepared scans that are not scored."""
 
 
 def synthetic_scores(run: Trainer, source: ExampleSource, heads: int) -> dict[str, float]:
-    """Dice by structure (FreeSurfer id without side), of the ``mask``, and the structures' ``mean``."""
+    """Return Dice by structure (FreeSurfer id without side), of the ``mask``, and the structures' ``mean``.
+
+    Parameters
+    ----------
+    run : Trainer
+        State of the run.
+    source : ExampleSource
+        Source of the synthetic heads.
+    heads : int
+        Number of heads.
+    """
     scores: dict[str, list[float]] = {}
     for number in range(heads):
         example = source.examples(number)[0]
@@ -43,12 +53,12 @@ def _means(scores: dict[str, list[float]]) -> dict[str, float]:
 
 
 class Scans:
-    """Real scans with labels, prepared for one recipe (:mod:`brainseg.training.heads.scan_preparation`).
+    """Real scans with labels, prepared by :mod:`brainseg.training.heads.scan_preparation`.
 
     Parameters
     ----------
     path : Path
-        The arrays.
+        Prepared arrays (npz).
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,7 +70,7 @@ class Scans:
         return len(self.names)
 
     def scores(self, run: Trainer) -> dict[str, float]:
-        """Dice by structure and their mean, of the network alone at its own voxel size."""
+        """Return Dice by structure and the ``mean`` of the network alone at its own voxel size."""
         scores: dict[str, list[float]] = {}
         for k in range(len(self)):
             x, prior, truth = (

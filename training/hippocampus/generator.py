@@ -1,8 +1,7 @@
-"""Crops about one hippocampus for training: real T1w images with their labels, deformed and scanned anew.
+"""Crops around one hippocampus for training: T1w images with labels, deformed, with simulated acquisition.
 
-The Medical Segmentation Decathlon's task 4 (Learn2Reg's too) gives images of one hippocampus each, cut out
-about it, with the labels 1 anterior and 2 posterior. Which side it is nobody wrote down; a mirror image is
-one of the other side.
+Task 4 of the Medical Segmentation Decathlon (also of Learn2Reg) has crops around one hippocampus each, with
+the labels 1 (anterior) and 2 (posterior). The side is unknown; a mirror image is one of the other side.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from ..synthesis.deformation import uniform
 from ..synthesis.rotation import random_scaling, small_rotation
 
 SEED = 2020
-"""Of the split."""
+"""Random seed of the split."""
 
 CLASSES = 3
 """Background, anterior, posterior."""
 
 
 def split(names: list[str], seed: int = SEED) -> dict[str, list[str]]:
-    """Which cases train, which choose between methods and which are kept for the last table.
+    """Return the cases for training, validation and test.
 
-    A tenth each for ``validation`` and ``test``; the same names give the same parts, in whatever order they
-    come.
+    ``validation`` and ``test`` have a tenth of the cases each. The split depends on the names, not on their
+    order.
 
     Examples
     --------
@@ -45,7 +44,7 @@ def split(names: list[str], seed: int = SEED) -> dict[str, list[str]]:
     {'training': 160, 'validation': 20, 'test': 20}
     """
     names = sorted(names)
-    # The legacy generator: its numbers are promised never to change.
+    # The legacy generator, whose random numbers never change.
     mixed = [names[k] for k in np.random.RandomState(seed).permutation(len(names))]
     tenth = len(names) // 10
     return {
@@ -56,7 +55,7 @@ def split(names: list[str], seed: int = SEED) -> dict[str, list[str]]:
 
 
 def cases(folder: Path) -> dict[str, tuple[Path, Path]]:
-    """Image and labels of every case in a folder with ``images`` and ``labels``, by name."""
+    """Return image and labels of every case by name, from a folder with ``images`` and ``labels``."""
     found = {}
     for labels in sorted((folder / "labels").glob("*.nii.gz")):
         image = folder / "images" / labels.name
@@ -67,26 +66,26 @@ def cases(folder: Path) -> dict[str, tuple[Path, Path]]:
 
 @dataclass(frozen=True)
 class CropConfig:
-    """Ranges of the draws; angles in degrees, lengths in voxels."""
+    """Ranges of the generator; angles in degrees, lengths in voxels."""
 
     rotation: float = 15.0
     scaling: float = 0.12
     anisotropy: float = 0.08
     shift: float = 4.0
-    """Standard deviation of where the crop's middle lies."""
+    """Standard deviation of the center of the crop."""
     deformation: float = 2.5
-    """Largest standard deviation of control points 10 to 20 mm apart."""
+    """Maximum standard deviation of control points 10 to 20 mm apart."""
     symmetric: bool = True
-    """Whether pairs train both ways."""
+    """Whether pairs train in both directions."""
     plain: float = 0.0
-    """Share of the draws that are left as they are."""
+    """Share of the draws without changes."""
     scan: GeneratorConfig = field(
         default_factory=lambda: GeneratorConfig(
             strip=0, deface=0, crop=0, low_resolution=0.2, slice_thickness=2.0, noise=10.0, gamma=0.25,
             bias=0.4, blur=(0.0, 0.4), ghost=0.05,
         )
     )  # fmt: skip
-    """What the scanner does."""
+    """Ranges of the simulated acquisition."""
 
 
 class CropGenerator:
@@ -97,9 +96,9 @@ class CropGenerator:
     path : Path
         Arrays from :func:`brainseg.training.hippocampus.prepare.prepare`.
     config : CropConfig
-        Ranges.
+        Ranges of the generator.
     device : str
-        Where everything is computed.
+        Device of the computations.
     """
 
     def __init__(self, path: Path, config: CropConfig, device: str = "cpu") -> None:
@@ -123,16 +122,16 @@ class CropGenerator:
     def render(
         self, number: int, shape: tuple[int, int, int], mirrored: bool | None = None
     ) -> tuple[Tensor, Tensor]:
-        """A case in a box of ``shape``: intensities in [0, 1] and classes.
+        """Return intensities in [0, 1] and classes of a case in a box.
 
         Parameters
         ----------
         number : int
-            The case.
+            Number of the case.
         shape : tuple of int
-            Voxels of 1 mm about its middle.
+            Number of voxels (1 mm) of the box around the center of the case.
         mirrored : bool, optional
-            Whether it is the other side's; drawn if not given.
+            Whether the case is mirrored; random by default.
         """
         c, stack = self.config, self.stacks[number]
         plain = uniform(0, 1) < c.plain
@@ -168,18 +167,26 @@ class CropGenerator:
 
 
 def _to_a_voxel(have: tuple[int, ...], want: tuple[int, ...]) -> Tensor:
-    """What the middle of a box is moved by, so that its voxels are those of a case."""
+    """Return the shift of the center of a box that aligns its voxels with those of a case."""
     return torch.tensor([((h - w) % 2) / 2 for h, w in zip(have, want, strict=True)])
 
 
 class Crops:
-    """One hippocampus and its parts: what the segmentation network learns from."""
+    """Examples of one hippocampus with its parts, for the segmentation network.
+
+    Parameters
+    ----------
+    generator : CropGenerator
+        Generator of the crops.
+    shape, spacing : tuple of int, float
+        Grid: number of voxels and voxel size (mm).
+    """
 
     def __init__(self, generator: CropGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """The given case, or any; one example."""
+        """Return one example of case ``number``, or of a random case."""
         g = self.generator
         number = int(torch.randint(len(g), ())) if number is None else number % len(g)
         image, classes = g.render(number, self.shape)
@@ -187,13 +194,21 @@ class Crops:
 
 
 class Pairs:
-    """Two hippocampi of one side: what the registration network learns from."""
+    """Examples of two hippocampi of one side, for the registration network.
+
+    Parameters
+    ----------
+    generator : CropGenerator
+        Generator of the crops.
+    shape, spacing : tuple of int, float
+        Grid: number of voxels and voxel size (mm).
+    """
 
     def __init__(self, generator: CropGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """Any two cases, or the given one and the next; one example."""
+        """Return one example of case ``number`` and the next, or of two random cases."""
         g = self.generator
         if number is None:
             both = torch.randint(len(g), (2,)).tolist()

@@ -1,4 +1,4 @@
-"""Pairs of hippocampi after their affine, as the network of the velocity between them sees them."""
+"""Pairs of hippocampi after affine registration, the examples of the velocity network."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from .generator import CLASSES, CropConfig
 
 
 class AlignedPairs:
-    """Draws two hippocampi, aligned by the program's own affine, and bends both a little.
+    """Draws two hippocampi after affine registration and deforms both.
 
     Parameters
     ----------
     path : Path
-        Written by :func:`brainseg.training.hippocampus.generator.prepare`.
+        Arrays from :func:`brainseg.training.hippocampus.prepare.prepare`.
     shape, spacing : tuple of int, float
-        Box of the network in the middle space.
+        Grid of the network in the middle space: number of voxels and voxel size (mm).
     pairs : int
-        Pairs that are drawn from; their affines are computed once.
+        Number of different pairs; their affines are computed once.
     rotation, scaling, anisotropy : float
-        Degrees and shares by which both are turned and stretched together.
+        Common rotation (degrees) and relative scalings of both.
     residual : float
-        What an affine might leave: degrees, percent and tenths of a voxel, of each by itself.
+        Residual of the affine registration of each: degrees, percent and tenths of a voxel.
     deformation : float
-        Largest standard deviation (voxels) of control points about 12 voxels apart.
+        Maximum standard deviation (voxels) of control points about 12 voxels apart.
     scans : int
-        Scans of every case, the given one and others with noise, blur and another contrast: what the
-        network of the parts finds in cases that trained it is otherwise better than in new ones.
+        Number of scans per case: the original, and others with noise, blur and another contrast, since the
+        segmentation network is better on its own training images than on new ones.
     device : str
-        Where the examples go; they are drawn on the CPU.
+        Device of the examples, which are drawn on the CPU.
     """
 
     repeat = 1
@@ -75,7 +75,7 @@ class AlignedPairs:
         self.pairs = order.sample(every, min(pairs, len(every)))
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """A pair with its labels; the given one and the next as they are, or any, changed."""
+        """Return one example: case ``number`` and the next without changes, or a random pair with changes."""
         count = len(self.cases)
         if number is None:
             chosen = self.pairs[int(torch.randint(len(self.pairs), ()))]
@@ -103,14 +103,14 @@ class AlignedPairs:
         return [Example(x, None, {"moving": labels[0], "fixed": labels[1], "images": images})]
 
     def _common(self) -> Tensor:
-        """A turn of both, in half of the cases with a mirror."""
+        """Return the common matrix (3, 3) of both, in half of the draws with a mirror."""
         turn = random_scaling(self.scaling, self.anisotropy) @ small_rotation(self.rotation)
         if uniform(0, 1) < 0.5:
             turn[0] *= -1
         return turn
 
     def _moved(self, common: Tensor) -> Tensor:
-        """Voxels of the middle grid, moved by the common turn, a small one of their own and a small bend."""
+        """Return positions of the middle grid after common matrix, residual affine and deformation."""
         own = random_scaling(self.residual / 100, self.residual / 100) @ small_rotation(self.residual)
         shift = torch.randn(3).clamp(-2, 2) * self.residual / 10
         index = identity(self.shape, common)
@@ -123,18 +123,18 @@ class AlignedPairs:
 
 
 def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tuple[Tensor, Tensor]:
-    """What is matched of a hippocampus, and its labels as maps, at voxels of a grid.
+    """Return the input channels of a hippocampus and its label maps on a grid.
 
     Parameters
     ----------
     parts : Parts
-        What was found in it.
+        Result of the segmentation.
     truth : Volume
-        Maps of the labels.
+        Label maps.
     affine : ndarray, shape (4, 4)
-        From the grid's voxels to the hippocampus's mm.
+        Matrix from voxels of the grid to mm of the hippocampus.
     where : Tensor, shape (3, X, Y, Z)
-        Voxels of the grid. All is interpolated once, as it is when two are registered.
+        Positions (voxels of the grid); everything is interpolated once, as in the registration.
     """
 
     def at(values: Tensor, own: np.ndarray) -> Tensor:
@@ -150,7 +150,7 @@ def seen(parts: Parts, truth: Volume, affine: np.ndarray, where: Tensor) -> tupl
 
 
 def _cases(path: Path, count: int) -> list[tuple[list[Parts], Volume]]:
-    """What the network of the parts finds in every case's scans, and the labels as maps."""
+    """Return the segmentation of ``count`` scans of every case, and the label maps."""
     found, config = [], CropConfig().scan
     with np.load(path) as arrays:
         for k in range(json.loads(str(arrays["meta"]))["count"]):

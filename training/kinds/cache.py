@@ -1,9 +1,10 @@
-"""Folders of label maps into arrays for training and validation, made anew where the folder has changed."""
+"""Arrays for training and validation from folders of label maps, prepared again if a folder has changed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,25 @@ from ..fetal import dataset
 from ..fetal import prepare as fetal
 
 EVERY, HELD_OUT = 5, 4
-"""Of every five maps or subjects in the order of their names, the one for validation."""
+"""Of every five maps or subjects in alphabetical order, the one for validation."""
 
 
 def heads(folder: Path, out: Path, table: str) -> tuple[Path, Path | None, int]:
-    """Arrays of the label maps of a folder, for training and, from five maps on, for validation.
+    """Prepare the label maps of a folder for training and, if there are five or more, for validation.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of label maps.
+    out : Path
+        Folder for the arrays.
+    table : str
+        Source table.
 
     Returns
     -------
     tuple of Path, Path or None, int
-        Both files, and how many maps train.
+        Files for training and validation, and the number of training maps.
 
     Raises
     ------
@@ -34,7 +44,7 @@ def heads(folder: Path, out: Path, table: str) -> tuple[Path, Path | None, int]:
     """
     maps = sorted(path for path in folder.rglob("*") if path.name.endswith((".nii", ".nii.gz")))
     if not maps:
-        raise UsageError(folder, "there are no NIfTI files in it", "Give a folder of label maps")
+        raise UsageError(folder, "there are no NIfTI files in the folder", "Give a folder of label maps")
     kept = maps[HELD_OUT::EVERY]
     parts = {"training": [path for path in maps if path not in kept], "validation": kept}
     made: dict[str, Path] = {}
@@ -42,17 +52,32 @@ def heads(folder: Path, out: Path, table: str) -> tuple[Path, Path | None, int]:
         if paths:
             made[name] = out / f"{name}.npz"
             listed = [table, *(f"{path} {path.stat().st_size}" for path in paths)]
-            _remade(made[name], listed, f"{len(paths)} maps", lambda to, p=paths: prepare(p, to, table))
+            make = partial(_prepare_heads, paths, table)
+            _make_if_changed(made[name], listed, f"{len(paths)} maps", make)
     return made["training"], made.get("validation"), len(parts["training"])
 
 
 def fetuses(folder: Path, out: Path, table: str = "fetal") -> tuple[Path, Path | None, int]:
-    """The same for fetal subjects: images with labels; all sessions of a subject are on one side.
+    """Prepare fetal images with labels for training and validation; a subject's sessions stay together.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of subjects.
+    out : Path
+        Folder for the arrays.
+    table : str
+        Source table.
+
+    Returns
+    -------
+    tuple of Path, Path or None, int
+        Files for training and validation, and the number of training subjects.
 
     Raises
     ------
     UsageError, InputError
-        If there are no subjects, or something about one cannot be used.
+        If there are no subjects, or a file or age of a subject cannot be used.
     """
     found = dataset.find(folder)
     participants = sorted({one.participant for one in found})
@@ -67,26 +92,26 @@ def fetuses(folder: Path, out: Path, table: str = "fetal") -> tuple[Path, Path |
         if subjects:
             made[name] = out / f"{name}.npz"
             listed = [text, *(_line(one) for one in subjects)]
-            make = lambda to, s=subjects: fetal.prepare(s, to, table)  # noqa: E731
-            _remade(made[name], listed, f"{len(subjects)} subjects", make)
+            make = partial(_prepare_fetuses, subjects, table)
+            _make_if_changed(made[name], listed, f"{len(subjects)} subjects", make)
     return made["training"], made.get("validation"), len(parts["training"])
 
 
 def described(recipe: Recipe, changes: Mapping[str, Any], folder: Path, count: int) -> Recipe:
-    """A recipe whose data and licence are those of a user's folder, not those of the weights that come along.
+    """Return a recipe with the description and license of a user's folder instead of the shipped data's.
 
-    What a recipe of one's own, or the command line, says of the data is kept.
+    Descriptions in the user's own recipe or on the command line are kept.
 
     Parameters
     ----------
     recipe : Recipe
-        What to train.
+        Recipe of the network.
     changes : dict
-        What the command line changes in it.
+        Values of the recipe that the user changed.
     folder : Path
-        The data.
+        Folder of the data.
     count : int
-        How many maps or subjects train.
+        Number of training maps or subjects.
     """
     changes = canonical(changes)
     own = "data" in changes or recipe.data not in shipped_data()
@@ -101,14 +126,22 @@ def described(recipe: Recipe, changes: Mapping[str, Any], folder: Path, count: i
     return replace(recipe, data=data, licence=licence)
 
 
+def _prepare_heads(paths: list[Path], table: str, out: Path) -> None:
+    prepare(paths, out, table)
+
+
+def _prepare_fetuses(subjects: list[dataset.Subject], table: str, out: Path) -> None:
+    fetal.prepare(subjects, out, table)
+
+
 def _line(one: dataset.Subject) -> str:
-    """A subject's files and age, as they are now."""
+    """Return a line that changes with the files and the age of a subject."""
     known = [f"{p} {p.stat().st_size} {p.stat().st_mtime_ns}" for p in (one.image, one.labels)]
     return " ".join([*known, f"{one.weeks:g}"])
 
 
-def _remade(path: Path, listed: list[str], what: str, make: Callable[[Path], None]) -> None:
-    """Make a file unless the list beside it says that it is of the same things."""
+def _make_if_changed(path: Path, listed: list[str], what: str, make: Callable[[Path], None]) -> None:
+    """Make a file unless the list next to it names the same inputs."""
     beside, text = path.with_suffix(".txt"), "\n".join(listed)
     if path.is_file() and beside.is_file() and beside.read_text() == text:
         return

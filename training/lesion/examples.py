@@ -1,4 +1,4 @@
-"""Slices with lesions: of real scans with their masks, and of synthetic heads with lesions pasted in."""
+"""Examples of lesion networks: slices of real scans with masks, and of synthetic heads with lesions."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from ..synthesis.deformation import integer, uniform
 from ..synthesis.generator import Draw, HeadGenerator
 
 FARTHEST = 10.0
-"""Distance (mm) outside the brain beyond which none is stored."""
+"""Maximum stored distance (mm) to the brain."""
 
 DARK = -2.0
-"""What the network sees far outside the brain."""
+"""Intensity of the background."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A prepared scan, in slices (:func:`brainseg.models.segmentation.lesion.prepared`).
+    """A prepared scan with thick slices (:func:`brainseg.models.segmentation.lesion.prepared`).
 
     Attributes
     ----------
     image : Tensor, shape (X, Y, Z)
-        Deviations from the brain's median.
+        Normalized intensities: deviations from the median of the brain.
     outside : Tensor
-        Distance (mm) to the brain, 0 in it.
+        Distance (mm) to the brain, 0 inside.
     lesion : Tensor of bool
-        The truth.
+        Lesion mask.
     step : float
-        Distance (mm) of the slices.
+        Distance (mm) between slices.
     zero : float
-        The value in ``image`` of a voxel without signal.
+        Value of ``image`` without signal.
     """
 
     image: Tensor
@@ -58,17 +58,17 @@ class LesionSlices:
     Parameters
     ----------
     cases : sequence of Case
-        Real scans; may be empty.
+        Real scans; can be empty.
     generator : HeadGenerator or None
-        Of synthetic heads with lesions.
+        Generator of synthetic heads with lesions.
     shape : sequence of int
-        Sides of a slice.
+        Number of voxels along the sides of a slice.
     spacing : float
-        Voxel size (mm) in it.
+        Voxel size (mm) within a slice.
     repeat : int
-        Slices that come from one drawing.
+        Number of slices per draw.
     real : float
-        Share of them that are real.
+        Share of real slices.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class LesionSlices:
         real: float = 0.6,
     ) -> None:
         if not cases and generator is None:
-            raise UsageError(None, "there is nothing to train on", "Give scans with masks, heads or both")
+            raise UsageError(None, "there is no training data", "Give scans with masks, heads or both")
         self.cases, self.generator, self.repeat = cases, generator, repeat
         self.shape, self.spacing = (int(shape[0]), int(shape[1])), spacing
         self.real = 1.0 if generator is None else real if cases else 0.0
-        # Slices without a lesion are drawn too, but those with a large one most.
+        # Slices without lesions are drawn too; the weight increases with the area of lesions.
         areas = [case.lesion.float().sum((0, 1)) for case in cases]
         self.weights = [area / area.sum().clamp(min=1) + 0.4 / len(area) for area in areas]
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw slices: real ones, and of one synthetic head."""
+        """Return slices of real scans, and of one synthetic head of map ``number`` or of a random map."""
         count = sum(uniform(0, 1) < self.real for _ in range(self.repeat))
         found = [self._real() for _ in range(count)]
         if count < self.repeat and self.generator is not None:
@@ -113,14 +113,14 @@ class LesionSlices:
         return _example(image, seen[3:6], seen[6] > 0.5)
 
     def _moved(self, planes: Tensor) -> Tensor:
-        """Turned, scaled and shifted planes on the network's grid; outside of the scan it is dark."""
+        """Return planes on the grid of the network after a random affine, background outside the scan."""
         angle = math.radians(uniform(-20, 20))
         scale = [(1 + uniform(-0.15, 0.15)) * (1 + uniform(-0.06, 0.06)) for _ in range(2)]
         if uniform(0, 1) < 0.5:
             scale[0] = -scale[0]
         cos, sin = math.cos(angle), math.sin(angle)
         size = planes.shape[1:]
-        # From the network's grid to the scan's, in units of half its sides; y is the first column.
+        # From the grid of the network to the scan, in units of half the sides; y is the first column.
         rows = [
             [cos * scale[1] * self.shape[1] / size[1], sin * scale[0] * self.shape[0] / size[1]],
             [-sin * scale[1] * self.shape[1] / size[0], cos * scale[0] * self.shape[0] / size[0]],
@@ -134,7 +134,7 @@ class LesionSlices:
         return found
 
     def _synthetic(self, draw: Draw) -> list[Example]:
-        """Slices of one slab, as far apart as they reach."""
+        """Return slices of one slab."""
         assert self.generator is not None
         reach = max(1, round(uniform(4, 6) / self.spacing))
         middle = (uniform(-8, 8), uniform(-8, 8), uniform(-50, 62))
@@ -159,7 +159,7 @@ class LesionSlices:
 
 
 def bright(draw: Draw, generator: HeadGenerator) -> Draw:
-    """Lesions are to be brighter than white and grey matter in every contrast that is drawn."""
+    """Return a head whose lesions are brighter than white and gray matter."""
     values, means = generator.source.values, draw.contrast.means
     position = {int(v): k for k, v in enumerate(values)}
 
@@ -175,7 +175,7 @@ def bright(draw: Draw, generator: HeadGenerator) -> Draw:
 
 
 def _plane(data: Tensor, at: float) -> Tensor:
-    """The slice at a place between two, as far as there are some."""
+    """Return the slice at a fractional position, clipped to the scan."""
     at = min(max(at, 0.0), data.shape[-1] - 1.0)
     low = int(at)
     high = min(low + 1, data.shape[-1] - 1)
@@ -183,7 +183,7 @@ def _plane(data: Tensor, at: float) -> Tensor:
 
 
 def _acquired(signal: Tensor) -> Tensor:
-    """Another bias field, contrast, sharpness and noise; the brain's median stays near 1."""
+    """Return a signal after random bias field, contrast, blur and noise; its median stays near 1."""
     points = torch.randn(1, 1, 4, 4) * uniform(0, 0.2)
     field = F.interpolate(points, size=signal.shape[1:], mode="bicubic", align_corners=True)[0]
     x = signal.clamp(min=0) * field.exp()
@@ -196,14 +196,14 @@ def _acquired(signal: Tensor) -> Tensor:
 
 
 def _example(image: Tensor, outside: Tensor, truth: Tensor) -> Example:
-    """What lies outside the brain is taken away, more or less exactly."""
+    """Return an example whose background is removed, with a random error of the brain mask."""
     at = max(0.0, lesion.AROUND + uniform(-3, 3))
     x = torch.where(outside <= at, image.clamp(DARK, 4), DARK)
     return Example(x[None, ..., None], None, {"lesion": truth.float()[None, None, ..., None]})
 
 
 def load(path: Path) -> list[Case]:
-    """The cases of prepared arrays."""
+    """Return the cases of prepared arrays."""
     with np.load(path) as arrays:
         meta = json.loads(str(arrays["meta"]))
         return [

@@ -1,7 +1,7 @@
 """Slices of the LGG Segmentation data set (Buda et al. 2019) as volumes.
 
-The slices came without their geometry. It is guessed: a head is 200 mm long, and the slices that show it are
-3 mm apart where there are many, and else span 150 mm. For training and for overlaps that is near enough.
+The slices have no geometry. It is estimated: the head is 200 mm long, and the slices are 3 mm apart where
+there are many, otherwise they span 150 mm. This is accurate enough for training and overlaps.
 """
 
 from __future__ import annotations
@@ -15,12 +15,21 @@ from PIL import Image
 from ...models.geometry.volume import Volume
 
 HEAD_MM, SPAN_MM = 200.0, 150.0
+"""Length of a head, and height of the slices (mm)."""
 FLAIR = 1
 """Channel of the FLAIR image."""
 
 
 def read(folder: Path, count: int) -> tuple[Volume, Volume]:
-    """FLAIR image and lesions of a patient, from ``count`` slices ``NAME_k.tif`` and ``NAME_k_mask.tif``."""
+    """Return FLAIR image and lesions of a patient.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder with slices ``NAME_k.tif`` and ``NAME_k_mask.tif``.
+    count : int
+        Number of slices.
+    """
     slices = sorted(folder.glob("*_mask.tif"), key=lambda path: int(path.stem.split("_")[-2]))
     image, truth = [], []
     for path in slices:

@@ -17,20 +17,22 @@ from . import lgg
 from .examples import FARTHEST
 
 EVERY, HELD_OUT, TESTED = 8, 3, (2, 6)
-"""Of every eight patients in the order of their names, the one for validation and the two for tests."""
+"""Of every eight patients in alphabetical order, the one for validation and the two for tests."""
 
 
 def split(folder: Path) -> dict[str, list[Path]]:
-    """Patients of a folder for ``training``, ``validation`` and ``test``, by the order of their names.
+    """Return the patients of a folder for ``training``, ``validation`` and ``test``.
 
     Raises
     ------
     UsageError
-        If there are none.
+        If there are no patients.
     """
     subjects = sorted(path for path in folder.iterdir() if path.is_dir())
     if not subjects:
-        raise UsageError(folder, "there are no patients in it", "Give a folder with one for each of them")
+        raise UsageError(
+            folder, "there are no patients in the folder", "Give a folder with one folder per patient"
+        )
     parts: dict[str, list[Path]] = {"training": [], "validation": [], "test": []}
     for k, path in enumerate(subjects):
         place = k % EVERY
@@ -39,13 +41,13 @@ def split(folder: Path) -> dict[str, list[Path]]:
 
 
 def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
-    """Write arrays of real scans with lesion masks.
+    """Write prepared arrays of real scans with lesion masks.
 
     Parameters
     ----------
     subjects : sequence of Path
-        Folders with one ``*_FLAIR`` or ``*_T2w`` image and its ``*_label-lesion_mask``; a brain mask
-        ``*_desc-brain_mask`` is used where there is one, else made. Or folders of the LGG data set's slices.
+        Folders with one ``*_FLAIR`` or ``*_T2w`` image and its ``*_label-lesion_mask``, and optionally a
+        brain mask ``*_desc-brain_mask``; or folders of slices of the LGG data set.
     out : Path
         File to write (npz).
     spacing : float
@@ -58,7 +60,7 @@ def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
         try:
             scan, truth, brain = read_case(folder)
         except InputError as error:
-            print(f"{folder.name} is left out: {error.reason}", flush=True)
+            print(f"{folder.name} is excluded: {error.reason}", flush=True)
             continue
         image, inside = lesion.prepared(scan, brain, spacing)
         on_grid = resample(truth.with_data(truth.data.float()).canonical(), image.grid)
@@ -77,7 +79,7 @@ def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
 
 
 def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
-    """Scan, lesions and brain of a subject's folder.
+    """Return scan, lesions and brain mask of the folder of a patient.
 
     Raises
     ------
@@ -95,7 +97,7 @@ def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
             scan, truth = lgg.read(folder, len(slices))
             return scan, truth, skullstrip.skullstrip(scan).mask
         if len(paths) > 1 or (not paths and name != "brain"):
-            raise InputError(folder, f"{len(paths)} files {patterns[0]} in it", "Leave exactly one there")
+            raise InputError(folder, f"{len(paths)} files {patterns[0]} in the folder", "Keep exactly one")
         if paths:
             found[name] = paths[0]
     scan, truth = conform.read(found["scan"]), conform.read(found["lesions"])

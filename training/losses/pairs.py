@@ -1,7 +1,7 @@
-"""Losses of a network that predicts spatial gradients, both ways and at every scale.
+"""Losses of a network that predicts spatial gradients in both directions and at every scale.
 
-Beside the losses of :mod:`brainseg.training.losses.registration` (of the displacement where they are of a
-velocity) a recipe can name ``steps``.
+A recipe can use ``steps`` and the losses of :mod:`brainseg.training.losses.registration`, with the
+displacement in place of the velocity.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from ...models.deformation.velocity import identity, sample
 from . import registration
 
 LEAST = 9
-"""Voxels along a side from which intensities are compared: windows are that large."""
+"""Minimum number of voxels along a side for losses of intensities, the size of their windows."""
 
 WAYS = {"forward": (0, 1), "backward": (1, 0)}
-"""What is moved onto what: 0 the moving image, 1 the fixed one."""
+"""Source and target of each direction: 0 is the moving image, 1 the fixed image."""
 
 
 def steps(gradients: Tensor) -> Tensor:
-    """Mean distance of predicted gradients from those of the identity, 0.5.
+    """Return the mean absolute difference of predicted gradients from the identity, 0.5.
 
     Parameters
     ----------
     gradients : Tensor, shape (3, X, Y, Z)
-        In (0, 1).
+        Gradients in (0, 1).
     """
     return (gradients - 0.5).abs().mean()
 
@@ -36,24 +36,23 @@ def pair_losses(
     maps: tuple[Tensor, Tensor],
     weights: dict[str, float],
 ) -> dict[str, Tensor]:
-    """Every weighted loss of a recipe: mean over the ways and the batch, sum over the scales.
+    """Return every weighted loss: mean over the directions and the batch, sum over the scales.
 
     Parameters
     ----------
     out : dict
-        What :class:`brainseg.models.networks.gradient_net.GradientNet` gives; without ``backward`` one way
-        counts.
+        Output of :class:`brainseg.models.networks.gradient_net.GradientNet`; ``backward`` is optional.
     images : Tensor, shape (B, 2, X, Y, Z)
-        Moving and fixed.
+        Moving and fixed image.
     maps : tuple of Tensor
-        Their labels as maps (B, C, X, Y, Z).
+        Label maps of both images, shape (B, C, X, Y, Z).
     weights : dict of str to float
-        By name; every scale counts half of the finer one.
+        Weights by name; every scale counts half of the next finer scale.
 
     Raises
     ------
     ValueError
-        If there is no loss of a name.
+        If a loss is unknown.
     """
     others = {name: weight for name, weight in weights.items() if name != "steps"}
     total: dict[str, Tensor] = {}

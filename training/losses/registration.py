@@ -1,7 +1,7 @@
-"""Losses of a registration: how alike two warped brains are, and how smooth the warp is.
+"""Losses of registration networks: similarity of two warped brains and smoothness of the warp.
 
 Tensors have no batch axis: maps and images are (C, X, Y, Z), velocities and displacements (3, X, Y, Z) in
-voxels. A recipe names any of them with a weight.
+voxels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ...models.deformation.velocity import jacobian
 
 
 def dice(a: Tensor, b: Tensor, least: float = 4.0) -> Tensor:
-    """One minus the mean soft Dice of the classes that fill at least ``least`` voxels in both."""
+    """Return one minus the mean soft Dice of the classes with at least ``least`` voxels in both."""
     overlap = 2 * (a * b).flatten(1).sum(1)
     size = (a * a).flatten(1).sum(1) + (b * b).flatten(1).sum(1)
     there = (a.flatten(1).sum(1) >= least) & (b.flatten(1).sum(1) >= least)
@@ -24,21 +24,21 @@ def dice(a: Tensor, b: Tensor, least: float = 4.0) -> Tensor:
 
 
 def hard(a: Tensor, b: Tensor, steep: float = 15.0) -> Tensor:
-    """The same of maps as good as hard: what two labels overlap once each voxel has one.
+    """Return :func:`dice` of maps that a steep sigmoid makes nearly binary.
 
-    Interpolation blurs maps of labels, and the overlap of blurred maps hardly sees half of a voxel; of a
-    structure a few voxels thick that is a tenth of its Dice.
+    Interpolation blurs label maps, and the overlap of blurred maps is insensitive to shifts of half a voxel,
+    which are a tenth of the Dice of a structure of a few voxels.
     """
     return dice(torch.sigmoid((a - 0.5) * steep), torch.sigmoid((b - 0.5) * steep))
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
-    """Mean squared difference."""
+    """Return the mean squared difference."""
     return ((a - b) ** 2).mean()
 
 
 def _mean(x: Tensor, size: int) -> Tensor:
-    """Mean over cubes, what lies beyond the edge left out."""
+    """Return the mean over cubes of ``size`` voxels, without voxels outside the image."""
     out = x[None]
     for axis in range(3):  # one axis after the other: a fraction of the sums
         window, pad = [1, 1, 1], [0, 0, 0]
@@ -48,7 +48,7 @@ def _mean(x: Tensor, size: int) -> Tensor:
 
 
 def ncc(a: Tensor, b: Tensor, size: int = 9) -> Tensor:
-    """One minus the mean squared correlation in cubes of ``size`` voxels (VoxelMorph, Balakrishnan 2019)."""
+    """Return one minus the mean squared correlation in cubes of ``size`` voxels (Balakrishnan 2019)."""
     mean_a, mean_b = _mean(a, size), _mean(b, size)
     both = _mean(a * b, size) - mean_a * mean_b
     spread_a = (_mean(a * a, size) - mean_a**2).clamp(min=0)
@@ -59,7 +59,7 @@ def ncc(a: Tensor, b: Tensor, size: int = 9) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, size: int = 7) -> Tensor:
-    """One minus the mean structural similarity of images in [0, 1] (Wang et al. 2004)."""
+    """Return one minus the mean structural similarity of images in [0, 1] (Wang et al. 2004)."""
     mean_a, mean_b = _mean(a, size), _mean(b, size)
     spread_a, spread_b = _mean(a * a, size) - mean_a**2, _mean(b * b, size) - mean_b**2
     both = _mean(a * b, size) - mean_a * mean_b
@@ -75,12 +75,12 @@ def _slope(x: Tensor, axis: int) -> Tensor:
 
 
 def gradient(velocity: Tensor) -> Tensor:
-    """Mean squared slope."""
+    """Return the mean squared gradient."""
     return torch.stack([(_slope(velocity, axis) ** 2).mean() for axis in (1, 2, 3)]).mean()
 
 
 def bending(velocity: Tensor) -> Tensor:
-    """Mean squared second derivative, mixed ones included (Rueckert et al. 1999)."""
+    """Return the mean squared second derivative, including mixed ones (Rueckert et al. 1999)."""
     total = velocity.new_zeros(())
     for i in (1, 2, 3):
         for j in range(i, 4):
@@ -90,18 +90,18 @@ def bending(velocity: Tensor) -> Tensor:
 
 
 def folding(displacement: Tensor, least: float = 0.2) -> Tensor:
-    """How far the determinant of the Jacobian falls below ``least``, mean over the voxels."""
+    """Return the mean amount by which the Jacobian determinant is below ``least``."""
     return F.relu(least - jacobian(displacement)).mean()
 
 
 OF_LABELS = {"dice": dice, "hard": hard}
-"""Losses of two warped sets of labels."""
+"""Losses of two warped label maps."""
 
 ALIKE = {**OF_LABELS, "mse": mse, "ncc": ncc, "ssim": ssim}
-"""Losses of two warped things: labels, intensities for the others."""
+"""Losses of two warped label maps or images."""
 
 SMOOTH = {"gradient": gradient, "bending": bending, "jacobian": folding}
-"""Losses of the velocity; ``jacobian`` of its flow."""
+"""Losses of the velocity; ``jacobian`` is a loss of its flow."""
 
 NAMES = (*ALIKE, *SMOOTH)
 
@@ -113,21 +113,21 @@ def all_of(
     velocity: Tensor,
     flow: Tensor,
 ) -> dict[str, Tensor]:
-    """Every weighted loss.
+    """Return every weighted loss by name.
 
     Parameters
     ----------
     weights : dict of str to float
-        By name, from :data:`NAMES`.
+        Weights by name, from :data:`NAMES`.
     labels, images : tuple of Tensor
-        Of both brains, warped to the middle.
+        Label maps and images of both brains, warped to the middle space.
     velocity, flow : Tensor, shape (3, X, Y, Z)
-        The velocity and its displacement.
+        Velocity and its displacement.
 
     Raises
     ------
     ValueError
-        If a name is unknown.
+        If a loss is unknown.
     """
     found: dict[str, Tensor] = {}
     for name, weight in weights.items():

@@ -1,4 +1,4 @@
-"""Losses of the tasks, each with its weight: what a decoder's logits are compared with."""
+"""Losses of segmentation networks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .fused import FusedLoss
 
 
 def soft_dice(probabilities: Tensor, target: Tensor, least: int = 20) -> Tensor:
-    """One minus the mean Dice over the classes that have at least ``least`` voxels in ``target``.
+    """Return one minus the mean soft Dice of the classes with at least ``least`` voxels in ``target``.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ def segmentation_loss(
     weight: Tensor | None = None,
     hierarchy: tuple[Tensor, Tensor, float] | None = None,
 ) -> Tensor:
-    """Cross-entropy, weighted by class, plus soft Dice; in one pass (:mod:`brainseg.training.losses.fused`).
+    """Return the weighted cross-entropy plus soft Dice, computed by :mod:`brainseg.training.losses.fused`.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def segmentation_loss(
     target : Tensor of int64, shape (B, X, Y, Z)
         Class positions.
     weight : Tensor, shape (C,), optional
-        Of the classes in the cross-entropy.
+        Weights of the classes in the cross-entropy.
     hierarchy : tuple, optional
         Tissue positions (B, X, Y, Z), tissue of every class (C,) and a weight: adds the weighted
         :func:`hierarchical_loss`.
@@ -63,16 +63,31 @@ def segmentation_loss(
 
 
 def distance_loss(predicted: Tensor, target: Tensor, band: float = 10.0) -> Tensor:
-    """Mean absolute error of a signed distance (mm), both clipped to ``band``, the border counting more."""
+    """Return the mean absolute error of a signed distance (mm), with larger weights near the surface.
+
+    Parameters
+    ----------
+    predicted, target : Tensor
+        Signed distances (mm), same shape.
+    band : float
+        Distance (mm) to which both are clipped.
+    """
     target = target.clamp(-band, band)
     weight = 1 + 3 * torch.exp(-((target / 4) ** 2))
     return (weight * (predicted.float().clamp(-1.5 * band, 1.5 * band) - target).abs()).mean() / 5
 
 
 def border_loss(predicted: Tensor, target: Tensor, scale: float = 1.5) -> Tensor:
-    """Cross-entropy and Dice of the inside (distance > 0), the distance over ``scale`` (mm) as the logit.
+    """Return cross-entropy plus Dice of the inside (distance > 0).
 
-    The regressed distance alone is content with the mean head's surface; the inside as a class is not.
+    Regression of the distance alone converges to the surface of the mean head.
+
+    Parameters
+    ----------
+    predicted, target : Tensor
+        Signed distances (mm), same shape.
+    scale : float
+        Distance (mm) for a logit of 1.
     """
     inside = (target > 0).float()
     logit = predicted.float().clamp(-15, 15) / scale
@@ -83,13 +98,13 @@ def border_loss(predicted: Tensor, target: Tensor, scale: float = 1.5) -> Tensor
 
 
 def side_loss(logit: Tensor, side: Tensor) -> Tensor:
-    """Binary cross-entropy of left (1) against right (0) where a side is defined (not -1)."""
+    """Return the binary cross-entropy of left (1) against right (0), where the side is not -1."""
     known = side >= 0
     return F.binary_cross_entropy_with_logits(logit.float()[known], side[known].float())
 
 
 def hierarchical_loss(logits: Tensor, tissue: Tensor, tissue_of: Tensor) -> Tensor:
-    """Structure probabilities summed by tissue, against the tissue truth (cross-entropy + Dice).
+    """Return cross-entropy plus Dice of the tissues, from structure probabilities summed by tissue.
 
     Parameters
     ----------
@@ -107,13 +122,13 @@ def hierarchical_loss(logits: Tensor, tissue: Tensor, tissue_of: Tensor) -> Tens
 
 
 def binary_loss(logit: Tensor, truth: Tensor) -> Tensor:
-    """Cross-entropy plus soft Dice over all voxels of the batch."""
+    """Return cross-entropy plus soft Dice over all voxels of the batch."""
     p = logit.sigmoid()
     dice = (2 * (p * truth).sum() + 1) / (p.sum() + truth.sum() + 1)
     return F.binary_cross_entropy_with_logits(logit, truth) + 1 - dice
 
 
 def slice_dice_loss(logit: Tensor, truth: Tensor) -> Tensor:
-    """One minus the mean over examples of their soft Dice (epsilon 1; Milletari et al. 2016)."""
+    """Return one minus the mean soft Dice of the examples (epsilon 1; Milletari et al. 2016)."""
     p, t = logit.sigmoid().flatten(1), truth.flatten(1)
     return 1 - ((2 * (p * t).sum(1) + 1) / (p.sum(1) + t.sum(1) + 1)).mean()

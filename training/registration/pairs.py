@@ -1,9 +1,8 @@
-"""Pairs of synthetic brains in the middle space, as the network of the velocity sees them."""
+"""Pairs of synthetic brains in the middle space, the examples of a registration network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
@@ -18,26 +17,25 @@ from ..core.example import Example
 from ..synthesis.generator import Draw, HeadGenerator
 
 TISSUE_LEVELS = {2: 1.0, 7: 1.0, 16: 1.0, 28: 0.9, 4: 0.15, 5: 0.15, 14: 0.15, 15: 0.15, 24: 0.15}
-"""Intensities of the picture that the tissues make where contrasts differ; other structures are grey."""
+"""Intensities of the image of tissues, used if contrasts differ; other structures are gray."""
 
 
 class BrainPairs:
-    """Draws some heads and makes an example of every two of them.
+    """Draws some heads and makes an example of every pair.
 
     Parameters
     ----------
     generator : HeadGenerator
-        Its ``rotation`` and ``scaling`` are what an affine leaves.
+        Generator of the heads; its ``rotation`` and ``scaling`` are the residual of an affine registration.
     shape, spacing : tuple of int, float
-        Grid of the network.
+        Grid of the network: number of voxels and voxel size (mm).
     heads : int
-        Heads that are drawn at once.
+        Number of heads per draw.
     error : float
-        Standard deviation (voxels) by which the maps that the network sees are displaced: no segmentation is
-        perfect.
+        Standard deviation (voxels) of the displacement of the input maps, as a segmentation error.
     pictures : dict of str to float
-        Share of the examples whose intensities are of one ``contrast``, made of the ``tissues``, or
-        missing (``none``).
+        Share of the examples with intensities of one ``contrast``, of the ``tissues``, or without
+        intensities (``none``).
     """
 
     def __init__(
@@ -68,12 +66,8 @@ class BrainPairs:
         self.level_of = torch.tensor([TISSUE_LEVELS.get(s, 0.65) for s in every], **place)
         self.level_of[-1] = 0.0
 
-    def __iter__(self) -> Iterator[Example]:
-        while True:
-            yield from self.examples()
-
     def examples(self, number: int | None = None) -> list[Example]:
-        """Draw heads (the maps ``number`` and those after it, or any); one example for every pair."""
+        """Return one example per pair of heads, of the maps from ``number`` on or of random maps."""
         count = len(self.generator.maps)
         rounds = math.ceil(self.heads / count)
         first = torch.cat([torch.randperm(count) for _ in range(rounds)])[: self.heads]
@@ -90,7 +84,7 @@ class BrainPairs:
         return out
 
     def _brain(self, draw: Draw, kind: str) -> tuple[Tensor, Tensor]:
-        """What the network sees of a brain, and the shares of its structures."""
+        """Return the input channels of a brain, and the probability maps of its structures."""
         fine = tuple(2 * n for n in self.shape)
         rendered = self.generator.render(draw, (0.0, 0.0, 0.0), fine, self.spacing / 2)
         table = self.mirrored_of if draw.mirrored else self.class_of
@@ -107,7 +101,7 @@ class BrainPairs:
         return torch.cat(channels), truth
 
     def _displaced(self, maps: Tensor) -> Tensor:
-        """Maps whose borders lie where a segmentation might put them."""
+        """Return maps with random displacements of the borders."""
         coarse = [max(2, n // 3) for n in self.shape]
         noise = torch.randn(1, 3, *coarse, device=maps.device)
         shift = F.interpolate(noise, size=self.shape, mode="trilinear")[0]

@@ -16,34 +16,31 @@ from ..synthesis.generator import HeadGenerator
 from .pairs import BrainPairs
 
 KINDS = ("registration",)
-"""Kinds of recipes that this trainer knows."""
+"""Kinds of recipes of this trainer."""
 
 MARGIN = 2
-"""Voxels at the grid's edge over which a velocity falls to zero."""
+"""Voxels at the edge of the grid over which a velocity decreases to zero."""
 
 SQUARINGS = 4
+"""Squarings of the integration of half a velocity."""
 
 
 class VelocityTrainer(Trainer):
-    """Trains from label maps; a recipe's ``losses`` are those of
-    :mod:`brainseg.training.losses.registration`.
-
-    Its budget is processor time.
-    """
+    """Trains on pairs of synthetic brains; losses are in :mod:`brainseg.training.losses.registration`."""
 
     scored: ClassVar[str] = "held-out label maps, synthetic images"
 
     rounds = 2
-    """Calls for held-out examples of a validation."""
+    """Number of draws of a validation."""
 
     def samples(self, stage: dict[str, Any], data: Path) -> BrainPairs:
-        """The examples of a stage."""
+        """Return the source of a stage's examples from prepared arrays."""
         generator = HeadGenerator(data, self.recipe.ranges(GeneratorConfig(), stage), self.device)
         own = {k: stage[k] for k in ("heads", "error", "pictures") if k in stage}
         return BrainPairs(generator, stage["shape"], stage["spacing"], **own)
 
     def losses(self, out: dict[str, Tensor], targets: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Every weighted loss of the recipe, means over the batch."""
+        """Return every weighted loss of the recipe by name, averaged over the batch."""
         found = [
             self._losses(velocity, *both)
             for velocity, *both in zip(
@@ -64,9 +61,9 @@ class VelocityTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self, heads: int = 0) -> dict[str, float]:
-        """Soft Dice of the structures after the warp (``mean``), as good as hard (``hard``) and before it.
+        """Return soft Dice after (``mean``, nearly binary ``hard``) and ``before`` the warp, and ``folds``.
 
-        ``folds`` is the share of voxels that fold.
+        ``folds`` is the share of voxels with a non-positive Jacobian determinant.
         """
         if self.validation is None:
             return {}
@@ -91,12 +88,18 @@ class VelocityTrainer(Trainer):
         }
 
     def held_out(self) -> BrainPairs:
-        """The examples of a validation."""
+        """Return the source of the validation examples."""
         return self.samples(self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}, self.validation)
 
 
 def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """The velocity within the grid, its flow, and where both images' values come from."""
+    """Return a velocity that is zero at the edge, its displacement, and where both images are sampled.
+
+    Parameters
+    ----------
+    velocity : Tensor, shape (3, X, Y, Z)
+        Velocity (voxels).
+    """
     shape = tuple(velocity.shape[1:])
     velocity = velocity * taper(shape, MARGIN).to(velocity.device)
     index = identity(shape, velocity)

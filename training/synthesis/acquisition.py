@@ -1,4 +1,4 @@
-"""What a scanner does to a head: bias field, ghosts, slices, noise; and what people cut away afterwards."""
+"""Image acquisition: bias field, ghosts, slices, noise, and the removal of skull or face."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ from .deformation import integer, linear, uniform
 
 @dataclass
 class Acquisition:
-    """How one head is scanned.
+    """Parameters of the acquisition of one head.
 
     Attributes
     ----------
     strip_at : float or None
-        Signed distance (mm) to the brain's surface below which all is removed.
+        Signed distance (mm) to the surface of the brain below which everything is removed.
     uneven : float
-        Standard deviation (mm) by which that distance varies from place to place.
+        Standard deviation (mm) of the local variation of that distance.
     cut : Tensor or None
-        Plane (a, b, c, d) in atlas mm: what has a x + b y + c z > d is removed, a face or, stripped, a neck.
+        Plane (a, b, c, d) in atlas mm: voxels with a x + b y + c z > d are removed, the face or, in a
+        stripped head, the neck.
     field : tuple or None
-        Axis, and least and largest world coordinate (mm) of the field of view along it.
+        Axis, and minimum and maximum world coordinate (mm) of the field of view along it.
     slices : tuple of float
         Voxel size (mm) along each axis.
     ghost : tuple or None
-        Axis, number of ghosts in the field of view, strength.
+        Axis, number of ghosts in the field of view, relative intensity.
     noise, gamma, bias, blur : float
-        Deviation of the noise, exponent, deviation of the bias field's logarithm, and of the blur (voxels).
+        Standard deviation of the noise, exponent, standard deviation of the logarithm of the bias field, and
+        of the blur (voxels).
     """
 
     strip_at: float | None
@@ -49,7 +51,7 @@ class Acquisition:
 
 
 def draw_acquisition(config: GeneratorConfig) -> Acquisition:
-    """Draw what happens to a head."""
+    """Return random parameters of an acquisition."""
     strip_at, uneven, cut = None, 0.0, None
     if uniform(0, 1) < config.strip:
         strip_at = uniform(-5, 1.5) if uniform(0, 1) < 0.7 else uniform(-10, 2)
@@ -84,7 +86,7 @@ def draw_acquisition(config: GeneratorConfig) -> Acquisition:
 
 
 def _slices(config: GeneratorConfig) -> tuple[float, float, float]:
-    """One axis thicker than the others, or all of them a little."""
+    """Return random voxel sizes (mm): one axis thicker than the others, or all axes a little."""
     thick = 1 + (config.slice_thickness - 1) * uniform(0, 1) ** 2
     slices = [1.0, 1.0, 1.0]
     if uniform(0, 1) < config.low_resolution:
@@ -96,7 +98,20 @@ def _slices(config: GeneratorConfig) -> tuple[float, float, float]:
 
 
 def visible(acquisition: Acquisition, line: list[Tensor]) -> Tensor | None:
-    """Where the field of view is, on lines of world coordinates (mm); None if it holds everything."""
+    """Return the field of view on a grid.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Parameters of the acquisition.
+    line : list of Tensor
+        World coordinates (mm) of the grid along each axis.
+
+    Returns
+    -------
+    Tensor of bool or None
+        Field of view, in a shape that broadcasts to the grid; None if it covers everything.
+    """
     if acquisition.field is None:
         return None
     axis, low, high = acquisition.field
@@ -106,7 +121,22 @@ def visible(acquisition: Acquisition, line: list[Tensor]) -> Tensor | None:
 
 
 def uncut(acquisition: Acquisition, to_atlas: Tensor, line: list[Tensor]) -> Tensor | None:
-    """What the cut leaves, on the grid that lines of world coordinates span; None if there is none."""
+    """Return the voxels of a grid that the cut keeps.
+
+    Parameters
+    ----------
+    acquisition : Acquisition
+        Parameters of the acquisition.
+    to_atlas : Tensor, shape (3, 3)
+        Matrix from world mm to atlas mm.
+    line : list of Tensor
+        World coordinates (mm) of the grid along each axis.
+
+    Returns
+    -------
+    Tensor of bool, shape (X, Y, Z), or None
+        Voxels that are kept; None without a cut.
+    """
     if acquisition.cut is None:
         return None
     height = linear((acquisition.cut[:3] @ to_atlas)[None], line)[0]
@@ -114,18 +144,18 @@ def uncut(acquisition: Acquisition, to_atlas: Tensor, line: list[Tensor]) -> Ten
 
 
 def acquire(acquisition: Acquisition, image: Tensor, spacing: float, kept: Tensor | None) -> Tensor:
-    """Bias field, ghosts, resolution, noise, normalization and gamma.
+    """Return an image after bias field, ghosts, resolution, noise, normalization and gamma.
 
     Parameters
     ----------
     acquisition : Acquisition
-        What was drawn.
+        Parameters of the acquisition.
     image : Tensor, shape (X, Y, Z)
         Intensities.
     spacing : float
         Voxel size (mm).
     kept : Tensor of bool or None
-        Where there is anything left after stripping and cropping.
+        Voxels that are left after stripping and cropping.
     """
     x = image[None, None]
     points = torch.randn(1, 1, 4, 4, 4, device=image.device) * acquisition.bias
@@ -149,7 +179,7 @@ def acquire(acquisition: Acquisition, image: Tensor, spacing: float, kept: Tenso
 
 
 def _with_ghosts(x: Tensor, axis: int, count: int, strength: float) -> Tensor:
-    """Faint copies of the image, shifted by parts of the field of view, as uneven echoes leave them."""
+    """Return an image with faint copies, shifted by a part of the field of view."""
     step = max(1, x.shape[2 + axis] // count)
     return x + strength * (x.roll(step, 2 + axis) + x.roll(-step, 2 + axis))
 

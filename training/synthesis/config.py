@@ -1,4 +1,4 @@
-"""What the generator draws from: every range with its source."""
+"""Ranges of the generator, each with its source."""
 
 from __future__ import annotations
 
@@ -7,91 +7,89 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Ranges of the draws; angles in degrees, lengths in mm, intensities on a scale of 0-255.
+    """Ranges of the generator; angles in degrees, lengths in mm, intensities on a scale of 0-255.
 
-    Defaults are SynthSeg's (Billot et al. 2023, table of hyperparameters) unless noted; a recipe changes any
-    of them under ``generator``, for one stage in the stage itself. *Own* marks choices made here.
+    Defaults are SynthSeg's (Billot et al. 2023, table of hyperparameters) unless noted; a recipe changes
+    them under ``generator``, or in a stage for that stage. *Own* marks our own choices.
     """
 
     rotation: float = 15.0
-    """Largest angle about each axis."""
+    """Maximum angle about each axis."""
     scaling: float = 0.2
-    """Largest change of size, as a share."""
+    """Maximum relative change of size."""
     shearing: float = 0.03
-    """Largest shear; SynthSeg 0.012, FetalSynthSeg (Zalevskyi et al. 2024) 0.02."""
+    """Maximum shear; SynthSeg 0.012, FetalSynthSeg (Zalevskyi et al. 2024) 0.02."""
     deformation: float = 4.0
-    """Largest standard deviation of the velocity's control points, 20 to 60 mm apart."""
+    """Maximum standard deviation of the control points of the velocity, 20 to 60 mm apart."""
     detail: float = 1.2
-    """The same for control points about 10 mm apart. Own: narrow ventricles of the young, wide ones of the
-    old, from the same maps (SIAM's lesson that shape is to be randomised as well as intensity)."""
+    """The same for control points about 10 mm apart. Own, after SIAM, which randomizes shape as well."""
     mirror: float = 0.5
-    """Probability of a mirror image; its sides are swapped."""
+    """Probability of a mirror image with swapped sides."""
 
     contrasts: dict[str, float] = field(
         default_factory=lambda: {"T1w": 0.6, "T2w": 0.1, "FLAIR": 0.1, "PDw": 0.05, "random": 0.15}
     )
-    """Share of the draws near each contrast of the source table; ``random`` has means from U(0, 255). Own,
-    after a trial in which purely random contrasts learned far more slowly on little compute."""
+    """Share of the draws near each contrast of the source table; ``random`` draws means from U(0, 255). Own:
+    with random contrasts alone, training is much slower."""
     class_spread: float = 8.0
-    """Narrow prior: standard deviation of the class means about those of the source table. Own."""
+    """Standard deviation of the class means about those of the source table, narrow prior. Own."""
     wide: float = 0.3
-    """Share of those draws from the wide prior instead. Own."""
+    """Share of these draws that use the wide prior. Own."""
     wide_spread: float = 25.0
-    """Its standard deviation. Own."""
+    """Standard deviation of the wide prior. Own."""
     invert: float = 0.05
-    """Probability that a known contrast is turned upside down. Own."""
+    """Probability of an inverted contrast. Own."""
     texture: float = 0.4
-    """Largest share of a class's deviation that is smooth in space instead of white. Own."""
+    """Maximum share of a class's standard deviation that is spatially smooth instead of white. Own."""
 
     split: float = 0.5
-    """Probability that classes are split in space into subclasses of intensity: the published ablation of
-    FetalSynthSeg names subclasses as what matters most; random splits where no image gives seeds."""
+    """Probability of random spatial subclasses of intensity, where there are no seeds (in the ablation of
+    FetalSynthSeg, subclasses matter most)."""
     subclasses: int = 3
-    """Most subclasses of a class; FetalSynthSeg draws 1 to 4 of each meta-label."""
+    """Maximum number of subclasses of a class; FetalSynthSeg draws 1 to 4 per meta-label."""
     split_spread: float = 12.0
-    """Standard deviation of the subclasses' means about their class's, largest. Own."""
+    """Maximum standard deviation of the means of subclasses about the mean of their class. Own."""
     seeds: float = 0.8
     """Share of the draws with subclasses by EM (:mod:`brainseg.training.data.intensity_classes`), for maps
-    that have them."""
+    with seeds."""
 
     lesions: float = 0.2
-    """Probability that lesions are pasted where the source table allows them. Own."""
+    """Probability of pasted lesions, where the source table allows them. Own."""
     lesion_count: int = 14
-    """Most of them."""
+    """Maximum number of lesions."""
     lesion_radius: tuple[float, float] = (1.2, 6.0)
-    """Their half axes."""
+    """Range of their semi-axes."""
 
     strip: float = 0.4
-    """Probability that what lies outside the brain is removed."""
+    """Probability of skull-stripping."""
     strip_uneven: float = 0.0
-    """Largest standard deviation (mm) by which the surface of what is left varies from place to place."""
+    """Maximum standard deviation of the local error of the brain mask."""
     neck: float = 0.0
-    """Probability that what is removed takes the brain's lower end along: masks differ most there. Own."""
+    """Probability that skull-stripping removes the lower end of the brain, where masks differ. Own."""
     neck_at: tuple[float, float] = (-60.0, -45.0)
-    """Height (from the brain's middle) of that cut."""
+    """Height of that cut relative to the center of the brain."""
     deface: float = 0.12
-    """Probability that the face is removed from a head with skull."""
+    """Probability of defacing of a head with skull."""
     deface_at: tuple[float, float] = (58.0, -22.0)
-    """A point (to the front, up; from the brain's middle) in the plane that cuts the face off."""
+    """A point of the defacing plane (anterior, superior) relative to the center of the brain."""
     crop: float = 0.1
-    """Probability that the field of view ends within the head."""
+    """Probability that the field of view does not cover the head."""
     crop_at: tuple[float, float] = (30.0, 75.0)
-    """How far from the brain's middle it then ends."""
+    """Distance of its end from the center of the brain."""
 
     bias: float = 0.7
-    """Largest standard deviation of the bias field's logarithm."""
+    """Maximum standard deviation of the logarithm of the bias field."""
     ghost: float = 0.08
-    """Probability of ghosts along one axis. Own, as motion and flow make them."""
+    """Probability of ghosts along one axis, as from motion and flow. Own."""
     ghost_strength: float = 0.12
-    """Their strength at most."""
+    """Maximum relative intensity of the ghosts."""
     blur: tuple[float, float] = (0.35, 0.75)
-    """Standard deviation (voxels) of the blur that every scan has: labels have sharp borders, scans partial
-    volume. Own."""
+    """Standard deviation (voxels) of the blur of every scan, for partial volume. Own."""
     low_resolution: float = 0.4
     """Probability of a lower resolution."""
     slice_thickness: float = 6.0
-    """Thickest slice, along any axis; SynthSeg goes to 8-9 mm."""
+    """Maximum slice thickness along any axis; SynthSeg 8-9 mm."""
     noise: float = 12.0
-    """Largest standard deviation of the noise; FetalSynthSeg 5-15."""
+    """Maximum standard deviation of the noise; FetalSynthSeg 5-15."""
     gamma: float = 0.4
     """Standard deviation of the logarithm of gamma."""

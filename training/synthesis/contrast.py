@@ -1,4 +1,4 @@
-"""Random contrasts: the intensity of every class and of its subclasses."""
+"""Random contrasts: the intensities of classes and their subclasses."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .config import GeneratorConfig
 from .deformation import integer, noise_field, uniform
 
 LEVELS = 16
-"""Steps of the field that splits classes in space; a class's subclasses are ranges of them."""
+"""Levels of the field that splits classes in space; the subclasses of a class are ranges of levels."""
 
 
 @dataclass
 class Contrast:
-    """Look-up tables of one draw.
+    """A random contrast as look-up tables.
 
     Attributes
     ----------
     means, deviations : Tensor, shape (N,)
-        By ``label position * LEVELS + level``, or by the code of
+        Mean and standard deviation by ``label position * LEVELS + level``, or by the code of
         :mod:`brainseg.training.data.intensity_classes`.
     split : Tensor or None
-        Level at every point of the atlas cube, shape (1, 1, GRID, GRID, GRID); None: no subclasses.
+        Level on the atlas cube, shape (1, 1, GRID, GRID, GRID); None without subclasses.
     seeded : bool
-        Whether the tables go by seeds.
+        Whether the tables are indexed by seeds.
     """
 
     means: Tensor
@@ -38,18 +38,18 @@ class Contrast:
 
 
 def draw_contrast(source: Source, config: GeneratorConfig, device: torch.device, *, seeded: bool) -> Contrast:
-    """Draw a contrast.
+    """Return a random contrast.
 
     Parameters
     ----------
     source : Source
-        Classes and their usual means.
+        Classes and their known means.
     config : GeneratorConfig
         Ranges.
     device : torch.device
-        Where the tables go.
+        Device of the tables.
     seeded : bool
-        Whether subclasses come from seeds instead of from a random field.
+        Whether subclasses come from seeds instead of a random field.
     """
     kinds, shares = zip(*config.contrasts.items(), strict=True)
     kind = kinds[int(torch.multinomial(torch.tensor(shares), 1))]
@@ -63,7 +63,7 @@ def draw_contrast(source: Source, config: GeneratorConfig, device: torch.device,
     levels = means[:, None].expand(-1, LEVELS)
     if uniform(0, 1) < config.split:
         points = noise_field(1, integer(6, 20), device)
-        # Uniform over the levels, whatever the interpolation left of the deviation.
+        # Uniform over the levels, independent of the interpolated standard deviation.
         split = torch.special.ndtr(points / points.std()) * LEVELS
         levels = _subclasses(means, known, config)
     position = torch.from_numpy(source.contrast)
@@ -76,7 +76,7 @@ def draw_contrast(source: Source, config: GeneratorConfig, device: torch.device,
 
 
 def _classes(known: Tensor | None, count: int, config: GeneratorConfig) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of every class."""
+    """Return the mean and standard deviation of every class."""
     means = torch.rand(count) * 255
     if known is None:
         deviations = torch.rand(count) * (35 if uniform(0, 1) < 0.5 else 15)
@@ -91,7 +91,7 @@ def _classes(known: Tensor | None, count: int, config: GeneratorConfig) -> tuple
 
 
 def _subclasses(means: Tensor, known: Tensor | None, config: GeneratorConfig) -> Tensor:
-    """Mean of every class at every level: each class cuts the levels at its own places."""
+    """Return the mean of every class at every level; each class splits the levels at its own points."""
     count = len(means)
     parts = torch.randint(1, config.subclasses + 1, (count,))
     cuts = torch.rand(count, config.subclasses - 1) * LEVELS
@@ -100,8 +100,7 @@ def _subclasses(means: Tensor, known: Tensor | None, config: GeneratorConfig) ->
     near = means[:, None] + torch.randn(count, config.subclasses) * uniform(0, config.split_spread)
     anything = torch.rand(count, config.subclasses) * 255
     anything[:, 0] = means
-    # What has no usual mean (what lies around the brain) is as varied as can be; so are random contrasts, at
-    # times.
+    # Classes without a known mean (outside the brain), and some random contrasts, vary without limits.
     free = torch.ones(count, dtype=torch.bool) if known is None else known.isnan()
     if known is None and uniform(0, 1) < 0.6:
         free[:] = False
@@ -114,7 +113,7 @@ def _subclasses(means: Tensor, known: Tensor | None, config: GeneratorConfig) ->
 def _by_seeds(
     source: Source, means: Tensor, deviations: Tensor, known: bool, config: GeneratorConfig, device
 ) -> Contrast:
-    """Tables by the seeds' code: for each meta-label a number of subclasses, for each of them a mean."""
+    """Return tables by the code of seeds: a number of subclasses per meta-label, a mean per subclass."""
     table_mean, table_deviation = torch.zeros(CODES), torch.zeros(CODES)
     for meta in sorted({int(m) for m in source.meta} - {0}):
         of_meta = torch.from_numpy(source.contrast[source.meta == meta]).unique()

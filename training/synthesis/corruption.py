@@ -1,4 +1,4 @@
-"""Graded corruption of segmentations, for the calibration of the quality score and for its test."""
+"""Graded corruption of segmentations, to calibrate and test the quality score."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Corrupt = Callable[[np.ndarray, float, np.random.Generator, np.ndarray], np.ndar
 
 
 def shift(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Everything moved, by up to 15 mm."""
+    """Translate all structures by up to 15 mm."""
     direction = rng.normal(size=3)
     voxels = np.rint(15 * level * direction / np.linalg.norm(direction) / spacing)
     return ndimage.shift(found, voxels, order=0)
 
 
 def turn(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Everything turned about a random axis, by up to 25 degrees."""
+    """Rotate all structures about a random axis by up to 25 degrees."""
     axis = rng.normal(size=3)
     x, y, z = axis / np.linalg.norm(axis)
     angle = np.radians(25 * level)
@@ -34,7 +34,7 @@ def turn(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.
 
 
 def warp(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """A smooth random displacement, by up to 12 mm."""
+    """Deform all structures by a smooth random displacement of up to 12 mm."""
     index = np.indices(found.shape, np.float32)
     for axis in range(3):
         points = rng.uniform(-1, 1, (6, 6, 6)).astype(np.float32) * 12 * level / spacing[axis]
@@ -43,7 +43,7 @@ def warp(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.
 
 
 def grow(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """A third of the structures grown into their neighbours, by up to 4 voxels."""
+    """Dilate a third of the structures into their neighbors by up to 4 voxels."""
     out = found.copy()
     for label in _some(found, rng, 0.33):
         grown = ndimage.binary_dilation(found == label, iterations=max(1, round(4 * level)))
@@ -52,7 +52,7 @@ def grow(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.
 
 
 def patches(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Balls that carry the label of another structure."""
+    """Give random balls the label of another structure."""
     out, inside = found.copy(), np.argwhere(found > 0)
     present = np.unique(found[found > 0])
     for _ in range(max(1, round(60 * level))):
@@ -66,7 +66,7 @@ def patches(found: np.ndarray, level: float, rng: np.random.Generator, spacing: 
 
 
 def specks(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Voxels that carry the label of another structure."""
+    """Give random voxels the label of another structure."""
     noise = (rng.random(found.shape, dtype=np.float32) < 0.5 * level) & (found > 0)
     out = found.copy()
     out[noise] = rng.permutation(found[noise])
@@ -74,7 +74,7 @@ def specks(found: np.ndarray, level: float, rng: np.random.Generator, spacing: n
 
 
 def coarsen(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Labels of voxels of up to 8 mm."""
+    """Reduce the resolution of the labels to up to 8 mm."""
     step = np.maximum(1, np.rint((1 + 7 * level) / spacing)).astype(int)
     index = [
         np.minimum(np.arange(n) // s * s + s // 2, n - 1) for n, s in zip(found.shape, step, strict=True)
@@ -83,7 +83,7 @@ def coarsen(found: np.ndarray, level: float, rng: np.random.Generator, spacing: 
 
 
 def cut(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Up to half of the brain missing on a side of a random plane."""
+    """Remove up to half of the brain on one side of a random plane."""
     points = np.argwhere(found > 0)
     direction = rng.normal(size=3)
     along = points @ direction
@@ -94,7 +94,7 @@ def cut(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.n
 
 
 def exchange(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Left and right exchanged: in some structures, or at the highest level in all."""
+    """Swap left and right in some structures, at the highest level in all."""
     table = labels.load("adult")
     change = np.arange(int(found.max()) + 1)
     for label in table:
@@ -108,7 +108,7 @@ def exchange(found: np.ndarray, level: float, rng: np.random.Generator, spacing:
 
 
 def forget(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
-    """Structures lost to what lies around them."""
+    """Replace structures by their surroundings."""
     gone = np.isin(found, _some(found, rng, 0.5 * level))
     if not (gone.any() and ((found > 0) & ~gone).any()):
         return found
@@ -121,16 +121,29 @@ def forget(found: np.ndarray, level: float, rng: np.random.Generator, spacing: n
 KINDS: dict[str, Corrupt] = {
     f.__name__: f for f in (shift, turn, warp, grow, patches, specks, coarsen, cut, exchange, forget)
 }
+"""Kinds of corruption by name; each takes labels, level, random number generator and voxel size (mm)."""
 
 
 def _some(found: np.ndarray, rng: np.random.Generator, share: float) -> np.ndarray:
-    """A random part of the labels, at least one."""
+    """Return a random share of the labels, at least one."""
     present = np.unique(found[found > 0])
     return rng.choice(present, max(1, round(share * len(present))), replace=False)
 
 
 def apply(structures: Volume, kind: str, level: float, rng: np.random.Generator) -> Volume:
-    """A corrupted copy of a segmentation; ``level`` runs from 0 (hardly) to 1 (grossly)."""
+    """Return a corrupted copy of a segmentation.
+
+    Parameters
+    ----------
+    structures : Volume of integers
+        Segmentation.
+    kind : str
+        Kind of corruption, a key of :data:`KINDS`.
+    level : float
+        Severity, from 0 to 1.
+    rng : Generator
+        Random number generator.
+    """
     found = KINDS[kind](structures.data.numpy(), level, rng, structures.grid.spacing)
     return structures.with_data(torch.from_numpy(np.ascontiguousarray(found)))
 
@@ -138,7 +151,7 @@ def apply(structures: Volume, kind: str, level: float, rng: np.random.Generator)
 def graded(
     structures: Volume, rng: np.random.Generator, each: int = 2
 ) -> Iterator[tuple[str, float, Volume]]:
-    """The segmentation as it is, then every kind of corruption at ``each`` levels."""
+    """Yield kind, level and segmentation: the original, then every kind of corruption at ``each`` levels."""
     yield "none", 0.0, structures
     for kind in KINDS:
         for number in range(each):

@@ -11,26 +11,26 @@ from torch import Tensor
 from .config import GeneratorConfig
 
 BOX = 240.0
-"""Side (mm) of the atlas cube in which the nonlinear deformation lives."""
+"""Side (mm) of the atlas cube, the domain of the nonlinear deformation."""
 
 GRID = 40
-"""Voxels along a side of that cube."""
+"""Voxels along a side of the atlas cube."""
 
 SQUARINGS = 5
 
 
 def uniform(low: float, high: float) -> float:
-    """A number from torch's global generator."""
+    """Return a uniform random number from torch's global generator."""
     return low + (high - low) * float(torch.rand(()))
 
 
 def integer(low: int, high: int) -> int:
-    """A whole number, ``high`` excluded."""
+    """Return a random integer from ``low`` to ``high - 1``."""
     return int(torch.randint(low, high, ()))
 
 
 def affine(config: GeneratorConfig) -> Tensor:
-    """Matrix (3, 3) from the world's millimetres to the atlas's."""
+    """Return a random matrix (3, 3) from world mm to atlas mm."""
     rotation = torch.eye(3)
     for i, j in ((1, 2), (0, 2), (0, 1)):
         angle = math.radians(uniform(-config.rotation, config.rotation))
@@ -45,9 +45,10 @@ def affine(config: GeneratorConfig) -> Tensor:
 
 
 def deformation(config: GeneratorConfig, device: torch.device) -> Tensor:
-    """Displacement (mm), shape (1, 3, GRID, GRID, GRID), by scaling and squaring of a smooth velocity.
+    """Return a random displacement (mm), shape (1, 3, GRID, GRID, GRID).
 
-    Two octaves of control points, coarse ones for the head's shape, fine ones for its parts.
+    It is the flow of a smooth velocity with two sets of control points: coarse ones for the shape of the
+    head, fine ones for the shape of its structures.
     """
     velocity = torch.zeros(1, 3, GRID, GRID, GRID, device=device)
     for points, strength in ((integer(4, 12), config.deformation), (integer(18, 28), config.detail)):
@@ -58,19 +59,27 @@ def deformation(config: GeneratorConfig, device: torch.device) -> Tensor:
     z, y, x = torch.meshgrid(axis, axis, axis, indexing="ij")
     identity = torch.stack([x, y, z], -1)[None]
     for _ in range(SQUARINGS):
-        # The field's channels are x, y, z of space, whose first axis is the tensor's first dimension.
+        # The channels are x, y, z in space; x is the first axis of the tensor.
         where = identity + moved.permute(0, 2, 3, 4, 1).flip(-1) / (BOX / 2)
         moved = moved + F.grid_sample(moved, where, padding_mode="border", align_corners=True)
     return moved
 
 
 def noise_field(channels: int, points: int, device: torch.device) -> Tensor:
-    """Normal numbers on ``points`` control points a side, interpolated to the atlas cube."""
+    """Return normal random numbers on ``points`` control points per side, interpolated to the atlas cube."""
     coarse = torch.randn(1, channels, points, points, points, device=device)
     return F.interpolate(coarse, size=(GRID,) * 3, mode="trilinear", align_corners=True)
 
 
 def linear(matrix: Tensor, line: list[Tensor]) -> list[Tensor]:
-    """Rows of ``matrix`` (R, 3) times the positions of the grid that three lines span."""
+    """Return the rows of ``matrix`` (R, 3) times the positions of a grid.
+
+    Parameters
+    ----------
+    matrix : Tensor, shape (R, 3)
+        Matrix.
+    line : list of Tensor
+        Coordinates of the grid along each axis.
+    """
     x, y, z = line[0][:, None, None], line[1][None, :, None], line[2][None, None, :]
     return [row[0] * x + row[1] * y + row[2] * z for row in matrix]

@@ -1,13 +1,13 @@
-"""Synthetic heads from label maps: any contrast, resolution and artefact, drawn afresh at every step.
+"""Synthetic heads from label maps: random contrasts, resolutions and artifacts.
 
-The idea and most ranges are SynthSeg's (Billot et al. 2023): labels are deformed, every class (or part of a
-class) gets a random intensity, then come bias field, ghosts, blur, low resolution, noise and gamma. Contrasts
-are a curriculum: a share of the draws is near a real contrast (class means of the source table), the rest is
-random. All ranges stand in :mod:`brainseg.training.synthesis.config`; what labels mean, in a source table.
+The method and most ranges are those of SynthSeg (Billot et al. 2023): labels are deformed, every class or
+subclass gets a random intensity, followed by bias field, ghosts, blur, low resolution, noise and gamma. A
+share of the draws is near a real contrast (class means of the source table), the others are random. The
+ranges are in :mod:`brainseg.training.synthesis.config`, the meaning of labels in a source table.
 
-Frames: *world* is the synthetic image's own millimetres, its origin at the brain's centre; *atlas* is the
-mean head of all maps. A draw holds the way from one to the other, so that the same head can be rendered
-on several grids (a whole head at 3 mm, a brain at 1.5 mm) with one anatomy and one contrast.
+Frames: *world* is in mm of the synthetic image, with the origin at the center of the brain; *atlas* is the
+mean head of all maps. A draw defines the transform between them, so that one head can be rendered on several
+grids (a whole head at 3 mm, a brain at 1.5 mm) with the same anatomy and contrast.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ from .lesion_paste import paste
 
 @dataclass
 class Draw:
-    """One synthetic head before it is put on a grid.
+    """One synthetic head, independent of a grid.
 
     Attributes
     ----------
     number : int
-        Of its map.
+        Number of its label map.
     to_atlas : Tensor, shape (3, 3)
-        World mm to atlas mm, before the deformation; on the CPU.
+        Matrix from world mm to atlas mm, before the deformation; on the CPU.
     mirrored : bool
-        Whether left and right are exchanged.
+        Whether left and right are swapped.
     displacement : Tensor, shape (1, 3, G, G, G)
         Deformation (mm) on the atlas cube.
     labels : Tensor of uint8
-        The map, lesions included.
+        Label map, lesions included.
     contrast : Contrast
         Intensities.
     acquisition : Acquisition
-        What the scanner makes of them.
+        Parameters of the acquisition.
     """
 
     number: int
@@ -63,7 +63,7 @@ class Draw:
 
     @property
     def strip_at(self) -> float | None:
-        """Signed distance (mm) to the brain's surface below which all was removed."""
+        """Signed distance (mm) to the surface of the brain below which everything is removed."""
         return self.acquisition.strip_at
 
 
@@ -78,11 +78,11 @@ class Rendered:
     labels : Tensor of uint8
         Position in the source table.
     distance : Tensor of float
-        Signed distance (mm) to the brain's surface, positive inside.
+        Signed distance (mm) to the surface of the brain, positive inside.
     coordinates : Tensor, shape (3, X, Y, Z)
-        Atlas coordinates (mm), mirrored heads already turned back.
+        Atlas coordinates (mm), before mirroring.
     visible : Tensor of bool or None
-        Where the field of view is, in a shape that broadcasts; None if it holds the whole grid.
+        Field of view, in a shape that broadcasts to the grid; None if it covers the whole grid.
     """
 
     image: Tensor
@@ -94,7 +94,7 @@ class Rendered:
 
 @dataclass
 class _Positions:
-    """A grid in every frame: world as one line an axis, the others as one tensor an axis."""
+    """A grid in every frame: world as one line per axis, the others as one tensor per axis."""
 
     line: list[Tensor]
     atlas: list[Tensor]
@@ -108,11 +108,11 @@ class HeadGenerator:
     Parameters
     ----------
     path : Path
-        Arrays written by :func:`brainseg.training.data.prepare.prepare`; they name their source table.
+        Arrays from :func:`brainseg.training.data.prepare.prepare`.
     config : GeneratorConfig
-        Ranges.
+        Ranges of the generator.
     device : str or torch.device
-        Where everything is computed.
+        Device of the computations.
     """
 
     def __init__(self, path: Path, config: GeneratorConfig, device: str | torch.device = "cpu") -> None:
@@ -138,7 +138,10 @@ class HeadGenerator:
         self.lesion_of = torch.from_numpy(self.source.lesion).to(self.device)
 
     def draw(self, number: int | None = None) -> Draw:
-        """Draw a head (torch's global generator decides) from map ``number``, counted around, or any."""
+        """Return a random head of map ``number`` (modulo the number of maps), or of a random map.
+
+        All random numbers come from torch's global generator.
+        """
         config = self.config
         number = integer(0, len(self.maps)) if number is None else number % len(self.maps)
         seeded = self.seeds[number] is not None and uniform(0, 1) < config.seeds
@@ -163,21 +166,21 @@ class HeadGenerator:
         spacing: float,
         finer: int = 1,
     ) -> Rendered:
-        """Put a draw on a grid.
+        """Return a head on a grid.
 
         Parameters
         ----------
         draw : Draw
-            The head.
+            Synthetic head.
         centre : tuple of float
-            Centre of the grid in world mm.
+            Center of the grid (world mm).
         shape : tuple of int
-            Voxels.
+            Number of voxels along each axis.
         spacing : float
             Voxel size (mm).
         finer : int
-            Render intensities on a grid that many times finer and average: partial volume. A voxel's
-            label is the one at its centre.
+            Factor of a finer grid on which intensities are rendered and averaged, for partial volume. The
+            label of a voxel is the label at its center.
         """
         fine_shape = tuple(n * finer for n in shape)
         at = self._positions(draw, centre, fine_shape, spacing / finer)
@@ -235,7 +238,7 @@ class HeadGenerator:
         return _Positions(line, atlas, voxel, level)
 
     def _distance(self, draw: Draw, voxel: list[Tensor]) -> Tensor:
-        """Signed distance in world mm, from the map's own by the mean change of scale."""
+        """Return the signed distance in world mm: that of the map times the mean change of scale."""
         stored = self.distances[draw.number]
         where = torch.stack(
             [(v / 2) / (n - 1) * 2 - 1 for v, n in zip(voxel, stored.shape, strict=True)], -1
@@ -245,7 +248,7 @@ class HeadGenerator:
         return sampled[0, 0] / abs(float(torch.linalg.det(total))) ** (1 / 3)
 
     def _kept(self, draw: Draw, distance: Tensor, field: Tensor | None, line: list[Tensor]) -> Tensor | None:
-        """What stripping, defacing and the field of view leave; None if that is everything."""
+        """Return the voxels left by stripping, defacing and the field of view; None for all voxels."""
         kept = None
         if draw.strip_at is not None:
             kept = distance > draw.strip_at
@@ -263,10 +266,10 @@ class HeadGenerator:
     def _intensities(
         self, draw: Draw, labels: Tensor, index: Tensor, inside: Tensor, level: Tensor | None
     ) -> Tensor:
-        """A normal number for every voxel, its mean and deviation those of its class."""
+        """Return a normal random number per voxel with the mean and standard deviation of its class."""
         contrast = draw.contrast
         if contrast.seeded:
-            # What has no seed, a lesion among them, keeps the darkness of the background.
+            # Voxels without a seed, such as lesions, get the intensity of the background.
             entry = (self.seeds[draw.number].view(-1)[index] * inside).int()
         else:
             entry = labels.int() * LEVELS
@@ -280,7 +283,7 @@ class HeadGenerator:
 
 
 def _nearest(shape: torch.Size, voxel: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Flat index of the nearest voxel of a map, and whether it lies in the map."""
+    """Return the flat index of the nearest voxel of a map, and whether it is inside the map."""
     rounded = [v.round().int() for v in voxel]
     index, inside = 0, True
     for i, n in zip(rounded, shape, strict=True):

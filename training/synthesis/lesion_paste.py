@@ -1,4 +1,4 @@
-"""Lesions pasted into label maps: what segments real scans must expect white matter to hold."""
+"""Lesions pasted into label maps."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from .deformation import integer, uniform
 
 
 def paste(labels: Tensor, lesion_of: Tensor, config: GeneratorConfig) -> Tensor:
-    """A copy of a map with lesions in it.
+    """Return a copy of a label map with random lesions.
 
     Parameters
     ----------
     labels : Tensor of uint8, shape (X, Y, Z)
         Positions in the source table, voxels of 1 mm.
     lesion_of : Tensor of int64
-        For every position that of a lesion in it, -1 where none can be.
+        Position of the lesion label for every position, -1 where lesions are not allowed.
     config : GeneratorConfig
-        Their number and size.
+        Number and size of the lesions.
 
     Notes
     -----
-    Each lesion is an ellipsoid about a random voxel where one can be; some lie close together and merge,
-    as confluent lesions do.
+    Each lesion is an ellipsoid around a random allowed voxel; neighbors can merge, as confluent lesions do.
     """
     out = labels.clone()
     size = torch.tensor(labels.shape)
@@ -42,7 +41,7 @@ def paste(labels: Tensor, lesion_of: Tensor, config: GeneratorConfig) -> Tensor:
 
 def _ellipsoid(out: Tensor, lesion_of: Tensor, middle: Tensor, config: GeneratorConfig) -> None:
     low, high = config.lesion_radius
-    # Small ones are many, large ones few.
+    # Small lesions are more frequent than large ones.
     base = low + (high - low) * uniform(0, 1) ** 2
     axes = [base * uniform(0.6, 1.5) for _ in range(3)]
     start = [max(0, int(m - a)) for m, a in zip(middle.tolist(), axes, strict=True)]

@@ -1,4 +1,4 @@
-"""A picture of what the generator makes: the first thing to look at when anything about it changes."""
+"""A figure of samples of the generator."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from ...models.io import atomic
 from .generator import Draw, HeadGenerator, Rendered
 
-COLOURS = 24
-"""Colours for labels; a label has the colour of its intensity class."""
+COLORS = 24
+"""Number of colors for labels; a label has the color of its intensity class."""
 
 
 def write_preview(
@@ -26,18 +26,18 @@ def write_preview(
     spacing: float = 1.0,
     seed: int = 0,
 ) -> Path:
-    """Write a grid of samples as PNG: each in three planes, the labels beside.
+    """Write a grid of samples as PNG: three planes of each image and one of its labels.
 
     Parameters
     ----------
     generator : HeadGenerator
-        What to show.
+        Generator of the samples.
     out : Path
         File to write.
     count : int
-        Samples.
+        Number of samples.
     shape, spacing : tuple of int, float
-        Grid of a sample.
+        Grid of the samples.
     seed : int
         Random seed.
     """
@@ -52,7 +52,17 @@ def write_preview(
 
 
 def grid(one: Callable[[], tuple[np.ndarray, str]], out: Path, count: int) -> Path:
-    """Write a picture of ``count`` panels with their titles, which ``one`` gives one by one."""
+    """Write a figure of panels.
+
+    Parameters
+    ----------
+    one : callable
+        Returns the next panel, shape (Y, X, 3), and its title.
+    out : Path
+        File to write (PNG).
+    count : int
+        Number of panels.
+    """
     columns = min(count, 3)
     rows = -(-count // columns)
     figure = Figure(figsize=(6.4 * columns, 2.0 * rows), facecolor="black")
@@ -71,7 +81,7 @@ def grid(one: Callable[[], tuple[np.ndarray, str]], out: Path, count: int) -> Pa
 
 
 def side_by_side(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Three planes of an image and one of its coloured labels, shape (Y, X, 3)."""
+    """Return three planes of an image and one of its colored labels, shape (Y, X, 3)."""
     middle = [n // 2 for n in image.shape]
     planes = [image[:, :, middle[2]], image[:, middle[1]], image[middle[0]]]
     panels = [np.repeat(plane.T[..., None], 3, 2) for plane in planes] + [labels]
@@ -79,11 +89,11 @@ def side_by_side(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.concatenate([np.pad(p, ((0, tall - p.shape[0]), (0, 4), (0, 0))) for p in panels], 1)
 
 
-def coloured(shown: np.ndarray) -> np.ndarray:
-    """Colours of a plane of classes, shape (Y, X, 3)."""
-    palette = colormaps["tab20b"](np.arange(COLOURS) / COLOURS)[:, :3]
+def colored(shown: np.ndarray) -> np.ndarray:
+    """Return the colors of a plane of classes, shape (Y, X, 3)."""
+    palette = colormaps["tab20b"](np.arange(COLORS) / COLORS)[:, :3]
     palette[0] = 0
-    return palette[np.where(shown > 0, 1 + shown % (COLOURS - 1), 0)]
+    return palette[np.where(shown > 0, 1 + shown % (COLORS - 1), 0)]
 
 
 def _words(draw: Draw, generator: HeadGenerator, spacing: float) -> str:
@@ -103,6 +113,6 @@ def _words(draw: Draw, generator: HeadGenerator, spacing: float) -> str:
 
 
 def _panel(rendered: Rendered, generator: HeadGenerator) -> np.ndarray:
-    """Three planes of the image and one of the labels, side by side, shape (Y, X, 3)."""
+    """Return three planes of the image and one of the labels, shape (Y, X, 3)."""
     classes = generator.source.contrast[rendered.labels.cpu().numpy()]
-    return side_by_side(rendered.image.cpu().numpy(), coloured(classes[:, classes.shape[1] // 2].T))
+    return side_by_side(rendered.image.cpu().numpy(), colored(classes[:, classes.shape[1] // 2].T))

@@ -105,7 +105,7 @@ def test_maps_that_are_not_there(tmp_path, capsys):
     recipe.write_text(RECIPE)
     (tmp_path / "empty").mkdir()
     assert _run("train", recipe, "--maps", tmp_path / "empty", "--out", tmp_path / "o") == 2
-    assert "there are no NIfTI files in it" in capsys.readouterr().err
+    assert "there are no NIfTI files in the folder" in capsys.readouterr().err
     assert _run("train", recipe, "--out", tmp_path / "o") == 2
     assert "Give either --data or --maps" in capsys.readouterr().err
 

@@ -97,12 +97,12 @@ def test_names_tell_the_age_where_no_table_does(tmp_path, capsys):
 @pytest.mark.parametrize(
     "name, rows, said",
     [
-        ("sub-ctrl", None, "gestational age of sub-ctrl is not known"),
-        ("sub-005", None, "gestational age of sub-005 is not known"),
-        ("sub-028", None, "gestational age of sub-028 is not known"),
-        ("sub-28", ["sub-28\tn/a"], "has no gestational age there"),
+        ("sub-ctrl", None, "gestational age of sub-ctrl is unknown"),
+        ("sub-005", None, "gestational age of sub-005 is unknown"),
+        ("sub-028", None, "gestational age of sub-028 is unknown"),
+        ("sub-28", ["sub-28\tn/a"], "no gestational age of sub-28"),
         ("sub-28", ["sub-29\t28"], "no such row"),
-        ("sub-28", ["sub-28\t199"], "call the column gestational_age_days"),
+        ("sub-28", ["sub-28\t199"], "name the column gestational_age_days"),
     ],
 )
 def test_an_age_that_is_not_known_is_an_error_in_words(tmp_path, name, rows, said):
@@ -125,13 +125,13 @@ def test_what_does_not_fit_together_is_named(tmp_path, capsys):
     _write(tmp_path / "sub-29", "sub-29")
     (tmp_path / "sub-29" / "sub-29_dseg.nii.gz").unlink()
     (one,) = dataset.find(tmp_path)
-    assert one.name == "sub-28" and "left out: sub-29" in capsys.readouterr().out
+    assert one.name == "sub-28" and "excluded: sub-29" in capsys.readouterr().out
 
 
 def test_labels_that_no_table_has(tmp_path):
     _write(tmp_path / "sub-28", "sub-28", {**{k: k for k in range(8)}, 7: 9})
     (one,) = dataset.find(tmp_path)
-    with pytest.raises(InputError, match="its labels 9 are not in the table"):
+    with pytest.raises(InputError, match="the labels 9 are not in the source table"):
         dataset.read(one, numbering())
     one.labels.write_bytes(b"nothing")
     with pytest.raises(InputError, match="cannot be read"):
@@ -213,7 +213,7 @@ def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
     small.write_text(registry.read("fetal-coarse").text.replace("[48, 48, 48]", "[32, 32, 32]"))
     assert _run(*preview, "--recipe", small) == 0 and (tmp_path / "p.png").stat().st_size > 1000
     assert _run(*preview) == 1
-    assert "these arrays are of fetuses, and heads are needed" in capsys.readouterr().err
+    assert "arrays are of fetuses, but arrays of heads are needed" in capsys.readouterr().err
     assert _run(*preview, "--recipe", "hippocampus") == 2
 
 

@@ -75,7 +75,7 @@ def test_labels_stay_with_their_voxels(tmp_path, synthetic):
 
 
 def test_unfit_scans_are_refused(tmp_path, synthetic):
-    with pytest.raises(InputError, match=r"1\.5 mm, those of the recipe 2\.0 mm"):
+    with pytest.raises(InputError, match=r"1\.5 mm, that of the recipe 2\.0 mm"):
         Mixed(synthetic, _scans(tmp_path / "a.npz", spacing=1.5), 0.5)
     with pytest.raises(InputError, match="no label"):
         Mixed(synthetic, _scans(tmp_path / "b.npz", unknown=True), 0.5)

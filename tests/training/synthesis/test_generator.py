@@ -376,7 +376,7 @@ def test_a_scan_and_its_labels_must_lie_on_one_grid(toy, nifti, tmp_path):
     own = tmp_path / "own.tsv"
     rows = (files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
     own.write_text("\n".join([rows[0] + "\tmeta", *(row + "\t1" for row in rows[1:])]) + "\n")
-    with pytest.raises(InputError, match=r"a\.nii.*grid is not that of"):
+    with pytest.raises(InputError, match=r"a\.nii.*grid differs from"):
         seeds.write_seeds(nifti(tmp_path / "a.nii"), path, tmp_path / "out.nii.gz", str(own))
     assert not (tmp_path / "out.nii.gz").exists()
 
