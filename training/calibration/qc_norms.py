@@ -285,7 +285,7 @@ def build(arrays: list[Path], folder: Path, heads: int = 8, each: int = 1, devic
             quality.measure(head.image, head.mask, head.structures, found, uncertainty=head.uncertainty)
         )
     found = replace(found, usual=usual(measured))
-    table = []
+    table: list[Row] = []
     for number, head in enumerate(made):
         table += rows(f"head {number}", head, found, np.random.default_rng(number), each)
     weights, intercepts = fit(table)

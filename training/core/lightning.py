@@ -26,7 +26,11 @@ from .example import Example
 from .loggers import loggers
 from .trainer import Trainer
 
-PRECISION = {torch.bfloat16: "bf16-mixed", torch.float16: "16-mixed", torch.float32: "32-true"}
+PRECISION: dict[torch.dtype, Any] = {
+    torch.bfloat16: "bf16-mixed",
+    torch.float16: "16-mixed",
+    torch.float32: "32-true",
+}
 
 LOG_EVERY = 20
 """Training steps between two lines of progress."""

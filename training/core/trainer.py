@@ -11,7 +11,7 @@ import inspect
 import json
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,9 +71,6 @@ class Trainer(ABC):
         If the architecture, the initial weights or the checkpoint do not fit the recipe.
     """
 
-    clock: ClassVar[Callable[[], float]] = staticmethod(time.process_time)
-    """Clock of the training time, in seconds."""
-
     scored: ClassVar[str] = "validation"
     """Description of the validation data on the model card."""
 
@@ -90,7 +87,7 @@ class Trainer(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.table = labels.load(recipe.table)
-        self.network = _built(recipe).to(device, memory_format=torch.channels_last_3d)
+        self.network = on_device(_built(recipe), device)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self.step, self.seconds, self.saves = 0, 0.0, 0
@@ -123,6 +120,10 @@ class Trainer(ABC):
     @abstractmethod
     def validate(self) -> dict[str, float]:
         """Return the scores of the averaged weights by name; empty without validation data."""
+
+    def clock(self) -> float:
+        """Return the time (s) of the clock of the training time: by default processor time."""
+        return time.process_time()
 
     @property
     def share(self) -> float:
@@ -285,6 +286,11 @@ class Trainer(ABC):
             print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)
         self.network.load_state_dict(own)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
+
+
+def on_device(network: torch.nn.Module, device: str) -> torch.nn.Module:
+    """Return a network on a device, with the memory format of the training."""
+    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def load_weights(key: str, name: str) -> zoo.Model:

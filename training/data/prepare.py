@@ -7,7 +7,6 @@ defined by the mean centroids of the structures over all maps.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nibabel as nib
@@ -16,7 +15,7 @@ from scipy import ndimage
 
 from ...models.geometry.affine import fit_affine
 from ...models.geometry.distance import closed, signed_distance
-from .arrays import DISTANCE_UNIT
+from .arrays import DISTANCE_UNIT, write_arrays
 from .seeds import read_seeds
 from .sources import Source, positions, source_table
 
@@ -86,7 +85,7 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
         arrays[f"atlas{number}"] = to_atlas @ affine
     atlas = {f"{s}:{side}": point.tolist() for (s, side), point in sorted(mean.items())}
     meta = {"count": len(paths), "table": table, "centroids": atlas, "names": [p.name for p in paths]}
-    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+    write_arrays(out, meta, arrays)
 
 
 def _mean_centroids(points: list[dict]) -> dict[tuple[int, int], np.ndarray]:

@@ -65,7 +65,7 @@ class Agreement:
 def agreement(
     reference: ArrayLike,
     predicted: ArrayLike,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    spacing: Sequence[float] | np.ndarray = (1.0, 1.0, 1.0),
     *,
     surfaces: bool = True,
 ) -> Agreement:
@@ -108,7 +108,7 @@ def agreement(
 
 
 def surface_distances(
-    reference: np.ndarray, predicted: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    reference: np.ndarray, predicted: np.ndarray, spacing: Sequence[float] | np.ndarray = (1.0, 1.0, 1.0)
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the distances (mm) from each surface voxel of one mask to the surface of the other, both ways.
 

@@ -23,7 +23,7 @@ CORNERS = tuple(product((0, 1), repeat=3))
 def robust_hausdorff(
     reference: np.ndarray,
     predicted: np.ndarray,
-    spacing: Sequence[float] = (1.0, 1.0, 1.0),
+    spacing: Sequence[float] | np.ndarray = (1.0, 1.0, 1.0),
     percent: float = 95.0,
 ) -> float:
     """Return the distance (mm) from the other surface within which ``percent`` of a surface's area lie.

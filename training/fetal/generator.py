@@ -121,9 +121,12 @@ class FetalGenerator:
                 labels = torch.from_numpy(arrays[f"labels{k}"][pick].copy())
                 seeds = torch.from_numpy(arrays[f"seeds{k}"][(slice(None), *pick)].copy())
                 distance = torch.from_numpy(arrays[f"distance{k}"][pick].copy())
-                there = [t.to(self.device) for t in (image, labels, seeds, distance, matrix)]
-                scale, weeks = float(arrays[f"scale{k}"]), meta["weeks"][k]
-                self.cases.append(Case(*there, scale=scale, weeks=weeks))
+                case = Case(
+                    *(t.to(self.device) for t in (image, labels, seeds, distance, matrix)),
+                    float(arrays[f"scale{k}"]),
+                    meta["weeks"][k],
+                )
+                self.cases.append(case)
 
     def draw(self) -> int:
         """Return a random subject; the weight of a family of atlases is the square root of its size."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ...models.geometry.distance import signed_distance
 from ...models.templates.age_template import LENGTH
-from ..data.arrays import DISTANCE_UNIT
+from ..data.arrays import DISTANCE_UNIT, write_arrays
 from ..data.intensity_classes import MOST, mixture
 from . import dataset
 from . import interpolation as paths
@@ -58,9 +57,9 @@ def prepare(subjects: Sequence[Path | Subject], out: Path, table: str = "fetal")
         arrays[f"scale{number}"] = np.array(upright[0, 0])
         names.append(one.name)
         ages.append(one.weeks)
-    meta = {"count": len(names), "names": names, "weeks": ages, "paths": paths.pairs(names, ages)}
-    arrays |= paths.find(arrays, meta["paths"], columns["structure"])
-    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+    pairs = paths.pairs(names, ages)
+    arrays |= paths.find(arrays, pairs, columns["structure"])
+    write_arrays(out, {"count": len(names), "names": names, "weeks": ages, "paths": pairs}, arrays)
 
 
 def to_atlas(brain: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.networks.inference import COORDINATE_SCALE
-from ...models.networks.stem_unet import StemUNet
 from ...models.population import labels
 from ..core.example import Example
 from ..synthesis.generator import Draw, HeadGenerator, Rendered
@@ -148,8 +147,8 @@ class Cascade:
     ----------
     coarse : WholeHead
         Source of the coarse examples of the same heads.
-    network : StemUNet
-        Trained coarse network.
+    network : Module or None
+        Trained coarse network; examples cannot be drawn without it.
     shape, spacing : tuple of int, float
         Fine grid: number of voxels and voxel size (mm).
     spread : float
@@ -165,7 +164,7 @@ class Cascade:
     def __init__(
         self,
         coarse: WholeHead,
-        network: StemUNet,
+        network: torch.nn.Module | None,
         shape,
         spacing: float,
         spread: float = 6.0,
@@ -202,6 +201,7 @@ class Cascade:
         device = whole.x.device.type
         x = whole.x.to(memory_format=torch.channels_last_3d)
         with torch.autocast(device, dtype=torch.bfloat16):
+            assert self.network is not None
             out = self.network(x)
         if self.context == "distance":
             return out["mask"][0][:, :1].float().clamp(-1.5, 1.5)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ...models.geometry.volume import resample
-from ...models.io import atomic, conform
+from ...models.io import conform
 from ...models.localization import head as look
 from ...models.population import labels
 from ...models.segmentation import fusion
+from ..data.arrays import write_arrays
 from ..evaluation.label_files import read_labels
 from ..evaluation.mapping import IGNORED, Mapping
 from .validation import NOT_SCORED
@@ -63,5 +63,4 @@ def prepare_scans(
         arrays[f"prior{k}"] = inputs.context[None].half().numpy()
         arrays[f"truth{k}"] = on_grid.data[None].numpy()
     meta = {"names": [name for name, _, _ in pairs], "spacing": spacing}
-    with atomic.replacing(out) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
+    write_arrays(out, meta, arrays)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +13,7 @@ import torch
 from ..core.example import ExampleSource
 from ..core.recipe import Recipe
 from ..core.segmentation import SegmentationTrainer
-from ..core.trainer import load_weights
+from ..core.trainer import load_weights, on_device
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
 from .examples import Cascade, WholeHead
@@ -39,7 +38,6 @@ class HeadTrainer(SegmentationTrainer):
         Real scans with labels that train: the recipe's share ``real`` of the examples.
     """
 
-    clock: ClassVar[Callable[[], float]] = staticmethod(time.monotonic)
     scored: ClassVar[str] = "held-out label maps, synthetic images"
 
     def __init__(
@@ -55,10 +53,13 @@ class HeadTrainer(SegmentationTrainer):
         self.labeled = labeled
         self.scans = None if scans is None else Scans(scans)
         super().__init__(recipe, data, folder, validation, device)
-        self.coarse = None
+        self.coarse: torch.nn.Module | None = None
         if recipe.coarse:
-            network = load_weights("coarse", recipe.coarse).network
-            self.coarse = network.to(device, memory_format=torch.channels_last_3d)
+            self.coarse = on_device(load_weights("coarse", recipe.coarse).network, device)
+
+    def clock(self) -> float:
+        """Return the time (s) of the clock of the training time: elapsed time."""
+        return time.monotonic()
 
     def samples(self, stage: dict[str, Any], data: Path) -> WholeHead | Cascade:
         """Return the source of a stage's synthetic examples from prepared label maps."""

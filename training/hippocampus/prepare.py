@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from ...models.errors import UsageError
 from ...models.geometry.cropping import bare
 from ...models.geometry.volume import Volume
 from ...models.io import conform
+from ..data.arrays import write_arrays
 from ..evaluation.label_files import read_labels
 from .generator import cases, split
 
@@ -47,7 +47,7 @@ def prepare(found: dict[str, tuple[Path, Path]], out: Path) -> None:
         arrays[f"image{k}"] = ((scan.data / top).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         arrays[f"labels{k}"] = truth.data.to(torch.uint8).numpy()
     meta = {"count": len(found), "names": list(found)}
-    np.savez_compressed(out, meta=np.array(json.dumps(meta)), **arrays)
+    write_arrays(out, meta, arrays)
 
 
 def prepare_split(folder: Path, out: Path) -> tuple[Path, Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +10,9 @@ from scipy import ndimage
 
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume, resample
-from ...models.io import atomic, conform
+from ...models.io import conform
 from ...models.segmentation import lesion, skullstrip
+from ..data.arrays import write_arrays
 from . import lgg
 from .examples import FARTHEST
 
@@ -74,8 +74,7 @@ def prepare(subjects: Sequence[Path], out: Path, spacing: float) -> None:
         meta["step"].append(float(image.grid.spacing[2]))
         meta["zero"].append(float(-values.median() / (lesion.SPREAD * deviation)))
         print(f"{folder.name}: {int(arrays[f'lesion{k}'].sum())} voxels of lesions", flush=True)
-    with atomic.replacing(out) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, meta=np.array(json.dumps(meta)), **arrays)
+    write_arrays(out, meta, arrays)
 
 
 def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:

@@ -6,11 +6,15 @@ voxels.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.deformation.velocity import jacobian
+
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def dice(a: Tensor, b: Tensor, least: float = 4.0) -> Tensor:
@@ -94,13 +98,17 @@ def folding(displacement: Tensor, least: float = 0.2) -> Tensor:
     return F.relu(least - jacobian(displacement)).mean()
 
 
-OF_LABELS = {"dice": dice, "hard": hard}
+OF_LABELS: dict[str, Loss] = {"dice": dice, "hard": hard}
 """Losses of two warped label maps."""
 
-ALIKE = {**OF_LABELS, "mse": mse, "ncc": ncc, "ssim": ssim}
+ALIKE: dict[str, Loss] = {**OF_LABELS, "mse": mse, "ncc": ncc, "ssim": ssim}
 """Losses of two warped label maps or images."""
 
-SMOOTH = {"gradient": gradient, "bending": bending, "jacobian": folding}
+SMOOTH: dict[str, Callable[[Tensor], Tensor]] = {
+    "gradient": gradient,
+    "bending": bending,
+    "jacobian": folding,
+}
 """Losses of the velocity; ``jacobian`` is a loss of its flow."""
 
 NAMES = (*ALIKE, *SMOOTH)

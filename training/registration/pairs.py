@@ -56,14 +56,16 @@ class BrainPairs:
         kept = [name for name in dict.fromkeys(names) if name[0] not in (0, 24)]
         other = len(kept)
         self.classes = kept
-        place = {"device": generator.device}
-        self.class_of = torch.tensor([kept.index(n) if n in kept else other for n in names], **place)
+        device = generator.device
+        self.class_of = torch.tensor([kept.index(n) if n in kept else other for n in names], device=device)
         flipped = [(s, 1 - side if side >= 0 else side) for s, side in names]
-        self.mirrored_of = torch.tensor([kept.index(n) if n in kept else other for n in flipped], **place)
+        self.mirrored_of = torch.tensor(
+            [kept.index(n) if n in kept else other for n in flipped], device=device
+        )
         group = {s: k for k, members in enumerate(features.GROUPS) for s in members}
         every = [s for s, _ in [*kept, (0, 0)]]
-        self.group_of = torch.tensor([group.get(s, len(features.GROUPS)) for s in every], **place)
-        self.level_of = torch.tensor([TISSUE_LEVELS.get(s, 0.65) for s in every], **place)
+        self.group_of = torch.tensor([group.get(s, len(features.GROUPS)) for s in every], device=device)
+        self.level_of = torch.tensor([TISSUE_LEVELS.get(s, 0.65) for s in every], device=device)
         self.level_of[-1] = 0.0
 
     def examples(self, number: int | None = None) -> list[Example]:

@@ -16,6 +16,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -270,7 +271,9 @@ class HeadGenerator:
         contrast = draw.contrast
         if contrast.seeded:
             # Voxels without a seed, such as lesions, get the intensity of the background.
-            entry = (self.seeds[draw.number].view(-1)[index] * inside).int()
+            seeds = self.seeds[draw.number]
+            assert seeds is not None
+            entry = (seeds.view(-1)[index] * inside).int()
         else:
             entry = labels.int() * LEVELS
             if level is not None:
@@ -285,7 +288,8 @@ class HeadGenerator:
 def _nearest(shape: torch.Size, voxel: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Return the flat index of the nearest voxel of a map, and whether it is inside the map."""
     rounded = [v.round().int() for v in voxel]
-    index, inside = 0, True
+    index: Any = 0
+    inside: Any = True
     for i, n in zip(rounded, shape, strict=True):
         inside = (i >= 0) & (i < n) & inside
         index = i.clamp(0, n - 1) + index * n

@@ -10,12 +10,7 @@ from brainseg import training
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
-from brainseg.training.fetal import trainer
-from brainseg.training.heads import trainer as head_trainer
-from brainseg.training.hippocampus import trainer as hippocampus_trainer
 from brainseg.training.kinds import registry
-from brainseg.training.lesion import trainer as lesion_trainer
-from brainseg.training.registration import trainer as velocity_trainer
 
 TEXT = """
 name: toy
@@ -80,14 +75,3 @@ def test_mistakes_are_named_with_what_is_allowed(tmp_path, changes, words):
     _recipe(tmp_path)
     with pytest.raises(UsageError, match=rf"recipe\.yaml: {words}"):
         _recipe(tmp_path, **changes)
-
-
-def test_every_kind_of_every_trainer_is_known():
-    assert set(registry.KINDS) == {
-        *head_trainer.KINDS,
-        lesion_trainer.KIND,
-        *trainer.KINDS,
-        *velocity_trainer.KINDS,
-        *hippocampus_trainer.KINDS,
-        *hippocampus_trainer.VELOCITY_KINDS,
-    }
