@@ -15,13 +15,12 @@ from nipype.pipeline import engine as pe
 from ...interfaces.io.dataset import write_dataset_description
 from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...models.io import atomic
-from ...models.population import populations
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from ...workflows.participant import init_participant_wf
 from .. import __version__
 from ..config import plugin_file
-from ..config.settings import TEMPLATES, Settings
-from ..inputs.select import Unit
+from ..config.settings import Settings
+from ..inputs.select import Unit, spaces_of
 from ..status import failures, records
 from . import nodes
 from .context import Run
@@ -86,12 +85,6 @@ def build(units: list[Unit], run: Run, devices: list[str]) -> pe.Workflow:
         run.tracker.expect(unit, name)
         workflow.add_nodes([one])
     return workflow
-
-
-def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
-    """The output spaces of a unit: those asked for, or its population's own template if none was."""
-    own = populations.load(unit.population).template
-    return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
 
 
 def unit_workflow(

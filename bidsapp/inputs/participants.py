@@ -1,4 +1,4 @@
-"""Age and sex from ``participants.tsv`` and ``*_sessions.tsv``, whoever wrote them and however."""
+"""Age and sex from ``participants.tsv`` and ``*_sessions.tsv``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...models.population.populations import WEEKS
 
 @dataclass(frozen=True)
 class Person:
-    """What the tables say of a participant (in a session).
+    """Age and sex of a participant (in a session) in the tables.
 
     Attributes
     ----------
@@ -31,13 +31,13 @@ class Person:
     sex : str or None
         As written.
     weeks : float or None
-        Gestational age; at the scan, unless there is an age after birth as well.
+        Gestational age: at the scan, or at birth if there is an age after birth as well.
     maybe : float or None
-        Weeks that are gestational only if the scan was before birth: an age in weeks or days, ``scan_age``.
+        Age in weeks that is gestational if the scan was before birth: an age in weeks or days, ``scan_age``.
     unread : str or None
         A note on a gestational age that could not be read.
     fetal : bool
-        Whether the tables have gestational ages, and no age after birth of anyone.
+        Whether the tables have gestational ages and no ages after birth.
     """
 
     age: float | None = None
@@ -62,7 +62,7 @@ class Person:
 
 
 class Demographics:
-    """The dataset's tables; every question has an answer, also where they are missing or damaged.
+    """The tables of a dataset; a missing or damaged table counts as empty.
 
     Parameters
     ----------
@@ -75,36 +75,36 @@ class Demographics:
         self.units = _units(root / "participants.json")
         self.session_units = self.units | _units(root / "sessions.json")
         rows = _rows(root / "participants.tsv")
-        self.tells = _tells(rows, self.units)
+        self.ages = _has_ages(rows, self.units)
         self.people: dict[str, list[dict[str, str]]] = {}
         for row in rows:
             self.people.setdefault(_label(row.get("participant_id")), []).append(row)
 
     def __call__(self, participant: str, session: str | None) -> Person:
-        """What is known; the session's own table comes first."""
+        """Return age and sex; the table of the sessions comes first."""
         person = self._listed(participant, session)
-        fetal = self.tells
+        fetal = self.ages
         if session is not None:
             folder = self.root / f"sub-{participant}"
             units = self.session_units | _units(folder / f"sub-{participant}_sessions.json")
             rows = _rows(folder / f"sub-{participant}_sessions.tsv")
             mine = [row for row in rows if _label(row.get("session_id")) == session]
             person = _merged(_person(mine[-1] if mine else {}, units), person)
-            fetal = fetal[0] or _tells(rows, units)[0], fetal[1] or _tells(rows, units)[1]
+            fetal = fetal[0] or _has_ages(rows, units)[0], fetal[1] or _has_ages(rows, units)[1]
         return replace(person, fetal=fetal == (True, False))
 
     def _listed(self, participant: str, session: str | None) -> Person:
-        """What ``participants.tsv`` says, which may have a row for every session."""
+        """Return the values in ``participants.tsv``, which may have a row for each session."""
         rows = self.people.get(participant, [])
         mine = [row for row in rows if _label(row.get("session_id")) in (session, "", "n/a")]
         person = _person((mine or rows or [{}])[-1], self.units)
-        # A fetus is of another age in another session.
+        # A fetus has another age in another session.
         other = rows and not mine and session is not None
         return replace(person, weeks=None, maybe=None) if other else person
 
 
 def _person(row: dict[str, str], units: dict[str, str]) -> Person:
-    """What a row says."""
+    """Return age and sex in a row."""
     sex = next((row[name] for name in ("sex", "gender") if row.get(name)), None)
     unit = units.get("age", "")
     age = years(row.get("age"), years_in(unit) or 1.0)
@@ -118,7 +118,7 @@ def _person(row: dict[str, str], units: dict[str, str]) -> Person:
 
 
 def _gestation(row: dict[str, str], units: dict[str, str]) -> tuple[float | None, str | None]:
-    """The gestational age, or else a note on what stands in its place."""
+    """Return the gestational age, or else a note on a value that could not be read."""
     unread = None
     for column in filter(is_gestational, row):
         if (found := _weeks(row, column, units)) is not None:
@@ -133,22 +133,22 @@ def _weeks(row: dict[str, str], column: str, units: dict[str, str]) -> float | N
 
 
 def _merged(own: Person, person: Person) -> Person:
-    """What the session's table says, and where that gives no age, what the participants' does."""
+    """Merge the tables of sessions and participants; the former comes first."""
     known = own if own.age is not None or own.weeks is not None else person
     maybe = own.maybe if own.maybe is not None else known.maybe
     return replace(known, sex=own.sex or person.sex, maybe=maybe, unread=own.unread or known.unread)
 
 
-def _tells(rows: list[dict[str, str]], units: dict[str, str]) -> tuple[bool, bool]:
-    """Whether a table has gestational ages, and whether it has an age after birth."""
-    # "ga" alone may mean something else, unless there is an age in it.
+def _has_ages(rows: list[dict[str, str]], units: dict[str, str]) -> tuple[bool, bool]:
+    """Return whether a table has gestational ages, and whether it has an age after birth."""
+    # A column "ga" without any age may mean something else.
     named = any(c.startswith("gestational") for c in filter(is_gestational, rows[0] if rows else ()))
     people = [_person(row, units) for row in rows]
     return named or any(p.weeks is not None for p in people), any(p.age is not None for p in people)
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    """Rows, columns in lower case."""
+    """Return the rows of a table, with column names in lower case."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, ValueError):
@@ -160,13 +160,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _label(text: str | None) -> str:
-    """A label without ``sub-`` or ``ses-``."""
+    """Return a label without ``sub-`` or ``ses-``."""
     name = text or ""
     return name.partition("-")[2] if name[:4] in ("sub-", "ses-") else name
 
 
 def _units(path: Path) -> dict[str, str]:
-    """Units of the columns that a table's JSON file describes, in lower case like the columns."""
+    """Return the units of the columns in the JSON file of a table, in lower case."""
     try:
         columns = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError):

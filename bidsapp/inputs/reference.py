@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...models.population import populations
 from ...models.population.populations import Population
-from ...models.preprocessing.thick_slices import coarseness
+from ...models.preprocessing.thick_slices import too_coarse
 from .index import Image
 from .participants import Person
 from .population import reconstruction
@@ -80,7 +80,7 @@ def doubt(group: list[Image], person: Person, record: Population) -> str | None:
 
 def _rank(record: Population) -> Callable[[Image], tuple[bool, bool, bool]]:
     return lambda image: (
-        coarseness(image.path, record) is not None,
+        too_coarse(image.path, record) is not None,
         not _is_reconstruction(image),
         image.suffix != "T2w",
     )

@@ -1,4 +1,4 @@
-"""The dataset: which participants and sessions there are, and which image of each is the reference."""
+"""Selection of participants and sessions in the dataset, with the reference image and the facts of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...models.io import datalad
 from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.templates import spaces
-from ..config.settings import Settings
+from ..config.settings import TEMPLATES, Settings
 from . import filters, options, precomputed, reference, sidecars
 from .index import Image, anatomical_images
 from .participants import Demographics
@@ -22,10 +22,10 @@ from .population import DEFAULT, population_of
 from .precomputed import Given
 
 SEVERAL = 8
-"""As many names are listed in a message."""
+"""Number of names listed in a message."""
 
 COREGISTERED = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
-"""Contrasts that are brought to the reference image of their session."""
+"""Contrasts that are co-registered to the reference image of their session."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Unit:
     entities : dict
         Entities of its name as pybids reads them.
     others : list of Path
-        Further anatomical images, which are left alone.
+        Further anatomical images, which are not used.
     averaged : list of Path
         Images that make an unbiased reference together; empty if ``image`` alone is it.
     beside : list of Path
-        Images of other contrasts, one of each, that are brought to the reference.
+        Images of other contrasts, one of each, that are co-registered to the reference.
     population : str
         Name of the population record.
     label_table : str
@@ -57,11 +57,11 @@ class Unit:
     sex : str or None
         As written there.
     given : Given
-        Results of others that are used in place of computing them.
+        Precomputed results.
     problem : BrainsegError or None
-        Why the unit cannot be processed at all.
+        Why it cannot be processed.
     notes : list of str
-        What a reader of the results should know.
+        Notes for the reports.
     """
 
     participant: str
@@ -98,14 +98,14 @@ class Unit:
 
 @dataclass(frozen=True)
 class Selection:
-    """What of the dataset is to be processed.
+    """The participant-sessions to process.
 
     Attributes
     ----------
     units : list of Unit
         In name order.
     notes : list of str
-        What the user should know of the choice.
+        Notes for the log.
     """
 
     units: list[Unit]
@@ -113,14 +113,14 @@ class Selection:
 
 
 def select(settings: Settings) -> Selection:
-    """Find the units that the settings ask for.
+    """Find the participant-sessions that the settings select.
 
     Raises
     ------
     DatasetError
         If the dataset cannot be used at all.
     UsageError
-        If a participant or session that was asked for is not there, or a filter matches nothing.
+        If a selected participant or session does not exist, or a filter matches nothing.
     """
     root = settings.bids_dir
     notes = check_dataset(root)
@@ -148,17 +148,17 @@ def select(settings: Settings) -> Selection:
             units.append(Unit(label, None, None, problem=_no_image(settings, label, there)))
         else:
             units += _units(chosen, settings, people)
-    _tell_absent(settings, units, notes)
+    _note_absent(settings, units, notes)
     return Selection(sorted(units, key=lambda unit: natural(unit.key)), notes)
 
 
 def check_dataset(root: Path) -> list[str]:
-    """Whether ``root`` is a BIDS dataset; returns notes.
+    """Check that ``root`` is a BIDS dataset; returns notes.
 
     Raises
     ------
     DatasetError
-        If it is not there or has no usable ``dataset_description.json``.
+        If it does not exist or has no usable ``dataset_description.json``.
     """
     if not root.is_dir():
         what = "it is not a folder" if root.exists() else "the folder does not exist"
@@ -181,8 +181,14 @@ def check_dataset(root: Path) -> list[str]:
     return []
 
 
+def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
+    """Return the output spaces of a participant-session: by default the template of its population."""
+    own = populations.load(unit.population).template
+    return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
+
+
 def natural(text: str) -> list[tuple[int, int, str]]:
-    """Key for sorting names as people do: run-2 before run-10.
+    """Return a key for natural sorting: run-2 before run-10.
 
     Examples
     --------
@@ -194,14 +200,14 @@ def natural(text: str) -> list[tuple[int, int, str]]:
 
 
 def _participants(settings: Settings, people: Demographics) -> list[str]:
-    """Labels to process: those asked for, or all."""
+    """Return the labels to process: those selected, or all."""
     root = settings.bids_dir
     there = {path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir()}
     if not settings.participant_label:
         if not there:
             raise DatasetError(root, "it has no participants (no folder sub-...)", "Check the path")
         return sorted(there, key=natural)
-    # One that the table lists but that has no folder is a participant without images, not a typing error.
+    # A label in the table without a folder is a participant without images, not a typing error.
     known = there | {label for label in people.people if label}
     unknown = [label for label in settings.participant_label if label not in known]
     if unknown:
@@ -213,7 +219,7 @@ def _participants(settings: Settings, people: Demographics) -> list[str]:
 
 
 def nearest(wanted: list[str], known: set[str]) -> list[str]:
-    """The names most like those wanted.
+    """Return the existing names that are most similar to the wanted ones.
 
     Examples
     --------
@@ -231,7 +237,7 @@ def nearest(wanted: list[str], known: set[str]) -> list[str]:
 
 
 def _sessions(settings: Settings, found: list) -> set[str]:
-    """Sessions asked for, all of which at least one participant has."""
+    """Return the selected sessions; at least one participant has each."""
     there = {image.session for image in found if image.session is not None}
     unknown = [label for label in settings.session_label if label not in there]
     if unknown:
@@ -256,7 +262,7 @@ def _no_image(settings: Settings, label: str, there: list[str]) -> InputError:
 
 
 def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]:
-    """Units of one participant: one for each session, or one for all of them."""
+    """Return the participant-sessions of one participant: one for each session, or one for all."""
     apart = settings.subject_anatomical_reference == "sessionwise"
     groups = defaultdict(list)
     for image in images:
@@ -267,7 +273,7 @@ def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]
 def _unit(session: str | None, group: list, settings: Settings, people: Demographics) -> Unit:
     """The unit of these images; its reference is the first of the most wanted contrast."""
     group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
-    record, notes, problem = _whose(group, settings, people)
+    record, notes, problem = _population(group, settings, people)
     group = reference.ordered(group, record)
     first = group[0]
     average = reference.alike(first, group, record)
@@ -298,19 +304,19 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
     return unit if problem else _checked(unit, settings)
 
 
-def _whose(
+def _population(
     group: list, settings: Settings, people: Demographics
 ) -> tuple[Population, list[str], InputError | None]:
-    """The population of these images, notes on it, and the problem if no networks know them."""
+    """Return the population of these images, notes on it, and the problem if there are no networks for it."""
     person = people(group[0].participant, group[0].session)
-    told = reference.deciding(group, person)
+    image = reference.deciding(group, person)
     try:
-        name, note = population_of(settings.population, people(told.participant, told.session), told.path)
+        name, note = population_of(settings.population, people(image.participant, image.session), image.path)
     except InputError as error:
         return populations.load(DEFAULT), [], error
     record = populations.load(name)
     doubt = reference.doubt(group, person, record) if settings.population == "auto" else None
-    return record, [said for said in (note, doubt) if said], None
+    return record, [text for text in (note, doubt) if text], None
 
 
 def _label_table(settings: Settings, record: Population) -> str:
@@ -355,8 +361,8 @@ def _beside(first: Image, group: list[Image], settings: Settings, notes: list[st
     return out
 
 
-def _tell_absent(settings: Settings, units: list[Unit], notes: list[str]) -> None:
-    """One command that fetches what many participants lack."""
+def _note_absent(settings: Settings, units: list[Unit], notes: list[str]) -> None:
+    """Note one command that fetches the missing content of several participants."""
     missing = [unit.image for unit in units if unit.image and unit.problem and datalad.absent(unit.image)]
     if len(missing) > 1:
         listed = datalad.command(settings.bids_dir, missing[:SEVERAL])
