@@ -24,10 +24,11 @@ from nipype.interfaces.base import (
 
 from ..models.geometry.volume import Volume
 from ..models.io import outputs
+from ..models.io.images import open_image
 from ..models.population import labels
 from ..models.registration import registration
 from . import hippocampus, lesion, quality
-from .base import Stage, StageInputSpec, load
+from .base import Sink, StageInputSpec, load
 from .growth import read_age
 from .io import derivatives, files
 from .io.derivatives import Names
@@ -76,12 +77,11 @@ class _WriteDerivativesOutputSpec(TraitedSpec):
     stripped = traits.Bool(desc="whether the image was skull-stripped")
 
 
-class WriteDerivatives(Stage):
+class WriteDerivatives(Sink):
     """Write the derivatives of a participant-session."""
 
     input_spec = _WriteDerivativesInputSpec
     output_spec = _WriteDerivativesOutputSpec
-    _always_run = True  # Nipype does not check files outside its work folder
 
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
@@ -147,7 +147,8 @@ class WriteDerivatives(Stage):
         jobs += self._tables(names, scan)
         if isdefined(self.inputs.in_lesions):
             affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
-            jobs += lesion.jobs(names, *self.inputs.in_lesions, affine, code, leave_out)
+            mask, probability, table = self.inputs.in_lesions
+            jobs += lesion.jobs(names, mask, probability, table, affine, code, leave_out)
         for one in aligned:
             jobs += one.transforms()
             if "template-outputs" not in leave_out:
@@ -206,10 +207,10 @@ class _Scan:
     @classmethod
     def read(cls, inputs: Any) -> _Scan:
         """Read the images from the inputs of the node."""
-        source = nib.load(inputs.source_file)
+        source = open_image(inputs.source_file)
         return cls(
             source,
-            nib.load(inputs.grid_file) if isdefined(inputs.grid_file) else source,
+            open_image(inputs.grid_file) if isdefined(inputs.grid_file) else source,
             load(inputs.in_preproc),
             load(inputs.in_mask),
             load(inputs.in_structures),

@@ -1,4 +1,4 @@
-"""Bias correction: from a scan and its brain to an even one."""
+"""Bias correction: from a conformed image and its brain mask to a corrected image."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ ANTs implements it, estimated in the brain on a grid thinned {shrink} times. """
 def init_bias_wf(
     *, name: str = "bias_wf", shrink: int = 4, num_threads: int = 1, mem_gb: float = 1.5
 ) -> LiterateWorkflow:
-    """Remove the smooth intensity field of the coils.
+    """Correct the intensity non-uniformity of an image.
 
     Parameters
     ----------
     name : str
         Name of the workflow.
     shrink : int
-        Factor by which the grid is thinned for the estimate.
+        Subsampling factor of the grid for the estimate.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
-    in_file
-        The conformed scan.
-    in_mask
-        The brain.
+    source_file : str
+        Image in the dataset.
+    in_file : str
+        Conformed image, shape (X, Y, Z).
+    in_mask : str
+        Brain mask on the same grid.
 
     Outputs
     -------
-    out_file
-        The corrected scan, float32, same grid.
+    out_file : str
+        Bias-corrected image on the same grid, float32.
     """
     bias = pe.Node(CorrectBias(shrink=shrink), name="bias", n_procs=num_threads, mem_gb=mem_gb)
     inputs = ["source_file", "in_file", "in_mask"]

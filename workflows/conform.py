@@ -1,4 +1,4 @@
-"""Conform: from a scan of the dataset to a checked one."""
+"""Conform: from images of the dataset to one checked image."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ def init_conform_wf(
     sloppy: bool = False,
     mem_gb: float = 0.8,
 ) -> LiterateWorkflow:
-    """Read and check a scan, or average several.
+    """Read and check an image, or average several.
 
     Parameters
     ----------
     name : str
         Name of the workflow.
     averaged : list of str, optional
-        Scans whose average takes the scan's place.
+        Images whose average replaces the image.
     sloppy : bool
-        Whether a coarse alignment of them will do.
+        Whether to align them coarsely.
     mem_gb : float
-        Memory (GB) that the node may need.
+        Memory (GB) of the node.
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
+    source_file : str
+        Image in the dataset.
 
     Outputs
     -------
-    out_file
-        The scan, float32, on its own grid; or the average.
-    out_runs
-        JSON with the matrices from the averaged scans' mm to the average's.
-    notes
-        What is odd in its header.
+    out_file : str
+        The image on its own grid, or the average, float32, shape (X, Y, Z).
+    out_runs : str
+        JSON with matrices, shape (4, 4), from mm of the averaged images to mm of the average.
+    notes : list of str
+        Notes on the header.
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = "The image was used on its own grid, in any orientation and voxel size. "

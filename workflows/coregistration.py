@@ -1,4 +1,4 @@
-"""Coregistration: images of other contrasts of a session are brought to its reference image."""
+"""Coregistration: from images of other contrasts to images on the grid of the reference image."""
 
 from __future__ import annotations
 
@@ -25,40 +25,40 @@ def init_coregistration_wf(
     num_threads: int = 1,
     mem_gb: float = 2.0,
 ) -> LiterateWorkflow:
-    """Bring images to the reference.
+    """Align images of other contrasts to the reference image.
 
     Parameters
     ----------
     other_contrasts : list of str
-        The images as the dataset holds them, one of each contrast.
+        Images in the dataset, one of each contrast.
     reference, unit : str
-        Suffix of the reference, and ``session`` or ``participant``, for the methods text.
+        Suffix of the reference image, and ``session`` or ``participant``, for the methods text.
     name : str
         Name of the workflow.
     sloppy : bool
-        Whether a coarse alignment will do.
+        Whether to align coarsely.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of each node.
 
     Inputs
     ------
-    source_file
-        The reference as the dataset holds it.
-    in_file
-        The conformed reference.
-    in_mask
-        Its brain.
+    source_file : str
+        Reference image in the dataset.
+    in_file : str
+        Conformed reference image, shape (X, Y, Z).
+    in_mask : str
+        Brain mask on the same grid.
 
     Outputs
     -------
-    out_files
-        Bias-corrected images on the grid of the reference, in the order of ``other_contrasts``.
-    out_natives
-        The same on their own grids.
-    out_transforms
-        JSON with the matrices from the images' mm to the reference's.
-    notes
-        What a reader of the results should know.
+    out_files : list of str
+        Bias-corrected images on the grid of the reference image, in the order of ``other_contrasts``.
+    out_natives : list of str
+        Bias-corrected images on their own grids.
+    out_transforms : list of str
+        JSON with the matrix, shape (4, 4), from mm of each image to mm of the reference image.
+    notes : list of str
+        Notes for the report.
     """
     workflow = LiterateWorkflow(name)
     contrasts = [path.split("/")[-1].split(".")[0].rpartition("_")[2] for path in other_contrasts]

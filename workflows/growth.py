@@ -1,4 +1,4 @@
-"""Growth: how old the brain is, as given or as its volumes tell."""
+"""Growth: from volumes to an age, where it is not known."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ The age was estimated by a regression on the logarithm of volumes, fitted to {su
 def init_growth_wf(
     *, name: str = "growth_wf", population: str = "adult", age: float | None = None
 ) -> LiterateWorkflow:
-    """Find the age of a brain.
+    """Add the age of a brain to its measures, and estimate it where it is not known.
 
     Parameters
     ----------
     name : str
         Name of the workflow.
     population : str
-        Whose brain it is; only where its record has growth curves is an age estimated.
+        Name of the population. An age is estimated only if its record has growth curves.
     age : float, optional
-        The age in the population's unit, if it is known.
+        Known age in the unit of the population.
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
-    in_measures
-        JSON with the structures' volumes.
+    source_file : str
+        Image in the dataset.
+    in_measures : str
+        JSON with volumes (mm3) of the structures.
 
     Outputs
     -------
-    out_measures
-        The same with the age.
-    notes
-        What a reader of the results should know.
+    out_measures : str
+        The same JSON with the age.
+    notes : list of str
+        Notes for the report.
     """
     record, desc = populations.load(population), ""
     if record.growth and age is None:

@@ -1,4 +1,4 @@
-"""Hippocampus: from a T1w image and its segmentation to the anterior and posterior part of each side."""
+"""Hippocampus: from a T1w image and its segmentation to anterior and posterior hippocampus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init_hippocampus_wf(
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
-    """Tell anterior and posterior part of both hippocampi.
+    """Divide both hippocampi into an anterior and a posterior part.
 
     Parameters
     ----------
@@ -32,31 +32,31 @@ def init_hippocampus_wf(
     model : str
         Weights of the network; empty if the population has none.
     contrast : str
-        Suffix of the scan; for one that the network does not know there is a note and no result.
+        Suffix of the image. A contrast that the network does not support gets a note and no result.
     device : str
-        Where the network runs.
+        Device of the network.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
-    in_file
-        The bias-corrected scan.
-    in_structures
-        FreeSurfer ids, same grid.
-    in_measures
-        JSON with the structures' centroids (mm).
+    source_file : str
+        Image in the dataset.
+    in_file : str
+        Bias-corrected image, shape (X, Y, Z).
+    in_structures : str
+        Structures on the same grid, FreeSurfer ids.
+    in_measures : str
+        JSON with centroids (mm) of the structures.
 
     Outputs
     -------
-    out_file
-        Labels of the table ``hippocampus``, on the scan's grid.
-    out_volumes
+    out_file : str
+        Labels of the table ``hippocampus`` on the same grid, uint8.
+    out_volumes : str
         JSON with their volumes (mm3).
-    notes
-        What a reader of the results should know.
+    notes : list of str
+        Notes for the report.
     """
     hippocampus = pe.Node(
         FindHippocampus(model=model, contrast=contrast, device=device, use_gpu=device.startswith("cuda")),

@@ -1,4 +1,4 @@
-"""Lesions: from a FLAIR or T2w image and the brain mask to a lesion mask."""
+"""Lesion: from a FLAIR or T2w image and its brain mask to a lesion mask."""
 
 from __future__ import annotations
 
@@ -23,38 +23,40 @@ def init_lesion_wf(
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
-    """Find lesions.
+    """Segment lesions.
 
     Parameters
     ----------
     image : str
-        The image as the dataset holds it; for one that shows no lesions there is a note and no result.
+        Image in the dataset. A contrast that the network does not support gets a note and no result.
     name : str
         Name of the workflow.
     model : str
         Weights of the network; empty if the population has none.
     device : str
-        Where the network runs.
+        Device of the network.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
-    in_file
-        The bias-corrected image in which lesions are looked for, on the scan's grid.
-    in_mask
-        The brain, on the same grid.
+    source_file : str
+        Reference image in the dataset.
+    in_file : str
+        Bias-corrected image with lesions, on the grid of the reference image, shape (X, Y, Z).
+    in_mask : str
+        Brain mask on the same grid.
 
     Outputs
     -------
-    out_file, out_probability
-        Lesions and their probability, on the same grid.
-    out_lesions
-        JSON with volume, centre and probability of each.
-    notes
-        What a reader of the results should know.
+    out_file : str
+        Lesion mask on the same grid, uint8.
+    out_probability : str
+        Lesion probability on the same grid, float32.
+    out_lesions : str
+        JSON with volume (mm3), center (mm) and probability of each lesion.
+    notes : list of str
+        Notes for the report.
     """
     lesion = pe.Node(
         FindLesions(model=model, image=image, device=device, use_gpu=device.startswith("cuda")),

@@ -1,4 +1,4 @@
-"""Outputs: from what the stages found to derivatives."""
+"""Outputs: from the results of all stages to derivatives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IMAGES = (
     "in_quality",
 )
 OPTIONAL = ("in_dseg", "in_runs", "grid_file", "in_hippocampus", "in_hippocampus_volumes", "in_lesions")
-"""What only some units have."""
+"""Inputs that only some participant-sessions have."""
 
 NOTES = (
     "conform_notes",
@@ -58,66 +58,72 @@ def init_outputs_wf(
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
-    """Write the derivatives of one unit.
+    """Write the derivatives of one participant-session.
 
     Parameters
     ----------
     bids_root, out_dir : str
-        The dataset and the derivatives' root.
+        Roots of the dataset and of the derivatives.
     key : str
-        The unit, such as ``sub-01_ses-02``.
+        The participant-session, such as ``sub-01_ses-02``.
     name : str
         Name of the workflow.
     label_table : str
         Label table of the structures.
     averaged, other_contrasts : list of str, optional
-        Scans whose average the reference is, and those that were brought to it.
+        Images whose average is the reference image, and images that were coregistered to it.
     precomputed : dict of str to str, optional
-        BIDS URIs of results that others computed, by what they are.
+        BIDS URIs of precomputed inputs, by role.
     flavor : {'fmriprep', 'nibabies', 'both'}
-        For whom the results are named.
+        Naming of the derivatives.
     leave_out : list of str, optional
         Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
     hippocampus : bool
-        Whether there may be parts of the hippocampus.
+        Whether the hippocampus stage runs.
     lesion : bool
-        Whether there are lesions' mask, probability and table.
+        Whether the lesion stage has a result.
     sloppy : bool
-        Whether the results are for trying only, which their sidecars then say.
+        Whether the processing was fast and coarse; the sidecars say so.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
-    in_preproc, in_mask, in_structures, in_tissue, in_probabilities, in_measures, in_alignments
-        What the stages found.
-    stripped
-        Whether the scan came without a skull.
-    in_dseg, in_runs, grid_file
-        Given tissues, and of an averaged reference the scans' matrices and the average.
-    in_hippocampus, in_hippocampus_volumes
-        Parts of the hippocampus and their volumes.
-    in_lesions
-        Mask and probability of lesions, and JSON of each.
-    in_files, in_natives, in_transforms, coregistration_notes
-        Images of other contrasts, as :mod:`brainseg.workflows.coregistration` makes them.
-    in_quality
-        JSON of quality control; may be left out.
-    conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes
-        What a reader of the results should know.
-    hippocampus_notes, lesion_notes, quality_notes
-        What a reader of the results should know.
+    source_file : str
+        Reference image in the dataset.
+    in_preproc, in_mask, in_structures, in_tissue : str
+        Bias-corrected image, brain mask, structures and tissues on one grid, shape (X, Y, Z).
+    in_probabilities : list of str
+        Probabilities of GM, WM and CSF on the same grid.
+    in_measures, in_quality : str
+        JSON with volumes (mm3), centroids (mm) and age, and JSON of the quality control.
+    in_alignments : list of str
+        JSON of the registration to each output space.
+    stripped : bool
+        Whether the image has no skull.
+    in_dseg : str
+        Precomputed tissues on the same grid.
+    in_runs, grid_file : str
+        JSON with matrices of the averaged images, and their average.
+    in_hippocampus, in_hippocampus_volumes : str
+        Parts of the hippocampus on the same grid, and JSON with their volumes (mm3).
+    in_lesions : list of str
+        Lesion mask, lesion probability, and JSON of the lesions.
+    in_files, in_natives, in_transforms : list of str
+        Coregistered images, as :func:`brainseg.workflows.coregistration.init_coregistration_wf` returns them.
+    conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes : list of str
+        Notes of the stages.
+    coregistration_notes, hippocampus_notes, lesion_notes, quality_notes : list of str
+        Notes of the stages.
 
     Outputs
     -------
-    out_files
-        Everything that was written.
-    notes
-        All the notes.
-    stripped
-        Whether the scan came without a skull.
+    out_files : list of str
+        Files written.
+    notes : list of str
+        Notes of all stages.
+    stripped : bool
+        Whether the image has no skull.
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC

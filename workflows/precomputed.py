@@ -1,4 +1,4 @@
-"""Given results: they stand in for the stage that would compute them, under its name and with its outputs."""
+"""Precomputed inputs: workflows that replace a stage, with its name and its outputs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def init_precomputed_mask_wf(
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
     mem_gb: float = 2.0,
 ) -> LiterateWorkflow:
-    """Take a brain mask in place of finding one.
+    """Use a precomputed brain mask.
 
     Parameters
     ----------
@@ -32,16 +32,16 @@ def init_precomputed_mask_wf(
     name : str
         Name of the workflow.
     mode : {'auto', 'skip', 'force'}
-        What is known of the scan's skull.
+        Whether the image has no skull: detect it, yes, or no.
     plausible_ml : tuple of float
-        Volumes (mL) that a brain can have; a mask of another is noted.
+        Plausible volumes (mL) of the brain; other volumes get a note.
     mem_gb : float
         Memory (GB) of the node.
 
     Inputs
     ------
-    source_file, in_file
-        The scan as the dataset holds it, and conformed.
+    source_file, in_file : str
+        Image in the dataset, and conformed, shape (X, Y, Z).
 
     Outputs
     -------
@@ -64,14 +64,14 @@ def init_precomputed_segmentation_wf(
     label_table: str = "adult",
     mem_gb: float = 2.0,
 ) -> LiterateWorkflow:
-    """Take a segmentation in place of computing one.
+    """Use a precomputed segmentation.
 
     Parameters
     ----------
     structures : str
-        FreeSurfer ids.
+        Image of the structures, FreeSurfer ids.
     probabilities : list of str, optional
-        Of GM, WM and CSF.
+        Probabilities of GM, WM and CSF.
     name : str
         Name of the workflow.
     label_table : str
@@ -81,8 +81,8 @@ def init_precomputed_segmentation_wf(
 
     Inputs
     ------
-    source_file, in_file, in_mask
-        The scan as the dataset holds it, bias-corrected, and its brain.
+    source_file, in_file, in_mask : str
+        Image in the dataset, bias-corrected image and brain mask, shape (X, Y, Z).
 
     Outputs
     -------
@@ -99,23 +99,23 @@ def init_precomputed_segmentation_wf(
 def replace_tissues(
     segmentation_wf: LiterateWorkflow, *, dseg: str, probabilities: list[str], mem_gb: float = 2.0
 ) -> LiterateWorkflow:
-    """The segmentation with its tissues replaced by given ones; its structures are computed all the same.
+    """Replace the tissues of a segmentation by precomputed ones; the structures stay.
 
     Parameters
     ----------
     segmentation_wf : LiterateWorkflow
-        The segmentation.
+        Segmentation stage.
     dseg : str
-        1 gray matter, 2 white matter, 3 cerebrospinal fluid.
+        Image of the tissues: 1 gray matter, 2 white matter, 3 cerebrospinal fluid.
     probabilities : list of str
-        Of GM, WM and CSF.
+        Probabilities of GM, WM and CSF.
     mem_gb : float
         Memory (GB) of the node.
 
     Outputs
     -------
     out_dseg
-        The given tissues, beside those of the segmentation.
+        Precomputed tissues on the grid of the image; the other outputs are those of the segmentation.
     """
     workflow = LiterateWorkflow(segmentation_wf.name)
     workflow.__desc__ = TISSUE_DESC

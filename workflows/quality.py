@@ -1,4 +1,4 @@
-"""Quality control: from all that was found to metrics, scores and a verdict."""
+"""Quality control: from the results of all stages to metrics, scores and a QC rating."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def init_quality_wf(
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
-    """Measure the quality of an image and of what was found in it.
+    """Measure the quality of an image and of its processing.
 
     Parameters
     ----------
@@ -53,21 +53,27 @@ def init_quality_wf(
 
     Inputs
     ------
-    source_file
-        The scan as the dataset holds it.
-    in_scan, in_file
-        The scan before and after bias correction.
-    in_mask, in_structures, in_probabilities, in_measures, in_transform
-        What the stages found.
-    stripped
-        Whether the scan came without a skull.
+    source_file : str
+        Image in the dataset.
+    in_conformed, in_file : str
+        Image before and after bias correction, shape (X, Y, Z).
+    in_mask, in_structures : str
+        Brain mask and structures (FreeSurfer ids) on the same grid.
+    in_probabilities : list of str
+        Probabilities of GM, WM and CSF on the same grid.
+    in_measures : str
+        JSON with the uncertainty of the structures.
+    in_transform : str
+        JSON of the registration to the first output space.
+    stripped : bool
+        Whether the image has no skull.
 
     Outputs
     -------
-    out_quality
-        JSON with verdict, score, checks, metrics and structures.
-    notes
-        What a reader of the results should know.
+    out_quality : str
+        JSON with QC rating, score, checks, metrics and structures.
+    notes : list of str
+        Notes for the report.
     """
     assess = Assess(label_table=label_table, plausible_ml=plausible_ml)
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)

@@ -1,4 +1,4 @@
-"""Registration: from a segmented scan to its alignment with every output space."""
+"""Registration: from a segmented image to its transforms to every output space."""
 
 from __future__ import annotations
 
@@ -38,50 +38,54 @@ def init_registration_wf(
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
-    """Align a scan to every output space.
+    """Register an image to every output space.
 
     Parameters
     ----------
     name : str
         Name of the workflow.
     templates : tuple of str
-        Output spaces as a user writes them; the first one is what quality is judged by.
+        Output spaces as the user writes them. Quality is judged in the first.
     engine : {'deep', 'ants', 'none'}
-        What registers; ``none`` stays affine.
+        Registration method; ``none`` is affine only.
     refine : int, optional
-        Steps at the finest level.
+        Iterations at the finest level.
     velocity : str
-        Weights that predict where the deformation ends; empty: it begins from the affine.
+        Weights of the network that predicts the initial velocity field; empty to start from the affine.
     population : str
-        Whose brain it is; its record tells which cohort of a template serves which age.
+        Name of the population. Its record maps ages to cohorts of a template.
     precomputed : dict of str to dict, optional
-        By the space's label ``forward`` and ``inverse``, transforms that others computed, and
-        ``forward_uri`` and ``inverse_uri``, their BIDS URIs.
+        Precomputed transforms by the label of the space: ``forward``, ``inverse``, and their BIDS URIs
+        ``forward_uri`` and ``inverse_uri``.
     device : str
-        Where they run.
+        Device of the networks.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of a node.
-
-    Inputs
-    ------
-    source_file
-        The scan as the dataset holds it.
-    in_file, in_mask, in_structures, in_probabilities, in_measures
-        The bias-corrected scan and what was found in it.
 
     Raises
     ------
     InputError
-        If a template goes by gestational age, and the population's ages are others.
+        If a template goes by gestational age, but the population does not.
+
+    Inputs
+    ------
+    source_file : str
+        Image in the dataset.
+    in_file, in_mask, in_structures : str
+        Bias-corrected image, brain mask and structures (FreeSurfer ids) on one grid, shape (X, Y, Z).
+    in_probabilities : list of str
+        Probabilities of GM, WM and CSF on the same grid.
+    in_measures : str
+        JSON with volumes (mm3), centroids (mm) and age.
 
     Outputs
     -------
-    out_transform
-        JSON of the alignment with the first space.
-    out_transforms
-        The same of all, in their order.
-    notes
-        What a reader of the results should know.
+    out_transform : str
+        JSON of the registration to the first space: matrix from mm to mm, residual (mm), transform files.
+    out_transforms : list of str
+        The same of all spaces, in their order.
+    notes : list of str
+        Notes for the report.
     """
     workflow = LiterateWorkflow(name)
     precomputed = precomputed or {}

@@ -95,8 +95,8 @@ class Plan:
     @property
     def tissue_probabilities(self) -> list[str]:
         """Precomputed probabilities of GM, WM and CSF; empty if there are none."""
-        given = self.inputs.precomputed
-        return [given[tissue] for tissue in labels.DSEG_NAMES if tissue in given]
+        found = self.inputs.precomputed
+        return [found[tissue] for tissue in labels.DSEG_NAMES if tissue in found]
 
     @property
     def images(self) -> list[str]:
@@ -138,20 +138,20 @@ def build_bias(plan: Plan) -> LiterateWorkflow:
 
 def build_segmentation(plan: Plan) -> LiterateWorkflow:
     """Build the segmentation, or the stage that takes a precomputed one, and replace precomputed tissues."""
-    given, probabilities = plan.inputs.precomputed, plan.tissue_probabilities
+    precomputed, probabilities = plan.inputs.precomputed, plan.tissue_probabilities
     common: dict[str, Any] = {"label_table": plan.label_table, "mem_gb": plan.memory["segmentation"]}
-    if "structures" in given:
+    if "structures" in precomputed:
         workflow = init_precomputed_segmentation_wf(
-            structures=given["structures"], probabilities=probabilities, **common
+            structures=precomputed["structures"], probabilities=probabilities, **common
         )
     else:
         workflow = init_segmentation_wf(
             population=plan.inputs.population, effort=plan.options.effort, **common, **plan.network
         )
-    if "dseg" not in given:
+    if "dseg" not in precomputed:
         return workflow
     return replace_tissues(
-        workflow, dseg=given["dseg"], probabilities=probabilities, mem_gb=plan.memory["outputs"]
+        workflow, dseg=precomputed["dseg"], probabilities=probabilities, mem_gb=plan.memory["outputs"]
     )
 
 

@@ -251,7 +251,7 @@ def volume_rows(
             continue
         soft, hard = volumes.get(label.index, 0.0), float(counts[label.index]) * voxel_mm3
         side = {"Left": "L", "Right": "R"}.get(label.name.split("-")[0], "n/a")
-        unsure = f"{uncertainty[label.index]:.4f}" if label.index in (uncertainty or {}) else "n/a"
+        unsure = f"{uncertainty[label.index]:.4f}" if uncertainty and label.index in uncertainty else "n/a"
         row = (label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}", unsure)
         rows.append(row)
     return rows

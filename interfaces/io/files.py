@@ -133,5 +133,7 @@ def nifti_header(data: np.ndarray, affine: np.ndarray, code: int) -> nib.Nifti1H
 def geometry_code(image: nib.spatialimages.SpatialImage) -> int:
     """Code of an image's affine: the sform's, else the qform's, else 1 (scanner)."""
     header = image.header
-    codes = [int(header[name]) for name in ("sform_code", "qform_code") if name in header]
+    if not isinstance(header, nib.Nifti1Header):
+        return 1
+    codes = [int(header[name]) for name in ("sform_code", "qform_code")]
     return next((code for code in codes if code > 0), 1)
