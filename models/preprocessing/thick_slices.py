@@ -50,6 +50,8 @@ def too_coarse(path: str | Path, record: Population) -> str | None:
 
     Only the header is read.
     """
+    if not record.thickest_mm:
+        return None
     try:
         spacing = nib.load(path).header.get_zooms()[:3]
     except Exception:  # conform reports what is wrong with it
