@@ -20,6 +20,7 @@ from scipy import ndimage
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
+from brainseg.models.population import contrasts
 from brainseg.models.preprocessing import bias
 from brainseg.models.segmentation import lesion, skullstrip
 from brainseg.training.lesion import lgg, prepare
@@ -30,7 +31,7 @@ def cases(folder: Path) -> list[tuple[str, str, Volume, Volume]]:
     found = []
     for path in sorted(folder.rglob("*_label-lesion_mask.nii.gz")):
         stem = path.name.removesuffix("_label-lesion_mask.nii.gz")
-        images = [p for c in lesion.CONTRASTS if (p := path.with_name(f"{stem}_{c}.nii.gz")).is_file()]
+        images = [p for c in contrasts.LESION if (p := path.with_name(f"{stem}_{c}.nii.gz")).is_file()]
         if images:
             suffix = images[0].name.removesuffix(".nii.gz").rpartition("_")[2]
             group = f"{folder.name}, {suffix}"

@@ -10,14 +10,11 @@ from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
 from ..models.hippocampus import hippocampus
 from ..models.io import outputs
-from ..models.population import labels
+from ..models.population import contrasts, labels
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives
 from .io.derivatives import Names
 from .segmentation import read_measures
-
-CONTRASTS = ("T1w",)
-"""Suffixes of the images that the network was trained on."""
 
 COLUMNS = {
     "index": {"Description": "Index of the part, as in desc-hippocampus_dseg"},
@@ -95,9 +92,10 @@ def skipped(contrast: str, model: str) -> str:
     """
     if not model:
         return "The step hippocampus was left out: there is no network for brains of this population."
-    if contrast not in CONTRASTS:
+    if contrast not in contrasts.HIPPOCAMPUS:
+        known = " and ".join(contrasts.HIPPOCAMPUS)
         return (
-            f"The step hippocampus was left out: its network supports {' and '.join(CONTRASTS)} images only, "
+            f"The step hippocampus was left out: its network supports {known} images only, "
             f"and this one is {contrast}."
         )
     return ""

@@ -14,6 +14,7 @@ from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
 from ..models.io import outputs
 from ..models.networks import zoo
+from ..models.population.contrasts import LESION
 from ..models.segmentation import lesion
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives, files
@@ -105,8 +106,8 @@ def skipped(contrast: str, model: str) -> str:
     """
     if not model:
         return "The step lesion was left out: there is no network for brains of this population."
-    if contrast not in lesion.CONTRASTS:
-        known = " and ".join(lesion.CONTRASTS)
+    if contrast not in LESION:
+        known = " and ".join(LESION)
         return f"The step lesion was left out: lesions are segmented in {known} images, and there is none."
     return ""
 
@@ -155,7 +156,7 @@ def shown_in(contrasts: list[str]) -> int | None:
     >>> shown_in(["T1w", "T2w", "FLAIR"]), shown_in(["T1w"])
     (2, None)
     """
-    there = [contrasts.index(name) for name in lesion.CONTRASTS if name in contrasts]
+    there = [contrasts.index(name) for name in LESION if name in contrasts]
     return there[0] if there else None
 
 

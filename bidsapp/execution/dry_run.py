@@ -1,11 +1,12 @@
-"""What a run would do (``--dry-run``)."""
+"""The plan of a run (``--dry-run``)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from ...models.data import FOLDER
-from ...models.segmentation.lesion import CONTRASTS
+from ...models.io import outputs
+from ...models.population import contrasts, labels, populations
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
@@ -13,8 +14,10 @@ from ..inputs.select import Selection, Unit
 from ..status import records
 from . import directories
 from .scheduler.devices import devices
+from .workflow import spaces_of
 
-FLAVOR_WORDS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and, once more, NiBabies"}
+FLAVORS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and for NiBabies"}
+"""Programs that the names of the derivatives are for."""
 
 STATES = {
     "done": "done",
@@ -23,159 +26,197 @@ STATES = {
     "running": "not finished",
     "waiting": "not begun",
 }
-"""States of a unit in the words of the last line."""
-
-NATIVE = (
-    "desc-preproc_{suffix}.nii.gz",
-    "desc-brain_mask.nii.gz",
-    "dseg.nii.gz",
-    "label-{{GM,WM,CSF}}_probseg.nii.gz",
-    "desc-aseg_dseg.nii.gz",
-    "desc-tissue_dseg.nii.gz",
-    "desc-aseg_volumes.tsv",
-)
-IN_SPACE = (
-    "from-{suffix}_to-{to}_mode-image_xfm.h5, and the reverse",
-    "{space}_{{desc-preproc_{suffix},desc-brain_mask,dseg,desc-aseg_dseg}}.nii.gz",
-    "{space}_label-{{GM,WM,CSF}}_probseg.nii.gz",
-)
+"""Words for the states of participant-sessions."""
 
 
-def describe(chosen: Settings, wanted: Selection) -> str:
-    """The plan as text."""
+def describe(settings: Settings, selection: Selection) -> str:
+    """Return the plan of a run as text.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    selection : Selection
+        Participant-sessions to process.
+    """
     lines = [
-        f"Dataset    {chosen.bids_dir}",
-        f"Output     {chosen.output_dir}",
-        f"Levels     {', '.join(chosen.analysis_level)}",
+        _line("Dataset", settings.bids_dir),
+        _line("Output", settings.output_dir),
+        _line("Levels", ", ".join(settings.analysis_level)),
     ]
-    if "participant" in chosen.analysis_level:
-        lines += [
-            f"Work       {chosen.work_dir}",
-            f"Resources  {chosen.nprocs} CPUs ({chosen.omp_nthreads} for one step), {chosen.mem_gb:.1f} GB",
-            f"Device     {_device(chosen)}",
-            f"Networks   {', '.join(_networks()) or 'none are installed'}",
-            f"Templates  {', '.join(chosen.output_spaces)} ({chosen.registration})",
-            f"Steps      {_steps(chosen)}",
-            f"Reference  {chosen.subject_anatomical_reference}: "
-            f"{REFERENCES[chosen.subject_anatomical_reference]}",
-            f"Names      as {FLAVOR_WORDS[chosen.derivatives_flavor]} looks for them",
-            *(f"Given      {text}" for text in chosen.derivatives),
-            *(["Sloppy     fast and coarse; the results are marked"] if chosen.sloppy else []),
-            f"Images     looked for: {', '.join(chosen.suffixes or MODALITIES)}",
-            *(f"           {note}" for note in wanted.notes),
-            *_memory(chosen, wanted),
-            "",
-            *_units(chosen, wanted),
-            "",
-            *_outputs(chosen, wanted),
-        ]
-    if "group" in chosen.analysis_level:
-        lines += ["", "At the group level: group_volumes.tsv, group.html and index.html"]
+    if "participant" in settings.analysis_level:
+        lines += [*_options(settings, selection), "", *_participants(settings, selection), ""]
+        lines += _outputs(settings, selection)
+    if "group" in settings.analysis_level:
+        lines += ["", "Group level: group_volumes.tsv, group.html and index.html"]
     return "\n".join([*lines, "", "Nothing was computed or written (--dry-run)."])
 
 
-def _device(chosen: Settings) -> str:
-    """Where networks would run; one that is asked for and is not there is an error here too."""
-    found = ", ".join(devices(chosen))
-    return found if chosen.device == found else f"{found} ({chosen.device})"
+def planned(settings: Settings, unit: Unit) -> list[str]:
+    """Return the derivatives that a participant-session gets.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    unit : Unit
+        The participant-session.
+
+    Returns
+    -------
+    list of str
+        Paths below the output folder, without the JSON files that describe another file.
+    """
+    assert unit.image is not None
+    if settings.stop_after == "skullstrip":
+        endings = [outputs.ending("mask")]
+    else:
+        named = [spaces.parse(text) for text in spaces_of(settings, unit)]
+        endings = outputs.plan(
+            unit.suffix,
+            _conditions(settings, unit),
+            [(space.label, space.entities) for space in named],
+            settings.derivatives_flavor,
+        )
+    folder = "/".join([*unit.key.split("_"), "anat"])
+    prefix = unit.key if unit.averaged else outputs.prefix(unit.image.name, unit.key)
+    names = [f"{prefix}_{ending}" for ending in endings]
+    if settings.stop_after != "skullstrip":
+        names += _names_of_others(settings, unit)
+    return [f"{folder}/{name}" for name in names]
 
 
-def _units(chosen: Settings, wanted: Selection) -> list[str]:
+def _names_of_others(settings: Settings, unit: Unit) -> list[str]:
+    """Return the names of the files of averaged images and of other contrasts."""
+    names = []
+    for path in unit.averaged:
+        stem = outputs.prefix(path.name, path.name)
+        names.append(f"{stem}_{outputs.ending('run_transform', suffix=unit.suffix)}")
+    for path in unit.beside:
+        endings = outputs.plan_of_other(unit.suffix, _suffix(path), settings.derivatives_flavor)
+        names += [f"{outputs.prefix(path.name, unit.key)}_{ending}" for ending in endings]
+    return names
+
+
+def _conditions(settings: Settings, unit: Unit) -> set[str]:
+    """Return the conditions of outputs that hold for a participant-session."""
+    assert unit.image is not None
+    record = populations.load(unit.population)
+    suffixes = {_suffix(path) for path in (unit.image, *unit.beside)}
+    holding = {name for name in STEPS if settings.step(name)}
+    if not (record.hippocampus and unit.suffix in contrasts.HIPPOCAMPUS):
+        holding.discard("hippocampus")
+    if not (record.lesion and suffixes & set(contrasts.LESION)):
+        holding.discard("lesion")
+    return holding | ({"feta"} if labels.numbering(unit.label_table, "feta") is not None else set())
+
+
+def _line(name: str, text: object) -> str:
+    return f"{name:<12}{text}"
+
+
+def _options(settings: Settings, selection: Selection) -> list[str]:
+    """Return lines with options, devices and resources."""
+    reference = settings.subject_anatomical_reference
+    cpus = f"{settings.nprocs} CPUs ({settings.omp_nthreads} for one step), {settings.mem_gb:.1f} GB"
+    return [
+        _line("Work", settings.work_dir),
+        _line("Resources", cpus),
+        _line("Device", _device(settings)),
+        _line("Networks", ", ".join(_networks()) or "none installed"),
+        _line("Templates", f"{', '.join(settings.output_spaces)} ({settings.registration})"),
+        _line("Steps", _steps(settings)),
+        _line("Reference", f"{reference}: {REFERENCES[reference]}"),
+        _line("Names", f"for {FLAVORS[settings.derivatives_flavor]}"),
+        *(_line("Precomputed", text) for text in settings.derivatives),
+        *([_line("Sloppy", "fast and coarse; the results are marked")] if settings.sloppy else []),
+        _line("Images", ", ".join(settings.suffixes or MODALITIES)),
+        *(_line("", note) for note in selection.notes),
+        *_resources(settings, selection),
+    ]
+
+
+def _device(settings: Settings) -> str:
+    """Return the devices that networks run on; a missing one is an error here too."""
+    found = ", ".join(devices(settings))
+    return found if settings.device == found else f"{found} ({settings.device})"
+
+
+def _participants(settings: Settings, selection: Selection) -> list[str]:
+    """Return lines with every participant-session and its images."""
     rows = []
-    for unit in wanted.units:
-        what = _what(chosen, unit)
-        image = _short(unit.image, chosen.bids_dir) if unit.image else ""
-        rows.append(f"  {unit.key}  {what}  {image}")
+    for unit in selection.units:
+        image = _short(unit.image, settings.bids_dir) if unit.image else ""
+        rows.append(f"  {unit.key}  {_action(settings, unit)}  {image}")
         lists = {
             "averaged": unit.averaged,
-            "brought to it": unit.beside,
-            "given": unit.given.files.values(),
-            "left alone": unit.others,
+            "aligned to it": unit.beside,
+            "precomputed": unit.given.files.values(),
+            "not used": unit.others,
         }
         for word, paths in lists.items():
-            rows += [f"      {word}: {_short(path, chosen.bids_dir)}" for path in paths]
+            rows += [f"      {word}: {_short(path, settings.bids_dir)}" for path in paths]
         rows += [f"      note: {note}" for note in unit.notes]
-    return [f"{len(wanted.units)} to look at:", *rows]
+    return [f"{len(selection.units)} selected:", *rows]
 
 
-def _what(chosen: Settings, unit: Unit) -> str:
+def _action(settings: Settings, unit: Unit) -> str:
+    """Return in words what the run would do with a participant-session."""
     if unit.problem is not None:
         return f"would fail: {unit.problem}"
-    before = records.read(chosen.output_dir, unit.key).get("state")
-    if chosen.resume_failed and before != "failed":
+    before = records.read(settings.output_dir, unit.key).get("state")
+    if settings.resume_failed and before != "failed":
         return "not failed in an earlier run, skipped"
-    stands = records.finished(chosen.output_dir, unit, chosen.that_matter) if chosen.resume else "no"
-    return {"yes": "already done, skipped", "report": "only the report is missing"}.get(
-        stands,
-        "would go on where it was"
-        if before in ("failed", "running") and chosen.resume
-        else "would be processed",
-    )
+    finished = records.finished(settings.output_dir, unit, settings.that_matter) if settings.resume else "no"
+    if finished == "yes":
+        return "already done, skipped"
+    if finished == "report":
+        return "only the report is missing"
+    return "would resume" if before in ("failed", "running") and settings.resume else "would be processed"
 
 
-def _steps(chosen: Settings) -> str:
-    """Steps that are on, and those that are off."""
-    on = [name for name in STEPS if chosen.step(name)]
-    off = [name for name in STEPS if not chosen.step(name)]
+def _steps(settings: Settings) -> str:
+    """Return the steps that are on, and those that are off."""
+    on = [name for name in STEPS if settings.step(name)]
+    off = [name for name in STEPS if not settings.step(name)]
     return ", ".join(on) + (f" (off: {', '.join(off)})" if off else "")
 
 
-def _memory(chosen: Settings, wanted: Selection) -> list[str]:
-    """What the largest step of the largest image needs, and how many steps run at once."""
-    images = [unit.image for unit in wanted.units if unit.problem is None and unit.image]
+def _resources(settings: Settings, selection: Selection) -> list[str]:
+    """Return lines with the memory of the largest step, the number of steps at once, and disk space."""
+    images = [unit.image for unit in selection.units if unit.problem is None and unit.image]
     if not images:
         return []
     largest = max(images, key=lambda path: path.stat().st_size)
     need = memory(str(largest))
     step = max(need, key=lambda name: need[name])
-    at_once = max(1, min(chosen.nprocs // chosen.omp_nthreads, int(chosen.mem_gb / need[step])))
+    at_once = max(1, min(settings.nprocs // settings.omp_nthreads, int(settings.mem_gb / need[step])))
     work = directories.WORK_GB * min(len(images), at_once)
-    return [
-        f"Memory     up to {need[step]:.1f} GB for one step ({step}, {largest.name}); {at_once} at once",
-        f"Space      {directories.OUT_GB * len(images):.1f} GB for the results, "
-        f"{work:.1f} GB in the work folder",
-    ]
+    used = f"up to {need[step]:.1f} GB for one step ({step}, {largest.name}); {at_once} at once"
+    disk = f"{directories.OUT_GB * len(images):.1f} GB for the results, {work:.1f} GB in the work folder"
+    return [_line("Memory", used), _line("Space", disk)]
 
 
-def _outputs(chosen: Settings, wanted: Selection) -> list[str]:
-    unit = next((unit for unit in wanted.units if unit.problem is None), None)
+def _outputs(settings: Settings, selection: Selection) -> list[str]:
+    """Return lines with the files of the first participant-session."""
+    unit = next((unit for unit in selection.units if unit.problem is None), None)
     if unit is None or unit.image is None:
         return []
-    stem = unit.image.name.split(".")[0].removesuffix(f"_{unit.suffix}")
-    session = f"ses-{unit.session}/" if unit.session is not None else ""
-    folder = f"sub-{unit.participant}/{session}anat/"
-    native = [name.format(suffix=unit.suffix) for name in NATIVE]
-    if chosen.step("hippocampus"):
-        native.append("desc-hippocampus_{dseg.nii.gz,volumes.tsv}")
-    suffixes = [path.name.split(".")[0].rpartition("_")[2] for path in (unit.image, *unit.beside)]
-    if chosen.step("lesion") and set(suffixes) & set(CONTRASTS):
-        native += ["label-lesion_{mask,probseg}.nii.gz", "desc-lesion_volumes.tsv"]
-    if not chosen.step("posteriors"):
-        native = [name for name in native if "probseg" not in name]
-    names = []
-    for name in native:
-        plain = "desc-preproc" in name or "tissue" in name or "volumes" in name or "lesion" in name
-        names += [name] if plain or chosen.derivatives_flavor != "nibabies" else []
-        names += (
-            [f"space-{unit.suffix}_{name}"] if not plain and chosen.derivatives_flavor != "fmriprep" else []
-        )
-    in_space = IN_SPACE if chosen.step("template-outputs") else IN_SPACE[:1]
-    for text in chosen.output_spaces:
-        space = spaces.parse(text)
-        names += [name.format(suffix=unit.suffix, to=space.label, space=space.entities) for name in in_space]
-    space = directories.OUT_GB * len(wanted.units)
+    space = directories.OUT_GB * len(selection.units)
     return [
-        f"Written for each (about {space:.1f} GB in all), such as",
-        *(f"  {folder}{stem}_{name}" for name in names),
+        f"Files of each participant-session (about {space:.1f} GB in all), for example",
+        *(f"  {name}" for name in planned(settings, unit)),
         f"  {unit.key}.html",
     ]
 
 
 def _networks() -> list[str]:
-    folder = FOLDER / "weights"
-    return [
-        f"{path.stem} ({path.stat().st_size / 1e6:.1f} MB)" for path in sorted(folder.glob("*.safetensors"))
-    ]
+    paths = sorted((FOLDER / "weights").glob("*.safetensors"))
+    return [f"{path.stem} ({path.stat().st_size / 1e6:.1f} MB)" for path in paths]
+
+
+def _suffix(path: Path) -> str:
+    return path.name.split(".")[0].rpartition("_")[2]
 
 
 def _short(path: Path, root: Path) -> str:

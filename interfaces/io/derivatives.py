@@ -80,10 +80,7 @@ class Names:
     @property
     def prefix(self) -> str:
         """What the names begin with: the scan's without its suffix, and without what it is merged over."""
-        if self.averaged:
-            return self.key
-        parts = self.source_file.name.split(".")[0].split("_")[:-1]
-        return "_".join(part for part in parts if "_ses-" in self.key or not part.startswith("ses-"))
+        return self.key if self.averaged else outputs.prefix(self.source_file.name, self.key)
 
     @property
     def folder(self) -> Path:

@@ -228,6 +228,25 @@ def plan_of_other(suffix: str, contrast: str, flavor: str = "fmriprep") -> list[
     return [o.ending(suffix=suffix, contrast=moved if "from" in o.entities else contrast) for o in written]
 
 
+def prefix(name: str, key: str) -> str:
+    """Return the beginning of the names of results: that of the image without its suffix.
+
+    Parameters
+    ----------
+    name : str
+        Name of the image.
+    key : str
+        ``sub-01_ses-02``, or ``sub-01`` where all sessions are processed as one.
+
+    Examples
+    --------
+    >>> prefix("sub-1_ses-2_acq-x_T1w.nii.gz", "sub-1_ses-2"), prefix("sub-1_ses-2_acq-x_T1w.nii.gz", "sub-1")
+    ('sub-1_ses-2_acq-x', 'sub-1_acq-x')
+    """
+    parts = name.split(".")[0].split("_")[:-1]
+    return "_".join(part for part in parts if "_ses-" in key or not part.startswith("ses-"))
+
+
 def table() -> list[tuple[str, str, str]]:
     """Return name, description and condition of every file.
 

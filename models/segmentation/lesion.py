@@ -17,9 +17,6 @@ from ..geometry.volume import Grid, Volume, resample, transform_points
 from ..networks import zoo
 from ..networks.inference import run
 
-CONTRASTS = ("FLAIR", "T2w")
-"""Suffixes of images with bright lesions, the better one first."""
-
 THINNEST = 2.0
 """Smallest distance (mm) of the slices."""
 

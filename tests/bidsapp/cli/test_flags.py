@@ -158,7 +158,7 @@ def test_only_what_failed_is_run_again(app, fake, tmp_path, capsys):
     before = len(app.calls())
     assert app(bids, out, "participant", "--resume-failed", "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "sub-01  would go on where it was" in said
+    assert "sub-01  would resume" in said
     assert "sub-03  not failed in an earlier run, skipped" in said
     assert app(bids, out, "participant", "--resume-failed") == 0
     assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01"}
@@ -203,24 +203,25 @@ def test_a_dry_run_explains(app, fake, tmp_path, capsys):
     assert app(bids, tmp_path / "out", "participant", "--dry-run", *argv) == 0
     said = capsys.readouterr().out
     for words in (
-        "Networks   ",
-        "Templates  MNI152NLin2009aSym",
-        "Steps      coregistration, posteriors",
+        "Networks    ",
+        "Templates   MNI152NLin2009aSym",
+        "Steps       coregistration, posteriors",
         "template-outputs",
-        "Reference  first-lex: the first image of all sessions",
-        "Names      as fMRIPrep and, once more, NiBabies looks for them",
-        f"Given      lab={tmp_path / 'theirs'}",
-        "Sloppy     ",
+        "Reference   first-lex: the first image of all sessions",
+        "Names       for fMRIPrep and for NiBabies",
+        f"Precomputed lab={tmp_path / 'theirs'}",
+        "Sloppy      ",
         "GB for one step",
         "in the work folder",
-        "brought to it: sub-01/anat/sub-01_T2w.nii.gz",
-        f"given: {theirs / 'sub-02_desc-brain_mask.nii.gz'}",
+        "aligned to it: sub-01/anat/sub-01_T2w.nii.gz",
+        f"precomputed: {theirs / 'sub-02_desc-brain_mask.nii.gz'}",
         "sub-01/anat/sub-01_space-T1w_dseg.nii.gz",
         "sub-01/anat/sub-01_dseg.nii.gz",
         "Nothing was computed or written",
     ):
         assert words in said, words
     assert "space-MNI152" not in said
+    assert "sub-01/anat/sub-01_desc-preproc_T2w.nii.gz" in said
     assert not (tmp_path / "out").exists()
 
 

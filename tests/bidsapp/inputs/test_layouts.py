@@ -144,4 +144,4 @@ def test_two_thousand_participants_are_indexed_in_seconds(tmp_path, nifti, capsy
     argv = [str(bids), str(tmp_path / "out"), "participant", "--dry-run", "--skip-bids-validation"]
     assert main(argv) == 0
     assert time.process_time() - begin < 60
-    assert "2000 to look at" in capsys.readouterr().out
+    assert "2000 selected" in capsys.readouterr().out

@@ -1,0 +1,116 @@
+"""The plan of a run: the files that it lists are the files that are written."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from brainseg.bidsapp.config.settings import Settings
+from brainseg.bidsapp.execution import dry_run
+from brainseg.bidsapp.inputs.select import Unit
+from brainseg.interfaces import base
+from brainseg.interfaces.coregistration import WriteCoregistered
+from brainseg.interfaces.outputs import WriteDerivatives
+from brainseg.models.io import outputs
+from brainseg.models.population import labels
+from brainseg.models.templates import bundled
+
+CASES = {
+    "defaults": {},
+    "nibabies": {"derivatives_flavor": "nibabies"},
+    "both": {"derivatives_flavor": "both", "steps": ("lesion", "hippocampus", "jacobian")},
+    "least": {"steps": ("lesion", "no-posteriors", "no-template-outputs")},
+}
+SWITCHES = ("posteriors", "template-outputs", "jacobian")
+
+
+@pytest.fixture
+def small_template(stages, monkeypatch):
+    monkeypatch.setattr(bundled, "load", stages.small_template)
+
+
+def extra(unit, settings, folder):
+    """Return the sink's inputs of the optional steps."""
+    volume = base.load(unit.inputs["in_preproc"])
+    parts = base.save(
+        volume.with_data(torch.ones(volume.grid.shape, dtype=torch.uint8)), folder / "parts.nii"
+    )
+    out = {}
+    if settings.step("hippocampus"):
+        table = folder / "parts.json"
+        table.write_text(json.dumps({row.index: 1.0 for row in labels.load("hippocampus") if row.index}))
+        out |= {"in_hippocampus": parts, "in_hippocampus_volumes": str(table)}
+    if settings.step("lesion"):
+        table = folder / "lesions.json"
+        about = {"contrast": "T2w", "image": str(unit.source), "licence": "x", "lesions": []}
+        table.write_text(json.dumps(about))
+        out["in_lesions"] = [parts, unit.inputs["in_preproc"], str(table)]
+    return out
+
+
+def write(unit, settings, folder):
+    """Write the derivatives of an image and of a T2w image in the same session."""
+    other = unit.source.with_name(unit.source.name.replace("T1w", "T2w"))
+    shutil.copy(unit.source, other)
+    matrix = folder / "rigid.json"
+    rigid = {"matrix": np.eye(4).tolist(), "degrees": 0, "shift_mm": 0, "information": 1.0}
+    matrix.write_text(json.dumps(rigid))
+    common = {k: unit.inputs[k] for k in ("source_file", "bids_root", "out_dir", "key")}
+    WriteCoregistered(
+        **common,
+        other_contrasts=[str(other)],
+        flavor=settings.derivatives_flavor,
+        in_files=[unit.inputs["in_preproc"]],
+        in_natives=[unit.inputs["in_preproc"]],
+        in_transforms=[str(matrix)],
+    ).run(cwd=str(folder))
+    WriteDerivatives(
+        **unit.inputs | extra(unit, settings, folder),
+        flavor=settings.derivatives_flavor,
+        leave_out=[name for name in SWITCHES if not settings.step(name)],
+    ).run(cwd=str(folder))
+    return other
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_listed_files_are_written(stages, small_template, tmp_path, case):
+    unit = stages.unit(tmp_path)
+    settings = Settings(unit.bids, unit.out, ("participant",), **CASES[case])
+    other = write(unit, settings, tmp_path)
+    planned = dry_run.planned(settings, Unit("01", None, unit.source, "T1w", beside=[other]))
+    found = {path.relative_to(unit.out).as_posix() for path in unit.out.rglob("anat/*")}
+    described = {name for name in found if name.endswith(".json") and not name.endswith("_metrics.json")}
+    assert sorted(planned) == sorted(found - described)
+    # Every file is in the specification, and every image, table and transform has its sidecar.
+    for name in planned:
+        ending = name.partition("/anat/sub-01_")[2].removeprefix("space-T1w_")
+        output = outputs.find(ending)
+        assert output is not None, name
+        assert f"{name.split('.')[0]}.json" in found
+
+
+def test_the_prefix_without_sessions_and_of_averages(tmp_path):
+    settings = Settings(tmp_path, tmp_path / "out", ("participant",))
+    image = tmp_path / "sub-01_ses-1_run-2_T1w.nii.gz"
+    merged = dry_run.planned(settings, Unit("01", None, image, "T1w"))
+    assert "sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz" in merged
+    averaged = dry_run.planned(settings, Unit("01", "1", image, "T1w", averaged=[image]))
+    assert "sub-01/ses-1/anat/sub-01_ses-1_desc-brain_mask.nii.gz" in averaged
+    transform = "sub-01/ses-1/anat/sub-01_ses-1_run-2_from-orig_to-T1w_mode-image_xfm.h5"
+    assert transform in averaged
+
+
+def test_conditions_of_a_fetal_brain(tmp_path):
+    settings = Settings(tmp_path, tmp_path / "out", ("participant",), steps=("hippocampus", "lesion"))
+    unit = Unit("01", None, tmp_path / "sub-01_T2w.nii.gz", "T2w", population="fetal", label_table="fetal")
+    names = dry_run.planned(settings, unit)
+    assert "sub-01/anat/sub-01_desc-feta_dseg.nii.gz" in names
+    assert not [name for name in names if "lesion" in name or "hippocampus" in name]
+
+
+def test_only_the_mask_if_the_run_stops_there(tmp_path):
+    settings = Settings(tmp_path, tmp_path / "out", ("participant",), stop_after="skullstrip")
+    unit = Unit("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
+    assert dry_run.planned(settings, unit) == ["sub-01/anat/sub-01_desc-brain_mask.nii.gz"]
