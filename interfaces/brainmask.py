@@ -53,7 +53,7 @@ class WriteMask(Sink):
             "SkullStripped": bool(inputs.stripped),
             "Notes": notes,
         }
-        sidecar = files.write_json(path.with_name(path.name.split(".")[0] + ".json"), about)
+        sidecar = files.write_json(path.with_name(outputs.sidecar(path.name)), about)
         self._results["out_files"] = sorted([str(path), str(sidecar)])
         self._results["notes"] = notes
         self._results["stripped"] = bool(inputs.stripped)

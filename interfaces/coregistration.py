@@ -11,7 +11,7 @@ import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
 from ..models.geometry.volume import Volume, resample, transform_points
-from ..models.io import conform
+from ..models.io import conform, outputs
 from ..models.io.images import open_image
 from ..models.preprocessing import bias
 from ..models.registration import coregistration, registration
@@ -141,8 +141,7 @@ class WriteCoregistered(Sink):
             for ending, content in _sidecars(
                 names, reference, about, own_grid, bool(inputs.stripped)
             ).items():
-                path = names.path(ending)
-                written.append(files.write_json(path.with_name(path.name.split(".")[0] + ".json"), content))
+                written.append(files.write_json(names.path(outputs.sidecar(ending)), content))
         self._results["out_files"] = sorted(str(path) for path in written)
 
 

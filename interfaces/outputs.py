@@ -103,7 +103,7 @@ class WriteDerivatives(Sink):
         # Sidecars are written last: what they describe exists then.
         for ending, content in self._sidecars(names, aligned, notes):
             marked = content | ({"Sloppy": True} if inputs.sloppy else {})
-            written.append(files.write_json(_sidecar_of(names.path(ending)), marked))
+            written.append(files.write_json(names.path(outputs.sidecar(ending)), marked))
         if isdefined(inputs.in_quality):
             written += [job() for job in quality.jobs(names, inputs.in_quality)]
         self._results["out_files"] = sorted(str(path) for path in written)
@@ -256,8 +256,3 @@ class _Scan:
         return Native(
             self.preproc, self.mask, self.structures, self.probabilities, self.source.get_data_dtype()
         )
-
-
-def _sidecar_of(path: Path) -> Path:
-    """Return the path of the JSON file that describes a file."""
-    return path.with_name(path.name.split(".")[0] + ".json")

@@ -151,7 +151,7 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
         lists = {
             "averaged": unit.averaged,
             "aligned to it": unit.beside,
-            "precomputed": unit.given.files.values(),
+            "precomputed": unit.precomputed.files.values(),
             "not used": unit.others,
         }
         for word, paths in lists.items():

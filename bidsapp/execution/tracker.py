@@ -7,16 +7,24 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from ...models.errors import InputError
+from ...models.io import outputs
 from ..inputs import sidecars
 from ..inputs.select import Unit
 from ..status import records
 from ..status.failures import FULL_REASON
 from ..status.records import REPORT, Fault, Record
 from .progress import Progress
+
+NOTED = tuple(f"_{outputs.sidecar(outputs.ending(name))}" for name in ("volumes", "mask"))
+"""Ends of the names of sidecars with notes."""
+
+PREPROC = f"*_{outputs.sidecar(outputs.ending('preproc', suffix='*'))}"
+"""Pattern for sidecars of the bias-corrected image."""
 
 FINISH = "finish"
 """Name of the node at which all results are complete."""
@@ -279,9 +287,9 @@ def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
             content = sidecars.read_object(path)
         except InputError:
             continue
-        if path.name.endswith(("_desc-aseg_volumes.json", "_desc-brain_mask.json")):
+        if path.name.endswith(NOTED):
             found = content.get("Notes", [])
             notes += [found] if isinstance(found, str) else [str(note) for note in found]
-        if "_desc-preproc_" in path.name:
+        if fnmatch(path.name, PREPROC):
             stripped = bool(content.get("SkullStripped", False))
     return notes, stripped

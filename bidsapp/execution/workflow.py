@@ -102,8 +102,8 @@ def unit_workflow(
             age=unit.age,
             averaged=tuple(str(path) for path in unit.averaged),
             other_contrasts=tuple(str(path) for path in unit.beside),
-            precomputed={role: str(path) for role, path in unit.given.files.items()},
-            precomputed_uris=unit.given.uris,
+            precomputed={role: str(path) for role, path in unit.precomputed.files.items()},
+            precomputed_uris=unit.precomputed.uris,
         ),
         options=ProcessingOptions(
             skull_strip=settings.skull_strip,

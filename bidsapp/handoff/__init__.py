@@ -1,1 +1,1 @@
-"""What fMRIPrep and NiBabies find in the derivatives."""
+"""Derivatives in fMRIPrep and NiBabies."""

@@ -1,7 +1,7 @@
-"""What fMRIPrep and NiBabies would take from a folder of derivatives (``brainseg check-derivatives``).
+"""Lookup of derivatives as in fMRIPrep and NiBabies (``brainseg check-derivatives``).
 
-Both look files up by entities. A file that is missing, or one too many for the same lookup, and a stage is
-computed again or ends in an error; here it is said which, for whose lookup, and why.
+Both programs look files up by entities. If a file is missing, or several files match one query, they compute
+the stage again or stop with an error. The check names the stage, the program and the reason.
 """
 
 from __future__ import annotations
@@ -12,40 +12,47 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bids import BIDSLayout, BIDSLayoutIndexer
+from niworkflows.data import load
+
 from ...models.errors import DatasetError, InputError, UsageError
+from ...models.io import outputs
 from ...models.population.labels import DSEG_NAMES
 from ..inputs import sidecars
 from . import content
 
 PROGRAMS = ("fMRIPrep", "NiBabies")
 ALWAYS = "MNI152NLin2009cAsym"
-"""Space that fMRIPrep registers to whatever it is asked for."""
+"""Space that fMRIPrep always registers to."""
 
 IMAGE: dict[str, Any] = {"datatype": "anat", "extension": [".nii.gz", ".nii"]}
 TRANSFORM: dict[str, Any] = {
     "datatype": "anat",
     "extension": [".h5", ".txt"],
-    "suffix": "xfm",
-    "mode": "image",
+    **{key: outputs.load()["transform"].entities[key] for key in ("suffix", "mode")},
 }
 LOOK_INSIDE = 64
-"""Participants and sessions up to which labels are looked at, not only headers."""
+"""Largest number of participant-sessions whose labels are checked, not only the headers."""
 
 SEVERAL = 6
+"""Largest number of names in a message."""
+
+NAMES = {"probseg": "tpms", "structures": "aseg"}
+"""Names of queries in the programs, where they differ from the ids of the outputs."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a stage is skipped.
+    """Check of one stage.
 
     Attributes
     ----------
     stage : str
         Name of the stage.
     skipped : bool
-        Whether what was found suffices.
+        Whether the program skips it and takes the derivatives.
     why : str
-        What is in the way; empty if it is skipped.
+        Reason why it does not; empty if it does.
     """
 
     stage: str
@@ -55,18 +62,18 @@ class Verdict:
 
 @dataclass
 class Check:
-    """What was found for every participant and session.
+    """Check of a folder of derivatives.
 
     Attributes
     ----------
     verdicts : dict of str to dict of str to list of Verdict
-        By program and unit.
+        Checks of the stages by program and participant-session.
     problems : list of str
-        What stands in the way of all.
+        Problems that affect all participants.
     merged : list of str
-        Participants whose anatomy is one for all their sessions.
+        Participants with one anatomy for all sessions.
     spaces : list of str
-        Spaces with transforms both ways for everyone.
+        Spaces with transforms in both directions for every participant-session.
     """
 
     verdicts: dict[str, dict[str, list[Verdict]]] = field(default_factory=dict)
@@ -76,50 +83,58 @@ class Check:
 
 
 def queries(program: str, reference: str = "T1w") -> dict[str, dict[str, Any]]:
-    """What a program looks up, by what it is for.
+    """Return the queries of a program for images, by name.
+
+    Parameters
+    ----------
+    program : {'fMRIPrep', 'NiBabies'}
+        The program.
+    reference : {'T1w', 'T2w'}
+        Contrast of the reference image.
 
     Examples
     --------
     >>> queries("fMRIPrep")["mask"]["space"] is None, queries("NiBabies")["mask"]["space"]
     (True, 'T1w')
     """
-    space = None if program == "fMRIPrep" else reference
-    plain = {"preproc": {**IMAGE, "space": None, "desc": "preproc", "suffix": reference}}
-    inner: dict[str, dict[str, Any]] = {
-        "mask": {"desc": "brain", "suffix": "mask"},
-        "dseg": {"desc": None, "suffix": "dseg"},
-        "tpms": {"label": list(DSEG_NAMES), "suffix": "probseg"},
-    }
-    if program == "NiBabies":
-        inner["aseg"] = {"desc": "aseg", "suffix": "dseg"}
-    out = plain | {key: {**IMAGE, "space": space, **query} for key, query in inner.items()}
     other = "T1w" if reference == "T2w" else "T2w"
-    return out | {"other_preproc": {**plain["preproc"], "suffix": other}}
+    out = {}
+    for output in outputs.load().values():
+        if program not in output.lookup or not output.dtype:
+            continue
+        own_space = reference if output.flavored and program == "NiBabies" else None
+        query: dict[str, Any] = IMAGE | {"space": own_space}
+        if output.labels:
+            query["label"] = list(output.labels)
+        else:
+            query["desc"] = output.entities.get("desc")
+        query["suffix"] = output.entities["suffix"].format(suffix=reference, contrast=other)
+        out[NAMES.get(output.id, output.id)] = query
+    return out
 
 
 def check(
     root: Path, labels: list[str] | None = None, spaces: list[str] | None = None, reference: str = "T1w"
 ) -> Check:
-    """Look a folder of derivatives up as fMRIPrep and NiBabies do.
+    """Check which stages fMRIPrep and NiBabies skip with a folder of derivatives.
 
     Parameters
     ----------
     root : Path
-        The derivatives.
+        Root of the derivatives.
     labels : list of str, optional
         Participants, with or without ``sub-``; by default all.
     spaces : list of str, optional
-        Spaces that will be asked for, as fMRIPrep writes them; by default those that there are transforms
-        of.
+        Output spaces in the notation of fMRIPrep; by default all with transforms.
     reference : {'T1w', 'T2w'}
-        Contrast that the anatomy is taken from; fMRIPrep knows T1w only.
+        Contrast of the reference image of NiBabies; that of fMRIPrep is always T1w.
 
     Raises
     ------
     DatasetError
-        If there is nothing to look at.
+        If the folder has no anatomical derivatives.
     UsageError
-        If a participant is not there.
+        If a participant is missing.
     """
     units = _units(root, labels)
     out = Check(problems=_problems(root))
@@ -141,9 +156,9 @@ def check(
 
 
 def _units(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]:
-    """Participants and sessions that have anatomical derivatives."""
+    """Return the participants and sessions with anatomical derivatives."""
     if not root.is_dir():
-        raise DatasetError(root, "the folder does not exist", "Give the folder of the derivatives")
+        raise DatasetError(root, "the folder does not exist", "Check the path")
     found = [
         (participant.name[4:], None if folder == participant else folder.name[4:])
         for participant in sorted(root.glob("sub-*"))
@@ -152,12 +167,12 @@ def _units(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]
     ]
     if not found:
         raise DatasetError(
-            root, "it has no anatomical derivatives (sub-*/anat, sub-*/ses-*/anat)", "Check the path"
+            root, "no anatomical derivatives (sub-*/anat, sub-*/ses-*/anat) in the folder", "Check the path"
         )
     wanted = [label.removeprefix("sub-") for label in labels or []]
     unknown = sorted(set(wanted) - {subject for subject, _ in found})
     if unknown:
-        raise UsageError(root, f"it has no anatomical derivatives of sub-{unknown[0]}", "See the names there")
+        raise UsageError(root, f"no anatomical derivatives of sub-{unknown[0]}", "Check --participant-label")
     return [unit for unit in found if not wanted or unit[0] in wanted]
 
 
@@ -166,17 +181,19 @@ def _key(subject: str, session: str | None) -> str:
 
 
 def _problems(root: Path) -> list[str]:
-    """What would end the indexing of the whole folder."""
+    """Return the problems that stop the indexing of the whole folder."""
     out = []
     if not (root / "dataset_description.json").is_file():
-        out.append(f"{root / 'dataset_description.json'}: it is missing, so this is no BIDS dataset.")
+        out.append(
+            f"{root / 'dataset_description.json'}: the file is missing, so the folder is not a BIDS dataset."
+        )
     for path in sorted(root.rglob("*.json")):
         parts = path.relative_to(root).parts
         if parts[0].startswith(("sub-", "dataset_")) and "figures" not in parts:
             try:
                 sidecars.read_object(path)
             except InputError as error:
-                out.append(f"{error} It ends the indexing of all participants.")
+                out.append(f"{error} It stops the indexing of all participants.")
     return out
 
 
@@ -185,14 +202,11 @@ Index = dict[str, list[tuple[Path, dict[str, Any]]]]
 
 
 def _index(root: Path, subjects: list[str]) -> Index:
-    """The folder as both programs index it, but for the sidecars.
+    """Return the index of both programs, without the sidecars.
 
-    Queries are answered from one table: the layout's own take longer for thousands of participants than the
-    indexing.
+    Queries are answered from one table: for thousands of participants the queries of the layout take longer
+    than the indexing.
     """
-    from bids import BIDSLayout, BIDSLayoutIndexer
-    from niworkflows.data import load
-
     chosen = "|".join(map(re.escape, subjects))
     ignore = [
         re.compile(r"^/(?!sub-)"),
@@ -209,7 +223,7 @@ def _index(root: Path, subjects: list[str]) -> Index:
 
 
 def fits(query: dict[str, Any], entities: dict[str, Any]) -> bool:
-    """Whether a file answers a query: None is absent, of a list any will do.
+    """Return whether a file matches a query; None stands for a missing entity, a list for any of its values.
 
     Examples
     --------
@@ -237,7 +251,7 @@ def _judge(
     spaces: list[str],
     inside: bool,
 ) -> list[Verdict]:
-    """The stages of a program for one unit."""
+    """Return the checks of the stages of a program for a participant-session."""
     base = {"session": session} if session else {}
 
     def look(query: dict[str, Any]) -> list[Path]:
@@ -245,15 +259,15 @@ def _judge(
 
     found = {key: look(query) for key, query in queries(program, reference).items()}
     named = _key(subject, session)
-    preproc = _single(found["preproc"], f"{named}_desc-preproc_{reference}.nii.gz")
+    preproc = _single(found["preproc"], f"{named}_{outputs.ending('preproc', suffix=reference)}")
     space = "" if program == "fMRIPrep" else f"_space-{reference}"
-    mask = _single(found["mask"], f"{named}{space}_desc-brain_mask.nii.gz")
+    mask = _single(found["mask"], f"{named}{space}_{outputs.ending('mask')}")
     grid = "" if preproc or mask else content.other_grid(found["preproc"] + found["mask"])
     out = [
         _verdict("conform and bias correction", preproc),
         _verdict("skull-stripping", mask or grid or (preproc and _mask_alone(preproc))),
     ]
-    dseg = _single(found["dseg"], f"{named}{space}_dseg.nii.gz")
+    dseg = _single(found["dseg"], f"{named}{space}_{outputs.ending('dseg')}")
     dseg = dseg or ("" if preproc else content.other_grid(found["preproc"] + found["dseg"]))
     if inside:
         dseg = dseg or content.odd_labels(found["dseg"][0])
@@ -262,14 +276,15 @@ def _judge(
     )
     out.append(_verdict("tissue segmentation", dseg or tissues))
     if program == "NiBabies":
-        out.append(_verdict("structures", _single(found["aseg"], f"{named}{space}_desc-aseg_dseg.nii.gz")))
+        aseg = f"{named}{space}_{outputs.ending('structures')}"
+        out.append(_verdict("structures", _single(found["aseg"], aseg)))
         if found["other_preproc"] and not preproc:
             out.append(_verdict("alignment of T1w and T2w", _coregistered(look, named, found)))
     for name in spaces:
         label = name.replace(":cohort-", "+")
         pairs = ((reference, label), (label, reference))
         ways = [look(TRANSFORM | {"from": start, "to": end}) for start, end in pairs]
-        names = [f"{named}_from-{start}_to-{end}_mode-image_xfm.h5" for start, end in pairs]
+        names = [f"{named}_{outputs.ending('transform', suffix=start, space=end)}" for start, end in pairs]
         why = [
             _single(way, text) or content.unreadable(way[0]) for way, text in zip(ways, names, strict=True)
         ]
@@ -282,7 +297,7 @@ def _verdict(stage: str, why: str) -> Verdict:
 
 
 def _mask_alone(why: str) -> str:
-    return f"the mask alone has to lie on the grid to which the raw image is conformed ({why})"
+    return f"without the preprocessed image the mask must have the grid of the conformed image ({why})"
 
 
 def _coregistered(look: Any, named: str, found: dict[str, list[Path]]) -> str:
@@ -290,14 +305,14 @@ def _coregistered(look: Any, named: str, found: dict[str, list[Path]]) -> str:
         return _single(found["other_preproc"], "")
     for pair in (("T1w", "T2w"), ("T2w", "T1w")):
         ways = look(TRANSFORM | {"from": pair[0], "to": pair[1]})
-        why = _single(ways, f"{named}_from-{pair[0]}_to-{pair[1]}_mode-image_xfm.h5")
+        why = _single(ways, f"{named}_{outputs.ending('transform', suffix=pair[0], space=pair[1])}")
         if why or (why := content.unreadable(ways[0])):
             return why
     return ""
 
 
 def _single(paths: list[Path], example: str) -> str:
-    """What is wrong if not exactly one file was found."""
+    """Return the problem if not exactly one file was found; else an empty text."""
     if not paths:
         return f"there is no {example}"
     if len(paths) > 1:
@@ -309,19 +324,19 @@ def _single(paths: list[Path], example: str) -> str:
 def _tissues(paths: list[Path], stem: str) -> str:
     for tissue in DSEG_NAMES:
         own = [path for path in paths if f"_label-{tissue}_" in path.name]
-        if why := _single(own, f"{stem}_label-{tissue}_probseg.nii.gz"):
+        if why := _single(own, f"{stem}_{outputs.ending('probseg', label=tissue)}"):
             return why
     return ""
 
 
 def _spaces(root: Path, units: list[tuple[str, str | None]], reference: str) -> list[str]:
-    """Spaces that any unit has transforms of."""
+    """Return the spaces with transforms of any participant-session."""
     found = [space for unit in units for space in _both_ways(root, *unit, reference)]
     return list(dict.fromkeys(found))
 
 
 def _both_ways(root: Path, subject: str, session: str | None, reference: str) -> list[str]:
-    """Templates with transforms both ways, as fMRIPrep writes them."""
+    """Return the templates with transforms in both directions, in the notation of fMRIPrep."""
     folder = root.joinpath(*_key(subject, session).split("_"), "anat")
     ends = defaultdict(set)
     for path in folder.glob("*_mode-image_xfm.*"):
@@ -334,8 +349,9 @@ def _both_ways(root: Path, subject: str, session: str | None, reference: str) ->
 
 
 def _merged(root: Path, subject: str) -> bool:
-    """Whether the raw images of a participant whose derivatives have no session had sessions."""
-    for path in sorted(root.joinpath(f"sub-{subject}", "anat").glob("*_desc-preproc_*.json")):
+    """Return whether derivatives without session come from raw images with sessions."""
+    preproc = outputs.sidecar(outputs.ending("preproc", suffix="*"))
+    for path in sorted(root.joinpath(f"sub-{subject}", "anat").glob(f"*_{preproc}")):
         try:
             sources = sidecars.read_object(path).get("Sources")
         except InputError:

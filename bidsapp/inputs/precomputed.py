@@ -1,4 +1,4 @@
-"""``--derivatives``: results of ours or of others that are used in place of computing them again."""
+"""Precomputed inputs (``--derivatives``): results that replace the stage that would compute them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from ...models.errors import InputError
 from ...models.population.labels import DSEG_NAMES
 
 CORRECTED = "desc-corrected_mask.nii.gz"
-"""What the name of a mask that a person corrected ends with."""
+"""Ending of a brain mask that was corrected by hand."""
 
 CONTRAST = re.compile(r"orig.*|fsnative|T1w|T2w|FLAIR|PDw|T2starw")
-"""Ends of transforms that are no templates."""
+"""Ends of transforms that are contrasts, not templates."""
 
 CHOICE = ("acq", "ce", "rec", "run")
-"""Entities by which results of several images are told apart."""
+"""Entities that distinguish the results of several images."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """What was found for a unit.
+class Precomputed:
+    """Precomputed inputs of a participant-session.
 
     Attributes
     ----------
     files : dict of str to Path
-        By what they are: ``mask``, ``structures``, ``dseg`` with ``GM``, ``WM`` and ``CSF``, and for a
-        template ``NAME`` (``NAME+COHORT``) ``forward:NAME`` with ``inverse:NAME``.
+        Files by role: ``mask``, ``structures``, ``dseg`` with ``GM``, ``WM`` and ``CSF``, and for a template
+        ``NAME`` (``NAME+COHORT``) ``forward:NAME`` with ``inverse:NAME``.
     uris : dict of str to str
-        Their BIDS URIs.
+        BIDS URIs of the files by role.
     notes : list of str
-        What was found and not used, and why.
+        Files that are not used, and the reasons.
     """
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -40,8 +40,8 @@ class Given:
     notes: list[str] = field(default_factory=list)
 
 
-def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...] = ()) -> Given:
-    """Results for a unit; of several datasets the last one that has something counts.
+def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...] = ()) -> Precomputed:
+    """Return the precomputed inputs of a participant-session; the last dataset with a role provides it.
 
     Parameters
     ----------
@@ -52,15 +52,15 @@ def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...
     image : Path
         The reference image.
     spaces : tuple of str
-        Labels of the output spaces; transforms to others are of no use.
+        Labels of the output spaces; transforms to other spaces are ignored.
 
     Raises
     ------
     InputError
-        If several files of one dataset are meant for the same.
+        If several files of one dataset have the same role.
     """
     suffix = image.name.split(".")[0].rpartition("_")[2]
-    out = Given()
+    out = Precomputed()
     for name, root in folders.items():
         candidates = defaultdict(list)
         for path in sorted(root.joinpath(*key.split("_"), "anat").iterdir() if _has(root, key) else ()):
@@ -73,23 +73,35 @@ def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...
             out.uris[role] = f"bids:{name}:{path.relative_to(root).as_posix()}"
     for role in [role for role in out.files if ":" in role and role.partition(":")[2] not in spaces]:
         del out.files[role], out.uris[role]
-    _whole(out)
+    _drop_incomplete(out)
     return out
 
 
-def with_correction(given: Given, out_dir: Path, key: str, image: Path) -> Given:
-    """The same with the mask that a person corrected and saved in the output folder, if there is one."""
+def with_correction(found: Precomputed, out_dir: Path, key: str, image: Path) -> Precomputed:
+    """Return the precomputed inputs with the brain mask corrected by hand in the output folder, if any.
+
+    Parameters
+    ----------
+    found : Precomputed
+        Precomputed inputs.
+    out_dir : Path
+        The output folder.
+    key : str
+        ``sub-01`` or ``sub-01_ses-02``.
+    image : Path
+        The reference image.
+    """
     stem = image.name.split(".")[0].rpartition("_")[0]
     path = out_dir.joinpath(*key.split("_"), "anat", f"{stem}_{CORRECTED}")
     if not path.is_file():
-        return given
+        return found
     uri = f"bids::{path.relative_to(out_dir).as_posix()}"
     note = f"The brain mask was corrected by hand: {path.name}."
-    return Given(given.files | {"mask": path}, given.uris | {"mask": uri}, [*given.notes, note])
+    return Precomputed(found.files | {"mask": path}, found.uris | {"mask": uri}, [*found.notes, note])
 
 
 def role_of(name: str, suffix: str = "T1w") -> str:
-    """What a file of derivatives is, by its name; nothing if it is not of use.
+    """Return the role of a file of derivatives by its name; empty if it has none.
 
     Examples
     --------
@@ -128,17 +140,17 @@ def role_of(name: str, suffix: str = "T1w") -> str:
 
 
 def _one(paths: list[Path], image: Path, role: str) -> Path:
-    """The file that names the same acquisition and run as the image."""
+    """Return the file with the acquisition and run of the image."""
     own = _entities(image.name)
     alike = [path for path in paths if _entities(path.name) == own] or paths
-    # The same with and without space-T1w, as some datasets hold it for two readers.
+    # Some datasets have the same file with and without space-T1w, for two programs.
     plain = [path for path in alike if "_space-" not in path.name] or alike
     if len(plain) > 1:
         names = ", ".join(path.name for path in plain)
         raise InputError(
             plain[0].parent,
             f"--derivatives: {len(plain)} files could be the {role} of {image.name} ({names})",
-            "Leave one there",
+            "Keep one of them",
         )
     return plain[0]
 
@@ -151,19 +163,19 @@ def _has(root: Path, key: str) -> bool:
     return root.joinpath(*key.split("_"), "anat").is_dir()
 
 
-def _whole(found: Given) -> None:
-    """Tissues count only if labels and all probabilities are there, and transforms only both ways."""
+def _drop_incomplete(found: Precomputed) -> None:
+    """Remove tissues without labels or any of the probabilities, and transforms in one direction only."""
     for role in [role for role in found.files if ":" in role]:
         way, _, space = role.partition(":")
         other = f"{'inverse' if way == 'forward' else 'forward'}:{space}"
         if other not in found.files:
             found.notes.append(
-                f"The given transform {found.files[role].name} is not used: it has no reverse."
+                f"The precomputed transform {found.files[role].name} is not used: its inverse is missing."
             )
             del found.files[role], found.uris[role]
     there = [role for role in ("dseg", *DSEG_NAMES) if role in found.files]
     if there and len(there) < 4:
         lacking = [role for role in ("dseg", *DSEG_NAMES) if role not in found.files]
-        found.notes.append(f"Given {', '.join(there)} are not used, since {', '.join(lacking)} is missing.")
+        found.notes.append(f"Precomputed {', '.join(there)} not used: {', '.join(lacking)} missing.")
         for role in there:
             del found.files[role], found.uris[role]

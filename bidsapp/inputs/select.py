@@ -19,7 +19,7 @@ from . import filters, options, precomputed, reference, sidecars
 from .index import Image, anatomical_images
 from .participants import Demographics
 from .population import DEFAULT, population_of
-from .precomputed import Given
+from .precomputed import Precomputed
 
 SEVERAL = 8
 """Number of names listed in a message."""
@@ -56,7 +56,7 @@ class Unit:
         Age at the scan, from the dataset's tables, in ``age_unit``.
     sex : str or None
         As written there.
-    given : Given
+    precomputed : Precomputed
         Precomputed results.
     problem : BrainsegError or None
         Why it cannot be processed.
@@ -76,7 +76,7 @@ class Unit:
     label_table: str = DEFAULT
     age: float | None = None
     sex: str | None = None
-    given: Given = field(default_factory=Given)
+    precomputed: Precomputed = field(default_factory=Precomputed)
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -340,7 +340,7 @@ def _checked(unit: Unit, settings: Settings) -> Unit:
         steps = ("lesion",) if settings.step("lesion") else ()
         terms = populations.restricted(populations.load(unit.population), *steps)
         said = [*unit.notes, *([terms] if terms else []), *given.notes]
-        return replace(unit, given=given, notes=[*said, *options.notes(settings, unit.population)])
+        return replace(unit, precomputed=given, notes=[*said, *options.notes(settings, unit.population)])
     except InputError as error:
         return replace(unit, problem=error)
 

@@ -8,17 +8,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ...models.io import outputs
 from . import mosaic, scans
-from .derivatives import Result
+from .derivatives import PREPROC, Result
 from .mosaic import Mosaic
 from .scans import Scan
 
-PREPROC, MASK, DSEG, ASEG = (
-    "desc-preproc_*.nii.gz",
-    "desc-brain_mask.nii.gz",
-    "dseg.nii.gz",
-    "desc-aseg_dseg.nii.gz",
-)
+MASK, DSEG, ASEG = map(outputs.ending, ("mask", "dseg", "structures"))
 FILL, LINE = 105, 255
 """Opacity (0 to 255) of filled labels and of outlines."""
 

@@ -1,7 +1,7 @@
-"""What runs left in the output folder, read back: units, their status, files and volumes.
+"""Results in the output folder, read back: participant-sessions, their status, files and volumes.
 
-The reports and the group level know nothing else. Every text read here was written by someone else: it may be
-missing, damaged or hostile, so it is checked for its type here and escaped where it is shown.
+Reports and group level use nothing else. Every text read here may be missing, damaged or hostile, so its type
+is checked here, and it is escaped where it is shown.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ...models.io import outputs
 from ...models.population import labels
 from ...models.population.labels import LabelTable
 from ..config.settings import MODALITIES
@@ -23,11 +24,12 @@ from ..status.facts import Facts, facts_of
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
 STATES = ("done", "failed", "running", "skipped", "missing")
+PREPROC, VOLUMES = outputs.ending("preproc", suffix="*"), outputs.ending("volumes")
 TISSUE_SUMS = ("gm", "wm", "deepgm", "ventricles", "csf")
 
 
 def read_json(path: Path | None) -> dict[str, Any]:
-    """Content of a JSON file; empty if there is none, or if it holds no object."""
+    """Return the content of a JSON file; empty if it is missing or not an object."""
     try:
         content = json.loads(path.read_text(encoding="utf-8")) if path else {}
     except (OSError, ValueError, RecursionError):
@@ -36,7 +38,7 @@ def read_json(path: Path | None) -> dict[str, Any]:
 
 
 def read_tsv(path: Path | None) -> list[dict[str, str]]:
-    """Rows of a TSV; empty if there is none."""
+    """Return the rows of a TSV; empty if it is missing."""
     try:
         text = path.read_text(encoding="utf-8-sig") if path else ""
     except (OSError, ValueError):
@@ -46,7 +48,7 @@ def read_tsv(path: Path | None) -> list[dict[str, str]]:
 
 
 def number(value: Any) -> float | None:
-    """``value`` as a finite number, or None.
+    """Return ``value`` as a finite number, or None.
 
     Examples
     --------
@@ -61,19 +63,19 @@ def number(value: Any) -> float | None:
 
 
 def texts(value: Any) -> list[str]:
-    """``value`` as a list of texts, whatever it is."""
+    """Return ``value``, of any type, as a list of texts."""
     items = value if isinstance(value, list) else [value]
     return [str(item) for item in items if item not in (None, "")]
 
 
 @dataclass(frozen=True)
 class Result:
-    """One unit (participant, or participant and session) as it stands in the output folder.
+    """A participant-session in the output folder.
 
     Attributes
     ----------
     out_dir : Path
-        The derivatives' root.
+        Root of the derivatives.
     key : str
         ``sub-01`` or ``sub-01_ses-02``.
     status : dict
@@ -96,27 +98,27 @@ class Result:
 
     @property
     def folder(self) -> Path:
-        """Folder of the unit's derivatives."""
+        """Folder of the derivatives of the participant-session."""
         folder = self.out_dir / f"sub-{self.participant}"
         return folder / f"ses-{self.session}" if self.session else folder
 
     @property
     def figures(self) -> Path:
-        """Folder of the participant's pictures."""
+        """Folder of the figures of the participant."""
         return self.out_dir / f"sub-{self.participant}" / "figures"
 
     @property
     def page(self) -> Path:
-        """The report."""
+        """Path of the report."""
         return self.out_dir / f"{self.key}.html"
 
     @cached_property
     def state(self) -> str:
-        """One of ``STATES``."""
+        """State, one of ``STATES``."""
         state = self.status.get("state")
         if state in STATES:
             return state
-        return "done" if self.file("desc-aseg_volumes.tsv") else "missing"
+        return "done" if self.file(VOLUMES) else "missing"
 
     @cached_property
     def error(self) -> dict[str, str]:
@@ -126,9 +128,9 @@ class Result:
 
     @cached_property
     def prefix(self) -> str | None:
-        """What the names of its files begin with: the name of the source without suffix."""
-        for ending in ("_desc-aseg_volumes.tsv", "_desc-brain_mask.nii.gz", "_desc-preproc_*.nii.gz"):
-            found = [p.name for p in sorted(self.folder.glob(f"anat/*{ending}")) if "_space-" not in p.name]
+        """Beginning of the names of its files: the name of the source image without suffix."""
+        for ending in (VOLUMES, outputs.ending("mask"), PREPROC):
+            found = [p.name for p in sorted(self.folder.glob(f"anat/*_{ending}")) if "_space-" not in p.name]
             mine = [name for name in found if any(name in text for text in texts(self.status.get("outputs")))]
             for name in mine or found:
                 return name[: name.rindex("_desc-")]
@@ -140,18 +142,18 @@ class Result:
         known = str(self.status.get("suffix") or "")
         if self.prefix is None:
             return known
-        # Images of other contrasts may lie beside the reference, under the same kind of name.
-        names = self.folder.glob(f"anat/{_literal(self.prefix)}_desc-preproc_*.nii.gz")
+        # Images of other contrasts may have names of the same kind.
+        names = self.folder.glob(f"anat/{_literal(self.prefix)}_{PREPROC}")
         found = sorted(path.name.split("_")[-1].removesuffix(".nii.gz") for path in names)
         if known in found or not found:
             return known
         return min(found, key=lambda name: MODALITIES.index(name) if name in MODALITIES else len(MODALITIES))
 
     def file(self, ending: str) -> Path | None:
-        """The file of the unit with that ending (a pattern), if it is there, in either flavor's name."""
+        """Return the file with that ending (a pattern), named for either flavor; None if missing."""
         if self.prefix is None:
             return None
-        ending = ending.replace("desc-preproc_*", f"desc-preproc_{self.suffix or '*'}")
+        ending = ending.replace(PREPROC, outputs.ending("preproc", suffix=self.suffix or "*"))
         for name in (ending, f"space-{self.suffix}_{ending}"):
             found = sorted(self.folder.glob(f"anat/{_literal(self.prefix)}_{name}"))
             if found:
@@ -159,7 +161,7 @@ class Result:
         return None
 
     def sidecar(self, ending: str) -> dict[str, Any]:
-        """Content of the JSON beside the file with that ending."""
+        """Return the content of the JSON file that describes the file with that ending."""
         path = self.file(ending)
         return read_json(
             path.with_name(re.sub(r"(\.nii(\.gz)?|\.[a-z0-9]+)$", ".json", path.name)) if path else None
@@ -168,13 +170,13 @@ class Result:
     @cached_property
     def rows(self) -> dict[int, dict[str, str]]:
         """Rows of the table of volumes by label index."""
-        rows = read_tsv(self.file("desc-aseg_volumes.tsv"))
+        rows = read_tsv(self.file(VOLUMES))
         return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
 
     @cached_property
     def facts(self) -> Facts:
         """Population, label table, age and reference: from the status file, or inferred without one."""
-        sidecar = self.sidecar("desc-aseg_volumes.tsv")
+        sidecar = self.sidecar(VOLUMES)
         return facts_of(self.status, indices=self.rows, sidecar=sidecar)
 
     @property
@@ -206,15 +208,15 @@ class Result:
 
     @property
     def source(self) -> Path | None:
-        """The image as acquired, where it can still be found."""
+        """Source image, if it still exists."""
         inputs = self.status.get("inputs")
         path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
         return path if path.is_file() else None
 
     @cached_property
     def quality(self) -> dict[str, Any]:
-        """``Verdict``, ``Score``, ``Checks`` and ``Metrics`` of quality control; empty if it was not run."""
-        return read_json(self.file("desc-quality_metrics.json"))
+        """Results of quality control (``Verdict``, ``Score``, ``Checks``, ``Metrics``); empty without it."""
+        return read_json(self.file(outputs.ending("quality_metrics")))
 
     @property
     def qc_rating(self) -> str:
@@ -224,7 +226,7 @@ class Result:
 
     @property
     def checks(self) -> list[dict[str, Any]]:
-        """The checks of quality control."""
+        """Checks of quality control."""
         found = self.quality.get("Checks")
         return [check for check in found if isinstance(check, dict)] if isinstance(found, list) else []
 
@@ -237,17 +239,17 @@ class Result:
     @cached_property
     def scores(self) -> dict[int, dict[str, str]]:
         """Rows of the table of the structures' quality by label index."""
-        rows = read_tsv(self.file("desc-quality_structures.tsv"))
+        rows = read_tsv(self.file(outputs.ending("quality_structures")))
         return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
 
     @property
     def missing_outputs(self) -> list[str]:
-        """Outputs that the status file lists and that are no longer there."""
+        """Outputs in the status file that do not exist."""
         return [name for name in texts(self.status.get("outputs")) if not (self.out_dir / name).exists()]
 
 
 def load(out_dir: Path, key: str) -> Result:
-    """The unit ``key`` as it stands in ``out_dir``.
+    """Return the participant-session ``key`` of an output folder.
 
     Raises
     ------
@@ -261,7 +263,7 @@ def load(out_dir: Path, key: str) -> Result:
 
 
 def load_all(out_dir: Path) -> list[Result]:
-    """Every unit that has a status file or derivatives, in name order."""
+    """Return every participant-session with a status file or derivatives, by name."""
     out_dir = Path(out_dir)
     keys = {path.stem for path in out_dir.glob("logs/status/*.json")}
     for folder in out_dir.glob("sub-*"):
@@ -273,10 +275,10 @@ def load_all(out_dir: Path) -> list[Result]:
 
 
 def _sessions(folder: Path) -> Iterator[str]:
-    """Sessions (``ses-...``, or nothing) of a participant's folder that hold volumes."""
-    if any(folder.glob("anat/*_desc-aseg_volumes.tsv")):
+    """Yield the sessions (``ses-...``, or empty) with volumes in the folder of a participant."""
+    if any(folder.glob(f"anat/*_{VOLUMES}")):
         yield ""
-    yield from {path.parts[-3] for path in folder.glob("ses-*/anat/*_desc-aseg_volumes.tsv")}
+    yield from {path.parts[-3] for path in folder.glob(f"ses-*/anat/*_{VOLUMES}")}
 
 
 def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
@@ -310,5 +312,5 @@ def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
 
 
 def _literal(name: str) -> str:
-    """``name`` for use within a pattern."""
+    """Return ``name`` for use within a glob pattern."""
     return re.sub(r"([*?[])", r"[\1]", name)

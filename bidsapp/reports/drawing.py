@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ...models.io import outputs
 from ...models.io.atomic import write_text
 from .. import __version__
 from .canvas import ASEG, DSEG, MASK, PREPROC, Canvas
@@ -25,7 +26,7 @@ from .sections import (
     skullstrip,
 )
 
-IMAGES = (PREPROC, MASK, DSEG, ASEG, "desc-tissue_dseg.nii.gz")
+IMAGES = (PREPROC, MASK, DSEG, ASEG, outputs.ending("tissue"))
 Section = Callable[[Canvas], dict[str, Any]]
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import ReportError
+from ...models.io import outputs
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
-from .derivatives import Result
+from .derivatives import PREPROC, VOLUMES, Result
 from .sections import coregistration, growth, hippocampus, lesion, quality, registration
 
 SECTIONS = {
@@ -146,7 +147,7 @@ def _segmentation(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
 def _stages(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
     """Return what the page shows of the other stages."""
     space = registration.space_of(result)
-    transform = f"from-*_to-{space.label if space else ''}_mode-image_xfm.h5"
+    transform = outputs.ending("transform", suffix="*", space=space.label if space else "")
     return {
         "mask_words": _mask_words(facts, _stripped(result)),
         "bias_range": facts.get("bias_range"),
@@ -196,15 +197,15 @@ def _unfinished(result: Result) -> str:
 
 def _stripped(result: Result) -> bool | None:
     """Return whether the input was skull-stripped already; None if unknown."""
-    if result.file("desc-brain_mask.nii.gz") is None:
+    if result.file(outputs.ending("mask")) is None:
         return None
-    value = result.sidecar("desc-preproc_*.nii.gz").get("SkullStripped", result.status.get("stripped"))
+    value = result.sidecar(PREPROC).get("SkullStripped", result.status.get("stripped"))
     return value if isinstance(value, bool) else None
 
 
 def _notes(result: Result) -> list[str]:
     found = derivatives.texts(result.status.get("notes"))
-    found += derivatives.texts(result.sidecar("desc-aseg_volumes.tsv").get("Notes"))
+    found += derivatives.texts(result.sidecar(VOLUMES).get("Notes"))
     if result.rows and result.facts.inferred:
         found.append(INFERRED)
     if result.state == "done" and result.missing_outputs:

@@ -99,7 +99,7 @@ class Record:
             "others": [str(path) for path in unit.others],
             "averaged": [str(path) for path in unit.averaged],
             "beside": [str(path) for path in unit.beside],
-            "given": {role: str(path) for role, path in unit.given.files.items()},
+            "given": {role: str(path) for role, path in unit.precomputed.files.items()},
             "population": unit.population,
             "label_table": unit.label_table,
             "age": unit.age,
@@ -139,7 +139,7 @@ def fingerprint(image: Path | None) -> dict[str, Any]:
 
 def inputs_of(unit: Unit) -> dict[str, Any]:
     """Return the fingerprints of all input files of a participant-session."""
-    more = [*unit.averaged, *unit.beside, *unit.given.files.values()]
+    more = [*unit.averaged, *unit.beside, *unit.precomputed.files.values()]
     return fingerprint(unit.image) | ({"more": [fingerprint(path) for path in more]} if more else {})
 
 

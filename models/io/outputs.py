@@ -136,6 +136,17 @@ def ending(name: str, **values: str) -> str:
     return load()[name].ending(**values)
 
 
+def sidecar(name: str) -> str:
+    """Return the name of the JSON file that describes a file.
+
+    Examples
+    --------
+    >>> sidecar("sub-01_dseg.nii.gz")
+    'sub-01_dseg.json'
+    """
+    return f"{name.split('.')[0]}.json"
+
+
 def find(text: str) -> Output | None:
     """Return the output with that ending, in any space; None if there is no such output.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....models.io import outputs
 from .. import colors, derivatives, mosaic, scans
 from ..canvas import DSEG, LINE, PREPROC, Canvas
 from ..derivatives import Result
@@ -77,7 +78,8 @@ def rows(result: Result, figures: dict[str, str]) -> list[dict[str, Any]]:
         sidecar = derivatives.read_json(path.with_name(path.name.replace(".nii.gz", ".json")))
         stem = path.name.split("_desc-preproc_")[0]
         if "Rotation" not in sidecar:  # on its own grid: the sidecar of the transform has it
-            name = f"{stem}_from-{suffix}_to-{result.suffix}_mode-image_xfm.json"
+            transform = outputs.ending("other_transform", contrast=suffix, suffix=result.suffix)
+            name = f"{stem}_{transform.removesuffix('.h5')}.json"
             sidecar = derivatives.read_json(path.with_name(name))
         out.append(
             {

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ....models.io import outputs
 from ....models.population import labels
 from .. import derivatives, mosaic, scans
 from ..canvas import FILL, LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
 
-IMAGE, VOLUMES = "desc-hippocampus_dseg.nii.gz", "desc-hippocampus_volumes.tsv"
+IMAGE, VOLUMES = map(outputs.ending, ("hippocampus", "hippocampus_volumes"))
 TABLE = "hippocampus"
 ROWS = [[("coronal", 5)], [("axial", 5)]]
 """Slices through both hippocampi; each side has a row of sagittal slices below."""

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ....models.io import outputs
 from .. import colors, derivatives, mosaic, scans
 from ..canvas import LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
 from . import coregistration
 
-MASK, TABLE = "label-lesion_mask.nii.gz", "desc-lesion_volumes.tsv"
+MASK, TABLE = map(outputs.ending, ("lesion_mask", "lesion_volumes"))
 ROWS = [[("axial", 5)], [("coronal", 5)], [("sagittal", 4)]]
 """Slices of the figure."""
 

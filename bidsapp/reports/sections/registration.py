@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ....models.io import outputs
 from ....models.templates import bundled, spaces
 from ....models.templates.spaces import Space
 from .. import colors, mosaic, scans
@@ -76,7 +77,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
         "base": canvas.save(base, f"{space.entities}_desc-image.webp"),
         "lines": save_lines(np.maximum(outline, white), colors.MASK, "lines_dseg"),
     }
-    transform = canvas.result.file(f"from-*_to-{space.label}_mode-image_xfm.h5")
+    transform = canvas.result.file(outputs.ending("transform", suffix="*", space=space.label))
     if transform is not None:
         grid = deformation_grid.draw(frame, transform)
         figures["grid"] = save_lines(grid, colors.GRID, "grid", GRID_OPACITY)

@@ -97,13 +97,13 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     nib.save(nib.Nifti1Image(mask, image.affine, image.header), anat / f"sub-01_{CORRECTED}")
     settings = build({"bids_dir": unit.bids, "output_dir": unit.out, "analysis_level": "participant"})
     found = select.select(settings).units[0]
-    assert found.given.files["mask"].name == f"sub-01_{CORRECTED}"
-    assert found.given.uris["mask"] == f"bids::sub-01/anat/sub-01_{CORRECTED}"
-    assert any("corrected by hand" in note for note in [*found.notes, *found.given.notes])
+    assert found.precomputed.files["mask"].name == f"sub-01_{CORRECTED}"
+    assert found.precomputed.uris["mask"] == f"bids::sub-01/anat/sub-01_{CORRECTED}"
+    assert any("corrected by hand" in note for note in [*found.notes, *found.precomputed.notes])
     assert records.inputs_of(found) != records.fingerprint(unit.source)  # so it is computed again
 
-    given = {role: str(path) for role, path in found.given.files.items()}
-    run(chain(unit, precomputed=given, precomputed_uris=found.given.uris), tmp_path / "second")
+    given = {role: str(path) for role, path in found.precomputed.files.items()}
+    run(chain(unit, precomputed=given, precomputed_uris=found.precomputed.uris), tmp_path / "second")
     after = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj)
     assert np.array_equal(after > 0, mask > 0)
     assert (anat / "sub-01_desc-aseg_dseg.nii.gz").is_file()

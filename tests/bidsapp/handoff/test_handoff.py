@@ -231,13 +231,13 @@ def test_what_is_missing_or_wrong_is_told(single, tmp_path):
     found = lookup.check(out)
     told = verdicts(found)
     assert told["tissue segmentation"] == "there is no sub-01_label-WM_probseg.nii.gz"
-    assert "does not lie on the grid" in told["skull-stripping"]
+    assert "has another grid than" in told["skull-stripping"]
     assert "cannot be read" in told[f"registration to {SPACE}"]
     assert told["registration to MNI152NLin2009cAsym"].startswith(
         "there is no sub-01_from-T1w_to-MNI152NLin2009c"
     )
     assert "sub-01_dseg.json" in found.problems[0]
-    assert "ends the indexing" in found.problems[0]
+    assert "stops the indexing" in found.problems[0]
 
 
 def test_labels_that_mean_something_else_are_told(single, tmp_path):
@@ -245,7 +245,7 @@ def test_labels_that_mean_something_else_are_told(single, tmp_path):
     shutil.copytree(single.out, out)
     anat = out / "sub-01" / "anat"
     shutil.copy(anat / "sub-01_desc-aseg_dseg.nii.gz", anat / "sub-01_dseg.nii.gz")
-    assert "it must have 1 gray matter" in verdicts(lookup.check(out))["tissue segmentation"]
+    assert "expected 1 gray matter" in verdicts(lookup.check(out))["tissue segmentation"]
 
 
 def test_flavors(single, both, make):

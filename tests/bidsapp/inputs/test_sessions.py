@@ -207,7 +207,7 @@ def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeyp
     monkeypatch.setattr(segmentation, "segment", refuse)
     chosen, (unit,) = units(root, "-d", f"others={tmp_path / 'theirs'}")
     ways = {f"{way}:{SPACE}" for way in ("forward", "inverse")}
-    assert set(unit.given.files) == {"mask", "structures", "dseg", "GM", "WM", "CSF", *ways}
+    assert set(unit.precomputed.files) == {"mask", "structures", "dseg", "GM", "WM", "CSF", *ways}
     anat = run(unit, chosen, tmp_path)
     mask = image(anat / "sub-01_desc-brain_mask.nii.gz")[0]
     theirs = stages.mask_of(image(root / "sub-01" / "anat" / "sub-01_T1w.nii.gz")[0])
@@ -241,7 +241,7 @@ def test_a_given_mask_alone_leaves_the_rest_to_us(scans_of, stages, tmp_path, mo
             path.unlink()
     monkeypatch.setattr(skullstrip, "skullstrip", refuse)
     chosen, (unit,) = units(root, "-d", tmp_path / "theirs")
-    assert unit.given.uris == {"mask": "bids:theirs:sub-01/anat/sub-01_desc-brain_mask.nii.gz"}
+    assert unit.precomputed.uris == {"mask": "bids:theirs:sub-01/anat/sub-01_desc-brain_mask.nii.gz"}
     anat = run(unit, chosen, tmp_path)
     assert "bids::" in sidecar(anat, "sub-01_dseg.json")["Sources"][0]
 
@@ -262,9 +262,11 @@ def test_which_given_files_count(scans_of, tmp_path):
         for file in files:
             (anat / file).touch()
     _, (unit,) = units(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
-    assert {k: v.name for k, v in unit.given.files.items()} == {"mask": "sub-01_run-2_desc-brain_mask.nii.gz"}
-    assert "it has no reverse" in unit.notes[0]
-    assert "WM, CSF is missing" in unit.notes[1]
+    assert {k: v.name for k, v in unit.precomputed.files.items()} == {
+        "mask": "sub-01_run-2_desc-brain_mask.nii.gz"
+    }
+    assert "its inverse is missing" in unit.notes[0]
+    assert "WM, CSF missing" in unit.notes[1]
     assert len(unit.notes) == 2
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz").touch()
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_acq-y_desc-brain_mask.nii.gz").touch()
