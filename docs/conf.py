@@ -18,7 +18,8 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest"]
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
-exclude_patterns = ["_build", "generated/labels.md", "generated/networks.md", "generated/populations.md"]
+included = ("derivatives", "label-files", "labels", "networks", "populations")
+exclude_patterns = ["_build", *(f"generated/{name}.md" for name in included)]
 html_theme = "furo"
 html_title = f"brainseg-bids {version}"
 html_copy_source = False

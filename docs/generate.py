@@ -1,4 +1,4 @@
-"""Pages made of the code: the command line of its parsers, the networks of their cards, label tables."""
+"""Pages generated from the code: command line, networks, label tables, populations, outputs, API."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from brainseg.bidsapp.cli import bids, main
 from brainseg.bidsapp.cli.parser import invocation
 from brainseg.models.data import FOLDER
+from brainseg.models.io import outputs
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
 
@@ -20,10 +21,11 @@ LAYERS = ("bidsapp", "workflows", "interfaces", "models", "training")
 
 
 def write(folder: Path) -> None:
-    """Write the pages; those that are right already are left alone, so that Sphinx reads them once."""
+    """Write the pages; unchanged files are not written again, so that Sphinx does not read them again."""
     folder.mkdir(exist_ok=True)
     pages = {"command-line.md": command_line(), "networks.md": networks(), "labels.md": label_tables()}
-    pages["populations.md"] = populations()
+    pages |= {"populations.md": populations(), "derivatives.md": derivatives()}
+    pages |= {"label-files.md": label_files()}
     pages |= api()
     for name, text in pages.items():
         path = folder / name
@@ -54,7 +56,7 @@ def api() -> dict[str, str]:
 
 
 def command_line() -> str:
-    """Every argument of ``brainseg-bids`` by group, and the help of every ``brainseg`` command."""
+    """Return the arguments of ``brainseg-bids`` by group, and the help of every ``brainseg`` command."""
     parser = bids.parser()
     lines = ["# Command line", "", "```bash", str(parser.usage), "```", "", str(parser.description), ""]
     for title, actions in parser.sections.items():
@@ -68,7 +70,7 @@ def command_line() -> str:
     lines += [
         "## Single files: brainseg",
         "",
-        "The same code without BIDS, and what trains and scores networks.",
+        "The same code without BIDS, and commands that train and evaluate networks.",
         "",
     ]
     for command in main.COMMANDS:
@@ -77,7 +79,7 @@ def command_line() -> str:
 
 
 def help_of(command: str) -> str:
-    """What ``brainseg COMMAND --help`` prints."""
+    """Return the output of ``brainseg COMMAND --help``."""
     said = io.StringIO()
     with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
         main.main([*command.split(), "--help"])
@@ -85,7 +87,7 @@ def help_of(command: str) -> str:
 
 
 def networks() -> str:
-    """The cards of the networks that come with the program."""
+    """Return the cards of the networks in the package."""
     folder = FOLDER / "weights"
     lines = []
     for path in sorted(folder.glob("*.safetensors")):
@@ -94,13 +96,13 @@ def networks() -> str:
             ("Architecture", card["architecture"]["class"]),
             ("Label table", card.get("label_table")),
             ("Voxel size", f"{card.get('spacing')} mm"),
-            ("Size of the file", f"{path.stat().st_size / 1e6:.1f} MB"),
+            ("File size", f"{path.stat().st_size / 1e6:.1f} MB"),
             ("Training data", card.get("training_data")),
-            ("Licence", card.get("licence")),
+            ("License", card.get("licence")),
             ("Atlas", card.get("atlas")),
             ("Recipe", f"{card.get('recipe')}, SHA-256 {str(card.get('recipe_sha256'))[:12]}…"),
             ("Steps", card.get("steps")),
-            ("Begun from", _ancestors(card)),
+            ("Started from", _ancestors(card)),
             ("Weights, SHA-256", f"{str(card.get('sha256'))[:12]}…"),
         ]
         rows += [
@@ -112,7 +114,7 @@ def networks() -> str:
 
 
 def label_tables() -> str:
-    """The label tables."""
+    """Return the label tables."""
     folder = FOLDER / "labels"
     lines = []
     for path in sorted(folder.glob("*.tsv")):
@@ -123,8 +125,29 @@ def label_tables() -> str:
     return "\n".join(lines)
 
 
+def derivatives() -> str:
+    """Return the table of the files of a participant-session, from the specification of outputs."""
+    lines = ["| file | content | voxels | written | read by |", "|---|---|---|---|---|"]
+    for (name, words, when), output in zip(outputs.table(), outputs.load().values(), strict=True):
+        kind = "int16 or float32" if output.dtype == "source" else output.dtype
+        marks = "ᵃ" * (output.template and output.native) + "ᵇ" * output.flavored
+        written = when or "always"
+        readers = ", ".join(output.lookup)
+        lines.append(f"| `PREFIX_{name}`{marks} | {words} | {kind} | {written} | {readers} |")
+    return "\n".join([*lines, ""])
+
+
+def label_files() -> str:
+    """Return the table of the label files of the dataset."""
+    lines = ["| file | labels of | label tables |", "|---|---|---|"]
+    kinds = {output.label_file: output.description for output in outputs.load().values()}
+    for name, tables in outputs.label_tables().items():
+        lines.append(f"| `{name}` | {kinds[name]} | {', '.join(tables)} |")
+    return "\n".join([*lines, ""])
+
+
 def populations() -> str:
-    """Who can be processed."""
+    """Return the table of the populations."""
     folder = FOLDER / "populations"
     lines = ["| population | ages | template | networks |", "|---|---|---|---|"]
     for path in sorted(folder.glob("*.toml")):
@@ -137,7 +160,7 @@ def populations() -> str:
 
 
 def _ancestors(card: dict) -> str | None:
-    """Weights that a training went on from, and how long these had trained."""
+    """Return the weights that a training started from, with their steps."""
     found = [f"{one['name']} ({one['steps']} steps)" for one in card.get("begun_from") or []]
     return ", ".join(found) or None
 
@@ -162,7 +185,7 @@ def _exit_codes(epilog: str) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-    """Text whose signs Markdown would take for its own."""
+    """Return text with the special characters of Markdown escaped."""
     for sign in ("\\", "`", "*", "_", "<", ">", "[", "]", "{", "}", "|", "$"):
         text = text.replace(sign, f"\\{sign}")
     return text

@@ -10,9 +10,11 @@ import sys
 
 import pytest
 
+from brainseg.models.io import outputs
 from helpers import DATA, ROOT
 
 DOCS = ROOT / "docs"
+TREES = sorted(path.name for path in DATA.glob("outputs_*.txt"))
 PACKAGES = ("bidsapp", "workflows", "interfaces", "models", "training")
 
 spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
@@ -51,36 +53,44 @@ def test_it_builds_without_warnings(pages):
     assert "--skull-strip" in said
 
 
-def _patterns(text: str) -> list[str]:
-    """Names in the first column of the tables, as patterns."""
+def _documented() -> set[str]:
+    """Names in the first column of the tables of the page on outputs."""
+    text = "\n".join([(DOCS / "outputs.md").read_text(), generate.derivatives(), generate.label_files()])
     cells = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
-    out = []
-    for name in re.findall(r"`([^`]+)`", " ".join(cells)):
-        pattern = re.escape(name).replace("PREFIX", r"sub-\w+?(_\w+-\w+)*?").replace("SPACE", r"\w+")
-        pattern = pattern.replace("_M\\.", r"_(T1w|T2w|FLAIR)\.").replace(
-            "from\\-M_", r"from\-(T1w|T2w|FLAIR)_"
-        )
-        out.append(pattern.replace("to\\-M_", r"to\-(T1w|T2w|FLAIR)_"))
-    return out
+    return set(re.findall(r"`([^`]+)`", " ".join(cells)))
 
 
-@pytest.mark.parametrize("tree", sorted(path.name for path in DATA.glob("outputs_*.txt")))
-def test_every_file_of_the_output_is_described(tree):
-    known = _patterns((DOCS / "outputs.md").read_text())
+def _names(tree: str) -> list[str]:
+    """Paths of an expected tree without the JSON files that describe another file."""
     names = (DATA / tree).read_text().split()
-    images = {name.split(".")[0] for name in names if not name.endswith(".json")}
-    for name in names:
-        # sidecars are described once, for all
-        if name.endswith(".json") and name.split(".")[0] in images:
-            continue
-        assert any(re.fullmatch(pattern, name.rpartition("/")[2]) for pattern in known), name
+    described = {outputs.sidecar(name) for name in names if not name.endswith(".json")}
+    return [name for name in names if name not in described]
 
 
-def test_every_participants_file_described_is_written():
-    written = [n.rpartition("/")[2] for path in DATA.glob("outputs_*.txt") for n in path.read_text().split()]
-    for pattern in _patterns((DOCS / "outputs.md").read_text()):
-        if pattern.startswith(r"sub-\w+?"):
-            assert any(re.fullmatch(pattern, name) for name in written), pattern
+def _output(name: str) -> outputs.Output | None:
+    """The kind of a file of a participant-session, by the longest known ending of its name."""
+    parts = name.rpartition("/")[2].split("_")
+    found = (outputs.find("_".join(parts[k:])) for k in range(1, len(parts)))
+    return next((output for output in found if output is not None), None)
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_every_file_of_the_output_is_documented(tree):
+    names = dict(zip(outputs.load(), (name for name, _, _ in outputs.table()), strict=True))
+    for name in _names(tree):
+        if "/" in name:
+            output = _output(name)
+            assert output is not None, name
+            assert f"PREFIX_{names[output.id]}" in _documented()
+        else:
+            assert name in _documented()
+
+
+@pytest.mark.parametrize("tree", TREES)
+def test_every_file_that_is_always_written_is_in_the_tree(tree):
+    reference = [output for output in outputs.load().values() if output.image == "reference"]
+    always = {output.id for output in reference if not output.when and not output.per_space}
+    assert always <= {output.id for name in _names(tree) if (output := _output(name)) is not None}
 
 
 def test_every_flag_of_every_command_is_on_the_page():
