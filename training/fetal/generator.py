@@ -122,9 +122,13 @@ class FetalGenerator:
                 seeds = torch.from_numpy(arrays[f"seeds{k}"][(slice(None), *pick)].copy())
                 distance = torch.from_numpy(arrays[f"distance{k}"][pick].copy())
                 case = Case(
-                    *(t.to(self.device) for t in (image, labels, seeds, distance, matrix)),
-                    float(arrays[f"scale{k}"]),
-                    meta["weeks"][k],
+                    image=image.to(self.device),
+                    labels=labels.to(self.device),
+                    seeds=seeds.to(self.device),
+                    distance=distance.to(self.device),
+                    from_atlas=matrix.to(self.device),
+                    scale=float(arrays[f"scale{k}"]),
+                    weeks=meta["weeks"][k],
                 )
                 self.cases.append(case)
 
