@@ -65,7 +65,6 @@ setup(
         "scikit-image>=0.22",
         "scipy>=1.13",
         "shtab>=1.7",
-        "simpleitk>=2.3",
         "templateflow>=25.0",
         "torch>=2.6,<2.14",
     ],
@@ -84,6 +83,8 @@ setup(
             "pytest-xdist>=3.6",
             "ruff>=0.17,<0.18",
             "selenium>=4.20",
+            # reads transforms independently of the program
+            "simpleitk>=2.3",
             "setuptools>=77",
         ],
         "dev": ["coverage[toml]>=7.4", "pre-commit>=4.0"],

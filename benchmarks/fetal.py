@@ -26,6 +26,7 @@ from brainseg.models.io import conform
 from brainseg.models.pipeline import process
 from brainseg.models.population import growth, labels, populations
 from brainseg.models.registration import reference, registration
+from brainseg.models.registration.result import Anatomy
 from brainseg.models.segmentation.result import SegmentationResult
 from brainseg.models.templates import spaces
 from brainseg.training.evaluation import metrics
@@ -90,7 +91,7 @@ def alignment(
     age = {"age": weeks, "unit": record.age_unit}
     space = stage.with_cohort(record.template, record.name, age, found.volumes)
     fixed = reference.load(space)
-    moving = registration.Anatomy(scan, mask, found.structures, found.centroids, found.probabilities)
+    moving = Anatomy(scan, mask, found.structures, found.centroids, found.probabilities)
     began = time.process_time()
     options = Options().finer(**record.registration) if record.registration else None
     result = registration.register(moving, fixed, options=options)

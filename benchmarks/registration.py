@@ -40,7 +40,7 @@ from brainseg.models.networks import zoo
 from brainseg.models.pipeline import process
 from brainseg.models.population.labels import DSEG_NAMES
 from brainseg.models.registration import reference, registration
-from brainseg.models.registration.registration import Anatomy
+from brainseg.models.registration.result import Anatomy, RegistrationResult
 from brainseg.training.evaluation import segmentation as evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
@@ -51,6 +51,8 @@ SOURCES = (
     "deformation/diffeomorphic",
     "registration/features",
     "registration/reference",
+    "registration/deep",
+    "registration/linear",
     "registration/registration",
     "deformation/velocity",
     "networks/velocity_unet",
@@ -139,14 +141,14 @@ def dice(expected: Volume, found: Volume) -> dict[str, float]:
     return scores
 
 
-def consistency(found: registration.RegistrationResult, brain: Volume) -> float:
+def consistency(found: RegistrationResult, brain: Volume) -> float:
     """Mean distance (mm) of the brain's points from where they come back to."""
     inside = np.argwhere(brain.data.numpy() > 0)[::97]
     points = inside @ brain.affine[:3, :3].T + brain.affine[:3, 3]
     return float(np.linalg.norm(found.inverse.points(found.forward.points(points)) - points, axis=1).mean())
 
 
-def folds(found: registration.RegistrationResult, brain: Volume) -> float:
+def folds(found: RegistrationResult, brain: Volume) -> float:
     """Share of the brain's voxels (1 mm) where space folds, in percent."""
     change = found.forward.jacobian(brain.grid).data[brain.data > 0]
     return 100 * float((change <= 0).float().mean())
@@ -171,11 +173,11 @@ def measure(
     return {"dice": scores, "figures": figures}, (found.forward, found.inverse)
 
 
-def syn(moving: Anatomy, fixed: Anatomy) -> registration.RegistrationResult:
+def syn(moving: Anatomy, fixed: Anatomy) -> RegistrationResult:
     """antspyx's SyN with its default settings, nothing of ours to begin from."""
     from brainseg.models.registration import syn
 
-    nowhere = registration.RegistrationResult(np.eye(4), float("nan"), Warp(()), Warp(()))
+    nowhere = RegistrationResult(np.eye(4), float("nan"), Warp(()), Warp(()))
     return syn.register(moving, fixed, nowhere, start=False)
 
 

@@ -179,21 +179,21 @@ def _library(image: Path, cores: int, sender) -> None:
 
         from brainseg.models.io import conform
         from brainseg.models.preprocessing import bias
-        from brainseg.models.registration import registration
+        from brainseg.models.registration import linear
         from brainseg.models.segmentation import segmentation, skullstrip
         from brainseg.models.templates import bundled as templates
 
         torch.set_num_threads(cores)
-        return conform, skullstrip, bias, segmentation, registration, templates
+        return conform, skullstrip, bias, segmentation, linear, templates
 
-    conform, skullstrip, bias, segmentation, registration, templates = timed("imports", modules)
+    conform, skullstrip, bias, segmentation, linear, templates = timed("imports", modules)
     scan = timed("conform", conform.read, image)
     brain = timed("skullstrip", skullstrip.skullstrip, scan)
     corrected, _ = timed("bias", bias.correct, scan, brain.mask)
     found = timed("segmentation", segmentation.segment, corrected, brain.mask)
     template = timed("template", templates.load)
     if template.centroids:
-        timed("registration", registration.align, found.centroids, template)
+        timed("registration", linear.align, found.centroids, template.centroids)
     sender.send(used)
 
 

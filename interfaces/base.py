@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-import nibabel as nib
-import numpy as np
 import torch
 from nipype.interfaces.base import (
     BaseInterfaceInputSpec,
@@ -23,7 +21,7 @@ from nipype.interfaces.base import (
 
 from ..models.errors import BrainsegError, MissingFileError
 from ..models.geometry.volume import Volume
-from ..models.io.images import open_image
+from ..models.io import images
 from ..models.networks import zoo
 from ..models.networks.inference import out_of_memory
 
@@ -150,8 +148,7 @@ def save(volume: Volume, path: Path) -> str:
     str
         The path.
     """
-    image = nib.Nifti1Image(volume.data.numpy(), volume.affine)
-    image.to_filename(path)
+    images.write(volume, path)
     return str(path)
 
 
@@ -168,5 +165,4 @@ def load(path: str | Path) -> Volume:
     Volume
         The volume with the data type of the file, shape (X, Y, Z).
     """
-    image = open_image(path)
-    return Volume(torch.from_numpy(np.array(image.dataobj)), np.asarray(image.affine, np.float64))
+    return images.read(path)

@@ -11,10 +11,10 @@ import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
 from ..models.geometry.volume import Volume, resample, transform_points
-from ..models.io import conform, outputs
+from ..models.io import conform, itk, outputs
 from ..models.io.images import open_image
 from ..models.preprocessing import bias
-from ..models.registration import coregistration, registration
+from ..models.registration import coregistration
 from .base import Sink, Stage, StageInputSpec, load, save
 from .io import derivatives, files
 from .io.derivatives import Names
@@ -136,7 +136,7 @@ class WriteCoregistered(Sink):
             matrix = np.array(about["matrix"])
             for forward, direction in ((True, matrix), (False, np.linalg.inv(matrix))):
                 ending = names.between(reference.suffix, forward, own_grid)
-                write = partial(registration.write_transform, matrix=direction)
+                write = partial(itk.write_matrix, matrix=direction)
                 written.append(files.write_binary(names.path(ending), write))
             for ending, content in _sidecars(
                 names, reference, about, own_grid, bool(inputs.stripped)

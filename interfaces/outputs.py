@@ -23,10 +23,9 @@ from nipype.interfaces.base import (
 )
 
 from ..models.geometry.volume import Volume
-from ..models.io import outputs
+from ..models.io import itk, outputs
 from ..models.io.images import open_image
 from ..models.population import labels
-from ..models.registration import registration
 from . import hippocampus, lesion, quality
 from .base import Sink, StageInputSpec, load
 from .growth import read_age
@@ -183,7 +182,7 @@ class WriteDerivatives(Sink):
             partial(
                 files.write_binary,
                 names.of_run(source),
-                partial(registration.write_transform, matrix=np.array(matrix)),
+                partial(itk.write_matrix, matrix=np.array(matrix)),
             )
             for source, matrix in zip(names.averaged, matrices, strict=True)
         ]

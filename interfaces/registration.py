@@ -14,9 +14,9 @@ from ..models.deformation.warp import Warp
 from ..models.errors import InputError
 from ..models.io import itk
 from ..models.population import labels, populations
-from ..models.registration import reference, registration
-from ..models.registration.registration import Anatomy
-from ..models.templates import age_template, spaces
+from ..models.registration import linear, reference, registration
+from ..models.registration.result import Anatomy, RegistrationResult
+from ..models.templates import age_template, catalog, spaces
 from .base import NetworkInputSpec, Stage, load
 from .growth import read_age
 from .segmentation import read_measures
@@ -63,7 +63,7 @@ class Register(Stage):
         fixed = reference.load(template, inputs.population, inputs.device)
         moving = self._moving()
         if moving is None:
-            result = registration.align(points, fixed)
+            result = linear.align(points, fixed.centroids)
         else:
             refine = inputs.refine if isdefined(inputs.refine) else None
             finer = populations.load(inputs.population).registration
@@ -148,7 +148,7 @@ def with_cohort(
         raise _ageless(space, cohorts.names[0])
     value = float(age["age"]) * (12 if cohorts.unit == "months" and age.get("unit") == "years" else 1)
     cohort = cohorts.of(value)
-    if volumes and space.name in age_template.names():
+    if volumes and space.name in catalog.names():
         cohort = age_template.nearest(space.name, cohort, value, volumes)
     return str(replace(space, cohort=cohort))
 
@@ -171,8 +171,8 @@ def check_cohort(template: str, population: str) -> None:
     space = spaces.parse(template)
     if space.cohort is not None or populations.load(population).age_unit == populations.WEEKS:
         return
-    own = space.path is None and space.name in age_template.names()
-    ages = {f"{age_template.card(space.name)['weeks'][0]:g}": 0.0} if own else spaces.by_age(space)
+    own = space.path is None and space.name in catalog.names()
+    ages = {f"{catalog.card(space.name)['weeks'][0]:g}": 0.0} if own else spaces.by_age(space)
     if ages:
         raise InputError(
             None,
@@ -214,17 +214,13 @@ def _distance_notes(space: str, template: str, age: dict | None) -> list[str]:
     ]
 
 
-def _notes(result: registration.RegistrationResult, template: str) -> list[str]:
+def _notes(result: RegistrationResult, template: str) -> list[str]:
     """Return notes on the cohort and the quality of a registration."""
     notes = []
     space = spaces.parse(template)
-    cohort = (
-        age_template.parse_cohort(space.name, space.cohort or "")
-        if space.name in age_template.names()
-        else None
-    )
+    cohort = catalog.parse_cohort(space.name, space.cohort or "") if space.name in catalog.names() else None
     if cohort and cohort[0] != space.name:
-        about = age_template.card(cohort[0])["about"]
+        about = catalog.card(cohort[0])["about"]
         notes.append(
             f"The cohort {space.cohort} of the template {space.name} was used, made from {about}: the shares "
             "of its tissues are nearest to those of this brain. This is not a diagnosis."

@@ -10,7 +10,7 @@ from ...models.io import conform
 from ...models.pipeline import process
 from ...models.population import populations
 from ...models.population.populations import Population
-from ...models.registration.registration import Anatomy
+from ...models.registration.result import Anatomy
 
 
 def read(path: Path, device: str = "cpu", record: Population | None = None) -> Anatomy:

@@ -18,9 +18,9 @@ from ...models.io import conform, itk
 from ...models.networks import zoo
 from ...models.population import populations
 from ...models.population.populations import Population
-from ...models.registration import reference, registration
-from ...models.registration.registration import Anatomy, RegistrationResult
-from ...models.templates import age_template, spaces
+from ...models.registration import linear, reference, registration
+from ...models.registration.result import Anatomy, RegistrationResult
+from ...models.templates import catalog, spaces
 from ...models.templates.spaces import Space
 from ..execution.directories import distinct
 from . import anatomy
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     print("registration", file=sys.stderr)
     network = None if args.start == "none" else args.start or record.velocity or None
     if args.kind:
-        found = registration.affine(moving, fixed, args.kind)
+        found = linear.affine(moving, fixed, args.kind)
     else:
         found = registration.register(
             moving,
@@ -78,7 +78,7 @@ def _population(fixed: str) -> str:
 
 def _needs_age(space: Space) -> bool:
     """Return whether the cohort of a template is still to be chosen by gestational age."""
-    own = space.path is None and space.name in age_template.names()
+    own = space.path is None and space.name in catalog.names()
     return space.cohort is None and (own or bool(spaces.by_age(space)))
 
 

@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from .orientation import closest_axes, to_canonical
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -80,17 +82,13 @@ class Volume:
         >>> flipped.canonical().data[0, 0, 0].item()
         4.0
         """
-        import nibabel as nib  # not at the top: a machine that only trains has none
-
-        orientation = nib.orientations.io_orientation(self.affine)
-        order = np.argsort(orientation[:, 0]).astype(int)
+        axes, signs = closest_axes(self.affine)
+        order = np.argsort(axes)
         lead = self.data.ndim - 3
         data = self.data.permute(*range(lead), *[lead + int(i) for i in order])
-        flips = [lead + k for k, i in enumerate(order) if orientation[i, 1] < 0]
+        flips = [lead + k for k, i in enumerate(order) if signs[i] < 0]
         data = data.flip(flips).contiguous() if flips else data.contiguous()
-        shape = self.grid.shape
-        inverse = nib.orientations.inv_ornt_aff(orientation, shape)
-        return Volume(data, self.affine @ inverse)
+        return Volume(data, self.affine @ to_canonical(axes, signs, self.grid.shape))
 
     def crop(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Volume:
         """The box of ``shape`` from voxel ``start``; what lies outside is zero."""

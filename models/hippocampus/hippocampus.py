@@ -18,8 +18,8 @@ from ..geometry.cropping import bare, framed
 from ..geometry.volume import Grid, Volume, lattice, normalize, resample, transform_points
 from ..networks import inference, zoo
 from ..population import labels
-from ..registration import registration
-from ..templates import bundled
+from ..registration import linear
+from ..templates import catalog
 
 MODEL = "hippocampus"
 SPACING = 1.0
@@ -161,7 +161,7 @@ def find_both(
     model, device : str
         Weights, and where the network runs.
     """
-    upright = registration.align(centroids, bundled.load(), "rigid").matrix
+    upright = linear.align(centroids, catalog.centroids(), "rigid").matrix
     table = labels.load(TABLE)
     volumes = {label.index: 0.0 for label in table if label.index}
     maps = torch.zeros(len(table.labels), *image.grid.shape)

@@ -24,8 +24,10 @@ from ..geometry.volume import Grid, transform_points
 from ..networks import zoo
 from ..networks.malloc import kept
 from ..networks.velocity_unet import VelocityUNet, predict
+from ..registration.deep import without_folds
 from ..registration.features import intensities
-from ..registration.registration import RegistrationResult, moved, without_folds
+from ..registration.linear import moved
+from ..registration.result import RegistrationResult
 from .hippocampus import Parts
 
 OPTIONS = Options(

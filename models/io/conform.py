@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import shlex
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 
 from ..errors import InputError
 from ..geometry.volume import Volume
-from . import datalad
+from . import datalad, images
 
 LEAST_VOXELS = 10
 """Fewest voxels along a side."""
@@ -47,7 +47,7 @@ def read(path: str | Path, least_mm: float = LEAST_MM) -> Volume:
     """
     image = _open(Path(path))
     _check_shape(path, image.shape)
-    affine = np.asarray(image.affine, np.float64)
+    affine = images.affine_of(image)
     _check_affine(path, image, affine, least_mm)
     data = _data(path, image)
     while data.ndim > 3:
@@ -56,7 +56,7 @@ def read(path: str | Path, least_mm: float = LEAST_MM) -> Volume:
     return Volume(torch.from_numpy(data), affine)
 
 
-def _open(path: Path) -> nib.spatialimages.SpatialImage:
+def _open(path: Path) -> images.Image:
     fetch = "Fetch or convert it again"
     if datalad.absent(path):
         what = "a broken link" if path.is_symlink() else "git-annex's pointer"
@@ -70,8 +70,8 @@ def _open(path: Path) -> nib.spatialimages.SpatialImage:
     if path.stat().st_size == 0:
         raise InputError(path, "the file is empty", fetch)
     try:
-        return nib.load(path)  # type: ignore[return-value]
-    except nib.filebasedimages.ImageFileError as error:
+        return images.open_image(path)
+    except images.FormatError as error:
         raise InputError(path, f"it is not a readable NIfTI file ({_line(error)})", fetch) from None
     except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:
         raise InputError(path, f"it cannot be read ({_line(error)})", fetch) from None
@@ -95,7 +95,7 @@ def _check_shape(path: str | Path, shape: tuple[int, ...]) -> None:
         )
 
 
-def _check_affine(path: str | Path, image, affine: np.ndarray, least_mm: float) -> None:
+def _check_affine(path: str | Path, image: images.Image, affine: np.ndarray, least_mm: float) -> None:
     remedy = "Repair the header (qform or sform), or convert from DICOM again"
     header = image.header
     if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
@@ -116,7 +116,7 @@ def _check_affine(path: str | Path, image, affine: np.ndarray, least_mm: float) 
         )
 
 
-def _data(path: str | Path, image) -> np.ndarray:
+def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     if image.get_data_dtype().names is not None or image.get_data_dtype().kind == "c":
         raise InputError(
@@ -131,7 +131,7 @@ def _data(path: str | Path, image) -> np.ndarray:
         ) from None
 
 
-def _check_size(path: str | Path, image) -> None:
+def _check_size(path: str | Path, image: images.Image) -> None:
     """Refuse a file that cannot hold as many voxels as its header says, before memory is asked for them."""
     stored = Path(path).stat().st_size * (MOST_COMPRESSED if Path(path).suffix == ".gz" else 1)
     if np.prod(image.shape, dtype=float) * image.get_data_dtype().itemsize > stored:
@@ -154,7 +154,7 @@ def _check_values(path: str | Path, data: np.ndarray) -> None:
         raise InputError(path, what, "Export the scan again")
 
 
-def _by(numbers) -> str:
+def _by(numbers: Iterable[float]) -> str:
     return "x".join(f"{n:g}" for n in numbers)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import h5py
 import numpy as np
 import torch
 
@@ -39,8 +40,6 @@ def write(path: str | Path | BinaryIO, warp: Warp) -> None:
     The types say ``float`` because nitransforms and ITK read the parameters' type off their names; texts are
     ASCII, which ITK insists on.
     """
-    import h5py
-
     text = h5py.string_dtype("ascii")
     with h5py.File(path, "w", track_order=False) as file:
         for key, value in (("HDFVersion", h5py.version.hdf5_version), ("ITKVersion", "5.4.0")):
@@ -59,6 +58,19 @@ def write(path: str | Path | BinaryIO, warp: Warp) -> None:
                 _write_field(part(number, "DisplacementFieldTransform"), step)
             else:
                 _write_affine(part(number, "AffineTransform"), step)
+
+
+def write_matrix(path: str | Path | BinaryIO, matrix: np.ndarray) -> None:
+    """Write an affine as a composite transform.
+
+    Parameters
+    ----------
+    path : path-like or file
+        ``from-A_to-B_mode-image_xfm.h5`` for the affine that resamples image A onto B.
+    matrix : ndarray, shape (4, 4)
+        Points (RAS mm) of A to points of B. ITK stores the inverse, in LPS.
+    """
+    write(path, Warp((np.linalg.inv(matrix),)))
 
 
 def _write_affine(group: Any, matrix: np.ndarray) -> None:
@@ -98,8 +110,6 @@ def read(path: str | Path) -> Warp:
     InputError
         If the file is none.
     """
-    import h5py
-
     try:
         with h5py.File(path, "r") as file:
             group = file["TransformGroup"]

@@ -11,7 +11,7 @@ from ..networks import zoo
 from ..population import populations
 from ..population.populations import Population
 from ..preprocessing import bias, thick_slices
-from ..registration.registration import Anatomy
+from ..registration.result import Anatomy
 from ..segmentation import segmentation, skullstrip
 from ..segmentation.result import SegmentationResult, SkullStripResult
 

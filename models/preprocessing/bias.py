@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ants
 import numpy as np
 import torch
 from scipy import ndimage
@@ -31,8 +32,6 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
     field : Volume, float32
         The field, 1 on average in the brain.
     """
-    import ants
-
     whole = volume.data.numpy()
     # The spline is fitted to the brain; beyond its box the field goes on as it is at the edge.
     start, shape = box(mask, MARGIN)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import nibabel as nib
-
+from ..io import images
 from ..population.populations import Population
 
 ELONGATED = 1.95
@@ -53,7 +52,7 @@ def too_coarse(path: str | Path, record: Population) -> str | None:
     if not record.thickest_mm:
         return None
     try:
-        spacing = nib.load(path).header.get_zooms()[:3]
+        spacing = images.voxel_size(path)
     except Exception:  # conform reports what is wrong with it
         return None
     why = coarseness(spacing, record)

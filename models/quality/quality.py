@@ -24,7 +24,7 @@ from ..data import FOLDER
 from ..errors import BrainsegError
 from ..geometry.volume import Grid, Volume, resample
 from ..population import labels
-from ..registration import registration
+from ..registration import linear
 from ..templates import bundled
 
 SPACING = 3.0
@@ -184,7 +184,7 @@ def centroids(structures: np.ndarray, affine: np.ndarray) -> dict[int, tuple[flo
 def fit(found: dict[int, tuple[float, float, float]], template: str) -> tuple[np.ndarray, bool] | None:
     """Alignment by the labels' own centres, and whether left and right are exchanged; None if too few."""
     try:
-        matrix = registration.align(found, bundled.load(template)).matrix
+        matrix = linear.align(found, bundled.load(template).centroids).matrix
     except (BrainsegError, ValueError):
         return None
     mirrored = float(np.linalg.det(matrix[:3, :3])) < 0

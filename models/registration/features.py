@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -13,9 +11,7 @@ from ..deformation.diffeomorphic import Middle
 from ..deformation.velocity import smooth
 from ..deformation.warp import Warp
 from ..geometry.volume import Grid, Volume
-
-if TYPE_CHECKING:
-    from .registration import Anatomy
+from .result import Anatomy
 
 GROUPS = (
     (2, 41, 192),

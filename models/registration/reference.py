@@ -23,9 +23,9 @@ from ..io import atomic, conform
 from ..population import populations
 from ..population.labels import DSEG_NAMES
 from ..segmentation import deformable_atlas, segmentation, skullstrip
-from ..templates import age_template, bundled, spaces
+from ..templates import bundled, catalog, spaces
 from ..templates.spaces import Space
-from .registration import Anatomy
+from .result import Anatomy
 
 
 @lru_cache(maxsize=4)
@@ -50,7 +50,7 @@ def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
     """
     space = spaces.parse(text)
     found = _files(space)
-    if found is None and space.name in age_template.names():
+    if found is None and space.name in catalog.names():
         return _by_age(space)
     if found is None:
         template = bundled.load(space.label)

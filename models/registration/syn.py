@@ -5,17 +5,17 @@ from __future__ import annotations
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import ants
 import numpy as np
 import torch
 
 from ..deformation import diffeomorphic
 from ..deformation.warp import Warp
 from ..geometry.volume import Volume
-
-if TYPE_CHECKING:
-    from .registration import Anatomy, RegistrationResult
+from ..io import images
+from .result import Anatomy, RegistrationResult
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -34,15 +34,13 @@ def register(
     start : bool
         Whether to begin from it; otherwise ANTs finds its own.
     """
-    import ants
-
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "start.mat"
         if start:
             ants.write_transform(_affine(linear.forward.matrix), str(own))
-        images = [_image(one) for one in (fixed, moving)]
+        pair = [_image(one) for one in (fixed, moving)]
         found = ants.registration(
-            *images,
+            *pair,
             type_of_transform="SyN",
             initial_transform=[str(own)] if start else None,
             outprefix=f"{folder}/syn_",
@@ -67,8 +65,6 @@ def register(
 
 
 def _image(one: Anatomy) -> Any:
-    import ants
-
     volume = one.image.with_data(one.image.data * (one.mask.data > 0)).canonical()
     lps = TO_LPS @ volume.affine
     spacing = np.linalg.norm(lps[:3, :3], axis=0)
@@ -82,8 +78,6 @@ def _image(one: Anatomy) -> Any:
 
 def _affine(matrix: np.ndarray) -> Any:
     """An ANTs affine of a matrix (RAS mm, fixed to moving)."""
-    import ants
-
     lps = TO_LPS @ matrix @ TO_LPS
     values = [*lps[:3, :3].ravel().tolist(), *lps[:3, 3].tolist()]
     return ants.create_ants_transform("AffineTransform", parameters=values, fixed_parameters=[0.0, 0.0, 0.0])
@@ -100,12 +94,10 @@ def _matrix(transform: Any) -> np.ndarray:
 
 def _field(path: str) -> Volume:
     """A displacement field that ANTs wrote, in RAS mm."""
-    import nibabel as nib
-
-    image = nib.load(path)
-    data = np.asarray(image.dataobj, np.float32).squeeze().transpose(3, 0, 1, 2).copy()
+    field = images.read(path, np.float32)
+    data = field.data.squeeze().permute(3, 0, 1, 2).clone(memory_format=torch.contiguous_format)
     data[:2] *= -1
-    return Volume(torch.from_numpy(data), np.asarray(image.affine, np.float64))
+    return field.with_data(data)
 
 
 def _along_axes(field: Volume) -> torch.Tensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +22,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..data import FOLDER
 from ..deformation.velocity import exponential, identity, sample
 from ..errors import UsageError
 from ..geometry.volume import Grid, Volume, resample
 from ..population.labels import load as load_table
+from . import catalog
 
 LENGTH = 92.0
 """Length (mm) of a brain in the atlas frame, front to back."""
@@ -135,34 +134,6 @@ def save(path: Path, growing: Growing, card: dict) -> None:
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
 
 
-def _stems() -> list[str]:
-    return sorted(p.name.split(".")[0] for p in _folder().iterdir() if p.name.endswith(".safetensors"))
-
-
-def names() -> list[str]:
-    """Names of the growing templates that the package ships."""
-    return [stem for stem in _stems() if "-" not in stem]
-
-
-def families(name: str) -> dict[str, str]:
-    """Names of the families of a growing template by their label; typical growth has the empty one."""
-    own = [stem for stem in _stems() if stem.partition("-")[0] == name]
-    return {stem.partition("-")[2]: stem for stem in own}
-
-
-def parse_cohort(name: str, cohort: str) -> tuple[str, float] | None:
-    """The family of a growing template and the weeks that a cohort's label means; None if it is none.
-
-    Examples
-    --------
-    >>> parse_cohort("BrainsegFetal", "28"), parse_cohort("BrainsegFetal", "24sb")
-    (('BrainsegFetal', 28.0), ('BrainsegFetal-sb', 24.0))
-    """
-    found = re.fullmatch(r"(\d+)([a-z]*)", cohort)
-    known = families(name)
-    return (known[found[2]], float(found[1])) if found and found[2] in known else None
-
-
 def nearest(name: str, cohort: str, weeks: float, volumes: Mapping[int, float]) -> str:
     """The cohort, of whatever family, whose tissues have a brain's shares.
 
@@ -178,8 +149,8 @@ def nearest(name: str, cohort: str, weeks: float, volumes: Mapping[int, float]) 
         Volumes of the brain's structures by index, sides together or apart.
     """
     best, least = cohort, math.inf
-    for family, stem in families(name).items():
-        one, table = load(stem), load_table(card(stem)["label_table"])
+    for family, stem in catalog.families(name).items():
+        one, table = load(stem), load_table(catalog.card(stem)["label_table"])
         first, last = one.weeks[0], one.weeks[-1]
         if not first - BEYOND[0] <= weeks <= last + BEYOND[1]:
             continue
@@ -196,11 +167,6 @@ def nearest(name: str, cohort: str, weeks: float, volumes: Mapping[int, float]) 
     return best
 
 
-def card(name: str) -> dict:
-    """The card of a growing template: training data, licence, ages, tissues."""
-    return json.loads((_folder() / f"{name}.json").read_text())
-
-
 @cache
 def load(name: str) -> Growing:
     """Load the growing template ``name``, or a family of one.
@@ -210,9 +176,10 @@ def load(name: str) -> Growing:
     UsageError
         If the package does not ship it, or its file is not the one that its card describes.
     """
-    if name not in _stems():
-        raise UsageError(None, f"there is no template {name!r} by age", f"There are: {', '.join(names())}")
-    path, about = Path(str(_folder() / f"{name}.safetensors")), card(name)
+    if name not in catalog.stems():
+        known = ", ".join(catalog.names())
+        raise UsageError(None, f"there is no template {name!r} by age", f"There are: {known}")
+    path, about = catalog.folder() / f"{name}.safetensors", catalog.card(name)
     if hashlib.sha256(path.read_bytes()).hexdigest() != about["sha256"]:
         raise UsageError(path, "it is not the file that its card describes", "Install the program again")
     stored = load_file(path)
@@ -227,7 +194,3 @@ def load(name: str) -> Growing:
     if ways is not None:
         ways = F.interpolate(ways.float(), size=tuple(brain.shape), mode="trilinear")
     return Growing(whole, tuple(about["weeks"]), about["spacing"], tuple(about["length"]), ways)
-
-
-def _folder():
-    return FOLDER / "templates"

@@ -7,7 +7,6 @@ it (``brainseg train template``), and stand in ``models/data/templates/<name>.js
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -16,14 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..data import FOLDER
 from ..errors import MissingFileError, UsageError
 from ..geometry.volume import Grid, Volume
+from ..io import images
 from ..population.labels import DSEG, LabelTable
 from ..population.labels import load as load_table
-from . import age_template
+from . import age_template, catalog
+from .catalog import DEFAULT
 
-DEFAULT = "MNI152NLin2009aSym"
 BRAIN = 0.2
 """Brightness from which on the stripped default template is brain, as nilearn has it."""
 
@@ -59,16 +58,13 @@ def load(name: str = DEFAULT) -> Template:
     UsageError
         If the program does not carry it.
     """
-    if name.partition("+")[0] in age_template.names():
+    if name.partition("+")[0] in catalog.names():
         return _by_age(name)
     if name != DEFAULT:
         raise UsageError(None, f"the template {name!r} does not come with the program", f"Use {DEFAULT}")
     image = _carried("t1")
     brain = (image.data > BRAIN).to(torch.uint8)
-    file = FOLDER / "templates" / f"{name}.json"
-    found = json.loads(file.read_text())["centroids"] if file.is_file() else {}
-    centroids = {int(k): tuple(point) for k, point in found.items()}
-    return Template(name, image, image.with_data(brain), centroids)
+    return Template(name, image, image.with_data(brain), catalog.centroids(name))
 
 
 @cache
@@ -88,11 +84,8 @@ def _carried(kind: str) -> Volume:
     path = next((p for f in folders if (p := f / "datasets" / "data" / name).is_file()), None)
     if path is None:
         raise MissingFileError(name, "nilearn, which carries the template, is missing", "pip install nilearn")
-    import nibabel as nib  # not at the top: a machine that only trains has none
-
-    image = nib.load(path)
-    data = torch.from_numpy(np.asarray(image.dataobj, np.float32))
-    return Volume(data / data.max(), np.asarray(image.affine, np.float64))
+    image = images.read(path, np.float32)
+    return image.with_data(image.data / image.data.max())
 
 
 @cache
@@ -101,7 +94,7 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
 
     Fluid is what the brain mask holds besides grey and white matter.
     """
-    if name.partition("+")[0] in age_template.names():
+    if name.partition("+")[0] in catalog.names():
         found, table = probabilities(name)
         maps = {kind: torch.zeros(found.grid.shape) for kind in ("csf", "gm", "wm")}
         for position, index in enumerate(table.unsided[1:], 2):
@@ -117,12 +110,12 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
 def probabilities(name: str) -> tuple[Volume, LabelTable]:
     """Image and probabilities of one cohort of a template by age, such as ``BrainsegFetal+28``, ``+24sb``."""
     base, _, cohort = name.partition("+")
-    meant = age_template.parse_cohort(base, cohort)
+    meant = catalog.parse_cohort(base, cohort)
     if meant is None:
         remedy = f"Name a cohort, such as {base}:cohort-30"
         raise UsageError(None, f"the template {name!r} goes by age", remedy)
     stem, weeks = meant
-    return age_template.load(stem).on_grid(weeks), load_table(age_template.card(stem)["label_table"])
+    return age_template.load(stem).on_grid(weeks), load_table(catalog.card(stem)["label_table"])
 
 
 def _by_age(name: str) -> Template:

@@ -16,10 +16,8 @@ from pathlib import Path
 
 from ..data import FOLDER
 from ..errors import MissingFileError, UsageError
-from . import cohorts
-
-DEFAULT = "MNI152NLin2009aSym"
-"""The template that comes with the program."""
+from . import catalog, cohorts
+from .catalog import DEFAULT
 
 CONTRASTS = ("T1w", "T2w")
 """Suffixes of templates' images, the most wanted first."""
@@ -202,22 +200,20 @@ def _check_embedded(space: Space) -> None:
     """Refuse cohorts and resolutions that a template by age does not have."""
     if space.name == DEFAULT:
         return
-    from . import age_template
-
-    if space.name not in age_template.names():
+    if space.name not in catalog.names():
         return
     if space.resolution not in (None, "1"):
         reason = f"--output-spaces {space}: {space.name} has 1 mm (res-1) only"
         raise UsageError(None, reason, f"Write {replace(space, resolution=None)}")
     if space.cohort is None:
         return
-    meant = age_template.parse_cohort(space.name, space.cohort)
-    ranges = {stem: age_template.card(stem)["weeks"] for stem in age_template.families(space.name).values()}
+    meant = catalog.parse_cohort(space.name, space.cohort)
+    ranges = {stem: catalog.card(stem)["weeks"] for stem in catalog.families(space.name).values()}
     if meant and ranges[meant[0]][0] <= meant[1] <= ranges[meant[0]][-1]:
         return
     named = (
         f"{ranges[stem][0]:g}{family} to {ranges[stem][-1]:g}{family}"
-        for family, stem in sorted(age_template.families(space.name).items())
+        for family, stem in sorted(catalog.families(space.name).items())
     )
     raise UsageError(
         None,

@@ -20,7 +20,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from brainseg.models.registration import registration
+from brainseg.models.registration import linear, registration
 from brainseg.models.templates import bundled
 from helpers import stage_results
 
@@ -108,7 +108,9 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.stages = stage_results
         self.stages.install(setattr)
-        registration.register = lambda moving, fixed, **_: registration.align(self.stages.centroids(), fixed)
+        registration.register = lambda moving, fixed, **_: linear.align(
+            self.stages.centroids(), fixed.centroids
+        )
         bundled.tissue_maps = lambda name: None
         unit = self.stages.unit(folder)
         self.bids, self.out, self.work, self.log = unit.bids, unit.out, folder / "work", folder / "said.txt"

@@ -7,7 +7,7 @@ import torch
 
 from brainseg.models.geometry.volume import Grid, Volume, transform_points
 from brainseg.models.registration.reference import anatomy
-from brainseg.models.registration.registration import Anatomy
+from brainseg.models.registration.result import Anatomy
 
 BALLS = {
     10: (-12, -18, 8), 49: (12, -18, 8), 11: (-14, 14, 12), 50: (14, 14, 12), 12: (-26, 4, 2),

@@ -14,7 +14,8 @@ from brainseg.interfaces import base
 from brainseg.interfaces.io import dataset
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.population import labels
-from brainseg.models.registration import reference, registration
+from brainseg.models.registration import linear, reference, registration
+from brainseg.models.registration.result import Anatomy
 from brainseg.models.segmentation.result import SegmentationResult, SkullStripResult
 from brainseg.models.templates import bundled
 
@@ -41,11 +42,11 @@ def small_template(name: str = bundled.DEFAULT) -> bundled.Template:
     return bundled.Template(name, Volume(mask.float(), matrix), Volume(mask, matrix), there)
 
 
-def anatomy_of_template(text: str = bundled.DEFAULT, *_) -> registration.Anatomy:
+def anatomy_of_template(text: str = bundled.DEFAULT, *_) -> Anatomy:
     """The small template with its structures' places, no labels."""
     found = bundled.load(text)
     empty = found.image.with_data(torch.zeros(found.image.grid.shape, dtype=torch.int16))
-    return registration.Anatomy(found.image, found.mask, empty, found.centroids, {})
+    return Anatomy(found.image, found.mask, empty, found.centroids, {})
 
 
 def centroids() -> dict[int, tuple[float, float, float]]:
@@ -113,7 +114,9 @@ def install(patch) -> None:
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))
     patch(segmentation, "segment", lambda volume, mask, *_, **__: segmentation_of(volume, mask))
     patch(bundled, "load", small_template)
-    patch(registration, "register", lambda moving, fixed, **_: registration.align(moving.centroids, fixed))
+    patch(
+        registration, "register", lambda moving, fixed, **_: linear.align(moving.centroids, fixed.centroids)
+    )
     patch(reference, "load", anatomy_of_template)
 
 

@@ -22,7 +22,7 @@ from ...models.geometry.volume import Volume
 from ...models.population import labels
 from ...models.quality import quality
 from ...models.quality.quality import Norms, Structure
-from ...models.registration import registration
+from ...models.registration import linear
 from ...models.segmentation import segmentation
 from ...models.templates import bundled
 from ..synthesis import corruption
@@ -141,7 +141,7 @@ def prior(found: Iterable[Volume], template: str = bundled.DEFAULT) -> dict[int,
     count = 0
     for structures in found:
         centres = quality.centroids(structures.data.numpy(), structures.affine)
-        matrix = registration.align(centres, bundled.load(template)).matrix
+        matrix = linear.align(centres, bundled.load(template).centroids).matrix
         placed = quality.shares(structures, matrix, grid)
         count += 2
         for index, share in placed.items():

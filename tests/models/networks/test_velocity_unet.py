@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.models.deformation.diffeomorphic import middle
 from brainseg.models.deformation.velocity import taper
 from brainseg.models.networks import zoo
 from brainseg.models.networks.velocity_unet import VelocityUNet, predict
-from brainseg.models.registration import features, registration
+from brainseg.models.registration import deep, features, registration
 from brainseg.training.core.lightning import train
 from brainseg.training.kinds import registry
 from brainseg.training.losses import registration as velocity_losses
@@ -103,7 +104,7 @@ def test_trains_and_exports_what_a_registration_can_begin_from(tmp_path, toy_arr
     )
 
     moving, fixed = balls.brain(bend=4.0), balls.brain()
-    options = replace(registration.STARTED, spacing=4.0)
+    options = replace(deep.STARTED, spacing=4.0)
     found = registration.register(moving, fixed, options=options, network=str(weights))
     back = registration.register(fixed, moving, options=options, network=str(weights))
     points = np.random.default_rng(0).uniform(-1, 1, (200, 3)) * [45, 60, 40]
@@ -135,7 +136,7 @@ def test_it_learns(tmp_path, toy_arrays):
 
 def test_the_network_sees_the_groups_apart():
     moving, fixed = balls.brain(contrast="T2w"), balls.brain()
-    space = registration._middle(np.eye(4), moving, fixed, 4.0, 8.0, 1)
+    space = middle(np.eye(4), moving.structures, fixed.structures, 4.0, 8.0, 1)
     for other, count in ((fixed, 2), (replace(moving, probabilities={}), 0)):
         stack, _ = features.stacks(replace(fixed, probabilities={}), other, space)
         seen = features.network_input(stack, 10)

@@ -15,7 +15,7 @@ from brainseg.interfaces import registration as registering
 from brainseg.models.errors import InputError, UsageError
 from brainseg.models.population import growth, labels, populations
 from brainseg.models.preprocessing import thick_slices
-from brainseg.models.templates import age_template, bundled
+from brainseg.models.templates import age_template, bundled, catalog
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -38,7 +38,7 @@ def test_the_template_grows():
         assert left[0] == pytest.approx(-right[0], abs=0.1) and left[0] < 0
         assert template.centroids[6][2] < template.centroids[2][2]
     assert 4 < float(old.mask.data.sum()) / float(young.mask.data.sum()) < 7
-    card = age_template.card("BrainsegFetal")
+    card = catalog.card("BrainsegFetal")
     assert "esearch" in card["licence"] and card["training_data"]
     between = age_template.load("BrainsegFetal").at(27.5).data[1:].sum(0)
     assert float((between - 1).abs().max()) < 0.05

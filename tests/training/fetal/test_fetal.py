@@ -17,7 +17,7 @@ from brainseg.models.localization import pose, rotation_search
 from brainseg.models.networks import zoo
 from brainseg.models.population import growth, labels, populations
 from brainseg.models.segmentation import atlas_frame, segmentation
-from brainseg.models.templates import age_template
+from brainseg.models.templates import age_template, catalog
 from brainseg.training.core.lightning import train
 from brainseg.training.fetal import examples, interpolation
 from brainseg.training.fetal import generator as fetal
@@ -326,7 +326,7 @@ def test_what_moves_between_the_ages_of_a_template_stays_sharp():
 def test_a_template_of_a_family_is_written_and_read(arrays, tmp_path, monkeypatch):
     monkeypatch.setattr(fetal_template, "FAMILIES", {"toy": ("sub-toy",)})
     monkeypatch.setattr(fetal_template, "CARDS", {"toy": {"about": "toys", "licence": "CC0"}})
-    monkeypatch.setattr(age_template, "_folder", lambda: tmp_path)
+    monkeypatch.setattr(catalog, "folder", lambda: tmp_path)
     (written,) = fetal_template.write(arrays, tmp_path, "Toy", 0, lambda text: None)
     age_template.load.cache_clear()
     found = age_template.load("Toy-toy")

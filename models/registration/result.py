@@ -1,0 +1,61 @@
+"""Input and output of a registration: a brain with its structures, and an alignment of two brains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..deformation.warp import Warp
+from ..geometry.volume import Volume
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """An image with what was found in it.
+
+    Attributes
+    ----------
+    image : Volume, float32
+        Bias-corrected.
+    mask : Volume, uint8
+        Brain.
+    structures : Volume of integers
+        FreeSurfer ids.
+    centroids : dict of int to tuple
+        Centre (mm) of every structure.
+    probabilities : dict of str to Volume
+        ``GM``, ``WM``, ``CSF``; may be empty.
+    """
+
+    image: Volume
+    mask: Volume
+    structures: Volume
+    centroids: dict[int, tuple[float, float, float]]
+    probabilities: dict[str, Volume]
+
+
+@dataclass(frozen=True)
+class RegistrationResult:
+    """An alignment.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (4, 4)
+        Affine, moving mm to fixed mm (RAS).
+    error_mm : float
+        Median distance of the structures from their counterparts after the affine.
+    forward, inverse : Warp
+        What resamples moving onto fixed, and fixed onto moving.
+    folds : float
+        Share of voxels where space folds.
+    engine : str
+        ``deep``, ``ants`` or ``none``.
+    """
+
+    matrix: np.ndarray
+    error_mm: float
+    forward: Warp
+    inverse: Warp
+    folds: float = 0.0
+    engine: str = "none"
