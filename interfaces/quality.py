@@ -140,36 +140,19 @@ def assess(
     """
     norms = quality.load(table)
     maps = bundled.tissue_maps(template) if matrix is not None else None
+    field = _field(scan, image, mask) if scan is not None else None
     metrics = iqm.measure(
-        image,
-        mask,
-        probabilities,
-        field=_field(scan, image, mask) if scan is not None else None,
-        matrix=matrix,
-        tissue_maps=maps,
-        stripped=stripped,
+        image, mask, probabilities, field=field, matrix=matrix, tissue_maps=maps, stripped=stripped
     )
     measured = (
         quality.measure(image, mask, structures, norms, table, uncertainty or {}) if norms is not None else []
     )
-    judged = rating.judge(
-        measured,
-        mask,
-        structures,
-        norms=norms,
-        table=table,
-        plausible_ml=plausible_ml,
-        matrix=matrix if norms is not None and norms.template == template else None,
-        folds=folds,
-    )
-    return {
-        "verdict": judged.verdict,
-        "score": judged.score,
-        "checks": [asdict(check) for check in judged.checks],
-        "metrics": metrics,
-        "structures": [asdict(one) for one in measured],
-        "table": table,
-    }
+    known = matrix if norms is not None and norms.template == template else None
+    expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml}
+    judged = rating.judge(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
+    checks, rows = [asdict(check) for check in judged.checks], [asdict(one) for one in measured]
+    about = {"verdict": judged.verdict, "score": judged.score, "checks": checks}
+    return about | {"metrics": metrics, "structures": rows, "table": table}
 
 
 def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
