@@ -49,6 +49,7 @@ setup(
         "antspyx>=0.6",
         "h5py>=3.11",
         "jinja2>=3.1",
+        "lazy-loader>=0.4",
         "markdown-it-py>=3.0",
         "matplotlib>=3.8",
         "nibabel>=5.3",

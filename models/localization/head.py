@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..geometry.affine import fit_affine
@@ -94,16 +94,7 @@ def look(
     atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
     for _ in range(LOOKS):
         grid = _window(whole, centre, spacing)
-        image = resample(whole, grid)
-        about = np.eye(4)
-        about[:3, 3] = -transform_points(grid.affine, (np.array(grid.shape) - 1) / 2)
-        out = run(
-            loaded.network,
-            normalize(image.data),
-            coordinate_channels(grid, about, COORDINATE_SCALE),
-            device=device,
-            notes=notes,
-        )
+        out = _pass(loaded.network, whole, grid, device, notes)
         structures = out["structure"].softmax(0)
         points = centroids(structures, out["mask"][1], grid, table)
         shared = sorted(set(points) & set(atlas))
@@ -130,6 +121,17 @@ def look(
         error=float(error),
         confidence=sure,
     )
+
+
+def _pass(
+    network: nn.Module, whole: Volume, grid: Grid, device: str, notes: list[str] | None
+) -> dict[str, Tensor]:
+    """Logits of the network on one window, its coordinates from the window's center."""
+    image = resample(whole, grid)
+    about = np.eye(4)
+    about[:3, 3] = -transform_points(grid.affine, (np.array(grid.shape) - 1) / 2)
+    coordinates = coordinate_channels(grid, about, COORDINATE_SCALE)
+    return run(network, normalize(image.data), coordinates, device=device, notes=notes)
 
 
 def no_brain() -> InputError:

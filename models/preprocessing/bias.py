@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import ants
+import lazy_loader
 import numpy as np
 import torch
 from scipy import ndimage
 
 from ..geometry.volume import Volume, box
+
+ants = lazy_loader.load("ants")
+"""Imported at its first use: it takes seconds."""
 
 MARGIN = 10.0
 """Margin (mm) around the brain in which the field is fitted."""
@@ -40,10 +43,37 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
     )
     data = np.ascontiguousarray(whole[window])
     inside = mask.data.numpy()[window] > 0
+    field = _fit(data, inside, volume.grid.spacing, shrink)
+    field /= np.median(field[inside])
+    around = [(w.start, size - w.stop) for w, size in zip(window, whole.shape, strict=True)]
+    before, after = np.median(data[inside]), np.median((data / field)[inside])
+    field = np.pad(field, around, mode="edge")
+    corrected = whole / field
+    if after > 0 and before > 0:
+        corrected *= before / after
+    return volume.with_data(torch.from_numpy(corrected.astype(np.float32))), volume.with_data(
+        torch.from_numpy(field)
+    )
+
+
+def _fit(data: np.ndarray, inside: np.ndarray, size: np.ndarray, shrink: int) -> np.ndarray:
+    """Return the bias field that N4 finds in a box, float32.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Intensities.
+    inside : ndarray of bool, shape (X, Y, Z)
+        Brain.
+    size : ndarray, shape (3,)
+        Voxel size (mm).
+    shrink : int
+        Factor by which the grid is thinned.
+    """
     # N4 works on logarithms: what is not above zero must be.
     low = float(data[inside].min())
     positive = data - min(low, 0.0) + 1e-3 * max(float(np.abs(data[inside]).max()), 1e-6)
-    spacing = [float(s) for s in volume.grid.spacing]
+    spacing = [float(s) for s in size]
     # Voxels of a few mm are thin enough already. N4 thins all axes alike, but not thick slices: then the
     # other axes are thinned here.
     steps = [max(1, min(shrink, int(4.5 / s))) for s in spacing]
@@ -64,14 +94,4 @@ def correct(volume: Volume, mask: Volume, *, shrink: int = 4) -> tuple[Volume, V
     if max(thin) > 1:
         back = np.diag(1 / np.array(thin, float))
         field = ndimage.affine_transform(field, back, output_shape=data.shape, order=1, mode="nearest")
-    field = np.where(np.isfinite(field) & (field > 1e-3), field, 1.0).astype(np.float32)
-    field /= np.median(field[inside])
-    around = [(w.start, size - w.stop) for w, size in zip(window, whole.shape, strict=True)]
-    before, after = np.median(data[inside]), np.median((data / field)[inside])
-    field = np.pad(field, around, mode="edge")
-    corrected = whole / field
-    if after > 0 and before > 0:
-        corrected *= before / after
-    return volume.with_data(torch.from_numpy(corrected.astype(np.float32))), volume.with_data(
-        torch.from_numpy(field)
-    )
+    return np.where(np.isfinite(field) & (field > 1e-3), field, 1.0).astype(np.float32)

@@ -245,14 +245,7 @@ def measure(
     out["qi_1"] = float(artefacts.sum() / max(air.sum(), 1)) if artefacts is not None else None
     out["qi_2"] = noise_misfit(data[air & ~artefacts]) if artefacts is not None else None
     inside = mask.data.numpy() > 0
-    smooth = fwhm(data, inside)
-    out |= dict(zip(("fwhm_x", "fwhm_y", "fwhm_z"), smooth, strict=True)) | {
-        "fwhm_avg": float(np.mean(smooth))
-    }
-    total = max(sum(float(weight.sum(dtype=np.float64)) for weight in maps.values()), 1e-6)
-    out |= {f"icvs_{name}": float(weight.sum(dtype=np.float64)) / total for name, weight in maps.items()}
-    out |= {f"rpve_{name}": rpve(weight) for name, weight in maps.items()}
-    out |= _bias(field, inside)
+    out |= _smoothness(data, inside) | _volume_fractions(maps) | _bias(field, inside)
     out |= _tissue_overlap(image, maps, matrix, tissue_maps)
     for name in (*TISSUES, "bg"):
         for key in ("mean", "median", "p05", "p95", "stdv", "k", "mad", "n"):
@@ -280,6 +273,19 @@ def _contrast(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
         each = [out[f"{family}_{name}"] for name in TISSUES]
         out[f"{family}_total"] = None if None in each else float(np.mean(each))  # type: ignore[arg-type]
     return out
+
+
+def _smoothness(data: np.ndarray, inside: np.ndarray) -> dict[str, float | None]:
+    """Smoothness along the axes and its mean, in voxels."""
+    found = fwhm(data, inside)
+    return dict(zip(("fwhm_x", "fwhm_y", "fwhm_z"), found, strict=True)) | {"fwhm_avg": float(np.mean(found))}
+
+
+def _volume_fractions(maps: dict[str, np.ndarray]) -> dict[str, float | None]:
+    """Shares of the tissues in the intracranial volume, and their residual partial voluming errors."""
+    total = max(sum(float(weight.sum(dtype=np.float64)) for weight in maps.values()), 1e-6)
+    out = {f"icvs_{name}": float(weight.sum(dtype=np.float64)) / total for name, weight in maps.items()}
+    return out | {f"rpve_{name}": rpve(weight) for name, weight in maps.items()}
 
 
 def _bias(field: Volume | None, inside: np.ndarray) -> dict[str, float | None]:

@@ -27,6 +27,9 @@ from ..population import labels
 from ..registration import linear
 from ..templates import bundled
 
+Point = tuple[float, float, float]
+"""RAS mm."""
+
 SPACING = 3.0
 """Voxel size (mm) of the prior."""
 
@@ -310,8 +313,8 @@ def measure(
     data, found = image.data.numpy().astype(np.float32), structures.data.numpy().astype(np.int32)
     inside = mask.data.numpy() > 0
     voxel = structures.grid.voxel_volume
-    centres = centroids(found, structures.affine)
-    aligned = fit(centres, norms.template)
+    centroid = centroids(found, structures.affine)
+    aligned = fit(centroid, norms.template)
     placed = shares(structures, aligned[0], norms.grid) if aligned else {}
     common = {
         "edge": borders(data, found),
@@ -323,10 +326,9 @@ def measure(
     lost = np.bincount(found[~inside], minlength=2036)
     boxes = ndimage.find_objects(found)
     parenchyma = max(float(count[1:].sum() - count[FLUID]), 1.0)
-    entries = labels.load(table)
     expected = bundled.load(norms.template).centroids
     out = []
-    for label in entries:
+    for label in labels.load(table):
         k = label.index
         if k == 0:
             continue
@@ -339,19 +341,26 @@ def measure(
             other = count[label.partner]
             known["asymmetry"] = 2 * abs(float(count[k]) - float(other)) / float(count[k] + other)
         pieces, apart, holes, hollow, number = topology(found[boxes[k - 1]] == k)
-        signs = _signs(known, norms.usual.get(k, {}))
-        signs |= {"outside": float(lost[k] / count[k])}
+        signs = _signs(known, norms.usual.get(k, {})) | {"outside": float(lost[k] / count[k])}
         if k not in LOOSE:
             signs |= {"pieces": apart, "holes": hollow}
         if aligned and k in expected:
-            there = aligned[0][:3, :3] @ np.array(centres[k]) + aligned[0][:3, 3]
-            known["distance"] = float(np.linalg.norm(there - np.array(expected[k])))
-            sided = abs(expected[k][0]) > NEAR_MIDDLE and there[0] * expected[k][0] < 0
-            signs["side"] = float(sided or aligned[1])
-            signs["distance"] = math.log1p(max(0.0, known["distance"] / 3 - 1))
+            known["distance"], placed_signs = _place(centroid[k], expected[k], *aligned)
+            signs |= placed_signs
         score = expect(k, signs, norms)
         out.append(Structure(k, float(count[k]) * voxel, pieces, holes, number, known, signs, score))
     return out
+
+
+def _place(
+    centroid: Point, expected: Point, matrix: np.ndarray, mirrored: bool
+) -> tuple[float, dict[str, float]]:
+    """Distance (mm) of a structure's centroid from the expected one, and the signs of failure by it."""
+    there = matrix[:3, :3] @ np.array(centroid) + matrix[:3, 3]
+    distance = float(np.linalg.norm(there - np.array(expected)))
+    exchanged = abs(expected[0]) > NEAR_MIDDLE and there[0] * expected[0] < 0
+    side = float(exchanged or mirrored)
+    return distance, {"side": side, "distance": math.log1p(max(0.0, distance / 3 - 1))}
 
 
 def _signs(known: dict[str, float], usual: dict[str, tuple[float, float]]) -> dict[str, float]:

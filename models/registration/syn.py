@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import ants
+import lazy_loader
 import numpy as np
 import torch
 
@@ -16,6 +16,9 @@ from ..deformation.warp import Warp
 from ..geometry.volume import Volume
 from ..io import images
 from .result import Anatomy, RegistrationResult
+
+ants = lazy_loader.load("ants")
+"""Imported at its first use: it takes seconds."""
 
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 

@@ -90,16 +90,9 @@ def fit(
     log_prior = log_prior - torch.logsumexp(log_prior, 0)
     # The classes are fitted on a sample: a few ten thousand voxels fix a mean.
     step = max(1, y.numel() // 60_000)
-    ys, log_ps = y[::step], log_prior[:, ::step]
-    responsibility = log_ps.exp()
-    sure = torch.where(responsibility > 0.7, responsibility, responsibility * 0.02)
-    start = _held(_moments(ys, sure, group, len(names)), names, fluid)
-    mean, variance = start
-    for step_ in range(iterations):
-        if step_:
-            moments = _moments(ys, responsibility, group, len(names), start, anchor)
-            mean, variance = _held(moments, names, fluid)
-        responsibility = (log_ps + strength * _log_density(ys, mean, variance)[group]).softmax(0)
+    mean, variance, responsibility = _maximized(
+        y[::step], log_prior[:, ::step], group, names, iterations, strength, anchor, fluid
+    )
     separation = 0.0
     if {"gm", "wm"} <= set(names):
         gm, wm = names.index("gm"), names.index("wm")
@@ -122,6 +115,29 @@ def fit(
         total += rest * tissue
         total[names.index("fluid")] += rest * (water - tissue)
     return Fit(log_prior.add_(total[group]).softmax(0), separation, weight)
+
+
+def _maximized(
+    y: Tensor,
+    log_prior: Tensor,
+    group: Tensor,
+    names: list[str],
+    iterations: int,
+    strength: float,
+    anchor: float,
+    fluid: float | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of every class, and the structures' responsibilities, by expectation-maximization."""
+    responsibility = log_prior.exp()
+    sure = torch.where(responsibility > 0.7, responsibility, responsibility * 0.02)
+    start = _held(_moments(y, sure, group, len(names)), names, fluid)
+    mean, variance = start
+    for step in range(iterations):
+        if step:
+            moments = _moments(y, responsibility, group, len(names), start, anchor)
+            mean, variance = _held(moments, names, fluid)
+        responsibility = (log_prior + strength * _log_density(y, mean, variance)[group]).softmax(0)
+    return mean, variance, responsibility
 
 
 def _trust(separation: float) -> float:
