@@ -224,9 +224,7 @@ def measure(
         By name, as in :data:`DEFINITIONS`; None where it cannot be known.
     """
     maps = {name: probabilities[name.upper()].data.numpy() for name in TISSUES}
-    level = float(np.median(image.data.numpy()[maps["wm"] > 0.5])) if (maps["wm"] > 0.5).any() else 0.0
-    data = np.clip(np.nan_to_num(image.data.numpy()), 0, None).astype(np.float32)
-    data *= WM_LEVEL / level if level > 0 else 1.0
+    data = _scaled(image, maps["wm"])
     head, air, frame, away = (
         (None, None, data == 0, None)
         if stripped
@@ -251,6 +249,15 @@ def measure(
         for key in ("mean", "median", "p05", "p95", "stdv", "k", "mad", "n"):
             out[f"summary_{name}_{key}"] = found[name].get(key)
     return {name: _known(value) for name, value in out.items()}
+
+
+def _scaled(image: Volume, white_matter: np.ndarray) -> np.ndarray:
+    """Intensities, float32, with the median of white matter at its reference level."""
+    inside = white_matter > 0.5
+    level = float(np.median(image.data.numpy()[inside])) if inside.any() else 0.0
+    data = np.clip(np.nan_to_num(image.data.numpy()), 0, None).astype(np.float32)
+    data *= WM_LEVEL / level if level > 0 else 1.0
+    return data
 
 
 def _contrast(found: dict[str, dict[str, float]]) -> dict[str, float | None]:

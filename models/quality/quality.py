@@ -293,21 +293,14 @@ def measure(
 
     Parameters
     ----------
-    image : Volume
-        Bias-corrected scan.
-    mask, structures : Volume
-        Brain, and FreeSurfer ids, on the scan's grid.
+    image, mask, structures : Volume
+        Bias-corrected scan, brain, and FreeSurfer ids, on one grid.
     norms : Norms
-        What is usual.
+        Usual values.
     table : str
-        Label table.
+        Label table; the structures are in its order.
     uncertainty : dict of int to float, optional
-        The network's entropy by FreeSurfer id.
-
-    Returns
-    -------
-    list of Structure
-        In the order of the table.
+        Entropy of the network's posteriors by FreeSurfer id.
     """
     structures, image, mask = crop(structures, image, mask)
     data, found = image.data.numpy().astype(np.float32), structures.data.numpy().astype(np.int32)
@@ -336,10 +329,7 @@ def measure(
             out.append(Structure(k, 0.0, 0, 0, 0, {}, {}, 0.0 if norms.weights else None))
             continue
         known = {name: values[k] for name, values in common.items() if k in values}
-        known["share"] = math.log(count[k] / parenchyma)
-        if label.partner != k:
-            other = count[label.partner]
-            known["asymmetry"] = 2 * abs(float(count[k]) - float(other)) / float(count[k] + other)
+        known |= _size(float(count[k]), float(count[label.partner]), parenchyma, sided=label.partner != k)
         pieces, apart, holes, hollow, number = topology(found[boxes[k - 1]] == k)
         signs = _signs(known, norms.usual.get(k, {})) | {"outside": float(lost[k] / count[k])}
         if k not in LOOSE:
@@ -350,6 +340,12 @@ def measure(
         score = expect(k, signs, norms)
         out.append(Structure(k, float(count[k]) * voxel, pieces, holes, number, known, signs, score))
     return out
+
+
+def _size(count: float, partner: float, parenchyma: float, sided: bool) -> dict[str, float]:
+    """Logarithm of a structure's share of the parenchyma, and its asymmetry; all counts in voxels."""
+    out = {"share": math.log(count / parenchyma)}
+    return out | ({"asymmetry": 2 * abs(count - partner) / (count + partner)} if sided else {})
 
 
 def _place(

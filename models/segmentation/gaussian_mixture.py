@@ -73,19 +73,14 @@ def fit(
     strength : float
         Exponent of the likelihood; less than 1 trusts the network more.
     anchor : float
-        How strongly a class is held to the intensities where the network is sure of it, in voxels for
-        every voxel of the class; it keeps classes of low contrast from drifting into each other.
+        Weight of the intensities where the network is certain, in voxels for every voxel of the class. It
+        keeps classes of low contrast apart.
     fluid : float, optional
-        Largest variance of fluid, in parts of white matter's. Fluid is one substance: what widens its class
-        is voxels that it shares with tissue. Left so wide the class takes every such voxel; held to the noise
-        that a homogeneous tissue shows, the border comes to lie where either has half.
+        Largest variance of CSF, relative to white matter. Partial-volume voxels widen its class.
     """
     names = sorted({GROUPS[s] for s in structures})
     group = torch.tensor([names.index(GROUPS[s]) for s in structures])
-    low, high = torch.quantile(
-        intensities[:: max(1, len(intensities) // 100_000)], torch.tensor([0.001, 0.999])
-    )
-    y = ((intensities - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.2)
+    y = _normalized(intensities)
     log_prior = torch.log(prior.clamp(min=floor))
     log_prior = log_prior - torch.logsumexp(log_prior, 0)
     # The classes are fitted on a sample: a few ten thousand voxels fix a mean.
@@ -93,11 +88,7 @@ def fit(
     mean, variance, responsibility = _maximized(
         y[::step], log_prior[:, ::step], group, names, iterations, strength, anchor, fluid
     )
-    separation = 0.0
-    if {"gm", "wm"} <= set(names):
-        gm, wm = names.index("gm"), names.index("wm")
-        pooled = ((variance[gm] + variance[wm]) / 2).sqrt()
-        separation = float((mean[gm] - mean[wm]).abs() / pooled)
+    separation = _separation(mean, variance, names)
     weight = strength * _trust(separation)
     density = _log_density(y, mean, variance)
     if weight == strength:
@@ -115,6 +106,22 @@ def fit(
         total += rest * tissue
         total[names.index("fluid")] += rest * (water - tissue)
     return Fit(log_prior.add_(total[group]).softmax(0), separation, weight)
+
+
+def _normalized(intensities: Tensor) -> Tensor:
+    """Intensities on a scale on which nearly all lie between 0 and 1."""
+    sample = intensities[:: max(1, len(intensities) // 100_000)]
+    low, high = torch.quantile(sample, torch.tensor([0.001, 0.999]))
+    return ((intensities - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.2)
+
+
+def _separation(mean: Tensor, variance: Tensor, names: list[str]) -> float:
+    """Distance of gray from white matter, in their pooled standard deviation; 0 without either."""
+    if not {"gm", "wm"} <= set(names):
+        return 0.0
+    gm, wm = names.index("gm"), names.index("wm")
+    pooled = ((variance[gm] + variance[wm]) / 2).sqrt()
+    return float((mean[gm] - mean[wm]).abs() / pooled)
 
 
 def _maximized(
