@@ -29,9 +29,9 @@ def run_once(folder: Path) -> None:
     from brainseg.bidsapp.cli.bids import main
     from helpers import stage_results as stages
 
-    unit = stages.unit(folder)
+    participant_session = stages.participant_session(folder)
     stages.install(setattr)
-    argv = [str(unit.bids), str(folder / "derivatives"), "participant", "--plugin", "linear"]
+    argv = [str(participant_session.bids), str(folder / "derivatives"), "participant", "--plugin", "linear"]
     argv += ["--device", "cpu", "--skip-bids-validation", "--registration", "none"]
     code = main([*argv, "--work-dir", str(folder / "work2"), "--population", "adult"])
     status = json.loads((folder / "derivatives" / "logs" / "status" / "sub-01.json").read_text())

@@ -10,11 +10,10 @@ from ...models.population import contrasts, labels, populations
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
-from ..inputs.select import Selection, Unit
+from ..inputs.select import ParticipantSession, Selection, spaces_of
 from ..status import records
 from . import directories
 from .scheduler.devices import devices
-from .workflow import spaces_of
 
 FLAVORS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and for NiBabies"}
 """Programs that the names of the derivatives are for."""
@@ -52,14 +51,14 @@ def describe(settings: Settings, selection: Selection) -> str:
     return "\n".join([*lines, "", "Nothing was computed or written (--dry-run)."])
 
 
-def planned(settings: Settings, unit: Unit) -> list[str]:
+def planned(settings: Settings, participant_session: ParticipantSession) -> list[str]:
     """Return the derivatives that a participant-session gets.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
-    unit : Unit
+    participant_session : ParticipantSession
         The participant-session.
 
     Returns
@@ -67,48 +66,54 @@ def planned(settings: Settings, unit: Unit) -> list[str]:
     list of str
         Paths below the output folder, without the JSON files that describe another file.
     """
-    assert unit.image is not None
+    assert participant_session.image is not None
     if settings.stop_after == "skullstrip":
         endings = [outputs.ending("mask")]
     else:
-        named = [spaces.parse(text) for text in spaces_of(settings, unit)]
+        named = [spaces.parse(text) for text in spaces_of(settings, participant_session)]
         endings = outputs.plan(
-            unit.suffix,
-            _conditions(settings, unit),
+            participant_session.suffix,
+            _conditions(settings, participant_session),
             [(space.label, space.entities) for space in named],
             settings.derivatives_flavor,
         )
-    folder = "/".join([*unit.key.split("_"), "anat"])
-    prefix = unit.key if unit.averaged else outputs.prefix(unit.image.name, unit.key)
+    folder = "/".join([*participant_session.key.split("_"), "anat"])
+    prefix = participant_session.key
+    if not participant_session.averaged:
+        prefix = outputs.prefix(participant_session.image.name, prefix)
     names = [f"{prefix}_{ending}" for ending in endings]
     if settings.stop_after != "skullstrip":
-        names += _names_of_others(settings, unit)
+        names += _names_of_others(settings, participant_session)
     return [f"{folder}/{name}" for name in names]
 
 
-def _names_of_others(settings: Settings, unit: Unit) -> list[str]:
+def _names_of_others(settings: Settings, participant_session: ParticipantSession) -> list[str]:
     """Return the names of the files of averaged images and of other contrasts."""
     names = []
-    for path in unit.averaged:
+    for path in participant_session.averaged:
         stem = outputs.prefix(path.name, path.name)
-        names.append(f"{stem}_{outputs.ending('run_transform', suffix=unit.suffix)}")
-    for path in unit.beside:
-        endings = outputs.plan_of_other(unit.suffix, _suffix(path), settings.derivatives_flavor)
-        names += [f"{outputs.prefix(path.name, unit.key)}_{ending}" for ending in endings]
+        names.append(f"{stem}_{outputs.ending('run_transform', suffix=participant_session.suffix)}")
+    for path in participant_session.other_contrasts:
+        endings = outputs.plan_of_other(
+            participant_session.suffix, _suffix(path), settings.derivatives_flavor
+        )
+        names += [f"{outputs.prefix(path.name, participant_session.key)}_{ending}" for ending in endings]
     return names
 
 
-def _conditions(settings: Settings, unit: Unit) -> set[str]:
+def _conditions(settings: Settings, participant_session: ParticipantSession) -> set[str]:
     """Return the conditions of outputs that hold for a participant-session."""
-    assert unit.image is not None
-    record = populations.load(unit.population)
-    suffixes = {_suffix(path) for path in (unit.image, *unit.beside)}
+    assert participant_session.image is not None
+    record = populations.load(participant_session.population)
+    suffixes = {_suffix(path) for path in (participant_session.image, *participant_session.other_contrasts)}
     holding = {name for name in STEPS if settings.step(name)}
-    if not (record.hippocampus and unit.suffix in contrasts.HIPPOCAMPUS):
+    if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
         holding.discard("hippocampus")
     if not (record.lesion and suffixes & set(contrasts.LESION)):
         holding.discard("lesion")
-    return holding | ({"feta"} if labels.numbering(unit.label_table, "feta") is not None else set())
+    return holding | (
+        {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()
+    )
 
 
 def _line(name: str, text: object) -> str:
@@ -145,29 +150,33 @@ def _device(settings: Settings) -> str:
 def _participants(settings: Settings, selection: Selection) -> list[str]:
     """Return lines with every participant-session and its images."""
     rows = []
-    for unit in selection.units:
-        image = _short(unit.image, settings.bids_dir) if unit.image else ""
-        rows.append(f"  {unit.key}  {_action(settings, unit)}  {image}")
+    for ps in selection.participant_sessions:
+        image = _short(ps.image, settings.bids_dir) if ps.image else ""
+        rows.append(f"  {ps.key}  {_action(settings, ps)}  {image}")
         lists = {
-            "averaged": unit.averaged,
-            "aligned to it": unit.beside,
-            "precomputed": unit.precomputed.files.values(),
-            "not used": unit.others,
+            "averaged": ps.averaged,
+            "aligned to it": ps.other_contrasts,
+            "precomputed": ps.precomputed.files.values(),
+            "not used": ps.left_out,
         }
         for word, paths in lists.items():
             rows += [f"      {word}: {_short(path, settings.bids_dir)}" for path in paths]
-        rows += [f"      note: {note}" for note in unit.notes]
-    return [f"{len(selection.units)} selected:", *rows]
+        rows += [f"      note: {note}" for note in ps.notes]
+    return [f"{len(selection.participant_sessions)} selected:", *rows]
 
 
-def _action(settings: Settings, unit: Unit) -> str:
+def _action(settings: Settings, participant_session: ParticipantSession) -> str:
     """Return in words what the run would do with a participant-session."""
-    if unit.problem is not None:
-        return f"would fail: {unit.problem}"
-    before = records.read(settings.output_dir, unit.key).get("state")
+    if participant_session.problem is not None:
+        return f"would fail: {participant_session.problem}"
+    before = records.read(settings.output_dir, participant_session.key).get("state")
     if settings.resume_failed and before != "failed":
         return "not failed in an earlier run, skipped"
-    finished = records.finished(settings.output_dir, unit, settings.that_matter) if settings.resume else "no"
+    finished = (
+        records.finished(settings.output_dir, participant_session, settings.that_matter)
+        if settings.resume
+        else "no"
+    )
     if finished == "yes":
         return "already done, skipped"
     if finished == "report":
@@ -184,7 +193,7 @@ def _steps(settings: Settings) -> str:
 
 def _resources(settings: Settings, selection: Selection) -> list[str]:
     """Return lines with the memory of the largest step, the number of steps at once, and disk space."""
-    images = [unit.image for unit in selection.units if unit.problem is None and unit.image]
+    images = [ps.image for ps in selection.participant_sessions if ps.problem is None and ps.image]
     if not images:
         return []
     largest = max(images, key=lambda path: path.stat().st_size)
@@ -199,14 +208,14 @@ def _resources(settings: Settings, selection: Selection) -> list[str]:
 
 def _outputs(settings: Settings, selection: Selection) -> list[str]:
     """Return lines with the files of the first participant-session."""
-    unit = next((unit for unit in selection.units if unit.problem is None), None)
-    if unit is None or unit.image is None:
+    participant_session = next((ps for ps in selection.participant_sessions if ps.problem is None), None)
+    if participant_session is None or participant_session.image is None:
         return []
-    space = directories.OUT_GB * len(selection.units)
+    space = directories.OUT_GB * len(selection.participant_sessions)
     return [
         f"Files of each participant-session (about {space:.1f} GB in all), for example",
-        *(f"  {name}" for name in planned(settings, unit)),
-        f"  {unit.key}.html",
+        *(f"  {name}" for name in planned(settings, participant_session)),
+        f"  {participant_session.key}.html",
     ]
 
 

@@ -10,21 +10,21 @@ from ...models.population import populations
 from ..config.settings import Settings
 
 if TYPE_CHECKING:  # the single-file tools need no index of a dataset
-    from ..inputs.select import Unit
+    from ..inputs.select import ParticipantSession
 
 
-def notes(settings: Settings, units: list[Unit]) -> list[str]:
+def notes(settings: Settings, participant_sessions: list[ParticipantSession]) -> list[str]:
     """Return the restrictions for the populations of participant-sessions, each once.
 
     Parameters
     ----------
     settings : Settings
         They say whether lesions are segmented, which has a network of its own.
-    units : list of Unit
+    participant_sessions : list of ParticipantSession
         Those that cannot be processed are left out.
     """
     steps = ("lesion",) if settings.step("lesion") else ()
-    names = sorted({unit.population for unit in units if unit.problem is None})
+    names = sorted({ps.population for ps in participant_sessions if ps.problem is None})
     found = (populations.restricted(populations.load(name), *steps) for name in names)
     return [note for note in found if note]
 

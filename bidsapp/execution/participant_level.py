@@ -10,7 +10,7 @@ from typing import Any
 from ...models.errors import MissingFileError, ReportError, UsageError
 from ...models.io import atomic
 from ..inputs import validator
-from ..inputs.select import Unit
+from ..inputs.select import ParticipantSession
 from ..reports.participant import write_participant
 from ..status import failures, records
 from ..status.records import Record
@@ -31,13 +31,14 @@ BATCH = 96
 
 def process(run: Run) -> int:
     """Process the selected participant-sessions; returns the exit code."""
-    settings, units, tracker, out = run.settings, run.selection.units, run.tracker, run.directories.out
-    for note in [*run.selection.notes, *licenses.notes(settings, units)]:
+    settings, tracker, out = run.settings, run.tracker, run.directories.out
+    participant_sessions = run.selection.participant_sessions
+    for note in [*run.selection.notes, *licenses.notes(settings, participant_sessions)]:
         run.progress.say(note)
     if settings.boilerplate_only:
         return _methods(run)
     graph.describe_dataset(out, settings.bids_dir, settings.precomputed)
-    participants_tsv.write(out, settings.bids_dir, units)
+    participants_tsv.write(out, settings.bids_dir, participant_sessions)
     validation = _validate(run)
     with ExitStack() as claims:
         to_do, reports = _triage(run, claims)
@@ -57,40 +58,40 @@ def process(run: Run) -> int:
     _sum_up(run)
     code = exit_code(tracker)
     if settings.quality_gate and code in (OK, REPORT_FAILED):
-        keys = [unit.key for unit in units]
+        keys = [ps.key for ps in participant_sessions]
         return quality_gate.check(out, keys, settings.quality_gate, run.progress) or code
     return code
 
 
-def _triage(run: Run, claims: ExitStack) -> tuple[list[Unit], list[str]]:
+def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list[str]]:
     """Return the participant-sessions to compute, and the keys of those that only lack their report."""
     settings, tracker, out = run.settings, run.tracker, run.directories.out
     to_do, reports = [], []
-    for unit in run.selection.units:
+    for ps in run.selection.participant_sessions:
         if settings.reports_only:
-            if records.read(out, unit.key):
-                reports.append(unit.key)
+            if records.read(out, ps.key):
+                reports.append(ps.key)
             else:
-                tracker.skip(unit, "nothing of it is in the output folder yet")
+                tracker.skip(ps, "nothing of it is in the output folder yet")
             continue
-        if settings.resume_failed and records.read(out, unit.key).get("state") != "failed":
-            tracker.skip(unit, "it has not failed in an earlier run (--resume-failed)")
-        elif not claims.enter_context(records.claim(out, unit.key)):
-            tracker.skip(unit, "another process is working on it")
-        elif unit.problem is not None:
-            tracker.refuse(unit, failures.of_error(unit.problem, "dataset"))
+        if settings.resume_failed and records.read(out, ps.key).get("state") != "failed":
+            tracker.skip(ps, "it has not failed in an earlier run (--resume-failed)")
+        elif not claims.enter_context(records.claim(out, ps.key)):
+            tracker.skip(ps, "another process is working on it")
+        elif ps.problem is not None:
+            tracker.refuse(ps, failures.of_error(ps.problem, "dataset"))
         else:
-            stands = records.finished(out, unit, tracker.settings) if settings.resume else "no"
+            stands = records.finished(out, ps, tracker.settings) if settings.resume else "no"
             if stands == "yes":
-                tracker.skip(unit, "already done (--no-resume computes it again)")
+                tracker.skip(ps, "already done (--no-resume computes it again)")
             elif stands == "report":
-                reports.append(unit.key)
+                reports.append(ps.key)
             else:
-                to_do.append(unit)
+                to_do.append(ps)
     return to_do, reports
 
 
-def _compute(run: Run, to_do: list[Unit], reports: list[str]) -> None:
+def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> None:
     """Run the workflows, in batches."""
     settings = run.settings
     if not (to_do or reports):
@@ -105,8 +106,8 @@ def _compute(run: Run, to_do: list[Unit], reports: list[str]) -> None:
         resources = f"{settings.nprocs} CPUs, {settings.mem_gb:.1f} GB of memory"
         run.progress.say(f"{len(to_do)} to process with {resources}, networks on {', '.join(names)}")
     if not settings.resume:
-        for unit in to_do:
-            directories.clean_work(run.directories, graph.workflow_name(unit.key))
+        for ps in to_do:
+            directories.clean_work(run.directories, graph.workflow_name(ps.key))
     with run.progress:
         if reports:
             graph.execute(graph.build_reports(reports, run), run)
@@ -119,9 +120,9 @@ def _compute(run: Run, to_do: list[Unit], reports: list[str]) -> None:
                 break
 
 
-def _describe(run: Run, workflow: Any, to_do: list[Unit]) -> None:
+def _describe(run: Run, workflow: Any, to_do: list[ParticipantSession]) -> None:
     """Write the methods text and, if wanted, a drawing of the first workflow."""
-    names = [graph.workflow_name(unit.key) for unit in to_do]
+    names = [graph.workflow_name(ps.key) for ps in to_do]
     first = next((found for name in names if (found := workflow.get_node(name)) is not None), None)
     if first is None:
         return
@@ -138,12 +139,14 @@ def _describe(run: Run, workflow: Any, to_do: list[Unit]) -> None:
 
 def _methods(run: Run) -> int:
     """``--boilerplate-only``."""
-    unit = next((unit for unit in run.selection.units if unit.problem is None), None)
-    if unit is None:
+    participant_session = next((ps for ps in run.selection.participant_sessions if ps.problem is None), None)
+    if participant_session is None:
         reason = "no participant can be processed, so there is no method to describe"
         raise UsageError(run.settings.bids_dir, reason)
-    name = graph.workflow_name(unit.key)
-    workflow = graph.unit_workflow(unit, run.settings, run.directories, "cpu", name)
+    name = graph.workflow_name(participant_session.key)
+    workflow = graph.participant_session_workflow(
+        participant_session, run.settings, run.directories, "cpu", name
+    )
     run.progress.say(f"Methods text: {graph.write_methods(workflow, run.directories.out)}")
     return OK
 
@@ -151,7 +154,7 @@ def _methods(run: Run) -> int:
 def _clean(record: Record, run: Run) -> None:
     """Remove the intermediate files of what is done; others continue from theirs."""
     if record.state == "done":
-        directories.clean_work(run.directories, graph.workflow_name(record.unit.key))
+        directories.clean_work(run.directories, graph.workflow_name(record.participant_session.key))
 
 
 def _report_failures(run: Run) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...interfaces.io import files
 from ..inputs.participants import Demographics, Person
-from ..inputs.select import Unit, natural
+from ..inputs.select import ParticipantSession, natural
 from ..reports import derivatives
 
 COLUMNS = {
@@ -25,7 +25,7 @@ GESTATIONAL = {
 """Column of tables with fetal scans."""
 
 
-def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
+def write(out_dir: Path, bids_dir: Path, participant_sessions: Sequence[ParticipantSession] = ()) -> None:
     """List the dataset's participants in the output folder.
 
     Existing rows are kept as they are, since the user may have edited the table; missing participants are
@@ -37,7 +37,7 @@ def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
         The derivatives' root.
     bids_dir : Path
         The dataset.
-    units : sequence of Unit
+    participant_sessions : sequence of ParticipantSession
         Participant-sessions of the run, with gestational ages.
 
     Raises
@@ -49,7 +49,7 @@ def write(out_dir: Path, bids_dir: Path, units: Sequence[Unit] = ()) -> None:
     there = {folder.name.removeprefix("sub-") for folder in bids_dir.glob("sub-*") if folder.is_dir()}
     labels = sorted((label for label in there if derivatives.KEY.fullmatch(f"sub-{label}")), key=natural)
     people = Demographics(bids_dir)
-    rows = {f"sub-{label}": _row(label, people, units) for label in labels}
+    rows = {f"sub-{label}": _row(label, people, participant_sessions) for label in labels}
     known = COLUMNS | (GESTATIONAL if any("gestational_age" in row for row in rows.values()) else {})
     lines, columns, listed = _standing(path, known)
     if "participant_id" not in columns:
@@ -83,10 +83,12 @@ class _Row(dict):
         return "n/a"
 
 
-def _row(label: str, people: Demographics, units: Sequence[Unit]) -> dict[str, str]:
+def _row(
+    label: str, people: Demographics, participant_sessions: Sequence[ParticipantSession]
+) -> dict[str, str]:
     person = people(label, None)
     row = _Row(participant_id=f"sub-{label}")
-    weeks = _gestation(person, [unit for unit in units if unit.participant == label])
+    weeks = _gestation(person, [ps for ps in participant_sessions if ps.participant == label])
     if weeks is not None:
         row["gestational_age"] = f"{weeks:g}"
     elif person.age is not None:
@@ -96,9 +98,9 @@ def _row(label: str, people: Demographics, units: Sequence[Unit]) -> dict[str, s
     return row
 
 
-def _gestation(person: Person, units: list[Unit]) -> float | None:
+def _gestation(person: Person, participant_sessions: list[ParticipantSession]) -> float | None:
     """Return the gestational age of a fetus (weeks); None if the scans have several."""
-    found = {unit.gestational_age for unit in units if unit.problem is None}
+    found = {ps.gestational_age for ps in participant_sessions if ps.problem is None}
     if found:
         return found.pop() if len(found) == 1 else None
     # With an age after birth, the gestational age is that at birth.

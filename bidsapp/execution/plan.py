@@ -26,7 +26,7 @@ def selection(settings: Settings) -> Selection:
     if settings.nipype_plugin_file:
         plugin_file.read(settings.nipype_plugin_file)
     selected = select.select(settings)
-    options.check(settings, [unit.population for unit in selected.units if unit.problem is None])
+    options.check(settings, [ps.population for ps in selected.participant_sessions if ps.problem is None])
     return selected
 
 

@@ -63,7 +63,7 @@ class Progress:
 
     def ended(self, record: Record) -> None:
         """Show that it is done or has failed."""
-        self.states[record.unit.key] = record.state
+        self.states[record.participant_session.key] = record.state
         (LOG.error if record.fault else LOG.info)("%s", describe(record))
 
 
@@ -113,7 +113,7 @@ class Live(Progress):
 
     def ended(self, record: Record) -> None:
         super().ended(record)
-        self.stages.pop(record.unit.key, None)
+        self.stages.pop(record.participant_session.key, None)
         if self.live.is_started:
             self.live.refresh()
         failed = record.state == "failed"
@@ -158,11 +158,12 @@ def describe(record: Record) -> str:
 
     Examples
     --------
-    >>> from ..inputs.select import Unit
-    >>> describe(Record(Unit("01", None, None), state="done", seconds={"conform": 2.2, "segmentation": 33.0}))
+    >>> from ..inputs.select import ParticipantSession
+    >>> seconds = {"conform": 2.2, "segmentation": 33.0}
+    >>> describe(Record(ParticipantSession("01", None, None), state="done", seconds=seconds))
     'sub-01  done in 35 s (conform 2, segmentation 33)'
     """
-    key = record.unit.key
+    key = record.participant_session.key
     if record.report_only:
         return f"{key}  the report failed: {record.fault}" if record.fault else f"{key}  report written"
     if record.state == "failed":

@@ -46,7 +46,7 @@ def run(settings: Settings, argv: list[str]) -> int:
     selection = plan.selection(settings)
     folders = directories.prepare(settings)
     plain = bool(settings.verbose or settings.debug or settings.plugin == "linear")
-    shown = progress.choose(len(selection.units), plain=plain)
+    shown = progress.choose(len(selection.participant_sessions), plain=plain)
     tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, work=folders.work)
     context = Run(settings, selection, folders, shown, tracker)
     with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping():

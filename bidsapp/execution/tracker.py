@@ -14,7 +14,7 @@ from typing import Any
 from ...models.errors import InputError
 from ...models.io import outputs
 from ..inputs import sidecars
-from ..inputs.select import Unit
+from ..inputs.select import ParticipantSession
 from ..status import records
 from ..status.failures import FULL_REASON
 from ..status.records import REPORT, Fault, Record
@@ -71,41 +71,45 @@ class Tracker:
         self._warned = False
         self._unwritten: set[str] = set()
 
-    def expect(self, unit: Unit, workflow: str) -> None:
+    def expect(self, participant_session: ParticipantSession, workflow: str) -> None:
         """Expect events of a participant-session from the workflow of that name."""
-        self._names[workflow] = unit.key
-        record = Record(unit, state="waiting", settings=self.settings, run=self.run)
-        before = records.read(self.out_dir, unit.key)
-        record.earlier = records.outdated(before, unit.image)
-        if before.get("state") != "done" and before.get("inputs") == records.inputs_of(unit):
-            self._before[unit.key] = before.get("seconds") or {}
-        self.records[unit.key] = record
-        self.pending.add(unit.key)
+        self._names[workflow] = participant_session.key
+        record = Record(participant_session, state="waiting", settings=self.settings, run=self.run)
+        before = records.read(self.out_dir, participant_session.key)
+        record.earlier = records.outdated(before, participant_session.image)
+        if before.get("state") != "done" and before.get("inputs") == records.inputs_of(participant_session):
+            self._before[participant_session.key] = before.get("seconds") or {}
+        self.records[participant_session.key] = record
+        self.pending.add(participant_session.key)
 
     def expect_report(self, key: str, workflow: str) -> None:
         """Expect only the report; the results are complete."""
         self._names[workflow] = key
-        unit = Unit(key.partition("_")[0].removeprefix("sub-"), key.partition("_ses-")[2] or None, None)
-        self.records[key] = Record(unit, state="waiting", run=self.run, report_only=True)
+        participant_session = ParticipantSession(
+            key.partition("_")[0].removeprefix("sub-"), key.partition("_ses-")[2] or None, None
+        )
+        self.records[key] = Record(participant_session, state="waiting", run=self.run, report_only=True)
         self.pending.add(key)
 
-    def skip(self, unit: Unit, reason: str) -> None:
+    def skip(self, participant_session: ParticipantSession, reason: str) -> None:
         """Leave a participant-session out; its status is kept."""
-        self.skipped[unit.key] = reason
-        self.progress.skipped(unit.key, reason)
+        self.skipped[participant_session.key] = reason
+        self.progress.skipped(participant_session.key, reason)
 
-    def refuse(self, unit: Unit, fault: Fault) -> None:
+    def refuse(self, participant_session: ParticipantSession, fault: Fault) -> None:
         """Record a participant-session that fails before it begins."""
-        record = Record(unit, started=records.now(), settings=self.settings, run=self.run)
-        record.earlier = records.outdated(records.read(self.out_dir, unit.key), unit.image)
-        self.records[unit.key] = record
+        record = Record(participant_session, started=records.now(), settings=self.settings, run=self.run)
+        record.earlier = records.outdated(
+            records.read(self.out_dir, participant_session.key), participant_session.image
+        )
+        self.records[participant_session.key] = record
         self._fail(record, fault)
 
     def callback(self, node: Any, event: str) -> None:
         """Nipype's status callback: ``start``, ``end`` or ``exception`` of a node."""
         key, stage = self.locate(node)
         record = self.records.get(key)
-        if record is None or record.fault or record.unit.key not in self.pending:
+        if record is None or record.fault or record.participant_session.key not in self.pending:
             return
         if event == "start" and node.name != FINISH:
             self._begin(record, stage, node.fullname)
@@ -131,7 +135,9 @@ class Tracker:
         if fault.reason == FULL_REASON:
             file = fault.file or self._fullest()
         else:
-            file = fault.file or str(self.out_dir / f"{key}.html" if stage == REPORT else record.unit.image)
+            file = fault.file or str(
+                self.out_dir / f"{key}.html" if stage == REPORT else record.participant_session.image
+            )
         fault = replace(
             fault, stage=stage, node=str(node.fullname), file=file, crash=self._relative(fault.crash)
         )
@@ -152,7 +158,14 @@ class Tracker:
             if record.state == "running":
                 remedy = "Run the same command again to continue"
                 self._fail(
-                    record, Fault(record.stage, reason, str(record.unit.image or ""), remedy, kind="Stopped")
+                    record,
+                    Fault(
+                        record.stage,
+                        reason,
+                        str(record.participant_session.image or ""),
+                        remedy,
+                        kind="Stopped",
+                    ),
                 )
 
     def write_again(self) -> None:
@@ -175,7 +188,7 @@ class Tracker:
         self._clock(record, stage, name, on=True)
         if record.stage != stage:
             record.stage = stage
-            self.progress.stage(record.unit.key, stage)
+            self.progress.stage(record.participant_session.key, stage)
             self._write(record)
 
     def _end(self, record: Record, stage: str, node: Any) -> None:
@@ -192,11 +205,11 @@ class Tracker:
     def _wake(self, record: Record) -> None:
         if record.state == "waiting":
             record.state, record.started = "running", records.now()
-            self.progress.started(record.unit.key)
+            self.progress.started(record.participant_session.key)
 
     def _clock(self, record: Record, stage: str, name: str, on: bool) -> None:
         """Measure how long a stage has running nodes."""
-        at = (record.unit.key, stage)
+        at = (record.participant_session.key, stage)
         names = self._running.setdefault(at, set())
         if on:
             names.add(name)
@@ -214,10 +227,14 @@ class Tracker:
         record.outputs = sorted(self._relative(path) for path in paths)
         record.notes, record.stripped = read_notes(paths)
         # Cached stages took their time in an earlier run.
-        before = self._before.get(record.unit.key, {})
+        before = self._before.get(record.participant_session.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < CACHED <= took}
         record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
-        records.remove(self.out_dir, record.unit.participant, sorted({*record.earlier} - {*record.outputs}))
+        records.remove(
+            self.out_dir,
+            record.participant_session.participant,
+            sorted({*record.earlier} - {*record.outputs}),
+        )
         record.earlier = []
         record.state, record.finished = "done", records.now()
         self._write(record)
@@ -228,13 +245,13 @@ class Tracker:
         self._close(record)
 
     def _close(self, record: Record) -> None:
-        self.pending.discard(record.unit.key)
+        self.pending.discard(record.participant_session.key)
         self._write(record)
         self.progress.ended(record)
         self.on_end(record)
 
     def _write(self, record: Record) -> None:
-        key = record.unit.key
+        key = record.participant_session.key
         content = record.as_dict()
         if record.report_only:
             if self.pending & {key}:

@@ -20,7 +20,7 @@ from ...workflows.participant import init_participant_wf
 from .. import __version__
 from ..config import plugin_file
 from ..config.settings import Settings
-from ..inputs.select import Unit, spaces_of
+from ..inputs.select import ParticipantSession, spaces_of
 from ..status import failures, records
 from . import nodes
 from .context import Run
@@ -53,12 +53,12 @@ def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> 
     write_dataset_description(out_dir, bids_root, __version__, links)
 
 
-def build(units: list[Unit], run: Run, devices: list[str]) -> pe.Workflow:
+def build(participant_sessions: list[ParticipantSession], run: Run, devices: list[str]) -> pe.Workflow:
     """Return one workflow over participant-sessions; one whose own cannot be built fails alone.
 
     Parameters
     ----------
-    units : list of Unit
+    participant_sessions : list of ParticipantSession
         The participant-sessions.
     run : Run
         The context of the run.
@@ -71,47 +71,53 @@ def build(units: list[Unit], run: Run, devices: list[str]) -> pe.Workflow:
         If weights are missing or a setting is wrong: this holds for all of them.
     """
     workflow = _empty(run)
-    for number, unit in enumerate(units):
-        name = workflow_name(unit.key)
+    for number, ps in enumerate(participant_sessions):
+        name = workflow_name(ps.key)
         try:
-            one = unit_workflow(unit, run.settings, run.directories, devices[number % len(devices)], name)
+            one = participant_session_workflow(
+                ps, run.settings, run.directories, devices[number % len(devices)], name
+            )
         except (MissingFileError, UsageError):
             raise
         except Exception as error:
             if not isinstance(error, BrainsegError):
-                LOG.exception("%s: its workflow cannot be built", unit.key)
-            run.tracker.refuse(unit, failures.of_error(error, "start"))
+                LOG.exception("%s: its workflow cannot be built", ps.key)
+            run.tracker.refuse(ps, failures.of_error(error, "start"))
             continue
-        run.tracker.expect(unit, name)
+        run.tracker.expect(ps, name)
         workflow.add_nodes([one])
     return workflow
 
 
-def unit_workflow(
-    unit: Unit, settings: Settings, directories: Directories, device: str, name: str
+def participant_session_workflow(
+    participant_session: ParticipantSession,
+    settings: Settings,
+    directories: Directories,
+    device: str,
+    name: str,
 ) -> pe.Workflow:
     """Return the workflow of a participant-session with the nodes that end it."""
     workflow = init_participant_wf(
         name=name,
         inputs=ParticipantInputs(
-            source_file=str(unit.image),
+            source_file=str(participant_session.image),
             bids_root=str(settings.bids_dir),
             out_dir=str(directories.out),
-            key=unit.key,
-            population=unit.population,
-            age=unit.age,
-            averaged=tuple(str(path) for path in unit.averaged),
-            other_contrasts=tuple(str(path) for path in unit.beside),
-            precomputed={role: str(path) for role, path in unit.precomputed.files.items()},
-            precomputed_uris=unit.precomputed.uris,
+            key=participant_session.key,
+            population=participant_session.population,
+            age=participant_session.age,
+            averaged=tuple(str(path) for path in participant_session.averaged),
+            other_contrasts=tuple(str(path) for path in participant_session.other_contrasts),
+            precomputed={role: str(path) for role, path in participant_session.precomputed.files.items()},
+            precomputed_uris=participant_session.precomputed.uris,
         ),
         options=ProcessingOptions(
             skull_strip=settings.skull_strip,
             effort=settings.effort,
-            label_table=unit.label_table,
+            label_table=participant_session.label_table,
             hippocampus=settings.step("hippocampus"),
             lesion=settings.step("lesion"),
-            output_spaces=spaces_of(settings, unit),
+            output_spaces=spaces_of(settings, participant_session),
             engine=settings.registration,
             refine=settings.registration_refine,
             flavor=settings.derivatives_flavor,
@@ -121,7 +127,7 @@ def unit_workflow(
         ),
         resources=Resources(device=device, num_threads=settings.omp_nthreads, mem_gb=settings.mem_gb),
     )
-    finish, report = nodes.finish_node(), nodes.report_node(directories.out, unit.key)
+    finish, report = nodes.finish_node(), nodes.report_node(directories.out, participant_session.key)
     workflow.connect(
         [
             (workflow.get_node("outputnode"), finish, [("out_files", "out_files")]),

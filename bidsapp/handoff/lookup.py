@@ -136,26 +136,32 @@ def check(
     UsageError
         If a participant is missing.
     """
-    units = _units(root, labels)
+    participant_sessions = _participant_sessions(root, labels)
     out = Check(problems=_problems(root))
-    index = _index(root, sorted({subject for subject, _ in units}))
+    index = _index(root, sorted({subject for subject, _ in participant_sessions}))
     out.merged = sorted(
-        f"sub-{subject}" for subject, session in units if not session and _merged(root, subject)
+        f"sub-{subject}"
+        for subject, session in participant_sessions
+        if not session and _merged(root, subject)
     )
-    there = _spaces(root, units, reference)
-    out.spaces = [space for space in there if all(space in _both_ways(root, *u, reference) for u in units)]
+    there = _spaces(root, participant_sessions, reference)
+    out.spaces = [
+        space
+        for space in there
+        if all(space in _both_ways(root, *ps, reference) for ps in participant_sessions)
+    ]
     wanted = list(dict.fromkeys([*(spaces or there), ALWAYS]))
-    inside = len(units) <= LOOK_INSIDE
+    inside = len(participant_sessions) <= LOOK_INSIDE
     for program in PROGRAMS:
         image = "T1w" if program == "fMRIPrep" else reference
         asked = wanted if program == "fMRIPrep" else list(spaces or there)
         out.verdicts[program] = {
-            _key(*unit): _judge(index, program, image, *unit, asked, inside) for unit in units
+            _key(*ps): _judge(index, program, image, *ps, asked, inside) for ps in participant_sessions
         }
     return out
 
 
-def _units(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]:
+def _participant_sessions(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]:
     """Return the participants and sessions with anatomical derivatives."""
     if not root.is_dir():
         raise DatasetError(root, "the folder does not exist", "Check the path")
@@ -173,7 +179,7 @@ def _units(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]
     unknown = sorted(set(wanted) - {subject for subject, _ in found})
     if unknown:
         raise UsageError(root, f"no anatomical derivatives of sub-{unknown[0]}", "Check --participant-label")
-    return [unit for unit in found if not wanted or unit[0] in wanted]
+    return [ps for ps in found if not wanted or ps[0] in wanted]
 
 
 def _key(subject: str, session: str | None) -> str:
@@ -329,9 +335,9 @@ def _tissues(paths: list[Path], stem: str) -> str:
     return ""
 
 
-def _spaces(root: Path, units: list[tuple[str, str | None]], reference: str) -> list[str]:
+def _spaces(root: Path, participant_sessions: list[tuple[str, str | None]], reference: str) -> list[str]:
     """Return the spaces with transforms of any participant-session."""
-    found = [space for unit in units for space in _both_ways(root, *unit, reference)]
+    found = [space for ps in participant_sessions for space in _both_ways(root, *ps, reference)]
     return list(dict.fromkeys(found))
 
 

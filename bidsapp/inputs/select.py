@@ -29,7 +29,7 @@ COREGISTERED = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
 
 
 @dataclass(frozen=True)
-class Unit:
+class ParticipantSession:
     """One participant in one session (or without sessions).
 
     Attributes
@@ -42,11 +42,11 @@ class Unit:
         Its suffix, such as ``T1w``.
     entities : dict
         Entities of its name as pybids reads them.
-    others : list of Path
+    left_out : list of Path
         Further anatomical images, which are not used.
     averaged : list of Path
         Images that make an unbiased reference together; empty if ``image`` alone is it.
-    beside : list of Path
+    other_contrasts : list of Path
         Images of other contrasts, one of each, that are co-registered to the reference.
     population : str
         Name of the population record.
@@ -69,9 +69,9 @@ class Unit:
     image: Path | None
     suffix: str = ""
     entities: dict[str, Any] = field(default_factory=dict)
-    others: list[Path] = field(default_factory=list)
+    left_out: list[Path] = field(default_factory=list)
     averaged: list[Path] = field(default_factory=list)
-    beside: list[Path] = field(default_factory=list)
+    other_contrasts: list[Path] = field(default_factory=list)
     population: str = DEFAULT
     label_table: str = DEFAULT
     age: float | None = None
@@ -102,13 +102,13 @@ class Selection:
 
     Attributes
     ----------
-    units : list of Unit
+    participant_sessions : list of ParticipantSession
         In name order.
     notes : list of str
         Notes for the log.
     """
 
-    units: list[Unit]
+    participant_sessions: list[ParticipantSession]
     notes: list[str]
 
 
@@ -134,7 +134,7 @@ def select(settings: Settings) -> Selection:
         there = ", ".join(sorted({i.path.name for i in found})[:SEVERAL]) or "none"
         reason = "no image of the participants matches its filters"
         raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
-    units: list[Unit] = []
+    participant_sessions: list[ParticipantSession] = []
     by_label = defaultdict(list)
     for image in matched:
         by_label[image.participant].append(image)
@@ -145,11 +145,13 @@ def select(settings: Settings) -> Selection:
             notes.append(f"sub-{label} has no such session and is left out")
         elif not chosen:
             there = sorted({image.suffix for image in found if image.participant == label})
-            units.append(Unit(label, None, None, problem=_no_image(settings, label, there)))
+            participant_sessions.append(
+                ParticipantSession(label, None, None, problem=_no_image(settings, label, there))
+            )
         else:
-            units += _units(chosen, settings, people)
-    _note_absent(settings, units, notes)
-    return Selection(sorted(units, key=lambda unit: natural(unit.key)), notes)
+            participant_sessions += _participant_sessions(chosen, settings, people)
+    _note_absent(settings, participant_sessions, notes)
+    return Selection(sorted(participant_sessions, key=lambda ps: natural(ps.key)), notes)
 
 
 def check_dataset(root: Path) -> list[str]:
@@ -181,9 +183,9 @@ def check_dataset(root: Path) -> list[str]:
     return []
 
 
-def spaces_of(settings: Settings, unit: Unit) -> tuple[str, ...]:
+def spaces_of(settings: Settings, participant_session: ParticipantSession) -> tuple[str, ...]:
     """Return the output spaces of a participant-session: by default the template of its population."""
-    own = populations.load(unit.population).template
+    own = populations.load(participant_session.population).template
     return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
 
 
@@ -261,17 +263,19 @@ def _no_image(settings: Settings, label: str, there: list[str]) -> InputError:
     return InputError(folder, f"the participant has no image to work on ({wanted})", remedy)
 
 
-def _units(images: list, settings: Settings, people: Demographics) -> list[Unit]:
+def _participant_sessions(images: list, settings: Settings, people: Demographics) -> list[ParticipantSession]:
     """Return the participant-sessions of one participant: one for each session, or one for all."""
     apart = settings.subject_anatomical_reference == "sessionwise"
     groups = defaultdict(list)
     for image in images:
         groups[image.session if apart else None].append(image)
-    return [_unit(session, group, settings, people) for session, group in groups.items()]
+    return [_participant_session(session, group, settings, people) for session, group in groups.items()]
 
 
-def _unit(session: str | None, group: list, settings: Settings, people: Demographics) -> Unit:
-    """The unit of these images; its reference is the first of the most wanted contrast."""
+def _participant_session(
+    session: str | None, group: list, settings: Settings, people: Demographics
+) -> ParticipantSession:
+    """Return the participant-session of these images; the reference is the first of the best contrast."""
     group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
     record, notes, problem = _population(group, settings, people)
     group = reference.ordered(group, record)
@@ -279,21 +283,23 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
     average = reference.alike(first, group, record)
     if settings.subject_anatomical_reference != "unbiased" or len(average) < 2:
         average = []
-    beside = _beside(first, group, settings, notes) if settings.step("coregistration") else []
-    used = {image.path for image in (first, *average, *beside)}
-    others = [image for image in group if image.path not in used]
-    if chosen := reference.note(first, others, record):
+    other_contrasts = (
+        _other_contrasts(first, group, settings, notes) if settings.step("coregistration") else []
+    )
+    used = {image.path for image in (first, *average, *other_contrasts)}
+    left_out = [image for image in group if image.path not in used]
+    if chosen := reference.note(first, left_out, record):
         notes.append(chosen)
     person = people(first.participant, first.session)
-    unit = Unit(
+    participant_session = ParticipantSession(
         participant=first.participant,
         session=session,
         image=first.path,
         suffix=first.suffix,
         entities=first.entities,
-        others=[image.path for image in others],
+        left_out=[image.path for image in left_out],
         averaged=[image.path for image in average],
-        beside=[image.path for image in beside],
+        other_contrasts=[image.path for image in other_contrasts],
         population=record.name,
         label_table=_label_table(settings, record),
         age=person.age_in(record.age_unit),
@@ -301,7 +307,7 @@ def _unit(session: str | None, group: list, settings: Settings, people: Demograp
         problem=problem,
         notes=notes,
     )
-    return unit if problem else _checked(unit, settings)
+    return participant_session if problem else _checked(participant_session, settings)
 
 
 def _population(
@@ -325,27 +331,35 @@ def _label_table(settings: Settings, record: Population) -> str:
     return finer[0] if finer else record.labels
 
 
-def _checked(unit: Unit, settings: Settings) -> Unit:
-    """The unit with what was given for it and its notes, or with the problem that its files have."""
-    assert unit.image is not None
+def _checked(participant_session: ParticipantSession, settings: Settings) -> ParticipantSession:
+    """Return the participant-session with precomputed results and notes, or the problem of its files."""
+    assert participant_session.image is not None
     try:
-        for path in dict.fromkeys((unit.image, *unit.averaged)):
+        for path in dict.fromkeys((participant_session.image, *participant_session.averaged)):
             if datalad.absent(path):
                 remedy = f"Run: {datalad.command(settings.bids_dir, [path])}"
                 raise InputError(path, "its content is not on this machine", remedy)
-        sidecars.read(unit.image, settings.bids_dir)
+        sidecars.read(participant_session.image, settings.bids_dir)
         labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
-        given = precomputed.find(settings.precomputed, unit.key, unit.image, labels)
-        given = precomputed.with_correction(given, settings.output_dir, unit.key, unit.image)
+        given = precomputed.find(
+            settings.precomputed, participant_session.key, participant_session.image, labels
+        )
+        given = precomputed.with_correction(
+            given, settings.output_dir, participant_session.key, participant_session.image
+        )
         steps = ("lesion",) if settings.step("lesion") else ()
-        terms = populations.restricted(populations.load(unit.population), *steps)
-        said = [*unit.notes, *([terms] if terms else []), *given.notes]
-        return replace(unit, precomputed=given, notes=[*said, *options.notes(settings, unit.population)])
+        terms = populations.restricted(populations.load(participant_session.population), *steps)
+        said = [*participant_session.notes, *([terms] if terms else []), *given.notes]
+        return replace(
+            participant_session,
+            precomputed=given,
+            notes=[*said, *options.notes(settings, participant_session.population)],
+        )
     except InputError as error:
-        return replace(unit, problem=error)
+        return replace(participant_session, problem=error)
 
 
-def _beside(first: Image, group: list[Image], settings: Settings, notes: list[str]) -> list[Image]:
+def _other_contrasts(first: Image, group: list[Image], settings: Settings, notes: list[str]) -> list[Image]:
     """The image of every other contrast that is brought to the reference: the first, best of its session."""
     out = []
     for suffix in (s for s in settings.suffixes if s in COREGISTERED and s != first.suffix):
@@ -361,9 +375,13 @@ def _beside(first: Image, group: list[Image], settings: Settings, notes: list[st
     return out
 
 
-def _note_absent(settings: Settings, units: list[Unit], notes: list[str]) -> None:
+def _note_absent(
+    settings: Settings, participant_sessions: list[ParticipantSession], notes: list[str]
+) -> None:
     """Note one command that fetches the missing content of several participants."""
-    missing = [unit.image for unit in units if unit.image and unit.problem and datalad.absent(unit.image)]
+    missing = [
+        ps.image for ps in participant_sessions if ps.image and ps.problem and datalad.absent(ps.image)
+    ]
     if len(missing) > 1:
         listed = datalad.command(settings.bids_dir, missing[:SEVERAL])
         more = f" and {len(missing) - SEVERAL} more" if len(missing) > SEVERAL else ""

@@ -20,6 +20,7 @@ from ...models.io import outputs
 from ...models.population import labels
 from ...models.population.labels import LabelTable
 from ..config.settings import MODALITIES
+from ..status import records
 from ..status.facts import Facts, facts_of
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
@@ -259,7 +260,7 @@ def load(out_dir: Path, key: str) -> Result:
     if not KEY.fullmatch(key):
         raise ValueError(f"{key!r} is neither sub-LABEL nor sub-LABEL_ses-LABEL")
     out_dir = Path(out_dir)
-    return Result(out_dir, key, read_json(out_dir / "logs" / "status" / f"{key}.json"))
+    return Result(out_dir, key, records.read(out_dir, key))
 
 
 def load_all(out_dir: Path) -> list[Result]:

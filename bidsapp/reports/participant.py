@@ -117,7 +117,7 @@ def _summary(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
         "facts": _facts(result, facts),
         "notes": _notes(result),
         "suffix": result.suffix,
-        "others": [_in_dataset(other) for other in derivatives.texts(result.status.get("others"))],
+        "others": [_in_dataset(other) for other in derivatives.texts(result.status.get("left_out"))],
     }
 
 

@@ -15,7 +15,7 @@ OLD = 3600.0
 """Age (s) above which no process writes the file any more."""
 
 
-def sweep_unit(out_dir: Path, key: str) -> None:
+def sweep_participant_session(out_dir: Path, key: str) -> None:
     """Remove those of a participant-session that this process has claimed."""
     participant = key.partition("_")[0]
     folders = [out_dir.joinpath(*key.split("_"), "anat"), out_dir / participant / "figures"]

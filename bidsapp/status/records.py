@@ -15,7 +15,7 @@ from typing import Any
 from ...models.io import atomic
 from .. import __version__
 from ..config.settings import present_names
-from ..inputs.select import Unit
+from ..inputs.select import ParticipantSession
 from . import cleanup
 
 fcntl: ModuleType | None
@@ -26,6 +26,9 @@ except ImportError:  # a platform without file locks
 
 REPORT = "report"
 """Name of the stage whose failure leaves the results complete."""
+
+FORMER = {"others": "left_out", "beside": "other_contrasts", "given": "precomputed"}
+"""Present names of the fields that status files of earlier versions name differently."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Record:
     complete.
     """
 
-    unit: Unit
+    participant_session: ParticipantSession
     state: str = "running"
     started: str = ""
     finished: str = ""
@@ -88,34 +91,34 @@ class Record:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the content of the status file."""
-        unit = self.unit
+        participant_session = self.participant_session
         return {
-            "key": unit.key,
-            "participant": unit.participant,
-            "session": unit.session,
+            "key": participant_session.key,
+            "participant": participant_session.participant,
+            "session": participant_session.session,
             "state": self.state,
-            "reference": str(unit.image or ""),
-            "suffix": unit.suffix,
-            "others": [str(path) for path in unit.others],
-            "averaged": [str(path) for path in unit.averaged],
-            "beside": [str(path) for path in unit.beside],
-            "given": {role: str(path) for role, path in unit.precomputed.files.items()},
-            "population": unit.population,
-            "label_table": unit.label_table,
-            "age": unit.age,
-            "age_unit": unit.age_unit,
-            "sex": unit.sex,
+            "reference": str(participant_session.image or ""),
+            "suffix": participant_session.suffix,
+            "left_out": [str(path) for path in participant_session.left_out],
+            "averaged": [str(path) for path in participant_session.averaged],
+            "other_contrasts": [str(path) for path in participant_session.other_contrasts],
+            "precomputed": {role: str(path) for role, path in participant_session.precomputed.files.items()},
+            "population": participant_session.population,
+            "label_table": participant_session.label_table,
+            "age": participant_session.age,
+            "age_unit": participant_session.age_unit,
+            "sex": participant_session.sex,
             "started": self.started,
             "finished": self.finished,
             "stage": self.stage,
             "error": self.fault.as_dict() if self.fault else None,
             "seconds": self.seconds,
-            "notes": list(dict.fromkeys([*unit.notes, *self.notes])),
+            "notes": list(dict.fromkeys([*participant_session.notes, *self.notes])),
             "stripped": self.stripped,
             "version": __version__,
             "run": self.run,
             "settings": self.settings,
-            "inputs": inputs_of(unit),
+            "inputs": inputs_of(participant_session),
             "outputs": self.outputs,
             "earlier": self.earlier,
         }
@@ -137,10 +140,16 @@ def fingerprint(image: Path | None) -> dict[str, Any]:
     return {"path": str(image), "size": found.st_size, "mtime": round(found.st_mtime, 3)}
 
 
-def inputs_of(unit: Unit) -> dict[str, Any]:
+def inputs_of(participant_session: ParticipantSession) -> dict[str, Any]:
     """Return the fingerprints of all input files of a participant-session."""
-    more = [*unit.averaged, *unit.beside, *unit.precomputed.files.values()]
-    return fingerprint(unit.image) | ({"more": [fingerprint(path) for path in more]} if more else {})
+    more = [
+        *participant_session.averaged,
+        *participant_session.other_contrasts,
+        *participant_session.precomputed.files.values(),
+    ]
+    return fingerprint(participant_session.image) | (
+        {"more": [fingerprint(path) for path in more]} if more else {}
+    )
 
 
 def folder(out_dir: Path) -> Path:
@@ -154,7 +163,9 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
         content = json.loads((folder(out_dir) / f"{key}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    return {FORMER.get(name, name): value for name, value in content.items()}
 
 
 def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:
@@ -164,16 +175,16 @@ def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:
     )
 
 
-def finished(out_dir: Path, unit: Unit, settings: dict[str, Any]) -> str:
+def finished(out_dir: Path, participant_session: ParticipantSession, settings: dict[str, Any]) -> str:
     """Return whether results are complete: ``yes``, ``no``, or ``report`` if only the report is missing.
 
     They are if the last run ended without failure, with this version, these settings and the same input
     files, and all its output files exist.
     """
-    content = read(out_dir, unit.key)
+    content = read(out_dir, participant_session.key)
     if content.get("state") != "done" or content.get("version") != __version__:
         return "no"
-    if content.get("inputs") != inputs_of(unit):
+    if content.get("inputs") != inputs_of(participant_session):
         return "no"
     before = content.get("settings")
     if not isinstance(before, dict) or present_names(before) != settings:
@@ -236,7 +247,7 @@ def claim(out_dir: Path, key: str) -> Iterator[bool]:
             break
         with suppress(OSError):
             if path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                cleanup.sweep_unit(out_dir, key)
+                cleanup.sweep_participant_session(out_dir, key)
                 break
         handle.close()  # its owner removed it while we waited: take the new one
     try:

@@ -1,7 +1,7 @@
 """A chain of three quick nodes in place of the real one, and small datasets for it.
 
-As a program it is ``brainseg-bids`` with that chain. What happens to a unit is said by the environment
-variable FAKE_CHAIN, JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``,
+Run as a program, it is ``brainseg-bids`` with that chain. The variable FAKE_CHAIN says what happens to
+a participant-session: JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``,
 ``missing``, ``full``, ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light``
 (nothing heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes
 a line.
@@ -177,7 +177,7 @@ def head(shape=(24, 26, 22), spacing=3.0) -> nib.Nifti1Image:
 
 
 def dataset(root: Path, names=("sub-01", "sub-02"), suffix="T1w", **images) -> Path:
-    """Write a BIDS dataset; ``names`` are units, such as ``sub-01`` or ``sub-01_ses-2``."""
+    """Write a BIDS dataset; ``names`` are participant-sessions, such as ``sub-01`` or ``sub-01_ses-2``."""
     for name in names:
         participant, _, session = name.partition("_")
         folder = root / participant / session / "anat"

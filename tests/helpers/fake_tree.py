@@ -57,7 +57,7 @@ def phantom(
 
 
 def status(out: Path, key: str, state: str = "done", **more) -> Path:
-    """Write the status file of a unit."""
+    """Write the status file of a participant_session."""
     participant, _, session = key.removeprefix("sub-").partition("_ses-")
     content = {
         "key": key,
@@ -66,7 +66,7 @@ def status(out: Path, key: str, state: str = "done", **more) -> Path:
         "state": state,
         "image": f"{key.replace('_', '/')}/anat/{key}_T1w.nii.gz",
         "suffix": "T1w",
-        "others": [],
+        "left_out": [],
         "started": "2026-01-05T10:00:00",
         "finished": "2026-01-05T10:01:30",
         "stage": "outputs",
@@ -91,7 +91,7 @@ def status(out: Path, key: str, state: str = "done", **more) -> Path:
 
 
 def failed(out: Path, key: str, **error) -> Path:
-    """Write the status file of a unit that failed."""
+    """Write the status file of a participant-session that failed."""
     default = {
         "node": "conform",
         "stage": "conform",
@@ -103,10 +103,10 @@ def failed(out: Path, key: str, **error) -> Path:
     return status(out, key, "failed", stage="conform", error=default | error)
 
 
-def unit(
+def participant_session(
     out: Path, key: str, *, scale: float = 1.0, axcodes: str = "LAS", data=None, pictures: bool = True, **more
 ) -> Path:
-    """Write all the derivatives of a unit and its status file; returns its folder.
+    """Write all the derivatives of a participant-session and its status file; returns its folder.
 
     Without ``pictures`` there is a label map and a table only.
     """
@@ -133,7 +133,7 @@ def unit(
 
 
 def quality(stem: Path, verdict: str = "pass", **metrics: float) -> None:
-    """Write what quality control found of a unit."""
+    """Write what quality control found of a participant_session."""
     flagged = {"pass": "pass", "check": "check", "fail": "fail"}[verdict]
     words = "Brain mask and segmentation cover each other with a Dice of 0.61"
     checks = [

@@ -112,8 +112,13 @@ class Scene:
             self.stages.centroids(), fixed.centroids
         )
         bundled.tissue_maps = lambda name: None
-        unit = self.stages.unit(folder)
-        self.bids, self.out, self.work, self.log = unit.bids, unit.out, folder / "work", folder / "said.txt"
+        participant_session = self.stages.participant_session(folder)
+        self.bids, self.out, self.work, self.log = (
+            participant_session.bids,
+            participant_session.out,
+            folder / "work",
+            folder / "said.txt",
+        )
         self.counter = folder / "count.txt"
         self.clear()
         self.code = end(start(self.argv(), self.log, counting(self.counter)))

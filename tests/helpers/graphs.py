@@ -8,16 +8,18 @@ from brainseg.workflows.common.parameters import ParticipantInputs, ProcessingOp
 from brainseg.workflows.participant import init_participant_wf
 
 
-def participant_wf(unit=None, **arguments):
-    """Return the workflow of a unit of ``stage_results``, or of an image that does not exist.
+def participant_wf(participant_session=None, **arguments):
+    """Return the workflow of a participant-session of ``stage_results``, or of an image that does not exist.
 
     ``arguments`` are attributes of `ParticipantInputs`, `ProcessingOptions` and `Resources`.
     """
     arguments = {
-        "source_file": str(unit.source if unit else "/bids/sub-01/anat/sub-01_T1w.nii.gz"),
-        "bids_root": str(unit.bids if unit else "/bids"),
-        "out_dir": str(unit.out if unit else "/out"),
-        "key": unit.key if unit else "sub-01",
+        "source_file": str(
+            participant_session.source if participant_session else "/bids/sub-01/anat/sub-01_T1w.nii.gz"
+        ),
+        "bids_root": str(participant_session.bids if participant_session else "/bids"),
+        "out_dir": str(participant_session.out if participant_session else "/out"),
+        "key": participant_session.key if participant_session else "sub-01",
     } | arguments
     groups = []
     for kind in (ParticipantInputs, ProcessingOptions, Resources):

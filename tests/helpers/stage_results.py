@@ -120,7 +120,7 @@ def install(patch) -> None:
     patch(reference, "load", anatomy_of_template)
 
 
-class Unit(NamedTuple):
+class ParticipantSession(NamedTuple):
     """A scan in a dataset, what the stages made of it, and where results go."""
 
     bids: Path
@@ -130,7 +130,7 @@ class Unit(NamedTuple):
     inputs: dict
 
 
-def unit(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> Unit:
+def participant_session(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> ParticipantSession:
     """Write a dataset with the scan ``name`` and the files that the stages leave."""
     bids, out, work = root / "bids", root / "out", root / "work"
     entities = dict(part.split("-") for part in name.split("_")[:-1])
@@ -186,7 +186,7 @@ def unit(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> Unit:
         "notes": ["One thing.", "Another thing.", "One thing."],
     }
     dataset.write_dataset_description(out, bids, "1.2.3")
-    return Unit(bids, out, source, inputs["key"], inputs)
+    return ParticipantSession(bids, out, source, inputs["key"], inputs)
 
 
 def tree(folder: Path, leave_out: tuple[str, ...] = ("logs", "figures")) -> list[str]:

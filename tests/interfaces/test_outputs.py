@@ -24,12 +24,12 @@ from helpers import DATA
 UNITS = {"outputs_T1w": "sub-01_T1w", "outputs_ses_FLAIR": "sub-02_ses-1_acq-x_run-2_FLAIR"}
 
 
-def write(unit, **more):
-    """Run the sink on a unit; returns the paths that it says it wrote."""
+def write(participant_session, **more):
+    """Run the sink on a participant-session; returns the paths that it says it wrote."""
     here = Path.cwd()
-    os.chdir(unit.out.parent)
+    os.chdir(participant_session.out.parent)
     try:
-        return WriteDerivatives(**unit.inputs | more).run().outputs
+        return WriteDerivatives(**participant_session.inputs | more).run().outputs
     finally:
         os.chdir(here)
 
@@ -42,23 +42,23 @@ def small_template(stages):
 
 
 @pytest.fixture(scope="module")
-def units(stages, tmp_path_factory):
-    """A unit by each name, its derivatives written."""
+def participant_sessions(stages, tmp_path_factory):
+    """A participant-session by each name, its derivatives written."""
     out = {}
     for tree, name in UNITS.items():
-        unit = stages.unit(tmp_path_factory.mktemp(tree), name)
-        out[tree] = unit, write(unit, num_threads=2)
+        participant_session = stages.participant_session(tmp_path_factory.mktemp(tree), name)
+        out[tree] = participant_session, write(participant_session, num_threads=2)
     return out
 
 
 @pytest.fixture
-def unit(units):
-    return units["outputs_T1w"][0]
+def participant_session(participant_sessions):
+    return participant_sessions["outputs_T1w"][0]
 
 
 @pytest.fixture
-def path(unit):
-    return lambda ending: unit.out / "sub-01" / "anat" / f"sub-01_{ending}"
+def path(participant_session):
+    return lambda ending: participant_session.out / "sub-01" / "anat" / f"sub-01_{ending}"
 
 
 @pytest.mark.parametrize("module", [files, derivatives, dataset])
@@ -67,10 +67,10 @@ def test_examples_in_the_documentation(module):
 
 
 @pytest.mark.parametrize("expected", UNITS)
-def test_tree(units, stages, expected):
-    unit, outputs = units[expected]
-    assert stages.tree(unit.out) == (DATA / f"{expected}.txt").read_text().split()
-    written = {str(path) for path in unit.out.rglob("anat/*")}
+def test_tree(participant_sessions, stages, expected):
+    participant_session, outputs = participant_sessions[expected]
+    assert stages.tree(participant_session.out) == (DATA / f"{expected}.txt").read_text().split()
+    written = {str(path) for path in participant_session.out.rglob("anat/*")}
     assert set(outputs.out_files) == written
     assert outputs.notes == ["One thing.", "Another thing."]
     assert outputs.stripped is False
@@ -90,7 +90,7 @@ def test_tree(units, stages, expected):
         ("space-MNI152NLin2009aSym_dseg", "int16"),
     ],
 )
-def test_types_and_geometry(unit, stages, path, ending, dtype):
+def test_types_and_geometry(participant_session, stages, path, ending, dtype):
     image = nib.load(path(f"{ending}.nii.gz"))
     assert image.get_data_dtype() == dtype
     header = image.header
@@ -101,7 +101,7 @@ def test_types_and_geometry(unit, stages, path, ending, dtype):
         grid = stages.small_template().image.grid
         assert int(header["sform_code"]) == int(header["qform_code"]) == 4
     else:
-        source = nib.load(unit.source)
+        source = nib.load(participant_session.source)
         grid = stages.Volume(stages.torch.empty(source.shape), source.affine).grid
         # the source has only an sform, of code 2
         assert int(header["sform_code"]) == int(header["qform_code"]) == 2
@@ -109,11 +109,11 @@ def test_types_and_geometry(unit, stages, path, ending, dtype):
     np.testing.assert_array_equal(image.affine, grid.affine)
 
 
-def test_values(unit, stages, path):
+def test_values(participant_session, stages, path):
     def read(ending):
         return np.asarray(nib.load(path(ending)).dataobj)
 
-    source = np.asarray(nib.load(unit.source).dataobj)
+    source = np.asarray(nib.load(participant_session.source).dataobj)
     np.testing.assert_array_equal(read("desc-preproc_T1w.nii.gz"), source)
     mask = read("desc-brain_mask.nii.gz")
     np.testing.assert_array_equal(mask, stages.mask_of(source))
@@ -129,7 +129,7 @@ def test_values(unit, stages, path):
     assert grown == pytest.approx(np.linalg.det(stages.MATRIX), rel=0.03)
 
 
-def test_volumes(unit, path):
+def test_volumes(participant_session, path):
     lines = [line.split("\t") for line in path("desc-aseg_volumes.tsv").read_text().splitlines()]
     assert lines[0] == list(derivatives.VOLUME_COLUMNS)
     rows = {int(row[0]): dict(zip(lines[0], row, strict=True)) for row in lines[1:]}
@@ -149,9 +149,9 @@ def test_volumes(unit, path):
 
 
 @pytest.mark.parametrize("expected", UNITS)
-def test_sidecars(units, expected):
-    unit, outputs = units[expected]
-    suffix = unit.source.name.split(".")[0].split("_")[-1]
+def test_sidecars(participant_sessions, expected):
+    participant_session, outputs = participant_sessions[expected]
+    suffix = participant_session.source.name.split(".")[0].split("_")[-1]
     sidecars = [Path(name) for name in outputs.out_files if name.endswith(".json")]
     # The metrics of quality control stand alone.
     for sidecar in (path for path in sidecars if not path.name.endswith("_metrics.json")):
@@ -169,46 +169,50 @@ def test_sidecars(units, expected):
         assert about["Sources"]
         for uri in about["Sources"]:
             _, name, relative = uri.split(":", 2)
-            assert ({"": unit.out, "raw": unit.bids}[name] / relative).is_file(), uri
+            assert (
+                {"": participant_session.out, "raw": participant_session.bids}[name] / relative
+            ).is_file(), uri
         for relative in about.get("RawSources", []):
-            assert (unit.bids / relative).is_file()
+            assert (participant_session.bids / relative).is_file()
 
 
 def test_sloppy_results_say_so(stages, tmp_path):
-    unit = stages.unit(tmp_path)
-    write(unit, sloppy=True)
-    sidecars = list(unit.out.rglob("anat/*.json"))
+    participant_session = stages.participant_session(tmp_path)
+    write(participant_session, sloppy=True)
+    sidecars = list(participant_session.out.rglob("anat/*.json"))
     assert all(json.loads(path.read_text())["Sloppy"] for path in sidecars if "quality" not in path.name)
     assert len(sidecars) > 10
 
 
 def test_stripped_input_is_said_to_be(stages, tmp_path):
-    unit = stages.unit(tmp_path)
-    assert write(unit, stripped=True).stripped is True
-    for path in unit.out.rglob("*desc-preproc_T1w.json"):
+    participant_session = stages.participant_session(tmp_path)
+    assert write(participant_session, stripped=True).stripped is True
+    for path in participant_session.out.rglob("*desc-preproc_T1w.json"):
         assert json.loads(path.read_text())["SkullStripped"] is True
 
 
-def test_the_validator_finds_no_error(units):
+def test_the_validator_finds_no_error(participant_sessions):
     program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
         pytest.skip("bids-validator-deno is not installed")
-    for unit, _ in units.values():
-        done = subprocess.run([program, str(unit.out)], capture_output=True, text=True, check=False)
+    for participant_session, _ in participant_sessions.values():
+        done = subprocess.run(
+            [program, str(participant_session.out)], capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("expected", UNITS)
-def test_each_query_downstream_finds_one_file(units, expected):
+def test_each_query_downstream_finds_one_file(participant_sessions, expected):
     from bids import BIDSLayout
     from niworkflows.data import load
 
-    unit, _ = units[expected]
-    suffix = unit.source.name.split(".")[0].split("_")[-1]
-    layout = BIDSLayout(unit.out, config=load("nipreps.json"), validate=False)
+    participant_session, _ = participant_sessions[expected]
+    suffix = participant_session.source.name.split(".")[0].split("_")[-1]
+    layout = BIDSLayout(participant_session.out, config=load("nipreps.json"), validate=False)
     image = {"datatype": "anat", "extension": [".nii.gz", ".nii"], "space": None}
     moved = {"datatype": "anat", "extension": [".h5", ".txt"], "suffix": "xfm", "mode": "image"}
-    participant, _, session = unit.key.partition("_")
+    participant, _, session = participant_session.key.partition("_")
     entities = {"subject": participant[4:]} | ({"session": [session[4:]]} if session else {})
     queries = {
         f"desc-preproc_{suffix}.nii.gz": image | {"desc": "preproc", "suffix": suffix},
@@ -231,7 +235,7 @@ def test_each_query_downstream_finds_one_file(units, expected):
     assert len(tissues) == 3
 
 
-def test_transforms_are_read_by_itk_and_say_the_same(unit, stages, path):
+def test_transforms_are_read_by_itk_and_say_the_same(participant_session, stages, path):
     import SimpleITK as sitk
 
     names = ("from-T1w_to-MNI152NLin2009aSym", "from-MNI152NLin2009aSym_to-T1w")
@@ -252,15 +256,15 @@ def test_transforms_are_read_by_itk_and_say_the_same(unit, stages, path):
     assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.98
 
 
-def test_the_same_input_gives_the_same_bytes(unit, stages, tmp_path):
-    again = stages.unit(tmp_path)
+def test_the_same_input_gives_the_same_bytes(participant_session, stages, tmp_path):
+    again = stages.participant_session(tmp_path)
     write(again, num_threads=1)
-    for name in stages.tree(unit.out):
-        assert (unit.out / name).read_bytes() == (again.out / name).read_bytes(), name
+    for name in stages.tree(participant_session.out):
+        assert (participant_session.out / name).read_bytes() == (again.out / name).read_bytes(), name
 
 
 def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
-    unit = stages.unit(tmp_path)
+    participant_session = stages.participant_session(tmp_path)
     room, packed = [4000], gzip.GzipFile.write
 
     def write_some(self, data):
@@ -273,27 +277,27 @@ def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
     with pytest.raises(
         BrainsegError, match=r"sub-01_.*\.nii\.gz: the disk is full\. Free some space"
     ) as caught:
-        write(unit)
-    assert Path(caught.value.path).parent == unit.out / "sub-01" / "anat"
-    left = list((unit.out / "sub-01" / "anat").iterdir())
+        write(participant_session)
+    assert Path(caught.value.path).parent == participant_session.out / "sub-01" / "anat"
+    left = list((participant_session.out / "sub-01" / "anat").iterdir())
     assert not [path for path in left if path.name.endswith((".partial", ".nii.gz", ".json"))]
 
 
 def test_a_folder_that_cannot_be_written_is_named(stages, tmp_path):
-    unit = stages.unit(tmp_path)
-    (unit.out / "sub-01").write_text("a file in the way")
+    participant_session = stages.participant_session(tmp_path)
+    (participant_session.out / "sub-01").write_text("a file in the way")
     with pytest.raises(BrainsegError, match="it cannot be written"):
-        write(unit)
+        write(participant_session)
 
 
 def test_what_a_killed_run_left_is_swept_away(stages, tmp_path):
-    unit = stages.unit(tmp_path)
-    folder = unit.out / "sub-01" / "anat"
+    participant_session = stages.participant_session(tmp_path)
+    folder = participant_session.out / "sub-01" / "anat"
     folder.mkdir(parents=True)
     mine, other = folder / ".sub-01_dseg.nii.gz.0123abcd.partial", folder / ".sub-011_dseg.nii.gz.0.partial"
     mine.touch()
     other.touch()
-    write(unit)
+    write(participant_session)
     assert not mine.exists()
     assert other.exists()
 
@@ -327,8 +331,8 @@ def test_a_sheared_affine_is_kept_in_the_sform(tmp_path):
 
 
 def test_dataset_description(stages, tmp_path):
-    unit = stages.unit(tmp_path)
-    path = unit.out / "dataset_description.json"
+    participant_session = stages.participant_session(tmp_path)
+    path = participant_session.out / "dataset_description.json"
     content = json.loads(path.read_text())
     assert content["DatasetType"] == "derivative"
     assert content["GeneratedBy"][0]["Name"] == "brainseg-bids"
@@ -337,15 +341,15 @@ def test_dataset_description(stages, tmp_path):
     assert content["SourceDatasets"] == [{"URL": "../bids", "DOI": "doi:10.1/x"}]
     assert content["License"] == "CC0"
     for name in ("desc-aseg_dseg.tsv", "desc-tissue_dseg.tsv", "dseg.tsv"):
-        lines = (unit.out / name).read_text().splitlines()
+        lines = (participant_session.out / name).read_text().splitlines()
         assert lines[0].split("\t") == ["index", "name", "abbreviation", "color", "mapping"]
     path.write_text(json.dumps(content | {"Funding": ["by the user"]}))
     before = path.with_name("README").stat().st_mtime_ns
-    dataset.write_dataset_description(unit.out, unit.bids, "1.2.4")
+    dataset.write_dataset_description(participant_session.out, participant_session.bids, "1.2.4")
     content = json.loads(path.read_text())
     assert content["Funding"] == ["by the user"]
     assert content["GeneratedBy"][0]["Version"] == "1.2.4"
     assert path.with_name("README").stat().st_mtime_ns > before
     before = path.stat().st_mtime_ns
-    dataset.write_dataset_description(unit.out, unit.bids, "1.2.4")
+    dataset.write_dataset_description(participant_session.out, participant_session.bids, "1.2.4")
     assert path.stat().st_mtime_ns == before

@@ -150,7 +150,7 @@ def test_output_below_derivatives_is_what_bids_allows(app, fake, tmp_path):
     out = bids / "derivatives" / "brainseg"
     assert app(bids, out, "participant") == 0
     assert app(bids, out, "participant", "--no-resume") == 0
-    assert records.read(out, "sub-01")["others"] == []
+    assert records.read(out, "sub-01")["left_out"] == []
 
 
 def test_a_link_into_the_dataset_is_seen_through(app, fake, tmp_path, capsys):

@@ -35,13 +35,13 @@ def _dataset(root: Path, *names: str) -> Path:
     return root
 
 
-def _read(unit: select.Unit) -> BrainsegError | None:
-    """Read the unit's scan as the first stage does; returns the error that a user would be told."""
-    if unit.problem is not None:
-        return unit.problem
+def _read(participant_session: select.ParticipantSession) -> BrainsegError | None:
+    """Read the scan as the first stage does; return the error that a user would see."""
+    if participant_session.problem is not None:
+        return participant_session.problem
     try:
-        conform.read(unit.image)
-        notes_on(nib.load(unit.image))
+        conform.read(participant_session.image)
+        notes_on(nib.load(participant_session.image))
     except BrainsegError as error:
         return error
     return None
@@ -71,7 +71,7 @@ def test_a_mutated_participant_is_refused_in_words_and_alone(tmp_path_factory, m
             assert whole, error
             assert _is_told(error)
             return
-        found = {unit.key: _read(unit) for unit in selection.units}
+        found = {ps.key: _read(ps) for ps in selection.participant_sessions}
         assert all(derivatives.KEY.fullmatch(key) for key in found), found
         assert all(_is_told(error) for error in found.values() if error is not None), found
         # a file of the dataset as a whole may hold for both; nothing else does
@@ -88,7 +88,7 @@ def test_a_mutated_scan_is_read_or_refused_in_words(tmp_path_factory, mutate, r)
     mutations.write(folder)
     try:
         mutate(folder, r)
-        error = _read(select.Unit("01", None, mutations.scan(folder), "T1w"))
+        error = _read(select.ParticipantSession("01", None, mutations.scan(folder), "T1w"))
         assert error is None or _is_told(error), error
     finally:
         shutil.rmtree(folder.parent, ignore_errors=True)

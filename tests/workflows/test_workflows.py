@@ -142,41 +142,41 @@ def test_missing_networks_are_told_before_anything_runs(monkeypatch):
 
 def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path)
-    nodes = run(chain(unit), tmp_path / "wf")
+    participant_session = stages.participant_session(tmp_path)
+    nodes = run(chain(participant_session), tmp_path / "wf")
     outputs = nodes["outputs"].result.outputs
     assert outputs.notes[0] == "A note from the segmentation."
     assert outputs.notes[1].startswith("Quality control: the result failed")  # stripes are no brain
     assert outputs.stripped is False
-    assert stages.tree(unit.out) == (DATA / "outputs_T1w.txt").read_text().split()
-    about = json.loads((unit.out / "sub-01/anat/sub-01_desc-aseg_volumes.json").read_text())
+    assert stages.tree(participant_session.out) == (DATA / "outputs_T1w.txt").read_text().split()
+    about = json.loads((participant_session.out / "sub-01/anat/sub-01_desc-aseg_volumes.json").read_text())
     assert about["Notes"] == outputs.notes
     assert json.loads(Path(nodes["registration"].result.outputs.out_transform).read_text())["error_mm"] < 1e-3
 
     # a second run computes nothing again, and writes what was lost
-    lost = unit.out / "sub-01/anat/sub-01_dseg.nii.gz"
+    lost = participant_session.out / "sub-01/anat/sub-01_dseg.nii.gz"
     lost.unlink()
     monkeypatch.setattr(skullstrip, "skullstrip", None)
     monkeypatch.setattr(segmentation, "segment", None)
-    run(chain(unit), tmp_path / "wf")
+    run(chain(participant_session), tmp_path / "wf")
     assert lost.is_file()
 
 
 def test_notes_of_all_stages_come_in_their_order(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path)
-    image = nib.load(unit.source)
+    participant_session = stages.participant_session(tmp_path)
+    image = nib.load(participant_session.source)
     moved = image.affine.copy()
     moved[0, 3] += 9
     image.set_qform(moved, 1)
-    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), unit.source)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj), None, image.header), participant_session.source)
     away = stages.small_template()
     far = {index: tuple(np.array(point) * [1, 1, -1]) for index, point in away.centroids.items()}
     far[17], far[53] = (90.0, 0.0, 0.0), (-90.0, 0.0, 0.0)
     rng = np.random.default_rng(0)
     far = {index: tuple(np.array(point) + rng.normal(0, 40, 3)) for index, point in far.items()}
     monkeypatch.setattr(bundled, "load", lambda name: bundled.Template(name, away.image, away.mask, far))
-    outputs = run(chain(unit, skull_strip="skip"), tmp_path / "wf")["outputs"].result.outputs
+    outputs = run(chain(participant_session, skull_strip="skip"), tmp_path / "wf")["outputs"].result.outputs
     assert outputs.stripped is True
     starts = (
         "The header's qform and sform disagree by up to 9.0 mm",
@@ -265,14 +265,17 @@ def test_masks_of_an_odd_volume_are_noted():
 @pytest.mark.parametrize("population, noted", [("adult", False), ("fetal", True)])
 def test_an_effort_that_a_population_does_not_have_is_noted(stages, tmp_path, monkeypatch, population, noted):
     stages.install(monkeypatch.setattr)
-    used, unit = [], stages.unit(tmp_path)
+    used, participant_session = [], stages.participant_session(tmp_path)
 
     def segment(volume, mask, population, **options):
         used.append(options["effort"])
         return stages.segmentation_of(volume, mask)
 
     monkeypatch.setattr(segmentation, "segment", segment)
-    files = {"in_file": unit.inputs["in_preproc"], "in_mask": unit.inputs["in_mask"]}
+    files = {
+        "in_file": participant_session.inputs["in_preproc"],
+        "in_mask": participant_session.inputs["in_mask"],
+    }
     interface = Segment(**files, population=population, effort="accurate")
     node = pe.Node(interface, name="segmentation", base_dir=str(tmp_path / "node"))
     notes = node.run().outputs.notes

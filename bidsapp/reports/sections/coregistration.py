@@ -98,11 +98,11 @@ def facts(result: Result) -> list[tuple[str, str]]:
 
     Examples
     --------
-    >>> facts(Result(Path("out"), "sub-1", {"averaged": ["a", "b"], "given": {"mask": "/x/m.nii.gz"}}))
+    >>> facts(Result(Path("out"), "sub-1", {"averaged": ["a", "b"], "precomputed": {"mask": "/x/m.nii.gz"}}))
     [('Reference', 'average of 2 images'), ('Precomputed', 'brain mask')]
     """
     averaged = result.status.get("averaged")
-    precomputed = result.status.get("precomputed", result.status.get("given"))
+    precomputed = result.status.get("precomputed")
     out = []
     if isinstance(averaged, list) and averaged:
         out.append(("Reference", f"average of {len(averaged)} images"))

@@ -78,7 +78,7 @@ def test_who_never_began_is_missing_at_the_group_level(app, fake, out, tmp_path)
     assert json.loads((out / "participants.json").read_text())["age"]["Units"] == "year"
     states = {row["participant_id"]: row["state"] for row in _table(out / "group_missing.tsv")}
     assert states == {"sub-02": "missing", "sub-10": "missing"}
-    assert {unit.key: unit.state for unit in derivatives.load_all(out)}["sub-10"] == "missing"
+    assert {ps.key: ps.state for ps in derivatives.load_all(out)}["sub-10"] == "missing"
 
 
 def test_a_table_that_stands_is_kept_and_completed(fake, out, tmp_path):

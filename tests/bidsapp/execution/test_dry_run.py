@@ -9,7 +9,7 @@ import torch
 
 from brainseg.bidsapp.config.settings import Settings
 from brainseg.bidsapp.execution import dry_run
-from brainseg.bidsapp.inputs.select import Unit
+from brainseg.bidsapp.inputs.select import ParticipantSession
 from brainseg.interfaces import base
 from brainseg.interfaces.coregistration import WriteCoregistered
 from brainseg.interfaces.outputs import WriteDerivatives
@@ -31,9 +31,9 @@ def small_template(stages, monkeypatch):
     monkeypatch.setattr(bundled, "load", stages.small_template)
 
 
-def extra(unit, settings, folder):
+def extra(participant_session, settings, folder):
     """Return the sink's inputs of the optional steps."""
-    volume = base.load(unit.inputs["in_preproc"])
+    volume = base.load(participant_session.inputs["in_preproc"])
     parts = base.save(
         volume.with_data(torch.ones(volume.grid.shape, dtype=torch.uint8)), folder / "parts.nii"
     )
@@ -44,30 +44,30 @@ def extra(unit, settings, folder):
         out |= {"in_hippocampus": parts, "in_hippocampus_volumes": str(table)}
     if settings.step("lesion"):
         table = folder / "lesions.json"
-        about = {"contrast": "T2w", "image": str(unit.source), "licence": "x", "lesions": []}
+        about = {"contrast": "T2w", "image": str(participant_session.source), "licence": "x", "lesions": []}
         table.write_text(json.dumps(about))
-        out["in_lesions"] = [parts, unit.inputs["in_preproc"], str(table)]
+        out["in_lesions"] = [parts, participant_session.inputs["in_preproc"], str(table)]
     return out
 
 
-def write(unit, settings, folder):
+def write(participant_session, settings, folder):
     """Write the derivatives of an image and of a T2w image in the same session."""
-    other = unit.source.with_name(unit.source.name.replace("T1w", "T2w"))
-    shutil.copy(unit.source, other)
+    other = participant_session.source.with_name(participant_session.source.name.replace("T1w", "T2w"))
+    shutil.copy(participant_session.source, other)
     matrix = folder / "rigid.json"
     rigid = {"matrix": np.eye(4).tolist(), "degrees": 0, "shift_mm": 0, "information": 1.0}
     matrix.write_text(json.dumps(rigid))
-    common = {k: unit.inputs[k] for k in ("source_file", "bids_root", "out_dir", "key")}
+    common = {k: participant_session.inputs[k] for k in ("source_file", "bids_root", "out_dir", "key")}
     WriteCoregistered(
         **common,
         other_contrasts=[str(other)],
         flavor=settings.derivatives_flavor,
-        in_files=[unit.inputs["in_preproc"]],
-        in_natives=[unit.inputs["in_preproc"]],
+        in_files=[participant_session.inputs["in_preproc"]],
+        in_natives=[participant_session.inputs["in_preproc"]],
         in_transforms=[str(matrix)],
     ).run(cwd=str(folder))
     WriteDerivatives(
-        **unit.inputs | extra(unit, settings, folder),
+        **participant_session.inputs | extra(participant_session, settings, folder),
         flavor=settings.derivatives_flavor,
         leave_out=[name for name in SWITCHES if not settings.step(name)],
     ).run(cwd=str(folder))
@@ -76,11 +76,16 @@ def write(unit, settings, folder):
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_listed_files_are_written(stages, small_template, tmp_path, case):
-    unit = stages.unit(tmp_path)
-    settings = Settings(unit.bids, unit.out, ("participant",), **CASES[case])
-    other = write(unit, settings, tmp_path)
-    planned = dry_run.planned(settings, Unit("01", None, unit.source, "T1w", beside=[other]))
-    found = {path.relative_to(unit.out).as_posix() for path in unit.out.rglob("anat/*")}
+    participant_session = stages.participant_session(tmp_path)
+    settings = Settings(participant_session.bids, participant_session.out, ("participant",), **CASES[case])
+    other = write(participant_session, settings, tmp_path)
+    planned = dry_run.planned(
+        settings, ParticipantSession("01", None, participant_session.source, "T1w", other_contrasts=[other])
+    )
+    found = {
+        path.relative_to(participant_session.out).as_posix()
+        for path in participant_session.out.rglob("anat/*")
+    }
     described = {name for name in found if name.endswith(".json") and not name.endswith("_metrics.json")}
     assert sorted(planned) == sorted(found - described)
     # Every file is in the specification and has a sidecar where the specification says so.
@@ -94,9 +99,9 @@ def test_the_listed_files_are_written(stages, small_template, tmp_path, case):
 def test_the_prefix_without_sessions_and_of_averages(tmp_path):
     settings = Settings(tmp_path, tmp_path / "out", ("participant",))
     image = tmp_path / "sub-01_ses-1_run-2_T1w.nii.gz"
-    merged = dry_run.planned(settings, Unit("01", None, image, "T1w"))
+    merged = dry_run.planned(settings, ParticipantSession("01", None, image, "T1w"))
     assert "sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz" in merged
-    averaged = dry_run.planned(settings, Unit("01", "1", image, "T1w", averaged=[image]))
+    averaged = dry_run.planned(settings, ParticipantSession("01", "1", image, "T1w", averaged=[image]))
     assert "sub-01/ses-1/anat/sub-01_ses-1_desc-brain_mask.nii.gz" in averaged
     transform = "sub-01/ses-1/anat/sub-01_ses-1_run-2_from-orig_to-T1w_mode-image_xfm.h5"
     assert transform in averaged
@@ -104,13 +109,15 @@ def test_the_prefix_without_sessions_and_of_averages(tmp_path):
 
 def test_conditions_of_a_fetal_brain(tmp_path):
     settings = Settings(tmp_path, tmp_path / "out", ("participant",), steps=("hippocampus", "lesion"))
-    unit = Unit("01", None, tmp_path / "sub-01_T2w.nii.gz", "T2w", population="fetal", label_table="fetal")
-    names = dry_run.planned(settings, unit)
+    participant_session = ParticipantSession(
+        "01", None, tmp_path / "sub-01_T2w.nii.gz", "T2w", population="fetal", label_table="fetal"
+    )
+    names = dry_run.planned(settings, participant_session)
     assert "sub-01/anat/sub-01_desc-feta_dseg.nii.gz" in names
     assert not [name for name in names if "lesion" in name or "hippocampus" in name]
 
 
 def test_only_the_mask_if_the_run_stops_there(tmp_path):
     settings = Settings(tmp_path, tmp_path / "out", ("participant",), stop_after="skullstrip")
-    unit = Unit("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
-    assert dry_run.planned(settings, unit) == ["sub-01/anat/sub-01_desc-brain_mask.nii.gz"]
+    participant_session = ParticipantSession("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
+    assert dry_run.planned(settings, participant_session) == ["sub-01/anat/sub-01_desc-brain_mask.nii.gz"]

@@ -74,36 +74,49 @@ def run(workflow, folder):
 
 def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path)
-    first = run(chain(unit, stop_after="skullstrip"), tmp_path / "first")["outputs"].result.outputs
-    anat = unit.out / "sub-01" / "anat"
+    participant_session = stages.participant_session(tmp_path)
+    first = run(chain(participant_session, stop_after="skullstrip"), tmp_path / "first")[
+        "outputs"
+    ].result.outputs
+    anat = participant_session.out / "sub-01" / "anat"
     written = sorted(path.name for path in anat.iterdir())
     assert written == ["sub-01_desc-brain_mask.json", "sub-01_desc-brain_mask.nii.gz"]
     assert "stopped after the brain mask" in first.notes[0]
 
     # the page shows the mask over the image as acquired
-    inputs = records.fingerprint(unit.source)
+    inputs = records.fingerprint(participant_session.source)
     outputs = [f"sub-01/anat/{name}" for name in written]
     content = {"state": "done", "inputs": inputs, "outputs": outputs, "suffix": "T1w"}
-    records.write(unit.out, "sub-01", content)
-    page = write_participant(unit.out, "sub-01").read_text()
+    records.write(participant_session.out, "sub-01", content)
+    page = write_participant(participant_session.out, "sub-01").read_text()
     assert "Contour" in page and "could not be drawn" not in page
-    assert derivatives.load(unit.out, "sub-01").qc_rating == ""
+    assert derivatives.load(participant_session.out, "sub-01").qc_rating == ""
 
     # a person takes a corner away and saves the mask beside
     image = nib.load(anat / "sub-01_desc-brain_mask.nii.gz")
     mask = np.asarray(image.dataobj).copy()
     mask[: mask.shape[0] // 3] = 0
     nib.save(nib.Nifti1Image(mask, image.affine, image.header), anat / f"sub-01_{CORRECTED}")
-    settings = build({"bids_dir": unit.bids, "output_dir": unit.out, "analysis_level": "participant"})
-    found = select.select(settings).units[0]
+    settings = build(
+        {
+            "bids_dir": participant_session.bids,
+            "output_dir": participant_session.out,
+            "analysis_level": "participant",
+        }
+    )
+    found = select.select(settings).participant_sessions[0]
     assert found.precomputed.files["mask"].name == f"sub-01_{CORRECTED}"
     assert found.precomputed.uris["mask"] == f"bids::sub-01/anat/sub-01_{CORRECTED}"
     assert any("corrected by hand" in note for note in [*found.notes, *found.precomputed.notes])
-    assert records.inputs_of(found) != records.fingerprint(unit.source)  # so it is computed again
+    assert records.inputs_of(found) != records.fingerprint(
+        participant_session.source
+    )  # so it is computed again
 
     given = {role: str(path) for role, path in found.precomputed.files.items()}
-    run(chain(unit, precomputed=given, precomputed_uris=found.precomputed.uris), tmp_path / "second")
+    run(
+        chain(participant_session, precomputed=given, precomputed_uris=found.precomputed.uris),
+        tmp_path / "second",
+    )
     after = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj)
     assert np.array_equal(after > 0, mask > 0)
     assert (anat / "sub-01_desc-aseg_dseg.nii.gz").is_file()

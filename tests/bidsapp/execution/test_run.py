@@ -245,7 +245,7 @@ class _Terminal(io.StringIO):
 
 
 def test_live_lines_on_a_terminal(app, bids, out, monkeypatch):
-    """On a terminal there is a line for each unit with its stages, and what ended stays above."""
+    """On a terminal each participant-session has a line with its stages; finished ones stay above."""
     terminal = _Terminal()
     monkeypatch.setattr("sys.stdout", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -261,7 +261,11 @@ def test_live_lines_on_a_terminal(app, bids, out, monkeypatch):
         told.live.refresh()
         assert "conform 0s" in terminal.getvalue()
         fault = records.Fault("segmentation", "it is empty", "/b/x.nii", "Fetch it again")
-        told.ended(records.Record(select.Unit("02", None, None), "failed", stage="segmentation", fault=fault))
+        told.ended(
+            records.Record(
+                select.ParticipantSession("02", None, None), "failed", stage="segmentation", fault=fault
+            )
+        )
         told.skipped("sub-03", "already done")
         told.live.refresh()
     said = terminal.getvalue()
@@ -284,7 +288,7 @@ def _wait_for(what, seconds=300):
 
 
 def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
-    """In worker processes: one is killed by the system, the other units are whole, the status is true."""
+    """A killed worker process affects only its participant-session, and the status says so."""
     bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"]), tmp_path / "out"
     env = {
         "FAKE_CHAIN": json.dumps(
@@ -378,4 +382,4 @@ def test_being_asked_to_end(fake, tmp_path):
     assert _states(out) == {"sub-01": "failed"}
     error = records.read(out, "sub-01")["error"]
     assert (error["reason"], error["stage"]) == ("the run was stopped by SIGTERM", "segmentation")
-    assert "goes on where it was" in error["remedy"]
+    assert "to continue" in error["remedy"]

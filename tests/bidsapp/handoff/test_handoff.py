@@ -33,16 +33,20 @@ COMPUTED = (
 
 @pytest.fixture(scope="module")
 def make(stages, tmp_path_factory):
-    """Writes the derivatives of one scan: ``make("sub-01_T1w", flavor=..., key=...)`` returns the unit."""
+    """Return ``make("sub-01_T1w", flavor=..., key=...)``, which writes the derivatives of one scan."""
     with pytest.MonkeyPatch.context() as patch:
         stages.install(patch.setattr)
 
         def write(name="sub-01_T1w", into=None, **changes):
-            unit = stages.unit(tmp_path_factory.mktemp("unit"), name)
+            participant_session = stages.participant_session(
+                tmp_path_factory.mktemp("participant_session"), name
+            )
             folder = tmp_path_factory.mktemp("work")
-            changes = {"out_dir": str(into or unit.out), **changes}
-            WriteDerivatives(**unit.inputs | changes).run(cwd=str(folder))
-            return unit._replace(out=Path(changes["out_dir"]), key=changes.get("key", unit.key))
+            changes = {"out_dir": str(into or participant_session.out), **changes}
+            WriteDerivatives(**participant_session.inputs | changes).run(cwd=str(folder))
+            return participant_session._replace(
+                out=Path(changes["out_dir"]), key=changes.get("key", participant_session.key)
+            )
 
         yield write
 
@@ -55,9 +59,9 @@ def single(make):
 @pytest.fixture(scope="module")
 def both(make):
     """A T1w image of one of several acquisitions and runs, named for both programs, and a T2w image."""
-    unit = make("sub-01_acq-mprage_run-2_T1w", flavor="both")
-    add_t2w(unit, "both")
-    return unit
+    participant_session = make("sub-01_acq-mprage_run-2_T1w", flavor="both")
+    add_t2w(participant_session, "both")
+    return participant_session
 
 
 @pytest.fixture(scope="module")
@@ -67,30 +71,30 @@ def sessions(make):
     return first
 
 
-def add_t2w(unit, flavor):
-    source = unit.source.with_name(unit.source.name.replace("T1w", "T2w"))
-    shutil.copy(unit.source, source)
-    about = unit.source.parents[2].parent / "work" / "rigid.json"
+def add_t2w(participant_session, flavor):
+    source = participant_session.source.with_name(participant_session.source.name.replace("T1w", "T2w"))
+    shutil.copy(participant_session.source, source)
+    about = participant_session.source.parents[2].parent / "work" / "rigid.json"
     about.write_text(
         json.dumps({"matrix": np.eye(4).tolist(), "degrees": 0, "shift_mm": 0, "information": 1.0})
     )
     coregistration.WriteCoregistered(
-        source_file=str(unit.source),
-        bids_root=str(unit.bids),
-        out_dir=str(unit.out),
-        key=unit.key,
+        source_file=str(participant_session.source),
+        bids_root=str(participant_session.bids),
+        out_dir=str(participant_session.out),
+        key=participant_session.key,
         other_contrasts=[str(source)],
         flavor=flavor,
-        in_files=[unit.inputs["in_preproc"]],
-        in_natives=[unit.inputs["in_preproc"]],
+        in_files=[participant_session.inputs["in_preproc"]],
+        in_natives=[participant_session.inputs["in_preproc"]],
         in_transforms=[str(about)],
     ).run(cwd=str(about.parent))
 
 
-def collect(unit, spaces=(SPACE,), session=None):
+def collect(participant_session, spaces=(SPACE,), session=None):
     """sMRIPrep's own lookup."""
     bids = pytest.importorskip("smriprep.utils.bids")
-    return bids.collect_derivatives(unit.out, "01", list(spaces), session_id=session)
+    return bids.collect_derivatives(participant_session.out, "01", list(spaces), session_id=session)
 
 
 def one_each(found):
@@ -153,28 +157,31 @@ def test_sessions_have_their_own(sessions, session):
 
 
 def test_an_anatomy_merged_over_sessions_is_found_without_tracking_them(make, tmp_path):
-    unit = make("sub-01_ses-1_T1w", key="sub-01")
-    assert (unit.out / "sub-01" / "anat" / "sub-01_desc-preproc_T1w.nii.gz").is_file()
-    one_each(collect(unit))
+    participant_session = make("sub-01_ses-1_T1w", key="sub-01")
+    assert (participant_session.out / "sub-01" / "anat" / "sub-01_desc-preproc_T1w.nii.gz").is_file()
+    one_each(collect(participant_session))
     # with sessions tracked, as is fMRIPrep's default, nothing is found: so users are told
-    assert not collect(unit, session=["1", "2"]).get("t1w_preproc")
-    found = lookup.check(unit.out)
+    assert not collect(participant_session, session=["1", "2"]).get("t1w_preproc")
+    found = lookup.check(participant_session.out)
     assert found.merged == ["sub-01"]
-    (command,) = check_derivatives.commands(found, unit.out, "fMRIPrep")
+    (command,) = check_derivatives.commands(found, participant_session.out, "fMRIPrep")
     assert command.endswith("--fs-no-reconall --no-track-sessions")
 
 
 def test_cohorts_are_found(make, tmp_path):
-    unit = make()
-    anat = unit.out / "sub-01" / "anat"
+    participant_session = make()
+    anat = participant_session.out / "sub-01" / "anat"
     for path in sorted(anat.glob(f"*{SPACE}*_xfm.h5")):
         shutil.copy(path, path.with_name(path.name.replace(SPACE, "MNIInfant+2")))
     name = "MNIInfant:cohort-2"
-    assert set(collect(unit, [name])["transforms"][name]) == {"forward", "reverse"}
-    found = lookup.check(unit.out)
+    assert set(collect(participant_session, [name])["transforms"][name]) == {"forward", "reverse"}
+    found = lookup.check(participant_session.out)
     assert found.spaces == [SPACE, name]
     assert verdicts(found)[f"registration to {name}"] == ""
-    assert f"--output-spaces {SPACE} {name}" in check_derivatives.commands(found, unit.out, "fMRIPrep")[0]
+    assert (
+        f"--output-spaces {SPACE} {name}"
+        in check_derivatives.commands(found, participant_session.out, "fMRIPrep")[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -205,14 +212,14 @@ def test_cohorts_are_found(make, tmp_path):
     ],
 )
 def test_one_file_too_many_is_told(single, tmp_path, source, extra, key, stage):
-    unit = single._replace(out=tmp_path / "out")
-    shutil.copytree(single.out, unit.out)
-    anat = unit.out / "sub-01" / "anat"
+    participant_session = single._replace(out=tmp_path / "out")
+    shutil.copytree(single.out, participant_session.out)
+    anat = participant_session.out / "sub-01" / "anat"
     shutil.copy(anat / f"sub-01_{source}", anat / f"sub-01_{extra}")
-    theirs = collect(unit)[key]
+    theirs = collect(participant_session)[key]
     theirs = theirs[SPACE]["forward"] if key == "transforms" else theirs
     assert len(theirs) == (4 if key == "t1w_tpms" else 2)
-    told = verdicts(lookup.check(unit.out))
+    told = verdicts(lookup.check(participant_session.out))
     assert "2 files match where one must" in told[stage]
     assert f"sub-01_{extra}" in told[stage]
 

@@ -53,9 +53,9 @@ def scans(tmp_path):
     return write
 
 
-def _unit(root, *more):
+def _participant_session(root, *more):
     argv = [str(root), str(root.parent / "out"), "participant", *more]
-    return select.select(parse(argv)).units[0]
+    return select.select(parse(argv)).participant_sessions[0]
 
 
 @pytest.mark.parametrize(
@@ -167,24 +167,27 @@ def test_days_without_a_unit_are_asked_about():
 
 def test_the_reconstruction_is_the_reference(scans):
     root = scans(**{"acq__haste_run__1_T2w": 4, "T1w": 4, "rec__svr_T2w": 0.8, "rec__nesvor_T2w": 4})
-    unit = _unit(root)
-    assert unit.image.name == "sub-01_rec-svr_T2w.nii.gz" and unit.population == "fetal"
-    assert any("not used: sub-01_rec-nesvor_T2w.nii.gz" in note for note in unit.notes)
-    assert _unit(root, "--subject-anatomical-reference", "unbiased").averaged == []
-    assert _unit(root, "--population", "adult").image.name == "sub-01_T1w.nii.gz"
+    participant_session = _participant_session(root)
+    assert (
+        participant_session.image.name == "sub-01_rec-svr_T2w.nii.gz"
+        and participant_session.population == "fetal"
+    )
+    assert any("not used: sub-01_rec-nesvor_T2w.nii.gz" in note for note in participant_session.notes)
+    assert _participant_session(root, "--subject-anatomical-reference", "unbiased").averaged == []
+    assert _participant_session(root, "--population", "adult").image.name == "sub-01_T1w.nii.gz"
 
 
 def test_a_reconstruction_beside_an_adults_scan_is_only_told(scans):
-    unit = _unit(scans("sex\nF", T1w=0.8, rec__srr_T2w=0.8))
-    assert (unit.image.name, unit.population) == ("sub-01_T1w.nii.gz", "adult")
-    assert any("--population fetal" in note for note in unit.notes)
+    participant_session = _participant_session(scans("sex\nF", T1w=0.8, rec__srr_T2w=0.8))
+    assert (participant_session.image.name, participant_session.population) == ("sub-01_T1w.nii.gz", "adult")
+    assert any("--population fetal" in note for note in participant_session.notes)
 
 
 def test_a_mothers_age_is_not_the_fetus(scans):
     root = scans("age\tgestational_age\n32\t27", T2w=0.8)
-    unit = _unit(root, "--population", "fetal")
-    assert (unit.age, unit.age_unit) == (27, WEEKS)
-    assert (_unit(root).age, _unit(root).age_unit) == (32, "years")
+    participant_session = _participant_session(root, "--population", "fetal")
+    assert (participant_session.age, participant_session.age_unit) == (27, WEEKS)
+    assert (_participant_session(root).age, _participant_session(root).age_unit) == (32, "years")
 
 
 def test_no_brain_in_a_head_may_be_a_fetus():

@@ -33,16 +33,20 @@ def test_layouts(name, tmp_path):
     if "filter" in case:
         (tmp_path / "filter.json").write_text(json.dumps(case["filter"]))
         argv += ["--bids-filter-file", tmp_path / "filter.json"]
-    found = {unit.key: unit for unit in select(tmp_path / "bids", *argv).units}
-    assert sorted(found) == sorted(case["units"])
-    for key, listed in case["units"].items():
-        unit = found[key]
+    found = {ps.key: ps for ps in select(tmp_path / "bids", *argv).participant_sessions}
+    assert sorted(found) == sorted(case["participant_sessions"])
+    for key, listed in case["participant_sessions"].items():
+        participant_session = found[key]
         if listed is None:
-            assert "no image to work on" in str(unit.problem)
+            assert "no image to work on" in str(participant_session.problem)
             continue
-        assert unit.problem is None
-        assert names([unit.image]) == listed[:1]
-        for mark, paths in {"+": unit.beside, "-": unit.others, "=": unit.averaged}.items():
+        assert participant_session.problem is None
+        assert names([participant_session.image]) == listed[:1]
+        for mark, paths in {
+            "+": participant_session.other_contrasts,
+            "-": participant_session.left_out,
+            "=": participant_session.averaged,
+        }.items():
             assert names(paths) == [text[1:] for text in listed[1:] if text[0] == mark], mark
 
 
@@ -64,14 +68,14 @@ def annexed(tmp_path):
 
 def test_content_that_was_not_fetched_is_named_with_the_command(annexed):
     found = select(annexed)
-    first, second, third = found.units
+    first, second, third = found.participant_sessions
     assert first.problem is None
-    assert first.beside == []
+    assert first.other_contrasts == []
     t2w = annexed / "sub-01" / "anat" / "sub-01_T2w.nii.gz"
     assert f"(datalad get -d {annexed} {t2w})" in first.notes[0]
-    for unit in (second, third):
-        assert str(unit.problem) == (
-            f"{unit.image}: its content is not on this machine. Run: datalad get -d {annexed} {unit.image}."
+    for ps in (second, third):
+        assert str(ps.problem) == (
+            f"{ps.image}: its content is not on this machine. Run: datalad get -d {annexed} {ps.image}."
         )
     assert found.notes == [
         "The content of 2 images is not on this machine; run: "
@@ -95,7 +99,7 @@ def test_a_scan_without_content_is_refused_by_name(annexed, name):
 def test_a_sidecar_without_content_is_named(annexed):
     sidecar = annexed / "sub-01" / "anat" / "sub-01_T1w.json"
     sidecar.symlink_to("../../.git/annex/objects/none")
-    problem = select(annexed).units[0].problem
+    problem = select(annexed).participant_sessions[0].problem
     assert str(sidecar) in str(problem)
     assert "Run: datalad get" in str(problem)
 
@@ -126,7 +130,7 @@ def test_many_participants_are_found_quickly(tmp_path):
             for file in files:
                 (root / name / folder / f"{name}_{file}").write_text("{}")
     began = time.process_time()
-    assert len(select(root).units) == 200
+    assert len(select(root).participant_sessions) == 200
     assert time.process_time() - began < 12
 
 

@@ -1,4 +1,4 @@
-"""The dataset: units, references, choices and filters."""
+"""The dataset: participant-sessions, references, choices and filters."""
 
 import json
 
@@ -33,7 +33,7 @@ def _select(root, *argv):
 
 
 def _references(selection):
-    return {unit.key: unit.image.name if unit.image else None for unit in selection.units}
+    return {ps.key: ps.image.name if ps.image else None for ps in selection.participant_sessions}
 
 
 def test_one_reference_for_each_participant_and_session(bids):
@@ -53,12 +53,12 @@ def test_one_reference_for_each_participant_and_session(bids):
         "sub-02": "sub-02_run-2_T1w.nii",
         "sub-10": "sub-10_PDw.nii.gz",
     }
-    assert [path.name for path in found.units[2].others] == ["sub-02_run-10_T1w.nii.gz"]
-    assert [path.name for path in found.units[2].beside] == ["sub-02_FLAIR.nii.gz"]
+    assert [path.name for path in found.participant_sessions[2].left_out] == ["sub-02_run-10_T1w.nii.gz"]
+    assert [path.name for path in found.participant_sessions[2].other_contrasts] == ["sub-02_FLAIR.nii.gz"]
     # switched off, other contrasts are left alone too
-    alone = _select(root, "--steps", "no-coregistration").units[2]
-    assert [path.name for path in alone.others][1:] == ["sub-02_FLAIR.nii.gz"]
-    assert alone.beside == []
+    alone = _select(root, "--steps", "no-coregistration").participant_sessions[2]
+    assert [path.name for path in alone.left_out][1:] == ["sub-02_FLAIR.nii.gz"]
+    assert alone.other_contrasts == []
 
 
 def test_only_images_of_participants_are_looked_at(bids):
@@ -70,7 +70,7 @@ def test_only_images_of_participants_are_looked_at(bids):
     (root / "sub-01" / "anat" / "sub-01_T1w_copy.nii.gz").touch()
     found = _select(root)
     assert _references(found) == {"sub-01": "sub-01_T1w.nii.gz"}
-    assert found.units[0].others == []
+    assert found.participant_sessions[0].left_out == []
 
 
 def test_participants_by_label(bids):
@@ -95,7 +95,7 @@ def test_modalities(bids):
     root = bids("sub-01_T1w.nii.gz", "sub-01_T2w.nii.gz", "sub-02_T1w.nii.gz")
     found = _select(root, "--modalities", "t2w", "FLAIR")
     assert _references(found) == {"sub-01": "sub-01_T2w.nii.gz", "sub-02": None}
-    assert "There are T1w" in str(found.units[1].problem)
+    assert "There are T1w" in str(found.participant_sessions[1].problem)
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_the_index_is_kept_and_renewed(bids, tmp_path, monkeypatch):
     made = []
     real = index._index
     monkeypatch.setattr(index, "_index", lambda *a: made.append(a) or real(*a))
-    assert len(_select(root, "--bids-database-dir", kept).units) == 1
-    assert len(_select(root, "--bids-database-dir", kept).units) == 1
+    assert len(_select(root, "--bids-database-dir", kept).participant_sessions) == 1
+    assert len(_select(root, "--bids-database-dir", kept).participant_sessions) == 1
     assert len(made) == 1
     bids("sub-02_T1w.nii.gz")
-    assert all(unit.image for unit in _select(root, "--bids-database-dir", kept).units)
+    assert all(ps.image for ps in _select(root, "--bids-database-dir", kept).participant_sessions)
     assert len(made) == 2
     (kept / index.DATABASE).write_text("damaged")
-    assert len(_select(root, "--bids-database-dir", kept).units) == 2
+    assert len(_select(root, "--bids-database-dir", kept).participant_sessions) == 2
     assert [path.name for path in kept.iterdir()] == [index.DATABASE]
     with pytest.raises(UsageError, match="inside the dataset"):
         _select(root, "--bids-database-dir", root / "index")
@@ -168,12 +168,12 @@ def test_ages_from_the_tables(bids):
     rows = ["participant_id\tAge\tsex", "sub-01\t89+\tF", "sub-02\tn/a\tM", "03\t9\tn/a", "sub-04\t0.5\tM"]
     (root / "participants.tsv").write_text("\n".join(rows))
     (root / "sub-02" / "sub-02_sessions.tsv").write_text("session_id\tage\nses-1\t30.5\n")
-    units = {unit.key: unit for unit in _select(root).units}
-    assert [unit.age for unit in units.values()] == [89.0, 30.5, 9.0, 0.5]
-    assert [unit.sex for unit in units.values()] == ["F", "M", None, "M"]
-    assert "trained on adults" in units["sub-03"].notes[0]
-    assert "no networks for infants" in str(units["sub-04"].problem)
-    assert _select(root, "--population", "adult").units[3].problem is None
+    participant_sessions = {ps.key: ps for ps in _select(root).participant_sessions}
+    assert [ps.age for ps in participant_sessions.values()] == [89.0, 30.5, 9.0, 0.5]
+    assert [ps.sex for ps in participant_sessions.values()] == ["F", "M", None, "M"]
+    assert "trained on adults" in participant_sessions["sub-03"].notes[0]
+    assert "no networks for infants" in str(participant_sessions["sub-04"].problem)
+    assert _select(root, "--population", "adult").participant_sessions[3].problem is None
 
 
 def test_ages_in_months_and_before_birth(bids):
@@ -182,7 +182,7 @@ def test_ages_in_months_and_before_birth(bids):
         "participant_id\tage\tgestational_age\nsub-01\tn/a\t28\nsub-02\t480\tn/a\n"
     )
     (root / "participants.json").write_text('{"age": {"Units": "months"}}')
-    first, second = _select(root).units
+    first, second = _select(root).participant_sessions
     assert (first.problem, first.population, first.gestational_age) == (None, "fetal", 28)
     assert second.age == pytest.approx(40)
 
@@ -193,20 +193,23 @@ def test_sessions_of_fetuses_with_several_reconstructions(bids):
     root = bids(*names)
     table = "session_id\tgestational_age\nses-1\t24+0\nses-2\t30+3.5\n"
     (root / "sub-01" / "sub-01_sessions.tsv").write_text(table)
-    units = _select(root).units
-    assert [(u.population, u.gestational_age) for u in units] == [("fetal", 24.0), ("fetal", 30.5)]
-    assert [u.image.name for u in units] == [names[0], names[2]]
-    assert [path.name for path in units[0].others] == [names[1]]
+    participant_sessions = _select(root).participant_sessions
+    assert [(ps.population, ps.gestational_age) for ps in participant_sessions] == [
+        ("fetal", 24.0),
+        ("fetal", 30.5),
+    ]
+    assert [ps.image.name for ps in participant_sessions] == [names[0], names[2]]
+    assert [path.name for path in participant_sessions[0].left_out] == [names[1]]
     wanted = root.parent / "filter.json"
     wanted.write_text('{"T2w": {"reconstruction": "srr"}}')
-    chosen = _select(root, "--bids-filter-file", wanted).units
-    assert [u.image.name for u in chosen] == [names[1], names[3]]
+    chosen = _select(root, "--bids-filter-file", wanted).participant_sessions
+    assert [ps.image.name for ps in chosen] == [names[1], names[3]]
 
 
 def test_a_step_that_no_network_serves_is_told(bids):
     root = bids("sub-01_T1w.nii.gz")
-    assert not any("corpuscallosum" in note for note in _select(root).units[0].notes)
-    (note,) = _select(root, "--steps", "corpuscallosum").units[0].notes
+    assert not any("corpuscallosum" in note for note in _select(root).participant_sessions[0].notes)
+    (note,) = _select(root, "--steps", "corpuscallosum").participant_sessions[0].notes
     assert "corpuscallosum was left out" in note and "adult" in note
 
 
@@ -223,8 +226,8 @@ def test_a_participant_without_images_fails_alone(bids):
     (root / "participants.tsv").write_text("participant_id\nsub-01\nsub-03\n")
     found = _select(root)
     assert _references(found) == {"sub-01": "sub-01_T1w.nii.gz", "sub-02": None}
-    assert str(root / "sub-02") in str(found.units[1].problem)
-    listed = _select(root, "--participant-label", "03").units[0]
+    assert str(root / "sub-02") in str(found.participant_sessions[1].problem)
+    listed = _select(root, "--participant-label", "03").participant_sessions[0]
     assert "participants.tsv lists" in str(listed.problem)
 
 
@@ -233,6 +236,6 @@ def test_sidecars_by_inheritance(bids):
     (root / "T1w.json").write_text('{"EchoTime": 1}')
     (root / "T2w.json").write_text("broken, but of no image here")
     (root / "sub-01" / "sub-01_ses-2_T1w.json").write_text("{")
-    problems = {unit.key: str(unit.problem or "") for unit in _select(root).units}
+    problems = {ps.key: str(ps.problem or "") for ps in _select(root).participant_sessions}
     assert problems["sub-01_ses-1"] == problems["sub-02_ses-1"] == ""
     assert "sub-01_ses-2_T1w.json: it is not valid JSON" in problems["sub-01_ses-2"]

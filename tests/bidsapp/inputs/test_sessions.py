@@ -1,4 +1,4 @@
-"""Units of several images: contrasts beside the reference, averages over sessions, given results."""
+"""Participant-sessions of several images: other contrasts, averages over sessions, precomputed results."""
 
 import doctest
 import json
@@ -40,14 +40,14 @@ def scans_of(stages, monkeypatch, tmp_path):
     return write
 
 
-def units(root, *argv):
+def participant_sessions(root, *argv):
     base = [str(root), str(root.parent / "out"), "participant", "--registration", "none"]
     chosen = parse([*base, *map(str, argv)])
-    return chosen, select.select(chosen).units
+    return chosen, select.select(chosen).participant_sessions
 
 
-def run(unit, chosen, folder):
-    """Run the unit's workflow as the program builds it; returns the folder of its results."""
+def run(participant_session, chosen, folder):
+    """Run the participant-session's workflow as the program builds it; returns the folder of its results."""
     from brainseg.bidsapp.execution import workflow as graph
     from brainseg.interfaces.io.dataset import write_dataset_description
 
@@ -62,8 +62,8 @@ def run(unit, chosen, folder):
         patch.setattr(graph, "init_participant_wf", keep)
         from brainseg.bidsapp.execution.directories import Directories
 
-        graph.unit_workflow(
-            unit, chosen, Directories(chosen.output_dir, folder, folder, "1"), "cpu", "one_wf"
+        graph.participant_session_workflow(
+            participant_session, chosen, Directories(chosen.output_dir, folder, folder, "1"), "cpu", "one_wf"
         )
     workflow = made["workflow"]
     workflow.base_dir = str(folder)
@@ -76,7 +76,7 @@ def run(unit, chosen, folder):
     for name in ("finish", "report"):
         workflow.remove_nodes([workflow.get_node(name)])
     workflow.run(plugin="Linear")
-    return chosen.output_dir.joinpath(*unit.key.split("_"), "anat")
+    return chosen.output_dir.joinpath(*participant_session.key.split("_"), "anat")
 
 
 def sidecar(folder, name):
@@ -92,8 +92,8 @@ def test_other_contrasts_come_to_the_reference(scans_of, tmp_path, monkeypatch):
     root = scans_of("sub-01_T1w", "sub-01_acq-x_T2w", "sub-01_FLAIR")
     moved = lambda *a, **k: coregistration.Coregistration(SHIFT, 0.5)  # noqa: E731
     monkeypatch.setattr(coregistration, "rigid", moved)
-    chosen, (unit,) = units(root)
-    anat = run(unit, chosen, tmp_path)
+    chosen, (participant_session,) = participant_sessions(root)
+    anat = run(participant_session, chosen, tmp_path)
     reference, affine = image(anat / "sub-01_desc-preproc_T1w.nii.gz")
     for stem, suffix in (("sub-01_acq-x", "T2w"), ("sub-01", "FLAIR")):
         data, own = image(anat / f"{stem}_desc-preproc_{suffix}.nii.gz")
@@ -114,8 +114,10 @@ def test_on_their_own_grids_for_nibabies(scans_of, tmp_path, monkeypatch):
     root = scans_of("sub-01_T1w", "sub-01_T2w")
     moved = lambda *a, **k: coregistration.Coregistration(SHIFT, 0.5)  # noqa: E731
     monkeypatch.setattr(coregistration, "rigid", moved)
-    chosen, (unit,) = units(root, "--derivatives-flavor", "nibabies", "--steps", "no-posteriors")
-    anat = run(unit, chosen, tmp_path)
+    chosen, (participant_session,) = participant_sessions(
+        root, "--derivatives-flavor", "nibabies", "--steps", "no-posteriors"
+    )
+    anat = run(participant_session, chosen, tmp_path)
     data = image(anat / "sub-01_desc-preproc_T2w.nii.gz")[0]
     raw = image(root / "sub-01" / "anat" / "sub-01_T2w.nii.gz")[0]
     assert np.corrcoef(data.ravel(), raw.ravel())[0, 1] > 0.99
@@ -127,8 +129,8 @@ def test_on_their_own_grids_for_nibabies(scans_of, tmp_path, monkeypatch):
 
 def test_one_anatomy_of_two_sessions(scans_of, tmp_path):
     root = scans_of("sub-01_ses-1_T1w", "sub-01_ses-1_T2w", "sub-01_ses-2_T1w")
-    assert [unit.key for unit in units(root)[1]] == ["sub-01_ses-1", "sub-01_ses-2"]
-    chosen, (unit,) = units(
+    assert [ps.key for ps in participant_sessions(root)[1]] == ["sub-01_ses-1", "sub-01_ses-2"]
+    chosen, (participant_session,) = participant_sessions(
         root,
         "--subject-anatomical-reference",
         "first-lex",
@@ -136,8 +138,8 @@ def test_one_anatomy_of_two_sessions(scans_of, tmp_path):
         "no-template-outputs",
         "no-coregistration",
     )
-    assert (unit.key, unit.image.name) == ("sub-01", "sub-01_ses-1_T1w.nii.gz")
-    anat = run(unit, chosen, tmp_path)
+    assert (participant_session.key, participant_session.image.name) == ("sub-01", "sub-01_ses-1_T1w.nii.gz")
+    anat = run(participant_session, chosen, tmp_path)
     names = {path.name for path in anat.iterdir()}
     assert "sub-01_desc-preproc_T1w.nii.gz" in names
     assert not [name for name in names if "ses-" in name or "_space-" in name]
@@ -149,14 +151,14 @@ def test_the_average_of_sessions(scans_of, tmp_path, monkeypatch):
     root = scans_of("sub-01_ses-1_T1w", "sub-01_ses-2_run-1_T1w", "sub-01_ses-2_T2w")
     mean = lambda volumes, **_: (volumes[0], [np.eye(4), SHIFT])  # noqa: E731
     monkeypatch.setattr(coregistration, "average", mean)
-    chosen, (unit,) = units(
+    chosen, (participant_session,) = participant_sessions(
         root, "--subject-anatomical-reference", "unbiased", "--steps", "no-coregistration"
     )
-    assert [path.name for path in unit.averaged] == [
+    assert [path.name for path in participant_session.averaged] == [
         "sub-01_ses-1_T1w.nii.gz",
         "sub-01_ses-2_run-1_T1w.nii.gz",
     ]
-    anat = run(unit, chosen, tmp_path)
+    anat = run(participant_session, chosen, tmp_path)
     names = {path.name for path in anat.iterdir()}
     assert "sub-01_desc-preproc_T1w.nii.gz" in names
     runs = {
@@ -205,10 +207,18 @@ def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeyp
     derivatives_of_others(tmp_path / "theirs", stages)
     monkeypatch.setattr(skullstrip, "skullstrip", refuse)
     monkeypatch.setattr(segmentation, "segment", refuse)
-    chosen, (unit,) = units(root, "-d", f"others={tmp_path / 'theirs'}")
+    chosen, (participant_session,) = participant_sessions(root, "-d", f"others={tmp_path / 'theirs'}")
     ways = {f"{way}:{SPACE}" for way in ("forward", "inverse")}
-    assert set(unit.precomputed.files) == {"mask", "structures", "dseg", "GM", "WM", "CSF", *ways}
-    anat = run(unit, chosen, tmp_path)
+    assert set(participant_session.precomputed.files) == {
+        "mask",
+        "structures",
+        "dseg",
+        "GM",
+        "WM",
+        "CSF",
+        *ways,
+    }
+    anat = run(participant_session, chosen, tmp_path)
     mask = image(anat / "sub-01_desc-brain_mask.nii.gz")[0]
     theirs = stages.mask_of(image(root / "sub-01" / "anat" / "sub-01_T1w.nii.gz")[0])
     assert 2 * (mask & theirs).sum() / (mask.sum() + theirs.sum()) > 0.93
@@ -240,9 +250,11 @@ def test_a_given_mask_alone_leaves_the_rest_to_us(scans_of, stages, tmp_path, mo
         if "desc-brain_mask" not in path.name:
             path.unlink()
     monkeypatch.setattr(skullstrip, "skullstrip", refuse)
-    chosen, (unit,) = units(root, "-d", tmp_path / "theirs")
-    assert unit.precomputed.uris == {"mask": "bids:theirs:sub-01/anat/sub-01_desc-brain_mask.nii.gz"}
-    anat = run(unit, chosen, tmp_path)
+    chosen, (participant_session,) = participant_sessions(root, "-d", tmp_path / "theirs")
+    assert participant_session.precomputed.uris == {
+        "mask": "bids:theirs:sub-01/anat/sub-01_desc-brain_mask.nii.gz"
+    }
+    anat = run(participant_session, chosen, tmp_path)
     assert "bids::" in sidecar(anat, "sub-01_dseg.json")["Sources"][0]
 
 
@@ -261,17 +273,17 @@ def test_which_given_files_count(scans_of, tmp_path):
         anat.mkdir(parents=True)
         for file in files:
             (anat / file).touch()
-    _, (unit,) = units(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
-    assert {k: v.name for k, v in unit.precomputed.files.items()} == {
+    _, (participant_session,) = participant_sessions(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
+    assert {k: v.name for k, v in participant_session.precomputed.files.items()} == {
         "mask": "sub-01_run-2_desc-brain_mask.nii.gz"
     }
-    assert "its inverse is missing" in unit.notes[0]
-    assert "WM, CSF missing" in unit.notes[1]
-    assert len(unit.notes) == 2
+    assert "its inverse is missing" in participant_session.notes[0]
+    assert "WM, CSF missing" in participant_session.notes[1]
+    assert len(participant_session.notes) == 2
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz").touch()
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_acq-y_desc-brain_mask.nii.gz").touch()
-    _, (unit,) = units(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
-    assert "2 files could be the mask" in str(unit.problem)
+    _, (participant_session,) = participant_sessions(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
+    assert "2 files could be the mask" in str(participant_session.problem)
 
 
 def test_given_results_that_do_not_fit_are_refused(stages):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.execution import licenses, participants_tsv
-from brainseg.bidsapp.inputs.select import Unit
+from brainseg.bidsapp.inputs.select import ParticipantSession
 from brainseg.bidsapp.reports import cohort as comparison
 from brainseg.bidsapp.reports import derivatives, group_quality, label_tables
 from brainseg.bidsapp.reports.group import run_group
@@ -19,8 +19,10 @@ from brainseg.models.errors import InputError
 from brainseg.models.population import labels
 
 
-def _unit(out, key: str, scale: float = 1.0, age: dict | None = None, table: str = "fetal", **told) -> None:
-    """Volumes and status of a unit whose every structure has 1000 mm3, but for the scale."""
+def _participant_session(
+    out, key: str, scale: float = 1.0, age: dict | None = None, table: str = "fetal", **told
+) -> None:
+    """Volumes and status of a participant-session whose every structure has 1000 mm3, but for the scale."""
     anat = out / key / "anat"
     anat.mkdir(parents=True)
     rows = [f"{x.index}\t{x.name}\t{1000 * scale:.2f}" for x in labels.load(table) if x.index]
@@ -41,14 +43,14 @@ def _weeks(value: float, estimated: bool) -> dict:
 @pytest.fixture
 def fetuses(tmp_path):
     """One whose age was given, and one whose age the volumes told."""
-    _unit(tmp_path, "sub-1", age=_weeks(27.0, False))
-    _unit(tmp_path, "sub-2", age=_weeks(24.26, True))
+    _participant_session(tmp_path, "sub-1", age=_weeks(27.0, False))
+    _participant_session(tmp_path, "sub-2", age=_weeks(24.26, True))
     return tmp_path
 
 
 @pytest.mark.parametrize("table", ["fetal", "fetal-callosum"])
 def test_every_structure_of_a_fetus_counts_in_its_tissue(tmp_path, table):
-    _unit(tmp_path, "sub-1", table=table)
+    _participant_session(tmp_path, "sub-1", table=table)
     found = derivatives.load(tmp_path, "sub-1").volumes
     of = [label.tissue for label in labels.load(table) if label.index]
     assert {t: found[t] for t in derivatives.TISSUE_SUMS} == {
@@ -80,7 +82,7 @@ def test_facts_of_earlier_versions_are_inferred(indices, age, wanted):
 
 
 def test_the_page_says_what_was_inferred(tmp_path):
-    _unit(tmp_path, "sub-1", age=_weeks(27.0, False))
+    _participant_session(tmp_path, "sub-1", age=_weeks(27.0, False))
     assert "were inferred" in write_participant(tmp_path, "sub-1").read_text()
     known = {"population": "fetal", "label_table": "fetal", "age": 27.0, "age_unit": "gestational weeks"}
     records.write(tmp_path, "sub-1", {"state": "done", "suffix": "T2w"} | known)
@@ -93,13 +95,17 @@ def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
     row = _rows(fetuses / "group_volumes.tsv")[0]
     assert (float(row["deepgm"]), float(row["Left-Deep-Gray-Matter"])) == (2000, 1000)
     assert list(row).index("Left-Deep-Gray-Matter") < list(row).index("Right-Cerebellum")
-    unit = derivatives.load(fetuses, "sub-1")
-    cohort = comparison.Cohort.of([unit])
-    deep = next(g for g in comparison.groups_of(unit, cohort) if g["name"] == "Deep gray matter")
+    participant_session = derivatives.load(fetuses, "sub-1")
+    cohort = comparison.Cohort.of([participant_session])
+    deep = next(
+        g for g in comparison.groups_of(participant_session, cohort) if g["name"] == "Deep gray matter"
+    )
     assert [row["name"] for row in deep["rows"]] == ["Deep Gray Matter"]
     assert all(row["norm"] is None for row in deep["rows"])
-    grey = next(tile for tile in comparison.tiles_of(unit, cohort) if tile["name"] == "Gray matter")
-    assert grey["value"] == unit.volumes["gm"] + unit.volumes["deepgm"]
+    grey = next(
+        tile for tile in comparison.tiles_of(participant_session, cohort) if tile["name"] == "Gray matter"
+    )
+    assert grey["value"] == participant_session.volumes["gm"] + participant_session.volumes["deepgm"]
     assert "Deep Gray Matter" in (fetuses / "sub-1.html").read_text()
 
 
@@ -117,7 +123,7 @@ def test_gestational_age_is_in_the_tables_with_its_source(fetuses):
 
 
 def test_adults_have_no_column_of_gestational_age(tmp_path):
-    _unit(tmp_path, "sub-1", table="adult", age={"Value": 40, "Units": "years"})
+    _participant_session(tmp_path, "sub-1", table="adult", age={"Value": 40, "Units": "years"})
     (tmp_path / "participants.tsv").write_text("participant_id\tage\tgestational_age\nsub-1\t1\t39\n")
     run_group(tmp_path)
     assert "gestational_age" not in (tmp_path / "group_volumes.tsv").read_text()
@@ -125,14 +131,14 @@ def test_adults_have_no_column_of_gestational_age(tmp_path):
 
 @pytest.mark.parametrize("estimated", [False, True])
 def test_the_report_begins_with_the_gestational_age(tmp_path, estimated):
-    _unit(tmp_path, "sub-1", age=_weeks(27.84, estimated))
+    _participant_session(tmp_path, "sub-1", age=_weeks(27.84, estimated))
     page = write_participant(tmp_path, "sub-1").read_text()
     words = "27.8 weeks" + (" (estimated)" if estimated else "")
     assert f"<dt>Gestational age</dt><dd>{words}</dd>" in page
 
 
 def test_the_age_of_the_mother_is_not_that_of_the_fetus(tmp_path):
-    _unit(tmp_path, "sub-1")
+    _participant_session(tmp_path, "sub-1")
     records.write(tmp_path, "sub-1", {"state": "done", "age": 32.0, "gestational_age": 27.0})
     person = derivatives.demographics(derivatives.load_all(tmp_path))["sub-1"]
     assert (person["age"], person["gestational_age"]) == (None, 27.0)
@@ -141,27 +147,27 @@ def test_the_age_of_the_mother_is_not_that_of_the_fetus(tmp_path):
 def test_volumes_are_compared_at_the_same_gestational_age(tmp_path):
     for k in range(30):
         age = 22 + k / 2
-        _unit(tmp_path, f"sub-{k:02}", scale=np.exp(age / 10), age=_weeks(age, False))
-    units = derivatives.load_all(tmp_path)
-    ages = group_quality.ages(derivatives.demographics(units))
+        _participant_session(tmp_path, f"sub-{k:02}", scale=np.exp(age / 10), age=_weeks(age, False))
+    participant_sessions = derivatives.load_all(tmp_path)
+    ages = group_quality.ages(derivatives.demographics(participant_sessions))
     assert ages["sub-00"] == 22
-    outliers = group_quality.Outliers(comparison.Cohort.of(units), ages)
+    outliers = group_quality.Outliers(comparison.Cohort.of(participant_sessions), ages)
     assert "age" in outliers.adjusted
     assert group_quality.ages({"a": {"age": 3.0, "gestational_age": None}}) == {"a": 3.0}
 
 
 def test_the_status_file_holds_the_age_with_its_unit():
-    fetus = Unit("1", None, None, population="fetal", label_table="fetal", age=27.0)
+    fetus = ParticipantSession("1", None, None, population="fetal", label_table="fetal", age=27.0)
     content = records.Record(fetus).as_dict()
     assert (content["age"], content["age_unit"]) == (27.0, "gestational weeks")
     assert facts_of(content) == Facts("fetal", "fetal", 27.0, "gestational weeks")
-    infant = records.Record(Unit("1", None, None, age=0.5, population="infant")).as_dict()
+    infant = records.Record(ParticipantSession("1", None, None, age=0.5, population="infant")).as_dict()
     assert (infant["age"], infant["age_unit"]) == (0.5, "years")
     assert facts_of(infant).gestational_age is None
 
 
-def _of_age(weeks: float | None) -> Unit:
-    return Unit("1", None, None, population="adult" if weeks is None else "fetal", age=weeks)
+def _of_age(weeks: float | None) -> ParticipantSession:
+    return ParticipantSession("1", None, None, population="adult" if weeks is None else "fetal", age=weeks)
 
 
 @pytest.mark.parametrize(
@@ -187,11 +193,11 @@ def test_the_list_of_participants_has_gestational_ages(tmp_path, columns, cells,
 
 def test_licences_are_told_once_for_each_population():
     settings = SimpleNamespace(step=lambda name: False)
-    units = [Unit(str(k), None, None, population="fetal") for k in range(3)]
-    units.append(Unit("9", None, None))
-    (note,) = licenses.notes(settings, units)
+    participant_sessions = [ParticipantSession(str(k), None, None, population="fetal") for k in range(3)]
+    participant_sessions.append(ParticipantSession("9", None, None))
+    (note,) = licenses.notes(settings, participant_sessions)
     assert "fetal brains" in note and "esearch use" in note
-    refused = Unit("1", None, None, population="fetal", problem=InputError(None, "no"))
+    refused = ParticipantSession("1", None, None, population="fetal", problem=InputError(None, "no"))
     assert licenses.notes(settings, [refused]) == []
 
 

@@ -19,11 +19,13 @@ HOSTILE = "</script><script>document.title='taken'</script>"
 
 @pytest.fixture(scope="module")
 def built(phantoms, tmp_path_factory):
-    """Six units that are done, one that failed, one that was interrupted, one that never began."""
+    """Nine participant-sessions: six done, one failed, one interrupted, one not begun."""
     out = tmp_path_factory.mktemp("derivatives")
     for i, scale in enumerate((1.0, 0.94, 1.04, 0.97, 1.01)):
-        phantoms.unit(out, f"sub-0{i + 1}", scale=scale, age=20 + 7 * i, sex="FM"[i % 2], pictures=i == 0)
-    phantoms.unit(out, "sub-06_ses-b", scale=0.99, age=44, sex="F", pictures=False)
+        phantoms.participant_session(
+            out, f"sub-0{i + 1}", scale=scale, age=20 + 7 * i, sex="FM"[i % 2], pictures=i == 0
+        )
+    phantoms.participant_session(out, "sub-06_ses-b", scale=0.99, age=44, sex="F", pictures=False)
     phantoms.failed(out, "sub-07", reason="it is 5 voxels wide", remedy="Leave it out")
     phantoms.status(out, "sub-08", "running", stage="bias")
     (out / "participants.tsv").write_text("participant_id\tage\tsex\nsub-01\t99\tM\nsub-09\t33\tM\n")
@@ -49,7 +51,7 @@ def rows_of(path) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def test_one_row_a_unit(tree):
+def test_one_row_a_participant_session(tree):
     rows = rows_of(tree / "group_volumes.tsv")
     assert [row["participant_id"] for row in rows] == [f"sub-0{i}" for i in range(1, 10)]
     assert [row["session_id"] for row in rows] == ["n/a"] * 5 + ["ses-b"] + ["n/a"] * 3
@@ -112,7 +114,7 @@ def test_vanished_files_are_told(copy):
 
 
 def test_without_ages_and_sessions_no_such_columns(phantoms, tmp_path):
-    phantoms.unit(tmp_path, "sub-01", pictures=False)
+    phantoms.participant_session(tmp_path, "sub-01", pictures=False)
     run_group(tmp_path)
     columns = (tmp_path / "group_volumes.tsv").read_text().splitlines()[0].split("\t")
     assert columns[:3] == ["participant_id", "state", "brain"]

@@ -28,19 +28,19 @@ OUTSIDE = re.compile(
 
 @pytest.fixture(scope="module")
 def tree(phantoms, tmp_path_factory):
-    """Three units that are done, one that failed."""
+    """Three participant-sessions that are done, one that failed."""
     out = tmp_path_factory.mktemp("derivatives")
-    phantoms.unit(
+    phantoms.participant_session(
         out,
         "sub-01",
         age=31,
         sex="F",
         notes=["The field of view ends in the cerebellum."],
-        others=["/data/sub-01/anat/sub-01_T2w.nii.gz"],
+        left_out=["/data/sub-01/anat/sub-01_T2w.nii.gz"],
         volume_notes=["Left-Amygdala is small."],
     )
-    phantoms.unit(out, "sub-02_ses-a", scale=0.94, axcodes="PSR")
-    phantoms.unit(out, "sub-03", scale=1.03, axcodes="RAS")
+    phantoms.participant_session(out, "sub-02_ses-a", scale=0.94, axcodes="PSR")
+    phantoms.participant_session(out, "sub-03", scale=1.03, axcodes="RAS")
     phantoms.failed(out, "sub-04")
     return out
 
@@ -101,7 +101,7 @@ def test_small_enough(tree):
 def test_made_within_fifteen_seconds_at_1_mm(phantoms, tmp_path):
     data = phantoms.phantom((192, 224, 192), (1.0, 1.0, 1.0))
     grid = phantoms.phantom((197, 233, 189), (1.0, 1.0, 1.0), origin=(-98, -134, -72))
-    phantoms.unit(tmp_path, "sub-01", data=data, template=grid)
+    phantoms.participant_session(tmp_path, "sub-01", data=data, template=grid)
     start = time.process_time()
     page = write_participant(tmp_path, "sub-01")
     assert time.process_time() - start < 15
@@ -111,7 +111,7 @@ def test_made_within_fifteen_seconds_at_1_mm(phantoms, tmp_path):
 
 @pytest.mark.parametrize("axcodes", ["RAS", "LAS", "LIA", "PSR", "SPL"])
 def test_orientation_of_the_grid_does_not_matter(phantoms, tmp_path, axcodes):
-    phantoms.unit(tmp_path, "sub-01", axcodes=axcodes)
+    phantoms.participant_session(tmp_path, "sub-01", axcodes=axcodes)
     canvas = Canvas(derivatives.load(tmp_path, "sub-01"))
     image, aseg, _ = phantoms.phantom()
     assert np.allclose(canvas.image.data, image)
@@ -135,7 +135,7 @@ def test_orientation_of_the_grid_does_not_matter(phantoms, tmp_path, axcodes):
 
 
 def test_top_is_up_and_front_is_right(phantoms, tmp_path):
-    phantoms.unit(tmp_path, "sub-01", axcodes="LIA")
+    phantoms.participant_session(tmp_path, "sub-01", axcodes="LIA")
     canvas = Canvas(derivatives.load(tmp_path, "sub-01"))
     image = canvas.image
     mark = np.argwhere(image.data > 230).mean(0)  # right, in front, on top
@@ -184,7 +184,7 @@ def test_field_of_the_bias_is_found(phantoms, tmp_path):
     field = np.exp(np.linspace(-0.2, 0.2, image.shape[0], dtype=np.float32))[:, None, None]
     source = tmp_path / "sub-01_T1w.nii.gz"
     nib.save(nib.Nifti1Image(image * field, affine), source)
-    phantoms.unit(
+    phantoms.participant_session(
         tmp_path / "out", "sub-01", axcodes="RAS", data=(image, aseg, affine), inputs={"path": str(source)}
     )
     facts = drawing.draw(derivatives.load(tmp_path / "out", "sub-01"))
@@ -244,7 +244,7 @@ def test_texts_of_others_are_shown_not_obeyed(copy, phantoms):
         copy,
         "sub-01",
         notes=[HOSTILE],
-        others=[HOSTILE],
+        left_out=[HOSTILE],
         image=HOSTILE,
         version=HOSTILE,
         stage=HOSTILE,
@@ -301,7 +301,7 @@ def test_damaged_derivative_is_named(copy):
 
 
 def test_alone_there_is_no_place(phantoms, tmp_path):
-    phantoms.unit(tmp_path, "sub-01")
+    phantoms.participant_session(tmp_path, "sub-01")
     assert "no other participant to compare with" in text_of(write_participant(tmp_path, "sub-01"))
 
 

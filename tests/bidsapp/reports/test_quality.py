@@ -24,13 +24,13 @@ VERDICTS = {"sub-01": "pass", "sub-02": "check", "sub-03": "fail", "sub-04": "pa
 
 @pytest.fixture(scope="module")
 def tree(phantoms, tmp_path_factory):
-    """Four units with their quality, one without, after the group level."""
+    """Four participant-sessions with their quality, one without, after the group level."""
     out = tmp_path_factory.mktemp("quality")
     for number, (key, verdict) in enumerate(VERDICTS.items()):
-        phantoms.unit(
+        phantoms.participant_session(
             out, key, scale=1 - 0.01 * number, age=30 + number, pictures=number == 0, verdict=verdict
         )
-    phantoms.unit(out, "sub-05", pictures=False)
+    phantoms.participant_session(out, "sub-05", pictures=False)
     run_group(out)
     return out
 
@@ -253,5 +253,9 @@ def test_group_is_filtered_by_qc_rating(tree, browser):
 
 
 def test_results_without_quality(tree):
-    unit = derivatives.load(tree, "sub-05")
-    assert unit.qc_rating == "" and unit.scores == {} and unit.quality == {}
+    participant_session = derivatives.load(tree, "sub-05")
+    assert (
+        participant_session.qc_rating == ""
+        and participant_session.scores == {}
+        and participant_session.quality == {}
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from brainseg.bidsapp.execution.progress import Progress, describe
 from brainseg.bidsapp.execution.tracker import Tracker
-from brainseg.bidsapp.inputs.select import Unit
+from brainseg.bidsapp.inputs.select import ParticipantSession
 from brainseg.bidsapp.status import records
 from brainseg.bidsapp.status.records import Fault, Record
 
@@ -17,22 +17,24 @@ MATTER = {"skull_strip": "auto"}
 
 
 @pytest.fixture
-def unit(tmp_path):
+def participant_session(tmp_path):
     image = tmp_path / "bids" / "sub-01_T1w.nii.gz"
     image.parent.mkdir()
     image.write_bytes(b"an image")
-    return Unit("01", None, image, "T1w", age=41.0, sex="F")
+    return ParticipantSession("01", None, image, "T1w", age=41.0, sex="F")
 
 
 @pytest.fixture
-def out(tmp_path, unit):
-    """An output folder in which the unit is done."""
+def out(tmp_path, participant_session):
+    """An output folder in which the participant-session is done."""
     folder = tmp_path / "out"
     for name in ("sub-01/anat/x.nii.gz", "sub-01.html"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x")
-    record = Record(unit, state="done", settings=MATTER, outputs=["sub-01/anat/x.nii.gz", "sub-01.html"])
-    records.write(folder, unit.key, record.as_dict())
+    record = Record(
+        participant_session, state="done", settings=MATTER, outputs=["sub-01/anat/x.nii.gz", "sub-01.html"]
+    )
+    records.write(folder, participant_session.key, record.as_dict())
     return folder
 
 
@@ -40,8 +42,8 @@ def _change(out: Path, **changes) -> None:
     records.write(out, "sub-01", records.read(out, "sub-01") | changes)
 
 
-def test_what_is_done_stands(out, unit):
-    assert records.finished(out, unit, MATTER) == "yes"
+def test_what_is_done_stands(out, participant_session):
+    assert records.finished(out, participant_session, MATTER) == "yes"
     content = json.loads((out / "logs" / "status" / "sub-01.json").read_text())
     assert content["age"] == 41.0
     assert content["inputs"]["size"] == 8
@@ -59,44 +61,44 @@ def test_what_is_done_stands(out, unit):
         {"inputs": {"path": "elsewhere", "size": 8, "mtime": 0}},
     ],
 )
-def test_what_differs_is_computed_again(out, unit, changes):
+def test_what_differs_is_computed_again(out, participant_session, changes):
     _change(out, **changes)
-    assert records.finished(out, unit, MATTER) == "no"
+    assert records.finished(out, participant_session, MATTER) == "no"
 
 
-def test_what_was_computed_with_former_names_of_settings_stands(out, unit):
+def test_what_was_computed_with_former_names_of_settings_stands(out, participant_session):
     _change(out, settings={"quality": "fast", "sloppy": False})
-    assert records.finished(out, unit, {"effort": "fast", "sloppy": False}) == "yes"
-    assert records.finished(out, unit, {"effort": "accurate", "sloppy": False}) == "no"
+    assert records.finished(out, participant_session, {"effort": "fast", "sloppy": False}) == "yes"
+    assert records.finished(out, participant_session, {"effort": "accurate", "sloppy": False}) == "no"
 
 
-def test_another_image_is_computed_again(out, unit):
-    unit.image.write_bytes(b"another one")
-    assert records.finished(out, unit, MATTER) == "no"
+def test_another_image_is_computed_again(out, participant_session):
+    participant_session.image.write_bytes(b"another one")
+    assert records.finished(out, participant_session, MATTER) == "no"
 
 
-def test_a_missing_report_is_made_from_what_is_there(out, unit):
+def test_a_missing_report_is_made_from_what_is_there(out, participant_session):
     (out / "sub-01.html").unlink()
-    assert records.finished(out, unit, MATTER) == "report"
+    assert records.finished(out, participant_session, MATTER) == "report"
     (out / "sub-01.html").write_text("x")
     _change(out, error={"stage": "report"})
-    assert records.finished(out, unit, MATTER) == "report"
+    assert records.finished(out, participant_session, MATTER) == "report"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"state": "done"}', '{"outputs": 3, "state": "done"}'])
-def test_a_damaged_status_is_no_status(out, unit, text):
+def test_a_damaged_status_is_no_status(out, participant_session, text):
     (out / "logs" / "status" / "sub-01.json").write_text(text)
-    assert records.finished(out, unit, MATTER) == "no"
+    assert records.finished(out, participant_session, MATTER) == "no"
 
 
-def test_a_full_disk_ends_no_run(tmp_path, unit, monkeypatch, caplog):
+def test_a_full_disk_ends_no_run(tmp_path, participant_session, monkeypatch, caplog):
     told = Progress()
     tracker = Tracker(tmp_path / "out", "r", told)
     monkeypatch.setattr(
         records, "write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
-    tracker.refuse(unit, Fault("conform", "it is empty"))
-    tracker.refuse(unit, Fault("conform", "it is empty"))
+    tracker.refuse(participant_session, Fault("conform", "it is empty"))
+    tracker.refuse(participant_session, Fault("conform", "it is empty"))
     told = [record.message for record in caplog.records if "No space" in record.message]
     assert len(told) == 1
     assert told[0].startswith(f"{tmp_path}/out/logs/status/sub-01.json: the status cannot be written")
@@ -121,7 +123,17 @@ def test_a_claimed_unit_is_left_alone_until_its_process_dies(tmp_path):
     assert not list((tmp_path / "logs" / "status").iterdir())
 
 
-def test_a_failure_is_told_in_one_line(unit):
+def test_a_failure_is_told_in_one_line(participant_session):
     fault = Fault("conform", "the file is truncated", "/b/sub-01_T1w.nii.gz", "Fetch it again")
-    line = describe(Record(unit, state="failed", fault=fault, stage="conform"))
+    line = describe(Record(participant_session, state="failed", fault=fault, stage="conform"))
     assert line == "sub-01  failed at conform: /b/sub-01_T1w.nii.gz: the file is truncated. Fetch it again."
+
+
+def test_former_names_of_fields_are_read(tmp_path):
+    former = {"others": ["/a/sub-01_T2w.nii.gz"], "beside": [], "given": {"mask": "/a/mask.nii.gz"}}
+    records.write(tmp_path, "sub-01", former)
+    assert records.read(tmp_path, "sub-01") == {
+        "left_out": ["/a/sub-01_T2w.nii.gz"],
+        "other_contrasts": [],
+        "precomputed": {"mask": "/a/mask.nii.gz"},
+    }

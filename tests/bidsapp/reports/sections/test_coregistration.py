@@ -15,10 +15,12 @@ from brainseg.bidsapp.reports.sections import coregistration
 
 @pytest.fixture(scope="module")
 def out(phantoms, tmp_path_factory):
-    """A unit with a T2w image beside its T1w image, and the page."""
+    """A participant-session with a T2w image beside its T1w image, and the page."""
     out = tmp_path_factory.mktemp("derivatives")
-    given = {"mask": "/x/sub-01_desc-brain_mask.nii.gz"}
-    phantoms.unit(out, "sub-01", beside=["/data/sub-01/anat/sub-01_acq-x_T2w.nii.gz"], given=given)
+    precomputed = {"mask": "/x/sub-01_desc-brain_mask.nii.gz"}
+    phantoms.participant_session(
+        out, "sub-01", other_contrasts=["/data/sub-01/anat/sub-01_acq-x_T2w.nii.gz"], precomputed=precomputed
+    )
     anat = out / "sub-01" / "anat"
     image = nib.load(anat / "sub-01_desc-preproc_T1w.nii.gz")
     data = 255 - np.asarray(image.dataobj)
@@ -42,7 +44,7 @@ def test_they_are_shown_with_how_they_moved(out):
 
 def test_the_reference_is_not_mistaken(phantoms, tmp_path):
     """FLAIR comes before T1w in the alphabet, and may have the same prefix."""
-    phantoms.unit(tmp_path, "sub-01")
+    phantoms.participant_session(tmp_path, "sub-01")
     anat = tmp_path / "sub-01" / "anat"
     for kind in ("nii.gz", "json"):
         source = anat / f"sub-01_desc-preproc_T1w.{kind}"
@@ -56,7 +58,7 @@ def test_the_reference_is_not_mistaken(phantoms, tmp_path):
 
 
 def test_without_others_there_is_no_section(phantoms, tmp_path):
-    phantoms.unit(tmp_path, "sub-01")
+    phantoms.participant_session(tmp_path, "sub-01")
     assert 'id="contrasts"' not in write_participant(tmp_path, "sub-01").read_text()
 
 
