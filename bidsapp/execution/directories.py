@@ -33,7 +33,7 @@ def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path |
     """
     taken = {Path(path).resolve() for path in inputs if path}
     named: set[Path] = set()
-    for path in filter(None, outputs):
+    for path in (given for given in outputs if given):
         place = Path(path).resolve()
         if place in taken:
             raise UsageError(path, "the output is the input itself", "Give another name")

@@ -289,8 +289,8 @@ class Tracker:
 
 def _joined(before: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """Return the outputs of an earlier run and of this one."""
-    listed = before.get("outputs") if isinstance(before.get("outputs"), list) else []
-    return list(dict.fromkeys([*listed, *content["outputs"]]))
+    listed = before.get("outputs")
+    return list(dict.fromkeys([*(listed if isinstance(listed, list) else []), *content["outputs"]]))
 
 
 def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:

@@ -212,7 +212,7 @@ def _plugin(run: Run, gpus: int) -> Any:
         "n_gpu_procs": gpus,
         "status_callback": _guarded(tracker.callback),
     }
-    hooks = {
+    hooks: dict[str, Any] = {
         "on_failure": _guarded(tracker.failure),
         "order": lambda node: ranks.get(tracker.locate(node)[0], 0),
         "seed": settings.random_seed,
@@ -222,7 +222,7 @@ def _plugin(run: Run, gpus: int) -> Any:
         return plugins.foreign(name, arguments | more, _guarded(tracker.failure))
     if settings.plugin == "linear":
         return plugins.LinearPlugin(arguments, **hooks)
-    log = {
+    log: dict[str, Any] = {
         "log_file": run.directories.log / logs.FILE,
         "level": logs.level(settings.verbose),
         "echo": bool(settings.verbose),

@@ -42,7 +42,7 @@ def read(path: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
             continue
         if not isinstance(query, dict):
             raise UsageError(path, f"{key!r} must hold an object", 'Such as {"t1w": {"acquisition": null}}')
-        named: dict[str, Any] = {SHORT.get(entity, entity): value for entity, value in query.items()}
+        named: dict[str, Any] = {str(SHORT.get(entity, entity)): value for entity, value in query.items()}
         unknown = sorted(set(named) - set(ENTITIES))
         if unknown:
             raise UsageError(

@@ -64,8 +64,9 @@ def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
     DatasetError
         If pybids cannot index the dataset.
     """
+    root, folder = settings.bids_dir, settings.bids_database_dir
     try:
-        layout = _kept(settings) if settings.bids_database_dir else _index(settings.bids_dir, labels)
+        layout = _kept(root, folder) if folder else _index(root, labels)
         files = layout.get(datatype="anat", suffix=list(MODALITIES), extension=[".nii", ".nii.gz"])
         images = [Image(Path(file.path), dict(file.get_entities())) for file in files]
     except (DatasetError, UsageError):
@@ -86,9 +87,8 @@ def _index(root: Path, labels: list[str] | None, database: Path | None = None) -
     return BIDSLayout(str(root), validate=False, database_path=database, indexer=indexer)
 
 
-def _kept(settings: Settings) -> BIDSLayout:
+def _kept(root: Path, folder: Path) -> BIDSLayout:
     """Load the index that is kept in a folder, or make it anew if it is missing, damaged or outdated."""
-    folder, root = settings.bids_database_dir, settings.bids_dir
     if root == folder or root in folder.parents:
         raise UsageError(
             folder, "the index would lie inside the dataset", "Give --bids-database-dir another folder"

@@ -144,9 +144,9 @@ def select(settings: Settings) -> Selection:
         if mine and not chosen:
             notes.append(f"sub-{label} has no such session and is left out")
         elif not chosen:
-            there = sorted({image.suffix for image in found if image.participant == label})
+            suffixes = sorted({image.suffix for image in found if image.participant == label})
             participant_sessions.append(
-                ParticipantSession(label, None, None, problem=_no_image(settings, label, there))
+                ParticipantSession(label, None, None, problem=_no_image(settings, label, suffixes))
             )
         else:
             participant_sessions += _participant_sessions(chosen, settings, people)

@@ -174,7 +174,9 @@ def _row(
 ) -> dict[str, Any]:
     left, right = (result.volumes.get(parts[k]) if len(parts) == 2 else None for k in (0, 1))
     both, brain = total(result.volumes, parts), result.volumes.get("brain")
-    known = left is not None and right is not None and left + right > 0
+    asymmetry = None
+    if left is not None and right is not None and left + right > 0:
+        asymmetry = 200 * (left - right) / (left + right)
     return {
         "name": name,
         "color": color,
@@ -183,7 +185,7 @@ def _row(
         "right": right,
         "both": both,
         "share": both / brain if both is not None and brain else None,
-        "asymmetry": 200 * (left - right) / (left + right) if known else None,
+        "asymmetry": asymmetry,
         "place": cohort.place(result.key, parts),
         "norm": normal_range(result, parts),
     }

@@ -143,7 +143,7 @@ def _write_volumes(out_dir: Path, results: list[Result], people: dict[str, dict[
     about, names = _columns(results, people)
     rows = []
     for result in results:
-        values = _names(result) | _person(people[result.key]) | {"state": result.state}
+        values: dict[str, Any] = _names(result) | _person(people[result.key]) | {"state": result.state}
         volumes = result.volumes
         values |= {name: _round(volumes.get(name)) for name in names}
         rows.append([values[name] for name in [*about, *names]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -96,10 +97,8 @@ class Mosaic:
 
     def cut(self, data: np.ndarray, panel: Panel) -> np.ndarray:
         """Return the slice of a panel, shape (H, W) in voxels, its first row on top."""
-        across, up, through = PLANES[panel.plane]
-        index = [slice(None)] * 3
-        index[through] = panel.index
-        index[across], index[up] = slice(*self.view[across]), slice(*self.view[up])
+        index: list[slice | int] = [slice(*ends) for ends in self.view]
+        index[PLANES[panel.plane][2]] = panel.index
         plane = data[tuple(index)]
         return np.ascontiguousarray(plane.T[::-1])
 
@@ -183,7 +182,7 @@ class Mosaic:
 
     def _write(self, draw: ImageDraw.ImageDraw) -> None:
         font, small = ImageFont.load_default(22), ImageFont.load_default(17)
-        dark = {"stroke_width": 2, "stroke_fill": 0}
+        dark: dict[str, Any] = {"stroke_width": 2, "stroke_fill": 0}
         named: set[str] = set()
         for panel in self.panels:
             through = PLANES[panel.plane][2]

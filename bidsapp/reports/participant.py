@@ -217,7 +217,7 @@ def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return terms and texts about image and participant; those without a text are left out."""
     person = derivatives.demographics([result])[result.key]
     voxel = " × ".join(f"{x:.4g}" for x in facts.get("voxel", []))
-    skull = {True: "removed before (input)", False: "removed here"}
+    skull: dict[bool | None, str] = {True: "removed before (input)", False: "removed here"}
     rows = [
         ("Contrast", result.suffix),
         ("Grid", " × ".join(str(n) for n in facts.get("shape", []))),

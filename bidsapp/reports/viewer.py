@@ -35,7 +35,7 @@ def pack(
     names : list of int
         Label index of each position.
     """
-    sizes = [max(8, round(n * s)) for n, s in zip(scan.data.shape, scan.spacing, strict=True)]
+    sizes = tuple(max(8, round(n * s)) for n, s in zip(scan.data.shape, scan.spacing, strict=True))
     step = np.diag([*(n / m for n, m in zip(scan.data.shape, sizes, strict=True)), 1.0])
     step[:3, 3] = (np.diag(step)[:3] - 1) / 2
     affine = scan.affine @ step
@@ -44,7 +44,7 @@ def pack(
     near = structures.onto(sizes, affine, order=0).data
     columns = int(np.ceil(np.sqrt(sizes[2] * sizes[1] / sizes[0])))
     content = {
-        "shape": sizes,
+        "shape": list(sizes),
         "affine": np.round(affine[:3], 5).tolist(),
         "columns": columns,
         "image": base64.b64encode(_sprite(gray, columns)).decode(),

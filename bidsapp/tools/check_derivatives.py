@@ -66,13 +66,13 @@ def _stages(found: Check, program: str) -> list[str]:
             by_stage[verdict.stage][key] = verdict
     width = max(map(len, by_stage))
     out = []
-    for stage, verdicts in by_stage.items():
-        skipped = [key for key, verdict in verdicts.items() if verdict.skipped]
-        how = "skipped" if len(skipped) == len(verdicts) else "computed" if not skipped else "mixed"
-        count = f" ({len(skipped)} of {len(verdicts)} skipped)" if how == "mixed" else ""
+    for stage, by_key in by_stage.items():
+        skipped = [key for key, verdict in by_key.items() if verdict.skipped]
+        how = "skipped" if len(skipped) == len(by_key) else "computed" if not skipped else "mixed"
+        count = f" ({len(skipped)} of {len(by_key)} skipped)" if how == "mixed" else ""
         out.append(f"  {stage:<{width}}  {how}{count}")
         reasons: dict[str, list[str]] = defaultdict(list)
-        for key, verdict in verdicts.items():
+        for key, verdict in by_key.items():
             if not verdict.skipped:
                 reasons[_general(verdict.why, key)].append(key)
         for why, keys in reasons.items():

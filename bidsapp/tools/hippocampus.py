@@ -96,11 +96,11 @@ def _register(
 ) -> tuple[Warp, Warp | None, str]:
     """Return the transform that resamples moving onto fixed, its inverse, and a summary for the console."""
     if isinstance(network, gradient_net.GradientNet):
-        crops = [hippocampus.upright(one) for one in (moving, fixed)]
-        return gradient_net.align(network, *crops), None, ""
+        crops = hippocampus.upright(moving), hippocampus.upright(fixed)
+        return gradient_net.align(network, crops[0], crops[1]), None, ""
     parts = [hippocampus.find(one, device=device(args)) for one in (moving, fixed)]
     try:
-        found = registration.register(*parts, network=name, device=device(args))
+        found = registration.register(parts[0], parts[1], network=name, device=device(args))
     except InputError as error:
         raise InputError(f"{args.moving}, {args.fixed}", error.reason, error.remedy) from None
     if args.parts:

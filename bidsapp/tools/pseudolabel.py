@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from ...interfaces.io import files
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.io import conform
+from ...models.io.images import open_image
 from ...models.registration import registration
 from . import anatomy
 from .compute import device, set_threads
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
         scan = anatomy.read(path, on)
         found = registration.register(scan, atlas, refine=args.refine, network=registration.NETWORK)
         moved = found.inverse.resample(labels, scan.image.grid, "label").data.numpy()
-        source = nib.load(path)
+        source = open_image(path)
         out = Path(args.out) / f"{name}_dseg.nii.gz"
         files.write_image(out, np.rint(moved).astype(kind), source.affine, files.geometry_code(source))
         print(out)

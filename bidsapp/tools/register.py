@@ -6,7 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 
 from ...interfaces import growth
@@ -15,6 +14,7 @@ from ...interfaces.registration import check_cohort, with_cohort
 from ...models.deformation.diffeomorphic import Options
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.io import conform, itk
+from ...models.io.images import open_image
 from ...models.networks import zoo
 from ...models.population import populations
 from ...models.population.populations import Population
@@ -154,7 +154,7 @@ def _write_images(args: argparse.Namespace, found: RegistrationResult, fixed: An
     if args.labels:
         source, out = args.labels
         labels = conform.read(source)
-        kept = nib.load(source).get_data_dtype()
+        kept = open_image(source).get_data_dtype()
         if kept.kind not in "iu":
             kept = np.dtype(np.int32)
         moved = found.forward.resample(labels, grid, "label").data.numpy()

@@ -14,6 +14,7 @@ from ...interfaces.io import files
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.io import conform
+from ...models.io.images import open_image
 from ...models.segmentation import skullstrip
 from ...models.segmentation.result import SkullStripResult
 from .compute import device, set_threads
@@ -62,7 +63,7 @@ def strip(scan: Volume, args: argparse.Namespace) -> SkullStripResult:
 
 def write(data: Any, args: argparse.Namespace) -> None:
     """Write an array (x, y, z) to OUT with the geometry of the scan."""
-    source, out = nib.load(args.image), Path(args.out)
+    source, out = open_image(args.image), Path(args.out)
     affine, code = np.asarray(source.affine), files.geometry_code(source)
     if out.suffix == ".gz":
         files.write_image(out, data, affine, code)

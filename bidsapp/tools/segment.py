@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from ...interfaces.io import derivatives, files
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
+from ...models.io.images import open_image
 from ...models.networks import zoo
 from ...models.pipeline import process
 from ...models.population import populations
@@ -125,7 +125,7 @@ def _write_volumes(path: Path, result: Any, structures: np.ndarray, mask: Volume
 def _write_posteriors(path: Path, result: Any, scan: Volume, args: argparse.Namespace) -> None:
     """Write probabilities on the grid of the scan (4-D), and the names of the structures as JSON."""
     indices, names, data = posteriors_on(scan, result)
-    source = nib.load(args.image)
+    source = open_image(args.image)
     files.write_image(path, data, np.asarray(source.affine), files.geometry_code(source))
     description = "Probabilities of structures, both hemispheres together"
     content = {"Description": description, "Index": indices, "Name": names}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-import nibabel as nib
 import numpy as np
 
+from ...models.io.images import open_image
 from ..execution import licenses
 from . import scans
 
@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     if args.mask:
         data = inside.astype(np.uint8)
     else:
-        data = np.asarray(nib.load(args.image).dataobj).reshape(inside.shape)
+        data = np.asarray(open_image(args.image).dataobj).reshape(inside.shape)
         data = np.where(inside, data, np.zeros((), data.dtype))
         if data.dtype.kind not in "iu" or data.dtype.itemsize > 4:
             data = data.astype(np.float32)

@@ -11,7 +11,7 @@ CLOSING = 4.0
 """Radius (mm) by which tissue and ventricles are closed into a brain mask: sulci belong to it, spine not."""
 
 
-def signed_distance(mask: np.ndarray, spacing: float | Sequence[float] = 1.0) -> np.ndarray:
+def signed_distance(mask: np.ndarray, spacing: float | Sequence[float] | np.ndarray = 1.0) -> np.ndarray:
     """Signed distance (mm) to the surface of a mask.
 
     Parameters

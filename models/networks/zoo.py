@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
@@ -53,6 +53,11 @@ class Model:
 
     network: nn.Module
     card: dict[str, Any]
+
+    @property
+    def stride(self) -> int:
+        """Number that divides every side of the network's input."""
+        return cast(int, self.network.stride)
 
 
 def own_folder() -> Path:

@@ -102,8 +102,15 @@ def process(
     progress("bias correction")
     corrected, _ = bias.correct(scan, brain.mask)
     progress("segmentation")
-    options = {"effort": effort, "label_table": label_table, "likelihood": likelihood}
-    found = segmentation.segment(corrected, brain.mask, segmenting, device=device, **options)
+    found = segmentation.segment(
+        corrected,
+        brain.mask,
+        segmenting,
+        device=device,
+        effort=effort,
+        label_table=label_table,
+        likelihood=likelihood,
+    )
     return Processed(scan, brain, corrected, found)
 
 

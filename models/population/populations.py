@@ -176,7 +176,8 @@ def restricted(record: Population, *steps: str) -> str | None:
     steps : str
         Fields of further networks, such as ``lesion``.
     """
-    found, more = [], []
+    found: list[str] = []
+    more: list[str] = []
     further = [getattr(record, step) for step in steps]
     for name in dict.fromkeys((*record.networks, *further)):
         terms = _card(name).get("licence", "")
@@ -261,13 +262,14 @@ def load(name: str) -> Population:
     methods = {stage: _method(**content) for stage, content in record.pop("methods", {}).items()}
     if "registration" in record:
         record["registration"] = {"spacing": methods["registration"].spacing, **record["registration"]}
+    ranges: dict[str, Any] = {k: tuple(v) for k, v in plausible.items()}
     return Population(
         methods=methods,
         ages=tuple(record.pop("ages")),
         reconstructions=tuple(record.pop("reconstructions", ())),
         cohorts=cohorts,
         **record.pop("networks", {}),
-        **{k: tuple(v) for k, v in plausible.items()},
+        **ranges,
         **record,
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..io import images
 from ..population.populations import Population
 
@@ -24,7 +26,7 @@ REMEDY = (
 )
 
 
-def coarseness(spacing: Sequence[float], record: Population) -> str | None:
+def coarseness(spacing: Sequence[float] | np.ndarray, record: Population) -> str | None:
     """Return why a scan is a stack too coarse for a population's networks; None if it is not.
 
     Parameters

@@ -167,13 +167,13 @@ def posteriors(
     weights = loaded.card.get("class_weights", {})
     unsided = labels.load(loaded.card["label_table"]).unsided
     counted = torch.tensor([float(weights.get(str(index), 1.0)) for index in unsided]).log()
-    out: Tensor | float = 0.0
+    halves = []
     for flip in ((), (1,)):
         turned = image.flip([a - 1 for a in flip])
         logits = run(loaded.network, turned, coordinates, device=device, notes=notes)
         corrected = logits["structure"] - counted.view(-1, 1, 1, 1)
-        out = out + corrected.softmax(0).flip(flip) / 2
-    return Volume(out, affine)
+        halves.append(corrected.softmax(0).flip(flip) / 2)
+    return Volume(halves[0] + halves[1], affine)
 
 
 def summed(posteriors: Tensor, finer: LabelTable, coarser: LabelTable) -> Tensor:

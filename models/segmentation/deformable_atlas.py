@@ -162,6 +162,8 @@ class DeformedAtlas:
 
     def probabilities(self, whole: Grid) -> Volume:
         """Return the probabilities (C, X, Y, Z) on the part of an upright grid that the atlas covers."""
+        if self.velocity is None:
+            raise ValueError("the atlas is not deformed yet; call deform first")
         grid = _box(self.atlas, whole, self.start)
         flow = Volume(exponential(-self.velocity) * float(self.coarse.spacing[0]), self.coarse.affine)
         found = Warp((flow, self.place)).resample(self.atlas.maps, grid).data

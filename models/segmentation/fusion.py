@@ -61,7 +61,7 @@ def fine(
         Probabilities of the unsided structures.
     """
     loaded = zoo.load_once(model, device)
-    inputs = network_inputs(masked, mask, coarse, loaded.card["spacing"], loaded.network.stride)
+    inputs = network_inputs(masked, mask, coarse, loaded.card["spacing"], loaded.stride)
     return refinement.posteriors(loaded, inputs, device, flip=flip, notes=notes)
 
 

@@ -105,7 +105,7 @@ def find(
     loaded = zoo.load_once(model, device)
     notes: list[str] = []
     image, brain = prepared(volume, mask, float(loaded.card["spacing"]))
-    start = [(-n) % loaded.network.stride for n in image.grid.shape[:2]]
+    start = [(-n) % loaded.stride for n in image.grid.shape[:2]]
     x = torch.nn.functional.pad(stack(image, brain), (0, 0, 0, start[1], 0, start[0]))
     logit = run(loaded.network, x[0], x[1:], device=device, notes=notes)["lesion"][0]
     shape = image.grid.shape

@@ -98,7 +98,7 @@ def refine(
         Notes on the results are appended.
     """
     loaded = zoo.load_once(record.skullstrip, device)
-    grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.network.stride)
+    grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.stride)
     image = normalize(resample(volume.canonical(), grid).data)
     context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
     coordinates = coordinate_channels(grid, coarse.to_atlas, COORDINATE_SCALE)

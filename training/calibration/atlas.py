@@ -7,7 +7,9 @@ mean velocity, so that the shape is the mean shape (Guimond et al. 2000). The at
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -54,21 +56,21 @@ def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volum
     """
     maps = _maps(path, table)
     small = [resample(one, frame(OPTIONS.spacing)).data for one in maps]
-    average = _symmetric(sum(small) / len(small))
+    average = _symmetric(_sum(small) / len(small))
     warps: list[Warp] = []
     for turn in range(rounds):
         velocities = []
         for number, one in enumerate(small, 1):
             velocities.append(optimise(_seen(one), _seen(average), OPTIONS))
             say(f"round {turn + 1}, map {number} of {len(small)}")
-        back = -sum(velocities) / len(velocities)
+        back = -_sum(velocities) / len(velocities)
         back = (back + back.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)) / 2
         grid = frame(OPTIONS.spacing)
         warps = [Warp(tuple(_field(v, grid) for v in (-back, -velocity))) for velocity in velocities]
         warped = [w.resample(one, grid).data for w, one in zip(warps, maps, strict=True)]
-        average = _symmetric(sum(warped) / len(warped))
+        average = _symmetric(_sum(warped) / len(warped))
     fine = frame(1.0)
-    total = sum(w.resample(one, fine).data for w, one in zip(warps, maps, strict=True))
+    total = _sum(w.resample(one, fine).data for w, one in zip(warps, maps, strict=True))
     found = _symmetric(total / len(maps))
     return Volume(found / found.sum(0).clamp(min=1e-6), fine.affine)
 
@@ -121,6 +123,10 @@ def _shift(voxels: float) -> np.ndarray:
 def _seen(shares: Tensor) -> Tensor:
     """Return the structure maps and a map of the field of view, which is everywhere."""
     return torch.cat([shares[1:], torch.ones_like(shares[:1])])
+
+
+def _sum(parts: Iterable[Tensor]) -> Tensor:
+    return cast(Tensor, sum(parts))
 
 
 def _symmetric(shares: Tensor) -> Tensor:

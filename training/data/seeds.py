@@ -9,6 +9,7 @@ import numpy as np
 
 from ...models.errors import InputError
 from ...models.io import atomic
+from ...models.io.images import open_image
 from .intensity_classes import MOST_METAS, find_seeds, pack
 from .sources import positions, table_rows
 
@@ -42,7 +43,7 @@ def write_seeds(image: Path, labels: Path, out: Path, table: str) -> dict[int, i
     if not 0 < metas.max() <= MOST_METAS or metas.min() < 0:
         reason = f"the meta-labels of the source table {table} are {metas.min()} to {metas.max()}"
         raise InputError(None, reason, f"Give 1, 2, ... {MOST_METAS}, or 0 for no seeds")
-    scan, truth = nib.load(image), nib.load(labels)
+    scan, truth = open_image(image), open_image(labels)
     if scan.shape[:3] != truth.shape[:3] or not np.allclose(scan.affine, truth.affine, atol=1e-2):
         raise InputError(image, f"the grid differs from {labels}", "Resample one of them")
     values = np.asarray(truth.dataobj).astype(np.int32).reshape(truth.shape[:3])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
+from ...models.io.images import open_image
 from ...models.population import labels
 
 LOOSE = {"desc", "space", "seg", "atlas", "label", "res", "den", "hemi"}
@@ -31,7 +31,7 @@ def read_labels(path: Path) -> Volume:
     if not path.exists():
         raise InputError(path, "the file does not exist")
     try:
-        image = nib.load(path)
+        image = open_image(path)
         values = np.asarray(image.dataobj)
     except Exception as error:  # damaged files fail in as many ways as there are readers
         raise InputError(path, f"the file cannot be read ({type(error).__name__}: {error})") from None

@@ -15,6 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from ...models.errors import InputError, UsageError
+from ...models.io.images import open_image
 from .ages import Ages
 
 ENDINGS = (".nii.gz", ".nii")
@@ -172,7 +173,7 @@ def check_contrast(image: np.ndarray, labels: np.ndarray, given: Subject) -> Non
 
 def _loaded(path: Path):
     try:
-        image = nib.load(path)
+        image = open_image(path)
         values = np.asarray(image.dataobj)
     except (nib.filebasedimages.ImageFileError, OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -65,7 +66,8 @@ class AlignedPairs:
         scans: int = 1,
         device: str = "cpu",
     ) -> None:
-        self.shape, self.spacing, self.device = tuple(shape), spacing, device
+        self.shape = cast(tuple[int, int, int], tuple(shape))
+        self.spacing, self.device = spacing, device
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
         self.cases = _cases(path, scans)

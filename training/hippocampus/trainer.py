@@ -109,13 +109,11 @@ class HippocampusVelocityTrainer(VelocityTrainer):
         ranges = {ALIASES.get(k, k): v for k, v in self.recipe.generator.items()}
         return AlignedPairs(data, stage["shape"], stage["spacing"], device=self.device, **ranges)
 
-    def held_out(self) -> AlignedPairs:
+    def held_out(self, validation: Path) -> AlignedPairs:
         """Return the source of the validation examples: every case with the next one."""
         if self._held_out is None:
             stage = self.recipe.stages[-1]
-            self._held_out = AlignedPairs(
-                self.validation, stage["shape"], stage["spacing"], device=self.device
-            )
+            self._held_out = AlignedPairs(validation, stage["shape"], stage["spacing"], device=self.device)
             self.rounds = len(self._held_out.cases) - 1
         return self._held_out
 

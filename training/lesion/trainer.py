@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -80,11 +80,12 @@ class LesionTrainer(Trainer):
             return {}
         with self.averaged():
             scores = {}
+            stride = cast(int, self.network.stride)
             for number, case in enumerate(self.held_out):
                 data = torch.where(case.outside <= lesion.AROUND, case.image, DARK)
                 step = lesion.REACH / case.step
                 x = torch.stack([data, lesion.shifted(data, -step), lesion.shifted(data, step)])
-                pads = [(-n) % self.network.stride for n in data.shape[:2]]
+                pads = [(-n) % stride for n in data.shape[:2]]
                 x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0]), value=DARK)
                 found = self.network(x[None].to(self.device))["lesion"][0][0, 0].cpu()
                 found = (found[: data.shape[0], : data.shape[1]] > 0) & (case.outside <= 0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor
 
 from ...models.deformation.velocity import exponential, identity, jacobian, sample, taper
+from ..core.example import ExampleSource
 from ..core.trainer import Trainer
 from ..losses import registration
 from ..synthesis.config import GeneratorConfig
@@ -33,7 +34,7 @@ class VelocityTrainer(Trainer):
     rounds = 2
     """Number of draws of a validation."""
 
-    def samples(self, stage: dict[str, Any], data: Path) -> BrainPairs:
+    def samples(self, stage: dict[str, Any], data: Path) -> ExampleSource:
         """Return the source of a stage's examples from prepared arrays."""
         generator = HeadGenerator(data, self.recipe.ranges(GeneratorConfig(), stage), self.device)
         own = {k: stage[k] for k in ("heads", "error", "pictures") if k in stage}
@@ -68,7 +69,7 @@ class VelocityTrainer(Trainer):
         if self.validation is None:
             return {}
         with self.averaged():
-            source = self.held_out()
+            source = self.held_out(self.validation)
             scores = []
             for number in range(heads or self.rounds):
                 for example in source.examples(number):
@@ -87,9 +88,9 @@ class VelocityTrainer(Trainer):
             for k, v in zip(("mean", "hard", "before", "folds"), zip(*scores, strict=True), strict=True)
         }
 
-    def held_out(self) -> BrainPairs:
+    def held_out(self, validation: Path) -> ExampleSource:
         """Return the source of the validation examples."""
-        return self.samples(self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}, self.validation)
+        return self.samples(self.recipe.stages[-1] | {"mirror": 0.0, "heads": 2}, validation)
 
 
 def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
@@ -100,7 +101,7 @@ def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     velocity : Tensor, shape (3, X, Y, Z)
         Velocity (voxels).
     """
-    shape = tuple(velocity.shape[1:])
+    shape = cast(tuple[int, int, int], tuple(velocity.shape[1:]))
     velocity = velocity * taper(shape, MARGIN).to(velocity.device)
     index = identity(shape, velocity)
     there, here = (index + exponential(v, SQUARINGS, index) for v in (-velocity / 2, velocity / 2))

@@ -76,11 +76,12 @@ def of_worker(path: Path, level: int, echo: bool) -> None:
     logging.raiseExceptions = False
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if echo else []
     with suppress(OSError):
-        handlers.append(logging.FileHandler(path, encoding="utf-8"))
-        if not echo:
+        file = logging.FileHandler(path, encoding="utf-8")
+        handlers.append(file)
+        if not echo and file.stream is not None:
             # Below Python too: compiled libraries print on their own.
             for stream in (1, 2):
-                os.dup2(handlers[0].stream.fileno(), stream)
+                os.dup2(file.stream.fileno(), stream)
     for handler in handlers:
         handler.setFormatter(logging.Formatter(FORMAT))
     logging.getLogger("nipype").handlers[:] = handlers

@@ -32,7 +32,7 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 from ....models.errors import UsageError
 from ...status import failures
 from ...status.records import Fault
-from . import logs
+from . import logs, signals
 from .nipype_internals import CrashHook, SchedulerHooks
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
@@ -63,10 +63,9 @@ def interrupt_within(result: Any) -> KeyboardInterrupt | None:
     kind, _, name = (text.strip().splitlines() or [""])[-1].partition(":")
     if kind.rpartition(".")[2] not in ("KeyboardInterrupt", "Stopped"):
         return None
-    stop = KeyboardInterrupt(*name.split())
     if name.strip() in signal.Signals.__members__:
-        stop.exit_code = 128 + signal.Signals[name.strip()]
-    return stop
+        return signals.Stopped(name.strip(), signal.Signals[name.strip()])
+    return KeyboardInterrupt(*name.split())
 
 
 def start_server() -> None:

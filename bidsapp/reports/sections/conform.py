@@ -7,6 +7,7 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from ....models.io.images import open_image
 from .. import mosaic
 from ..canvas import ASEG, Canvas
 from ..mosaic import Mosaic
@@ -29,7 +30,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
         ``figures`` (file names), ``shape`` (voxels), ``voxel`` (mm), ``orientation`` (axis codes), ``tilt``
         (degrees, against the scanner's axes) and ``mask_volume`` (mm3).
     """
-    header = nib.load(canvas.image_path)
+    header = open_image(canvas.image_path)
     rotation = header.affine[:3, :3] / nib.affines.voxel_sizes(header.affine)
     tilt = np.degrees(np.arccos(np.clip(np.abs(rotation).max(axis=0).min(), -1, 1)))
     rows = [[(plane, 1) for plane in mosaic.PLANES]]

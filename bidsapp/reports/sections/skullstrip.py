@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -25,8 +25,9 @@ def draw(canvas: Canvas) -> dict[str, Any]:
         ``figures``: file names of ``base`` and ``contour``.
     """
     head = scans.foreground(canvas.image.data) | (canvas.mask > 0)
-    view = scans.box_around(head, canvas.image.spacing, 4, share=0.02)
-    view = tuple((min(a, c), max(b, d)) for (a, b), (c, d) in zip(view, canvas.brain_view, strict=True))
+    around = scans.box_around(head, canvas.image.spacing, 4, share=0.02)
+    ends = zip(around, canvas.brain_view, strict=True)
+    view = cast(scans.Box, tuple((min(a, c), max(b, d)) for (a, b), (c, d) in ends))
     frame = Mosaic(canvas.image.affine, view, canvas.brain_box, mosaic.ROWS)
     levels = scans.window(canvas.image.data, canvas.mask, headroom=1.25)
     base = frame.gray(canvas.image.data, levels)
