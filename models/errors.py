@@ -1,4 +1,4 @@
-"""Errors that a user can act on: which file, why, and the way out."""
+"""Errors that a user can act on: file, reason and remedy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 class BrainsegError(Exception):
-    """An error with the file it is about, the reason and what to do.
+    """Error with the file at fault, the reason and the remedy.
 
     Parameters
     ----------
@@ -15,7 +15,7 @@ class BrainsegError(Exception):
     reason : str
         What is wrong with it.
     remedy : str
-        What the user can do.
+        Action of the user.
 
     Examples
     --------
@@ -37,30 +37,30 @@ class BrainsegError(Exception):
 
 
 class InputError(BrainsegError):
-    """An image or sidecar that cannot be used; the participant fails, the others go on."""
+    """Unusable image or sidecar; the participant-session fails, the others continue."""
 
     exit_code = 1
 
 
 class UsageError(BrainsegError):
-    """A command line that does not say what to do."""
+    """Invalid or incomplete command line."""
 
     exit_code = 2
 
 
 class ReportError(BrainsegError):
-    """A report that could not be written."""
+    """Failure to write a report."""
 
     exit_code = 3
 
 
 class DatasetError(BrainsegError):
-    """A dataset that is not usable."""
+    """Unusable dataset."""
 
     exit_code = 65
 
 
 class MissingFileError(BrainsegError):
-    """A needed file or program that is not there."""
+    """Missing file or program."""
 
     exit_code = 126

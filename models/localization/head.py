@@ -1,4 +1,4 @@
-"""The coarse look at a head: where the brain is, which way it lies, what is left and right, at 3 mm."""
+"""Coarse localization of the brain in a head, at 3 mm: position, orientation, and left and right."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from ..population import labels
 from ..population.labels import LabelTable
 
 SHAPE = (64, 80, 64)
-"""Window that the network was trained on."""
+"""Shape of the network's window, as in training."""
 
-LOOKS = 3
-"""Looks at the head, each centred on the brain that the last one found."""
+PASSES = 3
+"""Passes of the network, each centred on the brain of the last one."""
 
 STRETCH = (0.5, 2.0)
-"""Scale along any axis, against the mean head, that a head can have."""
+"""Plausible scale along any axis, relative to the mean head."""
 
 LEAST_MM3 = 50.0
-"""Structures smaller than this do not count for the alignment."""
+"""Smallest structure (mm3) used for the alignment."""
 
 
 @dataclass(frozen=True)
 class Coarse:
-    """What the coarse network says of a head; all volumes lie on one grid.
+    """Results of the coarse network; all volumes share one grid.
 
     Attributes
     ----------
@@ -52,9 +52,9 @@ class Coarse:
     to_atlas : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame of the training heads.
     error : float
-        Median distance (mm) of the structures from their place in the atlas after alignment.
+        Median distance (mm) of the structures from those of the atlas after alignment.
     confidence : float
-        Mean probability of the likeliest structure, where it is not background.
+        Mean probability of the most probable structure outside the background.
     """
 
     distance: Volume
@@ -65,7 +65,7 @@ class Coarse:
     confidence: float
 
 
-def look(
+def find(
     volume: Volume, *, model: str = "head-coarse", device: str = "cpu", notes: list[str] | None = None
 ) -> Coarse:
     """Find the brain in a scan of any orientation, contrast and voxel size.
@@ -75,16 +75,16 @@ def look(
     volume : Volume
         The scan, with or without skull.
     model : str
-        Weights.
+        Name or path of the weights.
     device : str
-        Where to compute.
+        Device of the network.
     notes : list of str, optional
-        Gets what a reader of the results should know.
+        Notes on the results are appended.
 
     Raises
     ------
     InputError
-        If there is nothing in the scan that looks like a brain.
+        If the scan has no brain.
     """
     loaded = zoo.load_once(model, device)
     spacing = loaded.card["spacing"]
@@ -92,7 +92,7 @@ def look(
     centre = _guess(whole)
     table = labels.load(loaded.card["label_table"])
     atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
-    for _ in range(LOOKS):
+    for _ in range(PASSES):
         grid = _window(whole, centre, spacing)
         out = _pass(loaded.network, whole, grid, device, notes)
         structures = out["structure"].softmax(0)
@@ -126,7 +126,7 @@ def look(
 def _pass(
     network: nn.Module, whole: Volume, grid: Grid, device: str, notes: list[str] | None
 ) -> dict[str, Tensor]:
-    """Logits of the network on one window, its coordinates from the window's center."""
+    """Return the network's logits in one window; the coordinates start at its center."""
     image = resample(whole, grid)
     about = np.eye(4)
     about[:3, 3] = -transform_points(grid.affine, (np.array(grid.shape) - 1) / 2)
@@ -135,18 +135,26 @@ def _pass(
 
 
 def no_brain() -> InputError:
-    """The error for a scan that shows no brain."""
-    remedy = (
-        "Look at the image: is it a head, is its header right? If it is of a fetus, say --population fetal"
-    )
-    return InputError(None, "no brain was found in it", remedy)
+    """Return the error for a scan without a brain."""
+    remedy = "Check the image and its header. For a fetus, use --population fetal"
+    return InputError(None, "no brain found in the image", remedy)
 
 
 def confidence(probabilities: Tensor) -> float:
-    """Mean of the highest probability over the voxels where it is not that of the first class, background.
+    """Return the mean probability of the most probable class over the voxels outside the background.
 
-    In noise a network finds structures too, but is less sure of them than in any head; its card says from
-    where on it is to be believed (``least_confidence``).
+    Networks find structures in noise too, but with lower probability than in any head. The model card has the
+    lowest accepted value (``least_confidence``).
+
+    Parameters
+    ----------
+    probabilities : Tensor, shape (C, ...)
+        Probabilities of the classes, background first.
+
+    Returns
+    -------
+    float
+        The mean, 0 to 1; 0 if all voxels are background.
 
     Examples
     --------
@@ -161,13 +169,23 @@ def confidence(probabilities: Tensor) -> float:
 def centroids(
     probabilities: Tensor, left: Tensor, grid: Grid, table: LabelTable
 ) -> dict[tuple[int, int], np.ndarray]:
-    """Centroid (mm) of every structure and side from probabilities.
+    """Return the centroid (mm) of every structure and side.
+
+    Parameters
+    ----------
+    probabilities : Tensor, shape (C, X, Y, Z)
+        Probabilities of the table's unsided structures.
+    left : Tensor, shape (X, Y, Z)
+        Log odds of left against right.
+    grid : Grid
+        Grid of both.
+    table : LabelTable
+        Label table of the structures.
 
     Returns
     -------
     dict
-        (FreeSurfer id without side, 1 left | 0 right | -1 neither) to a point; absent structures are left
-        out.
+        (FreeSurfer id without side, 1 left | 0 right | -1 neither) to a point (mm); present structures only.
     """
     axes = [torch.arange(n, dtype=torch.float32) for n in grid.shape]
     share = left.sigmoid()
@@ -189,7 +207,7 @@ def centroids(
 
 
 def _guess(whole: Volume) -> np.ndarray:
-    """Where the brain may be: the middle of what is bright, but near the top of a head with a neck."""
+    """Return a first estimate of the brain's center (mm): that of the bright voxels, higher with a neck."""
     bright = normalize(whole.data) > 0.1
     ends = []
     for axis in range(3):
@@ -207,7 +225,7 @@ def _guess(whole: Volume) -> np.ndarray:
 
 
 def _window(whole: Volume, centre: np.ndarray, spacing: float) -> Grid:
-    """The window about ``centre``, on the lattice of ``whole``."""
+    """Return the window around ``centre``, on the lattice of ``whole``."""
     start = centre - (np.array(SHAPE) - 1) / 2 * spacing
     origin = whole.affine[:3, 3]
     affine = np.diag([spacing, spacing, spacing, 1.0])

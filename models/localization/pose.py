@@ -76,7 +76,7 @@ def find(volume: Volume, *, model: str, device: str = "cpu", notes: list[str] | 
     volume : Volume
         The scan, with or without the surroundings of the brain.
     model : str
-        Weights.
+        Name or path of the weights.
     device : str
         Device of the network.
     notes : list of str, optional
@@ -134,9 +134,7 @@ def _largest(inside: Tensor) -> Tensor:
 
 
 def _no_brain() -> InputError:
-    return InputError(
-        None, "no brain was found in it", "Check the image: is it a brain, is its header right?"
-    )
+    return InputError(None, "no brain found in the image", "Check the image and its header")
 
 
 def _middle(volume: Volume) -> np.ndarray:

@@ -80,7 +80,18 @@ def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray,
 
 
 def evenly(count: int) -> Tensor:
-    """Return evenly spread rotations, shape (count, 3, 3): the super-Fibonacci spiral (Alexa 2022)."""
+    """Return evenly spread rotations on the super-Fibonacci spiral (Alexa 2022).
+
+    Parameters
+    ----------
+    count : int
+        Number of rotations.
+
+    Returns
+    -------
+    Tensor, shape (count, 3, 3)
+        Rotation matrices.
+    """
     phi, psi = math.sqrt(2), 1.533751168755204288118041
     s = torch.arange(count, dtype=torch.float64) + 0.5
     t, d = s / count, 2 * math.pi * s
@@ -125,8 +136,8 @@ def _explained(where: Tensor, values: Tensor, maps: Tensor, spacing: float) -> T
     """Return the share of the variance of ``values`` explained by the tissues at ``where`` (B, 3, N), mm."""
     half = torch.tensor([(n - 1) / 2 * spacing for n in maps.shape[1:]])
     points = (where / half[:, None]).movedim(1, -1).flip(-1)[:, :, None, None]
-    stack = maps[None].expand(len(where), *maps.shape)
-    tissue = F.grid_sample(stack, points, padding_mode="border", align_corners=True)[:, :, :, 0, 0]
+    repeated = maps[None].expand(len(where), *maps.shape)
+    tissue = F.grid_sample(repeated, points, padding_mode="border", align_corners=True)[:, :, :, 0, 0]
     total = tissue.sum(2).clamp(min=1e-3)
     between = ((tissue @ values) ** 2 / total).sum(1) - values.sum() ** 2 / len(values)
     return between / ((values - values.mean()) ** 2).sum()

@@ -1,8 +1,8 @@
-"""The network that WarpSeg describes: a residual encoder, a coarse decoder, a fine one that sees the coarse.
+"""The network of WarpSeg: a residual encoder, a coarse decoder and a fine decoder after it.
 
 Channels 16 to 256, pre-activation residual blocks, InstanceNorm, ELU, convolutions with stride 2 between the
-levels. The fine decoder's first layers see the image and the coarse logits. Any recipe trains it with
-``network: CoarseToFine``.
+levels. The image and the coarse logits are inputs of the fine decoder at full resolution. Any recipe trains
+it with ``network: CoarseToFine``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
 
 class Upward(nn.Module):
-    """A decoder: from the deepest features to those at full resolution."""
+    """Decoder from the deepest features to full resolution."""
 
     def __init__(self, channels: Sequence[int], extra: int = 0) -> None:
         super().__init__()
@@ -46,20 +46,20 @@ class Upward(nn.Module):
         self.blocks = nn.ModuleList(Residual(wide) for wide, _ in reversed(pairs))
         self.see = nn.Conv3d(extra, channels[0], 3, padding=1, bias=False) if extra else None
 
-    def forward(self, features: Sequence[Tensor], seen: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Features at full and at half resolution; ``seen`` joins at full resolution."""
+    def forward(self, features: Sequence[Tensor], extra: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return features at full and at half resolution; ``extra`` joins at full resolution."""
         x, half = features[-1], features[-1]
         for reduce, block, shallow in zip(self.reduce, self.blocks, reversed(features[:-1]), strict=True):
             half = x
             x = F.interpolate(reduce(x), scale_factor=2, mode="trilinear", align_corners=False) + shallow
             if shallow is features[0] and self.see is not None:
-                x = x + self.see(seen)
+                x = x + self.see(extra)
             x = block(x)
         return x, half
 
 
 class CoarseToFine(nn.Module):
-    """Tissues first, then structures that see them.
+    """U-Net with one decoder for the tissues and one for the structures, which uses the tissues.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ class CoarseToFine(nn.Module):
         )
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-        """Logits of ``tissue`` and ``structure`` at full and at half resolution.
+        """Compute the logits of ``tissue`` and ``structure``.
 
         Parameters
         ----------
@@ -111,6 +111,11 @@ class CoarseToFine(nn.Module):
             Image in [0, 1], then coordinates.
         prior : Tensor, shape (B, prior, X/2, Y/2, Z/2), optional
             Probabilities.
+
+        Returns
+        -------
+        dict
+            For each task the logits at full and at half resolution.
         """
         features = [self.levels[0](self.stem(x))]
         for level, down in enumerate(self.down, 1):

@@ -1,4 +1,4 @@
-"""Where a network runs, and in which precision."""
+"""Device and precision of the networks."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from ..errors import UsageError
 
 
 def resolve(device: str = "auto") -> str:
-    """Name of the device to use: the first GPU if there is one, else the CPU.
+    """Return the name of the device to use.
 
     Parameters
     ----------
     device : str
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        ``auto`` (the first GPU, or the CPU if there is none), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+
+    Returns
+    -------
+    str
+        ``cpu``, ``cuda:N`` or ``mps``.
 
     Raises
     ------
     UsageError
-        If the device that was asked for is not there.
+        If the device is unknown or unavailable.
     """
     if device == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -35,15 +40,16 @@ def resolve(device: str = "auto") -> str:
     if kind not in there:
         raise UsageError(None, f"unknown device {device!r}", "Use auto, cpu, cuda, cuda:N or mps")
     if not there[kind]:
-        raise UsageError(None, f"the device {device!r} is not there", "Use --device cpu or auto")
+        raise UsageError(None, f"device {device!r} is not available", "Use --device cpu or auto")
     return f"cuda:{number or 0}" if kind == "cuda" else device
 
 
 @cache
 def precision(device: str) -> torch.dtype:
-    """Type of the networks' arithmetic: bfloat16 where the hardware has it, else float32.
+    """Return the type of the networks' arithmetic: bfloat16 if the hardware has it, else float32.
 
-    On CPUs without bfloat16 instructions emulation is far slower than float32.
+    On CPUs without bfloat16 instructions, emulation is far slower than float32. GPUs without bfloat16 use
+    float16.
     """
     if device.startswith("cuda"):
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16

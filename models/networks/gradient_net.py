@@ -1,10 +1,9 @@
-"""A registration network that predicts how far apart neighbouring points come to lie, and sums this up.
+"""A registration network that predicts the spatial gradients of the deformation and integrates them.
 
-After the description of Estienne et al. (2020, arXiv:2010.10897), third in Learn2Reg 2020's task 4: both
-images go through one encoder, their features are subtracted at every level, a decoder of transposed
-convolutions makes of the differences the spatial gradients of the deformation along each axis (0.5: as far
-apart as before), and their sums along the axes are the grid. Nothing makes it invertible but the penalty on
-the gradients.
+After Estienne et al. (2020, arXiv:2010.10897), third in task 4 of Learn2Reg 2020. One encoder processes both
+images, and their features are subtracted at every level. A decoder of transposed convolutions predicts the
+spatial gradients of the deformation along each axis (0.5: unchanged distance); their sums along the axes are
+the grid. Only the penalty on the gradients keeps the deformation invertible.
 """
 
 from __future__ import annotations
@@ -50,9 +49,9 @@ class GradientNet(nn.Module):
     channels : sequence of int
         Channels of the encoder's levels; the first works at full resolution.
     scales : int
-        Resolutions at which gradients are predicted while it trains (deep supervision), the finest first.
+        Number of resolutions with predicted gradients (deep supervision), the finest first.
     affine : bool
-        Whether an affine, predicted from the deepest differences, goes before the deformation.
+        Whether an affine, predicted from the deepest differences, precedes the deformation.
 
     Notes
     -----
@@ -81,14 +80,14 @@ class GradientNet(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, list[tuple[Tensor, Tensor]]]:
-        """Gradients and displacements both ways, at every scale, the finest first.
+        """Compute gradients and displacements in both directions at every scale, the finest first.
 
         Parameters
         ----------
         x : Tensor, shape (B, 2, X, Y, Z)
             Moving and fixed image in [0, 1].
         prior : None
-            There is none; all networks are called alike.
+            Unused; all networks have the same signature.
 
         Returns
         -------
@@ -123,14 +122,19 @@ class GradientNet(nn.Module):
 
 
 def accumulated(gradients: Tensor, linear: Tensor | None = None) -> Tensor:
-    """Displacements (voxels) of the grid that gradients sum up to, after an affine.
+    """Integrate gradients to displacements, after an affine.
 
     Parameters
     ----------
     gradients : Tensor, shape (B, 3, X, Y, Z)
-        Half the distance, in voxels, of a point from the one before it, along each axis.
+        Half the distance (voxels) of a point from the previous one, along each axis.
     linear : Tensor, shape (B, 12), optional
-        What an affine adds to the identity, about the grid's middle, its shift as a share of half the grid.
+        Affine minus identity, about the grid's center; its shift is relative to half the grid.
+
+    Returns
+    -------
+    Tensor, shape (B, 3, X, Y, Z)
+        Displacements (voxels).
 
     Examples
     --------
@@ -150,7 +154,20 @@ def accumulated(gradients: Tensor, linear: Tensor | None = None) -> Tensor:
 
 
 def displaced(labels: Tensor, displacement: Tensor) -> Tensor:
-    """Labels (B, X, Y, Z) at the grid's points after a displacement in voxels, the nearest ones."""
+    """Return labels at displaced points, by nearest-neighbor interpolation.
+
+    Parameters
+    ----------
+    labels : Tensor of int, shape (B, X, Y, Z)
+        Label maps.
+    displacement : Tensor, shape (B, 3, X, Y, Z)
+        Displacements (voxels).
+
+    Returns
+    -------
+    Tensor of int, shape (B, X, Y, Z)
+        Labels; 0 outside the label maps.
+    """
     shape: tuple[int, int, int] = tuple(displacement.shape[2:])  # type: ignore[assignment]
     out = torch.zeros_like(labels)
     for number, (values, there) in enumerate(zip(labels, displacement, strict=True)):
@@ -163,16 +180,21 @@ def displaced(labels: Tensor, displacement: Tensor) -> Tensor:
 
 
 def align(network: GradientNet, moving: Volume, fixed: Volume, side: int = 64) -> Warp:
-    """What resamples one crop onto another.
+    """Register one crop to another.
 
     Parameters
     ----------
     network : GradientNet
-        Trained on crops of that size.
+        Trained on crops of ``side`` voxels.
     moving, fixed : Volume
         Intensities in [0, 1], upright, with voxels of 1 mm.
     side : int
-        Voxels along every side of the box that the network sees; what is smaller gets zeros around.
+        Voxels along every side of the network's input; smaller crops are padded with zeros.
+
+    Returns
+    -------
+    Warp
+        Resamples moving onto fixed.
     """
     moving, fixed = (framed(one, (side, side, side)) for one in (moving, fixed))
     with torch.inference_mode():

@@ -1,4 +1,4 @@
-"""Running a network over a grid: the one place where images meet weights."""
+"""Inference of the networks on a grid, with tiles and mirror images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OVERLAP = 2
 """Overlap of tiles in units of the network's stride."""
 
 TILES = (2, 4)
-"""Into how many tiles a grid is cut when a device's memory does not suffice for it."""
+"""Numbers of tiles, tried in turn, for a grid that is too large for the device's memory."""
 
 
 @torch.inference_mode()
@@ -28,7 +28,7 @@ def run(
     *,
     notes: list[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Logits of every task at full resolution.
+    """Compute the logits of every task at full resolution.
 
     Parameters
     ----------
@@ -39,16 +39,21 @@ def run(
     coordinates : Tensor, shape (3, X, Y, Z)
         In units of ``COORDINATE_SCALE`` mm.
     prior : Tensor, shape (C, X/2, Y/2, Z/2), optional
-        What the network was trained to get from the coarser one.
+        Posteriors of the coarser network, as in training.
     device : str
-        Where to compute.
+        Device of the network.
     notes : list of str, optional
-        Gets a note where the grid was too large for a GPU's memory and was computed in tiles.
+        A note is appended if the grid was too large for a GPU's memory and was computed in tiles.
 
     Returns
     -------
     dict of str to Tensor
         For each task a float32 tensor (C, X, Y, Z) on the CPU.
+
+    Raises
+    ------
+    RuntimeError
+        If the network fails, or its smallest tiles exceed the device's memory.
     """
     x = torch.cat([image[None], coordinates])[None].float()
     prior = None if prior is None else prior[None].float()
@@ -64,15 +69,17 @@ def run(
             if not out_of_memory(error):
                 raise
             continue
-        note = f"The memory of the device {device} did not suffice: it was used in {count} tiles."
+        note = f"The network ran in {count} tiles: the memory of the device {device} was too small."
         if notes is not None and note not in notes:
             notes.append(note)
         return out
-    raise torch.OutOfMemoryError(f"not even a {TILES[-1]}th of the grid fits into the memory of {device}")
+    raise torch.OutOfMemoryError(
+        f"the memory of {device} is too small even for {TILES[-1]} tiles; use --device cpu"
+    )
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether a device's memory did not suffice; not every kind of device has a type of error for that."""
+    """Return whether the device's memory was too small; some devices have no error type for that."""
     return isinstance(error, torch.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 
@@ -84,26 +91,33 @@ def posteriors(
     device: str = "cpu",
     *,
     flip: bool = False,
-    looks: int = 1,
+    passes: int = 1,
     notes: list[str] | None = None,
 ) -> Tensor:
-    """Probabilities of the structures (without side), shape (C, X, Y, Z); see :func:`run`.
+    """Compute the probabilities of the structures, without side.
 
     Parameters
     ----------
+    network, image, coordinates, prior, device, notes
+        As in :func:`run`.
     flip : bool
-        Mean over the image and its mirror image: twice the time, and a little more accuracy.
-    looks : int
-        How often the network looks, after the first time with what it found itself as prior: what it was
-        trained for, its card says.
+        Mean over the image and its mirror image: twice the time, slightly more accurate.
+    passes : int
+        Number of passes, as on the model card (``looks``). Each pass after the first has the posteriors of
+        the one before it as prior.
+
+    Returns
+    -------
+    Tensor, shape (C, X, Y, Z)
+        Probabilities, background first.
     """
-    for _ in range(looks - 1):
+    for _ in range(passes - 1):
         found = posteriors(network, image, coordinates, prior, device, flip=flip, notes=notes)
         prior = as_prior(found[None])[0]
     found = run(network, image, coordinates, prior, device, notes=notes)["structure"].softmax(0)
     if not flip:
         return found
-    # In the mirror image what was left is right: the first coordinate changes its sign.
+    # Left and right change places in the mirror image: the first coordinate changes its sign.
     mirrored = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
     prior = None if prior is None else prior.flip(1)
     other = run(network, image.flip(0), mirrored, prior, device, notes=notes)["structure"].softmax(0)
@@ -111,7 +125,7 @@ def posteriors(
 
 
 def as_prior(probabilities: Tensor) -> Tensor:
-    """Probabilities (B, C, X, Y, Z) as a network gets them: at half of its resolution."""
+    """Return probabilities (B, C, X, Y, Z) as a network's prior, at half of its resolution."""
     return F.avg_pool3d(probabilities, 2)
 
 
@@ -125,13 +139,13 @@ def _whole(network: nn.Module, x: Tensor, prior: Tensor | None, device: str) -> 
 
 
 def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, count: int) -> dict[str, Tensor]:
-    """Slabs along the longest axis that can be cut, each with a margin that is thrown away."""
+    """Return the logits, computed in overlapping slabs along the longest divisible axis."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
     sizes = list(x.shape[2:])
     axis = max((n, k) for k, n in enumerate(sizes) if n % network.stride == 0)[1]
     blocks = sizes[axis] // network.stride
-    margin = OVERLAP if blocks >= 4 * OVERLAP else 1  # else a tile would be the whole
+    margin = OVERLAP if blocks >= 4 * OVERLAP else 1  # wider margins would make every tile the whole grid
     out: dict[str, Tensor] = {}
     for part in range(count):
         first, last = blocks * part // count, blocks * (part + 1) // count

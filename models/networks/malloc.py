@@ -1,7 +1,7 @@
-"""Memory that is kept instead of given back and asked for again.
+"""Reuse of freed memory, instead of its return to the system.
 
-Large arrays are mapped anew by glibc each time one is made, and the kernel clears every page: in loops over
-arrays of tens of megabytes that can take as long as the computing itself.
+glibc maps memory anew for every large array, and the kernel clears every page. In loops over arrays of tens
+of megabytes, this can take as long as the computation.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def _libc() -> ctypes.CDLL | None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Keep freed memory for the next array while inside; what is not in use goes back at the end.
+    """Keep freed memory for reuse inside the block, and return unused memory to the system at its end.
 
-    Inside of another one, and without glibc, nothing changes.
+    The block has no effect inside another one, or without glibc.
     """
     global _inside
     libc = _libc()

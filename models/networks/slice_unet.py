@@ -1,7 +1,7 @@
-"""A U-Net that works in slices: for scans whose slices are thick, and for little training data.
+"""A U-Net within slices, for scans with thick slices and for small training sets.
 
-Ronneberger et al. 2015, with batch normalization. What lies above and below a slice comes as further
-channels, so that volumes of any slice thickness are seen alike.
+Ronneberger et al. 2015, with batch normalization. Adjacent slices are further channels, so that the slice
+thickness does not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SliceBlock(nn.Sequential):
 
 
 class SliceUNet(nn.Module):
-    """U-Net over the first two axes; along the third, slices are independent of each other.
+    """U-Net over the first two axes; slices along the third axis are independent.
 
     Parameters
     ----------
@@ -37,15 +37,15 @@ class SliceUNet(nn.Module):
     channels : sequence of int
         Channels of every level, from the finest.
     task : str
-        Name of what it predicts.
+        Name of the prediction.
     fold : int
-        Sides of the squares of voxels that become channels, and are unfolded again at the end: with 2 the
-        network works at half of the resolution, for a quarter of the time, and predicts at the whole.
+        Side of the squares of voxels that are folded into channels and unfolded at the end. With 2 the
+        network works at half the resolution, in a quarter of the time, and predicts at full resolution.
 
     Notes
     -----
-    The first two sides of the input must be multiples of ``stride``. Batch normalization, because brightness
-    against the whole brain is what tells a lesion: instance normalization would take it away slice by slice.
+    The first two sides of the input must be multiples of ``stride``. Lesions differ from the whole brain in
+    brightness. Batch normalization keeps this difference; instance normalization removes it in every slice.
     """
 
     def __init__(
@@ -69,7 +69,20 @@ class SliceUNet(nn.Module):
         self.out = nn.Conv3d(channels[0], fold**2, 1)
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-        """Logit of the task, shape (B, 1, X, Y, Z), twice: there is no output at half resolution."""
+        """Compute the logit of the task.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, inputs, X, Y, Z)
+            Slices and their neighbors.
+        prior : None
+            Unused; all networks have the same signature.
+
+        Returns
+        -------
+        dict
+            The logit (B, 1, X, Y, Z) twice, since there is none at half resolution.
+        """
         x = _folded(x, self.fold)
         features = []
         for level, block in enumerate(self.down):
@@ -82,7 +95,7 @@ class SliceUNet(nn.Module):
 
 
 def _folded(x: Tensor, fold: int) -> Tensor:
-    """Squares of voxels as channels, shape (B, C * fold^2, X / fold, Y / fold, Z)."""
+    """Fold squares of voxels into channels, shape (B, C * fold^2, X / fold, Y / fold, Z)."""
     if fold == 1:
         return x
     b, c, nx, ny, nz = x.shape
@@ -93,7 +106,7 @@ def _folded(x: Tensor, fold: int) -> Tensor:
 
 
 def _unfolded(x: Tensor, fold: int) -> Tensor:
-    """The reverse, for one channel: shape (B, 1, X * fold, Y * fold, Z)."""
+    """Unfold channels into squares of voxels, shape (B, 1, X * fold, Y * fold, Z)."""
     if fold == 1:
         return x
     b, _, nx, ny, nz = x.shape

@@ -1,8 +1,8 @@
-"""Networks: a U-Net with a stride-2 stem, one shared encoder and one decoder for each task.
+"""A U-Net with a stride-2 stem, one shared encoder and one decoder for each task.
 
-The body works at half the input's resolution, where the channels are; a light refiner at full
-resolution sharpens each task's logits. On a CPU this is several times faster than a U-Net of the same
-size at full resolution, at nearly the same accuracy.
+Most layers work at half the input's resolution; a light refiner at full resolution sharpens each task's
+logits. On a CPU this is several times faster than a U-Net of the same size at full resolution, at nearly the
+same accuracy.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalization with an affine, statistics in float32, fast for channels-last bf16 on CPU.
+    """Instance normalization with learned scale and shift, fast for channels-last bfloat16 on CPUs.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Block(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """From the encoder's features to one task's logits, at half and at full resolution.
+    """Decoder from the encoder's features to the logits of one task, at half and at full resolution.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Decoder(nn.Module):
     refine : int
         Channels of the full-resolution refiner; 0 interpolates the half-resolution logits instead.
     detail : int
-        Channels of the full-resolution features that the refiner sees.
+        Channels of the refiner's full-resolution input features.
     """
 
     def __init__(
@@ -110,12 +110,12 @@ class StemUNet(nn.Module):
         For each task ``outputs`` and, if wanted, ``refine`` (16) and ``width`` (1.0), which scales the
         decoder's channels.
     prior : int
-        Channels of a prior (what a coarser network said, at half resolution), 0 for none.
+        Channels of a prior at half resolution (a coarser network's posteriors), 0 for none.
     prior_task : str
-        The task that the prior belongs to; it has as many outputs.
+        Task of the prior, with the same number of outputs.
     link : {'log', 'linear'}
-        Whether that task's logits start from the prior's logarithm (probabilities) or from the prior
-        itself (a distance).
+        Whether the logits of that task start from the prior's logarithm (probabilities) or from the prior
+        (a distance).
     detail : int
         Channels of the full-resolution features.
 
@@ -147,7 +147,7 @@ class StemUNet(nn.Module):
         )
         if prior:
             self.condition = nn.Conv3d(prior, first, 1)
-            # Zero at the start: the network begins as the one without a prior whose weights it may take.
+            # Zero at the start, so that the weights of a network without prior can initialize this one.
             nn.init.zeros_(self.condition.weight)
             nn.init.zeros_(self.condition.bias)
             self.trust = nn.Parameter(torch.tensor(0.5 if link == "log" else 1.0))
@@ -183,8 +183,8 @@ class StemUNet(nn.Module):
         skip = None
         if self.prior_task:
             h = h + self.condition(prior)
-            given = torch.log(prior.float().clamp(min=1e-3)) if self.link == "log" else prior.float()
-            skip = self.trust * given
+            start = torch.log(prior.float().clamp(min=1e-3)) if self.link == "log" else prior.float()
+            skip = self.trust * start
         features = []
         for level, block in enumerate(self.down):
             h = block(h if level == 0 else F.max_pool3d(h, 2))

@@ -1,4 +1,4 @@
-"""The plain U-Net of FetalSynthSeg: convolutions with strides, at full resolution throughout."""
+"""The U-Net of FetalSynthSeg, with strided convolutions."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ from .stem_unet import InstanceNorm
 
 
 class StridedUNet(nn.Module):
-    """U-Net that goes down by strides and up by transposed convolutions (Zalevskyi et al. 2024).
+    """U-Net with strided convolutions and transposed convolutions (Zalevskyi et al. 2024).
 
     Parameters
     ----------
     inputs : int
         Channels of the input.
     channels : sequence of int
-        Channels of the levels; the first works at half the input's resolution, the last at that of the
-        one before it.
+        Channels of the levels; the first works at half the input's resolution, the last two at the same one.
     tasks : mapping of str to mapping
-        For each task ``outputs``; together they are the last layer's channels.
+        For each task ``outputs``; their sum is the number of the last layer's channels.
     dropout : float
-        Share of channels that are dropped in training.
+        Share of channels dropped in training.
 
     Notes
     -----
@@ -46,10 +45,10 @@ class StridedUNet(nn.Module):
         *widths, deepest = channels
         self.stride = 2 ** len(widths)
         self.down = nn.ModuleList(
-            _unit(nn.Conv3d(inner, outer, 3, stride=2, padding=1, bias=False), outer, dropout)
+            _layer(nn.Conv3d(inner, outer, 3, stride=2, padding=1, bias=False), outer, dropout)
             for inner, outer in zip((inputs, *widths), widths, strict=False)
         )
-        self.bottom = _unit(nn.Conv3d(widths[-1], deepest, 3, padding=1, bias=False), deepest, dropout)
+        self.bottom = _layer(nn.Conv3d(widths[-1], deepest, 3, padding=1, bias=False), deepest, dropout)
         into = [deepest, *reversed(widths[:-1])]
         outer = [*reversed(widths[:-1]), sum(self.outputs.values())]
         up = [
@@ -57,7 +56,7 @@ class StridedUNet(nn.Module):
             for a, b, c in zip(into, reversed(widths), outer, strict=True)
         ]
         self.up = nn.ModuleList(
-            [*(_unit(layer, c, dropout) for layer, c in zip(up, outer[:-1], strict=False)), up[-1]]
+            [*(_layer(layer, c, dropout) for layer, c in zip(up, outer[:-1], strict=False)), up[-1]]
         )
 
     def forward(self, x: Tensor, prior: None = None) -> dict[str, tuple[Tensor, Tensor]]:
@@ -74,15 +73,15 @@ class StridedUNet(nn.Module):
             For each task the logits at full and, averaged, at half resolution.
         """
         features = []
-        for unit in self.down:
-            x = unit(x)
+        for layer in self.down:
+            x = layer(x)
             features.append(x)
         x = self.bottom(x)
-        for unit, shallow in zip(self.up, reversed(features), strict=True):
-            x = unit(torch.cat([x, shallow], 1))
+        for layer, shallow in zip(self.up, reversed(features), strict=True):
+            x = layer(torch.cat([x, shallow], 1))
         parts = x.split(list(self.outputs.values()), 1)
         return {name: (p, F.avg_pool3d(p, 2)) for name, p in zip(self.outputs, parts, strict=True)}
 
 
-def _unit(layer: nn.Module, width: int, dropout: float) -> nn.Sequential:
+def _layer(layer: nn.Module, width: int, dropout: float) -> nn.Sequential:
     return nn.Sequential(layer, InstanceNorm(width), nn.Dropout3d(dropout), nn.LeakyReLU(0.01, inplace=True))

@@ -1,8 +1,8 @@
-"""A network that predicts the velocity between two brains: a start for the optimisation, or all of it.
+"""A network that predicts the velocity between two brains, as the start or in place of the optimisation.
 
-SynthMorph's idea (Hoffmann et al. 2022): trained on synthetic pairs from label maps, so that no contrast is
-foreign to it. It sees what the optimisation matches, the maps of the structures and the intensities, in the
-middle space at a coarse resolution.
+As in SynthMorph (Hoffmann et al. 2022), training on synthetic pairs from label maps makes it independent of
+the contrast. Its inputs are the feature maps of the optimisation (structures and intensities), in the middle
+space at a coarse resolution.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from .stem_unet import Block
 
 
 class VelocityUNet(nn.Module):
-    """U-Net from two stacks of maps to a velocity that changes its sign when they change places.
+    """U-Net from the feature maps of two images to the velocity, antisymmetric in the images.
 
     Parameters
     ----------
     inputs : int
-        Channels of one stack.
+        Number of feature maps of one image.
     channels : sequence of int
         Channels of the levels; the first works at the input's resolution.
 
     Notes
     -----
-    The velocity is half of what the U-Net says of (a, b) minus what it says of (b, a). Every side of the
-    input must be a multiple of ``stride``.
+    The velocity is half of the U-Net's output for (a, b) minus that for (b, a). Every side of the input must
+    be a multiple of ``stride``.
     """
 
     def __init__(self, inputs: int = 10, channels: Sequence[int] = (16, 32, 48, 64)) -> None:
@@ -54,7 +54,7 @@ class VelocityUNet(nn.Module):
         Parameters
         ----------
         x : Tensor, shape (B, 2 * inputs, X, Y, Z)
-            The stack of the moving image, then that of the fixed one.
+            Feature maps of the moving image, then those of the fixed one.
 
         Returns
         -------
@@ -86,20 +86,25 @@ def predict(
     *,
     flip: bool = False,
 ) -> Tensor:
-    """Velocity (voxels), shape (3, X, Y, Z), that falls to zero over ``margin`` voxels at the grid's edge.
+    """Predict the velocity, tapered to zero at the grid's edge.
 
     Parameters
     ----------
     network : VelocityUNet
-        Trained.
+        Trained network, on ``device``.
     moving, fixed : Tensor, shape (inputs, X, Y, Z)
-        What the network sees of both images, at its voxel size.
+        Feature maps of both images, at the network's voxel size.
     margin : int
-        Voxels.
+        Width (voxels) of the taper.
     device : str
-        Where the network runs.
+        Device of the network.
     flip : bool
         Mean over the pair and its mirror image.
+
+    Returns
+    -------
+    Tensor, shape (3, X, Y, Z)
+        Velocity (voxels).
     """
     if flip:
         other = predict(network, moving.flip(1), fixed.flip(1), margin, device).flip(1)

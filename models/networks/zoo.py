@@ -1,4 +1,4 @@
-"""Weights and their cards: ``<name>.safetensors`` beside ``<name>.json``; nothing is ever unpickled."""
+"""Weights and their model cards, ``<name>.safetensors`` and ``<name>.json``, without pickle."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ ARCHITECTURES = {
     "SliceUNet": SliceUNet,
     "VelocityUNet": VelocityUNet,
 }
-"""Networks that a card may name."""
+"""Architectures by their name on a model card."""
 
 
 class ModelError(Exception):
-    """Weights that are missing, damaged or not what their card says."""
+    """Missing or damaged weights, or weights that do not match their card."""
 
 
 @dataclass(frozen=True)
@@ -61,28 +61,33 @@ class Model:
 
 
 def own_folder() -> Path:
-    """Where networks that a user adds are kept: ``$BRAINSEG_MODELS``, else the user's data folder."""
-    given = os.environ.get("BRAINSEG_MODELS")
-    if given:
-        return Path(given)
+    """Return the folder of the user's own networks: ``$BRAINSEG_MODELS``, else the user's data folder."""
+    chosen = os.environ.get("BRAINSEG_MODELS")
+    if chosen:
+        return Path(chosen)
     data = os.environ.get("XDG_DATA_HOME")
     return (Path(data) if data else Path.home() / ".local" / "share") / "brainseg" / "models"
 
 
 def installed() -> list[str]:
-    """Names of all weights: those that the package ships, then the user's own."""
+    """Return the names of all weights: the bundled ones, then the user's own."""
     folders = (FOLDER / "weights", own_folder())
     names = [path.stem for folder in folders for path in sorted(folder.glob("*.safetensors"))]
     return list(dict.fromkeys(names))
 
 
 def path_of(name: str) -> Path:
-    """Path of the weights ``name``: a file, or the name of weights that are shipped or were added.
+    """Return the path of weights.
+
+    Parameters
+    ----------
+    name : str
+        Path of a ``.safetensors`` file, or name of bundled weights or of the user's own.
 
     Raises
     ------
     ModelError
-        If there are none; the message lists what there is.
+        If there are none; the message lists the available weights.
     """
     if Path(name).suffix == ".safetensors":
         path = Path(name)
@@ -93,23 +98,23 @@ def path_of(name: str) -> Path:
         if not path.is_file() and (own_folder() / path.name).is_file():
             return own_folder() / path.name
     if not path.is_file():
-        raise ModelError(f"no weights at {path}; there are: {', '.join(known) or 'none'}")
+        raise ModelError(f"no weights at {path}; available: {', '.join(known) or 'none'}")
     return path
 
 
 def add(path: Path) -> str:
-    """Check weights and their card and keep a copy among the user's own; returns their name.
+    """Check weights and their card, copy both to the user's own folder and return their name.
 
     Raises
     ------
     ModelError
-        If weights and card do not fit, or shipped weights have that name.
+        If weights and card do not match, or bundled weights have that name.
     """
     name = load(str(path)).card.get("name", path.stem)
     if (FOLDER / "weights" / f"{name}.safetensors").is_file():
-        raise ModelError(f"{path}: the package ships weights of the name {name!r}; give them another name")
+        raise ModelError(f"{path}: the name {name!r} belongs to bundled weights; choose another name")
     folder = own_folder()
-    # The card goes first: weights without a card are of no use.
+    # The card first: weights without a card are useless.
     for ending in (".json", ".safetensors"):
         atomic.write_bytes(folder / f"{name}{ending}", path.with_suffix(ending).read_bytes())
     return name
@@ -121,23 +126,25 @@ def read_card(name: str) -> dict[str, Any]:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise ModelError(f"the weights {path.stem} have no card: {path} is missing") from None
+        raise ModelError(
+            f"missing model card of the weights {path.stem}: {path}; copy it to the folder of the weights"
+        ) from None
     except ValueError as error:
-        raise ModelError(f"the card {path} is not valid JSON ({error})") from None
+        raise ModelError(f"invalid JSON in the model card {path} ({error}); fetch it again") from None
 
 
 def load(name: str) -> Model:
-    """Build the network that the card describes and load its weights.
+    """Build the network of a model card and load its weights.
 
     Raises
     ------
     ModelError
-        If a file is missing, or the weights are not those that the card names by their SHA-256.
+        If a file is missing or damaged, or the SHA-256 of the weights differs from that on the card.
     """
     path, card = path_of(name), read_card(name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if card.get("sha256") != digest:
-        raise ModelError(f"{path} is not the file its card describes (SHA-256 differs): fetch it again")
+        raise ModelError(f"{path} does not match its model card (SHA-256 differs); fetch it again")
     spec = card["architecture"]
     if spec["class"] not in ARCHITECTURES:
         raise ModelError(f"{path}: unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
@@ -145,7 +152,7 @@ def load(name: str) -> Model:
     try:
         state = {k: v.float() for k, v in load_file(path).items()}
     except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} cannot be read as weights: {error}") from None
+        raise ModelError(f"unreadable weights {path}: {error}") from None
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -155,7 +162,7 @@ def load(name: str) -> Model:
 
 @lru_cache(maxsize=8)
 def load_once(name: str, device: str = "cpu") -> Model:
-    """Like :func:`load`, kept for the life of the process and ready to run on ``device``."""
+    """Load a network onto ``device`` as :func:`load` does, and keep it for the life of the process."""
     model = load(name)
     model.network.to(torch.device(device), memory_format=torch.channels_last_3d)
     return model

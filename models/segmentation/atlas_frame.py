@@ -71,9 +71,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         # Other programs' masks may be a voxel wider than the brain, which then would all be fluid.
         mask = mask & inside if mask is not None and stripped else inside
     if float(mask.sum()) * volume.grid.voxel_volume < SMALLEST:
-        raise InputError(
-            None, "no brain was found in it", "Check the image: is it a brain, is its header right?"
-        )
+        raise InputError(None, "no brain found in the image", "Check the image and its header")
     distance = signed_distance(mask, volume.grid.spacing)
     return SkullStripResult(
         volume.with_data(torch.from_numpy(mask.astype(np.uint8))),

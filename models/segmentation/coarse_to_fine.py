@@ -63,7 +63,7 @@ def segment(
     inside, flip = mask.data > 0, effort == "accurate"
     masked = volume.with_data(torch.where(inside, volume.data - floor(volume.data[inside]), 0.0))
     notes: list[str] = []
-    coarse = head.look(masked, model=record.coarse, device=device, notes=notes)
+    coarse = head.find(masked, model=record.coarse, device=device, notes=notes)
     card = zoo.load_once(record.segmentation, device).card
     table = labels.load(card["label_table"])
     network = fusion.fine(masked, mask, coarse, record.segmentation, device, flip=flip, notes=notes)

@@ -124,7 +124,7 @@ def posteriors(
         inputs.context,
         device,
         flip=flip,
-        looks=model.card.get("looks", 1),
+        passes=model.card.get("looks", 1),
         notes=notes,
     )
     return Volume(found, inputs.grid.affine)

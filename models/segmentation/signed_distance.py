@@ -55,7 +55,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         If the scan has no brain or its volume is implausible.
     """
     notes: list[str] = []
-    coarse = head.look(volume, model=record.coarse, device=device, notes=notes)
+    coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
     if float((coarse.distance.data > 0).sum()) * coarse.distance.grid.voxel_volume < PLAUSIBLE[0]:
         raise head.no_brain()
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, coarse.distance))

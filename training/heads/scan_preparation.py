@@ -9,7 +9,7 @@ import torch
 
 from ...models.geometry.volume import resample
 from ...models.io import conform
-from ...models.localization import head as look
+from ...models.localization import head
 from ...models.population import labels
 from ...models.segmentation import fusion
 from ..data.arrays import write_arrays
@@ -55,8 +55,8 @@ def prepare_scans(
             truth.with_data(torch.from_numpy((values != 0).astype(np.uint8))), scan.grid, "nearest"
         )
         masked = scan.with_data(scan.data * (mask.data > 0))
-        seen = look.look(masked, model=coarse)
-        inputs = fusion.network_inputs(masked, mask, seen, spacing, stride)
+        located = head.find(masked, model=coarse)
+        inputs = fusion.network_inputs(masked, mask, located, spacing, stride)
         classes = np.where(values == IGNORED, NOT_SCORED, lookup[np.clip(values, 0, 255)]).astype(np.uint8)
         on_grid = resample(truth.with_data(torch.from_numpy(classes)), inputs.grid, "nearest")
         arrays[f"x{k}"] = torch.cat([inputs.image[None], inputs.coordinates])[None].half().numpy()

@@ -123,7 +123,7 @@ def test_networks_are_added_and_found_by_name(tmp_path, monkeypatch, capsys):
     shipped = _network(tmp_path / "made", "segmentation")
     capsys.readouterr()
     assert _run("models", "add", shipped) == 126
-    assert "ships weights of the name 'segmentation'" in capsys.readouterr().err
+    assert "the name 'segmentation' belongs to bundled weights" in capsys.readouterr().err
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert _run("models", "add", path) == 126
     assert _run("models", "add", "tiny") == 2

@@ -62,7 +62,7 @@ def test_tiles_give_what_the_whole_gives_and_say_so(scan, small_device, room, ti
     small = Local(room)
     found = inference.run(small, image, grid, prior, small_device, notes=notes)["structure"]
     torch.testing.assert_close(found, whole, rtol=1e-4, atol=1e-5)
-    assert notes == [f"The memory of the device cuda:0 did not suffice: it was used in {tiles} tiles."]
+    assert notes == [f"The network ran in {tiles} tiles: the memory of the device cuda:0 was too small."]
     # who has no place for notes gets the result all the same
     silent = inference.run(Local(room), image, grid, prior, small_device)["structure"]
     torch.testing.assert_close(silent, found)
@@ -88,7 +88,7 @@ def test_a_second_look_begins_from_the_first(scan):
     image, grid, prior = scan
     network = Local()
     first = inference.posteriors(network, image, grid, prior)
-    found = inference.posteriors(network, image, grid, prior, looks=2)
+    found = inference.posteriors(network, image, grid, prior, passes=2)
     given = inference.as_prior(first[None])[0]
     assert given.shape == prior.shape
     torch.testing.assert_close(given.sum(0), torch.ones(given.shape[1:]))

@@ -90,7 +90,7 @@ def no_head(kind: str) -> Volume:
 
 @pytest.mark.parametrize("kind", ["noise", "smooth noise", "fruit"])
 def test_a_brain_is_not_found_where_there_is_none(kind):
-    with pytest.raises(InputError, match="no brain was found in it"):
+    with pytest.raises(InputError, match="no brain found in the image"):
         stage.skullstrip(no_head(kind))
 
 
