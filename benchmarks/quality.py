@@ -29,7 +29,7 @@ from scipy import ndimage, stats
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
 from brainseg.models.preprocessing import bias
-from brainseg.models.quality import quality, rating
+from brainseg.models.quality import measures, quality, rating
 from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.models.templates import bundled
 from brainseg.training.evaluation import segmentation as evaluate
@@ -63,7 +63,7 @@ class Case:
 
 def align(structures: Volume) -> np.ndarray:
     """Alignment with the default template, by the labels' centres; the identity if there are too few."""
-    found = quality.fit(quality.centroids(structures.data.numpy(), structures.affine), bundled.DEFAULT)
+    found = quality.fit(measures.centroids(structures.data.numpy(), structures.affine), bundled.DEFAULT)
     return found[0] if found else np.eye(4)
 
 
@@ -154,7 +154,7 @@ def tighten(case: Case) -> Case:
     parts = [case.image, case.mask, case.structures]
     if case.truth is not None:
         parts.append(case.structures.with_data(torch.from_numpy(case.truth.astype(np.int16))))
-    _, image, mask, structures, *truth = quality.crop(both, *parts, margin=24)
+    _, image, mask, structures, *truth = measures.crop(both, *parts, margin=24)
     return Case(
         case.name, image, mask, structures, case.uncertainty, truth[0].data.numpy() if truth else None
     )
@@ -225,12 +225,10 @@ def _wrong(matrix: np.ndarray, number: int) -> np.ndarray:
     return change @ matrix
 
 
-def judged(case: Case, norms: quality.Norms, mask: Volume, structures: Volume, matrix: np.ndarray) -> str:
-    """The verdict on a result."""
+def rated(case: Case, norms: quality.Norms, mask: Volume, structures: Volume, matrix: np.ndarray) -> str:
+    """Return the QC rating of a result."""
     measured = quality.measure(case.image, mask, structures, norms, uncertainty=case.uncertainty)
-    return rating.judge(
-        measured, mask, structures, norms=norms, plausible_ml=PLAUSIBLE, matrix=matrix
-    ).verdict
+    return rating.rate(measured, mask, structures, norms=norms, plausible_ml=PLAUSIBLE, matrix=matrix).rating
 
 
 def correlation(rows: list[tuple[str, int, float, float]]) -> tuple[float, float, float]:
@@ -242,7 +240,7 @@ def correlation(rows: list[tuple[str, int, float, float]]) -> tuple[float, float
     return overall, float(np.nanmean(within)), float((expected - true).mean())
 
 
-def report(rows: list[tuple[str, int, float, float]], verdicts: dict[str, list[str]], scans: int) -> str:
+def report(rows: list[tuple[str, int, float, float]], ratings: dict[str, list[str]], scans: int) -> str:
     """The two tables."""
     lines = [["**all**", len(rows), *correlation(rows), *_means(rows)]]
     by_kind = defaultdict(list)
@@ -261,14 +259,14 @@ def report(rows: list[tuple[str, int, float, float]], verdicts: dict[str, list[s
         "true",
     ]
     table = []
-    for kind, found in verdicts.items():
+    for kind, found in ratings.items():
         counts = [found.count(v) for v in ("pass", "check", "fail")]
         table.append([kind, len(found), *counts, f"{100 * (1 - counts[0] / len(found)):.0f} %"])
-    verdict_head = ["planted", "cases", "pass", "check", "fail", "flagged"]
+    rating_head = ["planted", "cases", "pass", "check", "fail", "flagged"]
     return (
         f"Expected against true Dice, {scans} scans with manual labels, as found, corrupted and degraded.\n\n"
         f"{tables.markdown(head, lines)}\n\n"
-        f"Planted failures; flagged is all but pass.\n\n{tables.markdown(verdict_head, table)}\n\n"
+        f"Planted failures; flagged is all but pass.\n\n{tables.markdown(rating_head, table)}\n\n"
         f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
     )
 
@@ -296,7 +294,7 @@ def main(argv: list[str] | None = None) -> int:
     if norms is None:
         raise SystemExit("there are no norms for the label table 'adult'")
     rows: list[tuple[str, int, float, float]] = []
-    verdicts: dict[str, list[str]] = defaultdict(list)
+    ratings: dict[str, list[str]] = defaultdict(list)
     found = adult_manual.cases(args.data)
     number = 0
     for name, image, labels in found:
@@ -312,14 +310,14 @@ def main(argv: list[str] | None = None) -> int:
         rows += scores(worse, norms, "image degraded", worse.structures)
         if number % 2:
             off = chain(image, args.cache, f"{name}_shifted", shift=DIRECTIONS[number % 6])
-            verdicts[BEFORE].append(judged(off, norms, off.mask, off.structures, off.matrix))
-        _plant(tighten(case), norms, number, verdicts)
+            ratings[BEFORE].append(rated(off, norms, off.mask, off.structures, off.matrix))
+        _plant(tighten(case), norms, number, ratings)
         number += 1
     for folder in args.derivatives:
         for case in of_derivatives(folder):
-            _plant(tighten(case), norms, number, verdicts)
+            _plant(tighten(case), norms, number, ratings)
             number += 1
-    text = report(rows, verdicts, len(found))
+    text = report(rows, ratings, len(found))
     print(text)
     if args.out:
         tables.put(args.out, "quality", text)
@@ -336,11 +334,11 @@ def _of_scan(case: Case, norms: quality.Norms, each: int) -> list[tuple[str, int
     return out
 
 
-def _plant(case: Case, norms: quality.Norms, number: int, verdicts: dict[str, list[str]]) -> None:
-    """Add the verdicts on a case, as found and with failures planted."""
+def _plant(case: Case, norms: quality.Norms, number: int, ratings: dict[str, list[str]]) -> None:
+    """Add the ratings on a case, as found and with failures planted."""
     for kind, mask, structures, matrix in planted(case, number):
-        verdicts[kind].append(judged(case, norms, mask, structures, matrix))
-    tables.say(f"{case.name}: " + ", ".join(f"{kind} {found[-1]}" for kind, found in verdicts.items()))
+        ratings[kind].append(rated(case, norms, mask, structures, matrix))
+    tables.say(f"{case.name}: " + ", ".join(f"{kind} {found[-1]}" for kind, found in ratings.items()))
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from .segmentation import read_uncertainty
 COLUMNS: dict[str, dict[str, Any]] = {
     "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
     "name": {"Description": "Name of the structure"},
-    "score": {"Description": "Dice with the truth that is to be expected, by the signs of failure (0 to 1)"},
-    "volume_mm3": {"Description": "Volume of the voxels that carry the label", "Units": "mm^3"},
+    "score": {"Description": "Expected Dice with a manual segmentation, from the signs of failure (0 to 1)"},
+    "volume_mm3": {"Description": "Volume of the voxels with the label", "Units": "mm^3"},
     "pieces": {"Description": "Connected pieces (voxels joined by faces, edges or corners)"},
-    "holes": {"Description": "Holes: background that the structure encloses"},
+    "holes": {"Description": "Holes: enclosed background"},
     "euler": {"Description": "Euler number: pieces - tunnels + holes"},
     **{
         f"sign_{name}": {"Description": f"Sign of failure, 0 is none: {words}"}
@@ -55,7 +55,7 @@ class _AssessInputSpec(StageInputSpec):
 
 
 class _AssessOutputSpec(TraitedSpec):
-    out_quality = File(exists=True, desc="JSON: verdict, score, checks, metrics, structures")
+    out_quality = File(exists=True, desc="JSON: QC rating, score, checks, metrics, structures")
     notes = traits.List(Str, desc="notes for the report")
 
 
@@ -87,11 +87,9 @@ class Assess(Stage):
         path.write_text(json.dumps(found))
         self._results["out_quality"] = str(path)
         flagged = [check["words"] for check in found["checks"] if check["verdict"] != rating.PASS]
-        words = {rating.CHECK: "should be looked at", rating.FAIL: "failed"}
+        words = {rating.CHECK: "inspect the results", rating.FAIL: "failed"}
         self._results["notes"] = (
-            [f"Quality control: the result {words[found['verdict']]}. {'; '.join(flagged)}."]
-            if flagged
-            else []
+            [f"Quality control: {words[found['verdict']]}. {'; '.join(flagged)}."] if flagged else []
         )
 
 
@@ -149,9 +147,9 @@ def assess(
     )
     known = matrix if norms is not None and norms.template == template else None
     expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml}
-    judged = rating.judge(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
-    checks, rows = [asdict(check) for check in judged.checks], [asdict(one) for one in measured]
-    about = {"verdict": judged.verdict, "score": judged.score, "checks": checks}
+    rated = rating.rate(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
+    checks, rows = [asdict(check) for check in rated.checks], [asdict(one) for one in measured]
+    about = {"verdict": rated.rating, "score": rated.score, "checks": checks}
     return about | {"metrics": metrics, "structures": rows, "table": table}
 
 

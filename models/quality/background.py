@@ -1,6 +1,6 @@
-"""The air around a head, for the image quality metrics: where it is, what is in it, how its noise is spread.
+"""Background of a head for the image quality metrics: its extent, its artifacts and its noise.
 
-As MRIQC's code does it where it does it itself; what MRIQC takes from other programs is found by Otsu's
+The formulas are those of MRIQC's own code. Masks that MRIQC takes from other programs are found by Otsu's
 threshold at 2 mm and a line through the template's nasion and cerebellum.
 """
 
@@ -14,21 +14,33 @@ from scipy import ndimage, optimize, special
 from ..geometry.volume import Volume
 
 HAT = ((85.0, -40.0), (-70.0, -65.0))
-"""Two points (y, z in the template's mm), nasion and below the cerebellum: air counts above their line."""
+"""Two points (y, z in the template's mm), nasion and below the cerebellum; the background lies above."""
 
-AIR_LEFT = 1000
-"""Voxels of air below which there is no background to speak of."""
+LEAST_VOXELS = 1000
+"""Smallest number of background voxels with signal for background metrics."""
 
 SAMPLE = 5000
-"""Voxels of air that the noise's distribution is fitted to."""
+"""Number of background voxels for the fit of the noise distribution."""
 
 
 def surroundings(
     image: Volume, mask: Volume, matrix: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Head, air above the nasion, the frame of zeros that padding or rotation left, and how far the head is.
+    """Return the head, the background and the frame of zeros from padding or rotation.
 
-    The first three are bool; the last is in voxels, found at 2 mm.
+    Parameters
+    ----------
+    image, mask : Volume
+        Scan and brain mask on one grid, shape (X, Y, Z).
+    matrix : ndarray, shape (4, 4), or None
+        From the scan's mm to the template's mm; None keeps the background below the nasion.
+
+    Returns
+    -------
+    head, background, frame : ndarray of bool, shape (X, Y, Z)
+        Head, background above the nasion, and frame.
+    away : ndarray of float32, shape (X, Y, Z)
+        Distance from the head, found at about 2 mm.
     """
     data = image.data.numpy()
     empty = data == 0
@@ -48,14 +60,14 @@ def surroundings(
         pieces = pieces == size.argmax()
     head = _finer(pieces > 0, step, data.shape)
     away = _finer(ndimage.distance_transform_edt(pieces == 0, step).astype(np.float32), step, data.shape)
-    air = ~head & ~frame
+    background = ~head & ~frame
     if matrix is not None:
         (y0, z0), (y1, z1) = HAT
         steep = (z1 - z0) / (y1 - y0)
         row = (matrix @ image.affine)[2] - steep * (matrix @ image.affine)[1]
         x, y, z = np.ogrid[tuple(slice(n) for n in data.shape)]
-        air &= row[0] * x + row[1] * y + row[2] * z + (row[3] - z0 + steep * y0) > 0
-    return head, air, frame, away
+        background &= row[0] * x + row[1] * y + row[2] * z + (row[3] - z0 + steep * y0) > 0
+    return head, background, frame, away
 
 
 def _finer(data: np.ndarray, step: list[int], shape: tuple[int, ...]) -> np.ndarray:
@@ -67,7 +79,21 @@ def _finer(data: np.ndarray, step: list[int], shape: tuple[int, ...]) -> np.ndar
 
 
 def opened(mask: np.ndarray, times: int = 1) -> np.ndarray:
-    """Opening by voxels that share a face, as scipy's ``binary_opening``, several times faster.
+    """Return the opening of a mask by voxels that share a face.
+
+    Equals scipy's ``binary_opening`` and is several times faster.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        Mask.
+    times : int
+        Number of erosions, and of dilations.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        The opened mask.
 
     Examples
     --------
@@ -90,7 +116,7 @@ def opened(mask: np.ndarray, times: int = 1) -> np.ndarray:
 
 
 def _otsu(values: np.ndarray) -> float:
-    """Otsu's threshold between dark and bright."""
+    """Return Otsu's threshold between dark and bright values."""
     if not values.size:
         return 0.0
     count, edges = np.histogram(values, 256, (0, float(np.percentile(values, 99.5)) or 1.0))
@@ -102,20 +128,48 @@ def _otsu(values: np.ndarray) -> float:
     return float(middle[np.nanargmax(between)])
 
 
-def artefacts_in(data: np.ndarray, away: np.ndarray, air: np.ndarray) -> np.ndarray:
-    """Voxels of air with structure in them (Mortamet et al. 2009, after MRIQC's code)."""
-    values = data[air]
+def artefacts_in(data: np.ndarray, away: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Return the background voxels with artifacts (Mortamet et al. 2009, after MRIQC's code).
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Intensities.
+    away : ndarray, shape (X, Y, Z)
+        Distance from the head.
+    background : ndarray of bool, shape (X, Y, Z)
+        Background.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        Artifacts.
+    """
+    values = data[background]
     spread = float(np.median(np.abs(values[values > 0] - np.median(values[values > 0]))) / 0.6745)
     out = np.zeros(data.shape, bool)
     if spread <= 0:
         return out
-    out[air] = values / spread > 10
+    out[background] = values / spread > 10
     out &= away >= 0.1 * away.max()
-    return opened(out) & air
+    return opened(out) & background
 
 
 def chi_squared(x: np.ndarray, degrees: float, place: float, scale: float) -> np.ndarray:
-    """Density of a chi-squared distribution."""
+    """Return the density of a chi-squared distribution.
+
+    Parameters
+    ----------
+    x : ndarray
+        Values.
+    degrees, place, scale : float
+        Degrees of freedom, location and scale.
+
+    Returns
+    -------
+    ndarray
+        Density at ``x``.
+    """
     y = (x - place) / scale
     inside = y > 0
     y = np.where(inside, y, 1.0)
@@ -124,7 +178,22 @@ def chi_squared(x: np.ndarray, degrees: float, place: float, scale: float) -> np
 
 
 def fit_chi_squared(sample: np.ndarray, degrees: float = 32) -> tuple[float, float, float]:
-    """Degrees, place and scale of greatest likelihood; as ``scipy.stats``, whose import takes a second."""
+    """Return the maximum-likelihood parameters of a chi-squared distribution.
+
+    Equals the fit of ``scipy.stats``, whose import takes a second.
+
+    Parameters
+    ----------
+    sample : ndarray, shape (N,)
+        Values.
+    degrees : float
+        Initial degrees of freedom.
+
+    Returns
+    -------
+    degrees, place, scale : float
+        Degrees of freedom, location and scale.
+    """
 
     def loss(x: np.ndarray) -> float:
         if x[0] <= 0 or x[2] <= 0:
@@ -141,10 +210,23 @@ def fit_chi_squared(sample: np.ndarray, degrees: float = 32) -> tuple[float, flo
     return float(found[0]), float(found[1]), float(found[2])
 
 
-def noise_misfit(air: np.ndarray, seed: int = 0) -> float:
-    """Distance of the air's intensities, beyond their peak, from a chi-squared distribution (QI 2)."""
-    values = np.clip(air[np.isfinite(air)], 0, None)
-    if (values > 0).sum() < AIR_LEFT:
+def noise_misfit(background: np.ndarray, seed: int = 0) -> float:
+    """Return the misfit of the background's noise to a chi-squared distribution (QI2, Mortamet et al. 2009).
+
+    Parameters
+    ----------
+    background : ndarray, shape (N,)
+        Intensities of the background.
+    seed : int
+        Seed of the sample for the fit.
+
+    Returns
+    -------
+    float
+        Mean absolute difference of the densities beyond the peak; NaN with too few voxels.
+    """
+    values = np.clip(background[np.isfinite(background)], 0, None)
+    if (values > 0).sum() < LEAST_VOXELS:
         return math.nan
     values = values * (100 / max(float(np.percentile(values, 99)), 1e-6))
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Pass, check or fail: what the quality of a whole result comes to, check by check, each with its reason."""
+"""QC rating of a result: pass, check or fail, from single checks with their reasons."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..geometry.volume import Volume
 from ..population import labels
 from ..templates import bundled
-from . import quality
+from . import measures, quality
 from .quality import Norms, Structure
 
 PASS, CHECK, FAIL = "pass", "check", "fail"
@@ -34,7 +34,7 @@ DEFAULTS = {
     "folds_check": 0.1,
     "folds_fail": 1.0,
 }
-"""Thresholds; norms may hold others. Own choices, tried on the cases of ``benchmarks/quality.py``."""
+"""Thresholds; norms may override them. Chosen on the cases of ``benchmarks/quality.py``."""
 
 HEMISPHERE = (2, 3)
 """Left cerebral white matter and cortex."""
@@ -47,15 +47,15 @@ class Check:
     Attributes
     ----------
     name, label : str
-        For programs and for readers.
+        Identifier, and title in the report.
     value : float or None
-        What was found.
+        Measured value; None if it is unknown.
     unit : str
-        Of the value; empty for a pure number.
+        Unit of the value; empty for a pure number.
     verdict : {'pass', 'check', 'fail'}
-        What it means.
+        Rating of the value.
     words : str
-        The same in a sentence.
+        Reason in a sentence.
     """
 
     name: str
@@ -67,26 +67,46 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What the checks come to: the gravest of them, and the mean of the structures' expected Dice."""
+class QCRating:
+    """QC rating of a result.
 
-    verdict: str
+    Attributes
+    ----------
+    rating : {'pass', 'check', 'fail'}
+        Worst rating of all checks.
+    score : float or None
+        Mean expected Dice of the structures; None if it is unknown.
+    checks : list of Check
+        All checks.
+    """
+
+    rating: str
     score: float | None
     checks: list[Check]
 
 
-def worst(verdicts: list[str]) -> str:
-    """The gravest of verdicts.
+def worst(ratings: list[str]) -> str:
+    """Return the worst of several ratings; ``pass`` if there are none.
+
+    Parameters
+    ----------
+    ratings : list of {'pass', 'check', 'fail'}
+        Ratings.
+
+    Returns
+    -------
+    str
+        The worst of them.
 
     Examples
     --------
     >>> worst(["pass", "fail", "check"]), worst([])
     ('fail', 'pass')
     """
-    return max(verdicts, key=GRAVITY.index, default=PASS)
+    return max(ratings, key=GRAVITY.index, default=PASS)
 
 
-def judge(
+def rate(
     structures: list[Structure],
     mask: Volume,
     segmentation: Volume,
@@ -96,25 +116,30 @@ def judge(
     plausible_ml: tuple[float, float] | None = None,
     matrix: np.ndarray | None = None,
     folds: float | None = None,
-) -> Verdict:
-    """Judge a result.
+) -> QCRating:
+    """Rate a result.
 
     Parameters
     ----------
     structures : list of Structure
-        As :func:`brainseg.models.quality.quality.measure` gives them; empty without norms.
+        Result of :func:`brainseg.models.quality.quality.measure`; empty without norms.
     mask, segmentation : Volume
-        Brain, and FreeSurfer ids.
+        Brain mask, and structures (FreeSurfer ids).
     norms : Norms or None
-        What is usual; without them only what needs none is checked.
+        Usual values; None leaves out the checks that need them.
     table : str
         Label table.
     plausible_ml : tuple of float, optional
-        Volumes (mL) that a brain can have.
+        Plausible brain volumes (mL).
     matrix : ndarray, shape (4, 4), optional
-        The alignment that was used, scan's mm to those of the norms' template.
+        Affine of the registration, from the scan's mm to mm of the norms' template.
     folds : float, optional
         Share (%) of the deformation's voxels that fold.
+
+    Returns
+    -------
+    QCRating
+        Rating, mean expected Dice and checks.
     """
     limits = DEFAULTS | (norms.thresholds if norms else {})
     checks = [_volume(mask, plausible_ml, limits)] if plausible_ml else []
@@ -130,7 +155,7 @@ def judge(
     score = float(np.mean([one.score for one in known])) if known else None
     if known:
         checks += _scores(known, score, table, limits)
-    return Verdict(worst([check.verdict for check in checks]), score, checks)
+    return QCRating(worst([check.verdict for check in checks]), score, checks)
 
 
 def _grade(value: float, check: float, fail: float, above: bool = True) -> str:
@@ -143,31 +168,31 @@ def _grade(value: float, check: float, fail: float, above: bool = True) -> str:
 def _above(
     name: str, label: str, value: float, unit: str, words: str, limits: dict[str, float], key: str
 ) -> Check:
-    verdict = _grade(value, limits[f"{key}_check"], limits[f"{key}_fail"])
-    return Check(name, label, round(value, 4), unit, verdict, words)
+    rating = _grade(value, limits[f"{key}_check"], limits[f"{key}_fail"])
+    return Check(name, label, round(value, 4), unit, rating, words)
 
 
 def _below(name: str, label: str, value: float, words: str, limits: dict[str, float], key: str) -> Check:
-    verdict = _grade(value, limits[f"{key}_check"], limits[f"{key}_fail"], above=False)
-    return Check(name, label, round(value, 4), "", verdict, words)
+    rating = _grade(value, limits[f"{key}_check"], limits[f"{key}_fail"], above=False)
+    return Check(name, label, round(value, 4), "", rating, words)
 
 
 def _volume(mask: Volume, plausible: tuple[float, float], limits: dict[str, float]) -> Check:
     low, high = plausible
     found = float((mask.data > 0).sum()) * mask.grid.voxel_volume / 1000
     slack = limits["volume_fail"]
-    verdict = PASS if low <= found <= high else CHECK
+    rating = PASS if low <= found <= high else CHECK
     if not low * (1 - slack) <= found <= high * (1 + slack):
-        verdict = FAIL
-    words = f"The brain mask has {found:.0f} mL; brains have {low:g} to {high:g} mL"
-    return Check("brain_volume", "Volume of the brain mask", round(found, 1), "mL", verdict, words)
+        rating = FAIL
+    words = f"Brain mask of {found:.0f} mL; plausible are {low:g} to {high:g} mL"
+    return Check("brain_volume", "Volume of the brain mask", round(found, 1), "mL", rating, words)
 
 
 def _match(mask: Volume, segmentation: Volume, limits: dict[str, float]) -> Check:
     one, other = mask.data.numpy() > 0, segmentation.data.numpy() > 0
     total = int(one.sum()) + int(other.sum())
     found = 2 * int((one & other).sum()) / total if total else 0.0
-    words = f"Brain mask and segmentation cover each other with a Dice of {found:.2f}"
+    words = f"Dice of brain mask and segmentation: {found:.2f}"
     return _below("mask_match", "Mask against segmentation", found, words, limits, "match")
 
 
@@ -179,22 +204,22 @@ def _placed(
     matrix: np.ndarray | None,
     limits: dict[str, float],
 ) -> list[Check]:
-    """Where things lie: left and right, the mask among the structures, and the alignment."""
-    centres = quality.centroids(segmentation.data.numpy(), segmentation.affine)
+    """Check left and right, the mask's position relative to the structures, and the alignment."""
+    centres = measures.centroids(segmentation.data.numpy(), segmentation.affine)
     fitted = quality.fit(centres, norms.template)
     if fitted is None:
-        words = "There are too few structures to say where the brain lies"
-        return [Check("place", "Place of the structures", None, "", FAIL, words)]
+        words = "Too few structures to find the position of the brain"
+        return [Check("place", "Position of the structures", None, "", FAIL, words)]
     own, mirrored = fitted
-    says = "Left and right structures are exchanged" if mirrored else "Left structures lie on the left"
-    checks = [Check("sides", "Left and right", float(mirrored), "", FAIL if mirrored else PASS, says)]
+    words = "Left and right structures are exchanged" if mirrored else "Left structures are on the left"
+    checks = [Check("sides", "Left and right", float(mirrored), "", FAIL if mirrored else PASS, words)]
     found = quality.brain_overlap(mask, own, norms)
-    words = f"Aligned by its structures, the mask covers the usual brain with a Dice of {found:.2f}"
+    words = f"Dice of the mask, aligned by its structures, and the usual brain: {found:.2f}"
     checks.append(_below("mask_place", "Mask against the usual brain", found, words, limits, "place"))
     if matrix is None:
         return checks
     found = quality.brain_overlap(mask, matrix, norms)
-    words = f"In the template's space the mask covers the usual brain with a Dice of {found:.2f}"
+    words = f"Dice of the mask in the template's space and the usual brain: {found:.2f}"
     checks.append(_below("alignment_overlap", "Alignment: brain", found, words, limits, "place"))
     expected = bundled.load(norms.template).centroids
     away = [
@@ -203,7 +228,7 @@ def _placed(
         if k in expected and k not in quality.LOOSE
     ]
     far = float(np.median(away)) if away else math.inf
-    words = f"In the template's space structures lie {far:.1f} mm (median) from where they are expected"
+    words = f"Structures are {far:.1f} mm (median) off their expected positions in the template's space"
     checks.append(_above("alignment_centres", "Alignment: structures", far, "mm", words, limits, "centres"))
     return checks
 
@@ -223,8 +248,8 @@ def _hemispheres(by_index: dict[int, Structure], table: str, limits: dict[str, f
 
 
 def _scores(known: list[Structure], score: float, table: str, limits: dict[str, float]) -> list[Check]:
-    """The structures' expected Dice: on average, and how many have a poor one."""
-    words = f"The structures' expected Dice is {score:.2f} on average"
+    """Check the structures' expected Dice: its mean, and the share of structures with a poor one."""
+    words = f"Mean expected Dice of the structures: {score:.2f}"
     checks = [_below("score", "Expected Dice, mean", score, words, limits, "score")]
     poor = sorted((one for one in known if one.score < limits["poor"]), key=lambda one: one.score or 0.0)
     share = len(poor) / len(known)

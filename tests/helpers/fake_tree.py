@@ -135,10 +135,10 @@ def participant_session(
 def quality(stem: Path, verdict: str = "pass", **metrics: float) -> None:
     """Write what quality control found of a participant_session."""
     flagged = {"pass": "pass", "check": "check", "fail": "fail"}[verdict]
-    words = "Brain mask and segmentation cover each other with a Dice of 0.61"
+    words = "Dice of brain mask and segmentation: 0.61"
     checks = [
         {"name": "brain_volume", "label": "Volume of the brain mask", "value": 1234.5, "unit": "mL"}
-        | {"verdict": "pass", "words": "The brain mask has 1234 mL; brains have 600 to 2200 mL"},
+        | {"verdict": "pass", "words": "Brain mask of 1234 mL; plausible are 600 to 2200 mL"},
         {"name": "mask_match", "label": "Mask against segmentation", "value": 0.61, "unit": ""}
         | {"verdict": flagged, "words": words},
     ]

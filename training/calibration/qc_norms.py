@@ -20,7 +20,7 @@ from scipy import optimize
 
 from ...models.geometry.volume import Volume
 from ...models.population import labels
-from ...models.quality import quality
+from ...models.quality import measures, quality
 from ...models.quality.quality import Norms, Structure
 from ...models.registration import linear
 from ...models.segmentation import segmentation
@@ -140,9 +140,9 @@ def prior(found: Iterable[Volume], template: str = bundled.DEFAULT) -> dict[int,
     total = {label.index: np.zeros(grid.shape, np.float64) for label in table if label.index}
     count = 0
     for structures in found:
-        centres = quality.centroids(structures.data.numpy(), structures.affine)
+        centres = measures.centroids(structures.data.numpy(), structures.affine)
         matrix = linear.align(centres, bundled.load(template).centroids).matrix
-        placed = quality.shares(structures, matrix, grid)
+        placed = measures.shares(structures, matrix, grid)
         count += 2
         for index, share in placed.items():
             if index in total:

@@ -48,7 +48,7 @@ def text_of(page):
 def test_qc_rating_stands_before_everything_else(tree):
     text = text_of(tree / "sub-03.html")
     assert text.index("QC rating: fail") < text.index("Overview" if "Overview" in text else "Contrast")
-    assert "1 of 2 checks did not pass" in text and "cover each other with a Dice of 0.61" in text
+    assert "1 of 2 checks did not pass" in text and "Dice of brain mask and segmentation: 0.61" in text
     assert "0.81 on average" in text
     assert "All 2 checks passed" in text_of(tree / "sub-01.html")
     assert "QC rating" not in text_of(tree / "sub-05.html")
@@ -86,7 +86,7 @@ def test_table_of_quality(tree):
 def test_gate(tree, capsys):
     assert list(quality_gate.stopped(tree, [*VERDICTS, "sub-05", "sub-99"], "fail")) == ["sub-03"]
     found = quality_gate.stopped(tree, list(VERDICTS), "check")
-    assert list(found) == ["sub-02", "sub-03"] and "Dice of 0.61" in found["sub-03"]
+    assert list(found) == ["sub-02", "sub-03"] and "segmentation: 0.61" in found["sub-03"]
 
 
 def test_damaged_quality_is_no_reason_to_fail(tree, tmp_path):

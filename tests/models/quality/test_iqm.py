@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brainseg.models.geometry.volume import Volume
-from brainseg.models.quality import iqm
+from brainseg.models.quality import formulas, iqm
 
 SHAPE = (64, 72, 60)
 LEVELS = {"csf": 300.0, "gm": 650.0, "wm": 1000.0}
@@ -119,7 +119,9 @@ def test_smoothness(phantom):
 
     for sigma in (1.0, 2.0):
         smooth = gaussian_filter(rng.standard_normal((60, 60, 60)), sigma)
-        assert iqm.fwhm(smooth, np.ones(smooth.shape, bool)) == pytest.approx([2.3548 * sigma] * 3, rel=0.06)
+        assert formulas.fwhm(smooth, np.ones(smooth.shape, bool)) == pytest.approx(
+            [2.3548 * sigma] * 3, rel=0.06
+        )
 
 
 def test_shares_and_partial_volume(phantom, measured):
@@ -173,15 +175,17 @@ def test_nothing_there_is_no_reason_to_fail(phantom):
 def test_faster_means_give_what_scipy_gives():
     from scipy import ndimage, stats
 
-    from brainseg.models.quality import background as air
+    from brainseg.models.quality import background
 
     r = np.random.default_rng(3)
     mask = ndimage.gaussian_filter(r.normal(size=(30, 31, 32)), 1.5) > 0
     for times in (1, 2):
-        np.testing.assert_array_equal(air.opened(mask, times), ndimage.binary_opening(mask, iterations=times))
+        np.testing.assert_array_equal(
+            background.opened(mask, times), ndimage.binary_opening(mask, iterations=times)
+        )
     sample = r.rayleigh(10, 3000)
     there = np.linspace(0, 60, 200)
-    fitted = air.chi_squared(there, *air.fit_chi_squared(sample))
+    fitted = background.chi_squared(there, *background.fit_chi_squared(sample))
     np.testing.assert_allclose(fitted, stats.chi2.pdf(there, *stats.chi2.fit(sample, 32)), atol=1e-4)
     values = r.normal(size=500)
-    assert iqm.kurtosis(values) == pytest.approx(stats.kurtosis(values))
+    assert formulas.kurtosis(values) == pytest.approx(stats.kurtosis(values))

@@ -1,4 +1,4 @@
-"""Quality of segmentations: signs of failure, expected Dice, the verdict, and its calibration."""
+"""Quality of segmentations: signs of failure, expected Dice, the QC rating, and its calibration."""
 
 import json
 
@@ -9,7 +9,7 @@ import torch
 from brainseg.interfaces.quality import assess
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.population import labels
-from brainseg.models.quality import iqm, quality, rating
+from brainseg.models.quality import iqm, measures, quality, rating
 from brainseg.training.calibration import qc_norms as calibration
 from brainseg.training.synthesis import corruption
 
@@ -42,12 +42,12 @@ def brain(norms):
     )
 
 
-def judged(brain, norms, mask=None, structures=None, matrix=None):
+def rated(brain, norms, mask=None, structures=None, matrix=None):
     image, own_mask, own = brain
     mask, structures = mask or own_mask, structures or own
     measured = quality.measure(image, mask, structures, norms)
     matrix = np.eye(4) if matrix is None else matrix
-    return rating.judge(measured, mask, structures, norms=norms, plausible_ml=PLAUSIBLE, matrix=matrix)
+    return rating.rate(measured, mask, structures, norms=norms, plausible_ml=PLAUSIBLE, matrix=matrix)
 
 
 def rolled(volume, voxels):
@@ -59,22 +59,22 @@ def flagged(found):
 
 
 def test_a_usual_brain_passes(brain, norms):
-    found = judged(brain, norms)
+    found = rated(brain, norms)
     assert flagged(found) <= {"poor", "score"}  # thin structures vanish from a brain of 3 mm
-    assert found.verdict != "fail" and 0.4 < found.score < 1
+    assert found.rating != "fail" and 0.4 < found.score < 1
     assert all(check.words and np.isfinite(check.value) for check in found.checks)
 
 
 @pytest.mark.parametrize("voxels", [(7, 0, 0), (-7, 0, 0), (0, 7, 0), (0, -7, 0), (0, 0, 7), (0, 0, -7)])
 def test_shifted_mask_is_flagged(brain, norms, voxels):
-    found = judged(brain, norms, mask=rolled(brain[1], voxels))
-    assert found.verdict == "fail" and {"mask_match", "alignment_overlap"} & flagged(found)
+    found = rated(brain, norms, mask=rolled(brain[1], voxels))
+    assert found.rating == "fail" and {"mask_match", "alignment_overlap"} & flagged(found)
 
 
 def test_exchanged_sides_are_flagged(brain, norms):
     swapped = corruption.apply(brain[2], "exchange", 1.0, np.random.default_rng(0))
-    found = judged(brain, norms, structures=swapped)
-    assert found.verdict == "fail" and "sides" in flagged(found)
+    found = rated(brain, norms, structures=swapped)
+    assert found.rating == "fail" and "sides" in flagged(found)
     assert found.score < 0.3
 
 
@@ -84,7 +84,7 @@ def test_half_a_brain_is_flagged(brain, norms, axis):
     middle = [33, 42, 30][axis]
     keep[tuple(slice(middle, None) if a == axis else slice(None) for a in range(3))] = False
     mask, structures = (volume.with_data(volume.data * keep) for volume in brain[1:])
-    assert judged(brain, norms, mask=mask, structures=structures).verdict == "fail"
+    assert rated(brain, norms, mask=mask, structures=structures).rating == "fail"
 
 
 @pytest.mark.parametrize("change", ["shift", "turn", "mirror", "scale"])
@@ -99,7 +99,7 @@ def test_wrong_alignment_is_flagged(brain, norms, change):
         matrix[0, 0] = -1
     else:
         matrix[:3, :3] *= 1.25
-    assert {"alignment_overlap", "alignment_centres"} & flagged(judged(brain, norms, matrix=matrix))
+    assert {"alignment_overlap", "alignment_centres"} & flagged(rated(brain, norms, matrix=matrix))
 
 
 def test_worse_corruption_is_expected_to_be_worse(brain, norms):
@@ -123,30 +123,30 @@ def test_missing_structure_scores_nothing(brain, norms):
 def test_topology():
     part = np.zeros((12, 12, 12), bool)
     part[2:9, 2:9, 2:9] = True
-    assert quality.topology(part) == (1, 0.0, 0, 0.0, 1)
+    assert measures.topology(part) == (1, 0.0, 0, 0.0, 1)
     part[5, 5, 5] = False
-    pieces, apart, holes, hollow, euler = quality.topology(part)
+    pieces, apart, holes, hollow, euler = measures.topology(part)
     assert (pieces, apart, holes, euler) == (1, 0.0, 1, 2) and hollow == pytest.approx(1 / 342)
     part[11, 11, 11] = True
-    pieces, apart, *_ = quality.topology(part)
+    pieces, apart, *_ = measures.topology(part)
     assert pieces == 2 and apart == pytest.approx(1 / 343)
 
 
 def test_without_norms_little_is_checked(brain):
-    found = rating.judge([], brain[1], brain[2], norms=None, plausible_ml=(3000.0, 4000.0))
+    found = rating.rate([], brain[1], brain[2], norms=None, plausible_ml=(3000.0, 4000.0))
     assert [check.name for check in found.checks] == ["brain_volume", "mask_match"]
-    assert found.verdict == "fail" and found.score is None
+    assert found.rating == "fail" and found.score is None
     assert quality.load("no-such-table") is None
 
 
 def test_nothing_found_fails(brain, norms):
     nothing = brain[2].with_data(torch.zeros_like(brain[2].data))
-    assert judged(brain, norms, structures=nothing).verdict == "fail"
+    assert rated(brain, norms, structures=nothing).rating == "fail"
 
 
 def test_folds_count(brain, norms):
-    found = rating.judge([], brain[1], brain[2], norms=None, folds=2.0)
-    assert "folds" in flagged(found) and found.verdict == "fail"
+    found = rating.rate([], brain[1], brain[2], norms=None, folds=2.0)
+    assert "folds" in flagged(found) and found.rating == "fail"
 
 
 def test_everything_at_once_is_plain(brain):
