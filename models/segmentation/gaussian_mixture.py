@@ -83,8 +83,7 @@ def fit(
     y = _normalized(intensities)
     log_prior = torch.log(prior.clamp(min=floor))
     log_prior = log_prior - torch.logsumexp(log_prior, 0)
-    # The classes are fitted on a sample: a few ten thousand voxels fix a mean.
-    step = max(1, y.numel() // 60_000)
+    step = max(1, y.numel() // 60_000)  # a few ten thousand voxels fix a mean
     mean, variance, responsibility = _maximized(
         y[::step], log_prior[:, ::step], group, names, iterations, strength, anchor, fluid
     )
