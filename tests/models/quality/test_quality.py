@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
+from skimage.measure import euler_number
 
 from brainseg.interfaces.quality import assess
 from brainseg.models.geometry.volume import Volume
@@ -210,3 +212,10 @@ def test_usual_joins_both_sides():
     found = calibration.usual([[one(17, -5.0), one(53, -5.2)], [one(17, -5.1), one(53, -5.1)]])
     assert found[17] == found[53] and found[17]["share"][0] == pytest.approx(-5.1)
     assert found[17]["share"][1] == calibration.FLOORS["share"]
+
+
+def test_the_euler_number_is_that_of_scikit_image():
+    rng = np.random.default_rng(1)
+    for smooth in (0.6, 1.0, 2.0):
+        part = ndimage.gaussian_filter(rng.normal(size=(24, 20, 22)), smooth) > 0.01
+        assert quality.euler(part) == euler_number(part, connectivity=3)
