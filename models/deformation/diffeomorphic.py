@@ -1,9 +1,9 @@
 """Symmetric diffeomorphic registration of two label maps by a stationary velocity field.
 
-Both images are brought to a middle space, half way of the affine; there each is moved by half of the
-velocity's flow, one forward and one backward (log-demons, Vercauteren et al. 2008, on many channels). What
-is matched are smoothed maps of the structures, so that contrast plays no part. Every formula changes its
-sign when the images change places: registering B to A gives the inverse of registering A to B.
+The affine is split in halves that map both images to a middle space. Half of the velocity's flow then deforms
+one image forward, and half the other one backward (log-demons, Vercauteren et al. 2008, on many channels).
+The features are smoothed maps of the structures, independent of contrast. All formulas are antisymmetric in
+the images: the registration of B to A is the inverse of that of A to B.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from scipy.linalg import expm, sqrtm
 from torch import Tensor
 
 from ..geometry.volume import Grid, Volume
-from .velocity import exponential, gradient, identity, jacobian, sample_some, smooth, taper
+from .velocity import exponential, gradient, identity, jacobian, sample_at, smooth, taper
 from .warp import Warp
 
-ROOM = 6.0
-"""Millimetres around both brains within which they are compared; elsewhere there is nothing to see."""
+BRAIN_MARGIN = 6.0
+"""Margin (mm) around both brains within which the images are compared."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Level:
     Attributes
     ----------
     factor : int
-        Voxels of the finest level along a side of this one's.
+        Voxel size relative to the finest level.
     steps : int
         Iterations.
     blur : float
-        Gaussian (voxels of this level) on the maps.
+        Gaussian (voxels of this level) on the feature maps.
     fluid : float
         Gaussian (mm) on every update.
     elastic : float
@@ -53,7 +53,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Options:
-    """How the optimisation goes; more coarse steps cost time and bring manual labels no closer.
+    """Options of the optimisation.
 
     Attributes
     ----------
@@ -64,9 +64,13 @@ class Options:
     most : float
         Longest update (voxels) of one iteration.
     margin : float
-        Room (mm) around both brains, over which the velocity falls to zero.
+        Margin (mm) around both brains, over which the velocity falls to zero.
     emphasis : float
-        How much more than by default the structures' maps count beside the intensities.
+        Weight of the structures' maps relative to the intensities, 1 by default.
+
+    Notes
+    -----
+    More steps at the coarse level cost time and do not improve the overlap of manual labels.
     """
 
     spacing: float = 2.0
@@ -76,7 +80,7 @@ class Options:
     emphasis: float = 1.0
 
     def finer(self, spacing: float, emphasis: float, steps: Sequence[int]) -> Options:
-        """The same for smaller brains: voxels of ``spacing`` mm, and all smoothing in that proportion.
+        """Return options for smaller brains: voxels of ``spacing`` mm, with the smoothing in proportion.
 
         Examples
         --------
@@ -93,14 +97,14 @@ class Options:
 
 @dataclass(frozen=True)
 class Middle:
-    """The space between two images and how each lies in it.
+    """The middle space of two images.
 
     Attributes
     ----------
     grid : Grid
-        Upright grid that holds both brains.
+        Upright grid around both brains.
     to_moving, to_fixed : ndarray, shape (4, 4)
-        From its mm to those of the images.
+        Matrices from its mm to those of the images.
     """
 
     grid: Grid
@@ -111,8 +115,20 @@ class Middle:
 def middle(
     matrix: np.ndarray, moving: Volume, fixed: Volume, spacing: float, margin: float, multiple: int
 ) -> Middle:
-    """The middle space of an affine ``matrix`` (moving mm to fixed mm) and the labels of two images."""
-    half = half_way(matrix)
+    """Return the middle space of two images.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (4, 4)
+        Affine from moving mm to fixed mm.
+    moving, fixed : Volume
+        Labels.
+    spacing, margin : float
+        Voxel size and margin around both brains (mm).
+    multiple : int
+        Every side is a multiple of it.
+    """
+    half = half_affine(matrix)
     to_moving, to_fixed = np.linalg.inv(half), np.linalg.solve(half.T, matrix.T).T
     corners = np.concatenate(
         [
@@ -127,13 +143,13 @@ def middle(
     return Middle(Grid(tuple(count), affine), to_moving, to_fixed)
 
 
-def half_way(matrix: np.ndarray) -> np.ndarray:
-    """Square root of an affine; of one that turns too far, its halves differ: all of it and none.
+def half_affine(matrix: np.ndarray) -> np.ndarray:
+    """Return the square root of an affine, or the affine if it has none (a rotation near 180 degrees).
 
     Examples
     --------
     >>> turn = np.diag([4.0, 1.0, 1.0, 1.0])
-    >>> half_way(turn)[0, 0].round(6)
+    >>> half_affine(turn)[0, 0].round(6)
     np.float64(2.0)
     """
     if (np.linalg.eigvals(matrix[:3, :3]).real > -0.5).all() and np.linalg.det(matrix[:3, :3]) > 0:
@@ -144,7 +160,7 @@ def half_way(matrix: np.ndarray) -> np.ndarray:
 
 
 def _extent(labels: Volume) -> np.ndarray:
-    """Corners (mm) of the box around what is labelled."""
+    """Return the corners (mm) of the box around the labels."""
     inside = labels.data > 0
     ends = []
     for axis in range(3):
@@ -155,23 +171,23 @@ def _extent(labels: Volume) -> np.ndarray:
 
 
 def maps(labels: Volume, grid: Grid, matrix: np.ndarray, groups: tuple[tuple[int, ...], ...]) -> Tensor:
-    """Shares of groups of labels in the voxels of ``grid``, and what share lies in the field of view.
+    """Compute the shares of groups of labels in the voxels of a grid, and that of the field of view.
 
     Parameters
     ----------
     labels : Volume of integers
         A segmentation.
     grid : Grid
-        Where the shares are wanted.
+        Grid of the result.
     matrix : ndarray, shape (4, 4)
-        From the grid's mm to the labels'.
+        From the grid's mm to those of the labels.
     groups : tuple of tuple of int
-        The labels of every channel; others count as background.
+        Labels of every channel; others are background.
 
     Returns
     -------
     Tensor, shape (C + 1, X, Y, Z)
-        Means over eight points in each voxel.
+        Means over eight points in each voxel; the field of view is last.
     """
     fine = grid.affine @ np.diag([0.5, 0.5, 0.5, 1.0])
     fine[:3, 3] -= grid.affine[:3, :3] @ np.full(3, 0.25)
@@ -179,7 +195,7 @@ def maps(labels: Volume, grid: Grid, matrix: np.ndarray, groups: tuple[tuple[int
     data = labels.data.to(torch.int16)
     found = Warp((matrix,)).resample(labels.with_data(data), Grid((x, y, z), fine), "nearest", -1).data
     size = max(max(max(group) for group in groups), int(data.max())) + 1
-    # Background is the channel after the groups; what lies outside of the image comes last.
+    # The channel after the groups is the background; the last one is the outside of the image.
     table = torch.full((size + 1,), len(groups))
     for channel, group in enumerate(groups):
         table[list(group)] = channel
@@ -190,12 +206,14 @@ def maps(labels: Volume, grid: Grid, matrix: np.ndarray, groups: tuple[tuple[int
 
 
 def shares(position: Tensor, count: int) -> Tensor:
-    """Shares of ``count`` classes in voxels of two points a side.
+    """Compute the shares of classes in voxels of 2 x 2 x 2 points.
 
     Parameters
     ----------
     position : Tensor of int64, shape (2 X, 2 Y, 2 Z)
         Class of every point.
+    count : int
+        Number of classes.
 
     Returns
     -------
@@ -214,19 +232,24 @@ def shares(position: Tensor, count: int) -> Tensor:
 def optimise(
     moving: Tensor, fixed: Tensor, options: Options, start: Tensor | None = None, scale: int = 1
 ) -> Tensor:
-    """Velocity (voxels of the finest level) that matches two stacks of maps in the middle space.
+    """Compute the velocity that matches the feature maps of two images in the middle space.
 
     Parameters
     ----------
     moving, fixed : Tensor, shape (C, X, Y, Z)
-        Maps on the middle grid; the last says what is in the field of view, and only where both images
-        show something do they pull.
+        Feature maps on the middle grid; the last is the field of view. Only voxels in both fields of view
+        count.
     options : Options
         Levels and smoothness.
     start : Tensor, shape (3, X / scale, Y / scale, Z / scale), optional
-        Velocity to begin from, in its own voxels.
+        Initial velocity, in its own voxels.
     scale : int
-        Voxels of the finest level along a side of the start's.
+        Voxel size of ``start`` relative to the finest level.
+
+    Returns
+    -------
+    Tensor, shape (3, X, Y, Z)
+        Velocity (voxels of the finest level).
     """
     velocity = start
     for level in options.levels:
@@ -237,7 +260,7 @@ def optimise(
         velocity, scale = _to_level(velocity, scale, level.factor, (x, y, z)), level.factor
         size = options.spacing * scale
         edge = taper((x, y, z), max(2, round(options.margin / size / 1.5)))
-        index, some = identity((x, y, z), a), shown(a, b, round(ROOM / size))
+        index, some = identity((x, y, z), a), foreground(a, b, round(BRAIN_MARGIN / size))
         for _ in range(level.steps):
             update = _force(a, b, velocity, index, some, options.most)
             velocity = velocity + smooth(update, level.fluid / size) * edge
@@ -245,8 +268,8 @@ def optimise(
     return _to_level(velocity, scale, 1, tuple(moving.shape[1:]))  # type: ignore[arg-type]
 
 
-def shown(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """Flat indices of the voxels within ``radius`` voxels of what one of two stacks shows."""
+def foreground(a: Tensor, b: Tensor, radius: int) -> Tensor:
+    """Return flat indices of the voxels within ``radius`` voxels of the foreground of ``a`` or ``b``."""
     there = ((a[:-1] != 0).any(0) | (b[:-1] != 0).any(0)).float()[None]
     for axis in range(3):
         size = [2 * radius + 1 if k == axis else 1 for k in range(3)]
@@ -254,25 +277,25 @@ def shown(a: Tensor, b: Tensor, radius: int) -> Tensor:
     return there.flatten().nonzero()[:, 0]
 
 
-def at_level(stack: Tensor, level: Level) -> Tensor:
-    """Maps at the resolution of a level; what is in the field of view stays sharp."""
-    small = F.avg_pool3d(stack, level.factor) if level.factor > 1 else stack
+def at_level(maps: Tensor, level: Level) -> Tensor:
+    """Return feature maps (C, X, Y, Z) at the resolution of a level; the field of view is not smoothed."""
+    small = F.avg_pool3d(maps, level.factor) if level.factor > 1 else maps
     return torch.cat([smooth(small[:-1], level.blur), small[-1:]])
 
 
 def differences(there: Tensor, here: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """How two stacks differ where both are in the field of view, and the slopes of their mean."""
-    seen = there[-1] * here[-1]
-    return (there[:-1] - here[:-1]) * seen, gradient((there[:-1] + here[:-1]) / 2)
+    """Return the differences of feature maps in the common field of view, and the gradient of their mean."""
+    visible = there[-1] * here[-1]
+    return (there[:-1] - here[:-1]) * visible, gradient((there[:-1] + here[:-1]) / 2)
 
 
 def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, some: Tensor, most: float) -> Tensor:
-    """Gauss-Newton step of the squared differences, each voxel by itself, at most ``most`` voxels long."""
+    """Return the voxelwise Gauss-Newton step of the squared differences, at most ``most`` voxels long."""
     half = velocity / 2
-    # A first step of up to a voxel: what that costs in accuracy the next iteration sees and mends.
+    # A first step of up to a voxel: the next iteration corrects its error.
     squarings = max(1, math.ceil(math.log2(max(float(half.abs().max()), 1e-6))))
-    there = sample_some(a, index + exponential(-half, squarings, index, some), some)
-    here = sample_some(b, index + exponential(half, squarings, index, some), some)
+    there = sample_at(a, index + exponential(-half, squarings, index, some), some)
+    here = sample_at(b, index + exponential(half, squarings, index, some), some)
     difference, slopes = differences(there, here)
     power = sum((s * s).sum(0) for s in slopes)
     noise = (difference * difference).sum(0) / (4 * most**2)
@@ -280,13 +303,13 @@ def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, some: Tensor, 
     return torch.stack([(difference * s).sum(0) * scale for s in slopes])
 
 
-def polish(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "affine") -> np.ndarray:
-    """Linear motion (mm, of the middle space) that brings two stacks of maps closer: one Gauss-Newton step.
+def refine_linear(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "affine") -> np.ndarray:
+    """Improve the linear alignment of two images by one Gauss-Newton step.
 
     Parameters
     ----------
     moving, fixed : Tensor, shape (C, X, Y, Z)
-        Maps on the middle grid.
+        Feature maps on the middle grid.
     space : Middle
         The middle space.
     kind : {'affine', 'similarity', 'rigid'}
@@ -295,11 +318,11 @@ def polish(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "affine") -
     Returns
     -------
     ndarray, shape (4, 4)
-        From the moving image's side of the middle space to the fixed one's; its logarithm changes sign when
-        the images change places.
+        From the moving image to the fixed one, in mm of the middle space. Its logarithm is antisymmetric in
+        the images.
     """
     difference, slopes = differences(moving, fixed)
-    # Far from each other the maps say little of how far: such voxels count less.
+    # Large differences are little informative of the distance: such voxels have less weight.
     weight = 1 / (1 + (difference * difference).sum(0) / 0.25)
     used = (sum((s * s).sum(0) for s in slopes) * weight) > 1e-3
     slope = torch.stack([s[:, used] for s in slopes])
@@ -324,17 +347,17 @@ def polish(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "affine") -
 
 
 def _generators(kind: str) -> np.ndarray:
-    """Velocities of the degrees of freedom, shape (K, 3, 4)."""
-    unit = np.eye(12).reshape(12, 3, 4)
+    """Return the velocities of the degrees of freedom, shape (K, 3, 4)."""
+    basis = np.eye(12).reshape(12, 3, 4)
     if kind == "affine":
-        return unit
-    turns = [unit[4 * i + j] - unit[4 * j + i] for i, j in ((0, 1), (0, 2), (1, 2))]
-    scale = [unit[0] + unit[5] + unit[10]] if kind == "similarity" else []
-    return np.stack([unit[3], unit[7], unit[11], *turns, *scale])
+        return basis
+    turns = [basis[4 * i + j] - basis[4 * j + i] for i, j in ((0, 1), (0, 2), (1, 2))]
+    scale = [basis[0] + basis[5] + basis[10]] if kind == "similarity" else []
+    return np.stack([basis[3], basis[7], basis[11], *turns, *scale])
 
 
 def _to_level(velocity: Tensor | None, old: int, new: int, shape: tuple[int, int, int]) -> Tensor:
-    """A velocity at another level: interpolated, its lengths in that level's voxels."""
+    """Return the velocity at another level, in voxels of that level."""
     if velocity is None:
         return torch.zeros(3, *shape)
     if old == new:
@@ -344,17 +367,17 @@ def _to_level(velocity: Tensor | None, old: int, new: int, shape: tuple[int, int
 
 
 def folds(displacement: Tensor) -> float:
-    """Share of voxels where space folds."""
+    """Compute the share of folded voxels of a displacement (voxels), shape (3, X, Y, Z)."""
     return float((jacobian(displacement) <= 0).float().mean())
 
 
 def warps(flows: tuple[Tensor, Tensor], space: Middle) -> tuple[Warp, Warp]:
-    """What resamples moving onto fixed, and fixed onto moving.
+    """Return the warps that resample moving onto fixed, and fixed onto moving.
 
     Parameters
     ----------
     flows : tuple of Tensor, shape (3, X, Y, Z)
-        Displacements (voxels) of the velocity's flow and of that of its negative.
+        Displacements (voxels) of the flows of the velocity and of its negative.
     space : Middle
         The middle space.
     """

@@ -1,7 +1,7 @@
-"""Stationary velocity fields: exponential, smoothing and Jacobian, on one grid and in voxels.
+"""Stationary velocity fields on one grid, in voxels: exponential, smoothing and Jacobian.
 
 A field has shape (3, X, Y, Z); its channels are displacements along the array's axes. The flow of a
-velocity is a diffeomorphism and that of its negative the inverse (Arsigny et al. 2006).
+velocity is a diffeomorphism, and the flow of its negative is the inverse (Arsigny et al. 2006).
 """
 
 from __future__ import annotations
@@ -16,22 +16,27 @@ from ..geometry.volume import weighted
 
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
-    """Voxel indices, shape (3, X, Y, Z)."""
+    """Return voxel indices, shape (3, X, Y, Z), with the type and device of ``like``."""
     lines = [torch.arange(n, dtype=like.dtype, device=like.device) for n in shape]
     return torch.stack(torch.meshgrid(*lines, indexing="ij"))
 
 
 def sample(values: Tensor, where: Tensor, padding: str = "border") -> Tensor:
-    """Values (C, X, Y, Z) at voxel indices (3, ...), by trilinear interpolation.
+    """Sample values at voxel indices, by trilinear interpolation.
 
     Parameters
     ----------
     values : Tensor, shape (C, X, Y, Z)
-        What is sampled.
+        Values.
     where : Tensor, shape (3, x, y, z)
-        Indices into it, in voxels.
+        Voxel indices of the samples.
     padding : {'border', 'zeros'}
-        What lies beyond the edge.
+        Values outside.
+
+    Returns
+    -------
+    Tensor, shape (C, x, y, z)
+        The samples.
     """
     scale = [2.0 / max(n - 1, 1) for n in values.shape[1:]]
     # grid_sample wants the last axis first.
@@ -39,17 +44,22 @@ def sample(values: Tensor, where: Tensor, padding: str = "border") -> Tensor:
     return F.grid_sample(values[None], points.to(values.dtype), padding_mode=padding, align_corners=True)[0]
 
 
-def sample_some(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
-    """Like :func:`sample` at some voxels only; the others get zero.
+def sample_at(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
+    """Sample values as :func:`sample` does, at some voxels only; the others get zero.
 
     Parameters
     ----------
     values : Tensor, shape (C, X, Y, Z)
-        What is sampled.
+        Values.
     where : Tensor, shape (3, x, y, z)
-        Indices into it, in voxels.
+        Voxel indices of the samples.
     some : Tensor of int64, shape (N,)
-        Flat indices of the voxels of ``where`` that are wanted.
+        Flat indices into ``where`` of the voxels to sample.
+
+    Returns
+    -------
+    Tensor, shape (C, x, y, z)
+        The samples.
     """
     found = sample(values, where.flatten(1)[:, some, None, None])
     out = values.new_zeros(len(values), where[0].numel())
@@ -63,18 +73,23 @@ def exponential(
     index: Tensor | None = None,
     some: Tensor | None = None,
 ) -> Tensor:
-    """Displacement of the flow of ``velocity`` after unit time, by scaling and squaring.
+    """Compute the displacement of the flow of ``velocity`` at time one, by scaling and squaring.
 
     Parameters
     ----------
     velocity : Tensor, shape (3, X, Y, Z)
-        Voxels per unit time.
+        Velocity (voxels).
     squarings : int, optional
-        Number of self-compositions; by default so many that the first step is below a quarter voxel.
-    index : Tensor, optional
-        ``identity(...)``, where it is at hand.
+        Number of self-compositions; by default the first step is at most a quarter voxel.
+    index : Tensor, shape (3, X, Y, Z), optional
+        ``identity(...)``, to save time.
     some : Tensor of int64, shape (N,), optional
-        Flat indices of the voxels for which that is wanted; elsewhere the displacement is the velocity.
+        Flat indices of the voxels to compute; elsewhere the displacement is the velocity.
+
+    Returns
+    -------
+    Tensor, shape (3, X, Y, Z)
+        Displacements (voxels).
 
     Examples
     --------
@@ -100,17 +115,22 @@ def exponential(
     return flow
 
 
-def paired(there: Tensor, back: Tensor, rounds: int = 1) -> tuple[Tensor, Tensor]:
-    """Displacements that are nearly each other's inverses, brought closer to that.
+def inverse_consistent(there: Tensor, back: Tensor, rounds: int = 1) -> tuple[Tensor, Tensor]:
+    """Reduce the inverse consistency error of two displacements, symmetrically.
 
-    Each takes half of what one after the other leaves, so that changing places changes nothing.
+    Each field is corrected by half of the composition's residual displacement.
 
     Parameters
     ----------
     there, back : Tensor, shape (3, X, Y, Z)
-        Voxels, such as the flows of a velocity and of its negative.
+        Displacements (voxels), such as the flows of a velocity and of its negative.
     rounds : int
-        How often; the first leaves about half of what interpolation had cost.
+        Number of corrections; the first one about halves the error.
+
+    Returns
+    -------
+    there, back : Tensor, shape (3, X, Y, Z)
+        Corrected displacements (voxels).
     """
     index = identity(tuple(there.shape[1:]), there)  # type: ignore[arg-type]
     for _ in range(rounds):
@@ -121,7 +141,7 @@ def paired(there: Tensor, back: Tensor, rounds: int = 1) -> tuple[Tensor, Tensor
 
 
 def smooth(field: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of (C, X, Y, Z), sigma in voxels; zero beyond the edge."""
+    """Smooth a field (C, X, Y, Z) by a Gaussian of ``sigma`` voxels; values outside are zero."""
     if sigma <= 0:
         return field
     radius = max(1, math.ceil(2.5 * sigma))
@@ -133,7 +153,7 @@ def smooth(field: Tensor, sigma: float) -> Tensor:
 
 
 def gradient(values: Tensor) -> list[Tensor]:
-    """Central differences of (C, X, Y, Z) along each axis, zero at the edge."""
+    """Return the central differences of values (C, X, Y, Z) along each axis, zero at the edge."""
     out = []
     for axis in (1, 2, 3):
         size = values.shape[axis]
@@ -146,9 +166,19 @@ def gradient(values: Tensor) -> list[Tensor]:
 
 
 def jacobian(displacement: Tensor) -> Tensor:
-    """Determinant of the Jacobian of ``x + displacement(x)``, shape (X-1, Y-1, Z-1), by forward differences.
+    """Compute the Jacobian determinant of ``x + displacement(x)``, by forward differences.
 
-    Forward differences see a fold between two neighbours that central ones step over.
+    Forward differences detect folds between neighbours, which central ones may miss.
+
+    Parameters
+    ----------
+    displacement : Tensor, shape (3, X, Y, Z)
+        Displacements (voxels).
+
+    Returns
+    -------
+    Tensor, shape (X - 1, Y - 1, Z - 1)
+        Determinants.
 
     Examples
     --------
@@ -166,7 +196,7 @@ def jacobian(displacement: Tensor) -> Tensor:
 
 
 def taper(shape: tuple[int, int, int], width: int) -> Tensor:
-    """Weights that fall to zero over ``width`` voxels at the grid's edge, so that a field ends there."""
+    """Return weights, shape ``shape``, that fall to zero over ``width`` voxels at the grid's edge."""
     out = torch.ones(shape)
     for axis, n in enumerate(shape):
         t = torch.arange(n, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Transforms between two images' spaces: matrices and displacement fields, one after the other, in mm."""
+"""Composite transforms between the spaces of two images: matrices and displacement fields, in mm."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .velocity import jacobian as determinant
 from .velocity import sample
 
 SLAB = 24
-"""Planes that are sampled at once."""
+"""Number of planes sampled at once."""
 
 
 @dataclass(frozen=True)
 class Warp:
-    """Where the points of a target lie in a source: what resamples the source onto the target.
+    """Composite transform of points of a target to a source; resamples the source onto the target.
 
     Attributes
     ----------
     steps : tuple of (ndarray of shape (4, 4), or Volume of shape (3, X, Y, Z))
-        Applied in this order to points (RAS mm) of the target: a matrix, or a field of displacements
-        (mm) on its own grid, linear in between and zero beyond its edge.
+        Matrices and displacement fields (mm), applied in this order to points (RAS mm) of the target.
+        Fields are interpolated linearly and zero outside their grid.
 
     Examples
     --------
@@ -37,26 +37,30 @@ class Warp:
     steps: tuple[np.ndarray | Volume, ...]
 
     def points(self, points: np.ndarray) -> np.ndarray:
-        """Points of the target (..., 3) as points of the source."""
+        """Transform points (mm) of the target, shape (..., 3), to the source."""
         flat = torch.from_numpy(np.asarray(points, np.float64).reshape(-1, 3).T.copy())
         moved = self._follow(flat.view(3, -1, 1, 1), np.eye(4), np.eye(4))
         return moved.view(3, -1).T.numpy().reshape(np.shape(points))
 
     def resample(self, volume: Volume, grid: Grid, mode: str = "linear", outside: float = 0.0) -> Volume:
-        """Bring ``volume`` from the source onto ``grid`` in the target.
+        """Resample a volume of the source onto a grid of the target.
 
         Parameters
         ----------
         volume : Volume
-            Values; with channels each is interpolated.
+            Values, shape (X, Y, Z) or (C, X, Y, Z).
         grid : Grid
-            Where the values are wanted.
+            Grid of the result.
         mode : {'linear', 'cubic', 'nearest', 'label'}
-            As in :func:`brainseg.models.geometry.volume.resample`; ``label`` gives the value that the eight
-            voxels
-            around a point give the most weight: that of the largest map, were every label's interpolated.
+            As in :func:`brainseg.models.geometry.volume.resample`; ``label`` returns the label with the
+            largest weight after linear interpolation of every label's map.
         outside : float
-            Value beyond the volume's edge.
+            Value outside the volume.
+
+        Returns
+        -------
+        Volume
+            On ``grid``; the input's type for 'nearest' and 'label', else floating point.
         """
         data = volume.data if volume.data.ndim == 4 else volume.data[None]
         to_voxel = np.linalg.inv(volume.affine)
@@ -80,9 +84,9 @@ class Warp:
         return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
 
     def jacobian(self, grid: Grid) -> Volume:
-        """Volume change from the target to the source at every voxel of ``grid``.
+        """Compute the volume change from the target to the source at every voxel of ``grid``.
 
-        Above one the source is larger there than the target; not above zero, space folds.
+        Values above one mean expansion from target to source; values not above zero mean folding.
         """
         where = torch.empty(3, *(n + 1 for n in grid.shape))
         padded = Grid(tuple(n + 1 for n in grid.shape), grid.affine)  # type: ignore[arg-type]
@@ -96,7 +100,7 @@ class Warp:
 
     @property
     def matrix(self) -> np.ndarray:
-        """The matrices alone, without the fields."""
+        """Product of the matrices, without the fields."""
         out = np.eye(4)
         for step in self.steps:
             if isinstance(step, np.ndarray):
@@ -104,7 +108,7 @@ class Warp:
         return out
 
     def _follow(self, points: Tensor | list[Tensor], before: np.ndarray, after: np.ndarray) -> Tensor:
-        """Points after one matrix, all steps and another matrix; matrices in a row are one."""
+        """Transform points by ``before``, all steps and ``after``; adjacent matrices are multiplied first."""
         matrix = before
         for step in self.steps:
             if isinstance(step, Volume):
@@ -118,14 +122,14 @@ class Warp:
 
 
 def _lines(shape: tuple[int, int, int], first: int, count: int) -> list[Tensor]:
-    """Voxel indices of some planes along each axis, in shapes that broadcast, float64."""
+    """Return voxel indices of some planes along each axis, in shapes that broadcast, float64."""
     lines = [torch.arange(n, dtype=torch.float64) for n in (count, *shape[1:])]
     lines[0] += first
     return [line.view([-1 if k == axis else 1 for k in range(3)]) for axis, line in enumerate(lines)]
 
 
 def _apply(matrix: np.ndarray, points: Tensor | list[Tensor]) -> Tensor:
-    """A 4x4 matrix on points (x, y, z), of one shape or of shapes that broadcast."""
+    """Apply a 4x4 matrix to points (x, y, z), of one shape or of shapes that broadcast."""
     x, y, z = points
     # Not a matrix product: its rounding depends on the number of threads.
     return torch.stack([(r[0] * x + r[1] * y) + (r[2] * z + r[3]) for r in np.asarray(matrix)[:3].tolist()])
@@ -155,7 +159,7 @@ def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float, even: l
 
 
 def _even(data: Tensor) -> Tensor:
-    """Whether the eight voxels from each one on have one label."""
+    """Return whether each voxel and its seven upper neighbors have the same label."""
     one = data[:-1, :-1, :-1]
     out = torch.ones(one.shape, dtype=torch.bool)
     for corner in range(1, 8):
@@ -165,7 +169,7 @@ def _even(data: Tensor) -> Tensor:
 
 
 def _label(data: Tensor, even: Tensor, where: Tensor, outside: float) -> Tensor:
-    """The value with the most weight around points (3, N), as if each label's map were interpolated."""
+    """Return the label of the largest weight at points (3, N), by linear interpolation of labels' maps."""
     if not even.numel():
         return _voted(data, where, outside)
     low = where.floor().long()
@@ -202,6 +206,6 @@ def _voted(data: Tensor, where: Tensor, outside: float) -> Tensor:
 
 
 def _spline(data: Tensor) -> Tensor:
-    """Coefficients of cubic B-splines."""
+    """Return the coefficients of cubic B-splines."""
     rows = [ndimage.spline_filter(channel.numpy(), 3, output=np.float32, mode="mirror") for channel in data]
     return torch.from_numpy(np.stack(rows))

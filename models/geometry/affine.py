@@ -1,4 +1,4 @@
-"""Linear alignment from matching points, in closed form and robust to points that are wrong."""
+"""Linear alignment of matching points, in closed form and robust to outliers."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ def fit_affine(
     kind: str = "affine",
     iterations: int = 10,
 ) -> np.ndarray:
-    """Matrix that takes ``moving`` points to ``fixed`` points.
+    """Return the matrix from ``moving`` points to ``fixed`` points.
 
-    Least squares in closed form, repeated with Cauchy weights so that misplaced or lesioned structures
-    do not pull (iteratively reweighted least squares; Holland & Welsch 1977). Rigid and similarity
-    transforms by Umeyama (1991).
+    Least squares in closed form, repeated with Cauchy weights to reduce the influence of misplaced or
+    lesioned structures (iteratively reweighted least squares; Holland & Welsch 1977). Rigid and similarity
+    transforms after Umeyama (1991).
 
     Parameters
     ----------
     moving, fixed : ndarray, shape (n, 3)
         Matching points in mm.
     weights : ndarray, shape (n,), optional
-        How far each point is to be trusted.
+        Reliability of each point.
     kind : {'affine', 'similarity', 'rigid'}
         Degrees of freedom: 12, 7 or 6.
     iterations : int
@@ -37,7 +37,8 @@ def fit_affine(
     Raises
     ------
     ValueError
-        If there are fewer than 4 points (3 for rigid and similarity), or they lie in one plane.
+        If there are fewer than 4 points (3 for rigid and similarity), or, for an affine, all are in one
+        plane.
 
     Examples
     --------
@@ -49,7 +50,7 @@ def fit_affine(
     """
     least = 4 if kind == "affine" else 3
     if len(moving) < least:
-        raise ValueError(f"{len(moving)} matching points; a transform of kind {kind!r} needs {least}")
+        raise ValueError(f"too few matching points ({len(moving)}); kind {kind!r} needs {least}")
     base = np.ones(len(moving)) if weights is None else np.asarray(weights, float)
     solve = _affine if kind == "affine" else lambda m, f, w: _similarity(m, f, w, kind == "similarity")
     matrix = solve(moving, fixed, base)
@@ -65,7 +66,7 @@ def _affine(moving: np.ndarray, fixed: np.ndarray, weights: np.ndarray) -> np.nd
     root = np.sqrt(weights)[:, None]
     solution, _, rank, _ = np.linalg.lstsq(design * root, fixed * root, rcond=None)
     if rank < 4:
-        raise ValueError("the points lie in one plane; an affine needs points in all directions")
+        raise ValueError("all points are in one plane; use kind 'similarity' or 'rigid'")
     return np.vstack([solution.T, [0, 0, 0, 1]])
 
 

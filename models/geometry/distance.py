@@ -1,4 +1,4 @@
-"""Surfaces of masks: the signed distance to them, and closing, which bridges the sulci."""
+"""Signed distance to the surface of a mask, and closing of a mask over the sulci."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 from scipy import ndimage
 
 CLOSING = 4.0
-"""Radius (mm) by which tissue and ventricles are closed into a brain mask: sulci belong to it, spine not."""
+"""Radius (mm) for the closing of tissue and ventricles to a brain mask, which then has the sulci."""
 
 
 def signed_distance(mask: np.ndarray, spacing: float | Sequence[float] | np.ndarray = 1.0) -> np.ndarray:
-    """Signed distance (mm) to the surface of a mask.
+    """Compute the signed distance (mm) to the surface of a mask.
 
     Parameters
     ----------
@@ -24,13 +24,13 @@ def signed_distance(mask: np.ndarray, spacing: float | Sequence[float] | np.ndar
     Returns
     -------
     ndarray of float, shape (X, Y, Z)
-        Positive inside; half a voxel is nowhere counted, so that no value is zero.
+        Positive inside; from center to center of voxels, so that no value is zero.
     """
     return ndimage.distance_transform_edt(mask, spacing) - ndimage.distance_transform_edt(~mask, spacing)
 
 
 def closed(mask: np.ndarray, radius: float = CLOSING, spacing: float = 1.0) -> np.ndarray:
-    """Close ``mask`` by a ball and fill its holes, in the box of what it holds.
+    """Close a mask with a ball and fill its holes, within the box around the mask.
 
     Parameters
     ----------
@@ -38,6 +38,11 @@ def closed(mask: np.ndarray, radius: float = CLOSING, spacing: float = 1.0) -> n
         The tissue.
     radius, spacing : float
         Radius of the ball and voxel size (mm).
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        The closed mask.
     """
     if not mask.any():
         return mask.copy()

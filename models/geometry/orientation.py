@@ -1,6 +1,6 @@
-"""Orientation of voxel axes: the anatomical axis that each of them is closest to.
+"""Orientation of voxel axes: the closest anatomical axis of each.
 
-The rule is nibabel's (``nibabel.orientations``), which a machine that only trains does not have.
+The rule is that of ``nibabel.orientations``; training machines may lack nibabel.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ def closest_axes(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for axis in np.argsort(np.min(-(rotation**2), axis=0), kind="stable"):
         axes[axis] = np.argmax(np.abs(rotation[:, axis]))
         signs[axis] = -1 if rotation[axes[axis], axis] < 0 else 1
-        rotation[axes[axis]] = 0  # every anatomical axis is taken once
+        rotation[axes[axis]] = 0  # every anatomical axis is assigned once
     return axes, signs
 
 
 def to_canonical(axes: np.ndarray, signs: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """Return the matrix from voxel indices after reordering to RAS to those before.
+    """Return the matrix from voxel indices of the array in RAS order to those of the array as stored.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Geometry: a volume is a tensor and an affine, and every step between grids happens here, in millimetres.
+"""Volumes (a tensor and an affine), their grids, and resampling.
 
-Orientation is RAS throughout: x to the right, y to the front, z up. Affines take voxel indices to mm.
+Orientation is RAS throughout: x to the right, y to the front, z up. Affines map voxel indices to mm.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .orientation import closest_axes, to_canonical
 
 @dataclass(frozen=True)
 class Grid:
-    """Where voxels lie.
+    """Positions of voxels in space.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class Grid:
         return abs(float(np.linalg.det(self.affine[:3, :3])))
 
     def corners(self) -> np.ndarray:
-        """The eight outer voxel centres (mm), shape (8, 3)."""
+        """Return the centres (mm) of the eight outermost voxels, shape (8, 3)."""
         ends = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1).T
         return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
 
@@ -65,16 +65,16 @@ class Volume:
 
     @property
     def grid(self) -> Grid:
-        """Where the voxels lie."""
+        """Grid of the voxels."""
         x, y, z = self.data.shape[-3:]
         return Grid((x, y, z), self.affine)
 
     def with_data(self, data: Tensor) -> Volume:
-        """The same grid with other values."""
+        """Return a volume of other values on the same grid."""
         return Volume(data, self.affine)
 
     def canonical(self) -> Volume:
-        """Flip and permute axes so that they run to the right, front and top; no interpolation.
+        """Flip and permute axes to RAS order, without interpolation.
 
         Examples
         --------
@@ -91,7 +91,7 @@ class Volume:
         return Volume(data, self.affine @ to_canonical(axes, signs, self.grid.shape))
 
     def crop(self, start: tuple[int, int, int], shape: tuple[int, int, int]) -> Volume:
-        """The box of ``shape`` from voxel ``start``; what lies outside is zero."""
+        """Return the box of ``shape`` from voxel ``start``, zero outside the volume."""
         lead = self.data.shape[:-3]
         out = torch.zeros(*lead, *shape, dtype=self.data.dtype, device=self.data.device)
         source, target = [slice(None)] * len(lead), [slice(None)] * len(lead)
@@ -106,20 +106,20 @@ class Volume:
 
 
 def lattice(volume: Volume | Grid, spacing: float, stride: int = 1) -> Grid:
-    """The upright grid of ``spacing`` mm that covers a volume, on a lattice fixed in space.
+    """Return the upright grid of ``spacing`` mm that covers a volume, on a lattice fixed in space.
 
-    Copies of one image that are padded, reoriented or resampled get the same lattice, so that what is
-    computed on it does not depend on how the image was stored. Along axes whose voxels have that size
-    already, the lattice goes through their centres and nothing is interpolated.
+    Padded, reoriented or resampled copies of an image get the same lattice, so that results do not depend on
+    the storage of the image. Along axes with voxels of that size, the lattice goes through their centres, and
+    values are not interpolated.
 
     Parameters
     ----------
     volume : Volume or Grid
-        What is to be covered.
+        Volume to cover.
     spacing : float
         Voxel size (mm).
     stride : int
-        Every side becomes a multiple of it.
+        Every side is a multiple of it.
     """
     grid = volume.grid if isinstance(volume, Volume) else volume
     corners = grid.corners()
@@ -140,7 +140,7 @@ def lattice(volume: Volume | Grid, spacing: float, stride: int = 1) -> Grid:
 
 
 def box(mask: Volume, margin: float, stride: int = 1) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Start and shape of the box around ``mask`` with a margin in mm, sides a multiple of ``stride``.
+    """Return start and shape of the box around ``mask`` with a margin (mm), sides a multiple of ``stride``.
 
     Raises
     ------
@@ -167,14 +167,14 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
     Parameters
     ----------
     volume : Volume
-        Values; with channels (C, X, Y, Z) each is interpolated.
+        Values, shape (X, Y, Z) or (C, X, Y, Z).
     grid : Grid
-        Where the values are wanted.
+        Grid of the result.
     mode : {'linear', 'cubic', 'nearest'}
-        Interpolation. Linear and cubic interpolation to larger voxels average over them first; cubic
-        (B-splines) blurs less, for what is looked at closely, and stays within the range of the values.
+        Interpolation. Linear and cubic interpolation average first when voxels become larger; cubic
+        (B-splines) blurs less and stays within the range of the values.
     outside : float
-        Value beyond the volume's edge.
+        Value outside the volume.
 
     Returns
     -------
@@ -206,9 +206,9 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
 
 
 def normalize(image: Tensor, low: float = 0.005, high: float = 0.995) -> Tensor:
-    """Scale intensities to [0, 1] between percentiles that padding and a few bright voxels do not move.
+    """Scale intensities to [0, 1] between percentiles, robust to padding and to a few bright voxels.
 
-    The upper percentile is taken over the foreground: voxels above 5 % of the range.
+    The upper percentile is that of the foreground: voxels above 5 % of the range.
     """
     flat = image.reshape(-1)
     flat = flat[:: max(1, flat.numel() // 200_000)].float()
@@ -230,7 +230,7 @@ def transform_points(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 
 def coordinate_channels(grid: Grid, matrix: np.ndarray, scale: float, device=None) -> Tensor:
-    """Coordinates of every voxel after ``matrix`` (mm to mm), divided by ``scale``, shape (3, X, Y, Z)."""
+    """Return the coordinates of voxels after ``matrix`` (mm to mm), over ``scale``, shape (3, X, Y, Z)."""
     total = torch.from_numpy((matrix @ grid.affine) / np.array([scale, scale, scale, 1])[:, None]).float()
     x, y, z = (
         torch.arange(n, dtype=torch.float32).view([-1 if a == k else 1 for a in range(3)])
@@ -245,7 +245,7 @@ def _floating(data: Tensor) -> Tensor:
 
 
 def antialias(data: Tensor, matrix: np.ndarray) -> Tensor:
-    """Blur along axes that are sampled more coarsely than the data."""
+    """Blur data (C, X, Y, Z) along axes with coarser sampling by ``matrix`` (new to old voxel indices)."""
     step = np.abs(matrix[:3, :3]).max(1)
     for axis, ratio in enumerate(step):
         kernel = _averaging(ratio)
@@ -256,22 +256,22 @@ def antialias(data: Tensor, matrix: np.ndarray) -> Tensor:
 
 
 def weighted(data: Tensor, axis: int, weights: Tensor, replicate: bool = False) -> Tensor:
-    """Symmetric weights along one axis of (C, X, Y, Z), as a sum of shifted copies.
+    """Convolve with symmetric weights along one axis, as a sum of shifted copies.
 
     Parameters
     ----------
     data : Tensor, shape (C, X, Y, Z)
         Values.
     axis : int
-        Of ``data``.
+        Axis of ``data``.
     weights : Tensor, shape (2 R + 1,)
-        The same from both ends.
+        Symmetric weights.
     replicate : bool
-        Whether what lies beyond the edge is the value at it; otherwise zero.
+        Whether values outside are those at the edge; otherwise zero.
 
     Notes
     -----
-    On CPUs ten times as fast as a convolution of one channel, and the same on any number of threads.
+    On CPUs ten times as fast as a convolution of one channel, with equal results on any number of threads.
 
     Examples
     --------
@@ -293,7 +293,7 @@ def weighted(data: Tensor, axis: int, weights: Tensor, replicate: bool = False) 
 
 
 def _averaging(ratio: float) -> np.ndarray:
-    """Weights of the blur for voxels ``ratio`` times as wide; a single 1 if they are not wider."""
+    """Return the weights of the blur for voxels ``ratio`` times as wide; a single 1 if not wider."""
     if ratio < 1.2:
         return np.ones(1)
     # Half the extent of the wider voxel: the blur of averaging over it.
@@ -304,7 +304,7 @@ def _averaging(ratio: float) -> np.ndarray:
 
 
 def _matched_axes(matrix: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """For each axis of the new grid the old one that it runs along; None if the grids are turned."""
+    """Return the parallel old axis of each axis of the new grid; None if the grids are not parallel."""
     large = np.abs(matrix[:3, :3]) * np.array(sizes)[:, None] > 1e-2
     if not (large.sum(0) == 1).all() or not (large.sum(1) == 1).all():
         return None
@@ -314,7 +314,7 @@ def _matched_axes(matrix: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, int,
 def _separable(
     data: Tensor, matrix: np.ndarray, axes: tuple[int, int, int], shape: tuple[int, int, int], outside: float
 ) -> Tensor:
-    """Linear interpolation between grids with parallel axes: with the blur, one matrix an axis."""
+    """Interpolate linearly between parallel grids: one matrix per axis, with the blur."""
     weights = []
     for k, axis in enumerate(axes):
         weight = _line(shape[k], matrix[axis, k], matrix[axis, 3], data.shape[1 + axis])
@@ -329,7 +329,7 @@ def _separable(
 
 
 def _line(count: int, step: float, start: float, size: int) -> np.ndarray:
-    """Matrix (count, size) that averages and interpolates along an axis; beyond its ends there is 0."""
+    """Return the matrix (count, size) for blur and interpolation along an axis, 0 outside."""
     if size == 1:
         return np.ones((count, 1))
     kernel, known = _averaging(abs(step)), np.arange(size)
@@ -341,7 +341,7 @@ def _line(count: int, step: float, start: float, size: int) -> np.ndarray:
 
 
 def _linear(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
-    """Trilinear interpolation, slab by slab so that the sampling grid stays small."""
+    """Interpolate trilinearly, slab by slab to keep the sampling grid small."""
     sizes = data.shape[1:]
     scale = np.array([2.0 / max(n - 1, 1) for n in sizes])
     total = torch.from_numpy(matrix[:3] * scale[:, None]).float().to(data.device)
@@ -363,7 +363,7 @@ def _linear(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outsi
 
 
 def _cubic(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
-    """Cubic B-splines; overshoot beyond the range of the values is cut off."""
+    """Interpolate by cubic B-splines, clipped to the range of the values."""
     out = torch.empty(data.shape[0], *shape, dtype=data.dtype)
     for channel, values in zip(out, data, strict=True):
         found = ndimage.affine_transform(
@@ -375,7 +375,7 @@ def _cubic(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outsid
 
 
 def _nearest(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
-    """Nearest neighbour by index, so that integers stay integers."""
+    """Interpolate by nearest neighbour; the type stays."""
     total = torch.from_numpy(matrix[:3]).to(data.device)
     out = torch.full((data.shape[0], *shape), outside, dtype=data.dtype, device=data.device)
     y = torch.arange(shape[1], device=data.device).view(1, -1, 1)

@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..geometry.cropping import bare, framed
+from ..geometry.cropping import crop_or_pad, strip_padding
 from ..geometry.volume import Grid, Volume, lattice, normalize, resample, transform_points
 from ..networks import inference, zoo
 from ..population import labels
@@ -105,7 +105,7 @@ def normalized(image: Tensor, inside: Tensor) -> Tensor:
 
 def upright(image: Volume) -> Volume:
     """Intensities in [0, 1] of a crop, without padding, upright, with voxels of ``SPACING``."""
-    crop = bare(image.canonical())
+    crop = strip_padding(image.canonical())
     moved = resample(crop, lattice(crop, SPACING))
     return moved.with_data(normalized(moved.data, torch.ones(moved.grid.shape, dtype=torch.bool)))
 
@@ -126,10 +126,10 @@ def find(image: Volume, grid: Grid | None = None, *, model: str = MODEL, device:
     """
     network = zoo.load_once(model, device).network
     if grid is None:
-        image = bare(image.canonical())
+        image = strip_padding(image.canonical())
         grid = lattice(image, SPACING)
-    scan = framed(resample(image, grid), SHAPE)
-    inside = framed(resample(image.with_data(torch.ones(image.grid.shape)), grid), SHAPE).data > 0.5
+    scan = crop_or_pad(resample(image, grid), SHAPE)
+    inside = crop_or_pad(resample(image.with_data(torch.ones(image.grid.shape)), grid), SHAPE).data > 0.5
     values = normalized(scan.data, inside)
     nothing = values.new_zeros(0, *values.shape)
     looks = [

@@ -19,7 +19,7 @@ from ..deformation.diffeomorphic import Level, Middle, Options
 from ..deformation.velocity import exponential, identity, sample
 from ..deformation.warp import Warp
 from ..errors import InputError
-from ..geometry.cropping import centred
+from ..geometry.cropping import centered_grid
 from ..geometry.volume import Grid, transform_points
 from ..networks import zoo
 from ..networks.malloc import kept
@@ -119,7 +119,7 @@ def _stacks(moving: Parts, fixed: Parts, space: Middle) -> tuple[Tensor, Tensor]
 def _box(found: Grid, trained: list[int]) -> Grid:
     """The box that a network was trained on about two hippocampi, larger if these are."""
     x, y, z = (max(usual, n + 2 * EDGE) for usual, n in zip(trained, found.shape, strict=True))
-    return centred(found, (x, y, z))
+    return centered_grid(found, (x, y, z))
 
 
 def centres(parts: Parts) -> np.ndarray:
@@ -148,7 +148,7 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     level = Level(1, 1, 1.0, 0, 0)
     for number in range(steps):
         a, b = (diffeomorphic.at_level(both[[0, 1, -1]], level) for both in _stacks(moving, fixed, space))
-        step = diffeomorphic.polish(a, b, space, "rigid" if number < steps // 2 else "affine")
+        step = diffeomorphic.refine_linear(a, b, space, "rigid" if number < steps // 2 else "affine")
         space = moved(space, step)
     matrix = space.to_fixed @ np.linalg.inv(space.to_moving)
     error = np.linalg.norm(transform_points(matrix, here) - there, axis=1)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..deformation.velocity import identity
 from ..deformation.warp import Warp
-from ..geometry.cropping import framed
+from ..geometry.cropping import crop_or_pad
 from ..geometry.volume import Volume
 from .stem_unet import InstanceNorm
 
@@ -196,7 +196,7 @@ def align(network: GradientNet, moving: Volume, fixed: Volume, side: int = 64) -
     Warp
         Resamples moving onto fixed.
     """
-    moving, fixed = (framed(one, (side, side, side)) for one in (moving, fixed))
+    moving, fixed = (crop_or_pad(one, (side, side, side)) for one in (moving, fixed))
     with torch.inference_mode():
         out = network(torch.stack([moving.data, fixed.data])[None])["forward"][0][1][0]
     there = torch.einsum("ij,jxyz->ixyz", torch.from_numpy(fixed.affine[:3, :3]).to(out), out)

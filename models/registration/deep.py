@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..deformation import diffeomorphic
 from ..deformation.diffeomorphic import Options
-from ..deformation.velocity import exponential, paired, smooth
+from ..deformation.velocity import exponential, inverse_consistent, smooth
 from ..networks import velocity_unet, zoo
 from . import features
 from .result import Anatomy, RegistrationResult
@@ -102,7 +102,7 @@ def without_folds(
         Share of the voxels that fold.
     """
     for left in reversed(range(rounds + 1)):
-        flows = paired(exponential(velocity), exponential(-velocity))
+        flows = inverse_consistent(exponential(velocity), exponential(-velocity))
         change = [diffeomorphic.jacobian(flow) for flow in flows]
         folds = max(float((c <= 0).float().mean()) for c in change)
         bad = torch.stack([(c < 1 / steepest) | (c > steepest) for c in change]).any(0)

@@ -54,7 +54,7 @@ def align(moving: Centroids, fixed: Centroids, kind: str = "affine") -> Registra
     here = np.array([fixed[i] for i in shared])
     kind = kind if kind != "affine" or len(shared) >= 12 else "similarity"
     onto, back = fit_affine(there, here, kind=kind), fit_affine(here, there, kind=kind)
-    matrix = onto @ diffeomorphic.half_way(np.linalg.solve(onto, np.linalg.inv(back)))
+    matrix = onto @ diffeomorphic.half_affine(np.linalg.solve(onto, np.linalg.inv(back)))
     error = np.linalg.norm(transform_points(matrix, there) - here, axis=1)
     return _linear(matrix, float(np.median(error)))
 
@@ -90,7 +90,7 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
             )
             for one, place in ((moving, space.to_moving), (fixed, space.to_fixed))
         )
-        step = diffeomorphic.polish(here, there, space, kind)
+        step = diffeomorphic.refine_linear(here, there, space, kind)
         space = moved(space, step)
         if np.abs(transform_points(step, space.grid.corners()) - space.grid.corners()).max() < 0.05:
             break
@@ -99,5 +99,5 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
 
 def moved(space: Middle, step: np.ndarray) -> Middle:
     """The middle space after a motion, half of it on either side."""
-    half = diffeomorphic.half_way(step)
+    half = diffeomorphic.half_affine(step)
     return replace(space, to_moving=space.to_moving @ np.linalg.inv(half), to_fixed=space.to_fixed @ half)

@@ -209,7 +209,7 @@ def deform(
         rough = F.avg_pool3d(fixed, 2)
         for _ in range(AFFINE_STEPS):
             space = Middle(half(grid), matrix, np.eye(4))
-            step = diffeomorphic.polish(_brought(shapes, space, level), rough, space)
+            step = diffeomorphic.refine_linear(_brought(shapes, space, level), rough, space)
             matrix = matrix @ np.linalg.inv(step)
     moving = _brought(shapes, Middle(grid, matrix, np.eye(4)), level)
     velocity = diffeomorphic.optimise(moving, fixed, options, before.velocity)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.geometry.cropping import doubled
+from ...models.geometry.cropping import upsampled
 from ...models.geometry.volume import Volume
 from ...models.hippocampus.hippocampus import normalized
 from ..core.example import Example
@@ -113,7 +113,7 @@ class CropGenerator:
                 maps = [*((labels == c).float() for c in range(1, CLASSES)), torch.ones(image.shape)]
                 self.stacks.append(torch.stack(maps).to(self.device))
                 self.images.append(
-                    doubled(Volume(image.float(), np.eye(4))).data.clamp(min=0).to(self.device)
+                    upsampled(Volume(image.float(), np.eye(4))).data.clamp(min=0).to(self.device)
                 )
 
     def __len__(self) -> int:

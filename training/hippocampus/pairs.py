@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...models.deformation import diffeomorphic
 from ...models.deformation.velocity import identity, sample
-from ...models.geometry.cropping import centred
+from ...models.geometry.cropping import centered_grid
 from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
 from ...models.hippocampus.hippocampus import Parts
@@ -88,7 +88,7 @@ class AlignedPairs:
             self.affines[chosen] = registration.affine(moving, fixed)[0]
         a, b = (self.cases[k][0][0].labels for k in chosen)
         space = diffeomorphic.middle(self.affines[chosen], a, b, self.spacing, 0.0, 1)
-        grid = centred(space.grid, self.shape)
+        grid = centered_grid(space.grid, self.shape)
         common = None if number is not None else self._common()
         stacks, truths = [], []
         for k, place in zip(chosen, (space.to_moving, space.to_fixed), strict=True):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ...models.errors import UsageError
-from ...models.geometry.cropping import bare
+from ...models.geometry.cropping import strip_padding
 from ...models.geometry.volume import Volume
 from ...models.io import conform
 from ..data.arrays import write_arrays
@@ -24,7 +24,7 @@ TOP = 0.999
 
 def read(image: Path, labels: Path) -> tuple[Volume, Volume]:
     """Return image and labels of a case in canonical orientation, without padding, of one shape."""
-    scan, truth = bare(conform.read(image, least_mm=10.0).canonical()), read_labels(labels)
+    scan, truth = strip_padding(conform.read(image, least_mm=10.0).canonical()), read_labels(labels)
     start = np.linalg.inv(truth.affine) @ scan.affine[:, 3]
     x, y, z = (round(float(s)) for s in start[:3])
     return scan, truth.crop((x, y, z), scan.grid.shape)

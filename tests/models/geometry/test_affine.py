@@ -81,5 +81,5 @@ def test_refusals(points):
     with pytest.raises(ValueError, match="needs 3"):
         fit_affine(points[:2], points[:2], kind="rigid")
     flat = points * [1, 1, 0]
-    with pytest.raises(ValueError, match="plane"):
+    with pytest.raises(ValueError, match="in one plane"):
         fit_affine(flat, flat)

@@ -10,7 +10,7 @@ import torch
 from brainseg.bidsapp.reports.derivatives import Result
 from brainseg.bidsapp.reports.sections import hippocampus as page
 from brainseg.interfaces import hippocampus as node
-from brainseg.models.geometry.cropping import bare, framed
+from brainseg.models.geometry.cropping import crop_or_pad, strip_padding
 from brainseg.models.geometry.volume import Grid, Volume
 from brainseg.models.hippocampus import hippocampus
 from brainseg.models.hippocampus.hippocampus import Parts
@@ -107,15 +107,15 @@ def test_a_missing_side_is_noted_and_a_wrong_place_too(half_and_half):
 def test_padding_is_taken_off_and_put_on():
     data = torch.zeros(30, 30, 30)
     data[5:20, 4:25, 3:22] = torch.rand(15, 21, 19) + 1
-    crop = bare(Volume(data, np.eye(4)))
+    crop = strip_padding(Volume(data, np.eye(4)))
     assert tuple(crop.data.shape) == (15, 21, 19)
-    boxed = framed(crop, (64, 64, 64))
+    boxed = crop_or_pad(crop, (64, 64, 64))
     assert tuple(boxed.data.shape) == (64, 64, 64)
     back = np.linalg.inv(boxed.affine) @ [7.0, 8, 9, 1]
     x, y, z = np.rint(back[:3]).astype(int)
     assert boxed.data[x, y, z] == data[7, 8, 9]
     empty = Volume(torch.ones(3, 3, 3), np.eye(4))
-    assert bare(empty).data.shape == (3, 3, 3)
+    assert strip_padding(empty).data.shape == (3, 3, 3)
 
 
 def test_populations_and_contrasts_without_a_network_are_told():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models.deformation.diffeomorphic import Level, Options, half_way
+from brainseg.models.deformation.diffeomorphic import Level, Options, half_affine
 from brainseg.models.deformation.velocity import (
     exponential,
     identity,
+    inverse_consistent,
     jacobian,
-    paired,
     sample,
     smooth,
     taper,
@@ -144,17 +144,17 @@ def test_flows_of_a_velocity_are_brought_closer_to_each_others_inverses():
         return float((there + sample(back, index + there)).norm(dim=0).mean())
 
     rough = exponential(velocity), exponential(-velocity)
-    better = paired(*rough)
+    better = inverse_consistent(*rough)
     assert left(*better) < 0.6 * left(*rough) and left(*better[::-1]) < 0.6 * left(*rough[::-1])
-    assert torch.equal(better[0], paired(*rough[::-1])[1])  # changing places changes nothing
-    assert left(*paired(*rough, rounds=3)) < left(*better)
+    assert torch.equal(better[0], inverse_consistent(*rough[::-1])[1])  # changing places changes nothing
+    assert left(*inverse_consistent(*rough, rounds=3)) < left(*better)
 
 
 def test_half_of_a_half_turn_is_all_or_nothing():
     turn = motion(180, (0, 0, 0))
-    assert np.allclose(half_way(turn), turn)
+    assert np.allclose(half_affine(turn), turn)
     small = motion(90, (3, 2, 1))
-    assert np.allclose(half_way(small) @ half_way(small), small)
+    assert np.allclose(half_affine(small) @ half_affine(small), small)
 
 
 @pytest.mark.parametrize("start", [True, False])
