@@ -1,4 +1,4 @@
-"""What the machine lends this process: the narrowest of hardware, CPU affinity, control groups and Slurm."""
+"""CPUs and memory available to this process, limited by hardware, CPU affinity, control groups and Slurm."""
 
 from __future__ import annotations
 
@@ -13,13 +13,28 @@ CGROUP = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 SHARE = 0.9
-"""Share of the memory that a run takes by default; the rest is for the program itself and the page cache."""
+"""Fraction of the memory that a run uses by default; the rest is for the main process and the page cache."""
 
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
 def cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: Path = OWN_GROUPS) -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs available to this process.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+        Environment variables, with the limits of Slurm.
+    root : Path
+        Root of the control groups.
+    groups : Path
+        File that lists the control groups of this process.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
     limits = [float(_affinity())]
     if "SLURM_JOB_ID" in environ:
         limits += _numbers(environ, "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")[:1]
@@ -41,7 +56,22 @@ def cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: P
 def memory_gb(
     environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: Path = OWN_GROUPS
 ) -> float:
-    """Memory (GB, 1e9 bytes) that this process may use."""
+    """Return the memory available to this process.
+
+    Parameters
+    ----------
+    environ : mapping of str to str
+        Environment variables, with the limits of Slurm.
+    root : Path
+        Root of the control groups.
+    groups : Path
+        File that lists the control groups of this process.
+
+    Returns
+    -------
+    float
+        In GB (1e9 bytes).
+    """
     limits = [float(_physical())]
     if "SLURM_JOB_ID" in environ:
         node = _numbers(environ, "SLURM_MEM_PER_NODE")
@@ -58,7 +88,22 @@ def memory_gb(
 
 
 def parse_memory(text: str) -> float:
-    """Gigabytes from a text with a unit.
+    """Return an amount of memory in GB (1e9 bytes).
+
+    Parameters
+    ----------
+    text : str
+        A positive number with its unit, such as ``8G`` or ``512MiB``.
+
+    Returns
+    -------
+    float
+        In GB.
+
+    Raises
+    ------
+    UsageError
+        If the text is not a positive number with a unit.
 
     Examples
     --------
@@ -68,7 +113,9 @@ def parse_memory(text: str) -> float:
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)B?\s*", text.upper())
     if not found or not float(found[1]):
         raise UsageError(
-            None, f"--mem {text} is not an amount of memory", "Give one with its unit, such as 8G or 8000M"
+            None,
+            f"invalid amount of memory: --mem {text}",
+            "Give a number with its unit, such as 8G or 8000M",
         )
     return float(found[1]) * UNITS[found[2]] / 1e9
 
@@ -85,13 +132,13 @@ def _physical() -> int:
 
 
 def _numbers(environ: Mapping[str, str], *names: str) -> list[float]:
-    """Positive numbers among those variables, in their order."""
+    """Return the positive integers in these variables, in order."""
     texts = [environ.get(name, "") for name in names]
     return [float(text) for text in texts if text.isdigit() and int(text)]
 
 
 def _folders(controller: str, root: Path, groups: Path) -> Iterator[Path]:
-    """Folders of this process's control group and of those above it, versions 1 and 2."""
+    """Yield the folders of this process's control groups (version 1 or 2) and their parents."""
     yield root
     yield root / controller
     for line in _read(groups).splitlines():

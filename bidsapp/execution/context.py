@@ -1,4 +1,4 @@
-"""The context of a run, which its functions share."""
+"""Context of a run, shared by its functions."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from .tracker import Tracker
 
 @dataclass(frozen=True)
 class Run:
-    """What belongs to one run.
+    """Context of one run.
 
     Attributes
     ----------
     settings : Settings
-        What to do.
+        Settings of the run.
     selection : Selection
         Participant-sessions to process.
     directories : Directories
-        Where results, logs and intermediate files go.
+        Folders of results, logs and intermediate files.
     progress : Progress
-        What the user sees.
+        Messages to the user.
     tracker : Tracker
         Status of each participant-session.
     """

@@ -1,4 +1,4 @@
-"""Folders of a run: where results, logs and intermediate files go, and whether they can."""
+"""Folders of a run for results, logs and intermediate files, and their checks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,17 @@ and in the work folder while it is computed."""
 
 
 def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path | None]) -> None:
-    """Check that no output is an input and that none is named twice; None is left out.
+    """Check that no output is an input and that no output is named twice.
+
+    Parameters
+    ----------
+    inputs, outputs : iterable of path-like or None
+        The files; None is ignored.
 
     Raises
     ------
     UsageError
-        It names the path.
+        If a path is used twice.
     """
     taken = {Path(path).resolve() for path in inputs if path}
     named: set[Path] = set()
@@ -38,7 +43,7 @@ def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path |
         if place in taken:
             raise UsageError(path, "the output is the input itself", "Give another name")
         if place in named:
-            raise UsageError(path, "two outputs have this name", "Give each a name of its own")
+            raise UsageError(path, "two outputs have this name", "Give each another name")
         named.add(place)
 
 
@@ -55,7 +60,7 @@ class Directories:
     work : Path
         Intermediate files; the same for every run of this version into ``out``.
     run : str
-        Identifier of the run; no two are the same, not even of one job array.
+        Identifier of the run, unique even within one job array.
     """
 
     out: Path
@@ -65,12 +70,17 @@ class Directories:
 
 
 def check(settings: Settings) -> None:
-    """Check that the folders do not lie within each other; nothing is written.
+    """Check that the folders do not lie within each other; write nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
 
     Raises
     ------
     UsageError
-        If results would get into the dataset, or intermediate files among the data or the results.
+        If the output folder lies in the dataset, or the work folder in the dataset or the output folder.
     """
     bids, out, work = (p.resolve() for p in (settings.bids_dir, settings.output_dir, settings.work_dir))
     aside = bids.parent / f"{bids.name}-derivatives"
@@ -89,12 +99,22 @@ def check(settings: Settings) -> None:
 
 
 def prepare(settings: Settings) -> Directories:
-    """Make the folders.
+    """Create the folders of a run.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+
+    Returns
+    -------
+    Directories
+        The folders.
 
     Raises
     ------
     UsageError
-        If one cannot be written, or the output folder holds something else.
+        If a folder cannot be written, or the output folder holds another dataset.
     """
     out = settings.output_dir
     _writable(out, "output folder")
@@ -103,13 +123,27 @@ def prepare(settings: Settings) -> Directories:
     run = f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
     log = out / "logs" / run
     _writable(log, "log folder")
-    # Named after the output, so that runs into different ones do not meet in one work folder.
+    # Named after the output folder, so that runs into different folders do not share a work folder.
     name = f"brainseg_{__version__}_{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
     return Directories(out, log, settings.work_dir / name, run)
 
 
 def prepare_work(directories: Directories, count: int, at_once: int) -> list[str]:
-    """Make the work folder and check its free space; returns warnings.
+    """Create the work folder and check its free space.
+
+    Parameters
+    ----------
+    directories : Directories
+        Folders of the run.
+    count : int
+        Number of participant-sessions to process.
+    at_once : int
+        Number of participant-sessions processed in parallel.
+
+    Returns
+    -------
+    list of str
+        Warnings.
 
     Raises
     ------
@@ -125,8 +159,8 @@ def prepare_work(directories: Directories, count: int, at_once: int) -> list[str
         free = _free(path) / 1e9
         if free < each:
             free_mb, each_mb = round(free * 1000), round(each * 1000)
-            reason = f"only {free_mb} MB are free there, and one participant needs about {each_mb} MB"
-            raise UsageError(path, reason, "Free some space or give another folder")
+            reason = f"only {free_mb} MB are free, but one participant needs about {each_mb} MB"
+            raise UsageError(path, reason, "Free disk space or give another folder")
         if free < each * number:
             needed = f"about {each * number:.1f} GB for {number} participants"
             notes.append(f"{path}: {free:.1f} GB are free, {needed} may be needed")
@@ -134,7 +168,15 @@ def prepare_work(directories: Directories, count: int, at_once: int) -> list[str
 
 
 def clean_work(directories: Directories, name: str | None = None) -> None:
-    """Remove the work folder of one workflow, or the whole if no workflow is left in it."""
+    """Remove the work folder of one workflow, or the whole folder if it holds no workflow.
+
+    Parameters
+    ----------
+    directories : Directories
+        Folders of the run.
+    name : str, optional
+        Name of the workflow.
+    """
     if name:
         shutil.rmtree(directories.work / "brainseg_wf" / name, ignore_errors=True)
         return
@@ -144,7 +186,7 @@ def clean_work(directories: Directories, name: str | None = None) -> None:
 
 
 def _free(path: Path) -> int:
-    """Free bytes at a folder, or above it: another process of a job array may just have removed it."""
+    """Return the free bytes of a folder, or of its parent if another process has removed it."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return shutil.disk_usage(path).free
@@ -160,7 +202,7 @@ def _writable(path: Path, what: str) -> None:
     except OSError as error:
         reason = f"the {what} cannot be written ({error.strerror})"
         raise UsageError(
-            path, reason, "Give another one, or correct its permissions or free some space"
+            path, reason, "Give another one, or correct its permissions or free disk space"
         ) from None
     finally:
         with suppress(OSError):
@@ -168,7 +210,7 @@ def _writable(path: Path, what: str) -> None:
 
 
 def _check_owner(out: Path) -> None:
-    """Refuse a folder that holds a dataset of another kind: nothing of it is to be lost."""
+    """Check that the output folder does not hold another dataset, which would be overwritten."""
     path = out / "dataset_description.json"
     if not path.exists():
         return

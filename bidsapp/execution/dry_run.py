@@ -16,7 +16,7 @@ from . import directories
 from .scheduler.devices import devices
 
 FLAVORS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and for NiBabies"}
-"""Programs that the names of the derivatives are for."""
+"""Programs that find the derivatives by their names."""
 
 STATES = {
     "done": "done",
@@ -37,6 +37,11 @@ def describe(settings: Settings, selection: Selection) -> str:
         Settings of the run.
     selection : Selection
         Participant-sessions to process.
+
+    Returns
+    -------
+    str
+        The lines of the plan.
     """
     lines = [
         _line("Dataset", settings.bids_dir),
@@ -52,7 +57,7 @@ def describe(settings: Settings, selection: Selection) -> str:
 
 
 def planned(settings: Settings, participant_session: ParticipantSession) -> list[str]:
-    """Return the derivatives that a participant-session gets.
+    """Return the names of the derivatives of a participant-session.
 
     Parameters
     ----------
@@ -148,7 +153,7 @@ def _device(settings: Settings) -> str:
 
 
 def _participants(settings: Settings, selection: Selection) -> list[str]:
-    """Return lines with every participant-session and its images."""
+    """Return lines with all participant-sessions and their images."""
     rows = []
     for ps in selection.participant_sessions:
         image = _short(ps.image, settings.bids_dir) if ps.image else ""
@@ -166,7 +171,7 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
 
 
 def _action(settings: Settings, participant_session: ParticipantSession) -> str:
-    """Return in words what the run would do with a participant-session."""
+    """Return the planned action for a participant-session."""
     if participant_session.problem is not None:
         return f"would fail: {participant_session.problem}"
     before = records.read(settings.output_dir, participant_session.key).get("state")
@@ -185,7 +190,7 @@ def _action(settings: Settings, participant_session: ParticipantSession) -> str:
 
 
 def _steps(settings: Settings) -> str:
-    """Return the steps that are on, and those that are off."""
+    """Return the enabled and the disabled steps."""
     on = [name for name in STEPS if settings.step(name)]
     off = [name for name in STEPS if not settings.step(name)]
     return ", ".join(on) + (f" (off: {', '.join(off)})" if off else "")

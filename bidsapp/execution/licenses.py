@@ -19,9 +19,14 @@ def notes(settings: Settings, participant_sessions: list[ParticipantSession]) ->
     Parameters
     ----------
     settings : Settings
-        They say whether lesions are segmented, which has a network of its own.
+        Settings of the run; lesion segmentation has a network and a license of its own.
     participant_sessions : list of ParticipantSession
-        Those that cannot be processed are left out.
+        The participant-sessions; those that cannot be processed are skipped.
+
+    Returns
+    -------
+    list of str
+        One note for each population with restrictions.
     """
     steps = ("lesion",) if settings.step("lesion") else ()
     names = sorted({ps.population for ps in participant_sessions if ps.problem is None})
@@ -29,8 +34,14 @@ def notes(settings: Settings, participant_sessions: list[ParticipantSession]) ->
     return [note for note in found if note]
 
 
-def tell(given: argparse.Namespace) -> None:
-    """Say on standard error what the networks of a command's ``--population`` are restricted to."""
+def print_note(given: argparse.Namespace) -> None:
+    """Print the restrictions of the networks of ``--population`` on standard error.
+
+    Parameters
+    ----------
+    given : Namespace
+        Arguments of the command.
+    """
     note = populations.restricted(populations.load(given.population))
     if note:
         print(f"note: {note}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The last two nodes of each workflow: the results are complete; the report."""
+"""The last two nodes of each workflow: completion of the results, and the report."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from .tracker import FINISH
 
 
 class _FinishInputSpec(BaseInterfaceInputSpec):
-    out_files = InputMultiObject(File(exists=True), mandatory=True, desc="everything that was written")
+    out_files = InputMultiObject(File(exists=True), mandatory=True, desc="all derivatives")
 
 
 class _FinishOutputSpec(TraitedSpec):
-    out_files = OutputMultiObject(File(exists=True), desc="everything that was written")
+    out_files = OutputMultiObject(File(exists=True), desc="all derivatives")
 
 
 class Finish(SimpleInterface):
@@ -42,13 +42,13 @@ class Finish(SimpleInterface):
 
 
 class _ReportInputSpec(BaseInterfaceInputSpec):
-    out_dir = Str(mandatory=True, desc="the derivatives' root")
+    out_dir = Str(mandatory=True, desc="root of the derivatives")
     key = Str(mandatory=True, desc="participant and session, such as sub-01_ses-02")
-    out_files = InputMultiObject(File(), desc="results that must be there before")
+    out_files = InputMultiObject(File(), desc="derivatives to wait for")
 
 
 class _ReportOutputSpec(TraitedSpec):
-    out_report = File(exists=True, desc="the page")
+    out_report = File(exists=True, desc="the report")
 
 
 class Report(SimpleInterface):
@@ -67,10 +67,18 @@ class Report(SimpleInterface):
 
 
 def finish_node() -> pe.Node:
-    """Return the node at which all results are complete; it runs in the main process."""
+    """Return the node that waits for all results; it runs in the main process."""
     return pe.Node(Finish(), name=FINISH, run_without_submitting=True)
 
 
 def report_node(out_dir: Path, key: str) -> pe.Node:
-    """Return the node that writes the report."""
+    """Return the node that writes the report.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    key : str
+        The participant-session, such as ``sub-01_ses-02``.
+    """
     return pe.Node(Report(out_dir=str(out_dir), key=key), name=REPORT, mem_gb=1.0, n_procs=1)

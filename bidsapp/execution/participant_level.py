@@ -1,4 +1,4 @@
-"""The participant level: choose what is left to do, compute it in batches, and sum up."""
+"""Participant level: select unfinished participant-sessions, process them in batches and summarize."""
 
 from __future__ import annotations
 
@@ -23,14 +23,20 @@ from .tracker import Tracker
 LOG = logging.getLogger("brainseg")
 OK, FAILED, REPORT_FAILED = 0, 1, ReportError.exit_code
 FEW = 10
-"""Participant-sessions up to which the terminal still shows every failure at the end."""
+"""Largest number of participant-sessions whose failures are all still visible on the terminal at the end."""
 
 BATCH = 96
-"""Participant-sessions in one workflow: Nipype slows down with the size of the graph."""
+"""Number of participant-sessions in one workflow; Nipype is slow with large graphs."""
 
 
 def process(run: Run) -> int:
-    """Process the selected participant-sessions; returns the exit code."""
+    """Process the selected participant-sessions and return the exit code.
+
+    Parameters
+    ----------
+    run : Run
+        The context of the run.
+    """
     settings, tracker, out = run.settings, run.tracker, run.directories.out
     participant_sessions = run.selection.participant_sessions
     for note in [*run.selection.notes, *licenses.notes(settings, participant_sessions)]:
@@ -64,7 +70,7 @@ def process(run: Run) -> int:
 
 
 def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list[str]]:
-    """Return the participant-sessions to compute, and the keys of those that only lack their report."""
+    """Return the participant-sessions to process, and the keys of those without report only."""
     settings, tracker, out = run.settings, run.tracker, run.directories.out
     to_do, reports = [], []
     for ps in run.selection.participant_sessions:
@@ -72,12 +78,12 @@ def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list
             if records.read(out, ps.key):
                 reports.append(ps.key)
             else:
-                tracker.skip(ps, "nothing of it is in the output folder yet")
+                tracker.skip(ps, "no derivatives yet")
             continue
         if settings.resume_failed and records.read(out, ps.key).get("state") != "failed":
-            tracker.skip(ps, "it has not failed in an earlier run (--resume-failed)")
+            tracker.skip(ps, "did not fail in an earlier run (--resume-failed)")
         elif not claims.enter_context(records.claim(out, ps.key)):
-            tracker.skip(ps, "another process is working on it")
+            tracker.skip(ps, "another process is processing it")
         elif ps.problem is not None:
             tracker.refuse(ps, failures.of_error(ps.problem, "dataset"))
         else:
@@ -92,7 +98,7 @@ def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list
 
 
 def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> None:
-    """Run the workflows, in batches."""
+    """Run the workflows in batches."""
     settings = run.settings
     if not (to_do or reports):
         return
@@ -121,7 +127,7 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
 
 
 def _describe(run: Run, workflow: Any, to_do: list[ParticipantSession]) -> None:
-    """Write the methods text and, if wanted, a drawing of the first workflow."""
+    """Write the methods text and, if requested, a drawing of the first workflow."""
     names = [graph.workflow_name(ps.key) for ps in to_do]
     first = next((found for name in names if (found := workflow.get_node(name)) is not None), None)
     if first is None:
@@ -132,16 +138,14 @@ def _describe(run: Run, workflow: Any, to_do: list[ParticipantSession]) -> None:
     for path in graph.draw(first, run.directories):
         run.progress.say(f"Workflow: {path}")
     if not graph.has_graphviz():
-        run.progress.warn(
-            "Graphviz is not installed (its program 'dot'), so the workflow is described but not drawn"
-        )
+        run.progress.warn("Graphviz is not installed (its program 'dot'), so only a description is written")
 
 
 def _methods(run: Run) -> int:
     """``--boilerplate-only``."""
     participant_session = next((ps for ps in run.selection.participant_sessions if ps.problem is None), None)
     if participant_session is None:
-        reason = "no participant can be processed, so there is no method to describe"
+        reason = "no participant can be processed, so there is no methods text"
         raise UsageError(run.settings.bids_dir, reason)
     name = graph.workflow_name(participant_session.key)
     workflow = graph.participant_session_workflow(
@@ -152,13 +156,13 @@ def _methods(run: Run) -> int:
 
 
 def _clean(record: Record, run: Run) -> None:
-    """Remove the intermediate files of what is done; others continue from theirs."""
+    """Remove the intermediate files of a finished participant-session; failed ones keep them."""
     if record.state == "done":
         directories.clean_work(run.directories, graph.workflow_name(record.participant_session.key))
 
 
 def _report_failures(run: Run) -> None:
-    """Write the reports of what failed: they say why."""
+    """Write the reports of failed participant-sessions, which explain the failure."""
     for key, record in run.tracker.records.items():
         if record.state == "failed" and not record.report_only:
             try:
@@ -169,7 +173,13 @@ def _report_failures(run: Run) -> None:
 
 
 def exit_code(tracker: Tracker) -> int:
-    """Return the exit code for the state of all participant-sessions."""
+    """Return the exit code for the states of all participant-sessions.
+
+    Parameters
+    ----------
+    tracker : Tracker
+        Status of each participant-session.
+    """
     grave = [fault for fault in tracker.faults if fault.stage != records.REPORT]
     if grave and all(fault.kind == MissingFileError.__name__ for fault in grave):
         return MissingFileError.exit_code
@@ -179,13 +189,13 @@ def exit_code(tracker: Tracker) -> int:
 
 
 def _sum_up(run: Run) -> None:
-    """The last lines: how many ended how, and where to read on."""
+    """Print the number of participant-sessions in each state, and the location of the details."""
     tracker, say = run.tracker, run.progress.say
     states = list(tracker.summary().values())
     counts = [(name, states.count(state)) for state, name in dry_run.STATES.items() if states.count(state)]
     say("; ".join(f"{count} {name}" for name, count in counts) or "Nothing to do")
     failed = [record for _, record in sorted(tracker.records.items()) if record.fault]
-    for record in failed if len(states) > FEW else []:  # by now they have scrolled away
+    for record in failed if len(states) > FEW else []:  # they have scrolled off the terminal
         run.progress.warn(f"  {progress.describe(record)}")
     if any(fault.crash for fault in tracker.faults):
         say(f"Details of the failures: {run.directories.log}")
@@ -194,7 +204,7 @@ def _sum_up(run: Run) -> None:
 
 
 def _validate(run: Run) -> validator.Validation | None:
-    """Start the BIDS validator; None if it is not to run."""
+    """Start the BIDS validator; return None if it is switched off."""
     path = run.directories.log / validator.FILE
     if run.settings.skip_bids_validation:
         validator.keep(path, _not_validated())
@@ -204,7 +214,7 @@ def _validate(run: Run) -> validator.Validation | None:
 
 
 def _say_validation(run: Run, validation: validator.Validation | None) -> None:
-    """Say and keep what the BIDS validator found, or that it did not run."""
+    """Report and store the result of the BIDS validator, or the reason why it did not run."""
     if run.settings.reports_only:
         return
     found = _not_validated()

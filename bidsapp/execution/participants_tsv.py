@@ -26,10 +26,10 @@ GESTATIONAL = {
 
 
 def write(out_dir: Path, bids_dir: Path, participant_sessions: Sequence[ParticipantSession] = ()) -> None:
-    """List the dataset's participants in the output folder.
+    """Write or complete the table of participants in the output folder.
 
-    Existing rows are kept as they are, since the user may have edited the table; missing participants are
-    added. Several processes may do this at once: they all write the same.
+    Existing rows are kept, since the user may have edited the table; missing participants are added.
+    Several processes may do this at once: all write the same table.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def write(out_dir: Path, bids_dir: Path, participant_sessions: Sequence[Particip
 
 
 def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[str], set[str]]:
-    """Return the lines of the table (of a new one, the header), its columns, and the participants in it."""
+    """Return the lines of the table (a new one has a header only), its columns and its participants."""
     if not path.exists():
         return ["\t".join(known)], list(known), set()
     try:
@@ -103,5 +103,5 @@ def _gestation(person: Person, participant_sessions: list[ParticipantSession]) -
     found = {ps.gestational_age for ps in participant_sessions if ps.problem is None}
     if found:
         return found.pop() if len(found) == 1 else None
-    # With an age after birth, the gestational age is that at birth.
+    # Together with an age after birth, the gestational age is the age at birth.
     return person.weeks if person.age is None else None

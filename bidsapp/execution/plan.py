@@ -1,4 +1,4 @@
-"""Before a run: the settings are checked against the machine, and the dataset is searched."""
+"""Plan of a run: check the settings on this machine and select the participant-sessions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,22 @@ from . import directories, dry_run
 
 
 def selection(settings: Settings) -> Selection:
-    """Return what is to be processed; nothing is written.
+    """Return the participant-sessions to process; write nothing.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+
+    Returns
+    -------
+    Selection
+        Empty without the participant level.
 
     Raises
     ------
     BrainsegError
-        If the run cannot begin.
+        If the settings or the dataset cannot be used.
     """
     directories.check(settings)
     if "participant" not in settings.analysis_level:
@@ -31,6 +41,19 @@ def selection(settings: Settings) -> Selection:
 
 
 def show(settings: Settings, argv: list[str]) -> int:
-    """Print what a run would do (``--dry-run``); it takes and returns what a run does."""
+    """Print the plan of a run (``--dry-run``).
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    argv : list of str
+        Ignored; :func:`brainseg.bidsapp.execution.run.run` takes the same parameters.
+
+    Returns
+    -------
+    int
+        The exit code, 0.
+    """
     print(dry_run.describe(settings, selection(settings)))
     return 0

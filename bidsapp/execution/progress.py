@@ -18,11 +18,11 @@ from ..status.records import Record
 
 LOG = logging.getLogger("brainseg")
 SPACE = 4
-"""Lines of the terminal that stay free of live lines."""
+"""Lines of the terminal without live lines."""
 
 
 class Progress:
-    """Plain lines, for logs and wherever there is no terminal.
+    """Plain lines, for logs and without a terminal.
 
     Parameters
     ----------
@@ -49,26 +49,26 @@ class Progress:
         LOG.warning("%s", text)
 
     def started(self, key: str) -> None:
-        """Show that a participant-session begins."""
+        """Show the start of a participant-session."""
         self.states[key] = "running"
 
     def stage(self, key: str, stage: str) -> None:
-        """Show that it enters a stage."""
+        """Show that a participant-session enters a stage."""
         LOG.info("%s  %s", key, stage)
 
     def skipped(self, key: str, reason: str) -> None:
-        """Show that it is left out."""
+        """Show that a participant-session is skipped."""
         self.states[key] = "skipped"
         LOG.info("%s  skipped: %s", key, reason)
 
     def ended(self, record: Record) -> None:
-        """Show that it is done or has failed."""
+        """Show that a participant-session is done or failed."""
         self.states[record.participant_session.key] = record.state
         (LOG.error if record.fault else LOG.info)("%s", describe(record))
 
 
 class Live(Progress):
-    """Live lines on a terminal; what has ended stays above them."""
+    """Live lines on a terminal; finished participant-sessions stay above them."""
 
     def __init__(self, total: int = 0) -> None:
         super().__init__(total)
@@ -121,7 +121,7 @@ class Live(Progress):
         self._print(f"{'✗' if failed else '!' if record.fault else '✓'} {describe(record)}", style)
 
     def _print(self, text: str, style: str = "") -> None:
-        with suppress(OSError):  # the terminal may be gone; the run goes on
+        with suppress(OSError):  # the terminal may be gone; the run continues
             self.console.print(Text(text, style=style))
 
     def _render(self) -> RenderableType:
@@ -154,7 +154,17 @@ class Live(Progress):
 
 
 def describe(record: Record) -> str:
-    """Return a line on a participant-session that is done or has failed.
+    """Return a line on a participant-session that is done or failed.
+
+    Parameters
+    ----------
+    record : Record
+        Its status.
+
+    Returns
+    -------
+    str
+        State, durations (s) of the stages or the error.
 
     Examples
     --------
@@ -179,6 +189,11 @@ def describe(record: Record) -> str:
 def clock(seconds: float) -> str:
     """Return a duration as text.
 
+    Parameters
+    ----------
+    seconds : float
+        The duration (s).
+
     Examples
     --------
     >>> clock(35.2), clock(130), clock(7300)
@@ -192,5 +207,13 @@ def clock(seconds: float) -> str:
 
 
 def choose(total: int, plain: bool) -> Progress:
-    """Return live lines on a terminal, plain ones elsewhere or if ``plain``."""
+    """Return live lines on a terminal, plain lines elsewhere or if ``plain``.
+
+    Parameters
+    ----------
+    total : int
+        Number of participant-sessions.
+    plain : bool
+        Whether to print plain lines on a terminal too.
+    """
     return Progress(total) if plain or not sys.stdout.isatty() else Live(total)

@@ -1,4 +1,4 @@
-"""``--quality-gate``: results that do not pass quality control set the exit code."""
+"""``--quality-gate``: an exit code for results that fail quality control."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from .progress import Progress
 
 EXIT_CODE = 4
 LEVELS = {"fail": ("fail",), "check": ("fail", "check")}
-"""Verdicts that do not pass, by how strict the gate is."""
+"""QC ratings that do not pass, by level of the gate."""
 
 
 def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
-    """Return the participant-sessions that do not pass, with the reasons; those without results are left out.
+    """Return the participant-sessions with results that do not pass, and the reasons.
 
     Parameters
     ----------
@@ -22,19 +22,41 @@ def stopped(out_dir: Path, keys: list[str], level: str) -> dict[str, str]:
     keys : list of str
         The participant-sessions.
     level : {'fail', 'check'}
-        The mildest verdict that does not pass.
+        The best rating that does not pass.
+
+    Returns
+    -------
+    dict of str to str
+        QC rating and reasons, by participant-session.
     """
     out = {}
     for key in keys:
         found = derivatives.load(out_dir, key)
         if found.state == "done" and found.qc_rating in LEVELS[level]:
             words = [str(check.get("words")) for check in found.checks if check.get("verdict") != "pass"]
-            out[key] = f"{found.qc_rating}: {'; '.join(words) or 'no reason was recorded'}"
+            out[key] = f"{found.qc_rating}: {'; '.join(words) or 'no reason recorded'}"
     return out
 
 
 def check(out_dir: Path, keys: list[str], level: str, progress: Progress) -> int:
-    """Say who does not pass; returns the exit code of the gate, 0 if all do."""
+    """Report the participant-sessions that do not pass and return the exit code.
+
+    Parameters
+    ----------
+    out_dir : Path
+        The derivatives' root.
+    keys : list of str
+        The participant-sessions.
+    level : {'fail', 'check'}
+        The best rating that does not pass.
+    progress : Progress
+        Shows the messages.
+
+    Returns
+    -------
+    int
+        0 if all pass, else ``EXIT_CODE``.
+    """
     found = stopped(out_dir, keys, level)
     for key, why in found.items():
         progress.warn(f"Quality gate: {key}: {why}. See {out_dir / key}.html")

@@ -29,19 +29,24 @@ INTERNAL = 70
 
 
 def run(settings: Settings, argv: list[str]) -> int:
-    """Do what the settings say; returns the exit code.
+    """Run the analysis levels of the settings and return the exit code.
 
     Parameters
     ----------
     settings : Settings
-        The settings; ``dry_run`` is for :func:`brainseg.bidsapp.execution.plan.show`.
+        Settings of the run; for ``dry_run`` see :func:`brainseg.bidsapp.execution.plan.show`.
     argv : list of str
-        The command line, for the record.
+        The command line, which is stored with the settings.
+
+    Returns
+    -------
+    int
+        0 if everything succeeded; see ``brainseg-bids --help`` for the others.
 
     Raises
     ------
     BrainsegError
-        If the run cannot begin.
+        If the settings or the dataset cannot be used.
     """
     selection = plan.selection(settings)
     folders = directories.prepare(settings)
@@ -66,7 +71,7 @@ def run(settings: Settings, argv: list[str]) -> int:
 
 
 def _levels(run: Run) -> int:
-    """Run the analysis levels; returns the exit code of the first failure, or of a later, graver one."""
+    """Run the analysis levels; return the exit code of the first failure, or of a later, more severe one."""
     code = OK
     for level in run.settings.analysis_level:
         try:
@@ -81,7 +86,7 @@ def _levels(run: Run) -> int:
 
 
 def _group(run: Run) -> int:
-    """The group level."""
+    """Run the group level; return the exit code."""
     out = run.directories.out
     try:
         page = group.run_group(out)
@@ -95,7 +100,7 @@ def _group(run: Run) -> int:
 
 
 def _record(argv: list[str]) -> dict[str, Any]:
-    """Return what the TOML of a run says besides its settings."""
+    """Return the facts of a run that are stored with its settings."""
     return {
         "command": shlex.join(["brainseg-bids", *argv]),
         "version": __version__,
@@ -112,7 +117,7 @@ def _internal(error: Exception, run: Run) -> int:
     if run.settings.debug:
         raise error
     fault = failures.explain(error, None)
-    where = f"The details are in {run.directories.log / logs.FILE}"
+    where = f"See the details in {run.directories.log / logs.FILE}"
     full = fault.reason == failures.FULL_REASON
     text = str(fault) if full else f"internal error: {type(error).__name__}: {error}"
     with suppress(OSError):

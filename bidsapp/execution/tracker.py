@@ -1,4 +1,4 @@
-"""The status tracker: follows the nodes of a run and keeps the status of each participant-session."""
+"""Status tracker: follows the nodes of a run and writes the status of each participant-session."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Tracker:
     run : str
         Identifier of the run.
     progress : Progress
-        Shows what happens.
+        Shows the events to the user.
     settings : dict
-        Settings that change results; they are kept with each status.
+        Settings that change results; each status file stores them.
     work : Path, optional
         The work folder.
     """
@@ -72,7 +72,15 @@ class Tracker:
         self._unwritten: set[str] = set()
 
     def expect(self, participant_session: ParticipantSession, workflow: str) -> None:
-        """Expect events of a participant-session from the workflow of that name."""
+        """Expect the events of a participant-session from a workflow.
+
+        Parameters
+        ----------
+        participant_session : ParticipantSession
+            The participant-session.
+        workflow : str
+            Name of its workflow.
+        """
         self._names[workflow] = participant_session.key
         record = Record(participant_session, state="waiting", settings=self.settings, run=self.run)
         before = records.read(self.out_dir, participant_session.key)
@@ -83,7 +91,7 @@ class Tracker:
         self.pending.add(participant_session.key)
 
     def expect_report(self, key: str, workflow: str) -> None:
-        """Expect only the report; the results are complete."""
+        """Expect only the report of a participant-session with complete results."""
         self._names[workflow] = key
         participant_session = ParticipantSession(
             key.partition("_")[0].removeprefix("sub-"), key.partition("_ses-")[2] or None, None
@@ -92,12 +100,12 @@ class Tracker:
         self.pending.add(key)
 
     def skip(self, participant_session: ParticipantSession, reason: str) -> None:
-        """Leave a participant-session out; its status is kept."""
+        """Skip a participant-session and keep its status."""
         self.skipped[participant_session.key] = reason
         self.progress.skipped(participant_session.key, reason)
 
     def refuse(self, participant_session: ParticipantSession, fault: Fault) -> None:
-        """Record a participant-session that fails before it begins."""
+        """Record a participant-session that fails before its workflow starts."""
         record = Record(participant_session, started=records.now(), settings=self.settings, run=self.run)
         record.earlier = records.outdated(
             records.read(self.out_dir, participant_session.key), participant_session.image
@@ -106,7 +114,7 @@ class Tracker:
         self._fail(record, fault)
 
     def callback(self, node: Any, event: str) -> None:
-        """Nipype's status callback: ``start``, ``end`` or ``exception`` of a node."""
+        """Handle an event of a node (``start``, ``end`` or ``exception``): Nipype's status callback."""
         key, stage = self.locate(node)
         record = self.records.get(key)
         if record is None or record.fault or record.participant_session.key not in self.pending:
@@ -152,7 +160,7 @@ class Tracker:
         self._fail(self.records[key], fault)
 
     def interrupt(self, reason: str) -> None:
-        """Record that the run stopped: what is running has failed, the rest waits for another run."""
+        """Record that the run stopped: running participant-sessions fail, the others wait for another run."""
         for key in sorted(self.pending):
             record = self.records[key]
             if record.state == "running":
@@ -169,17 +177,17 @@ class Tracker:
                 )
 
     def write_again(self) -> None:
-        """Write again the status files that could not be written; there may be space now."""
+        """Retry the status files that could not be written, for example on a full disk."""
         for key in sorted(self._unwritten):
             self._write(self.records[key])
 
     @property
     def faults(self) -> list[Fault]:
-        """Every fault, of reports too."""
+        """Return all faults, those of reports included."""
         return [record.fault for record in self.records.values() if record.fault]
 
     def summary(self) -> dict[str, str]:
-        """State of every participant-session of the run."""
+        """Return the state of every participant-session of the run."""
         states = {key: record.state for key, record in self.records.items()}
         return dict(sorted((states | dict.fromkeys(self.skipped, "skipped")).items()))
 
@@ -192,7 +200,7 @@ class Tracker:
             self._write(record)
 
     def _end(self, record: Record, stage: str, node: Any) -> None:
-        self._wake(record)  # its first node may be cached
+        self._wake(record)  # the first node may be cached
         self._clock(record, stage, node.fullname, on=False)
         if node.name == FINISH:
             self._complete(record, node.result.outputs.out_files)
@@ -208,7 +216,7 @@ class Tracker:
             self.progress.started(record.participant_session.key)
 
     def _clock(self, record: Record, stage: str, name: str, on: bool) -> None:
-        """Measure how long a stage has running nodes."""
+        """Measure the time during which nodes of a stage run."""
         at = (record.participant_session.key, stage)
         names = self._running.setdefault(at, set())
         if on:
@@ -266,7 +274,7 @@ class Tracker:
             if not self._warned:
                 path = records.folder(self.out_dir) / f"{key}.json"
                 self.progress.warn(
-                    f"{path}: the status cannot be written ({error.strerror}). Free some space."
+                    f"{path}: the status cannot be written ({error.strerror}). Free disk space."
                 )
             self._warned = True
             self._unwritten.add(key)
@@ -294,7 +302,20 @@ def _joined(before: dict[str, Any], content: dict[str, Any]) -> list[str]:
 
 
 def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
-    """What the stages noted in the sidecars of their results, and whether the image came stripped."""
+    """Return the notes in the sidecars of results, and whether the image was already skull-stripped.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files of a participant-session.
+
+    Returns
+    -------
+    notes : list of str
+        Notes of all stages.
+    stripped : bool
+        Whether the input was already skull-stripped.
+    """
     notes: list[str] = []
     stripped = False
     for path in paths:

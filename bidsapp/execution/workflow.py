@@ -31,7 +31,7 @@ from .tracker import Tracker
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
 LEFT_OUT = ("posteriors", "template-outputs", "jacobian")
-"""Steps without which files are left out."""
+"""Steps whose files are omitted if the step is off."""
 
 POLL = 0.2
 """Seconds between two polls of the running nodes."""
@@ -39,6 +39,11 @@ POLL = 0.2
 
 def workflow_name(key: str) -> str:
     """Return the name of the workflow of a participant-session.
+
+    Parameters
+    ----------
+    key : str
+        The participant-session, such as ``sub-01_ses-2``.
 
     Examples
     --------
@@ -49,12 +54,22 @@ def workflow_name(key: str) -> str:
 
 
 def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> None:
-    """Write the files that make the output folder a BIDS dataset."""
+    """Write the files that make the output folder a BIDS dataset.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    bids_root : Path
+        The dataset.
+    links : dict of str to Path
+        Further datasets by name, for BIDS URIs.
+    """
     write_dataset_description(out_dir, bids_root, __version__, links)
 
 
 def build(participant_sessions: list[ParticipantSession], run: Run, devices: list[str]) -> pe.Workflow:
-    """Return one workflow over participant-sessions; one whose own cannot be built fails alone.
+    """Return one workflow for all participant-sessions; one that cannot be built fails alone.
 
     Parameters
     ----------
@@ -63,12 +78,17 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
     run : Run
         The context of the run.
     devices : list of str
-        Devices of the networks, which the participant-sessions use in turn.
+        Devices of the networks; the participant-sessions use them in turn.
+
+    Returns
+    -------
+    Workflow
+        The workflow.
 
     Raises
     ------
     MissingFileError, UsageError
-        If weights are missing or a setting is wrong: this holds for all of them.
+        If weights are missing or a setting is invalid, which affects all participant-sessions.
     """
     workflow = _empty(run)
     for number, ps in enumerate(participant_sessions):
@@ -96,7 +116,21 @@ def participant_session_workflow(
     device: str,
     name: str,
 ) -> pe.Workflow:
-    """Return the workflow of a participant-session with the nodes that end it."""
+    """Return the workflow of a participant-session with its last nodes.
+
+    Parameters
+    ----------
+    participant_session : ParticipantSession
+        The participant-session.
+    settings : Settings
+        Settings of the run.
+    directories : Directories
+        Folders of the run.
+    device : str
+        Device of the networks.
+    name : str
+        Name of the workflow.
+    """
     workflow = init_participant_wf(
         name=name,
         inputs=ParticipantInputs(
@@ -138,7 +172,15 @@ def participant_session_workflow(
 
 
 def build_reports(keys: list[str], run: Run) -> pe.Workflow:
-    """Return one workflow that makes the reports of participant-sessions from their derivatives."""
+    """Return one workflow that writes the reports of participant-sessions from their derivatives.
+
+    Parameters
+    ----------
+    keys : list of str
+        The participant-sessions.
+    run : Run
+        The context of the run.
+    """
     workflow = _empty(run)
     for key in keys:
         one = pe.Workflow(workflow_name(key))
@@ -163,7 +205,16 @@ def _empty(run: Run) -> pe.Workflow:
 
 
 def execute(workflow: pe.Workflow, run: Run, gpus: int = 0) -> None:
-    """Run a workflow to its end; the tracker records what fails.
+    """Run a workflow; the tracker records failures.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        The workflow.
+    run : Run
+        The context of the run.
+    gpus : int
+        Number of GPUs.
 
     Raises
     ------
@@ -185,7 +236,13 @@ def execute(workflow: pe.Workflow, run: Run, gpus: int = 0) -> None:
 
 
 def warm_up(settings: Settings) -> None:
-    """Start the process that imports the workers' libraries while this one does other things."""
+    """Start importing the libraries of the workers in another process.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    """
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     for name in (*threads, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(settings.omp_nthreads)
@@ -194,7 +251,7 @@ def warm_up(settings: Settings) -> None:
 
 
 def _account(error: Exception, settings: Settings, tracker: Tracker) -> None:
-    """Make sure that everything is recorded: Nipype ends with an exception whenever a node failed."""
+    """Record an exception that no node explains: Nipype raises one whenever a node fails."""
     if settings.stop_on_first_crash and any(f.stage != records.REPORT for f in tracker.faults):
         tracker.interrupt("the run was stopped at the first failure")
     elif tracker.pending:
@@ -231,19 +288,27 @@ def _plugin(run: Run, gpus: int) -> Any:
 
 
 def _guarded(function: Callable[..., None]) -> Callable[..., None]:
-    """Return the function, but its exceptions are logged: recording must not end what is recorded."""
+    """Return the function with its exceptions logged: an error in the tracker must not stop the run."""
 
     def guarded(*arguments: Any) -> None:
         try:
             function(*arguments)
         except Exception:
-            LOG.exception("the status could not be followed")
+            LOG.exception("the status could not be updated")
 
     return guarded
 
 
 def write_methods(workflow: Any, out_dir: Path) -> Path:
-    """Write the methods text of a workflow to the output folder."""
+    """Write the methods text of a workflow to the output folder and return its path.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        The workflow.
+    out_dir : Path
+        Root of the derivatives.
+    """
     path = out_dir / "logs" / "CITATION.md"
     text = workflow.visit_desc().strip()
     header = f"<!-- Written by brainseg-bids {__version__}; free to copy into a paper (CC0). -->\n\n"
@@ -252,7 +317,20 @@ def write_methods(workflow: Any, out_dir: Path) -> Path:
 
 
 def draw(workflow: Any, directories: Directories) -> list[Path]:
-    """Draw a workflow: a figure where graphviz is installed, and its description."""
+    """Draw a workflow in the log folder and return the files.
+
+    Parameters
+    ----------
+    workflow : Workflow
+        The workflow.
+    directories : Directories
+        Folders of the run.
+
+    Returns
+    -------
+    list of Path
+        The description (DOT) and, with Graphviz, the figure (SVG).
+    """
     dot = directories.log / "graph.dot"
     with suppress(OSError):  # without graphviz only the description is written
         workflow.write_graph(dotfilename=str(dot), graph2use="colored", format="svg", simple_form=True)
@@ -260,5 +338,5 @@ def draw(workflow: Any, directories: Directories) -> list[Path]:
 
 
 def has_graphviz() -> bool:
-    """Whether graphs can be drawn."""
+    """Return whether Graphviz is installed."""
     return shutil.which("dot") is not None

@@ -1,4 +1,4 @@
-"""``--bids-filter-file``: JSON ``{suffix: {entity: value}}`` that says which images are looked at."""
+"""``--bids-filter-file``: JSON ``{suffix: {entity: value}}`` that selects images."""
 
 from __future__ import annotations
 
@@ -21,12 +21,24 @@ SHORT = {"sub": "subject", "ses": "session", "acq": "acquisition", "ce": "ceagen
 
 
 def read(path: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Filters by suffix; notes say which parts of the file are not for this program.
+    """Read the filters by suffix.
+
+    Parameters
+    ----------
+    path : Path
+        The filter file.
+    notes : list of str
+        Notes for the log; those on ignored filters are appended.
+
+    Returns
+    -------
+    dict of str to dict
+        Queries (entity: value) by suffix.
 
     Raises
     ------
     UsageError
-        If the file cannot be read or asks for something that is no entity.
+        If the file cannot be read or names an unknown entity.
     """
     try:
         content = sidecars.read_object(path)
@@ -36,24 +48,43 @@ def read(path: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
     out = {}
     for key, query in content.items():
         if key.lower() not in known:
-            notes.append(
-                f"{path.name}: {key!r} is no anatomical image this program reads; that filter is not used"
-            )
+            notes.append(f"{path.name}: {key!r} is not a supported anatomical suffix; its filter is ignored")
             continue
         if not isinstance(query, dict):
-            raise UsageError(path, f"{key!r} must hold an object", 'Such as {"t1w": {"acquisition": null}}')
+            raise UsageError(
+                path,
+                f"the filter of {key!r} must be a JSON object",
+                'Write it as in {"t1w": {"acquisition": null}}',
+            )
         named: dict[str, Any] = {str(SHORT.get(entity, entity)): value for entity, value in query.items()}
         unknown = sorted(set(named) - set(ENTITIES))
         if unknown:
             raise UsageError(
-                path, f"{key!r}: {unknown[0]!r} is no entity", f"Entities are {', '.join(ENTITIES)}"
+                path,
+                f"unknown entity {unknown[0]!r} in the filter of {key!r}",
+                f"Entities are {', '.join(ENTITIES)}",
             )
         out[known[key.lower()]] = named
     return out
 
 
 def match(images: list[Image], filters: dict[str, dict[str, Any]], notes: list[str]) -> list[Image]:
-    """The images that their suffix's filter lets through, or that have no filter."""
+    """Return the images that match the filter of their suffix, or whose suffix has none.
+
+    Parameters
+    ----------
+    images : list of Image
+        All images.
+    filters : dict of str to dict
+        Queries by suffix.
+    notes : list of str
+        Notes for the log; the number of matches of each filter is appended.
+
+    Returns
+    -------
+    list of Image
+        In the same order.
+    """
     out = [image for image in images if accepts(filters.get(image.suffix, {}), image.entities)]
     for suffix, query in filters.items():
         of_suffix = [image for image in images if image.suffix == suffix]
@@ -67,7 +98,19 @@ def match(images: list[Image], filters: dict[str, dict[str, Any]], notes: list[s
 
 
 def accepts(query: dict[str, Any], entities: dict[str, Any]) -> bool:
-    """Whether entities satisfy a query; None is absent, ``*`` present.
+    """Return whether entities match a query.
+
+    Parameters
+    ----------
+    query : dict
+        Values by entity: None for an absent one, ``*`` for any value, a list for any of its values.
+    entities : dict
+        Entities of a file name.
+
+    Returns
+    -------
+    bool
+        Whether every entity matches.
 
     Examples
     --------
@@ -90,6 +133,6 @@ def _one(wanted: Any, found: Any) -> bool:
 
 
 def _plain(value: Any) -> str:
-    """Text without the padding of numbers, so that 1, "1" and "01" agree."""
+    """Return the text without leading zeros of a number, so that 1, "1" and "01" are equal."""
     text = str(value)
     return text.lstrip("0") or "0" if text.isdigit() else text

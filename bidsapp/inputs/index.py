@@ -1,7 +1,7 @@
-"""Indexing with pybids, kept to what is needed and apart from what breaks it.
+"""Index of the anatomical images, by pybids.
 
-Sidecars are not indexed (one that is broken would end the indexing of all), derivatives and other
-datatypes are not walked through, and an index that is kept is renewed when the dataset has changed.
+Sidecars are not indexed, since a damaged one would stop the indexing of the whole dataset. Derivatives and
+other datatypes are not searched. A stored index is rebuilt when the dataset has changed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Image:
     Attributes
     ----------
     path : Path
-        Where it is.
+        Its file.
     entities : dict
         Entities of its name as pybids reads them.
     """
@@ -42,22 +42,34 @@ class Image:
 
     @property
     def participant(self) -> str:
-        """Label without ``sub-``."""
+        """Participant label without ``sub-``."""
         return str(self.entities["subject"])
 
     @property
     def session(self) -> str | None:
-        """Label without ``ses-``, or None."""
+        """Session label without ``ses-``, or None."""
         return self.entities.get("session")
 
     @property
     def suffix(self) -> str:
-        """Such as ``T1w``."""
+        """Suffix, such as ``T1w``."""
         return self.entities["suffix"]
 
 
 def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
-    """Anatomical images of the participants (with a kept index, of all of them).
+    """Return the anatomical images of participants; with a stored index, of all participants.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run, with the dataset and the folder of a stored index.
+    labels : list of str
+        Participant labels without ``sub-``.
+
+    Returns
+    -------
+    list of Image
+        Whole images: magnitudes, no phase or real and imaginary parts.
 
     Raises
     ------
@@ -72,7 +84,7 @@ def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
     except (DatasetError, UsageError):
         raise
     except Exception as error:
-        reason = f"it cannot be indexed ({type(error).__name__}: {error})"
+        reason = f"the dataset cannot be indexed ({type(error).__name__}: {error})"
         raise DatasetError(settings.bids_dir, reason, "Check it with bids-validator") from error
     whole = {None, "mag"}
     return [i for i in images if "subject" in i.entities and i.entities.get("part") in whole]
@@ -88,7 +100,7 @@ def _index(root: Path, labels: list[str] | None, database: Path | None = None) -
 
 
 def _kept(root: Path, folder: Path) -> BIDSLayout:
-    """Load the index that is kept in a folder, or make it anew if it is missing, damaged or outdated."""
+    """Load the stored index; rebuild it if it is missing, damaged or outdated."""
     if root == folder or root in folder.parents:
         raise UsageError(
             folder, "the index would lie inside the dataset", "Give --bids-database-dir another folder"
@@ -99,23 +111,25 @@ def _kept(root: Path, folder: Path) -> BIDSLayout:
             if Path(layout.root).resolve() == root.resolve():
                 return layout
         except Exception:
-            pass  # a damaged index is made again
-    # Written apart, then moved: several processes may do this at once.
-    apart = folder / f".{uuid.uuid4().hex}"
+            pass  # a damaged index is rebuilt
+    # Written elsewhere, then moved: several processes may do this at once.
+    partial = folder / f".{uuid.uuid4().hex}"
     try:
-        _index(root, None, apart)
-        (apart / DATABASE).replace(folder / DATABASE)
+        _index(root, None, partial)
+        (partial / DATABASE).replace(folder / DATABASE)
     except OSError as error:
         raise UsageError(
-            folder, f"the index cannot be kept there ({error.strerror})", "Give another folder"
+            folder,
+            f"the index cannot be written ({error.strerror})",
+            "Give --bids-database-dir another folder",
         ) from None
     finally:
-        shutil.rmtree(apart, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
     return BIDSLayout(database_path=folder, validate=False)
 
 
 def _newest(root: Path) -> float:
-    """Time of the newest change to a folder that holds participants, sessions or anatomical images."""
+    """Return the time of the latest change to a folder of participants, sessions or anatomical images."""
     return max(folder.stat().st_mtime for folder in [root, *_folders(root)])
 
 

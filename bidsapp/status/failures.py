@@ -92,7 +92,7 @@ def of_error(error: BaseException, stage: str) -> Fault:
 def _of_system(number: int, path: str, kind: str) -> Fault:
     if number in FULL:
         return Fault(
-            "", FULL_REASON, path, "Free some space, then run again: it goes on from here", kind=kind
+            "", FULL_REASON, path, "Free disk space, then run the same command again to continue", kind=kind
         )
     if number in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Fault(

@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     args : Namespace
         The arguments of ``brainseg segment``.
     """
-    licenses.tell(args)
+    licenses.print_note(args)
     return _segment_folder(args) if Path(args.image).is_dir() else _segment(args)
 
 

@@ -19,7 +19,7 @@ def run(args: argparse.Namespace) -> int:
     args : Namespace
         The arguments of ``brainseg skullstrip``.
     """
-    licenses.tell(args)
+    licenses.print_note(args)
     scan = scans.read(args)
     found = scans.strip(scan, args)
     inside = found.mask.data.numpy() > 0

@@ -45,11 +45,11 @@ def unwritable(path: Path, error: OSError) -> BrainsegError:
     Examples
     --------
     >>> str(unwritable(Path("a.nii.gz"), OSError(errno.ENOSPC, "")))
-    'a.nii.gz: the disk is full. Free some space, then run again: it goes on from here.'
+    'a.nii.gz: the disk is full. Free disk space, then run the same command again to continue.'
     """
     if error.errno in FULL:
         return BrainsegError(
-            path, "the disk is full", "Free some space, then run again: it goes on from here"
+            path, "the disk is full", "Free disk space, then run the same command again to continue"
         )
     what = error.strerror or str(error) or type(error).__name__
     return BrainsegError(

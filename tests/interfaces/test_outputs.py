@@ -275,7 +275,7 @@ def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
 
     monkeypatch.setattr(gzip.GzipFile, "write", write_some)
     with pytest.raises(
-        BrainsegError, match=r"sub-01_.*\.nii\.gz: the disk is full\. Free some space"
+        BrainsegError, match=r"sub-01_.*\.nii\.gz: the disk is full\. Free disk space"
     ) as caught:
         write(participant_session)
     assert Path(caught.value.path).parent == participant_session.out / "sub-01" / "anat"

@@ -205,7 +205,7 @@ def test_a_disk_that_becomes_full(app, fake, tmp_path, capsys):
     error = records.read(out, "sub-01")["error"]
     assert error["reason"] == "the disk is full"
     assert Path(error["file"]).exists()
-    assert "Free some space" in error["remedy"]
+    assert "Free disk space" in error["remedy"]
     assert records.read(out, "sub-02")["state"] == "done"
     assert app(bids, out, "participant") == 0
 

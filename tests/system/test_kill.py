@@ -47,7 +47,7 @@ def test_without_space_nothing_partial_stands_and_the_next_run_completes_it(foun
         assert one["first"]["damaged"] == [], one
         assert one["first"]["left"] == [], one
         assert (one["again"], one["then"]) == (0, NOTHING), one
-    assert "the disk is full. Free some space, then run again: it goes on from here." in found["said"]
+    assert "the disk is full. Free disk space, then run the same command again to continue." in found["said"]
 
 
 def test_several_runs_on_one_output_folder(found):

@@ -1,4 +1,4 @@
-"""Devices that a run shares among the participant-sessions."""
+"""Devices of a run, shared among the participant-sessions."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from ...config.settings import Settings
 
 
 def devices(settings: Settings) -> list[str]:
-    """Return the devices on which networks run, such as ``["cuda:0", "cuda:1"]``.
+    """Return the devices of the networks, such as ``["cuda:0", "cuda:1"]``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
 
     Raises
     ------
     UsageError
-        If there are fewer than the settings ask for.
+        If fewer devices are available than the settings request.
     """
     number = settings.n_gpus
     if settings.device == "cpu" and not number:

@@ -1,4 +1,4 @@
-"""The log of a run: one file for the main process and its workers, and what of it the terminal shows."""
+"""Log of a run: one file for the main process and its workers, and the messages on the terminal."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LOGGERS = ("brainseg", "nipype", "py.warnings")
 
 
 class _Console(logging.StreamHandler):
-    """The terminal; the run goes on when it cannot be written any more."""
+    """Handler of the terminal; the run continues if it cannot be written."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
 
 
 class _File(logging.FileHandler):
-    """A log file; the run goes on when it cannot be written any more (a full disk)."""
+    """Handler of a log file; the run continues if it cannot be written (a full disk)."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -32,7 +32,7 @@ class _File(logging.FileHandler):
 
 @contextmanager
 def of_run(folder: Path, verbose: int, plain: bool) -> Iterator[None]:
-    """Send everything to the log file of a run, and to the terminal what the user should read.
+    """Send all messages to the log file of a run, and those for the user to the terminal.
 
     Parameters
     ----------
@@ -72,7 +72,17 @@ def of_run(folder: Path, verbose: int, plain: bool) -> Iterator[None]:
 
 
 def of_worker(path: Path, level: int, echo: bool) -> None:
-    """Send the messages of a worker process to the log file, and unless ``echo`` all that it prints."""
+    """Send the messages of a worker process to the log file.
+
+    Parameters
+    ----------
+    path : Path
+        The log file.
+    level : int
+        Level at which Nipype logs.
+    echo : bool
+        Whether printed text still goes to the terminal, not to the log file.
+    """
     logging.raiseExceptions = False
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)] if echo else []
     with suppress(OSError):
@@ -89,7 +99,13 @@ def of_worker(path: Path, level: int, echo: bool) -> None:
 
 
 def level(verbose: int) -> int:
-    """Return the level at which Nipype logs."""
+    """Return the level at which Nipype logs.
+
+    Parameters
+    ----------
+    verbose : int
+        Count of ``--verbose``.
+    """
     return logging.DEBUG if verbose > 1 else logging.INFO
 
 

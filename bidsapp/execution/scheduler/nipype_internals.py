@@ -1,8 +1,8 @@
-"""The hooks of Nipype's scheduler, whose names begin with an underscore.
+"""Private hooks of Nipype's scheduler.
 
-Subclasses of Nipype's plugins must override them, but they are no public interface. So they are all here,
-under plain names for :mod:`brainseg.bidsapp.execution.scheduler.plugins`; setup.py holds Nipype at versions
-that have them.
+Subclasses of Nipype's plugins must override them, but they are not a public interface. They are kept here,
+under public names for :mod:`brainseg.bidsapp.execution.scheduler.plugins`; setup.py limits Nipype to
+versions that have them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class CrashHook:
         fault = known.get("fault") or failures.explain_text("".join(known.get("traceback") or ""))
         try:
             crash = super()._report_crash(node, result=result)
-        except Exception:  # a full disk must not end the others
+        except Exception:  # a full disk must not stop the other participants
             crash = ""
         self.on_failure(node, failures.with_crash(fault, crash))
         return crash
@@ -46,13 +46,13 @@ class SchedulerHooks(CrashHook):
     Attributes
     ----------
     order : callable
-        Takes a node and returns its rank; of the nodes that can run, those of lower rank run first.
+        Takes a node and returns its rank; nodes of lower rank run first.
     """
 
     order: Callable[[Any], int]
 
     def submit(self, node: Any, updatehash: bool) -> int:
-        """Start a node; returns the number of the task."""
+        """Start a node and return the number of its task."""
         raise NotImplementedError
 
     def result_of(self, taskid: int) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
-"""Plugins that execute a Nipype graph: in worker processes, or one node after the other in this one.
+"""Plugins that execute a Nipype graph, in worker processes or node by node in this process.
 
 Nipype's own plugins wait forever when a worker is killed, end the whole run when a crash file cannot be
-written, and do not say why a node failed. These change that and nothing else.
+written, and do not report why a node failed. These plugins change only that.
 """
 
 from __future__ import annotations
@@ -36,11 +36,23 @@ from . import logs, signals
 from .nipype_internals import CrashHook, SchedulerHooks
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
-"""Modules that worker processes share from their start."""
+"""Modules that worker processes share."""
 
 
 def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[str, Any]:
-    """Run a node; return its result, the traceback and the fault."""
+    """Run a node and return its result, traceback and fault.
+
+    Parameters
+    ----------
+    node : Node
+        The node.
+    updatehash : bool
+        Whether to update only the hash, as in Nipype.
+    taskid : int
+        Number of the task.
+    seed : int
+        Seed of all random numbers.
+    """
     result: dict[str, Any] = {"result": None, "traceback": None, "taskid": taskid, "fault": None}
     _seed(seed)
     try:
@@ -58,7 +70,7 @@ def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[st
 
 
 def interrupt_within(result: Any) -> KeyboardInterrupt | None:
-    """Return the request to stop that came while an interface ran: Nipype treats it as a failure."""
+    """Return the request to stop that arrived while an interface ran; Nipype treats it as a failure."""
     text = getattr(getattr(result, "runtime", None), "traceback", None) or ""
     kind, _, name = (text.strip().splitlines() or [""])[-1].partition(":")
     if kind.rpartition(".")[2] not in ("KeyboardInterrupt", "Stopped"):
@@ -69,13 +81,25 @@ def interrupt_within(result: Any) -> KeyboardInterrupt | None:
 
 
 def start_server() -> None:
-    """Start the process from which workers are forked; it imports what they share."""
+    """Start the process from which workers are forked; it imports their shared modules."""
     mp.set_forkserver_preload(PRELOAD)
     forkserver.ensure_running()
 
 
 def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
-    """Prepare a worker: its output goes to the log, and it ends with the main process, however that ends."""
+    """Prepare a worker: send its output to the log, and end it with the main process.
+
+    Parameters
+    ----------
+    cwd : str
+        Working directory.
+    log_file : str
+        The log file.
+    level : int
+        Level at which Nipype logs.
+    echo : bool
+        Whether printed text goes to the terminal.
+    """
     os.chdir(cwd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -84,7 +108,7 @@ def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
 
 
 class LinearPlugin(SchedulerHooks, DistributedPluginBase):
-    """One node after the other in this process, for debugging."""
+    """Run nodes one by one in this process, for debugging."""
 
     def __init__(self, plugin_args: dict[str, Any], *, on_failure, order, seed: int = 0) -> None:
         super().__init__(plugin_args=plugin_args | {"max_jobs": 1})
@@ -106,15 +130,15 @@ class LinearPlugin(SchedulerHooks, DistributedPluginBase):
         self._results[taskid] = {}
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; the plugin holds no resources."""
 
 
 class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
-    """Nodes in worker processes, which live for the whole run and keep their networks.
+    """Run nodes in worker processes, which last for the whole run and keep their networks.
 
-    A worker that is killed (as a rule for want of memory) breaks its pool, and it is not known by which
-    node. So the nodes that ran are tried once more, each alone in a process of its own: the one that
-    dies there is at fault.
+    A killed worker (usually for lack of memory) breaks its pool, and the node that caused it is unknown.
+    The nodes that were running are then repeated, each in a separate process; the one whose process is
+    killed again has failed.
     """
 
     pool: ProcessPoolExecutor
@@ -172,7 +196,7 @@ class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
         future.add_done_callback(partial(self._arrived, taskid))
 
     def _arrived(self, taskid: int, future: Future) -> None:
-        """Take a result; called from the pool's own thread."""
+        """Store a result; called in the thread of the pool."""
         if future.cancelled():
             return
         error = future.exception()
@@ -184,7 +208,7 @@ class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
             self._results[taskid] = _no_result(taskid, error)
 
     def result_of(self, taskid: int) -> dict[str, Any] | None:
-        """Return the result of a node, once it is there; a node that was lost is tried again, alone."""
+        """Return the result of a node, None before it ends; repeat a lost node in a separate process."""
         if taskid in self._lost:
             self._lost.discard(taskid)
             if taskid == self._alone:
@@ -204,7 +228,7 @@ class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
         self._results[taskid] = {}
 
     def close(self) -> None:
-        """End the workers, busy or not."""
+        """Terminate the workers."""
         workers = set(mp.active_children()) - self._others
         for pool in self._pools:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -214,12 +238,21 @@ class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
 
 
 def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fault], None]) -> Any:
-    """Return one of Nipype's own plugins, which also reports why a node failed.
+    """Return one of Nipype's own plugins that also reports why a node failed.
+
+    Parameters
+    ----------
+    name : str
+        Name of the plugin, such as ``SLURM``.
+    arguments : dict
+        Arguments of the plugin.
+    on_failure : callable
+        Takes the node and its fault.
 
     Raises
     ------
     UsageError
-        If there is none of that name, or its arguments do not suit it.
+        If there is no such plugin, or its arguments are invalid.
     """
     names = sorted(n.removesuffix("Plugin") for n in dir(nipype_plugins) if n.endswith("Plugin"))
     base = getattr(nipype_plugins, f"{name}Plugin", None)
@@ -227,10 +260,10 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
         raise UsageError(None, f"Nipype has no plugin {name!r}", f"It has {', '.join(names)}")
 
     class Foreign(CrashHook, base):  # type: ignore[misc, valid-type]
-        """The plugin, which also reports why a node failed."""
+        """Plugin that also reports why a node failed."""
 
         def close(self) -> None:
-            """Nothing of ours is open."""
+            """Do nothing; the plugin holds no resources."""
 
     try:
         plugin = Foreign(plugin_args=arguments)
@@ -243,7 +276,7 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
 
 
 def _no_result(taskid: int, error: BaseException | None) -> dict[str, Any]:
-    """Return the result of a node whose process died or whose result could not be sent."""
+    """Return the result of a node after its process was killed or its result could not be sent."""
     fault = failures.KILLED if error is None else failures.explain(error, None)
     trace = [f"{fault.reason}\n"] if error is None else format_exception(error)
     return {"result": None, "traceback": trace, "taskid": taskid, "fault": fault}

@@ -1,4 +1,4 @@
-"""A request to end (from Slurm, from ``docker stop``) ends a run as Ctrl-C does."""
+"""Stop a run on SIGTERM (from Slurm or ``docker stop``) as on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Stopped(KeyboardInterrupt):
-    """The system asked the run to end.
+    """The system requested the run to stop.
 
     Parameters
     ----------

@@ -157,7 +157,7 @@ def test_reports_only(app, bids, out, capsys):
     assert app(bids, out, "participant", "--reports-only") == 0
     assert page.is_file()
     assert len(app.calls()) == before
-    assert "sub-01  skipped: nothing of it is in the output folder yet" in capsys.readouterr().out
+    assert "sub-01  skipped: no derivatives yet" in capsys.readouterr().out
     assert records.read(out, "sub-02_ses-1")["seconds"]["segmentation"] >= 0
 
 
@@ -212,7 +212,7 @@ def test_a_unit_of_another_process_is_left_alone(app, bids, out, capsys):
     with records.claim(out, "sub-01"):
         assert app(bids, out, "participant") == 0
     assert "sub-01" not in _states(out)
-    assert "sub-01  skipped: another process is working on it" in capsys.readouterr().out
+    assert "sub-01  skipped: another process is processing it" in capsys.readouterr().out
 
 
 def test_graphics_cards_that_are_not_there():

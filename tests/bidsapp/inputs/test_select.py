@@ -123,7 +123,7 @@ def test_filters(bids, tmp_path, query, expected):
         ('{"t1w": {"acquisition": "nowhere"}}', ["no image", "sub-01_T1w.nii.gz"]),
         ('{"t1w": {"aquisition": "x"}}', ["aquisition", "acquisition"]),
         ('{"t1w": ', ["not valid JSON"]),
-        ('{"t1w": 3}', ["must hold an object"]),
+        ('{"t1w": 3}', ["must be a JSON object"]),
     ],
 )
 def test_a_filter_that_cannot_be_meant_is_an_error(bids, tmp_path, text, words):
