@@ -1,7 +1,7 @@
-"""What OpenVINO would save: the segmentation network in PyTorch and in OpenVINO, on one thread.
+"""Compare the CPU time of the segmentation network in PyTorch and in OpenVINO, on one thread.
 
-``python benchmarks/backends.py [--out benchmarks/README.md]`` needs ``pip install openvino``, which the
-program does not. A process segments one scan, so what it costs to convert and to compile the network counts.
+``python benchmarks/backends.py [--out benchmarks/README.md]`` needs ``pip install openvino``.
+The program segments one scan per process, so conversion and compilation of the network count.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ RUNS = 3
 
 
 class Structures(nn.Module):
-    """The network with one output, as a graph has to have."""
+    """The network with a single output, as the conversion requires."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, x: Tensor, prior: Tensor) -> Tensor:
-        """Logits of the structures."""
+        """Return the logits of the structures."""
         return self.network(x, prior)["structure"][0]
 
 
 def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
-    """CPU seconds of the quickest of some runs, and the result."""
+    """Return the CPU time (s) of the fastest of several runs, and the result."""
     best, result = float("inf"), None
     for _ in range(RUNS):
         began = time.process_time()
@@ -46,7 +46,7 @@ def seconds(work: Callable[[], Any]) -> tuple[float, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     try:
         import openvino
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         same = float((torch.from_numpy(found).argmax(1) == exact).float().mean())
         rows.append([f"OpenVINO {openvino.__version__.split('-')[0]}, {name}", start, used, same])
     header = ["backend", "converting and compiling (CPU s)", "one brain (CPU s)", "labels as in float32"]
-    used = f"The program takes {str(device.precision('cpu')).removeprefix('torch.')} on this machine."
+    used = f"The program uses {str(device.precision('cpu')).removeprefix('torch.')} on this machine."
     text = f"{tables.markdown(header, rows)}\n\n{used}\n\n{tables.stamp('segmentation')}"
     print(text)
     if args.out:

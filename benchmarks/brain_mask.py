@@ -1,14 +1,12 @@
-"""Brain masks of synthetic whole heads, against the label maps that the heads were made from.
+"""Score brain masks of synthetic whole heads against the label maps of the heads.
 
-``python benchmarks/brain_mask.py HEADS [--out benchmarks/README.md]`` where HEADS is an ``.npz`` that
-``brainseg.training.data.prepare`` wrote, or a folder of whole-head label maps, none of which may have
-trained.
+``python benchmarks/brain_mask.py HEADS [--out benchmarks/README.md]`` where HEADS is an ``.npz`` of
+``brainseg train prepare``, or a folder of whole-head label maps, all held out from training.
 
-Every map is rendered at 1 mm with its skull in every contrast, by a fixed seed, and goes through
+Every map is rendered at 1 mm with its skull in every contrast, with a fixed seed, and skull-stripped by
 ``brainseg.models.segmentation.skullstrip``. The truth is brain tissue and ventricles closed by 4 mm, as in
-training: the
-sulci belong to it. For comparison with other definitions the table also has Dice against tissue and
-ventricles unclosed, and against these with all fluid around them.
+training, so it includes the sulci. For comparison with other definitions, the table also has Dice against
+tissue and ventricles without closing, and against these with all fluid around them.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ NATURAL = {"rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0, "
 
 
 def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str, np.ndarray]]:
-    """A synthetic scan and its masks by definition."""
+    """Return a synthetic scan and its masks by definition."""
     torch.manual_seed(1000 * CONTRASTS.index(contrast) + number)
     generator = HeadGenerator(heads, GeneratorConfig(contrasts={contrast: 1.0}, **NATURAL))
     head = generator.render(generator.draw(number), CENTRE, SHAPE, 1.0)
@@ -53,11 +51,11 @@ def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str,
 
 
 def score(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, float]:
-    """Dice by definition, and the surface distance to the closed one."""
+    """Return Dice by definition, and the surface distance to the closed mask."""
     scan, truth = rendered(heads, contrast, number)
     try:
         mask = skullstrip.skullstrip(scan, mode="auto").mask.data.numpy() > 0
-    except InputError:  # no brain was found: that is a Dice of zero, not the end
+    except InputError:  # no brain was found: Dice is zero
         return {"closed": 0.0, "hd95_mm": float("nan"), "tissue": 0.0, "with fluid": 0.0}
     main = agreement(truth["closed"], mask, surfaces=surfaces)
     return {
@@ -69,7 +67,7 @@ def score(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, 
 
 
 def report(scores: dict[str, list[dict[str, float]]]) -> str:
-    """The table by contrast."""
+    """Return the table by contrast."""
     columns = ("closed", "hd95_mm", "tissue", "with fluid")
     rows = []
     every = [one for found in scores.values() for one in found]
@@ -87,7 +85,7 @@ def report(scores: dict[str, list[dict[str, float]]]) -> str:
         "Dice, with all fluid",
     ]
     return (
-        "Brain masks of synthetic whole heads at 1 mm, label maps that never trained.\n\n"
+        "Brain masks of synthetic whole heads at 1 mm, held-out label maps.\n\n"
         f"{tables.markdown(header, rows)}\n\n{tables.stamp('head-coarse', 'skullstrip')}"
     )
 
@@ -95,7 +93,7 @@ def report(scores: dict[str, list[dict[str, float]]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path, help="prepared arrays (.npz), or a folder of label maps")
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, default=CONTRASTS)
     parser.add_argument("--no-surfaces", action="store_true", help="Dice only, faster")
     args = parser.parse_args(argv)

@@ -1,10 +1,10 @@
-"""Dice, HD95 and Euler number by tissue on fetal brains with labels, upright and turned at random.
+"""Score fetal brains, upright and rotated at random: Dice, HD95 and Euler number by tissue.
 
 ``python benchmarks/fetal.py DATA [--out benchmarks/README.md]`` where DATA holds, for every ``sub-*``, one
-T2w image and one ``*_dseg.nii.gz`` in the labels of ``training/sources/fetal.tsv``, none of which trained.
-The gestational age is in the name (``sub-wu24``). Images go through the program's own stages. The turned
-copies have the same voxels and another position: a rotation drawn evenly from all in the affine, so that
-nothing but the position differs.
+T2w image and one ``*_dseg.nii.gz`` in the labels of ``training/sources/fetal.tsv``, held out from training.
+The gestational age is in the name (``sub-wu24``). Images pass through the program's own stages. The rotated
+copies have the same voxels and a uniformly random rotation in the affine, so that only the position
+differs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ NAMES = {
 
 
 def euler(mask: np.ndarray) -> int:
-    """Euler number of a mask whose voxels connect by corners: pieces minus handles plus cavities.
+    """Return the Euler number of a mask (26-connected): components minus handles plus cavities.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def euler(mask: np.ndarray) -> int:
     padded = np.pad(mask, 1)
     total = 0
     for along in np.ndindex(2, 2, 2):
-        # Cells of every dimension of the cubical complex: a cell is there if a voxel around it is.
+        # Cells of every dimension of the cubical complex; a cell exists if a voxel around it does.
         there = padded
         for axis, spans in enumerate(along):
             if not spans:
@@ -73,7 +73,7 @@ def _span(array: np.ndarray, axis: int, first: int) -> range:
 
 
 def run(scan: Volume, record: populations.Population) -> tuple[SegmentationResult, Volume, Volume, float]:
-    """Segmentation, brain mask, corrected scan and CPU seconds of one scan by the program's own stages."""
+    """Return segmentation, brain mask, corrected scan and CPU time (s), by the program's own stages."""
     began = time.process_time()
     done = process.process(scan, record, label_table=record.labels)
     return done.segmentation, done.brain.mask, done.corrected, time.process_time() - began
@@ -83,10 +83,10 @@ def alignment(
     scan: Volume, mask: Volume, found: SegmentationResult, truth: np.ndarray, weeks: float,
     record: populations.Population,
 ) -> dict:  # fmt: skip
-    """How well the scan's own labels lie on those of the template of its age, and the template's on them.
+    """Return the overlap of the scan's labels with those of the template of its age, in both directions.
 
-    The program's segmentation is what is registered; the labels that are carried and compared are the manual
-    ones and the template's.
+    The program's segmentation drives the registration; the labels compared are manual ones and those of the
+    template.
     """
     age = {"age": weeks, "unit": record.age_unit}
     space = stage.with_cohort(record.template, record.name, age, found.volumes)
@@ -112,7 +112,7 @@ def alignment(
 
 
 def turned(scan: Volume, seed: int) -> Volume:
-    """The same voxels lying in another way."""
+    """Return the scan with a random rotation in its affine."""
     torch.manual_seed(seed)
     matrix = np.eye(4)
     matrix[:3, :3] = any_rotation().numpy()
@@ -120,7 +120,7 @@ def turned(scan: Volume, seed: int) -> Volume:
 
 
 def score(found: SegmentationResult, mask: Volume, truth: np.ndarray, table: str) -> dict:
-    """Figures of every tissue, and Dice of the brain."""
+    """Return the scores of every tissue, and Dice of the brain."""
     known = labels.load(table)
     predicted = np.array(known.unsided)[known.lookup("unsided")[found.structures.data.numpy()]]
     reference = read_table()["structure"][truth]
@@ -142,17 +142,17 @@ def score(found: SegmentationResult, mask: Volume, truth: np.ndarray, table: str
 
 
 def mean(by_tissue: dict[int, float]) -> float:
-    """Mean over the tissues."""
+    """Return the mean over the tissues."""
     return float(np.mean(list(by_tissue.values())))
 
 
 def mean_dice(scores: dict) -> float:
-    """Mean over the tissues."""
+    """Return the mean over the tissues."""
     return float(np.mean([v["dice"] for k, v in scores.items() if k in NAMES]))
 
 
 def report(rows: list[dict]) -> str:
-    """The tables: by subject, and by tissue for each group of subjects."""
+    """Return the tables by subject, and by tissue for each group of subjects."""
     by_subject = [
         [r["name"], r["dice"], r["turned"], r["brain"], r["weeks"], r["estimated"], r["seconds"]]
         for r in rows
@@ -174,14 +174,14 @@ def report(rows: list[dict]) -> str:
         fall = [r["dice"] - r["turned"] for r in own if r["turned"] == r["turned"]]
         age = [abs(r["estimated"] - r["weeks"]) for r in own if r["estimated"] == r["estimated"]]
         if fall:
-            text += f"\n\nLoss by turning: {np.mean(fall):.3f} on average, {max(fall):.3f} at most."
+            text += f"\n\nLoss by rotation: {np.mean(fall):.3f} on average, {max(fall):.3f} at most."
         if age:
             text += f"\nError of the age: {np.mean(age):.2f} weeks on average, {max(age):.2f} at most."
     return text
 
 
 def on_templates(rows: list[dict]) -> str:
-    """The table of the alignment with the template of the age."""
+    """Return the table of the alignment with the template of the age."""
     names = list(NAMES.values())
     lines = []
     groups = {r["group"]: [x for x in rows if x["group"] == r["group"]] for r in rows}
@@ -207,7 +207,7 @@ def on_templates(rows: list[dict]) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every subject")
-    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     parser.add_argument("--participant-label", nargs="+", help="only these subjects")
     parser.add_argument("--no-turned", action="store_true", help="upright only, faster")
     args = parser.parse_args(argv)
@@ -232,11 +232,11 @@ def main(argv: list[str] | None = None) -> int:
         row |= {"dice": mean_dice(scores), "turned": again, "brain": scores["brain"]["dice"]}
         rows.append(row | {"weeks": weeks, "estimated": estimated, "seconds": seconds})
         tables.say(
-            f"{label} Dice {row['dice']:.3f}, turned {again:.3f}, on the template "
+            f"{label} Dice {row['dice']:.3f}, rotated {again:.3f}, on the template "
             f"{mean(row['aligned']['there']):.3f}, {estimated:.1f} weeks, {seconds:.0f} s"
         )
     if not rows:
-        raise SystemExit(f"{args.data}: none of the wanted subjects is there")
+        raise SystemExit(f"{args.data}: none of the selected subjects exists")
     text = report(rows) + "\n\n" + tables.stamp(*dict.fromkeys(record.networks))
     print(text)
     if args.out:

@@ -1,10 +1,9 @@
-"""Two hippocampi registered: Dice, Dice30, HD95, spread of log J and folds on cases that never trained.
+"""Score registration of hippocampi on held-out cases: Dice, Dice30, HD95, spread of log J and folds.
 
 ``python benchmarks/hippocampus.py DATA [--network FILE] [--out benchmarks/README.md]`` where DATA has the
 folders ``images`` and ``labels`` of the Medical Segmentation Decathlon's task 4. The split is that of the
-training (:func:`brainseg.training.hippocampus.generator.split`); methods were chosen on ``--split
-validation``, the
-table is of the test split. Every case is registered to the one that follows it in the order of names.
+training (:func:`brainseg.training.hippocampus.generator.split`). Methods were chosen on ``--split
+validation``; the table is of the test split. Every case is registered to the next one by name.
 """
 
 from __future__ import annotations
@@ -32,41 +31,41 @@ from brainseg.training.hippocampus import prepare
 
 PAIRS: dict[str, Callable[[list], Iterator]] = {"consecutive": pairwise, "all": partial(permutations, r=2)}
 PUBLISHED = ["Estienne et al., as published (their validation split)", 0.839, 0.827, float("nan"), 1.63]
-"""Their best: symmetric, with pretraining. What they call the Jacobian's spread is that of log(J + 15)."""
+"""Their best result: symmetric, with pretraining. Their spread of the Jacobian is that of log(J + 15)."""
 
 
-CARRIED: dict[str, float] = {
+SMOOTHING: dict[str, float] = {
     "ours, labels by their interpolated maps": 0.0,
     "**ours, labels by their smoothed maps**": registration.SMOOTHING,
 }
-"""Smoothing (mm) by row. The last is how the program carries labels; all other rows do it as Learn2Reg does,
+"""Smoothing (mm) by row. The last row transfers labels as the program does, all others as Learn2Reg does,
 by nearest neighbour."""
 
 
 def middles(moving: Parts, fixed: Parts) -> Warp:
-    """No registration: the boxes' middles on each other."""
+    """Return the translation between the centers of the boxes."""
     shift = np.eye(4)
     shift[:3, 3] = moving.image.affine[:3, 3] - fixed.image.affine[:3, 3]
     return Warp((shift,))
 
 
 def ours(moving: Parts, fixed: Parts) -> Warp:
-    """The program's registration."""
+    """Return the program's registration."""
     return registration.register(moving, fixed).forward
 
 
 def optimised(moving: Parts, fixed: Parts) -> Warp:
-    """The same without the network of the velocity: parts and intensities are matched."""
+    """Return the registration without the velocity network, by the parts and the intensities."""
     return registration.register(moving, fixed, network=None).forward
 
 
 def affine(moving: Parts, fixed: Parts) -> Warp:
-    """Its affine alone."""
+    """Return the affine registration alone."""
     return Warp((np.linalg.inv(registration.affine(moving, fixed)[0]),))
 
 
 def known(scan: Volume, truth: Volume) -> Parts:
-    """A case as a network without errors would find it: what the registration alone can reach."""
+    """Return a case with its manual labels as segmentation: the upper bound of the registration."""
     return Parts(
         scan.with_data(hippocampus.normalized(scan.data, torch.ones(scan.grid.shape, dtype=torch.bool))),
         truth.with_data(torch.stack([truth.data == part for part in (1, 2)]).float()),
@@ -80,7 +79,7 @@ def score(
     method: Callable,
     smoothing: float | None,
 ) -> dict:
-    """Scores over the pairs, and the CPU seconds of one."""
+    """Return the scores over the pairs, and the CPU time (s) of one pair."""
     found, seconds = [], 0.0
     for moving, fixed in pairs:
         began = time.process_time()
@@ -96,10 +95,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder with images and labels")
     parser.add_argument("--split", choices=("test", "validation"), default="test")
     parser.add_argument("--pairs", choices=tuple(PAIRS), default="consecutive")
-    parser.add_argument("--count", type=int, help="only the first so many cases")
-    parser.add_argument(
-        "--network", type=Path, help="weights of a network of the kind pair, for a row of its own"
-    )
+    parser.add_argument("--count", type=int, help="number of cases (default: all)")
+    parser.add_argument("--network", type=Path, help="weights of a network of the kind pair, as one more row")
     parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
     args = parser.parse_args(argv)
     found = data.cases(args.data)
@@ -115,9 +112,9 @@ def main(argv: list[str] | None = None) -> int:
         "unregistered": lambda a, b: middles(a[0], b[0]),
         "affine alone": lambda a, b: affine(a[0], b[0]),
         "ours": lambda a, b: ours(a[0], b[0]),
-        **dict.fromkeys(CARRIED, lambda a, b: ours(a[0], b[0])),
+        **dict.fromkeys(SMOOTHING, lambda a, b: ours(a[0], b[0])),
         "optimised": lambda a, b: optimised(a[0], b[0]),
-        "optimised, manual labels in place of those found": lambda a, b: optimised(
+        "optimised, manual labels instead of the network's": lambda a, b: optimised(
             known(*a[1:]), known(*b[1:])
         ),
     }
@@ -132,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     rows: list[list] = []
     for name, method in methods.items():
         tables.say(name)
-        rows.append([name, *score(cases, pairs, method, CARRIED.get(name)).values()])
+        rows.append([name, *score(cases, pairs, method, SMOOTHING.get(name)).values()])
     for row in rows:
         row[6] *= 100
     agreed = np.mean([list(dice_by_class(p.on(t.grid).data, t.data).values()) for p, _, t in cases], 0)

@@ -1,10 +1,9 @@
-"""Kill the program at random times, start it again, and compare its results with those of a run left alone.
+"""Kill the program at random times, restart it, and compare its results with an undisturbed run.
 
 ``python benchmarks/kill.py [--kills 20] [--minutes M] [--spacing 2.5] [--flags ...]`` makes a dataset of one
 participant from the ICBM152 template. Each run of the command is killed (SIGKILL, the main process alone or
-with its workers) at a random time; then the same command goes on, and may be killed too, until one ends.
-When its results have been compared, the next one begins anew, until there were as many kills as wanted, or
-the minutes are over.
+with its workers) at a random time. The same command then continues, and may be killed again, until a run
+ends. Its results are compared and a new run starts, until the given number of kills or minutes is reached.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ PAGE = "kill"
 
 
 def derivatives(out: Path) -> dict[str, str]:
-    """SHA-256 of every derivative; reports and logs, which tell of times, are left out."""
+    """Return the SHA-256 of every derivative; reports and logs, which contain times, are left out."""
     found = {}
     for path in sorted(out.rglob("*")):
         name = path.relative_to(out).as_posix()
@@ -41,7 +40,7 @@ def derivatives(out: Path) -> dict[str, str]:
 
 
 def dataset(folder: Path, spacing: float) -> Path:
-    """One participant, the template on a coarser grid."""
+    """Write a dataset of one participant: the template on a coarser grid."""
     from nibabel.processing import resample_to_output
 
     from brainseg.bidsapp.demo import template_image, write_dataset
@@ -52,7 +51,7 @@ def dataset(folder: Path, spacing: float) -> Path:
 
 
 def stage(out: Path) -> str:
-    """The stage that the participant was in."""
+    """Return the stage of the participant."""
     try:
         content = json.loads((out / "logs" / "status" / "sub-01.json").read_text())
     except (OSError, ValueError):
@@ -61,13 +60,13 @@ def stage(out: Path) -> str:
 
 
 def kill(process: subprocess.Popen, r: random.Random) -> None:
-    """Kill the main process, alone or with all that it started."""
+    """Kill the main process, alone or with all its children."""
     if r.random() < 0.5:
         os.killpg(process.pid, signal.SIGKILL)
     else:
         process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(1)  # workers notice that they are alone
+    time.sleep(1)  # workers notice the end of the main process
 
 
 def measure(
@@ -83,7 +82,7 @@ def measure(
 
     begin = time.monotonic()
     if start().wait():
-        raise SystemExit("the run that was left alone failed")
+        raise SystemExit("the undisturbed run failed")
     took, expected = time.monotonic() - begin, derivatives(out)
     tables.say(f"a run takes {took:.0f} s and writes {len(expected)} files")
     r, stages, rounds, same, damaged, left = random.Random(seed), Counter(), 0, 0, 0, 0
@@ -112,10 +111,10 @@ def measure(
     where = ", ".join(f"{name} {count}" for name, count in stages.most_common())
     rows = [
         ("kills", sum(stages.values())),
-        ("damaged files under a final name after a kill", damaged),
-        ("runs brought to their end by the same command", rounds),
+        ("damaged files with a final name after a kill", damaged),
+        ("runs completed by the same command", rounds),
         (f"of these with the same {len(expected)} files, byte by byte", same),
-        ("files left beside their place at the end", left),
+        ("partial files left at the end", left),
     ]
     return f"Killed in: {where}.\n\n{tables.markdown(['', 'count'], rows)}"
 
@@ -129,7 +128,7 @@ def main() -> None:
         "--flags", nargs=argparse.REMAINDER, default=[], help="further flags of the program, last"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="page to put the table into")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="brainseg-kill-") as folder:
         text = measure(Path(folder), given.kills, given.spacing, given.flags, given.seed, given.minutes)

@@ -1,8 +1,8 @@
-"""How a training went: what a network's scores were after so many steps.
+"""Show the progress of a training: the scores of a network by steps.
 
 ``python benchmarks/learning.py NAME=FOLDER[,FOLDER...] [...] [--out benchmarks/README.md]`` where FOLDER is
-what ``brainseg train --out`` was given; its ``log.jsonl`` has the losses and the scores on label maps that
-never trained. Of several the later ones began from the weights of the one before.
+the output of ``brainseg train --out``; its ``log.jsonl`` has the losses and the scores on held-out label
+maps. Of several folders, each continues from the weights of the one before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import tables
 
 
 def curve(folders: Sequence[Path]) -> list[list[object]]:
-    """Steps, hours, loss and score of every validation, all trainings in a row."""
+    """Return steps, hours, loss and score of every validation, in order."""
     rows = []
     steps, seconds = 0, 0.0
     for folder in folders:
@@ -33,14 +33,14 @@ def curve(folders: Sequence[Path]) -> list[list[object]]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("runs", nargs="+", metavar="NAME=FOLDER[,FOLDER...]", help="trainings")
-    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     args = parser.parse_args(argv)
     for run in args.runs:
         name, _, listed = run.partition("=")
         folders = [Path(folder) for folder in listed.split(",")]
         if not all((folder / "log.jsonl").is_file() for folder in folders):
-            raise SystemExit(f"{run}: there is no log.jsonl in that folder; give NAME=FOLDER")
-        header = [f"{name}: steps", "hours", "loss", "Dice, maps that never trained"]
+            raise SystemExit(f"{run}: no log.jsonl in the folder; give NAME=FOLDER")
+        header = [f"{name}: steps", "hours", "loss", "Dice, held-out maps"]
         rows = [[str(row[0]), *row[1:]] for row in curve(folders)]
         text = f"{tables.markdown(header, rows)}\n\n{tables.stamp()}"
         print(text)

@@ -1,9 +1,8 @@
-"""Lesions against masks drawn by hand.
+"""Score lesions against manual masks.
 
-``python benchmarks/lesion.py DATA ... [--out benchmarks/README.md]`` looks in each folder for images
-``*_FLAIR.nii.gz`` or ``*_T2w.nii.gz`` with ``*_label-lesion_mask.nii.gz`` of the same name beside them, and
-for patients of the LGG Segmentation data set (folders of TIFF slices), of whom only those are taken that
-training leaves aside for tests. The brain mask is the program's own.
+``python benchmarks/lesion.py DATA ... [--out benchmarks/README.md]`` finds in each folder the images
+``*_FLAIR.nii.gz`` or ``*_T2w.nii.gz`` with a ``*_label-lesion_mask.nii.gz`` of the same name, and the test
+patients of the LGG Segmentation data set (folders of TIFF slices). The brain mask is the program's own.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from brainseg.training.lesion import lgg, prepare
 
 
 def cases(folder: Path) -> list[tuple[str, str, Volume, Volume]]:
-    """Group, name, image and lesions of every case in a folder."""
+    """Return group, name, image and lesions of every case in a folder."""
     found = []
     for path in sorted(folder.rglob("*_label-lesion_mask.nii.gz")):
         stem = path.name.removesuffix("_label-lesion_mask.nii.gz")
@@ -54,7 +53,7 @@ def largest(mask: np.ndarray) -> np.ndarray:
 
 
 def score(image: Volume, truth: Volume, threshold: float = 0.5) -> dict[str, float]:
-    """Everything that the table says of a case."""
+    """Return the scores of a case."""
     begin = time.process_time()
     brain = skullstrip.skullstrip(image).mask
     corrected, _ = bias.correct(image, brain)
@@ -86,7 +85,7 @@ def _parts(mask: np.ndarray) -> list[np.ndarray]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     rows, by_group = [], {}

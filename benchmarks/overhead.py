@@ -1,9 +1,9 @@
-"""What the command costs beside the science: start, dataset, graph, status, and its end.
+"""Measure the overhead of the command: start, dataset, graph, status, report and end.
 
 ``python benchmarks/overhead.py [--out benchmarks/README.md]`` runs the real command, the real graph and the
-real nodes on a small scan in one process, with the science itself (networks, bias correction, registration)
-replaced by stand-ins of no cost, and gives the CPU time, which other work on the machine does not change as
-it does the wall time. The import of the command for ``--help`` is measured in the same way.
+real nodes on a small scan in one process, with networks, bias correction and registration replaced by stubs.
+It reports CPU time, which depends less than wall time on other work on the machine. The time of ``--help``
+is measured in the same way.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RUNS = 3
 
 
 def run_once(folder: Path) -> None:
-    """The command on one participant, the science stood in for; called in a process of its own."""
+    """Run the command on one participant with stubs for the science; called in a separate process."""
     sys.path.insert(0, str(TESTS))
     from brainseg.bidsapp.cli.bids import main
     from helpers import stage_results as stages
@@ -39,7 +39,7 @@ def run_once(folder: Path) -> None:
 
 
 def seconds(argv: list[str]) -> tuple[float, str]:
-    """CPU seconds of a process and its children, and what it said."""
+    """Return the CPU time (s) of a process and its children, and its output."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         argv, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
@@ -52,7 +52,7 @@ def seconds(argv: list[str]) -> tuple[float, str]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     parser.add_argument("--once", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.once:
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
         stages = result["seconds"]
     rows = [["`brainseg-bids --help`", help_], ["one participant without the science", min(whole)]]
     text = tables.markdown(["", "CPU (s)"], rows, digits=1)
-    text += f"\n\nOf the latter {stages.get('report', 0):.1f} s wall time were the report."
+    text += f"\n\nThe report takes {stages.get('report', 0):.1f} s of this (wall time)."
     print(text)
     if args.out:
         tables.put(args.out, "overhead", text + "\n\n" + tables.stamp())

@@ -1,10 +1,10 @@
-"""The scans with manual labels made worse: thick slices, turned contrast, bias, noise, a part cut off.
+"""Score degraded scans with manual labels: thick slices, inverted contrast, bias, noise, cropping.
 
-``python benchmarks/perturbations.py DATA [--out benchmarks/README.md]`` with the folder that
-``adult_manual.py`` takes. Each scan goes through the whole chain once for every perturbation, on the grid
-that a user would have: thick slices are segmented and scored as thick slices, their truth is the label that
-fills most of a voxel. The column on sides is the Dice that is lost when left and right count as different.
-With ``--cache`` every row is kept as soon as it is there, as long as the weights are the same.
+``python benchmarks/perturbations.py DATA [--out benchmarks/README.md]`` with the folder of
+``adult_manual.py``. Each scan passes through the whole pipeline once for every perturbation, on the grid
+that a user would have: thick slices are segmented and scored as thick slices, with the most frequent label
+of each voxel as truth. The column on sides is the loss of Dice if left and right count as different.
+With ``--cache`` every row is stored, and reused as long as the weights are the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
 
 
 def thick(axis: int) -> Callable[[Volume], Volume]:
-    """Slices of ``THICK`` mm along an axis."""
+    """Return the perturbation to slices of ``THICK`` mm along an axis."""
 
     def change(scan: Volume) -> Volume:
         return resample(scan, thick_grid(scan.grid, axis))
@@ -43,7 +43,7 @@ def thick(axis: int) -> Callable[[Volume], Volume]:
 
 
 def thick_grid(grid: Grid, axis: int) -> Grid:
-    """The grid whose slices along an axis are ``THICK`` mm."""
+    """Return the grid with slices of ``THICK`` mm along an axis."""
     ratio = THICK / grid.spacing[axis]
     affine, shape = grid.affine.copy(), list(grid.shape)
     shape[axis] = int(np.ceil(shape[axis] / ratio))
@@ -53,20 +53,20 @@ def thick_grid(grid: Grid, axis: int) -> Grid:
 
 
 def inverted(scan: Volume) -> Volume:
-    """Bright becomes dark in the brain; what surrounds it stays."""
+    """Invert the contrast inside the brain."""
     inside = scan.data > 0
     return scan.with_data(torch.where(inside, scan.data.max() * 1.02 - scan.data, 0.0))
 
 
 def biased(scan: Volume) -> Volume:
-    """A strong smooth field."""
+    """Multiply the scan by a strong smooth bias field."""
     points = torch.randn(1, 1, 4, 4, 4) * BIAS
     field = F.interpolate(points, size=scan.grid.shape, mode="trilinear", align_corners=True)[0, 0]
     return scan.with_data(scan.data * field.exp())
 
 
 def noisy(scan: Volume) -> Volume:
-    """Noise of a tenth of the brightest tissue, in the brain: around a stripped one there is none."""
+    """Add noise of a tenth of the brightest tissue, inside the brain only, as in stripped images."""
     inside = scan.data > 0
     level = NOISE * float(torch.quantile(scan.data[inside][::50], 0.95))
     noise = torch.randn(2, *scan.grid.shape) * level
@@ -74,7 +74,7 @@ def noisy(scan: Volume) -> Volume:
 
 
 def cropped(scan: Volume) -> Volume:
-    """The field of view ends a quarter of the brain below its top."""
+    """Crop the field of view by the upper quarter of the brain."""
     height = (scan.data > 0).any(0).any(0).nonzero()[:, 0]
     keep = int(height[-1]) - round(CROPPED * (int(height[-1]) - int(height[0])))
     return scan.crop((0, 0, 0), (*scan.grid.shape[:2], keep))
@@ -93,7 +93,7 @@ KINDS: dict[str, Callable[[Volume], Volume]] = {
 
 
 def on_grid(truth: Volume, grid: Grid) -> Volume:
-    """Labels on another grid: in every voxel the one that fills most of it."""
+    """Return the labels on another grid: the most frequent label of every voxel."""
     if grid.shape == truth.grid.shape and np.allclose(grid.affine, truth.affine):
         return truth
     best, out = torch.zeros(grid.shape), torch.zeros(grid.shape, dtype=torch.int32)
@@ -105,7 +105,7 @@ def on_grid(truth: Volume, grid: Grid) -> Volume:
 
 
 def unsided(volume: Volume) -> Volume:
-    """Structures with the id of their left side."""
+    """Return the structures with the ids of the left side."""
     table = labels.load("adult")
     left = torch.arange(int(volume.data.max()) + 1)
     for label in table:
@@ -115,7 +115,7 @@ def unsided(volume: Volume) -> Volume:
 
 
 def sides_lost(truth: Volume, found: Volume, reference: Path) -> float:
-    """Mean Dice without sides minus the mean with them."""
+    """Return the mean Dice without sides minus the mean with sides."""
     mapped = segmentation.read_mapping("neuromorphometrics").apply(truth.data.numpy(), reference)
     counted = torch.from_numpy((mapped != segmentation.IGNORED).astype(np.int32))
     mapped = truth.with_data(torch.from_numpy(np.maximum(mapped, 0)).int())
@@ -132,10 +132,10 @@ def sides_lost(truth: Volume, found: Volume, reference: Path) -> float:
 
 
 def measure(kind: str, image: Path, reference: Path, surfaces: bool) -> dict[str, float]:
-    """Scores of one scan after one perturbation."""
+    """Return the scores of one scan after one perturbation."""
     torch.manual_seed(0)
     scan = KINDS[kind](conform.read(image).canonical())
-    found, told = run_volume(scan)
+    found, facts = run_volume(scan)
     truth = on_grid(segmentation.read_labels(reference), scan.grid)
     scores = score_volumes(truth, found, reference, surfaces)
     out = {name: scores[name][0] for name in HEADLINE}
@@ -143,14 +143,14 @@ def measure(kind: str, image: Path, reference: Path, surfaces: bool) -> dict[str
         out["hd95"] = float(np.nanmean([scores[name][1] for name in HEADLINE]))
     return out | {
         "sides": sides_lost(truth, found, reference),
-        "seconds": told["seconds"],
+        "seconds": facts["seconds"],
     }
 
 
 def kept(
     folder: Path | None, name: str, kind: str, image: Path, reference: Path, surfaces: bool
 ) -> dict[str, float]:
-    """The same, from the cache if it is there."""
+    """Return the scores of :func:`measure`, from the cache if stored."""
     if folder is None:
         return measure(kind, image, reference, surfaces)
     weights = "".join(zoo.read_card(one)["sha256"] for one in WEIGHTS)
@@ -166,7 +166,7 @@ def kept(
 
 
 def report(scores: dict[str, list[dict[str, float]]], surfaces: bool) -> str:
-    """The table by perturbation, and every structure's mean below it."""
+    """Return the table by perturbation, and the table of means by structure."""
     count = max(len(found) for found in scores.values())
     rows, every = [], []
     for kind, found in scores.items():
@@ -180,7 +180,7 @@ def report(scores: dict[str, list[dict[str, float]]], surfaces: bool) -> str:
     header = ["", "mean Dice", "lowest scan", "lowest structure"]
     header += [*(["HD95 (mm)"] if surfaces else []), "lost to sides", "seconds"]
     return (
-        f"{count} scans with manual labels, {len(HEADLINE)} structures, the whole chain.\n\n"
+        f"{count} scans with manual labels, {len(HEADLINE)} structures, the whole pipeline.\n\n"
         f"{tables.markdown(header, rows)}\n\n{tables.markdown(['Dice', *HEADLINE], every, 2)}\n\n"
         f"{tables.stamp(*WEIGHTS)}"
     )
@@ -189,10 +189,10 @@ def report(scores: dict[str, list[dict[str, float]]], surfaces: bool) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
-    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--participant-label", nargs="+", help="only these scans")
-    parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
+    parser.add_argument("--cache", type=Path, help="folder to store scores, so that a killed run continues")
     parser.add_argument("--no-surfaces", action="store_true", help="Dice only, faster")
     args = parser.parse_args(argv)
     wanted = {f"sub-{label.removeprefix('sub-')}" for label in args.participant_label or []}
@@ -206,7 +206,7 @@ def main(argv: list[str] | None = None) -> int:
             mean = np.nanmean([found[k] for k in HEADLINE])
             tables.say(f"{name} {kind} Dice {mean:.3f}, {found['seconds']:.0f} s")
     if not scores:
-        raise SystemExit("none of the wanted scans is there")
+        raise SystemExit("none of the selected scans exists")
     text = report(scores, not args.no_surfaces)
     print(text)
     if args.out:

@@ -1,10 +1,10 @@
-"""Whether real scans with pseudo-labels help segmentation: two trainings, alike but for them.
+"""Compare two trainings of segmentation, with and without real scans with pseudo-labels.
 
 ``python benchmarks/pseudolabels.py DATA --data heads.npz --labeled scans.npz --folder DIR``: the recipe
-``pseudo`` trains twice for the same processor time from the same weights, without and with real scans
-(``brainseg train scans``, of what ``brainseg pseudolabel`` wrote). Both, and the weights that they begin
-from, are scored on the scans with manual labels in DATA (see ``adult_manual.py``), the network alone at its
-own voxel size. What was trained and scored is kept in the folder, so that a killed run goes on.
+``pseudo`` trains twice for the same CPU time from the same weights, without and with real scans (``brainseg
+train scans`` on the output of ``brainseg pseudolabel``). Both results and the initial weights are scored on
+the scans with manual labels in DATA (see ``adult_manual.py``), the network alone at its own voxel size.
+Weights and scores are stored in the folder, so that a killed run continues.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from brainseg.training.kinds import registry
 
 
 def prepared(data: Path, folder: Path, wanted: Recipe) -> Scans:
-    """The scans with manual labels as the network sees them."""
+    """Return the scans with manual labels, prepared for the network."""
     path = folder / "manual.npz"
     if not path.is_file():
         mapping = segmentation.read_mapping("neuromorphometrics")
@@ -48,7 +48,7 @@ def prepared(data: Path, folder: Path, wanted: Recipe) -> Scans:
 
 
 def trained(wanted: Recipe, data: Path, folder: Path, labeled: Path | None) -> Path:
-    """Weights after the recipe's minutes of processor time."""
+    """Return the weights after the CPU time of the recipe."""
     done = folder / f"{wanted.name}.safetensors"
     run = HeadTrainer(wanted, data, folder, labeled=labeled)
     if run.share < 1 or not done.is_file():
@@ -57,7 +57,7 @@ def trained(wanted: Recipe, data: Path, folder: Path, labeled: Path | None) -> P
 
 
 def scores(weights: str, scans: Scans, wanted: Recipe, kept: Path) -> dict[str, float]:
-    """Dice by structure (FreeSurfer id without side) and their mean."""
+    """Return Dice by structure (FreeSurfer id without side) and their mean."""
     digest = zoo.read_card(weights)["sha256"]
     if kept.is_file() and (old := json.loads(kept.read_text()))["sha256"] == digest:
         return old["scores"]
@@ -76,11 +76,11 @@ def report(found: dict[str, dict[str, float]], wanted: Recipe, steps: dict[str, 
     names[4] += " without temporal horn"
     rows = [["**mean of them**", *(float(np.mean([s[str(k)] for k in names])) for s in found.values())]]
     rows += [[name, *(s[str(k)] for s in found.values())] for k, name in names.items()]
-    told = ", ".join(f"{n} steps {name}" for name, n in steps.items())
+    listed = ", ".join(f"{n} steps {name}" for name, n in steps.items())
     return (
         f"Dice against manual labels, {count} scans, the network alone at {wanted.stages[-1]['spacing']} mm. "
-        f"Each training took {wanted.minutes:g} minutes of processor time ({told}); a share of "
-        f"{wanted.real:g} of the second one's examples is real.\n\n"
+        f"Each training used {wanted.minutes:g} minutes of CPU time ({listed}); a fraction of "
+        f"{wanted.real:g} of the examples of the second one is real.\n\n"
         f"{tables.markdown(['structure', *found], rows, digits=4)}\n\n"
         f"{tables.stamp('head-coarse', 'segmentation')}"
     )
@@ -91,9 +91,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("scans", type=Path, metavar="DATA", help="folder with a sub-* folder for every scan")
     parser.add_argument("--data", type=Path, required=True, help="from: brainseg train prepare")
     parser.add_argument("--labeled", type=Path, required=True, help="from: brainseg train scans")
-    parser.add_argument("--folder", type=Path, required=True, help="keeps what was trained and scored")
-    parser.add_argument("--minutes", type=float, help="processor time of a training (default: the recipe's)")
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--folder", type=Path, required=True, help="folder for weights and scores")
+    parser.add_argument("--minutes", type=float, help="CPU time (min) of a training (default: the recipe's)")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     changes = {"loggers": []} | ({"minutes": args.minutes} if args.minutes else {})

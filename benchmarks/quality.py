@@ -1,12 +1,11 @@
-"""Does quality control know? Expected against true Dice, and planted failures, on scans with manual labels.
+"""Test quality control on scans with manual labels: expected against true Dice, and planted failures.
 
 ``python benchmarks/quality.py DATA --cache DIR [--derivatives OUT ...] [--out benchmarks/README.md]`` where
-DATA is as for ``adult_manual.py``. Every scan goes through the program's chain once, and once degraded; what
-the chain found is kept in the cache. Segmentations are then corrupted in ten ways at graded levels
-(``brainseg.training.synthesis.corruption``). Failures are planted in the scans and in the participants of
-earlier
-runs' derivatives. The norms and weights of quality control come from label maps and synthetic heads: none
-of these scans took part.
+DATA is as for ``adult_manual.py``. Every scan passes through the pipeline twice, the second time degraded;
+the results are stored in the cache. Segmentations are then corrupted in ten ways at graded levels
+(``brainseg.training.synthesis.corruption``). Failures are planted in the scans and in the derivatives of
+earlier runs. The norms and weights of quality control come from label maps and synthetic heads, not from
+these scans.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ SWAP, HALF, WRONG = "left and right exchanged", "half of the brain missing", "wr
 
 @dataclass
 class Case:
-    """What the chain found in a scan."""
+    """Results of the pipeline for a scan."""
 
     name: str
     image: Volume
@@ -57,18 +56,18 @@ class Case:
 
     @property
     def matrix(self) -> np.ndarray:
-        """Alignment with the template, by the structures."""
+        """Return the affine alignment with the template, by the structures."""
         return align(self.structures)
 
 
 def align(structures: Volume) -> np.ndarray:
-    """Alignment with the default template, by the labels' centres; the identity if there are too few."""
+    """Return the affine alignment with the default template by centroids; the identity if too few exist."""
     found = quality.fit(measures.centroids(structures.data.numpy(), structures.affine), bundled.DEFAULT)
     return found[0] if found else np.eye(4)
 
 
 def chain(path: Path, cache: Path, name: str, change=None, shift=None) -> Case:
-    """A scan's results, from the cache or computed; ``change`` degrades it, ``shift`` (mm) moves its mask."""
+    """Return the results of a scan; ``change`` degrades the scan, ``shift`` (mm) moves its mask."""
     file = cache / f"{name}.npz"
     if not file.is_file():
         scan = conform.read(path)
@@ -94,7 +93,7 @@ def chain(path: Path, cache: Path, name: str, change=None, shift=None) -> Case:
 
 
 def degrade(image: Volume, kind: str, rng: np.random.Generator) -> Volume:
-    """A stripped scan as a worse scanner, or patient, would have given it."""
+    """Return a stripped scan with simulated artifacts of scanner or motion."""
     data = image.data.numpy().astype(np.float32)
     inside, level = data > 0, float(np.percentile(data[data > 0], 90))
     if kind.endswith("noise"):
@@ -118,13 +117,13 @@ def degrade(image: Volume, kind: str, rng: np.random.Generator) -> Volume:
 
 
 def moved(volume: Volume, mm: tuple[float, float, float]) -> Volume:
-    """A volume's values moved by whole voxels, about ``mm``."""
+    """Return the volume shifted by whole voxels, about ``mm``."""
     voxels = np.rint(np.linalg.solve(volume.affine[:3, :3], np.array(mm, float))).astype(int)
     return volume.with_data(torch.from_numpy(np.roll(volume.data.numpy(), tuple(voxels), (0, 1, 2))))
 
 
 def reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Manual labels as FreeSurfer ids, on the scan's own grid, and where they count."""
+    """Return the manual labels as FreeSurfer ids on the grid of the scan, and the scored voxels."""
     image = nib.load(path)
     found = evaluate.read_mapping("neuromorphometrics").apply(np.asarray(image.dataobj).astype(int), path)
     truth = np.where(found < 0, 0, found)
@@ -136,7 +135,7 @@ def reference(path: Path) -> tuple[np.ndarray, np.ndarray]:
 def scores(
     case: Case, norms: quality.Norms, level: str, structures: Volume
 ) -> Iterator[tuple[str, int, float, float]]:
-    """Expected and true Dice of the structures that the manual labels know."""
+    """Return expected and true Dice of the structures in the manual labels."""
     joined = structures.data.numpy().copy()
     for horn, ventricle in adult_manual.HORN.items():
         joined[joined == horn] = ventricle
@@ -149,7 +148,7 @@ def scores(
 
 
 def tighten(case: Case) -> Case:
-    """The box around brain and mask, with room for what is moved."""
+    """Return the case cropped to brain and mask, with a margin for shifts."""
     both = case.structures.with_data(((case.structures.data != 0) | (case.mask.data > 0)).to(torch.int16))
     parts = [case.image, case.mask, case.structures]
     if case.truth is not None:
@@ -161,7 +160,7 @@ def tighten(case: Case) -> Case:
 
 
 def of_derivatives(folder: Path) -> Iterator[Case]:
-    """Participants of an earlier run."""
+    """Yield the participants of an earlier run."""
     for path in sorted(folder.glob("sub-*/**/anat/*_desc-aseg_dseg.nii.gz")):
         stem = str(path).removesuffix("_desc-aseg_dseg.nii.gz")
         files = sorted(path.parent.glob(f"{Path(stem).name}_desc-preproc_*.nii.gz"))
@@ -174,7 +173,7 @@ def of_derivatives(folder: Path) -> Iterator[Case]:
 
 
 def _uncertainty(stem: str) -> dict[int, float]:
-    """How unsure the run was of every structure; nothing for copies in a template's space."""
+    """Return the uncertainty of every structure; empty for files in a template space."""
     path = Path(f"{stem}_desc-aseg_volumes.tsv")
     if not path.is_file():
         return {}
@@ -188,7 +187,7 @@ def _read(path: str | Path, dtype: str) -> Volume:
 
 
 def planted(case: Case, number: int) -> Iterator[tuple[str, Volume, Volume, np.ndarray]]:
-    """Mask, structures and alignment with one failure each; the direction follows ``number``."""
+    """Yield mask, structures and alignment with one failure each; ``number`` selects the direction."""
     matrix = case.matrix
     yield "none", case.mask, case.structures, matrix
     yield MASK, moved(case.mask, DIRECTIONS[number % 6]), case.structures, matrix
@@ -200,7 +199,7 @@ def planted(case: Case, number: int) -> Iterator[tuple[str, Volume, Volume, np.n
 
 
 def _halved(volume: Volume, number: int) -> Volume:
-    """The half of a volume's voxels on one side, by turns of right, front, top, left, back and bottom."""
+    """Return the volume with one half kept: by ``number`` right, front, top, left, back or bottom."""
     points = np.argwhere(volume.data.numpy() > 0)
     along = (points @ volume.affine[:3, :3].T)[:, number % 3] * (-1) ** (number // 3)
     out = volume.data.numpy().copy()
@@ -209,7 +208,7 @@ def _halved(volume: Volume, number: int) -> Volume:
 
 
 def _wrong(matrix: np.ndarray, number: int) -> np.ndarray:
-    """An alignment turned by 25 degrees, shifted by 2 cm, mirrored, or a quarter too large, by turns."""
+    """Return the alignment rotated by 25 degrees, shifted by 2 cm, mirrored or scaled by 1.25."""
     change = np.eye(4)
     if number % 4 == 0:
         i, j = [(1, 2), (0, 2), (0, 1)][number % 3]
@@ -232,7 +231,7 @@ def rated(case: Case, norms: quality.Norms, mask: Volume, structures: Volume, ma
 
 
 def correlation(rows: list[tuple[str, int, float, float]]) -> tuple[float, float, float]:
-    """Rank correlation of expected and true Dice, its mean within a structure, and the mean difference."""
+    """Return rank correlation of expected and true Dice, its mean by structure, and the mean difference."""
     expected, true = np.array([row[2] for row in rows]), np.array([row[3] for row in rows])
     ids = np.array([row[1] for row in rows])
     within = [stats.spearmanr(expected[ids == k], true[ids == k])[0] for k in np.unique(ids)]
@@ -241,7 +240,7 @@ def correlation(rows: list[tuple[str, int, float, float]]) -> tuple[float, float
 
 
 def report(rows: list[tuple[str, int, float, float]], ratings: dict[str, list[str]], scans: int) -> str:
-    """The two tables."""
+    """Return the two tables."""
     lines = [["**all**", len(rows), *correlation(rows), *_means(rows)]]
     by_kind = defaultdict(list)
     for row in rows:
@@ -266,7 +265,7 @@ def report(rows: list[tuple[str, int, float, float]], ratings: dict[str, list[st
     return (
         f"Expected against true Dice, {scans} scans with manual labels, as found, corrupted and degraded.\n\n"
         f"{tables.markdown(head, lines)}\n\n"
-        f"Planted failures; flagged is all but pass.\n\n{tables.markdown(rating_head, table)}\n\n"
+        f"Planted failures; every rating but pass is flagged.\n\n{tables.markdown(rating_head, table)}\n\n"
         f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
     )
 
@@ -278,7 +277,9 @@ def _means(rows: list[tuple[str, int, float, float]]) -> tuple[float, float]:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
-    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps what the chain found")
+    parser.add_argument(
+        "--cache", type=Path, required=True, help="folder to store the results of the pipeline"
+    )
     parser.add_argument(
         "--derivatives",
         type=Path,
@@ -287,7 +288,7 @@ def main(argv: list[str] | None = None) -> int:
         help="results of earlier runs, to plant failures in",
     )
     parser.add_argument("--each", type=int, default=1, help="levels of every kind of corruption")
-    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     args = parser.parse_args(argv)
     args.cache.mkdir(parents=True, exist_ok=True)
     norms = quality.load("adult")
@@ -325,7 +326,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _of_scan(case: Case, norms: quality.Norms, each: int) -> list[tuple[str, int, float, float]]:
-    """Scores of a scan under every kind of corruption."""
+    """Return the scores of a scan for every kind of corruption."""
     rng = np.random.default_rng(sum(map(ord, case.name)))
     out = []
     for kind, _, structures in corruption.graded(case.structures, rng, each):
@@ -335,7 +336,7 @@ def _of_scan(case: Case, norms: quality.Norms, each: int) -> list[tuple[str, int
 
 
 def _plant(case: Case, norms: quality.Norms, number: int, ratings: dict[str, list[str]]) -> None:
-    """Add the ratings on a case, as found and with failures planted."""
+    """Add the QC ratings of a case, unchanged and with planted failures."""
     for kind, mask, structures, matrix in planted(case, number):
         ratings[kind].append(rated(case, norms, mask, structures, matrix))
     tables.say(f"{case.name}: " + ", ".join(f"{kind} {found[-1]}" for kind, found in ratings.items()))

@@ -1,16 +1,15 @@
-"""Registration of scans with manual labels to each other and to the template, against SyN of ANTs.
+"""Compare registration of scans with manual labels with SyN of ANTs: pairs, and to the template.
 
 ``python benchmarks/registration.py DATA [--pairs N] [--ants N] [--cache DIR] [--out benchmarks/README.md]``:
-all ordered pairs of the scans in DATA (see ``adult_manual.py``), or N of them spread over all, and every scan
-to the template and back. The manual labels of one scan are carried onto the other, and compared by structure
-as ``adult_manual.py`` does; once more they go there through the template. To the template and back onto the
-same scan says only what the two ways lose: a registration that deforms less loses less. CPU time is that of
-the registration alone, on one thread, from images and segmentations that the chain has made (its time is told
-too). SyN gets the scans as they are, which are skull-stripped, and nothing that the program found.
+all ordered pairs of the scans in DATA (see ``adult_manual.py``), or N of them, and every scan to the template
+and back. The manual labels of one scan are transferred to the other, directly and through the template, and
+compared by structure as in ``adult_manual.py``. The way to the template and back to the same scan measures
+only the loss by interpolation: a registration that deforms less loses less. CPU time is that of the
+registration alone, on one thread; the time of the pipeline before it is listed too. SyN gets the
+skull-stripped scans without any result of the program.
 
-With ``--cache`` every registration's figures are kept as soon as they are there, so that a killed run goes
-on. Those of SyN stay valid as long as scans, labels and antspyx do; ours as long as the networks and the
-program's own registration do, too.
+With ``--cache`` the scores of every registration are stored, so that a killed run continues. Scores of SyN
+are valid for the same scans, labels and antspyx; ours also for the same networks and registration code.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from brainseg.training.evaluation import segmentation as evaluate
 
 COLUMNS = ("Dice", "folds (%)", "inverse consistency (mm)", "CPU (s)")
 WEIGHTS = ("head-coarse", "skullstrip", "segmentation")
-"""Networks that find what is registered; another predicts where the deformation ends."""
+"""Networks of the segmentation before registration; another predicts the initial deformation."""
 SOURCES = (
     "geometry/affine",
     "deformation/diffeomorphic",
@@ -59,14 +58,14 @@ SOURCES = (
     "geometry/volume",
     "deformation/warp",
 )
-"""Modules on which our own registration depends."""
+"""Modules that our registration depends on."""
 LAYOUT = 1
-"""Raised when the figures of a row mean something else."""
+"""Increased when the meaning of the scores of a row changes."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scan, its manual labels, and what names their content."""
+    """A scan, its manual labels, and a digest of their content."""
 
     path: Path
     labels: Volume | None
@@ -75,13 +74,13 @@ class Case:
 
 @cache
 def weights() -> str:
-    """Names the networks."""
+    """Return a digest of the networks."""
     return digest(*(zoo.read_card(name)["sha256"] for name in WEIGHTS))
 
 
 @cache
 def program() -> str:
-    """Names the networks, our own registration and the template's structures."""
+    """Return a digest of the networks, our registration and the structures of the template."""
     folder = FOLDER.parent
     used = [*(folder / f"{name}.py" for name in SOURCES), *sorted((FOLDER / "templates").glob("*.npz"))]
     own = zoo.read_card(registration.NETWORK)["sha256"]
@@ -89,14 +88,14 @@ def program() -> str:
 
 
 def plain(path: Path) -> Anatomy:
-    """A scan and the brain in it, without anything that the program found."""
+    """Return a scan and its brain mask, without any result of the program."""
     scan = conform.read(path)
     brain = scan.with_data((scan.data > 0).to(torch.uint8))
     return Anatomy(scan, brain, brain, {}, {})
 
 
 def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
-    """A scan with what the chain finds in it, and the CPU seconds of that."""
+    """Return a scan with the results of the pipeline, and its CPU time (s)."""
     name = f"{path.name.split('_')[0]}-{digest(path.read_bytes(), weights())}.npz"
     kept = folder / name if folder else None
     if kept and kept.is_file():
@@ -123,7 +122,7 @@ def anatomy(path: Path, folder: Path | None) -> tuple[Anatomy, float]:
 
 
 def truth(path: Path) -> Volume:
-    """Manual labels as ours, the temporal horn as a part of the ventricle."""
+    """Return the manual labels in our ids, the temporal horn as a part of the ventricle."""
     mapping = evaluate.read_mapping("neuromorphometrics")
     whole = {k: adult_manual.HORN.get(v, v) for k, v in mapping.structure.items()}
     read = evaluate.read_labels(path)
@@ -132,7 +131,7 @@ def truth(path: Path) -> Volume:
 
 
 def dice(expected: Volume, found: Volume) -> dict[str, float]:
-    """By structure of the headline, each the mean of its sides."""
+    """Return Dice by structure of the headline, each the mean of its sides."""
     a, b = expected.data.numpy(), found.data.numpy()
     scores = {}
     for name, ids in adult_manual.HEADLINE.items():
@@ -142,14 +141,14 @@ def dice(expected: Volume, found: Volume) -> dict[str, float]:
 
 
 def consistency(found: RegistrationResult, brain: Volume) -> float:
-    """Mean distance (mm) of the brain's points from where they come back to."""
+    """Return the mean distance (mm) of brain voxels from their position after transform and inverse."""
     inside = np.argwhere(brain.data.numpy() > 0)[::97]
     points = inside @ brain.affine[:3, :3].T + brain.affine[:3, 3]
     return float(np.linalg.norm(found.inverse.points(found.forward.points(points)) - points, axis=1).mean())
 
 
 def folds(found: RegistrationResult, brain: Volume) -> float:
-    """Share of the brain's voxels (1 mm) where space folds, in percent."""
+    """Return the fraction of brain voxels (1 mm) with folds, in percent."""
     change = found.forward.jacobian(brain.grid).data[brain.data > 0]
     return 100 * float((change <= 0).float().mean())
 
@@ -157,9 +156,9 @@ def folds(found: RegistrationResult, brain: Volume) -> float:
 def measure(
     register: Callable, moving: Anatomy, fixed: Anatomy, brain: Volume, labels: tuple[Volume, Volume | None]
 ) -> tuple[dict, tuple[Warp, Warp]]:
-    """Dice by structure, folds, inverse consistency and CPU time of one registration; and its warps.
+    """Return Dice by structure, folds, inverse consistency and CPU time of a registration; and its warps.
 
-    Without manual labels of the fixed image they go there and back.
+    Without manual labels of the fixed image, labels are transferred there and back.
     """
     began = time.process_time()
     found = register(moving, fixed)
@@ -174,7 +173,7 @@ def measure(
 
 
 def syn(moving: Anatomy, fixed: Anatomy) -> RegistrationResult:
-    """antspyx's SyN with its default settings, nothing of ours to begin from."""
+    """Return the registration by SyN of antspyx with default settings."""
     from brainseg.models.registration import syn
 
     nowhere = RegistrationResult(np.eye(4), float("nan"), Warp(()), Warp(()))
@@ -192,14 +191,14 @@ ENGINES = {
 
 
 class Bench:
-    """Registrations of some scans, each done once.
+    """Registrations of several scans, each computed once.
 
     Parameters
     ----------
     data : Path
         Folder with a ``sub-*`` folder for every scan.
     folder : Path, optional
-        Keeps what the chain found and the figures of every registration.
+        Stores the results of the pipeline and the scores of every registration.
     """
 
     TEMPLATE = reference.spaces.DEFAULT
@@ -220,7 +219,7 @@ class Bench:
         self._warps: dict[tuple[str, str], tuple[Warp, Warp]] = {}
 
     def row(self, pair: tuple[str, str], engine: str, new: bool = True) -> dict | None:
-        """Figures of one registration, kept or, if wanted, new."""
+        """Return the scores of one registration, stored or, if ``new``, computed."""
         kept, ways = self._kept(pair, engine)
         if kept and kept.is_file() and all(way.is_file() for way in ways):
             return json.loads(kept.read_text())
@@ -242,7 +241,7 @@ class Bench:
         return found
 
     def through(self, pair: tuple[str, str], engine: str) -> dict:
-        """Dice of labels that went to the template by one registration and onto another scan by its own."""
+        """Return Dice of labels transferred through the template to another scan."""
         there, back = (self._to_template(name, engine) for name in pair)
         moving, fixed = (self.cases[name].labels for name in pair)
         warp = Warp((*back[1].steps, *there[0].steps))
@@ -250,7 +249,7 @@ class Bench:
         return {"dice": found, "figures": [float("nan")] * (len(COLUMNS) - 1)}
 
     def _kept(self, pair: tuple[str, str], engine: str) -> tuple[Path | None, list[Path]]:
-        """Where figures are kept and, of a registration to the template, its warps."""
+        """Return the files of the scores and, for a registration to the template, of its warps."""
         if not self.folder:
             return None, []
         moving, fixed = (self.cases[name] for name in pair)
@@ -281,7 +280,7 @@ class Bench:
 
 
 def spread(pairs: list, count: int | None) -> list:
-    """``count`` of the pairs, evenly among all."""
+    """Return ``count`` of the pairs, evenly spread."""
     if count is None or count >= len(pairs):
         return pairs
     return [pairs[round(i)] for i in np.linspace(0, len(pairs) - 1, count)]
@@ -291,13 +290,19 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
     parser.add_argument("--pairs", type=int, help="ordered pairs of scans (default: all)")
-    parser.add_argument("--ants", type=int, help="how many of these SyN does too (default: all)")
-    parser.add_argument("--template", type=int, help="scans that go to the template and back (default: all)")
+    parser.add_argument("--ants", type=int, help="number of these pairs for SyN (default: all)")
+    parser.add_argument(
+        "--template", type=int, help="scans registered to the template and back (default: all)"
+    )
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--zero", type=int, default=8, help="pairs that go without the network's start too")
-    parser.add_argument("--kept", nargs="+", choices=ENGINES, default=[], help="use their kept rows only")
-    parser.add_argument("--cache", type=Path, help="folder that keeps what was done; a killed run goes on")
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument(
+        "--zero", type=int, default=8, help="pairs registered also without the initial deformation"
+    )
+    parser.add_argument(
+        "--kept", nargs="+", choices=ENGINES, default=[], help="methods of which only stored rows are used"
+    )
+    parser.add_argument("--cache", type=Path, help="folder to store scores, so that a killed run continues")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     # ITK reads it when antspyx is imported.
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"
@@ -333,35 +338,35 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def figures(row: dict) -> list[float]:
-    """The columns of one registration."""
+    """Return the columns of one registration."""
     return [float(np.mean(list(row["dice"].values()))), *row["figures"]]
 
 
 def report(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], chain: list[float]) -> str:
-    """The tables: means over registrations, by structure, and how the program compares with SyN."""
+    """Return the tables of means and of structures, and the comparison with SyN."""
     by_syn = {what: set(found) for (what, engine), found in rows.items() if engine == "SyN"}
     lines = []
     for (what, engine), found in rows.items():
         parts = {what: found}
         both = by_syn.get(what, set()) & set(found)
         if both and set(found) != both:
-            parts[f"{what} that SyN did too"] = {k: v for k, v in found.items() if k in both}
+            parts[f"{what} also done by SyN"] = {k: v for k, v in found.items() if k in both}
         for name, part in parts.items():
             mean = np.array([figures(row) for row in part.values()]).mean(0)
             lines.append([f"{name}: {engine}", str(len(part)), *mean.tolist()])
-    told = f" What the chain makes of a scan before that takes {np.mean(chain):.0f} CPU s." if chain else ""
+    note = f" The pipeline before registration takes {np.mean(chain):.0f} CPU s." if chain else ""
     engines = [e for e in ENGINES if e != ZERO and ("pairs", e) in rows]
     all_did = set.intersection(*(set(rows["pairs", e]) for e in engines)) if engines else set()
     return "\n\n".join(
         (
-            "Manual labels of one scan carried onto another; means, one thread." + told,
+            "Manual labels of one scan transferred to another; means, one thread." + note,
             tables.markdown(["registration", "n", *COLUMNS], lines, digits=4),
             *(
                 compared(what, rows, engine)
                 for what, engine in rows
                 if engine in (ZERO, "SyN") and (what, "deep") in rows
             ),
-            f"Dice by structure, the {len(all_did)} pairs that all did:",
+            f"Dice by structure, the {len(all_did)} pairs of all methods:",
             tables.markdown(["structure", *engines], by_structure(rows, engines, all_did)),
             tables.stamp("head-coarse", "segmentation", registration.NETWORK),
         )
@@ -369,7 +374,7 @@ def report(rows: dict[tuple[str, str], dict[tuple[str, str], dict]], chain: list
 
 
 def compared(what: str, rows: dict[tuple[str, str], dict[tuple[str, str], dict]], other: str) -> str:
-    """The program beside another engine on the registrations that both did."""
+    """Return the comparison of the program with another method on their common registrations."""
     ours, theirs = rows[what, "deep"], rows[what, other]
     both = [(figures(ours[k]), figures(theirs[k])) for k in theirs if k in ours]
     gain = [a[0] - b[0] for a, b in both]
@@ -385,7 +390,7 @@ def compared(what: str, rows: dict[tuple[str, str], dict[tuple[str, str], dict]]
 def by_structure(
     rows: dict[tuple[str, str], dict[tuple[str, str], dict]], engines: list[str], pairs: set
 ) -> list[list]:
-    """Mean Dice over some pairs, a line a structure."""
+    """Return the mean Dice over pairs, one row per structure."""
     return [
         [name, *(float(np.mean([rows["pairs", e][k]["dice"][name] for k in pairs])) for e in engines)]
         for name in adult_manual.HEADLINE

@@ -1,11 +1,11 @@
 """Wall time, CPU time and peak memory of one participant by stage, on two cores.
 
 ``python benchmarks/stages.py IMAGE [--out benchmarks/README.md]`` runs the real command on a dataset of one
-participant made around IMAGE in a temporary folder, then the same stages as library calls in one process.
+participant with IMAGE in a temporary folder, then the same stages as library calls in one process.
 
-In the command's table a process counts for the stage in which the status file says the run is: memory is
-the resident memory of all processes together (pages that they share count more than once), CPU time is
-what all of them used, short-lived ones up to the last look, every tenth of a second.
+In the table of the command, the status file gives the current stage. Memory is the resident memory of all
+processes (shared pages count more than once); CPU time is that of all processes, sampled every tenth of a
+second.
 """
 
 from __future__ import annotations
@@ -36,25 +36,25 @@ GIB = 2.0**30
 
 @dataclass
 class Use:
-    """What a stage used."""
+    """Resources of a stage."""
 
     wall: float = 0.0
     cpu: float = 0.0
     peak: float = 0.0
 
     def add(self, wall: float, cpu: float, memory: float) -> None:
-        """Add what was used since the last look."""
+        """Add the resources used since the last sample."""
         self.wall, self.cpu, self.peak = self.wall + wall, self.cpu + cpu, max(self.peak, memory)
 
 
 def total(used: dict[str, Use]) -> Use:
-    """Sum of times, largest memory."""
+    """Return the sum of times and the largest memory."""
     uses = list(used.values())
     return Use(sum(u.wall for u in uses), sum(u.cpu for u in uses), max(u.peak for u in uses))
 
 
 def dataset(image: Path, folder: Path) -> Path:
-    """A dataset of one participant around an image."""
+    """Write a dataset of one participant with an image."""
     suffix = re.search(r"_([A-Za-z0-9]+)\.nii(\.gz)?$", image.name)
     kind = suffix[1] if suffix and suffix[1] in ("T1w", "T2w", "FLAIR", "PDw", "T2starw") else "T1w"
     anat = folder / "sub-01" / "anat"
@@ -68,7 +68,7 @@ def dataset(image: Path, folder: Path) -> Path:
 
 
 def command(image: Path, cores: int, extra: list[str]) -> tuple[dict[str, Use], dict]:
-    """Run the command and watch it; returns what each stage used, and the status file's content."""
+    """Run the command; return the resources of each stage, and the content of the status file."""
     with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
         place = Path(folder)
         bids, out = dataset(image, place / "bids"), place / "out"
@@ -100,7 +100,7 @@ def command(image: Path, cores: int, extra: list[str]) -> tuple[dict[str, Use], 
 
 
 def watch(process: subprocess.Popen, status: Path) -> dict[str, Use]:
-    """Look at the process tree until it ends."""
+    """Sample the process tree until it ends."""
     root = psutil.Process(process.pid)
     used: dict[str, Use] = {}
     spent: dict[int, float] = {}
@@ -142,7 +142,7 @@ def _stage(status: Path) -> str:
 
 
 def library(image: Path, cores: int) -> dict[str, Use]:
-    """The stages as library calls, in a fresh process."""
+    """Run the stages as library calls in a new process; return their resources."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     worker = context.Process(target=_library, args=(image, cores, sender))
@@ -151,7 +151,7 @@ def library(image: Path, cores: int) -> dict[str, Use]:
     try:
         return receiver.recv()
     except EOFError:
-        raise SystemExit("the library calls failed, see above") from None
+        raise SystemExit("the library calls failed; see the output above") from None
     finally:
         worker.join()
 
@@ -163,7 +163,7 @@ def _library(image: Path, cores: int, sender) -> None:
 
     def timed(name, call, *args, **kwargs):
         memory, done = [0.0], threading.Event()
-        thread = threading.Thread(target=_look, args=(memory, done))
+        thread = threading.Thread(target=_sample, args=(memory, done))
         thread.start()
         wall, cpu = time.monotonic(), _cpu()
         result = call(*args, **kwargs)
@@ -202,7 +202,7 @@ def _cpu() -> float:
     return use.ru_utime + use.ru_stime
 
 
-def _look(memory: list[float], done: threading.Event) -> None:
+def _sample(memory: list[float], done: threading.Event) -> None:
     own = psutil.Process()
     while not done.wait(0.02):
         memory[0] = max(memory[0], own.memory_info().rss)
@@ -210,7 +210,7 @@ def _look(memory: list[float], done: threading.Event) -> None:
 
 
 def table(used: dict[str, Use], seconds: dict[str, float] | None = None) -> str:
-    """Markdown of what the stages used; ``seconds`` are the status file's own."""
+    """Return the table of resources; ``seconds`` are the durations in the status file."""
     sums = total(used)
     rows = [
         [name, u.wall, *([seconds.get(name, float("nan"))] if seconds else []), u.cpu, u.peak / GIB]
@@ -225,9 +225,9 @@ def table(used: dict[str, Use], seconds: dict[str, float] | None = None) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path, help="a scan, NIfTI")
-    parser.add_argument("--out", type=Path, help="page that gets the tables, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     parser.add_argument("--cores", type=int, default=2)
-    parser.add_argument("--library-only", action="store_true", help="leave the command out")
+    parser.add_argument("--library-only", action="store_true", help="skip the command")
     parser.add_argument("extra", nargs="*", help="further arguments of brainseg-bids, after --")
     args = parser.parse_args(argv)
     import nibabel as nib

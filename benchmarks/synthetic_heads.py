@@ -1,9 +1,9 @@
-"""Whole synthetic heads of maps that never trained: structures and brain mask, contrast by contrast.
+"""Score structures and brain masks of synthetic whole heads of held-out maps, by contrast.
 
 ``python benchmarks/synthetic_heads.py HEADS [--out benchmarks/README.md]`` where HEADS is a folder of label
-maps or the arrays that ``brainseg train prepare`` made of them. Contrasts are drawn by fixed seeds: those
-named, those with random means for every class (unseen by definition), and T1w upside down. Heads have their
-skull; structures are scored in the mask that the program finds.
+maps or the arrays of ``brainseg train prepare``. Contrasts are drawn with fixed seeds: named ones, random
+means for every class (unseen in training), and T1w upside down. Heads have their skull; structures are
+scored in the mask of the program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from brainseg.training.synthesis.generator import HeadGenerator
 
 SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
 LEAST = 300
-"""Voxels of 1 mm that a structure needs in the truth to be scored."""
+"""Smallest number of voxels (1 mm) of a scored structure in the truth."""
 NATURAL = {
     "rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0, "crop": 0.0, "deface": 0.0,
     "lesions": 0.0, "invert": 0.0, "wide": 0.0,
@@ -45,11 +45,11 @@ CONTRASTS = {
 
 
 def head(heads: Path, contrast: str, number: int) -> tuple[Volume, np.ndarray, np.ndarray]:
-    """A synthetic scan, its structures and its brain mask."""
+    """Return a synthetic scan, its structures and its brain mask."""
     torch.manual_seed(1000 * list(CONTRASTS).index(contrast) + number)
     generator = HeadGenerator(heads, GeneratorConfig(**(NATURAL | CONTRASTS[contrast])))
     draw = generator.draw(number)
-    # Whatever the contrast, around a head there is air.
+    # The background is air in every contrast.
     draw.contrast.means[:LEVELS] = 0
     draw.contrast.deviations[:LEVELS] = 3
     rendered = generator.render(draw, CENTRE, SHAPE, 1.0)
@@ -60,13 +60,13 @@ def head(heads: Path, contrast: str, number: int) -> tuple[Volume, np.ndarray, n
 
 
 def measure(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str, float]:
-    """Scores of one head."""
+    """Return the scores of one head."""
     scan, structures, brain = head(heads, contrast, number)
     done = process.process(scan)
     mask, found = done.brain.mask, done.segmentation.structures.data
     overlap = agreement(brain, mask.data.numpy() > 0, surfaces=surfaces)
     table = labels.load("adult")
-    # Fluid around the brain is no structure: where it ends is a matter of definition.
+    # Fluid around the brain is not scored: definitions of its border differ.
     truth = torch.from_numpy(np.where(structures == 24, 0, structures))
     dice = dice_by_class(torch.where(found == 24, 0, found), truth, least=LEAST)
     named = {table[k].name: v for k, v in dice.items()}
@@ -78,7 +78,7 @@ def measure(heads: Path, contrast: str, number: int, surfaces: bool) -> dict[str
 
 
 def report(scores: dict[str, list[dict[str, float]]]) -> str:
-    """The table by contrast."""
+    """Return the table by contrast."""
     every = [one for found in scores.values() for one in found]
     rows = []
     for name, found in [*scores.items(), ("**all**", every)]:
@@ -89,7 +89,7 @@ def report(scores: dict[str, list[dict[str, float]]]) -> str:
         )
     header = ["contrast", "heads", "structure Dice", "lowest head", "mask Dice", "lowest mask"]
     return (
-        "Synthetic whole heads with skull, 1 mm, of label maps that never trained; the whole chain.\n\n"
+        "Synthetic whole heads with skull, 1 mm, of held-out label maps; the whole pipeline.\n\n"
         f"{tables.markdown([*header, 'largest mask HD95 (mm)'], rows)}\n\n"
         f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
     )
@@ -98,9 +98,9 @@ def report(scores: dict[str, list[dict[str, float]]]) -> str:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path, help="prepared arrays (.npz), or a folder of label maps")
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     parser.add_argument("--contrasts", nargs="+", choices=list(CONTRASTS), default=list(CONTRASTS))
-    parser.add_argument("--count", type=int, help="only so many heads of each contrast")
+    parser.add_argument("--count", type=int, help="number of heads of each contrast (default: all)")
     parser.add_argument("--no-surfaces", action="store_true", help="Dice only, faster")
     args = parser.parse_args(argv)
     scores: dict[str, list[dict[str, float]]] = {}

@@ -1,4 +1,4 @@
-"""Markdown tables, and putting them between a page's markers so that no figure is typed by hand."""
+"""Markdown tables, and their insertion between the markers of a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]], digits: int = 3) -> str:
-    """A table; the first column is text, numbers are rounded, NaN is a dash.
+    """Return a table; the first column is text, numbers are rounded, NaN is a dash.
 
     Examples
     --------
@@ -37,7 +37,7 @@ def _number(value: object, digits: int) -> str:
 
 
 def stamp(*weights: str) -> str:
-    """One line that says when, with what and on what the figures were measured."""
+    """Return a line with date, versions and machine of a measurement."""
     from brainseg.models.networks import zoo
 
     cards = [f"{name} {zoo.read_card(name)['sha256'][:8]}" for name in weights]
@@ -60,7 +60,7 @@ def _processor() -> str:
 
 
 def put(page: Path, name: str, text: str) -> None:
-    """Replace what stands between the markers of ``name`` in ``page``; without them append both."""
+    """Replace the text between the markers of ``name`` in ``page``; append them if they are missing."""
     begin, end = f"<!-- {name}: begin, written by the script -->", f"<!-- {name}: end -->"
     old = page.read_text(encoding="utf-8") if page.is_file() else ""
     block = f"{begin}\n{text.strip()}\n{end}"
@@ -74,12 +74,12 @@ def put(page: Path, name: str, text: str) -> None:
 
 
 def say(text: str) -> None:
-    """Progress goes to the error stream, so that the output is the table alone."""
+    """Print progress on standard error, so that standard output has only the tables."""
     print(text, file=sys.stderr, flush=True)
 
 
 def digest(*parts: bytes | str) -> str:
-    """Short name of some content."""
+    """Return a short digest of content."""
     found = hashlib.sha256()
     for part in parts:
         found.update(part.encode() if isinstance(part, str) else part)

@@ -46,7 +46,7 @@ def test_page_has_a_place_for_every_table():
         "adult_manual network",
         "learning segmentation",
         "learning segmentation-again",
-        "looks",
+        "passes",
         "learning skullstrip",
         "learning deep",
         "perturbations",
@@ -86,7 +86,7 @@ def test_headline(scripts, tmp_path):
     bench = scripts("adult_manual")
     path, ours = _scan(tmp_path)
     right = bench.score(path, ours)
-    assert set(right) == set(bench.HEADLINE) | set(bench.BESIDE)
+    assert set(right) == set(bench.HEADLINE) | set(bench.SEPARATE)
     assert len(bench.HEADLINE) == 16
     assert all(value == (1, 0) for value in right.values())
 

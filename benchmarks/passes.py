@@ -1,8 +1,8 @@
-"""What a second look is worth: the segmentation network alone, on synthetic images of held-out maps.
+"""Measure the gain of a second pass of the segmentation network, on synthetic images of held-out maps.
 
-``python benchmarks/looks.py HEADS.npz [--out benchmarks/README.md]`` where HEADS are arrays that ``brainseg
-train prepare`` made. A network whose card says ``looks: 2`` gets, as prior, first the coarse network's
-posteriors and then its own.
+``python benchmarks/passes.py HEADS.npz [--out benchmarks/README.md]`` where HEADS are arrays of
+``brainseg train prepare``. The prior of the first pass are the posteriors of the coarse network; the prior
+of the second pass are those of the first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SEED = 5
 
 @torch.inference_mode()
 def scores(run: HeadTrainer, heads: Path, contrast: str, count: int) -> list[list[float]]:
-    """Dice (mean over structures) of every head: coarse network, first and second look."""
+    """Return Dice (mean over structures) of every head: coarse network, first and second pass."""
     stage = run.recipe.stages[-1] | {"contrasts": {contrast: 1.0}}
     torch.manual_seed(SEED)
     source = run.samples(stage, heads)
@@ -36,11 +36,11 @@ def scores(run: HeadTrainer, heads: Path, contrast: str, count: int) -> list[lis
     for number in range(count):
         example = source.examples(number)[0]
         truth = example.targets["structure"]
-        said = [torch.nn.functional.interpolate(example.prior, scale_factor=2, mode="trilinear")]
+        posteriors = [torch.nn.functional.interpolate(example.prior, scale_factor=2, mode="trilinear")]
         for _ in range(2):
-            said.append(run.forward(example)["structure"][0].float().softmax(1))
-            example = replace(example, prior=as_prior(said[-1]))
-        found.append([_mean(dice_by_class(p.argmax(1), truth)) for p in said])
+            posteriors.append(run.forward(example)["structure"][0].float().softmax(1))
+            example = replace(example, prior=as_prior(posteriors[-1]))
+        found.append([_mean(dice_by_class(p.argmax(1), truth)) for p in posteriors])
     return found
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path, metavar="HEADS", help="prepared arrays (.npz)")
     parser.add_argument("--count", type=int, default=4, help="heads of each contrast (default 4)")
-    parser.add_argument("--out", type=Path, help="page that gets the table, between its markers")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     wanted = registry.read("segmentation", {"start": None, "second_pass": 0.0, "loggers": []})
@@ -65,11 +65,11 @@ def main(argv: list[str] | None = None) -> int:
             mean = np.mean(scores(run, args.heads, contrast, args.count), 0)
             rows.append([contrast, str(args.count), *mean.tolist()])
             tables.say(f"{contrast} {mean.round(3).tolist()}")
-    header = ["contrast", "heads", "coarse network", "first look", "second look"]
+    header = ["contrast", "heads", "coarse network", "first pass", "second pass"]
     text = f"{tables.markdown(header, rows)}\n\n{tables.stamp('head-coarse', 'segmentation')}"
     print(text)
     if args.out:
-        tables.put(args.out, "looks", text)
+        tables.put(args.out, "passes", text)
     return 0
 
 
