@@ -111,7 +111,7 @@ def _register(
 
 
 def _write(args: argparse.Namespace, forward: Warp, moving: Volume, fixed: Volume) -> None:
-    """Write the images and arrays that were asked for."""
+    """Write the requested images and arrays."""
     if args.moved:
         data = forward.resample(moving, fixed.grid, "cubic").data.numpy()
         files.write_image(Path(args.moved), data.astype(np.float32), fixed.affine, 2)

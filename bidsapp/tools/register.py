@@ -145,7 +145,7 @@ def _with_cohort(text: str, record: Population, moving: Anatomy) -> str:
 
 
 def _write_images(args: argparse.Namespace, found: RegistrationResult, fixed: Anatomy) -> None:
-    """Write the images that were asked for, on the grid of the fixed image."""
+    """Write the requested images on the grid of the fixed image."""
     grid = fixed.image.grid
     if args.moved:
         scan = conform.read(args.moving)
