@@ -69,11 +69,11 @@ class Stage(SimpleInterface):
 
 
 class Sink(Stage):
-    """Base of nodes that write derivatives. They run every time: Nipype does not track files out there."""
+    """Base of nodes that write derivatives; Nipype cannot track these files, so they always run."""
 
     @property
     def always_run(self) -> bool:
-        """Whether the node runs although its inputs are unchanged."""
+        """Return whether the node runs although its inputs are unchanged."""
         return True
 
 
@@ -102,7 +102,18 @@ def about(source: str | None) -> Iterator[None]:
 
 
 def unusable(error: zoo.ModelError) -> MissingFileError:
-    """Return the error for networks that are missing or damaged."""
+    """Return the error for networks that are missing or damaged.
+
+    Parameters
+    ----------
+    error : ModelError
+        Error of the network.
+
+    Returns
+    -------
+    MissingFileError
+        Error with a remedy.
+    """
     return MissingFileError(None, str(error), "Install the program again; its networks come with it")
 
 

@@ -23,9 +23,7 @@ class _EstimateAgeInputSpec(StageInputSpec):
 
 
 class _EstimateAgeOutputSpec(TraitedSpec):
-    out_measures = File(
-        exists=True, desc="JSON: the measures and the age, where it is known or can be estimated"
-    )
+    out_measures = File(exists=True, desc="JSON: the measures, and the known or estimated age")
     notes = traits.List(Str, desc="notes for the report")
 
 
@@ -75,16 +73,16 @@ def age_of(
         return age, []
     if known is None:
         note = (
-            f"No age was given: it was estimated from the volumes as {estimate:.1f} {record.age_unit} "
+            f"The age is unknown; its estimate from the volumes is {estimate:.1f} {record.age_unit} "
             f"(root mean squared error {curves.error:.1f})."
         )
         age = {"age": round(estimate, 2), "unit": record.age_unit, "error": round(curves.error, 2)}
         least, most = record.ages
-        beyond = f"The estimated age is outside of the range {least:g} to {most:g} of the training data."
+        beyond = f"The estimated age is outside the training data ({least:g} to {most:g})."
         return age, [note] if least <= estimate <= most else [note, beyond]
     if abs(estimate - known) > FAR * curves.error:
         note = (
-            f"The volumes suggest an age of {estimate:.1f} {record.age_unit}, but the given age is "
+            f"The volumes suggest an age of {estimate:.1f} {record.age_unit}, but the known age is "
             f"{known:.1f}: check the segmentation and the age."
         )
         return age, [note]

@@ -91,7 +91,7 @@ def skipped(contrast: str, model: str) -> str:
     ''
     """
     if not model:
-        return "The step hippocampus was left out: there is no network for brains of this population."
+        return "The step hippocampus was left out: no network for this population."
     if contrast not in contrasts.HIPPOCAMPUS:
         known = " and ".join(contrasts.HIPPOCAMPUS)
         return (

@@ -105,10 +105,10 @@ def skipped(contrast: str, model: str) -> str:
     ''
     """
     if not model:
-        return "The step lesion was left out: there is no network for brains of this population."
+        return "The step lesion was left out: no network for this population."
     if contrast not in LESION:
-        known = " and ".join(LESION)
-        return f"The step lesion was left out: lesions are segmented in {known} images, and there is none."
+        known = " or ".join(LESION)
+        return f"The step lesion was left out: it needs a {known} image."
     return ""
 
 
@@ -133,8 +133,8 @@ def cautions(contrast: str) -> list[str]:
     if contrast == "FLAIR":
         return []
     return [
-        f"Lesions in a {contrast} image are not reliable: fluid is as bright as lesions. "
-        "Provide a FLAIR image if there is one."
+        f"Lesions in a {contrast} image are unreliable: CSF is as bright as lesions. "
+        "Provide a FLAIR image if possible."
     ]
 
 

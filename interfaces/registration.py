@@ -166,7 +166,7 @@ def check_cohort(template: str, population: str) -> None:
     Raises
     ------
     InputError
-        If the space has cohorts by gestational age, names none, and the ages of the population are others.
+        If the space needs a cohort by gestational age, and the population's ages are in years.
     """
     space = spaces.parse(template)
     if space.cohort is not None or populations.load(population).age_unit == populations.WEEKS:
@@ -176,8 +176,8 @@ def check_cohort(template: str, population: str) -> None:
     if ages:
         raise InputError(
             None,
-            f"the template {space.name} goes by gestational age, but the population is {population}",
-            f"Give --population, or name a cohort: {replace(space, cohort=next(iter(ages)))}",
+            f"the template {space.name} needs a gestational age, but the population is {population}",
+            f"Set --population, or name a cohort: {replace(space, cohort=next(iter(ages)))}",
         )
 
 
@@ -197,7 +197,7 @@ def _nearest_week(template: str, population: str, age: dict | None) -> str:
 def _ageless(space: spaces.Space, cohort: str) -> InputError:
     return InputError(
         None,
-        f"the template {space.name} goes by age, but the age is not known",
+        f"the template {space.name} needs an age, but the age is unknown",
         f"Add it to participants.tsv, or name a cohort: {replace(space, cohort=cohort)}",
     )
 
@@ -210,7 +210,7 @@ def _distance_notes(space: str, template: str, age: dict | None) -> list[str]:
     name = spaces.parse(space).name
     return [
         f"The nearest cohort of the template {name} on this machine is {cohort}, of {ages[cohort]:g} weeks; "
-        f"the brain has {float(age['age']):.1f} weeks. Add a nearer cohort if there is one."
+        f"the brain has {float(age['age']):.1f} weeks. Add a nearer cohort if possible."
     ]
 
 
@@ -222,12 +222,12 @@ def _notes(result: RegistrationResult, template: str) -> list[str]:
     if cohort and cohort[0] != space.name:
         about = catalog.card(cohort[0])["about"]
         notes.append(
-            f"The cohort {space.cohort} of the template {space.name} was used, made from {about}: the shares "
-            "of its tissues are nearest to those of this brain. This is not a diagnosis."
+            f"Cohort {space.cohort} of the template {space.name} (made from {about}) was used: its tissue "
+            "volumes are nearest to those of this brain. This is not a diagnosis."
         )
     if result.error_mm > FAR_OFF:
         notes.append(
-            f"After alignment the structures lie {result.error_mm:.1f} mm (median) from those of "
+            f"After alignment the structures are {result.error_mm:.1f} mm (median) off those of "
             f"{template}: check the images in template space."
         )
     if result.folds > FOLDED:

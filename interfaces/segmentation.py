@@ -62,23 +62,58 @@ class Segment(Stage):
 
 
 def write_measures(path: Path, result: SegmentationResult) -> str:
-    """Write volumes, centroids and uncertainty of the structures; return the path."""
+    """Write volumes, centroids and uncertainty of the structures.
+
+    Parameters
+    ----------
+    path : Path
+        JSON file.
+    result : SegmentationResult
+        The segmentation.
+
+    Returns
+    -------
+    str
+        The path.
+    """
     names = ("volumes", "centroids", "uncertainty")
     path.write_text(json.dumps({name: getattr(result, name) for name in names}))
     return str(path)
 
 
 def read_measures(path: str | Path) -> tuple[dict[int, float], dict[int, tuple[float, float, float]]]:
-    """Read volumes (mm3) and centroids (mm) by FreeSurfer id."""
+    """Read volumes and centroids of the structures.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON file of :func:`write_measures`.
+
+    Returns
+    -------
+    volumes : dict of int to float
+        Volumes (mm3) by FreeSurfer id.
+    centroids : dict of int to tuple of float
+        Centroids (RAS mm) by FreeSurfer id.
+    """
     content = json.loads(Path(path).read_text())
     volumes = {int(index): float(volume) for index, volume in content["volumes"].items()}
     return volumes, {int(index): tuple(point) for index, point in content["centroids"].items()}
 
 
 def read_uncertainty(path: str | Path) -> dict[int, float]:
-    """Read the uncertainty by FreeSurfer id.
+    """Read the uncertainty of the structures.
 
-    See :class:`brainseg.models.segmentation.result.SegmentationResult`.
+    Parameters
+    ----------
+    path : str or Path
+        JSON file of :func:`write_measures`.
+
+    Returns
+    -------
+    dict of int to float
+        Uncertainty by FreeSurfer id, as in
+        :class:`brainseg.models.segmentation.result.SegmentationResult`.
     """
     content = json.loads(Path(path).read_text())
     return {int(index): float(value) for index, value in content.get("uncertainty", {}).items()}

@@ -65,7 +65,7 @@ def init_registration_wf(
     Raises
     ------
     InputError
-        If a template goes by gestational age, but the population does not.
+        If a template needs a gestational age, but the population's ages are in years.
 
     Inputs
     ------

@@ -16,7 +16,7 @@ from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
 from ...models.io import conform, itk, learn2reg
 from ...models.networks import gradient_net, velocity_unet, zoo
-from ...models.registration.label_transfer import carry
+from ...models.registration.label_transfer import transfer
 from ..execution.directories import distinct
 from .compute import device, set_threads
 
@@ -121,7 +121,7 @@ def _write(args: argparse.Namespace, forward: Warp, moving: Volume, fixed: Volum
             reason = "the labels are not on the grid of MOVING"
             raise InputError(args.labels[0], reason, "Resample them to that grid")
         whole = labels.with_data(labels.data.round().to(torch.int32))
-        data = carry(forward, whole, fixed.grid, registration.SMOOTHING).data.numpy()
+        data = transfer(forward, whole, fixed.grid, registration.SMOOTHING).data.numpy()
         kept = np.min_scalar_type(int(data.max()))
         files.write_image(Path(args.labels[1]), data.astype(kept), fixed.affine, 2)
     if args.grid:

@@ -1,4 +1,4 @@
-"""Names, sidecars and tables of one unit's derivatives: pure functions, no file is touched."""
+"""Names, sidecars and tables of a participant-session's derivatives, as pure functions."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ from ...models.population import labels
 from ...models.templates import bundled, spaces
 
 REFERENCES = {bundled.DEFAULT: "https://osf.io/7pj92"}
-"""Where a template is described."""
+"""Address of a template's description."""
 
 VOLUME_COLUMNS = {
     "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
     "name": {"Description": "Name of the structure"},
     "hemisphere": {"Description": "Side of the brain", "Levels": {"L": "left", "R": "right"}},
     "volume_mm3": {"Description": "Sum of the structure's probability over all voxels", "Units": "mm^3"},
-    "label_volume_mm3": {"Description": "Volume of the voxels that carry the label", "Units": "mm^3"},
+    "label_volume_mm3": {"Description": "Volume of the voxels with the label", "Units": "mm^3"},
     "fraction_of_brain": {"Description": "volume_mm3 divided by the volume of the brain mask"},
     "uncertainty": {
-        "Description": "Mean over the voxels that carry the label of the entropy of the structures' "
-        "probabilities, divided by its largest possible value: 0 sure, 1 every structure equally likely"
+        "Description": "Mean entropy of the structures' probabilities over the voxels with the label, "
+        "divided by its maximum: 0 certain, 1 all structures equally likely"
     },
 }
 LABEL_COLUMNS = ("index", "name", "abbreviation", "color", "mapping")
 FEW_LEVELS = 500
-"""Range of intensities below which whole numbers would be coarse."""
+"""Range of intensities below which integers are too coarse."""
 
 PROBABILITY_STEPS = 4096
-"""Probabilities are kept to this part of one: what lies below is noise that does not compress."""
+"""Steps between probabilities 0 and 1; finer values are noise, which does not compress."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """Where the derivatives of a unit lie and what they are called.
+    """Names of a participant-session's derivatives.
 
     Parameters
     ----------
     out_dir, bids_root : Path
-        The derivatives' root and the dataset's.
+        Root of the derivatives, and of the dataset.
     source_file : Path
         The scan.
     key : str
         ``sub-01`` or ``sub-01_ses-02``.
     template : str
-        An output space as the user wrote it.
+        Output space as the user writes it.
     averaged : tuple of Path
-        The scans whose average the reference is; empty if ``source_file`` alone is it.
+        Scans whose average is the reference image; empty for a single scan.
     flavor : {'fmriprep', 'nibabies', 'both'}
-        For whom native results are named: NiBabies wants ``space-T1w`` where fMRIPrep wants no ``space-``.
+        Program whose names native results get: NiBabies expects ``space-T1w``, fMRIPrep no ``space-``.
 
     Examples
     --------
@@ -74,22 +74,22 @@ class Names:
 
     @property
     def suffix(self) -> str:
-        """Suffix of the scan, such as ``T1w``."""
+        """Return the suffix of the scan, such as ``T1w``."""
         return self.source_file.name.split(".")[0].rpartition("_")[2]
 
     @property
     def prefix(self) -> str:
-        """What the names begin with: the scan's without its suffix, and without what it is merged over."""
+        """Return the common prefix of the names: the scan's entities without those of averaged scans."""
         return self.key if self.averaged else outputs.prefix(self.source_file.name, self.key)
 
     @property
     def folder(self) -> Path:
-        """Folder of the derivatives."""
+        """Return the folder of the derivatives."""
         return self.out_dir.joinpath(*self.key.split("_"), "anat")
 
     @property
     def raw_path(self) -> str:
-        """The scan, relative to its dataset."""
+        """Return the path of the scan, relative to its dataset."""
         return self._in_dataset(self.source_file)
 
     def _in_dataset(self, path: Path) -> str:
@@ -100,33 +100,33 @@ class Names:
 
     @property
     def raws(self) -> list[str]:
-        """BIDS URIs of all scans that the results come from."""
+        """Return the BIDS URIs of all source scans."""
         return [f"bids:raw:{self._in_dataset(path)}" for path in self.averaged or (self.source_file,)]
 
     @property
     def raw(self) -> str:
-        """BIDS URI of the scan."""
+        """Return the BIDS URI of the scan."""
         return f"bids:raw:{self.raw_path}"
 
     @property
     def preproc(self) -> str:
-        """Ending of the bias-corrected scan."""
+        """Return the ending of the bias-corrected scan."""
         return outputs.ending("preproc", suffix=self.suffix)
 
     def path(self, ending: str) -> Path:
-        """Path of the derivative with that ending."""
+        """Return the path of the derivative with an ending, such as ``dseg.nii.gz``."""
         return self.folder / f"{self.prefix}_{ending}"
 
     def uri(self, ending: str) -> str:
-        """BIDS URI of the derivative with that ending."""
+        """Return the BIDS URI of the derivative with an ending."""
         return f"bids::{self.path(ending).relative_to(self.out_dir).as_posix()}"
 
     def native(self, ending: str) -> list[str]:
-        """Endings under which a result on the scan's own grid is stored: one for each flavor."""
+        """Return the endings of a result on the scan's own grid, one per flavor."""
         return outputs.native_endings(ending, self.suffix, self.flavor)
 
     def stored(self, ending: str, leave_out: Sequence[str] = ()) -> list[str]:
-        """Endings under which a result is stored: none if its step is off."""
+        """Return the endings of a result; none if one of the steps in ``leave_out`` computes it."""
         in_template = ending.startswith(f"{self._space.entities}_")
         output = outputs.find(ending)
         needed = {*(output.when if output else ()), *(["template-outputs"] if in_template else [])}
@@ -135,22 +135,34 @@ class Names:
         return [ending] if in_template else self.native(ending)
 
     def of_run(self, source: Path) -> Path:
-        """Path of the transform from one of the averaged scans to the reference."""
+        """Return the path of the transform from one of the averaged scans to the reference image."""
         stem = source.name.split(".")[0].rpartition("_")[0]
         return self.folder / f"{stem}_{outputs.ending('run_transform', suffix=self.suffix)}"
 
     def between(self, reference: str, forward: bool, own_grid: bool) -> str:
-        """Ending of the transform from this image to the reference's contrast, or back.
+        """Return the ending of the transform between this image and the reference image.
 
-        Where the image itself is stored on the reference's grid, it is not what the transform starts from:
-        that is the image as it was, ``origT2w``.
+        Parameters
+        ----------
+        reference : str
+            Suffix of the reference image.
+        forward : bool
+            Direction: to the reference image, or from it.
+        own_grid : bool
+            Whether this image is stored on its own grid; otherwise the transform's source is the original
+            image, named ``origT2w``.
+
+        Returns
+        -------
+        str
+            Ending.
         """
         own = self.suffix if own_grid else f"orig{self.suffix}"
         name = "other_transform" if forward else "other_inverse_transform"
         return outputs.ending(name, suffix=reference, contrast=own)
 
     def in_space(self, ending: str) -> str:
-        """Ending of the same in the template's space."""
+        """Return the ending of the same derivative in the template's space."""
         return f"{self._space.entities}_{ending}"
 
     @property
@@ -158,7 +170,7 @@ class Names:
         return spaces.parse(self.template)
 
     def transform(self, forward: bool) -> str:
-        """Ending of the transform to the template, or back."""
+        """Return the ending of the transform to the template (``forward``), or from it."""
         name = "transform" if forward else "inverse_transform"
         return outputs.ending(name, suffix=self.suffix, space=self._space.label)
 
@@ -226,7 +238,20 @@ def sidecars(
 
 
 def described(name: str, **values: str) -> dict[str, Any]:
-    """Return the description of an output as the beginning of its sidecar."""
+    """Return the description of an output, the first entry of its sidecar.
+
+    Parameters
+    ----------
+    name : str
+        Name of the output.
+    **values : str
+        Values of the description's fields.
+
+    Returns
+    -------
+    dict
+        ``Description``.
+    """
     return {"Description": outputs.load()[name].description.format(**values)}
 
 
@@ -238,7 +263,26 @@ def volume_rows(
     label_table: str = "adult",
     uncertainty: dict[int, float] | None = None,
 ) -> list[tuple[Any, ...]]:
-    """Rows of the table of volumes: every structure of the label table, found or not."""
+    """Return the rows of the table of volumes, one per structure of the label table.
+
+    Parameters
+    ----------
+    volumes : dict of int to float
+        Soft volumes (mm3) by index.
+    structures, mask : ndarray, shape (X, Y, Z)
+        Labels, and brain mask.
+    voxel_mm3 : float
+        Volume of a voxel (mm3).
+    label_table : str
+        Label table.
+    uncertainty : dict of int to float, optional
+        Uncertainty by index.
+
+    Returns
+    -------
+    list of tuple
+        Cells in the order of ``VOLUME_COLUMNS``; a missing structure has no volume.
+    """
     table = labels.load(label_table)
     counts = np.bincount(structures.ravel().astype(np.int64), minlength=table.labels[-1].index + 1)
     brain = max(float(np.count_nonzero(mask)) * voxel_mm3, 1e-6)
@@ -248,22 +292,45 @@ def volume_rows(
             continue
         soft, hard = volumes.get(label.index, 0.0), float(counts[label.index]) * voxel_mm3
         side = {"Left": "L", "Right": "R"}.get(label.name.split("-")[0], "n/a")
-        unsure = f"{uncertainty[label.index]:.4f}" if uncertainty and label.index in uncertainty else "n/a"
-        row = (label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}", unsure)
+        entropy = f"{uncertainty[label.index]:.4f}" if uncertainty and label.index in uncertainty else "n/a"
+        row = (label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}", entropy)
         rows.append(row)
     return rows
 
 
 def label_rows(name: str) -> list[tuple[Any, ...]]:
-    """Rows of a label table as the derivatives carry it."""
+    """Return the rows of a label table in the derivatives.
+
+    Parameters
+    ----------
+    name : str
+        Label table.
+
+    Returns
+    -------
+    list of tuple
+        Cells in the order of ``LABEL_COLUMNS``.
+    """
     return [tuple(getattr(label, column) for column in LABEL_COLUMNS) for label in labels.load(name)]
 
 
 def as_stored(data: np.ndarray, on_disk: np.dtype) -> np.ndarray:
-    """The bias-corrected scan in the type that suits its source.
+    """Return the bias-corrected scan in a data type that suits its source.
 
-    Whole numbers if the source has them and its range is wide enough for them to lose nothing; of a narrow
-    range sixteenths, which do not either and compress well.
+    Integers if the source has integers and a wide range; sixteenths for a narrow range, which are as accurate
+    and compress well.
+
+    Parameters
+    ----------
+    data : ndarray
+        Intensities.
+    on_disk : dtype
+        Data type of the source.
+
+    Returns
+    -------
+    ndarray
+        Rounded intensities, int16 or float32.
 
     Examples
     --------
@@ -281,5 +348,16 @@ def as_stored(data: np.ndarray, on_disk: np.dtype) -> np.ndarray:
 
 
 def as_probability(data: np.ndarray) -> np.ndarray:
-    """Probabilities rounded to what means something, float32."""
+    """Return probabilities rounded to ``PROBABILITY_STEPS``, float32.
+
+    Parameters
+    ----------
+    data : ndarray
+        Probabilities.
+
+    Returns
+    -------
+    ndarray of float32
+        Rounded probabilities.
+    """
     return (np.rint(data * PROBABILITY_STEPS) / PROBABILITY_STEPS).astype(np.float32)

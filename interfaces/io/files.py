@@ -1,4 +1,4 @@
-"""Files of the derivatives: written beside their place, moved there whole, the same bytes every time."""
+"""Files of the derivatives: written to a temporary file, then renamed; equal content gives equal bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...models.errors import BrainsegError
 from ...models.io import atomic
 
 LEVEL = 4
-"""Compression: higher levels take twice the time and gain few percent."""
+"""Compression level; higher levels take twice the time for a few percent."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -27,10 +27,20 @@ FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def whole(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when it is complete.
 
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Yields
+    ------
+    binary file
+        Temporary file, open for writing.
+
     Raises
     ------
     BrainsegError
-        If it cannot be written; nothing of it is left then.
+        If it cannot be written; the temporary file is removed.
     """
     try:
         with atomic.replacing(path) as temporary, temporary.open("wb") as file:
@@ -40,7 +50,19 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
 
 def unwritable(path: Path, error: OSError) -> BrainsegError:
-    """What a user is told when a file cannot be written.
+    """Return the error for a file that cannot be written.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    error : OSError
+        Error of the operating system.
+
+    Returns
+    -------
+    BrainsegError
+        Error with the reason and a remedy.
 
     Examples
     --------
@@ -53,37 +75,73 @@ def unwritable(path: Path, error: OSError) -> BrainsegError:
         )
     what = error.strerror or str(error) or type(error).__name__
     return BrainsegError(
-        path, f"it cannot be written ({what})", "Check the folder's permissions and its disk"
+        path, f"cannot be written ({what})", "Check the permissions of the folder and the disk"
     )
 
 
 def sweep(folder: Path, prefix: str) -> None:
-    """Remove what a process that was killed left of files that begin with ``prefix``."""
+    """Remove the temporary files of a killed process.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the files.
+    prefix : str
+        Beginning of their names.
+    """
     for path in folder.glob(f".{prefix}_*{atomic.MARK}"):
         with suppress(OSError):
             path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:
-    """Write a text file."""
+    """Write a text file (UTF-8) and return its path."""
     with whole(path) as file:
         file.write(text.encode("utf-8"))
     return path
 
 
 def write_json(path: Path, content: dict[str, Any]) -> Path:
-    """Write a JSON file."""
+    """Write a JSON file and return its path."""
     return write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def write_table(path: Path, columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> Path:
-    """Write a TSV with one line for the columns' names."""
+    """Write a TSV with a header row and return its path.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : tuple of str
+        Names of the columns.
+    rows : list of tuple
+        Cells of every row.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
     lines = ["\t".join(columns), *("\t".join(str(value) for value in row) for row in rows)]
     return write_text(path, "\n".join(lines) + "\n")
 
 
 def write_binary(path: Path, write: Callable[[BinaryIO], None]) -> Path:
-    """Write a file whose writer wants to move about in it; it is made in memory."""
+    """Write a file through memory, for formats that need random access.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    write : callable
+        Function that writes to a binary file.
+
+    Returns
+    -------
+    Path
+        The file.
+    """
     memory = io.BytesIO()
     write(memory)
     with whole(path) as file:
@@ -99,11 +157,16 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, code: int = 1)
     path : Path
         ``*.nii.gz``.
     data : ndarray
-        Values, in the type that the file is to have.
+        Values in the file's data type.
     affine : ndarray, shape (4, 4)
         Voxel index to mm; becomes qform and sform.
     code : int
-        Code of both.
+        NIfTI code of both.
+
+    Returns
+    -------
+    Path
+        The file.
     """
     header = nifti_header(data, affine, code)
     with whole(path) as file, gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as packed:
@@ -114,7 +177,22 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, code: int = 1)
 
 
 def nifti_header(data: np.ndarray, affine: np.ndarray, code: int) -> nib.Nifti1Header:
-    """Header with qform and sform that say the same, as far as a qform can."""
+    """Return a header with equal qform and sform; a sheared affine has only an sform.
+
+    Parameters
+    ----------
+    data : ndarray
+        Values.
+    affine : ndarray, shape (4, 4)
+        Voxel index to mm.
+    code : int
+        NIfTI code of both.
+
+    Returns
+    -------
+    Nifti1Header
+        The header.
+    """
     image = nib.Nifti1Image(data, affine)
     header = image.header
     header.set_data_dtype(data.dtype)
@@ -122,7 +200,7 @@ def nifti_header(data: np.ndarray, affine: np.ndarray, code: int) -> nib.Nifti1H
     header.set_sform(affine, code)
     try:
         header.set_qform(affine, code, strip_shears=False)
-    except nib.spatialimages.HeaderDataError:  # sheared: only the sform can say it
+    except nib.spatialimages.HeaderDataError:  # sheared: only an sform can represent it
         header.set_qform(affine, 0)
     header["scl_slope"], header["scl_inter"] = 1, 0
     header["magic"] = b"n+1"
@@ -131,7 +209,18 @@ def nifti_header(data: np.ndarray, affine: np.ndarray, code: int) -> nib.Nifti1H
 
 
 def geometry_code(image: nib.spatialimages.SpatialImage) -> int:
-    """Code of an image's affine: the sform's, else the qform's, else 1 (scanner)."""
+    """Return the code of an image's affine: the sform's, else the qform's, else 1 (scanner).
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image.
+
+    Returns
+    -------
+    int
+        NIfTI code.
+    """
     header = image.header
     if not isinstance(header, nib.Nifti1Header):
         return 1

@@ -1,4 +1,4 @@
-"""Precomputed inputs as nodes, each in place of the stage that would compute them."""
+"""Nodes of precomputed inputs; each replaces the stage that computes them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..segmentation import read_measures, write_measures
 from ..skullstrip import notes_on
 
 APART = 1.0
-"""Distance (mm) of a point from itself, there and back, above which precomputed transforms are noted."""
+"""Median error (mm) of forward and inverse transform together above which a note is added."""
 
 
 class _PrecomputedMaskInputSpec(StageInputSpec):
@@ -163,10 +163,20 @@ class PrecomputedAlignment(Stage):
 def read(path: str) -> Volume:
     """Read a precomputed image.
 
+    Parameters
+    ----------
+    path : str
+        NIfTI file.
+
+    Returns
+    -------
+    Volume
+        The image.
+
     Raises
     ------
     InputError
-        If it cannot be read; the message names the option that it comes from.
+        If it cannot be read; the message names the option ``--derivatives``.
     """
     try:
         return conform.read(path)

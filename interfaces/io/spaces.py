@@ -24,7 +24,7 @@ DESCRIPTIONS = {
     "deep": "Affine and diffeomorphic (stationary velocity field)",
     "ants": "Affine, and diffeomorphic by SyN of ANTs with its default settings",
     "none": "Affine in ITK's convention, fitted to the centroids and maps of the structures",
-    "given": "Precomputed, used as it is",
+    "given": "Precomputed, unchanged",
 }
 
 
@@ -56,17 +56,17 @@ class InSpace:
 
     @cached_property
     def space(self) -> spaces.Space:
-        """Output space."""
+        """Return the output space."""
         return spaces.parse(self.found.space)
 
     @cached_property
     def own(self) -> Names:
-        """Names with the space as their template."""
+        """Return the names with the space as their template."""
         return replace(self.names, template=self.found.space)
 
     @cached_property
     def grid(self) -> Grid:
-        """Grid of the template."""
+        """Return the grid of the template."""
         return reference.grid_of(self.found.space)
 
     def images(self, scan: Native, leave_out: tuple[str, ...] = ()) -> list[Callable[[], Path]]:
@@ -82,9 +82,9 @@ class InSpace:
             Steps that are off.
         """
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
-        stack = [scan.preproc, scan.mask, *(scan.probabilities[name] for name in names)]
-        # All at once: most of the time goes to the coordinates, which are the same for all.
-        together = scan.preproc.with_data(torch.stack([volume.data.float() for volume in stack]))
+        volumes = [scan.preproc, scan.mask, *(scan.probabilities[name] for name in names)]
+        # All at once: the coordinates, which take most of the time, are the same for all.
+        together = scan.preproc.with_data(torch.stack([volume.data.float() for volume in volumes]))
         preproc, brain, *shares = self.found.forward.resample(together, self.grid).data.numpy()
         inside = brain > 0.5
         maps = {name: values * inside for name, values in zip(names, shares, strict=True)}
@@ -111,15 +111,30 @@ class InSpace:
     def transforms(self) -> list[Callable[[], Path]]:
         """Return functions that write the transforms in both directions."""
         return [
-            partial(files.write_binary, self.own.path(self.own.transform(way)), partial(itk.write, warp=warp))
-            for way, warp in ((True, self.found.forward), (False, self.found.inverse))
+            partial(
+                files.write_binary, self.own.path(self.own.transform(forward)), partial(itk.write, warp=warp)
+            )
+            for forward, warp in ((True, self.found.forward), (False, self.found.inverse))
         ]
 
     def sidecars(
         self, native: dict[str, dict[str, Any]], leave_out: tuple[str, ...] = ()
     ) -> dict[str, dict[str, Any]]:
-        """Return the sidecars by the ending of their file, from those of the native results."""
-        out = {self.own.transform(way): self._of_transform(way) for way in (True, False)}
+        """Return the sidecars of the derivatives in the space.
+
+        Parameters
+        ----------
+        native : dict of str to dict
+            Sidecars of the native results, by ending.
+        leave_out : tuple of str
+            Steps that are off.
+
+        Returns
+        -------
+        dict of str to dict
+            Contents by the ending of their file.
+        """
+        out = {self.own.transform(forward): self._of_transform(forward) for forward in (True, False)}
         if "template-outputs" in leave_out:
             return out
         moved = self.own.uri(self.own.transform(True))

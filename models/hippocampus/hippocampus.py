@@ -1,8 +1,7 @@
-"""The hippocampus and its parts, anterior and posterior, in a T1w image.
+"""Parts of the hippocampus, anterior and posterior, in a T1w image.
 
-A network tells the parts in a box about one hippocampus at 1 mm. It does not care for the side: a mirror
-image is the other side's. In a head the boxes are cut out, upright, about both hippocampi of the
-segmentation.
+A network segments the parts in a box around one hippocampus at 1 mm. It serves both sides, as a mirror image
+is the other side. In a head, upright boxes are cut out around both segmented hippocampi.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ..templates import catalog
 MODEL = "hippocampus"
 SPACING = 1.0
 SHAPE = (40, 56, 40)
-"""Voxels of the box that the network sees."""
+"""Shape (voxels) of the network's box."""
 
 MIDDLE = (2.3, -1.3, 2.4)
 """From the centre of the left hippocampus to the middle of its box (mm), in an upright head."""
@@ -36,21 +35,21 @@ TABLE = "hippocampus"
 """Label table of the parts."""
 
 AGREES = 0.5
-"""Dice of the parts together with the segmentation's hippocampus below which a note asks to look."""
+"""Dice of the parts' union with the segmented hippocampus below which a note is added."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """One hippocampus, as the network sees it.
+    """Parts of one hippocampus.
 
     Attributes
     ----------
     image : Volume, shape (X, Y, Z)
         Intensities in [0, 1].
     probabilities : Volume, shape (2, X, Y, Z)
-        Anterior and posterior.
+        Anterior and posterior part.
     inside : Volume, shape (X, Y, Z)
-        One where there is an image.
+        1 in the field of view, else 0.
     """
 
     image: Volume
@@ -59,18 +58,29 @@ class Parts:
 
     @property
     def labels(self) -> Volume:
-        """0 background, 1 anterior, 2 posterior."""
+        """Return the labels: 0 background, 1 anterior, 2 posterior."""
         return self.on(self.image.grid)
 
     def on(self, grid: Grid) -> Volume:
-        """The same on another grid, by interpolating probabilities."""
+        """Return the labels on another grid, by interpolating probabilities.
+
+        Parameters
+        ----------
+        grid : Grid
+            Target grid.
+
+        Returns
+        -------
+        Volume, uint8
+            Labels: 0 background, 1 anterior, 2 posterior.
+        """
         p = resample(self.probabilities, grid).data
         return Volume(torch.cat([1 - p.sum(0, keepdim=True), p]).argmax(0).to(torch.uint8), grid.affine)
 
 
 @dataclass(frozen=True)
 class HippocampusResult:
-    """Both hippocampi of a head.
+    """Parts of both hippocampi of a head.
 
     Attributes
     ----------
@@ -79,7 +89,7 @@ class HippocampusResult:
     volumes : dict of int to float
         Sum of every part's probability (mm3).
     notes : list of str
-        What a reader of the results should know.
+        Notes on the results.
     """
 
     labels: Volume
@@ -88,14 +98,19 @@ class HippocampusResult:
 
 
 def normalized(image: Tensor, inside: Tensor) -> Tensor:
-    """Intensities in [0, 1] by the percentiles of what lies ``inside`` the field of view, 0 beyond it.
+    """Return intensities in [0, 1] by the percentiles of the field of view, 0 outside it.
 
     Parameters
     ----------
     image : Tensor, shape (X, Y, Z)
         Intensities.
     inside : Tensor of bool, shape (X, Y, Z)
-        Where there is an image.
+        Field of view.
+
+    Returns
+    -------
+    Tensor of float32, shape (X, Y, Z)
+        Normalized intensities.
     """
     out = torch.zeros(image.shape, dtype=torch.float32, device=image.device)
     if bool(inside.any()):
@@ -104,25 +119,41 @@ def normalized(image: Tensor, inside: Tensor) -> Tensor:
 
 
 def upright(image: Volume) -> Volume:
-    """Intensities in [0, 1] of a crop, without padding, upright, with voxels of ``SPACING``."""
+    """Return a crop without padding, upright, with voxels of ``SPACING`` and intensities in [0, 1].
+
+    Parameters
+    ----------
+    image : Volume
+        Image around one hippocampus.
+
+    Returns
+    -------
+    Volume
+        The upright crop.
+    """
     crop = strip_padding(image.canonical())
     moved = resample(crop, lattice(crop, SPACING))
     return moved.with_data(normalized(moved.data, torch.ones(moved.grid.shape, dtype=torch.bool)))
 
 
 def find(image: Volume, grid: Grid | None = None, *, model: str = MODEL, device: str = "cpu") -> Parts:
-    """Anterior and posterior part of the hippocampus that an image, or a part of it, is cut out about.
+    """Segment the anterior and posterior part of one hippocampus.
 
     Parameters
     ----------
     image : Volume
         T1w intensities.
     grid : Grid, optional
-        Field of view about the hippocampus, with voxels of ``SPACING``; by default the whole image.
+        Field of view around the hippocampus, with voxels of ``SPACING``; by default the whole image.
     model : str
         Weights.
     device : str
-        Where the network runs.
+        Device of the network.
+
+    Returns
+    -------
+    Parts
+        Probabilities of the parts, with the normalized image.
     """
     network = zoo.load_once(model, device).network
     if grid is None:
@@ -131,12 +162,12 @@ def find(image: Volume, grid: Grid | None = None, *, model: str = MODEL, device:
     scan = crop_or_pad(resample(image, grid), SHAPE)
     inside = crop_or_pad(resample(image.with_data(torch.ones(image.grid.shape)), grid), SHAPE).data > 0.5
     values = normalized(scan.data, inside)
-    nothing = values.new_zeros(0, *values.shape)
-    looks = [
-        inference.run(network, look, nothing, device=device)["structure"].softmax(0)
-        for look in (values, values.flip(0))
+    empty = values.new_zeros(0, *values.shape)
+    passes = [
+        inference.run(network, turned, empty, device=device)["structure"].softmax(0)
+        for turned in (values, values.flip(0))
     ]
-    found = (looks[0] + looks[1].flip(1)) / 2
+    found = (passes[0] + passes[1].flip(1)) / 2
     return Parts(*(Volume(data, scan.affine) for data in (values, found[1:], inside.float())))
 
 
@@ -148,7 +179,7 @@ def find_both(
     model: str = MODEL,
     device: str = "cpu",
 ) -> HippocampusResult:
-    """The parts of both hippocampi of a head.
+    """Segment the parts of both hippocampi of a head.
 
     Parameters
     ----------
@@ -157,9 +188,14 @@ def find_both(
     structures : Volume of integers
         FreeSurfer ids, on the same grid.
     centroids : dict of int to tuple
-        Centre (mm) of every structure.
+        Centroid (RAS mm) of every structure.
     model, device : str
-        Weights, and where the network runs.
+        Weights, and device of the network.
+
+    Returns
+    -------
+    HippocampusResult
+        Labels, volumes and notes.
     """
     upright = linear.align(centroids, catalog.centroids(), "rigid").matrix
     table = labels.load(TABLE)
@@ -168,7 +204,7 @@ def find_both(
     notes = []
     for side, structure in STRUCTURES.items():
         if structure not in centroids:
-            notes.append(f"The segmentation has no {side.lower()} hippocampus: its parts are missing.")
+            notes.append(f"No {side.lower()} hippocampus in the segmentation: its parts are missing.")
             continue
         parts = find(image, _around(centroids[structure], upright, side), model=model, device=device)
         kept = parts.probabilities.data * _largest(parts.labels.data)
@@ -179,14 +215,14 @@ def find_both(
         if agreed < AGREES:
             notes.append(
                 f"The parts of the {side.lower()} hippocampus do not agree with the segmentation "
-                f"(Dice {agreed:.2f}): look at them."
+                f"(Dice {agreed:.2f}): inspect them."
             )
     maps[0] = 1 - maps[1:].sum(0)
     return HippocampusResult(image.with_data(maps.argmax(0).to(torch.uint8)), volumes, notes)
 
 
 def _around(centre: tuple[float, float, float], upright: np.ndarray, side: str) -> Grid:
-    """The box about a hippocampus, its axes those of an upright head."""
+    """Return the box around a hippocampus, with the axes of an upright head."""
     shift = np.array(MIDDLE) * ([1, 1, 1] if side == "Left" else [-1, 1, 1])
     affine = np.diag([SPACING, SPACING, SPACING, 1.0])
     middle = transform_points(upright, np.array(centre)) + shift
@@ -195,7 +231,7 @@ def _around(centre: tuple[float, float, float], upright: np.ndarray, side: str) 
 
 
 def _largest(found: Tensor) -> Tensor:
-    """Where the largest connected piece of what is labelled is, with a margin of two voxels."""
+    """Return the largest connected piece of the labels, with a margin of two voxels."""
     pieces, count = ndimage.label(found.numpy() > 0)
     if not count:
         return torch.zeros(found.shape, dtype=torch.bool)

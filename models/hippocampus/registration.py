@@ -1,8 +1,8 @@
-"""Two hippocampi registered: affine, then diffeomorphic, symmetric and invertible.
+"""Registration of two hippocampi: affine, then diffeomorphic, symmetric and invertible.
 
-A network that was trained on the Dice of manual labels predicts the velocity between them from the parts that
-another found and from the intensities: so the borders that raters put where neither image shows one come
-along. Without it the parts and the intensities are matched by the optimisation of whole brains
+A network, trained on the Dice of manual labels, predicts the velocity from the parts and the intensities.
+It thus also learns borders that follow a protocol rather than a contrast. Without it the parts and the
+intensities are matched by the optimisation of whole brains
 (:mod:`brainseg.models.deformation.diffeomorphic`).
 """
 
@@ -36,7 +36,7 @@ OPTIONS = Options(
     most=0.8,
     margin=8.0,
 )
-"""How two hippocampi are registered; chosen on the validation split."""
+"""Options of the optimisation; chosen on the validation split."""
 
 NETWORK = "hippocampus-registration"
 """Weights that predict the velocity."""
@@ -44,11 +44,11 @@ NETWORK = "hippocampus-registration"
 EDGE = 2
 """Voxels at the edge of the network's box over which the velocity falls to zero."""
 
-LOOKS = 2
-"""Times that the network looks, each time at what is left; chosen on the validation split."""
+PASSES = 2
+"""Passes of the network, each on the residual of the previous one; chosen on the validation split."""
 
 SMOOTHING = 1.0
-"""Standard deviation (mm) of the smoothing with which labels are carried; chosen on the validation split."""
+"""Standard deviation (mm) of the smoothing in label transfer; chosen on the validation split."""
 
 MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 1.0, 0.6, 0.25
 """Weights of the parts' probabilities, the intensities and the locally normalized intensities."""
@@ -67,18 +67,23 @@ def register(
     Parameters
     ----------
     moving, fixed : Parts
-        What :func:`brainseg.models.hippocampus.hippocampus.find` found.
+        Results of :func:`brainseg.models.hippocampus.hippocampus.find`.
     options : Options
-        How the optimisation goes, where no network predicts.
+        Options of the optimisation, if no network predicts.
     network : str or None
         Weights that predict the velocity; None optimises it.
     device : str
-        Where the network runs.
+        Device of the network.
+
+    Returns
+    -------
+    RegistrationResult
+        Alignment, moving to fixed.
 
     Raises
     ------
     InputError
-        If there is no hippocampus in one of them.
+        If one image has no hippocampus.
     """
     with kept():
         matrix, error = affine(moving, fixed)
@@ -86,13 +91,13 @@ def register(
         if network is None:
             most = max(level.factor for level in options.levels)
             space = diffeomorphic.middle(matrix, a, b, options.spacing, options.margin, most)
-            here, there = _stacks(moving, fixed, space)
+            here, there = _feature_maps(moving, fixed, space)
             velocity = diffeomorphic.optimise(here, there, options)
         else:
             model = zoo.load_once(network, device)
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
             space = replace(space, grid=_box(space.grid, model.card["shape"]))
-            here, there = _stacks(moving, fixed, space)
+            here, there = _feature_maps(moving, fixed, space)
             velocity = _predicted(model.network, here, there, device)
         flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
@@ -100,10 +105,10 @@ def register(
 
 
 def _predicted(network: VelocityUNet, here: Tensor, there: Tensor, device: str) -> Tensor:
-    """What the network says of two stacks, and again of what that has left: the sum of both."""
+    """Return the velocity between two feature maps, the sum over the network's passes."""
     index = identity((here.shape[1], here.shape[2], here.shape[3]), here)
     velocity = predict(network, here, there, EDGE, device, flip=True)
-    for _ in range(LOOKS - 1):
+    for _ in range(PASSES - 1):
         left = (
             sample(here, index + exponential(-velocity / 2)),
             sample(there, index + exponential(velocity / 2)),
@@ -112,18 +117,28 @@ def _predicted(network: VelocityUNet, here: Tensor, there: Tensor, device: str) 
     return velocity
 
 
-def _stacks(moving: Parts, fixed: Parts, space: Middle) -> tuple[Tensor, Tensor]:
-    return stack(moving, space.grid, space.to_moving), stack(fixed, space.grid, space.to_fixed)
+def _feature_maps(moving: Parts, fixed: Parts, space: Middle) -> tuple[Tensor, Tensor]:
+    return feature_maps(moving, space.grid, space.to_moving), feature_maps(fixed, space.grid, space.to_fixed)
 
 
 def _box(found: Grid, trained: list[int]) -> Grid:
-    """The box that a network was trained on about two hippocampi, larger if these are."""
+    """Return the network's box around two hippocampi, enlarged if they are larger."""
     x, y, z = (max(usual, n + 2 * EDGE) for usual, n in zip(trained, found.shape, strict=True))
     return centered_grid(found, (x, y, z))
 
 
 def centres(parts: Parts) -> np.ndarray:
-    """Centres (mm) of both parts and of the whole, shape (3, 3).
+    """Return the centres of mass (RAS mm) of both parts and of the whole.
+
+    Parameters
+    ----------
+    parts : Parts
+        A hippocampus.
+
+    Returns
+    -------
+    ndarray, shape (3, 3)
+        Anterior part, posterior part, whole.
 
     Raises
     ------
@@ -133,21 +148,38 @@ def centres(parts: Parts) -> np.ndarray:
     p = parts.probabilities.data.double()
     weights = torch.cat([p, p.sum(0, keepdim=True)]).numpy()
     if weights.sum((1, 2, 3)).min() < 20:
-        raise InputError(None, "no hippocampus was found in it", "Give a T1w image cut out about one")
+        raise InputError(None, "no hippocampus found", "Use a T1w image cut out around one hippocampus")
     index = np.indices(weights.shape[1:]).reshape(3, -1)
     flat = weights.reshape(3, -1)
     return transform_points(parts.image.affine, (flat @ index.T) / flat.sum(1, keepdims=True))
 
 
 def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, float]:
-    """Affine from moving mm to fixed mm: the centres' shift, then Gauss-Newton steps on blurred maps."""
+    """Return the affine by the centres' shift, then by Gauss-Newton steps on blurred maps.
+
+    Parameters
+    ----------
+    moving, fixed : Parts
+        Two hippocampi of one side.
+    steps : int
+        Gauss-Newton steps, the first half rigid.
+
+    Returns
+    -------
+    matrix : ndarray, shape (4, 4)
+        From moving mm to fixed mm.
+    error : float
+        Median distance (mm) of the centres after alignment.
+    """
     here, there = centres(moving), centres(fixed)
     matrix = np.eye(4)
     matrix[:3, 3] = (there - here)[2]
     space = diffeomorphic.middle(matrix, moving.labels, fixed.labels, 2.0, 8.0, 1)
     level = Level(1, 1, 1.0, 0, 0)
     for number in range(steps):
-        a, b = (diffeomorphic.at_level(both[[0, 1, -1]], level) for both in _stacks(moving, fixed, space))
+        a, b = (
+            diffeomorphic.at_level(both[[0, 1, -1]], level) for both in _feature_maps(moving, fixed, space)
+        )
         step = diffeomorphic.refine_linear(a, b, space, "rigid" if number < steps // 2 else "affine")
         space = moved(space, step)
     matrix = space.to_fixed @ np.linalg.inv(space.to_moving)
@@ -155,17 +187,17 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     return matrix, float(np.median(error))
 
 
-def stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
-    """What is matched, on the middle grid.
+def feature_maps(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
+    """Return the feature maps of a hippocampus on the middle grid.
 
     Parameters
     ----------
     parts : Parts
         A hippocampus.
     grid : Grid
-        The middle space's.
+        Grid of the middle space.
     place : ndarray, shape (4, 4)
-        From its mm to the hippocampus's.
+        From the mm of the middle space to those of the hippocampus.
 
     Returns
     -------
@@ -178,6 +210,19 @@ def stack(parts: Parts, grid: Grid, place: np.ndarray) -> Tensor:
 
 
 def channels(maps: Tensor, image: Tensor, inside: Tensor) -> Tensor:
-    """Two maps (2, X, Y, Z), intensities, local intensities and the field of view as what is matched."""
+    """Return the weighted feature maps of a hippocampus.
+
+    Parameters
+    ----------
+    maps : Tensor, shape (2, X, Y, Z)
+        Probabilities of the parts.
+    image, inside : Tensor, shape (X, Y, Z)
+        Intensities in [0, 1], and field of view.
+
+    Returns
+    -------
+    Tensor, shape (5, X, Y, Z)
+        Parts, intensities, locally normalized intensities and field of view.
+    """
     plain, local = intensities(image, inside)
     return torch.cat([MAP_WEIGHT * maps, IMAGE_WEIGHT * plain, LOCAL_WEIGHT * local, inside[None]])

@@ -113,7 +113,7 @@ def hippocampus(model: str) -> str:
 
 
 def _filled(record: Population, stage: str, active: set[str], **values: str) -> str:
-    """Return the text of a stage with networks; ``active`` are the cases that hold."""
+    """Return the text of a stage with networks and the texts of its ``active`` cases."""
     method = record.methods[stage]
     coarse, fine = zoo.read_card(record.coarse), zoo.read_card(getattr(record, stage))
     data = "; ".join(dict.fromkeys(card["training_data"] for card in (coarse, fine)))

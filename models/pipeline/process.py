@@ -23,13 +23,13 @@ class Processed:
     Attributes
     ----------
     scan : Volume, float32
-        The input.
+        The conformed scan.
     brain : SkullStripResult
-        Its brain.
+        Brain mask.
     corrected : Volume, float32
         The scan after bias correction.
     segmentation : SegmentationResult
-        Its structures.
+        Structures and tissues.
     """
 
     scan: Volume
@@ -39,12 +39,12 @@ class Processed:
 
     @property
     def notes(self) -> list[str]:
-        """Notes of all stages."""
+        """Return the notes of all stages."""
         return [*self.brain.notes, *self.segmentation.notes]
 
     @property
     def anatomy(self) -> Anatomy:
-        """The scan as registration needs it."""
+        """Return the input of registration."""
         found = self.segmentation
         return Anatomy(
             self.corrected, self.brain.mask, found.structures, found.centroids, found.probabilities
@@ -115,17 +115,24 @@ def process(
 
 
 def check_slices(scan: Volume, record: Population) -> None:
-    """Refuse a scan whose slices are too thick for a population's networks.
+    """Refuse a scan with slices too thick for a population's networks.
+
+    Parameters
+    ----------
+    scan : Volume
+        The scan.
+    record : Population
+        The population.
 
     Raises
     ------
     InputError
-        If they are.
+        If the slices are too thick.
     """
     why = thick_slices.coarseness(scan.grid.spacing, record)
     if why:
-        remedy = f"{thick_slices.REMEDY}; brainseg skullstrip --mask extracts the brain of the stack"
-        raise InputError(None, f"it is a {why}", remedy)
+        remedy = f"{thick_slices.REMEDY}; brainseg skullstrip --mask extracts only the brain"
+        raise InputError(None, why, remedy)
 
 
 def with_network(record: Population, name: str) -> Population:

@@ -1,14 +1,14 @@
-"""Ages as people write them: texts, units and names of columns."""
+"""Ages in tables: texts, units and names of columns."""
 
 from __future__ import annotations
 
 import re
 
 YEAR = {"year": 1.0, "month": 1 / 12, "week": 1 / 52.18, "day": 1 / 365.25}
-"""Years in each unit that an age may have."""
+"""Years per unit of age."""
 
 MISSING = ("", "n/a", "na", "nan", "none", "unknown")
-"""What stands in a table where a value is not known."""
+"""Texts for an unknown value in a table."""
 
 AT_SCAN = r"(at)?(scan|mri|imaging)?(in)?(weeks?|wks?|days?)?"
 GESTATIONAL = re.compile(rf"(scan)?(ga|gestationalage){AT_SCAN}|gestational(weeks|days)")
@@ -22,7 +22,17 @@ WEEKS_AND_DAYS = rf"{NUMBER}\s*?{DAYS_TOO}\s*(?:(\d+(?:\.\d+)?)\s*(?:/\s*7)?\s*(
 
 
 def is_gestational(column: str) -> bool:
-    """Whether a column of this name holds the gestational age at the scan.
+    """Return whether a column of this name has the gestational age at the scan.
+
+    Parameters
+    ----------
+    column : str
+        Name of a column.
+
+    Returns
+    -------
+    bool
+        Whether the name is one of a gestational age.
 
     Examples
     --------
@@ -33,7 +43,17 @@ def is_gestational(column: str) -> bool:
 
 
 def is_unclear(column: str) -> bool:
-    """Whether a column holds an age that is counted alike before birth and after it, as newborns' is.
+    """Return whether a column has a postmenstrual age, which is defined before and after birth.
+
+    Parameters
+    ----------
+    column : str
+        Name of a column.
+
+    Returns
+    -------
+    bool
+        Whether the name leaves open if the scan is before birth.
 
     Examples
     --------
@@ -44,14 +64,19 @@ def is_unclear(column: str) -> bool:
 
 
 def weeks(text: str | None, unit: float = 1.0) -> float | None:
-    """Weeks of gestation from what people write: 28, 28.4, 28+3, 28w3d, 28 3/7, 28 weeks, 196 days.
+    """Return gestational weeks from a text: 28, 28.4, 28+3, 28w3d, 28 3/7, 28 weeks, 196 days.
 
     Parameters
     ----------
     text : str or None
-        What stands in the table.
+        Text in the table.
     unit : float
-        Weeks in one of a bare number.
+        Weeks per unit of a bare number.
+
+    Returns
+    -------
+    float or None
+        Weeks; None if the text is no age.
 
     Examples
     --------
@@ -68,7 +93,19 @@ def weeks(text: str | None, unit: float = 1.0) -> float | None:
 
 
 def years(text: str | None, unit: float = 1.0) -> float | None:
-    """A number of years from what people write.
+    """Return years from a text.
+
+    Parameters
+    ----------
+    text : str or None
+        Text in the table.
+    unit : float
+        Years per unit of the number.
+
+    Returns
+    -------
+    float or None
+        Years; None if the text is no age.
 
     Examples
     --------
@@ -80,7 +117,17 @@ def years(text: str | None, unit: float = 1.0) -> float | None:
 
 
 def years_in(unit: str) -> float | None:
-    """Years in a unit, if it is one.
+    """Return the years in a unit of age.
+
+    Parameters
+    ----------
+    unit : str
+        Name of the unit.
+
+    Returns
+    -------
+    float or None
+        Years; None if the name is no unit of age.
 
     Examples
     --------
@@ -92,7 +139,19 @@ def years_in(unit: str) -> float | None:
 
 
 def weeks_in(unit: str, column: str) -> float:
-    """Weeks in the unit of a column, or else in the one that its name says; 1 if neither tells.
+    """Return the weeks in the unit of a column; the unit takes precedence over the column's name.
+
+    Parameters
+    ----------
+    unit : str
+        Unit of the column; may be empty.
+    column : str
+        Name of the column.
+
+    Returns
+    -------
+    float
+        Weeks; 1 if the unit is unknown.
 
     Examples
     --------
@@ -104,7 +163,18 @@ def weeks_in(unit: str, column: str) -> float:
 
 
 def is_before_birth(unit: str) -> bool:
-    """Whether a unit says that an age is counted from before birth, such as ``weeks of gestation``."""
+    """Return whether a unit is one of gestational age, such as ``weeks of gestation``.
+
+    Parameters
+    ----------
+    unit : str
+        Name of the unit.
+
+    Returns
+    -------
+    bool
+        Whether ages in this unit are gestational.
+    """
     return "gestation" in unit
 
 

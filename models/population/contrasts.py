@@ -1,7 +1,7 @@
-"""Contrasts that a stage is meant for, as suffixes of BIDS names."""
+"""Contrasts of the optional stages, as suffixes of BIDS names."""
 
 LESION = ("FLAIR", "T2w")
-"""Images in which lesions are bright, the better one first."""
+"""Contrasts with bright lesions, in order of preference."""
 
 HIPPOCAMPUS = ("T1w",)
-"""Images that the network for the parts of the hippocampus is trained on."""
+"""Contrasts in the training data of the hippocampus network."""

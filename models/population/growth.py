@@ -1,9 +1,8 @@
-"""Growth before birth: how large each tissue is at which gestational age, and the age that volumes tell.
+"""Growth before birth: tissue volumes by gestational age, and an estimate of the age from volumes.
 
-The curves (log volume as a quadratic in weeks, with the spread about it) and the age's regression on a few
-volumes are fitted by :mod:`brainseg.training.fetal.growth_curves`; they stand with their errors in
-``models/data/growth``.
-They rest on atlases, each the mean of many fetuses: the spread of single fetuses is wider.
+The curves (log volume as a quadratic in weeks, with its deviation) and the regression of the age on a few
+volumes are fitted by :mod:`brainseg.training.fetal.growth_curves` and stored with their errors in
+``models/data/growth``. They are based on atlases, each the mean of many fetuses: single fetuses vary more.
 """
 
 from __future__ import annotations
@@ -18,26 +17,38 @@ from ..data import FOLDER
 from . import labels
 
 BEYOND = 1.5
-"""Weeks beyond the fitted ages that an estimate may reach."""
+"""Largest extrapolation (weeks) of an estimate beyond the fitted ages."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A tissue's growth.
+    """Growth curve of a structure.
 
     Attributes
     ----------
     coefficients : tuple of float
         Log of the volume (mm3) as a polynomial in weeks, constant first.
     deviation : float
-        Standard deviation of the log volume about it.
+        Standard deviation of the log volume.
     """
 
     coefficients: tuple[float, ...]
     deviation: float
 
     def at(self, weeks: float, deviations: float = 0.0) -> float:
-        """Volume (mm3) at an age, so many standard deviations from the middle.
+        """Return the volume at an age.
+
+        Parameters
+        ----------
+        weeks : float
+            Gestational age (weeks).
+        deviations : float
+            Number of standard deviations above the curve.
+
+        Returns
+        -------
+        float
+            Volume (mm3).
 
         Examples
         --------
@@ -50,22 +61,22 @@ class Curve:
 
 @dataclass(frozen=True)
 class Growth:
-    """What is known of a population's growth.
+    """Growth curves of a population, and the regression of the age on volumes.
 
     Attributes
     ----------
     curves : dict of int to Curve
-        By index of the structure without side.
+        Curves by index of the unsided structure.
     weeks : tuple of float
-        Ages that the curves rest on.
+        Range of the fitted ages.
     age : dict of int to float
-        Weeks for each unit of a structure's log volume (mm3); 0 holds the constant.
+        Weeks per log volume (mm3) of a structure; 0 is the constant.
     squares : dict of int to float
-        Weeks for each unit of the square of a structure's log volume.
+        Weeks per squared log volume of a structure.
     error : float
-        Root mean squared error (weeks) of the estimated age on subjects left out.
+        Root mean squared error (weeks) of the estimated age in cross-validation.
     subjects : int
-        On how many subjects all rests.
+        Number of subjects.
     """
 
     curves: dict[int, Curve]
@@ -76,19 +87,44 @@ class Growth:
     subjects: int
 
     def estimate(self, volumes: Mapping[int, float], table: str) -> float | None:
-        """Gestational age (weeks) that volumes (mm3, by index, sides apart) tell; None if one is missing."""
+        """Return the gestational age estimated from volumes.
+
+        Parameters
+        ----------
+        volumes : mapping of int to float
+            Volumes (mm3) by index, sides separate.
+        table : str
+            Label table.
+
+        Returns
+        -------
+        float or None
+            Weeks; None if a volume is missing.
+        """
         whole = both_sides(volumes, table)
         if any(whole.get(index, 0.0) <= 0 for index in self.age if index):
             return None
         logs = {index: math.log(whole[index]) for index in self.age if index}
-        told = self.age[0] + sum(self.age[index] * log for index, log in logs.items())
-        told += sum(c * logs[index] ** 2 for index, c in self.squares.items())
-        # A curve says nothing beyond what it was fitted to.
-        return min(max(told, self.weeks[0] - BEYOND), self.weeks[1] + BEYOND)
+        weeks = self.age[0] + sum(self.age[index] * log for index, log in logs.items())
+        weeks += sum(c * logs[index] ** 2 for index, c in self.squares.items())
+        # The regression does not extrapolate far beyond the fitted ages.
+        return min(max(weeks, self.weeks[0] - BEYOND), self.weeks[1] + BEYOND)
 
 
 def both_sides(volumes: Mapping[int, float], table: str) -> dict[int, float]:
-    """Volumes with left and right together, under the index of the left.
+    """Return the sum of left and right volumes, by the index of the left structure.
+
+    Parameters
+    ----------
+    volumes : mapping of int to float
+        Volumes by index, sides separate.
+    table : str
+        Label table.
+
+    Returns
+    -------
+    dict of int to float
+        Volumes by unsided index.
 
     Examples
     --------
@@ -106,7 +142,18 @@ def both_sides(volumes: Mapping[int, float], table: str) -> dict[int, float]:
 
 @cache
 def load(name: str) -> Growth:
-    """Read the growth curves ``name``."""
+    """Read growth curves of the package.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file, without its ending.
+
+    Returns
+    -------
+    Growth
+        The curves.
+    """
     content = json.loads((FOLDER / "growth" / f"{name}.json").read_text())
     return Growth(
         curves={

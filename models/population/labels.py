@@ -1,9 +1,9 @@
-"""Label tables: the one source of truth for structures, tissues, colours and left/right partners.
+"""Label tables: the single source of truth for structures, tissues, colours and left/right partners.
 
-A table is a TSV in BIDS form (``index name abbreviation color mapping``) with, for structures, the
-columns ``tissue``, ``partner`` and ``pieces``. Networks predict structures *without side* (the
-left index stands for both); the side is added afterwards. A column ``part_of`` says into which
-structure a finer one goes where a coarser table is asked for.
+A table is a TSV in BIDS form (``index name abbreviation color mapping``) with the further columns ``tissue``,
+``partner`` and ``pieces`` for structures. Networks predict *unsided* structures (the left index stands for
+both sides); the side is added afterwards. The column ``part_of`` maps a finer structure to one of a coarser
+table.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TISSUES = ("background", "gm", "wm", "ventricles", "csf", "deepgm")
 """Names of the six tissues, in the order of the tissue decoder's outputs."""
 
 DSEG = {"background": 0, "gm": 1, "deepgm": 1, "wm": 2, "ventricles": 3, "csf": 3}
-"""Tissue to the value of a BIDS ``dseg`` with 1 GM, 2 WM, 3 CSF."""
+"""Value of every tissue in a BIDS ``dseg``: 1 GM, 2 WM, 3 CSF."""
 
 DSEG_NAMES = ("GM", "WM", "CSF")
 """Names of the tissues of a BIDS ``dseg`` in the order of their values 1, 2, 3 (``dseg.tsv``)."""
@@ -28,7 +28,7 @@ DSEG_NAMES = ("GM", "WM", "CSF")
 
 @dataclass(frozen=True)
 class Label:
-    """One row of a label table; ``pieces`` is ``one`` for what is a single body on either side."""
+    """One row of a label table; ``pieces`` is ``one`` for a structure of one piece on either side."""
 
     index: int
     name: str
@@ -42,7 +42,7 @@ class Label:
 
 
 class LabelTable:
-    """A label table by index, with the views that networks and reports need.
+    """A label table by index, with the arrays that networks and reports need.
 
     Parameters
     ----------
@@ -62,21 +62,39 @@ class LabelTable:
 
     @cached_property
     def unsided(self) -> tuple[int, ...]:
-        """Indices that networks predict: background, unpaired structures and the left of each pair."""
+        """Return the predicted indices: background, unpaired structures and the left of each pair."""
         return tuple(x.index for x in self.labels if not x.name.startswith("Right-"))
 
     @cached_property
     def right_of(self) -> np.ndarray:
-        """For each of ``unsided`` the index on the right side (itself if unpaired)."""
+        """Return the right index of every unsided structure (its own if unpaired)."""
         return np.array([self.by_index[i].partner for i in self.unsided])
 
     @cached_property
     def tissue_of(self) -> np.ndarray:
-        """For each of ``unsided`` the position of its tissue in ``TISSUES``."""
+        """Return the position in ``TISSUES`` of every unsided structure."""
         return np.array([TISSUES.index(self.by_index[i].tissue) for i in self.unsided])
 
     def lookup(self, column: str, size: int | None = None) -> np.ndarray:
-        """Array from index to its ``tissue`` (position in TISSUES), ``dseg`` or ``unsided`` position."""
+        """Return a lookup array from index to a property.
+
+        Parameters
+        ----------
+        column : {'tissue', 'dseg', 'unsided'}
+            Position in ``TISSUES``, value in a ``dseg``, or position in ``unsided``.
+        size : int, optional
+            Length of the array; by default the largest index plus 1.
+
+        Returns
+        -------
+        ndarray of uint8, shape (size,)
+            Property by index.
+
+        Raises
+        ------
+        ValueError
+            If the column is unknown.
+        """
         out = np.zeros(size or self.labels[-1].index + 1, np.uint8)
         for label in self.labels:
             if column == "tissue":
@@ -92,7 +110,17 @@ class LabelTable:
 
 
 def merged(finer: LabelTable, coarser: LabelTable) -> list[int]:
-    """For each of the finer table's ``unsided`` its position, or that of its whole, among the coarser's.
+    """Return the position in a coarser table of every unsided structure of a finer one.
+
+    Parameters
+    ----------
+    finer, coarser : LabelTable
+        Label tables.
+
+    Returns
+    -------
+    list of int
+        Positions in ``coarser.unsided`` of the structure or of its whole.
 
     Examples
     --------
@@ -108,7 +136,19 @@ def merged(finer: LabelTable, coarser: LabelTable) -> list[int]:
 
 @cache
 def numbering(name: str, column: str) -> np.ndarray | None:
-    """Array from a table's indices to those of another numbering, which a column of the table gives.
+    """Return a lookup array from a table's indices to another numbering.
+
+    Parameters
+    ----------
+    name : str
+        Label table.
+    column : str
+        Column of the table with the other numbering.
+
+    Returns
+    -------
+    ndarray of uint8 or None
+        Numbers by index; None if the table lacks the column.
 
     Examples
     --------
@@ -127,7 +167,18 @@ def numbering(name: str, column: str) -> np.ndarray | None:
 
 @cache
 def load(name: str) -> LabelTable:
-    """Load the label table ``name`` that the package ships (``adult``, ``tissue``)."""
+    """Read a label table of the package.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table, such as ``adult`` or ``tissue``.
+
+    Returns
+    -------
+    LabelTable
+        The table.
+    """
     text = (FOLDER / "labels" / f"{name}.tsv").read_text()
     rows = csv.DictReader(text.splitlines(), delimiter="\t")
     return LabelTable(

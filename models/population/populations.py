@@ -1,7 +1,7 @@
 """Populations as records: networks, methods, labels and templates by age group.
 
-A record (``models/data/populations/NAME.toml``) is all that the program knows of a population; nothing else
-depends on its name.
+A record (``models/data/populations/NAME.toml``) contains all properties of a population; the code does not
+depend on its name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FLAGS = {
     "likelihood": "likelihood=False",
     "posteriors": "--posteriors",
 }
-"""Options that a segmentation method may have, as users write them."""
+"""Options of a segmentation method, as users write them."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,17 @@ class Cohorts:
     until: tuple[float, ...]
 
     def of(self, age: float) -> str:
-        """Return the cohort for an age; the last one serves all ages above.
+        """Return the cohort for an age; the last one includes all higher ages.
+
+        Parameters
+        ----------
+        age : float
+            Age in the cohorts' unit.
+
+        Returns
+        -------
+        str
+            Label of the cohort.
 
         Examples
         --------
@@ -162,12 +172,12 @@ class Population:
 
     @property
     def networks(self) -> tuple[str, str, str]:
-        """Weights in the order of the pipeline."""
+        """Return the weights in the order of the pipeline."""
         return self.coarse, self.skullstrip, self.segmentation
 
 
 def restricted(record: Population, *steps: str) -> str | None:
-    """Return the restrictions on use in the licenses of a population's networks; None if there are none.
+    """Return the restrictions on use in the licenses of a population's networks.
 
     Parameters
     ----------
@@ -175,6 +185,11 @@ def restricted(record: Population, *steps: str) -> str | None:
         The population.
     steps : str
         Fields of further networks, such as ``lesion``.
+
+    Returns
+    -------
+    str or None
+        Restrictions; None if there are none.
     """
     found: list[str] = []
     more: list[str] = []
@@ -189,7 +204,18 @@ def restricted(record: Population, *steps: str) -> str | None:
 
 
 def finer_tables(record: Population) -> dict[str, str]:
-    """Return the finer label tables that a population's network predicts, by optional step."""
+    """Return the finer label tables that a population's network predicts.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+
+    Returns
+    -------
+    dict of str to str
+        Label tables by optional step.
+    """
     table = _card(record.segmentation).get("label_table")
     return {step: finer for step, finer in record.parts.items() if finer == table}
 
@@ -201,7 +227,7 @@ def _card(name: str) -> dict[str, Any]:
 
 
 def refusal(record: Population, option: str) -> UsageError | None:
-    """Return the error for a segmentation option that a population's method does not have, if so.
+    """Return the error for a segmentation option that a population's method lacks.
 
     Parameters
     ----------
@@ -209,6 +235,11 @@ def refusal(record: Population, option: str) -> UsageError | None:
         The population.
     option : str
         Key of :data:`FLAGS`.
+
+    Returns
+    -------
+    UsageError or None
+        The error; None if the method has the option.
     """
     method = record.methods["segmentation"]
     if option in method.options:
@@ -219,7 +250,14 @@ def refusal(record: Population, option: str) -> UsageError | None:
 
 
 def check_options(record: Population, options: Iterable[str]) -> None:
-    """Refuse options that a population's segmentation method does not have.
+    """Refuse options that a population's segmentation method lacks.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+    options : iterable of str
+        Keys of :data:`FLAGS`.
 
     Raises
     ------
@@ -244,12 +282,22 @@ def trained() -> list[str]:
 
 @cache
 def load(name: str) -> Population:
-    """Read the record of the population ``name``.
+    """Read the record of a population.
+
+    Parameters
+    ----------
+    name : str
+        Name of the population.
+
+    Returns
+    -------
+    Population
+        Its record.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If the population is unknown.
     """
     if name not in names():
         raise UsageError(None, f"unknown population {name!r}", f"Use one of: {', '.join(names())}")
@@ -279,12 +327,35 @@ def _method(options: Iterable[str] = (), text: str = "", **content: Any) -> Meth
 
 
 def resolve(population: str | Population) -> Population:
-    """Return the record of a population, which may be named or be a record."""
+    """Return the record of a population.
+
+    Parameters
+    ----------
+    population : str or Population
+        Name or record.
+
+    Returns
+    -------
+    Population
+        Its record.
+    """
     return load(population) if isinstance(population, str) else population
 
 
 def by_age(age: float, unit: str) -> Population | None:
-    """Return the population of an age, with networks or without; None if there is none.
+    """Return the population of an age, with or without networks.
+
+    Parameters
+    ----------
+    age : float
+        Age.
+    unit : str
+        ``gestational weeks`` or ``years``.
+
+    Returns
+    -------
+    Population or None
+        The population; None if no range includes the age.
 
     Examples
     --------
@@ -299,7 +370,18 @@ def by_age(age: float, unit: str) -> Population | None:
 
 
 def by_reconstruction(label: str) -> Population | None:
-    """Return the population that an image's ``rec-`` entity identifies; None if it identifies none."""
+    """Return the population of a ``rec-`` entity.
+
+    Parameters
+    ----------
+    label : str
+        Value of the entity; may be empty.
+
+    Returns
+    -------
+    Population or None
+        The population; None if the label identifies none.
+    """
     for name in names():
         if label and label.lower().startswith(load(name).reconstructions):
             return load(name)

@@ -1,9 +1,9 @@
-"""Rigid alignment of images of one head, whatever their contrasts, and the average of several.
+"""Rigid alignment of images of one head, of any contrasts, and the average of several images.
 
-Two scans of a session differ by how the head moved between them, so six degrees of freedom suffice. They
-are found by the mutual information of the intensities (Maes et al. 1997), which assumes nothing of the
-contrasts, and by Powell's method; a template halfway between repeated scans follows Reuter et al. (2012).
-The result is the same on any number of threads, unlike that of ITK's registration.
+Two scans of a session differ by the motion of the head between them: six degrees of freedom. They are found
+by the mutual information of the intensities (Maes et al. 1997), for any pair of contrasts, and by Powell's
+method; a template halfway between repeated scans follows Reuter et al. (2012). The result is the same on any
+number of threads, unlike that of ITK's registration.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from ..geometry.volume import Grid, Volume, lattice, normalize, resample, transform_points
 
 LEVELS = (4.0, 2.0)
-"""Voxel sizes (mm) at which the alignment is sought, one after the other."""
+"""Voxel sizes (mm) of the alignment, coarse to fine."""
 
 MARGIN = 12.0
 """Margin (mm) around the brain that takes part: skull and scalp move with it, jaw and neck do not."""
@@ -28,10 +28,10 @@ BINS = 32
 """Bins of the intensities of each image."""
 
 POINTS = 25_000
-"""Points at which the images are compared, about."""
+"""Approximate number of points at which the images are compared."""
 
 LEAST_OVERLAP = 0.25
-"""Share of the points that both images must show."""
+"""Smallest share of the points inside both fields of view."""
 
 RADIUS = 50.0
 """Distance (mm) from the center of the brain at which a rotation moves as far as a shift of the same size."""
@@ -43,7 +43,7 @@ TOLERANCE = 0.01
 """Accuracy of the search, in voxels."""
 
 ROUNDS = 2
-"""Times that the images are aligned to their average."""
+"""Number of alignments to the average."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,22 @@ class Coregistration:
 
     @property
     def degrees(self) -> float:
-        """Angle of the rotation."""
+        """Return the angle (degrees) of the rotation."""
         return float(np.degrees(np.arccos(np.clip((np.trace(self.matrix[:3, :3]) - 1) / 2, -1, 1))))
 
     def shift(self, point: np.ndarray) -> float:
-        """How far (mm) it moves a point."""
+        """Return the displacement (mm) of a point.
+
+        Parameters
+        ----------
+        point : ndarray, shape (3,)
+            Point (RAS mm) of the moving image.
+
+        Returns
+        -------
+        float
+            Distance (mm) between the point and its image.
+        """
         return float(np.linalg.norm(transform_points(self.matrix, point) - point))
 
 
@@ -104,7 +115,7 @@ def rigid(
 
 
 def _center(volume: Volume, mask: Volume | None) -> np.ndarray:
-    """Center of mass (RAS mm) of a mask, or of the bright voxels."""
+    """Return the center of mass (RAS mm) of a mask, or of the bright voxels."""
     if mask is not None and bool((mask.data > 0).any()):
         weight, affine = (mask.data > 0).numpy(), mask.affine
     else:
@@ -116,7 +127,7 @@ def _center(volume: Volume, mask: Volume | None) -> np.ndarray:
 
 
 def _scaled(volume: Volume, spacing: float) -> Volume:
-    """A volume on an upright lattice, its intensities between 0 and 1."""
+    """Return a volume on an upright lattice, with intensities between 0 and 1."""
     small = resample(volume.canonical(), lattice(volume, spacing))
     return small.with_data(normalize(small.data))
 
@@ -134,7 +145,7 @@ class _Pair:
             inside = ndimage.distance_transform_edt(~brain, still.grid.spacing) < MARGIN
         chosen = np.argwhere(inside)
         chosen = chosen[:: max(1, len(chosen) // POINTS)]
-        # Off the voxels' centers: otherwise images whose voxels coincide agree too well.
+        # Off the voxels' centers: coinciding voxels of two images would agree too well.
         index = chosen + np.random.default_rng(0).uniform(-0.5, 0.5, chosen.shape)
         self.points = transform_points(still.affine, index) - center
         self.values = _bins(ndimage.map_coordinates(still.data.numpy(), index.T, order=1, mode="nearest"))[0]
@@ -142,9 +153,9 @@ class _Pair:
         self.to_voxel = np.linalg.inv(other.affine)
 
     def search(self, start: np.ndarray, tolerance: float) -> tuple[np.ndarray, float]:
-        """The best matrix (fixed mm to moving mm) from a start, and the mutual information there (nats)."""
+        """Return the best matrix (fixed mm to moving mm) from a start, and its mutual information (nats)."""
         if not self.information(start):
-            return start, 0.0  # too little overlap: nothing tells where to go
+            return start, 0.0  # too little overlap for a search direction
         found = optimize.minimize(
             lambda x: -self.information(start @ self._motion(x)),
             np.zeros(6),
@@ -154,15 +165,15 @@ class _Pair:
         return start @ self._motion(found.x), -float(found.fun)
 
     def information(self, matrix: np.ndarray) -> float:
-        """Mutual information (nats) of the intensities where the images overlap."""
+        """Return the mutual information (nats) of the intensities where the images overlap."""
         whole = self.to_voxel @ matrix
         index = transform_points(whole, self.points + self.center).T
         size = np.array(self.moving.shape)[:, None]
-        seen = ((index > -0.5) & (index < size - 0.5)).all(0)
-        if np.count_nonzero(seen) < LEAST_OVERLAP * len(self.points):
+        shared = ((index > -0.5) & (index < size - 0.5)).all(0)
+        if np.count_nonzero(shared) < LEAST_OVERLAP * len(self.points):
             return 0.0
-        low, share = _bins(ndimage.map_coordinates(self.moving, index[:, seen], order=1, mode="nearest"))
-        row = self.values[seen] * BINS
+        low, share = _bins(ndimage.map_coordinates(self.moving, index[:, shared], order=1, mode="nearest"))
+        row = self.values[shared] * BINS
         joint = np.bincount(row + low, 1 - share, BINS**2)
         joint += np.bincount(row + np.minimum(low + 1, BINS - 1), share, BINS**2)
         joint = joint.reshape(BINS, BINS) / joint.sum()
@@ -171,7 +182,7 @@ class _Pair:
         return float((joint[some] * np.log(joint[some] / apart[some])).sum())
 
     def _motion(self, x: np.ndarray) -> np.ndarray:
-        """Rigid motion about the center: rotation vector (mm at ``RADIUS``) and shift (mm)."""
+        """Return a rigid motion about the center: rotation vector (mm at ``RADIUS``), then shift (mm)."""
         out = np.eye(4)
         out[:3, :3] = Rotation.from_rotvec(x[:3] / RADIUS).as_matrix()
         out[:3, 3] = self.center + x[3:] - out[:3, :3] @ self.center
@@ -179,33 +190,48 @@ class _Pair:
 
 
 def _bins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bin of every intensity in [0, 1], and its share in the next bin."""
+    """Return the bin of every intensity in [0, 1], and its share in the next bin."""
     place = np.clip(values, 0, 1) * (BINS - 1)
     low = place.astype(np.int64)
     return low, place - low
 
 
 def apply(moving: Volume, matrix: np.ndarray, grid: Grid) -> Volume:
-    """A volume on the grid of the image that it was aligned to, by cubic splines."""
+    """Resample an aligned volume to the grid of the fixed image, by cubic splines.
+
+    Parameters
+    ----------
+    moving : Volume
+        The moving image.
+    matrix : ndarray, shape (4, 4)
+        Points (RAS mm) of the moving image to points of the fixed one.
+    grid : Grid
+        Grid of the fixed image.
+
+    Returns
+    -------
+    Volume, float32
+        The moving image on ``grid``.
+    """
     return resample(Volume(moving.data.float(), matrix @ moving.affine), grid, mode="cubic")
 
 
 def average(volumes: list[Volume], *, levels: tuple[float, ...] = LEVELS) -> tuple[Volume, list[np.ndarray]]:
-    """The average of scans of one head in a space that none of them is nearer to than the others.
+    """Return the average of several scans of one head, in an unbiased space.
 
     Parameters
     ----------
     volumes : list of Volume
         Scans of one contrast.
     levels : tuple of float
-        Voxel sizes (mm) at which they are aligned, coarse to fine.
+        Voxel sizes (mm) of the alignment, coarse to fine.
 
     Returns
     -------
     mean : Volume, float32
-        Their mean (median from three on) at the smallest voxel size among them.
+        Mean (median of three or more) at the smallest voxel size of the scans.
     matrices : list of ndarray, shape (4, 4)
-        Points (RAS mm) of every scan to those of the mean.
+        For every scan, from its points (RAS mm) to those of the mean.
     """
     first = volumes[0]
     matrices = [np.eye(4), *(rigid(volume, first, levels=levels).matrix for volume in volumes[1:])]
@@ -220,7 +246,17 @@ def average(volumes: list[Volume], *, levels: tuple[float, ...] = LEVELS) -> tup
 
 
 def halfway(matrices: list[np.ndarray]) -> np.ndarray:
-    """What takes the common target of rigid matrices to the middle of their sources.
+    """Return the matrix from the common target of rigid matrices to the middle of their sources.
+
+    Parameters
+    ----------
+    matrices : list of ndarray, shape (4, 4)
+        From the mm of every source to the mm of the target.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        From the mm of the target to the mm of the middle.
 
     Examples
     --------
@@ -235,7 +271,7 @@ def halfway(matrices: list[np.ndarray]) -> np.ndarray:
 def _mean(volumes: list[Volume], matrices: list[np.ndarray], spacing: float) -> Volume:
     moved = [Volume(v.data, m @ v.affine) for v, m in zip(volumes, matrices, strict=True)]
     grid = lattice(moved[0], spacing)
-    stack = [resample(volume, grid, mode="cubic").data for volume in moved]
-    levels = [float(torch.quantile(d[d > d.mean()].flatten()[::7], 0.5)) for d in stack]
-    scaled = torch.stack([d * (levels[0] / level) for d, level in zip(stack, levels, strict=True)])
-    return Volume(scaled.median(0).values if len(stack) > 2 else scaled.mean(0), grid.affine)
+    data = [resample(volume, grid, mode="cubic").data for volume in moved]
+    levels = [float(torch.quantile(d[d > d.mean()].flatten()[::7], 0.5)) for d in data]
+    scaled = torch.stack([d * (levels[0] / level) for d, level in zip(data, levels, strict=True)])
+    return Volume(scaled.median(0).values if len(data) > 2 else scaled.mean(0), grid.affine)

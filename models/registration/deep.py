@@ -1,7 +1,7 @@
-"""Diffeomorphic registration of two brains, begun by a network where there is one for the population.
+"""Diffeomorphic registration of two brains, which a network can initialize.
 
-The diffeomorphism matches maps of the structures together with the intensities, where both images have the
-same contrast, or with images made of the tissue probabilities, where they have not.
+The diffeomorphism matches maps of the structures together with the intensities of images of one contrast, or
+with images synthesized from the tissue probabilities.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from . import features
 from .result import Anatomy, RegistrationResult
 
 STARTED = replace(Options(), levels=(replace(Options().levels[-1], steps=8),))
-"""Options of an optimization that begins at a network's prediction."""
+"""Options of an optimization that starts from a network's prediction."""
 
 
 def register(
@@ -30,7 +30,7 @@ def register(
     options: Options,
     network: str | None = None,
 ) -> RegistrationResult:
-    """Register two brains diffeomorphically, beginning from an affine alignment.
+    """Register two brains diffeomorphically, starting from an affine alignment.
 
     Parameters
     ----------
@@ -42,13 +42,18 @@ def register(
         Settings of the optimization.
     network : str, optional
         Weights that predict its start.
+
+    Returns
+    -------
+    RegistrationResult
+        Alignment with both directions of the diffeomorphism.
     """
     scale = 1 if network is None else round(zoo.read_card(network)["spacing"] / options.spacing)
     most = max(scale, *(level.factor for level in options.levels))
     space = diffeomorphic.middle(
         linear.matrix, moving.structures, fixed.structures, options.spacing, options.margin, most
     )
-    pair = features.stacks(moving, fixed, space, options.emphasis)
+    pair = features.feature_maps(moving, fixed, space, options.emphasis)
     start = None if network is None else predicted(network, *pair, scale, options.margin)
     velocity = diffeomorphic.optimise(*pair, options, start, scale)
     flows, folds = without_folds(velocity)
@@ -57,22 +62,27 @@ def register(
 
 
 def predicted(name: str, moving: Tensor, fixed: Tensor, factor: int, margin: float) -> Tensor:
-    """Velocity that a network predicts from two stacks, at a voxel size ``factor`` times theirs.
+    """Return the velocity that a network predicts from two feature maps.
 
     Parameters
     ----------
     name : str
         Weights.
     moving, fixed : Tensor, shape (C, X, Y, Z)
-        What the optimisation matches.
+        Feature maps.
     factor : int
-        Their voxels along a side of the network's.
+        Voxel size of the network in voxels of the feature maps.
     margin : float
-        Room (mm) at the edge over which the velocity falls to zero.
+        Width (mm) of the edge over which the velocity falls to zero.
+
+    Returns
+    -------
+    Tensor, shape (3, X, Y, Z)
+        Velocity (voxels) at the network's voxel size.
     """
     model = zoo.load_once(name)
     here, there = (
-        F.avg_pool3d(features.network_input(stack, model.network.inputs), factor) for stack in (moving, fixed)
+        F.avg_pool3d(features.network_input(maps, model.network.inputs), factor) for maps in (moving, fixed)
     )
     edge = max(2, round(margin / model.card["spacing"] / 1.5))
     return velocity_unet.predict(model.network, here, there, edge)
@@ -81,18 +91,18 @@ def predicted(name: str, moving: Tensor, fixed: Tensor, factor: int, margin: flo
 def without_folds(
     velocity: Tensor, rounds: int = 6, steepest: float = 12.0, allowed: float = 1e-5
 ) -> tuple[tuple[Tensor, Tensor], float]:
-    """Flows of a velocity and of its negative, smoothed where they fold or nearly do.
+    """Return the flows of a velocity and of its negative, smoothed where they fold or nearly fold.
 
     Parameters
     ----------
     velocity : Tensor, shape (3, X, Y, Z)
         Voxels per unit time.
     rounds : int
-        How often it is smoothed, at most.
+        Largest number of smoothing rounds.
     steepest : float
-        Change of volume (either way) from which space is as good as folded.
+        Change of volume (either direction) that counts as folded.
     allowed : float
-        Share of such voxels that is left alone.
+        Tolerated share of such voxels.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What a registration matches: maps of the structures, and the images where their contrasts agree."""
+"""Feature maps of a registration: maps of the structures, and intensities if the contrasts agree."""
 
 from __future__ import annotations
 
@@ -23,37 +23,55 @@ GROUPS = (
     (9, 11, 12, 13, 26, 48, 50, 51, 52, 58),
     (17, 18, 53, 54),
 )
-"""Structures (FreeSurfer ids) that are matched as one; the intensities tell their parts apart."""
+"""Structures (FreeSurfer ids) that share a map; the intensities separate their parts."""
 
 OPPOSITE = ((0, 4), (1, 3), (2, 5), (6, 7))
-"""Groups whose maps are one channel, the second with a minus: nearly all of them touch nowhere, so that the
-squared differences stay what they are with half of the channels."""
+"""Pairs of groups that share a channel, the second with a negative sign.
+
+Most of them do not touch, so half of the channels give the same squared differences."""
 
 WEIGHTS = (*(0.2,) * len(OPPOSITE), 1.0, 0.6)
 """Weights of the structures' channels, the intensities and the locally normalized intensities."""
 
 WINDOW = 1.5
-"""Gaussian (voxels) of the local normalization."""
+"""Standard deviation (voxels) of the local normalization's Gaussian."""
 
 LIKE = 0.85
 """Correlation of the structures' mean intensities from which two images have the same contrast."""
 
 
-def stacks(moving: Anatomy, fixed: Anatomy, space: Middle, emphasis: float = 1.0) -> tuple[Tensor, Tensor]:
-    """What the optimisation matches: maps of structures (by ``emphasis``), intensities, the field of view."""
-    pictures = _pictures(moving, fixed)
+def feature_maps(
+    moving: Anatomy, fixed: Anatomy, space: Middle, emphasis: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Return the feature maps of two brains in the middle space.
+
+    Parameters
+    ----------
+    moving, fixed : Anatomy
+        Two brains.
+    space : Middle
+        Middle space of both.
+    emphasis : float
+        Weight of the structures' maps.
+
+    Returns
+    -------
+    moving, fixed : Tensor, shape (C, X, Y, Z)
+        Structures, intensities (if comparable) and the field of view.
+    """
+    images = _matched_images(moving, fixed)
     out = []
-    for one, picture, place in zip((moving, fixed), pictures, (space.to_moving, space.to_fixed), strict=True):
+    for one, image, place in zip((moving, fixed), images, (space.to_moving, space.to_fixed), strict=True):
         found = diffeomorphic.maps(one.structures, space.grid, place, GROUPS)
         channels = [emphasis * WEIGHTS[0] * torch.stack([found[i] - found[j] for i, j in OPPOSITE])]
-        if picture is not None:
-            channels += _intensities(picture, one.mask, space.grid, place)
+        if image is not None:
+            channels += _intensities(image, one.mask, space.grid, place)
         out.append(torch.cat([*channels, found[-1:]]))
     return out[0], out[1]
 
 
-def _pictures(moving: Anatomy, fixed: Anatomy) -> tuple[Volume | None, Volume | None]:
-    """The images if their contrasts agree, else what the tissues make of both, else none."""
+def _matched_images(moving: Anatomy, fixed: Anatomy) -> tuple[Volume | None, Volume | None]:
+    """Return images of one contrast: the originals, images from tissue probabilities, or None."""
     if same_contrast(moving, fixed):
         return moving.image, fixed.image
     if not moving.probabilities or not fixed.probabilities:
@@ -67,7 +85,18 @@ def _pictures(moving: Anatomy, fixed: Anatomy) -> tuple[Volume | None, Volume | 
 
 
 def same_contrast(moving: Anatomy, fixed: Anatomy) -> bool:
-    """Whether the structures' mean intensities go together in both images."""
+    """Return whether the structures' mean intensities correlate between two images.
+
+    Parameters
+    ----------
+    moving, fixed : Anatomy
+        Two brains.
+
+    Returns
+    -------
+    bool
+        Whether the correlation exceeds ``LIKE``.
+    """
     means = [_means(one) for one in (moving, fixed)]
     shared = sorted(set(means[0]) & set(means[1]))
     if len(shared) < 4:
@@ -87,24 +116,29 @@ def _means(one: Anatomy) -> dict[int, float]:
     return {i: float(total[i] / count[i]) for i in range(1, size) if count[i] >= 30}
 
 
-def _intensities(picture: Volume, mask: Volume, grid: Grid, place: np.ndarray) -> list[Tensor]:
-    """Intensities in the brain, as they are and locally normalized, weighted, each (1, X, Y, Z)."""
+def _intensities(volume: Volume, mask: Volume, grid: Grid, place: np.ndarray) -> list[Tensor]:
+    """Return intensities in the brain, global and locally normalized, weighted, each (1, X, Y, Z)."""
     inside = mask.data > 0
     warp = Warp((place,))
-    image = warp.resample(picture.with_data(picture.data * inside), grid).data
+    image = warp.resample(volume.with_data(volume.data * inside), grid).data
     brain = warp.resample(mask.with_data(inside.float()), grid).data
     return [weight * c for weight, c in zip(WEIGHTS[-2:], intensities(image, brain), strict=True)]
 
 
 def intensities(image: Tensor, brain: Tensor) -> tuple[Tensor, Tensor]:
-    """Intensities in the brain, as they are and locally normalized, each (1, X, Y, Z).
+    """Return intensities in the brain, globally and locally normalized.
 
     Parameters
     ----------
     image : Tensor, shape (X, Y, Z)
-        Zero outside of the brain.
+        Intensities, zero outside the brain.
     brain : Tensor, shape (X, Y, Z)
         Share of the brain in every voxel.
+
+    Returns
+    -------
+    plain, local : Tensor, shape (1, X, Y, Z)
+        Global and local normalization.
     """
     values = image[brain > 0.9]
     top = torch.quantile(values[:: max(1, len(values) // 200_000)], 0.98) if len(values) else image.max()
@@ -115,13 +149,23 @@ def intensities(image: Tensor, brain: Tensor) -> tuple[Tensor, Tensor]:
     return image[None], ((image - mean) / (spread + 0.03) * brain)[None]
 
 
-def network_input(stack: Tensor, inputs: int) -> Tensor:
-    """What a network sees of a stack: the groups' maps and the intensities, unweighted.
+def network_input(maps: Tensor, inputs: int) -> Tensor:
+    """Return the input of a network: the groups' maps and the intensities, unweighted.
 
-    Channels that the stack lacks, intensities that cannot be compared, are zero.
+    Parameters
+    ----------
+    maps : Tensor, shape (C, X, Y, Z)
+        Feature maps, with or without intensities.
+    inputs : int
+        Number of the network's input channels.
+
+    Returns
+    -------
+    Tensor, shape (inputs, X, Y, Z)
+        Input; missing channels are zero.
     """
-    plain = stack[:-1] / torch.tensor(WEIGHTS[: len(stack) - 1]).view(-1, 1, 1, 1)
-    out = torch.zeros(inputs, *stack.shape[1:])
+    plain = maps[:-1] / torch.tensor(WEIGHTS[: len(maps) - 1]).view(-1, 1, 1, 1)
+    out = torch.zeros(inputs, *maps.shape[1:])
     for channel, (first, second) in zip(plain, OPPOSITE, strict=False):
         out[first], out[second] = channel.clamp(min=0), (-channel).clamp(min=0)
     rest = plain[len(OPPOSITE) :]

@@ -1,8 +1,8 @@
-"""Labels carried along a warp without the steps that were drawn into them.
+"""Label transfer along a warp, without the steps of manual labels.
 
-Labels drawn slice by slice have steps of a voxel along their borders, and a warp carries the steps too. Here
-every label's map is smoothed first. Smoothing alone would shrink what is thin or pointed, so each map is
-raised until its label has as many voxels as it had.
+Manual labels, drawn slice by slice, have steps of a voxel along their borders. Each label's map is therefore
+smoothed first. As smoothing shrinks thin and pointed parts, each map is then raised until its label has its
+original number of voxels.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ..deformation.warp import Warp
 from ..geometry.volume import Grid, Volume
 
 SWEEPS = 8
-"""Times that every label is given its volume again, as its neighbours take theirs."""
+"""Number of volume corrections of every label; each one also changes its neighbours."""
 
 
 def smoothed(labels: Volume, sigma: float) -> tuple[list[int], Volume]:
-    """By how much each label's smoothed map lies above the background's.
+    """Return the excess of each label's smoothed map over the background's.
 
     Parameters
     ----------
     labels : Volume of integers, shape (X, Y, Z)
-        Labels, 0 the background; few of them, as every one gets a map.
+        A few labels, 0 the background.
     sigma : float
         Standard deviation of the Gaussian (mm).
 
@@ -33,9 +33,9 @@ def smoothed(labels: Volume, sigma: float) -> tuple[list[int], Volume]:
     values : list of int
         The K labels.
     maps : Volume, shape (K, X + 2p, Y + 2p, Z + 2p)
-        Differences from the background; where none is above zero is background, elsewhere the largest one's
-        label. Each label then has as many voxels as in ``labels``, up to ties. The margin ``p`` has room
-        for what was smoothed.
+        Differences from the background. A voxel without a positive difference is background; elsewhere the
+        largest difference decides. Up to ties, each label has as many voxels as in ``labels``. The margin
+        ``p`` holds the smoothed borders.
 
     Examples
     --------
@@ -65,24 +65,24 @@ def smoothed(labels: Volume, sigma: float) -> tuple[list[int], Volume]:
     return values, padded.with_data(torch.from_numpy(maps))
 
 
-def carry(warp: Warp, labels: Volume, grid: Grid, sigma: float) -> Volume:
-    """Labels on another grid, by the largest of their smoothed maps.
+def transfer(warp: Warp, labels: Volume, grid: Grid, sigma: float) -> Volume:
+    """Transfer labels to another grid, by the largest of their smoothed maps.
 
     Parameters
     ----------
     warp : Warp
-        What resamples the labels' space onto the grid's.
+        Warp that resamples from the labels' space to the grid's.
     labels : Volume of integers, shape (X, Y, Z)
         Labels, 0 the background.
     grid : Grid
-        Where they are wanted.
+        Target grid.
     sigma : float
-        Standard deviation of the smoothing (mm); 0 takes the maps as they were drawn.
+        Standard deviation of the smoothing (mm); 0 leaves the maps unsmoothed.
 
     Returns
     -------
     Volume
-        Of the labels' type, on ``grid``.
+        Labels of the same type on ``grid``.
     """
     values, maps = smoothed(labels, sigma)
     if not values:

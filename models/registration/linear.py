@@ -1,7 +1,7 @@
-"""Linear registration of two brains: by the centroids of structures, then by the maps of structures.
+"""Linear registration of two brains, by the centroids and then by the maps of their structures.
 
-The fit to the centroids is in closed form (EasyReg, Iglesias 2023), so that any contrast aligns from any
-starting position. Gauss-Newton steps on smoothed maps of the structures refine it.
+The fit to the centroids is in closed form (EasyReg, Iglesias 2023), for any contrast and initial position.
+Gauss-Newton steps on smoothed maps of the structures refine it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from . import features
 from .result import Anatomy, RegistrationResult
 
 LEFT_OUT = (24, 5, 44)
-"""Structures whose centroids say little of where the brain is: fluid around it, thin horns."""
+"""Structures with unreliable centroids: outer CSF and thin horns of the ventricles."""
 
 Centroids = Mapping[int, tuple[float, float, float]]
 """Centroid (RAS mm) of every structure by FreeSurfer id."""
@@ -37,6 +37,11 @@ def align(moving: Centroids, fixed: Centroids, kind: str = "affine") -> Registra
     kind : {'affine', 'similarity', 'rigid'}
         Degrees of freedom.
 
+    Returns
+    -------
+    RegistrationResult
+        Linear alignment, moving to fixed.
+
     Raises
     ------
     InputError
@@ -44,12 +49,13 @@ def align(moving: Centroids, fixed: Centroids, kind: str = "affine") -> Registra
 
     Notes
     -----
-    The fit each way is averaged with the inverse of the fit the other way, so that changing places gives the
-    inverse.
+    The fits of both directions are averaged, so that exchanging the brains inverts the result.
     """
     shared = sorted((set(moving) & set(fixed)) - set(LEFT_OUT))
     if len(shared) < 6:
-        raise InputError(None, f"only {len(shared)} structures to align it by", "Look at the segmentation")
+        raise InputError(
+            None, f"too few structures for the alignment ({len(shared)})", "Inspect the segmentation"
+        )
     there = np.array([moving[i] for i in shared])
     here = np.array([fixed[i] for i in shared])
     kind = kind if kind != "affine" or len(shared) >= 12 else "similarity"
@@ -64,7 +70,7 @@ def _linear(matrix: np.ndarray, error_mm: float) -> RegistrationResult:
 
 
 def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6) -> RegistrationResult:
-    """Align by the centroids, then by the maps of the structures.
+    """Align two brains by the centroids, then by the maps of their structures.
 
     Parameters
     ----------
@@ -74,6 +80,11 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
         Degrees of freedom.
     steps : int
         Gauss-Newton steps on the maps.
+
+    Returns
+    -------
+    RegistrationResult
+        Linear alignment, moving to fixed.
 
     Raises
     ------
@@ -98,6 +109,19 @@ def affine(moving: Anatomy, fixed: Anatomy, kind: str = "affine", steps: int = 6
 
 
 def moved(space: Middle, step: np.ndarray) -> Middle:
-    """The middle space after a motion, half of it on either side."""
+    """Return the middle space after a motion, half of it on either side.
+
+    Parameters
+    ----------
+    space : Middle
+        Middle space.
+    step : ndarray, shape (4, 4)
+        Motion (mm) of the moving brain in the middle space.
+
+    Returns
+    -------
+    Middle
+        The same grid with updated matrices.
+    """
     half = diffeomorphic.half_affine(step)
     return replace(space, to_moving=space.to_moving @ np.linalg.inv(half), to_fixed=space.to_fixed @ half)

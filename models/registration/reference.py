@@ -1,7 +1,7 @@
-"""Templates as registration needs them: image, brain and structures.
+"""Templates with the inputs of registration: image, brain mask and structures.
 
-The structures of a template are found once, by the program's own networks, and kept: those of the embedded
-template come with the program, those of others lie in a cache of the user's.
+The structures of a template are segmented once by the program's own networks and stored: with the program
+for the bundled template, else in the user's cache.
 """
 
 from __future__ import annotations
@@ -30,23 +30,28 @@ from .result import Anatomy
 
 @lru_cache(maxsize=4)
 def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
-    """A template with its structures.
+    """Return a template with its structures.
 
     Parameters
     ----------
     text : str
-        An output space as a user writes it.
+        Output space as the user writes it.
     population : str
-        Population of the template, whose networks segment it if its labels are not stored yet.
+        Population whose networks segment the template if its structures are not stored.
     device : str
-        Where that is computed.
+        Device of the networks.
+
+    Returns
+    -------
+    Anatomy
+        The template.
 
     Raises
     ------
     UsageError, MissingFileError
-        If there is no such template, or its files are not on this machine.
+        If the template is unknown or its files are missing.
     InputError
-        If its files cannot be used.
+        If its files are invalid.
     """
     space = spaces.parse(text)
     found = _files(space)
@@ -68,29 +73,65 @@ def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
 
 
 def grid_of(text: str):
-    """Grid of a template, without its structures."""
+    """Return the grid of a template, without its structures.
+
+    Parameters
+    ----------
+    text : str
+        Output space as the user writes it.
+
+    Returns
+    -------
+    Grid
+        Grid of its image.
+    """
     space = spaces.parse(text)
     found = _files(space)
     return bundled.load(space.label).image.grid if found is None else conform.read(found.image).grid
 
 
 def _files(space: Space) -> spaces.Files | None:
-    """Files of one template, not of many by age."""
+    """Return the files of one template; refuse one that needs a cohort."""
     found, ages = spaces.find(space), spaces.by_age(space)
     if ages:
         cohort = next(iter(ages))
-        reason = f"the template {space.name} goes by gestational age, and no cohort was named"
-        raise UsageError(None, reason, f"Such as {replace(space, cohort=cohort)}")
+        reason = f"the template {space.name} needs a cohort (gestational age)"
+        raise UsageError(None, reason, f"Name one, such as {replace(space, cohort=cohort)}")
     return found
 
 
 def anatomy(image: Volume, mask: Volume, structures: Volume, probabilities: dict[str, Volume]) -> Anatomy:
-    """An anatomy whose centroids are those of the hard labels."""
+    """Return an anatomy with the centroids of its labels.
+
+    Parameters
+    ----------
+    image, mask, structures : Volume
+        Image, brain mask and structures (FreeSurfer ids) on one grid.
+    probabilities : dict of str to Volume
+        ``GM``, ``WM`` and ``CSF``; may be empty.
+
+    Returns
+    -------
+    Anatomy
+        Anatomy with centroids.
+    """
     return Anatomy(image, mask, structures, centroids(structures), probabilities)
 
 
 def centroids(structures: Volume, least: int = 20) -> dict[int, tuple[float, float, float]]:
-    """Centre (mm) of every label that at least ``least`` voxels carry.
+    """Return the centroid (RAS mm) of every label with enough voxels.
+
+    Parameters
+    ----------
+    structures : Volume
+        Labels.
+    least : int
+        Smallest number of voxels.
+
+    Returns
+    -------
+    dict of int to tuple of float
+        Centroids by label.
 
     Examples
     --------
@@ -109,7 +150,7 @@ def centroids(structures: Volume, least: int = 20) -> dict[int, tuple[float, flo
 
 def _on(image: Volume, other: Volume, path: Path) -> Volume:
     if other.grid.shape != image.grid.shape or not np.allclose(other.affine, image.affine, atol=1e-2):
-        raise InputError(path, "it does not lie on the grid of its template", "Resample it to that grid")
+        raise InputError(path, "not on the grid of its template", "Resample it to that grid")
     return other
 
 
@@ -127,7 +168,7 @@ def _by_age(space: Space) -> Anatomy:
 def _labelled(
     image: Volume, mask: Volume, shipped: Path | None, space: Space, population: str, device: str
 ) -> Anatomy:
-    """The template with structures from a file, or computed and kept."""
+    """Return the template with structures from a file, or computed and stored."""
     path = shipped or _cache(image, mask, space, population)
     if path is not None and path.is_file():
         with suppress(OSError, ValueError, KeyError):
@@ -149,13 +190,13 @@ def _shipped(name: str) -> Path | None:
 
 
 def folder() -> Path:
-    """Where the structures of templates are kept."""
+    """Return the folder of the cached structures of templates."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "brainseg" / "templates"
 
 
 def _cache(image: Volume, mask: Volume, space: Space, population: str) -> Path | None:
-    """Named after all that the structures depend on."""
+    """Return the path of the cached structures; its name is a hash of all inputs."""
     digest = hashlib.sha256()
     for part in (image.data.numpy(), mask.data.numpy(), image.affine):
         digest.update(np.ascontiguousarray(part).tobytes())
@@ -166,7 +207,17 @@ def _cache(image: Volume, mask: Volume, space: Space, population: str) -> Path |
 
 
 def write(path: Path, made: Anatomy, probabilities: bool = True) -> None:
-    """Keep the structures of a template; nothing partial stands under the name."""
+    """Write the structures of a template; a partial file never appears under the name.
+
+    Parameters
+    ----------
+    path : Path
+        NPZ file.
+    made : Anatomy
+        The template.
+    probabilities : bool
+        Whether to store the tissue probabilities.
+    """
     arrays = {"structures": made.structures.data.numpy().astype(np.int16)}
     if probabilities:
         arrays |= {k: (v.data.numpy() * 255).round().astype(np.uint8) for k, v in made.probabilities.items()}
@@ -180,7 +231,7 @@ def _read(path: Path, image: Volume, mask: Volume) -> Anatomy:
         names = [n for n in DSEG_NAMES if n in arrays]
         found = {n: image.with_data(torch.from_numpy(arrays[n]).float() / 255) for n in names}
     if structures.data.shape != image.data.shape:
-        raise ValueError(f"{path} belongs to another image")
+        raise ValueError(f"{path}: shape differs from the template's; delete the file")
     if not found and (maps := bundled.tissue_maps()) is not None and maps[0].shape == image.grid.shape:
         found = {name: image.with_data(maps[1][name.lower()]) for name in DSEG_NAMES}
     return anatomy(image, mask, structures, found)

@@ -10,7 +10,7 @@ from . import deep, linear, syn
 from .result import Anatomy, RegistrationResult
 
 NETWORK = "registration"
-"""Weights that predict where the registration of adult brains ends."""
+"""Weights that predict the start of the registration of adult brains."""
 
 ENGINES = ("deep", "ants", "none")
 
@@ -33,11 +33,16 @@ def register(
     engine : {'deep', 'ants', 'none'}
         ``none`` stays affine; ``ants`` is SyN with antspyx's default settings.
     refine : int, optional
-        Steps at the finest level, in place of the default.
+        Number of steps at the finest level; by default that of the options.
     options : Options, optional
         Settings of the optimization.
     network : str, optional
         Weights that predict its start (:mod:`brainseg.models.networks.velocity_unet`).
+
+    Returns
+    -------
+    RegistrationResult
+        Alignment, moving to fixed.
 
     Raises
     ------

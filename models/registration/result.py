@@ -1,4 +1,4 @@
-"""Input and output of a registration: a brain with its structures, and an alignment of two brains."""
+"""Input and output of a registration: a brain with its structures, and the alignment of two brains."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..geometry.volume import Volume
 
 @dataclass(frozen=True)
 class Anatomy:
-    """An image with what was found in it.
+    """An image with its segmentation.
 
     Attributes
     ----------
     image : Volume, float32
-        Bias-corrected.
+        Bias-corrected image.
     mask : Volume, uint8
-        Brain.
+        Brain mask.
     structures : Volume of integers
         FreeSurfer ids.
     centroids : dict of int to tuple
-        Centre (mm) of every structure.
+        Centroid (RAS mm) of every structure.
     probabilities : dict of str to Volume
         ``GM``, ``WM``, ``CSF``; may be empty.
     """
@@ -37,18 +37,18 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class RegistrationResult:
-    """An alignment.
+    """Alignment of two brains.
 
     Attributes
     ----------
     matrix : ndarray, shape (4, 4)
         Affine, moving mm to fixed mm (RAS).
     error_mm : float
-        Median distance of the structures from their counterparts after the affine.
+        Median distance (mm) of corresponding structures after the affine.
     forward, inverse : Warp
-        What resamples moving onto fixed, and fixed onto moving.
+        Warps that resample moving onto fixed, and fixed onto moving.
     folds : float
-        Share of voxels where space folds.
+        Share of the voxels that fold.
     engine : str
         ``deep``, ``ants`` or ``none``.
     """

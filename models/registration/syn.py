@@ -1,4 +1,4 @@
-"""SyN of ANTs as an engine: the reference everybody has, on the same inputs and with the same outputs."""
+"""ANTs SyN, the standard reference method, with the same inputs and outputs as our registration."""
 
 from __future__ import annotations
 
@@ -26,16 +26,21 @@ TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 def register(
     moving: Anatomy, fixed: Anatomy, linear: RegistrationResult, start: bool = True
 ) -> RegistrationResult:
-    """Register by antspyx's SyN with its default settings, beginning from our affine.
+    """Register two brains by antspyx's SyN with its default settings.
 
     Parameters
     ----------
     moving, fixed : Anatomy
-        Two brains; their images within the masks are compared.
+        Two brains; their skull-stripped images are compared.
     linear : RegistrationResult
         Our affine.
     start : bool
-        Whether to begin from it; otherwise ANTs finds its own.
+        Whether to start from our affine; otherwise ANTs computes its own.
+
+    Returns
+    -------
+    RegistrationResult
+        Alignment, moving to fixed.
     """
     with tempfile.TemporaryDirectory() as folder:
         own = Path(folder) / "start.mat"
@@ -80,14 +85,14 @@ def _image(one: Anatomy) -> Any:
 
 
 def _affine(matrix: np.ndarray) -> Any:
-    """An ANTs affine of a matrix (RAS mm, fixed to moving)."""
+    """Return an ANTs affine from a matrix (RAS mm, fixed to moving)."""
     lps = TO_LPS @ matrix @ TO_LPS
     values = [*lps[:3, :3].ravel().tolist(), *lps[:3, 3].tolist()]
     return ants.create_ants_transform("AffineTransform", parameters=values, fixed_parameters=[0.0, 0.0, 0.0])
 
 
 def _matrix(transform: Any) -> np.ndarray:
-    """Matrix (RAS mm, fixed to moving) of an ANTs affine."""
+    """Return the matrix (RAS mm, fixed to moving) of an ANTs affine."""
     values, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
     out = np.eye(4)
     out[:3, :3] = values[:9].reshape(3, 3)
@@ -96,7 +101,7 @@ def _matrix(transform: Any) -> np.ndarray:
 
 
 def _field(path: str) -> Volume:
-    """A displacement field that ANTs wrote, in RAS mm."""
+    """Return a displacement field from ANTs, in RAS mm."""
     field = images.read(path, np.float32)
     data = field.data.squeeze().permute(3, 0, 1, 2).clone(memory_format=torch.contiguous_format)
     data[:2] *= -1
@@ -104,6 +109,6 @@ def _field(path: str) -> Volume:
 
 
 def _along_axes(field: Volume) -> torch.Tensor:
-    """Displacements (mm) along the array's axes."""
+    """Return the displacements (mm) along the axes of the array."""
     turn = np.linalg.inv(field.affine[:3, :3] / field.grid.spacing)
     return torch.einsum("ij,jxyz->ixyz", torch.from_numpy(turn).float(), field.data)

@@ -286,7 +286,7 @@ def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
 def test_a_folder_that_cannot_be_written_is_named(stages, tmp_path):
     participant_session = stages.participant_session(tmp_path)
     (participant_session.out / "sub-01").write_text("a file in the way")
-    with pytest.raises(BrainsegError, match="it cannot be written"):
+    with pytest.raises(BrainsegError, match="cannot be written"):
         write(participant_session)
 
 

@@ -182,7 +182,7 @@ def test_notes_of_all_stages_come_in_their_order(stages, tmp_path, monkeypatch):
         "The header's qform and sform disagree by up to 9.0 mm",
         "The image was taken as skull-stripped",
     )
-    starts += ("A note from the segmentation", "After alignment the structures lie", "Quality control")
+    starts += ("A note from the segmentation", "After alignment the structures are", "Quality control")
     assert len(outputs.notes) == 5
     assert all(note.startswith(start) for note, start in zip(outputs.notes, starts, strict=True))
 

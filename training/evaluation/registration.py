@@ -13,7 +13,7 @@ from ...models.deformation.warp import Warp
 from ...models.errors import InputError
 from ...models.geometry.volume import Grid, Volume
 from ...models.io import itk, learn2reg
-from ...models.registration.label_transfer import carry
+from ...models.registration.label_transfer import transfer
 from .label_files import read_labels
 from .metrics import agreement
 from .segmentation import write
@@ -49,7 +49,7 @@ def pair_scores(
     if smoothing is None:
         moved = forward.resample(moving, fixed.grid, "nearest").data.numpy()
     else:
-        moved = carry(forward, moving, fixed.grid, smoothing).data.numpy()
+        moved = transfer(forward, moving, fixed.grid, smoothing).data.numpy()
     truth = fixed.data.numpy()
     both = [(truth == index, moved == index) for index in np.unique(truth[truth > 0])]
     distances = [robust_hausdorff(*masks, fixed.grid.spacing) for masks in both]

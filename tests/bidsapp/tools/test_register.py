@@ -99,7 +99,7 @@ def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--inverse", "./o.h5"], "two outputs have this name"),
         (["moving.nii.gz", "Moon", "o.h5"], "the template is not on this machine"),
         (["moving.nii.gz", "BrainsegFetal:cohort-99", "o.h5"], "has no cohort 99"),
-        (["moving.nii.gz", "BrainsegFetal", "o.h5", "--population", "adult"], "goes by gestational age"),
+        (["moving.nii.gz", "BrainsegFetal", "o.h5", "--population", "adult"], "needs a gestational age"),
     ],
 )
 def test_mistakes_are_told_before_anything_is_computed(scans, words, said, monkeypatch, capsys, tmp_path):

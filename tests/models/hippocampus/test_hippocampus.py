@@ -99,7 +99,7 @@ def test_a_missing_side_is_noted_and_a_wrong_place_too(half_and_half):
     del centroids[53]
     centroids[17] = tuple(np.array(centroids[17]) + [0, 25, 0])
     found = hippocampus.find_both(image, structures, centroids)
-    assert any("no right hippocampus" in note for note in found.notes)
+    assert any("No right hippocampus" in note for note in found.notes)
     assert any("do not agree" in note for note in found.notes)
     assert found.volumes[3] == found.volumes[4] == 0
 
@@ -144,7 +144,7 @@ def test_the_table_lists_both_sides_with_partners():
 @pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
 def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path, f"sub-01_{suffix}")
+    unit = stages.participant_session(tmp_path, f"sub-01_{suffix}")
 
     def find_both(image, structures, centroids, **_):
         data = torch.zeros(image.grid.shape, dtype=torch.uint8)

@@ -138,7 +138,7 @@ def test_the_network_sees_the_groups_apart():
     moving, fixed = balls.brain(contrast="T2w"), balls.brain()
     space = middle(np.eye(4), moving.structures, fixed.structures, 4.0, 8.0, 1)
     for other, count in ((fixed, 2), (replace(moving, probabilities={}), 0)):
-        stack, _ = features.stacks(replace(fixed, probabilities={}), other, space)
+        stack, _ = features.feature_maps(replace(fixed, probabilities={}), other, space)
         seen = features.network_input(stack, 10)
         groups = len(features.GROUPS)
         assert float(seen[:groups].min()) >= 0 and float(seen[:groups].sum(0).max()) <= 1.01

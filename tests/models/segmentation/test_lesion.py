@@ -122,13 +122,14 @@ def test_the_licence_is_told_where_the_step_is_on():
 def test_the_better_contrast_is_chosen_and_others_are_told():
     assert node.shown_in(["T1w", "T2w", "FLAIR"]) == 2 and node.shown_in(["FLAIR"]) == 0
     assert node.shown_in(["T1w", "PDw"]) is None
-    assert "there is none" in node.skipped("T1w", "lesion") and "no network" in node.skipped("FLAIR", "")
+    assert "needs a FLAIR or T2w image" in node.skipped("T1w", "lesion")
+    assert "no network" in node.skipped("FLAIR", "")
 
 
 @pytest.mark.parametrize("suffix", ["FLAIR", "T1w"])
 def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path, f"sub-01_{suffix}")
+    unit = stages.participant_session(tmp_path, f"sub-01_{suffix}")
 
     def find(image, mask, **_):
         data = torch.zeros(image.grid.shape)
@@ -171,7 +172,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
 
 def test_a_flair_beside_the_reference_is_used(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path)
+    unit = stages.participant_session(tmp_path)
     others = [str(unit.source).replace("T1w", suffix) for suffix in ("T2w", "FLAIR")]
     workflow = chain(unit, lesion=True, other_contrasts=tuple(others))
     found = workflow.get_node("lesion_wf").get_node("lesion")
@@ -189,7 +190,7 @@ def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     still = coregistration.Coregistration(np.eye(4), 1.0)
     monkeypatch.setattr(coregistration, "rigid", lambda *a, **k: still)
-    unit = stages.unit(tmp_path)
+    unit = stages.participant_session(tmp_path)
     flair = unit.source.with_name("sub-01_run-2_FLAIR.nii.gz")
     image = nib.load(unit.source)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + 7, image.affine), flair)
@@ -218,7 +219,7 @@ def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
 def test_nobody_takes_lesions_for_the_brain(stages, tmp_path, monkeypatch):
     bids = pytest.importorskip("smriprep.utils.bids")
     stages.install(monkeypatch.setattr)
-    unit = stages.unit(tmp_path)
+    unit = stages.participant_session(tmp_path)
     about = tmp_path / "lesions.json"
     about.write_text(
         json.dumps(

@@ -63,20 +63,20 @@ def test_a_folder_of_ones_own_is_chosen_by_age(flat, home):
     assert spaces.by_age(spaces.parse(f"CRL={home / 'tpl-CRL'}")) == {"28": 28.0, "30": 30.0}
     with pytest.raises(MissingFileError, match=r"cohorts: 24, 26"):
         spaces.find(spaces.parse(f"Mine:cohort-99={flat}"))
-    with pytest.raises(UsageError, match="no cohort was named"):
+    with pytest.raises(UsageError, match="needs a cohort"):
         reference.grid_of(text)
 
 
 def test_a_far_cohort_is_told():
     asked, age = "CRL", WEEKS | {"age": 22.0}
-    assert registering._far(asked, "CRL:cohort-28", None) == []
-    assert registering._far("BrainsegFetal", "BrainsegFetal:cohort-22", age) == []
+    assert registering._distance_notes(asked, "CRL:cohort-28", None) == []
+    assert registering._distance_notes("BrainsegFetal", "BrainsegFetal:cohort-22", age) == []
 
 
 def test_a_far_cohort_in_a_folder_is_told(home):
-    (note,) = registering._far("CRL", "CRL:cohort-28", WEEKS | {"age": 22.0})
-    assert "it has 28 weeks and the brain 22.0" in note
-    assert registering._far("CRL", "CRL:cohort-28", WEEKS | {"age": 28.7}) == []
+    (note,) = registering._distance_notes("CRL", "CRL:cohort-28", WEEKS | {"age": 22.0})
+    assert "of 28 weeks; the brain has 22.0 weeks" in note
+    assert registering._distance_notes("CRL", "CRL:cohort-28", WEEKS | {"age": 28.7}) == []
 
 
 def test_ages_are_those_of_the_description(home):
@@ -102,9 +102,9 @@ def test_other_ages_want_a_name(home):
 
 @pytest.mark.parametrize("text", ["CRL", "BrainsegFetal"])
 def test_who_is_born_gets_no_week(home, text):
-    with pytest.raises(InputError, match=f"{text} goes by gestational age.*population is adult"):
+    with pytest.raises(InputError, match=f"{text} needs a gestational age.*population is adult"):
         init_registration_wf(templates=(text,))
-    with pytest.raises(InputError, match="the age is not known"):
+    with pytest.raises(InputError, match="the age is unknown"):
         registering.with_cohort(text, "fetal", None)
     assert registering.check_cohort(f"{text}:cohort-28", "adult") is None
     assert registering.check_cohort(text, "fetal") is None

@@ -97,7 +97,7 @@ def test_a_template_of_ones_own_with_its_labels(home, tmp_path):
     assert reference.grid_of(f"Mine={path}").shape == (24, 24, 24)
     nib.save(nib.Nifti1Image(labels[:-1], np.diag([4.0, 4, 4, 1])), target)
     reference.load.cache_clear()
-    with pytest.raises(InputError, match="does not lie on the grid"):
+    with pytest.raises(InputError, match="not on the grid of its template"):
         reference.load(f"Mine={path}")
 
 

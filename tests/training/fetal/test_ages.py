@@ -101,7 +101,7 @@ def test_the_age_is_estimated_where_it_is_missing_and_doubted_where_it_contradic
     middle = {k: c.at(30) for k, c in growth.load("fetal").curves.items()}
     found, notes = ages.age_of(middle, record, None)
     assert (
-        found["age"] == pytest.approx(30, abs=1.5) and found["error"] > 0 and "No age was given" in notes[0]
+        found["age"] == pytest.approx(30, abs=1.5) and found["error"] > 0 and "The age is unknown" in notes[0]
     )
     assert ages.age_of(middle, record, 30.0) == ({"age": 30.0, "unit": record.age_unit}, [])
     assert "check the segmentation" in ages.age_of(middle, record, 22.0)[1][0]
