@@ -52,6 +52,7 @@ def _mark(parser: Parser) -> None:
     """Tell shtab which arguments are files, folders or one of a few words."""
     for action, values in parser.completions:
         if isinstance(values, str):
+            # shtab reads this attribute, which argparse does not declare.
             action.complete = KINDS[values]  # type: ignore[attr-defined]
         else:
             action.choices = values

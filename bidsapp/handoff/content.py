@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import nibabel as nib
 import numpy as np
 
 from ...models.errors import InputError
+from ...models.io.images import open_image
 
 ITK_PARTS = ("AffineTransform", "DisplacementFieldTransform")
 """Parts of a composite transform that both programs can read."""
@@ -32,7 +32,7 @@ def other_grid(paths: list[Path]) -> str:
 @cache
 def _grid(path: Path) -> tuple[tuple[int, ...], Any]:
     try:
-        image = nib.load(path)
+        image = open_image(path)
     except Exception as error:
         raise InputError(path, f"the image cannot be read ({' '.join(str(error).split())[:100]})") from None
     return image.shape[:3], image.affine
@@ -41,7 +41,7 @@ def _grid(path: Path) -> tuple[tuple[int, ...], Any]:
 def odd_labels(path: Path) -> str:
     """Return the problem if labels are not 1 gray matter, 2 white matter, 3 CSF; else an empty text."""
     try:
-        labels = set(np.unique(np.asarray(nib.load(path).dataobj)).tolist())
+        labels = set(np.unique(np.asarray(open_image(path).dataobj)).tolist())
     except Exception as error:
         return f"{path.name} cannot be read ({' '.join(str(error).split())[:100]})"
     odd = sorted(labels - {0, 1, 2, 3})

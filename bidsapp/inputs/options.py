@@ -27,9 +27,10 @@ def check(settings: Settings, population_names: Iterable[str]) -> None:
         If no population has an option.
     """
     records = [populations.load(name) for name in dict.fromkeys(population_names)]
-    refused = [populations.refusal(record, "effort") for record in records if record.methods]
-    if settings.effort != "fast" and refused and all(refused):
-        raise refused[0]  # type: ignore[misc]
+    asked = [record for record in records if record.methods]
+    refused = [error for record in asked if (error := populations.refusal(record, "effort"))]
+    if settings.effort != "fast" and refused and len(refused) == len(asked):
+        raise refused[0]
     for step in _requested_parts(settings):
         if records and not any(step in populations.finer_tables(record) for record in records):
             listed = " and ".join(record.name for record in records)

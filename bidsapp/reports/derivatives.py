@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...models.io import outputs
 from ...models.population import labels
@@ -90,12 +90,12 @@ class Result:
     @property
     def participant(self) -> str:
         """Label without ``sub-``."""
-        return KEY.fullmatch(self.key)[1]  # type: ignore[index]
+        return cast(re.Match[str], KEY.fullmatch(self.key))[1]
 
     @property
     def session(self) -> str | None:
         """Label without ``ses-``."""
-        return KEY.fullmatch(self.key)[2]  # type: ignore[index]
+        return cast(re.Match[str], KEY.fullmatch(self.key))[2]
 
     @property
     def folder(self) -> Path:

@@ -10,6 +10,8 @@ import nibabel as nib
 import numpy as np
 from scipy.ndimage import affine_transform
 
+from ...models.geometry.axes import triple
+
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First index, and last index + 1, for each axis."""
 
@@ -120,14 +122,14 @@ def box_around(mask: np.ndarray, spacing: np.ndarray, margin: float, share: floa
         )
         pad = round(margin / size)
         ends.append((max(0, int(inside[0]) - pad), min(mask.shape[axis], int(inside[-1]) + pad + 1)))
-    return tuple(ends)  # type: ignore[return-value]
+    return triple(ends)
 
 
 def widen(box: Box, scan: Scan, margin: float) -> Box:
     """Return a box grown by ``margin`` (mm) within the image."""
     pads = [round(margin / size) for size in scan.spacing]
     ends = zip(box, pads, scan.data.shape, strict=True)
-    return tuple((max(0, a - pad), min(n, b + pad)) for (a, b), pad, n in ends)  # type: ignore[return-value]
+    return triple((max(0, a - pad), min(n, b + pad)) for (a, b), pad, n in ends)
 
 
 def foreground(data: np.ndarray) -> np.ndarray:

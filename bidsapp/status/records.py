@@ -165,7 +165,7 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         return {}
-    return {FORMER.get(name, name): value for name, value in content.items()}
+    return {str(FORMER.get(name, name)): value for name, value in content.items()}
 
 
 def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scipy.linalg import expm, sqrtm
 from torch import Tensor
 
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume
 from .velocity import exponential, gradient, identity, jacobian, sample_at, smooth, taper
 from .warp import Warp
@@ -265,7 +266,7 @@ def optimise(
             update = _force(a, b, velocity, index, some, options.most)
             velocity = velocity + smooth(update, level.fluid / size) * edge
             velocity = smooth(velocity, level.elastic / size)
-    return _to_level(velocity, scale, 1, tuple(moving.shape[1:]))  # type: ignore[arg-type]
+    return _to_level(velocity, scale, 1, triple(moving.shape[1:]))
 
 
 def foreground(a: Tensor, b: Tensor, radius: int) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry.axes import triple
 from ..geometry.volume import weighted
 
 
@@ -100,7 +101,7 @@ def exponential(
     if squarings is None:
         most = float(velocity.detach().abs().max())
         squarings = max(1, math.ceil(math.log2(max(most, 1e-6) * 4)))
-    index = identity(tuple(velocity.shape[1:]), velocity) if index is None else index  # type: ignore[arg-type]
+    index = identity(triple(velocity.shape[1:]), velocity) if index is None else index
     flow = velocity / 2**squarings
     for _ in range(squarings):
         if some is None:
@@ -132,7 +133,7 @@ def inverse_consistent(there: Tensor, back: Tensor, rounds: int = 1) -> tuple[Te
     there, back : Tensor, shape (3, X, Y, Z)
         Corrected displacements (voxels).
     """
-    index = identity(tuple(there.shape[1:]), there)  # type: ignore[arg-type]
+    index = identity(triple(there.shape[1:]), there)
     for _ in range(rounds):
         after = there + sample(back, index + there, "zeros")
         before = back + sample(there, index + back, "zeros")

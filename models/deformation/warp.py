@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, antialias
 from .velocity import jacobian as determinant
 from .velocity import sample
@@ -89,7 +90,7 @@ class Warp:
         Values above one mean expansion from target to source; values not above zero mean folding.
         """
         where = torch.empty(3, *(n + 1 for n in grid.shape))
-        padded = Grid(tuple(n + 1 for n in grid.shape), grid.affine)  # type: ignore[arg-type]
+        padded = Grid(triple(n + 1 for n in grid.shape), grid.affine)
         for first in range(0, padded.shape[0], SLAB):
             count = min(SLAB, padded.shape[0] - first)
             found = self._follow(_lines(padded.shape, first, count), grid.affine, np.linalg.inv(grid.affine))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch.nn.functional as F
 
+from .axes import triple
 from .volume import Grid, Volume
 
 
@@ -58,7 +59,7 @@ def centered_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
     """
     affine = grid.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ ((np.array(grid.shape) - np.array(shape)) / 2)
-    return Grid(tuple(shape), affine)
+    return Grid(triple(shape), affine)
 
 
 def upsampled(volume: Volume) -> Volume:

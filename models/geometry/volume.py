@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from .axes import triple
 from .orientation import closest_axes, to_canonical
 
 
@@ -192,7 +193,7 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
     whole = np.round(matrix)
     if np.allclose(matrix, whole, atol=1e-4) and np.allclose(whole[:3, :3], np.eye(3)) and outside == 0.0:
         same = volume if mode == "nearest" else volume.with_data(_floating(volume.data))
-        moved = same.crop(tuple(int(i) for i in whole[:3, 3]), grid.shape)  # type: ignore[arg-type]
+        moved = same.crop(triple(int(i) for i in whole[:3, 3]), grid.shape)
         return Volume(moved.data, grid.affine)
     data = volume.data if volume.data.ndim == 4 else volume.data[None]
     if mode == "nearest":
@@ -308,7 +309,7 @@ def _matched_axes(matrix: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, int,
     large = np.abs(matrix[:3, :3]) * np.array(sizes)[:, None] > 1e-2
     if not (large.sum(0) == 1).all() or not (large.sum(1) == 1).all():
         return None
-    return tuple(int(i) for i in large.argmax(0))  # type: ignore[return-value]
+    return triple(int(i) for i in large.argmax(0))
 
 
 def _separable(

@@ -9,6 +9,7 @@ intensities are matched by the optimisation of whole brains
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import torch
@@ -98,7 +99,7 @@ def register(
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
             space = replace(space, grid=_box(space.grid, model.card["shape"]))
             here, there = _feature_maps(moving, fixed, space)
-            velocity = _predicted(model.network, here, there, device)
+            velocity = _predicted(cast(VelocityUNet, model.network), here, there, device)
         flows, folds = without_folds(velocity)
         forward, inverse = diffeomorphic.warps(flows, space)
     return RegistrationResult(matrix, error, forward, inverse, folds, "deep")

@@ -6,6 +6,7 @@ import shlex
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def _check_shape(path: str | Path, shape: tuple[int, ...]) -> None:
 
 def _check_affine(path: str | Path, image: images.Image, affine: np.ndarray, least_mm: float) -> None:
     remedy = "Repair the header (qform or sform), or convert from DICOM again"
-    header = image.header
+    header: Any = image.header
     if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         raise InputError(path, "its header says nothing of orientation (qform and sform codes are 0)", remedy)
     if not np.isfinite(affine).all():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -128,5 +129,6 @@ class CoarseToFine(nn.Module):
         return {"structure": self._logits("structure", fine), "tissue": tissue}
 
     def _logits(self, name: str, features: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        full, half = (head(h) for head, h in zip(self.heads[name], features, strict=True))
+        heads = cast(nn.ModuleList, self.heads[name])
+        full, half = (head(h) for head, h in zip(heads, features, strict=True))
         return full, half

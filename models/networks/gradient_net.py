@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ..deformation.velocity import identity
 from ..deformation.warp import Warp
+from ..geometry.axes import triple
 from ..geometry.cropping import crop_or_pad
 from ..geometry.volume import Volume
 from .stem_unet import InstanceNorm
@@ -143,7 +144,7 @@ def accumulated(gradients: Tensor, linear: Tensor | None = None) -> Tensor:
     """
     sums = [torch.cumsum(2 * gradients[:, k], k + 1) - 1 for k in range(3)]
     where = torch.stack(sums, 1)
-    shape: tuple[int, int, int] = tuple(gradients.shape[2:])  # type: ignore[assignment]
+    shape = triple(gradients.shape[2:])
     if linear is not None:
         half = (torch.tensor(shape, dtype=where.dtype, device=where.device) - 1)[:, None] / 2
         matrix = linear.view(-1, 3, 4)
@@ -168,7 +169,7 @@ def displaced(labels: Tensor, displacement: Tensor) -> Tensor:
     Tensor of int, shape (B, X, Y, Z)
         Labels; 0 outside the label maps.
     """
-    shape: tuple[int, int, int] = tuple(displacement.shape[2:])  # type: ignore[assignment]
+    shape = triple(displacement.shape[2:])
     out = torch.zeros_like(labels)
     for number, (values, there) in enumerate(zip(labels, displacement, strict=True)):
         where = (identity(shape, there) + there).round().long()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -142,19 +144,20 @@ def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, cou
     """Return the logits, computed in overlapping slabs along the longest divisible axis."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
+    stride = cast(int, network.stride)
     sizes = list(x.shape[2:])
-    axis = max((n, k) for k, n in enumerate(sizes) if n % network.stride == 0)[1]
-    blocks = sizes[axis] // network.stride
+    axis = max((n, k) for k, n in enumerate(sizes) if n % stride == 0)[1]
+    blocks = sizes[axis] // stride
     margin = OVERLAP if blocks >= 4 * OVERLAP else 1  # wider margins would make every tile the whole grid
     out: dict[str, Tensor] = {}
     for part in range(count):
         first, last = blocks * part // count, blocks * (part + 1) // count
         low, high = max(0, first - margin), min(blocks, last + margin)
-        start, length = low * network.stride, (high - low) * network.stride
+        start, length = low * stride, (high - low) * stride
         near = None if prior is None else prior.narrow(2 + axis, start // 2, length // 2)
         found = _whole(network, x.narrow(2 + axis, start, length), near, device)
-        kept, size = (first - low) * network.stride, (last - first) * network.stride
+        kept, size = (first - low) * stride, (last - first) * stride
         for task, values in found.items():
             whole = out.setdefault(task, torch.empty(values.shape[0], *sizes))
-            whole.narrow(1 + axis, first * network.stride, size).copy_(values.narrow(1 + axis, kept, size))
+            whole.narrow(1 + axis, first * stride, size).copy_(values.narrow(1 + axis, kept, size))
     return out

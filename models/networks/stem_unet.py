@@ -8,6 +8,7 @@ same accuracy.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -93,7 +94,7 @@ class Decoder(nn.Module):
             low = low + skip.to(low.dtype)
         full = F.interpolate(low, scale_factor=2, mode="trilinear", align_corners=False)
         if self.refine:
-            full = full + self.sharpen(torch.cat([_double(self.lift(x)), detail], 1))
+            full = full + self.sharpen(torch.cat([_double(self.lift(x)), cast(Tensor, detail)], 1))
         return full, low
 
 
@@ -148,8 +149,8 @@ class StemUNet(nn.Module):
         if prior:
             self.condition = nn.Conv3d(prior, first, 1)
             # Zero at the start, so that the weights of a network without prior can initialize this one.
-            nn.init.zeros_(self.condition.weight)
-            nn.init.zeros_(self.condition.bias)
+            for weight in self.condition.parameters():
+                nn.init.zeros_(weight)
             self.trust = nn.Parameter(torch.tensor(0.5 if link == "log" else 1.0))
         self.down = nn.ModuleList(
             Block(channels[max(level - 1, 0)], width) for level, width in enumerate(channels)
@@ -182,6 +183,8 @@ class StemUNet(nn.Module):
         h = self.stem(x)
         skip = None
         if self.prior_task:
+            if prior is None:
+                raise ValueError("the network needs a prior; give one")
             h = h + self.condition(prior)
             start = torch.log(prior.float().clamp(min=1e-3)) if self.link == "log" else prior.float()
             skip = self.trust * start

@@ -8,12 +8,14 @@ space at a coarse resolution.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..deformation.velocity import taper
+from ..geometry.axes import triple
 from .stem_unet import Block
 
 
@@ -46,7 +48,7 @@ class VelocityUNet(nn.Module):
         )
         self.flow = nn.Conv3d(channels[0], 3, 3, padding=1)
         nn.init.normal_(self.flow.weight, std=1e-3)
-        nn.init.zeros_(self.flow.bias)
+        nn.init.zeros_(cast(Tensor, self.flow.bias))
 
     def forward(self, x: Tensor, prior: None = None) -> dict[str, Tensor]:
         """Compute the velocity.
@@ -110,7 +112,7 @@ def predict(
         other = predict(network, moving.flip(1), fixed.flip(1), margin, device).flip(1)
         other[0] *= -1
         return (predict(network, moving, fixed, margin, device) + other) / 2
-    shape = tuple(moving.shape[1:])
+    shape = triple(moving.shape[1:])
     pad = [n for size in reversed(shape) for n in (0, -size % network.stride)]
     x = F.pad(torch.cat([moving, fixed])[None], pad).to(device, memory_format=torch.channels_last_3d)
     found = network(x)["velocity"][0].cpu()

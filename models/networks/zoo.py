@@ -164,7 +164,8 @@ def load(name: str) -> Model:
 def load_once(name: str, device: str = "cpu") -> Model:
     """Load a network onto ``device`` as :func:`load` does, and keep it for the life of the process."""
     model = load(name)
-    model.network.to(torch.device(device), memory_format=torch.channels_last_3d)
+    # The annotations of torch lack the memory format.
+    model.network.to(torch.device(device), memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return model
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ..data import FOLDER
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, resample, transform_points
 from ..population.labels import DSEG_NAMES
 from . import formulas
@@ -75,19 +76,16 @@ def measure(
     found: dict[str, dict[str, float]] = {
         name: formulas.statistics(data, weight) for name, weight in maps.items()
     }
-    artefacts = artefacts_in(data, away, background) if background is not None else None
-    found["bg"] = (
-        formulas.statistics(data, (background & ~artefacts).astype(np.float32))
-        if background is not None
-        else {}
-    )
+    outside: dict[str, float | None] = dict.fromkeys(("fber", "qi_1", "qi_2"))
+    found["bg"] = {}
+    if head is not None and background is not None and away is not None:
+        found["bg"], outside = _outside(data, head, background, frame, away)
     out: dict[str, float | None] = {}
     out |= _contrast(found)
-    out["fber"] = formulas.fber(data, head, ~head & ~frame) if background is not None else None
+    out["fber"] = outside["fber"]
     out["efc"] = formulas.efc(data[~frame]) if (~frame).any() else None
     out["wm2max"] = found["wm"]["median"] / float(np.percentile(data, 99.95)) if found["wm"] else None
-    out["qi_1"] = float(artefacts.sum() / max(background.sum(), 1)) if artefacts is not None else None
-    out["qi_2"] = noise_misfit(data[background & ~artefacts]) if artefacts is not None else None
+    out |= {"qi_1": outside["qi_1"], "qi_2": outside["qi_2"]}
     inside = mask.data.numpy() > 0
     out |= _smoothness(data, inside) | _volume_fractions(maps) | _bias(field, inside)
     out |= _tissue_overlap(image, maps, matrix, tissue_maps)
@@ -95,6 +93,19 @@ def measure(
         for key in ("mean", "median", "p05", "p95", "stdv", "k", "mad", "n"):
             out[f"summary_{name}_{key}"] = found[name].get(key)
     return {name: _known(value) for name, value in out.items()}
+
+
+def _outside(
+    data: np.ndarray, head: np.ndarray, background: np.ndarray, frame: np.ndarray, away: np.ndarray
+) -> tuple[dict[str, float], dict[str, float | None]]:
+    """Return the summary of the background without artifacts, and the metrics that need it."""
+    artefacts = artefacts_in(data, away, background)
+    clean = background & ~artefacts
+    return formulas.statistics(data, clean.astype(np.float32)), {
+        "fber": formulas.fber(data, head, ~head & ~frame),
+        "qi_1": float(artefacts.sum() / max(background.sum(), 1)),
+        "qi_2": noise_misfit(data[clean]),
+    }
 
 
 def _scaled(image: Volume, white_matter: np.ndarray) -> np.ndarray:
@@ -125,21 +136,24 @@ def _contrast(found: dict[str, dict[str, float]]) -> dict[str, float | None]:
             else None
         )
     for family in ("snr", "snrd"):
-        each = [out[f"{family}_{name}"] for name in TISSUES]
-        out[f"{family}_total"] = None if None in each else float(np.mean(each))  # type: ignore[arg-type]
+        each = [value for name in TISSUES if (value := out[f"{family}_{name}"]) is not None]
+        out[f"{family}_total"] = float(np.mean(each)) if len(each) == len(TISSUES) else None
     return out
 
 
 def _smoothness(data: np.ndarray, inside: np.ndarray) -> dict[str, float | None]:
     """Return the smoothness along the axes and its mean, in voxels."""
     found = formulas.fwhm(data, inside)
-    return dict(zip(("fwhm_x", "fwhm_y", "fwhm_z"), found, strict=True)) | {"fwhm_avg": float(np.mean(found))}
+    x, y, z = found
+    return {"fwhm_x": x, "fwhm_y": y, "fwhm_z": z, "fwhm_avg": float(np.mean(found))}
 
 
 def _volume_fractions(maps: dict[str, np.ndarray]) -> dict[str, float | None]:
     """Return the tissues' shares of the intracranial volume, and their residual partial volume errors."""
     total = max(sum(float(weight.sum(dtype=np.float64)) for weight in maps.values()), 1e-6)
-    out = {f"icvs_{name}": float(weight.sum(dtype=np.float64)) / total for name, weight in maps.items()}
+    out: dict[str, float | None] = {
+        f"icvs_{name}": float(weight.sum(dtype=np.float64)) / total for name, weight in maps.items()
+    }
     return out | {f"rpve_{name}": formulas.rpve(weight) for name, weight in maps.items()}
 
 
@@ -166,8 +180,8 @@ def _tissue_overlap(
     window = _reach(image.grid, maps, moved)
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
-    shape = tuple(part.stop - part.start for part in window)
-    there = resample(moved, Grid(shape, affine)).data.numpy()  # type: ignore[arg-type]
+    shape = triple(part.stop - part.start for part in window)
+    there = resample(moved, Grid(shape, affine)).data.numpy()
     return {
         label: formulas.overlap(maps[name][window], found)
         for name, label, found in zip(TISSUES, names, there, strict=True)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, resample
 
 SPACING = 3.0
@@ -37,7 +38,7 @@ def shares(structures: Volume, matrix: np.ndarray, grid: Grid) -> dict[int, np.n
     affine = grid.affine.copy()
     affine[:3, :3] /= FINER
     affine[:3, 3] -= (SPACING - step) / 2
-    fine = Grid(tuple(n * FINER for n in grid.shape), affine)  # type: ignore[arg-type]
+    fine = Grid(triple(n * FINER for n in grid.shape), affine)
     moved = Volume(structures.data, matrix @ structures.affine)
     found = resample(moved, fine, mode="nearest").data.numpy()
     blocks = found.reshape([m for n in grid.shape for m in (n, FINER)])
@@ -94,10 +95,10 @@ def crop(structures: Volume, *others: Volume, margin: int = 3) -> list[Volume]:
     where = ndimage.find_objects((structures.data.numpy() != 0).astype(np.uint8))
     if not where:
         return [structures, *others]
-    start = tuple(max(0, s.start - margin) for s in where[0])
+    start = triple(max(0, s.start - margin) for s in where[0])
     ends = [min(n, s.stop + margin) for s, n in zip(where[0], structures.data.shape, strict=True)]
-    shape = tuple(e - s for s, e in zip(start, ends, strict=True))
-    return [volume.crop(start, shape) for volume in (structures, *others)]  # type: ignore[arg-type]
+    shape = triple(e - s for s, e in zip(start, ends, strict=True))
+    return [volume.crop(start, shape) for volume in (structures, *others)]
 
 
 def topology(part: np.ndarray) -> tuple[int, float, int, float, int]:

@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from ..data import FOLDER
 from ..errors import BrainsegError
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume
 from ..population import labels
 from ..registration import linear
@@ -168,8 +169,8 @@ def prior_grid(template: str = bundled.DEFAULT) -> Grid:
     affine = np.diag([measures.SPACING, measures.SPACING, measures.SPACING, 1.0])
     corners = grid.corners()
     affine[:3, 3] = corners.min(0) + (measures.SPACING - 1) / 2
-    shape = tuple(int(n) for n in np.ceil((np.ptp(corners, axis=0) + 1) / measures.SPACING))
-    return Grid(shape, affine)  # type: ignore[arg-type]
+    shape = triple(int(n) for n in np.ceil((np.ptp(corners, axis=0) + 1) / measures.SPACING))
+    return Grid(shape, affine)
 
 
 def fit(found: dict[int, tuple[float, float, float]], template: str) -> tuple[np.ndarray, bool] | None:

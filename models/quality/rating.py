@@ -152,8 +152,9 @@ def rate(
         words = f"{folds:.2g} % of the deformation's voxels fold"
         checks.append(_above("folds", "Folds of the deformation", folds, "%", words, limits, "folds"))
     known = [one for one in structures if one.score is not None and one.index not in quality.LOOSE]
-    score = float(np.mean([one.score for one in known])) if known else None
+    score = None
     if known:
+        score = float(np.mean([one.score for one in known]))
         checks += _scores(known, score, table, limits)
     return QCRating(worst([check.verdict for check in checks]), score, checks)
 
@@ -251,7 +252,8 @@ def _scores(known: list[Structure], score: float, table: str, limits: dict[str, 
     """Check the structures' expected Dice: its mean, and the share of structures with a poor one."""
     words = f"Mean expected Dice of the structures: {score:.2f}"
     checks = [_below("score", "Expected Dice, mean", score, words, limits, "score")]
-    poor = sorted((one for one in known if one.score < limits["poor"]), key=lambda one: one.score or 0.0)
+    poor = [one for one in known if one.score is not None and one.score < limits["poor"]]
+    poor.sort(key=lambda one: one.score or 0.0)
     share = len(poor) / len(known)
     names = [labels.load(table)[one.index].name.replace("-", " ") for one in poor]
     listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -7,6 +7,7 @@ with images synthesized from the tissue probabilities.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -81,11 +82,12 @@ def predicted(name: str, moving: Tensor, fixed: Tensor, factor: int, margin: flo
         Velocity (voxels) at the network's voxel size.
     """
     model = zoo.load_once(name)
+    network = cast(velocity_unet.VelocityUNet, model.network)
     here, there = (
-        F.avg_pool3d(features.network_input(maps, model.network.inputs), factor) for maps in (moving, fixed)
+        F.avg_pool3d(features.network_input(maps, network.inputs), factor) for maps in (moving, fixed)
     )
     edge = max(2, round(margin / model.card["spacing"] / 1.5))
-    return velocity_unet.predict(model.network, here, there, edge)
+    return velocity_unet.predict(network, here, there, edge)
 
 
 def without_folds(

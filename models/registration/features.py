@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -80,7 +82,7 @@ def _matched_images(moving: Anatomy, fixed: Anatomy) -> tuple[Volume | None, Vol
     made = []
     for one in (moving, fixed):
         total = sum(level[name] * volume.data.float() for name, volume in one.probabilities.items())
-        made.append(one.image.with_data(total))
+        made.append(one.image.with_data(cast(Tensor, total)))
     return made[0], made[1]
 
 

@@ -12,12 +12,14 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..data import FOLDER
 from ..errors import BrainsegError, InputError, UsageError
+from ..geometry.axes import triple
 from ..geometry.volume import Volume
 from ..io import atomic, conform
 from ..population import populations
@@ -145,7 +147,7 @@ def centroids(structures: Volume, least: int = 20) -> dict[int, tuple[float, flo
     count = np.bincount(values)
     centre = np.stack([np.bincount(values, weights=w) / np.maximum(count, 1) for w in where], 1)
     points = centre @ structures.affine[:3, :3].T + structures.affine[:3, 3]
-    return {int(k): tuple(float(c) for c in points[k]) for k in np.flatnonzero(count >= least)}  # type: ignore[misc]
+    return {int(k): triple(float(c) for c in points[k]) for k in np.flatnonzero(count >= least)}
 
 
 def _on(image: Volume, other: Volume, path: Path) -> Volume:
@@ -201,8 +203,8 @@ def _cache(image: Volume, mask: Volume, space: Space, population: str) -> Path |
     for part in (image.data.numpy(), mask.data.numpy(), image.affine):
         digest.update(np.ascontiguousarray(part).tobytes())
     record = populations.load(population)
-    for part in deformable_atlas.computed_with((record.coarse, record.segmentation)).values():
-        digest.update(part.encode())
+    for version in deformable_atlas.computed_with((record.coarse, record.segmentation)).values():
+        digest.update(version.encode())
     return folder() / f"{space.name}-{digest.hexdigest()[:16]}.npz"
 
 
@@ -218,7 +220,7 @@ def write(path: Path, made: Anatomy, probabilities: bool = True) -> None:
     probabilities : bool
         Whether to store the tissue probabilities.
     """
-    arrays = {"structures": made.structures.data.numpy().astype(np.int16)}
+    arrays: dict[str, Any] = {"structures": made.structures.data.numpy().astype(np.int16)}
     if probabilities:
         arrays |= {k: (v.data.numpy() * 255).round().astype(np.uint8) for k, v in made.probabilities.items()}
     with atomic.replacing(path) as temporary, temporary.open("wb") as file:

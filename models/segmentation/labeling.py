@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, resample
 from ..population import labels
 from ..population.labels import LabelTable
@@ -165,5 +166,5 @@ def _filled(structure: Tensor, within: Tensor) -> Tensor:
 def _box_of(inside: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """Return the first voxel and the size of the box around a mask."""
     found = [inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0] for axis in range(3)]
-    start = tuple(int(f[0]) for f in found)
-    return start, tuple(int(f[-1]) - s + 1 for f, s in zip(found, start, strict=True))  # type: ignore[return-value]
+    start = triple(int(f[0]) for f in found)
+    return start, triple(int(f[-1]) - s + 1 for f, s in zip(found, start, strict=True))

@@ -244,7 +244,10 @@ def _by_age(space: Space, there: list[str]) -> dict[str, Files]:
     if not ages:
         reason = f"--output-spaces {space}: the template has cohorts and none was named"
         raise UsageError(None, reason, f"Add one of them: {', '.join(f'cohort-{c}' for c in there)}")
-    found = {label: _files(root, name, replace(space, cohort=label)) for label in sorted(ages, key=ages.get)}
+    found = {
+        label: _files(root, name, replace(space, cohort=label))
+        for label in sorted(ages, key=lambda label: ages[label])
+    }
     here = {label: files for label, files in found.items() if files}
     if here:
         return here

@@ -19,6 +19,7 @@ from torch import Tensor
 from ...models.deformation.diffeomorphic import Level, Options, optimise
 from ...models.deformation.velocity import exponential
 from ...models.deformation.warp import Warp
+from ...models.geometry.axes import triple
 from ...models.geometry.volume import Grid, Volume, resample
 from ...models.population import labels
 from ...models.segmentation import deformable_atlas
@@ -34,10 +35,10 @@ OPTIONS = Options(2.0, (Level(2, 20, 0.5, 3.0, 1.2), Level(1, 8, 0.5, 2.0, 1.2))
 
 def frame(spacing: float) -> Grid:
     """Return the grid of the atlas at a voxel size (mm)."""
-    shape = tuple(round(n / spacing) for n in SHAPE)
+    shape = triple(round(n / spacing) for n in SHAPE)
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = np.array(CENTRE) - (np.array(shape) - 1) / 2 * spacing
-    return Grid(shape, affine)  # type: ignore[arg-type]
+    return Grid(shape, affine)
 
 
 def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volume:
@@ -104,7 +105,7 @@ def _maps(path: Path, table: str) -> list[Volume]:
     unsided = labels.load(table).unsided
     position = torch.tensor([unsided.index(int(i)) for i in generator.source.structure])
     grid, out = frame(1.0), []
-    margin = Grid(tuple(n + 16 for n in grid.shape), grid.affine @ _shift(-8))  # type: ignore[arg-type]
+    margin = Grid(triple(n + 16 for n in grid.shape), grid.affine @ _shift(-8))
     for labelled, from_atlas in zip(generator.maps, generator.from_atlas, strict=True):
         source = Volume(position[labelled.long()].to(torch.int16), np.eye(4))
         placed = Warp((from_atlas.double().numpy(),)).resample(source, margin, "nearest").data

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -16,7 +16,10 @@ from ...models.data import FOLDER
 from ...models.errors import UsageError
 from ...models.networks import zoo
 
-Ranges = TypeVar("Ranges")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Ranges = TypeVar("Ranges", bound="DataclassInstance")
 """Type of the ranges of a generator, a dataclass."""
 
 STAGE = frozenset({"until", "shape", "spacing"})
@@ -161,9 +164,9 @@ class Recipe:
         stage : mapping of str to Any
             Stage of the recipe; its ranges take precedence over those of the recipe.
         """
-        names = {one.name for one in fields(default)}  # type: ignore[arg-type]
+        names = {one.name for one in fields(default)}
         changes = self.generator | {k: v for k, v in stage.items() if k in names}
-        return replace(default, **changes)  # type: ignore[type-var]
+        return replace(default, **changes)
 
     @property
     def starts(self) -> list[str]:

@@ -290,6 +290,7 @@ class Trainer(ABC):
 
 def on_device(network: torch.nn.Module, device: str) -> torch.nn.Module:
     """Return a network on a device, with the memory format of the training."""
+    # The annotations of torch lack the memory format.
     return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 

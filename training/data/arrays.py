@@ -55,6 +55,6 @@ def write_arrays(path: Path, meta: Mapping[str, Any], arrays: dict[str, np.ndarr
     arrays : dict of str to ndarray
         Arrays by name.
     """
-    stored = {"meta": np.array(json.dumps(meta))} | arrays
+    stored: dict[str, Any] = {"meta": np.array(json.dumps(meta))} | arrays
     with atomic.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **stored)  # type: ignore[arg-type]
+        np.savez_compressed(file, **stored)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from ...models.deformation import diffeomorphic
 from ...models.deformation.velocity import identity, sample
+from ...models.geometry.axes import triple
 from ...models.geometry.cropping import centered_grid
 from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
@@ -66,7 +66,7 @@ class AlignedPairs:
         scans: int = 1,
         device: str = "cpu",
     ) -> None:
-        self.shape = cast(tuple[int, int, int], tuple(shape))
+        self.shape = triple(shape)
         self.spacing, self.device = spacing, device
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import combinations
-from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ...models.deformation.diffeomorphic import shares
 from ...models.deformation.velocity import identity, sample
+from ...models.geometry.axes import triple
 from ...models.registration import features
 from ..core.example import Example
 from ..synthesis.generator import Draw, HeadGenerator
@@ -49,7 +49,7 @@ class BrainPairs:
         pictures: dict[str, float] | None = None,
     ) -> None:
         self.generator, self.spacing = generator, spacing
-        self.shape = cast(tuple[int, int, int], tuple(shape))
+        self.shape = triple(shape)
         self.heads, self.error = heads, error
         self.pictures = pictures or {"contrast": 0.7, "tissues": 0.15, "none": 0.15}
         self.repeat = heads * (heads - 1) // 2
@@ -89,7 +89,7 @@ class BrainPairs:
 
     def _brain(self, draw: Draw, kind: str) -> tuple[Tensor, Tensor]:
         """Return the input channels of a brain, and the probability maps of its structures."""
-        fine = cast(tuple[int, int, int], tuple(2 * n for n in self.shape))
+        fine = triple(2 * n for n in self.shape)
         rendered = self.generator.render(draw, (0.0, 0.0, 0.0), fine, self.spacing / 2)
         table = self.mirrored_of if draw.mirrored else self.class_of
         position = table[rendered.labels.long()]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ...models.deformation.velocity import exponential, identity, jacobian, sample, taper
+from ...models.geometry.axes import triple
 from ..core.example import ExampleSource
 from ..core.trainer import Trainer
 from ..losses import registration
@@ -101,7 +102,7 @@ def halves(velocity: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
     velocity : Tensor, shape (3, X, Y, Z)
         Velocity (voxels).
     """
-    shape = cast(tuple[int, int, int], tuple(velocity.shape[1:]))
+    shape = triple(velocity.shape[1:])
     velocity = velocity * taper(shape, MARGIN).to(velocity.device)
     index = identity(shape, velocity)
     there, here = (index + exponential(v, SQUARINGS, index) for v in (-velocity / 2, velocity / 2))

@@ -259,6 +259,7 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
     if base is None:
         raise UsageError(None, f"Nipype has no plugin {name!r}", f"It has {', '.join(names)}")
 
+    # The base is only known at run time.
     class Foreign(CrashHook, base):  # type: ignore[misc, valid-type]
         """Plugin that also reports why a node failed."""
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
+from ....models.geometry.axes import triple
 from .. import colors, mosaic, scans
 from ..canvas import LINE, Canvas
 from ..mosaic import Mosaic
@@ -27,7 +28,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     head = scans.foreground(canvas.image.data) | (canvas.mask > 0)
     around = scans.box_around(head, canvas.image.spacing, 4, share=0.02)
     ends = zip(around, canvas.brain_view, strict=True)
-    view = cast(scans.Box, tuple((min(a, c), max(b, d)) for (a, b), (c, d) in ends))
+    view = triple((min(a, c), max(b, d)) for (a, b), (c, d) in ends)
     frame = Mosaic(canvas.image.affine, view, canvas.brain_box, mosaic.ROWS)
     levels = scans.window(canvas.image.data, canvas.mask, headroom=1.25)
     base = frame.gray(canvas.image.data, levels)
