@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.volume import Volume, transform_points
-from ..templates.age_template import Growing
+from ..templates.age_template import AgeTemplate
 
 ROTATIONS = 1200
 """Number of candidate rotations, about 18 degrees apart."""
@@ -30,7 +30,7 @@ STEPS = 60
 """Steps of the refinement."""
 
 
-def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray, float]:
+def search(image: Volume, brain: Tensor, template: AgeTemplate) -> tuple[np.ndarray, float]:
     """Return the similarity from the image's mm to the atlas frame.
 
     Parameters
@@ -39,7 +39,7 @@ def search(image: Volume, brain: Tensor, template: Growing) -> tuple[np.ndarray,
         Coarse image, zero far from the brain.
     brain : Tensor of bool, shape (X, Y, Z)
         Approximate brain, on its grid.
-    template : Growing
+    template : AgeTemplate
         Tissues by age.
 
     Returns
@@ -111,7 +111,7 @@ def _matrices(q: Tensor) -> Tensor:
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def _age(template: Growing, size: float) -> tuple[float, Tensor]:
+def _age(template: AgeTemplate, size: float) -> tuple[float, Tensor]:
     """Return the age at which a brain has a volume (mm3), and the tissues at that age in the atlas frame."""
     ages = np.linspace(template.weeks[0], template.weeks[-1], 18)
     sizes = []

@@ -1,8 +1,8 @@
-"""Templates that come with the program: image, brain mask and where their structures lie.
+"""Bundled templates: image, brain mask and centroids of the structures.
 
-The default is ICBM152 2009a symmetric (Fonov et al. 2011) as nilearn's wheel carries it, under its
-TemplateFlow name. The places of its structures were computed once, by the program's own segmentation of
-it (``brainseg train template``), and stand in ``models/data/templates/<name>.json``.
+The default is ICBM152 2009a symmetric (Fonov et al. 2011) from nilearn's wheel, under its TemplateFlow name.
+The centroids come from the program's segmentation of it (``brainseg train template``) and are stored in
+``models/data/templates/<name>.json``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from . import age_template, catalog
 from .catalog import DEFAULT
 
 BRAIN = 0.2
-"""Brightness from which on the stripped default template is brain, as nilearn has it."""
+"""Intensity threshold of the brain in the stripped default template, as in nilearn."""
 
 
 @dataclass(frozen=True)
@@ -56,43 +56,47 @@ def load(name: str = DEFAULT) -> Template:
     Raises
     ------
     UsageError
-        If the program does not carry it.
+        If it is not bundled.
+    MissingFileError
+        If nilearn is not installed.
     """
     if name.partition("+")[0] in catalog.names():
         return _by_age(name)
     if name != DEFAULT:
-        raise UsageError(None, f"the template {name!r} does not come with the program", f"Use {DEFAULT}")
-    image = _carried("t1")
+        raise UsageError(None, f"the template {name!r} is not bundled", f"Use {DEFAULT}")
+    image = _default_map("t1")
     brain = (image.data > BRAIN).to(torch.uint8)
     return Template(name, image, image.with_data(brain), catalog.centroids(name))
 
 
 @cache
-def _carried(kind: str) -> Volume:
-    """``t1``, ``gm`` or ``wm`` of the default template, its largest value 1.
+def _default_map(kind: str) -> Volume:
+    """Return ``t1``, ``gm`` or ``wm`` of the default template, scaled to a maximum of 1.
 
-    The file is read without importing nilearn, whose data sets take two seconds.
+    The file is read without an import of nilearn, which takes two seconds.
 
     Raises
     ------
     MissingFileError
-        If nilearn is not installed or does not carry it.
+        If nilearn is not installed or lacks the file.
     """
     spec = find_spec("nilearn")
     folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or []]
     name = f"mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
     path = next((p for f in folders if (p := f / "datasets" / "data" / name).is_file()), None)
     if path is None:
-        raise MissingFileError(name, "nilearn, which carries the template, is missing", "pip install nilearn")
+        raise MissingFileError(
+            name, "the template's file from nilearn is missing", "Run: pip install nilearn"
+        )
     image = images.read(path, np.float32)
     return image.with_data(image.data / image.data.max())
 
 
 @cache
 def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
-    """A template's probabilities of ``csf``, ``gm`` and ``wm`` with their grid; None where it has none.
+    """Return the grid and the probabilities of ``csf``, ``gm`` and ``wm`` of a template; None without them.
 
-    Fluid is what the brain mask holds besides grey and white matter.
+    In the default template, CSF is the part of the brain mask outside grey and white matter.
     """
     if name.partition("+")[0] in catalog.names():
         found, table = probabilities(name)
@@ -102,18 +106,29 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
         return found.grid, maps
     if name != DEFAULT:
         return None
-    gm, wm = (_carried(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
-    csf = (1 - gm - wm).clamp(0, 1) * (_carried("t1").data > BRAIN)
-    return _carried("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
+    gm, wm = (_default_map(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
+    csf = (1 - gm - wm).clamp(0, 1) * (_default_map("t1").data > BRAIN)
+    return _default_map("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
 
 
 def probabilities(name: str) -> tuple[Volume, LabelTable]:
-    """Image and probabilities of one cohort of a template by age, such as ``BrainsegFetal+28``, ``+24sb``."""
+    """Return image and probabilities of a cohort of a template by age, and their label table.
+
+    Parameters
+    ----------
+    name : str
+        Template and cohort, such as ``BrainsegFetal+28`` or ``BrainsegFetal+24sb``.
+
+    Raises
+    ------
+    UsageError
+        If the cohort is missing or unknown.
+    """
     base, _, cohort = name.partition("+")
     meant = catalog.parse_cohort(base, cohort)
     if meant is None:
         remedy = f"Name a cohort, such as {base}:cohort-30"
-        raise UsageError(None, f"the template {name!r} goes by age", remedy)
+        raise UsageError(None, f"the template {name!r} needs a cohort", remedy)
     stem, weeks = meant
     return age_template.load(stem).on_grid(weeks), load_table(catalog.card(stem)["label_table"])
 

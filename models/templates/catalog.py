@@ -1,7 +1,7 @@
-"""Catalog of the bundled templates: names, cards and places of the structures, without the images.
+"""Catalog of the bundled templates: names, cards and centroids of the structures, without the images.
 
-Image and card of a template lie in ``models/data/templates``. Where one template does not suit all brains of
-an age there are families of it, ``NAME-FAMILY``, each for its ages.
+Image and card of a template are in ``models/data/templates``. A template by age may have families for other
+brains of the same age, ``NAME-FAMILY``, each with its range of ages.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ def stems() -> list[str]:
 
 
 def names() -> list[str]:
-    """Names of the growing templates that the package ships."""
+    """Return the names of the bundled templates by age, without families."""
     return [stem for stem in stems() if "-" not in stem]
 
 
 def families(name: str) -> dict[str, str]:
-    """Names of the families of a growing template by their label; typical growth has the empty one."""
+    """Return the families of a template by age, label to name; typical growth has the empty label."""
     own = [stem for stem in stems() if stem.partition("-")[0] == name]
     return {stem.partition("-")[2]: stem for stem in own}
 
 
 def parse_cohort(name: str, cohort: str) -> tuple[str, float] | None:
-    """The family of a growing template and the weeks that a cohort's label means; None if it is none.
+    """Return family and age (weeks) of the cohort of a template by age; None if the label is invalid.
 
     Examples
     --------
@@ -52,7 +52,7 @@ def parse_cohort(name: str, cohort: str) -> tuple[str, float] | None:
 
 
 def card(name: str) -> dict[str, Any]:
-    """The card of a growing template: training data, licence, ages, tissues."""
+    """Read the card of a template by age: training data, licence, ages, tissues."""
     return json.loads((folder() / f"{name}.json").read_text())
 
 

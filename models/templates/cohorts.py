@@ -1,4 +1,4 @@
-"""Cohorts of templates in folders: which there are, and for which week before birth each of them is."""
+"""Cohorts of templates in folders: their labels and gestational ages."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 from ..errors import InputError, UsageError
 
 WEEKS = 14.0, 46.0
-"""Gestational weeks that a cohort may stand for; other numbers only count them."""
+"""Plausible gestational age (weeks) of a cohort; other labels are mere numbers."""
 
 COHORT = re.compile(r"(?:tpl-[A-Za-z0-9]+_)?cohort-([A-Za-z0-9]+)(?:_.*)?")
 
 
 def identifier(folder: Path, name: str) -> str:
-    """The template whose files lie in a user's folder: ``name``, or the only one that there is.
+    """Return the template of a user's folder: ``name``, or the only one in it.
 
     Raises
     ------
     UsageError
-        If there is none, or there are several.
+        If it has none, or several others.
     """
     files = [*folder.glob("tpl-*"), *folder.glob("cohort-*/tpl-*")]
     found = {m[1] for path in files if (m := re.match(r"tpl-([A-Za-z0-9]+)_", path.name))}
@@ -30,19 +30,19 @@ def identifier(folder: Path, name: str) -> str:
     if len(found) == 1:
         return found.pop()
     if found:
-        reason = f"it holds several templates ({', '.join(sorted(found))}), none of which is {name}"
-        raise UsageError(folder, reason, "Give NAME=FOLDER the name of one of them")
+        reason = f"it has several templates ({', '.join(sorted(found))}), but not {name}"
+        raise UsageError(folder, reason, "Use one of these names in NAME=FOLDER")
     raise UsageError(
         folder,
-        f"--output-spaces {name}: it holds no files of a template",
+        f"--output-spaces {name}: it has no template files",
         "Name them as TemplateFlow does, such as cohort-28/tpl-NAME_cohort-28_T2w.nii.gz",
     )
 
 
 def labels(folder: Path, name: str) -> list[str]:
-    """Labels of the cohorts of a template in its folder, in subfolders or beside each other.
+    """Return the labels of a template's cohorts in its folder, in subfolders or not.
 
-    Numbers come first, in their order.
+    Numbers come first, in ascending order.
     """
     paths = [*folder.glob("cohort-*"), *folder.glob(f"tpl-{name}_cohort-*")]
     found = {m[1].lstrip("0") or "0" for path in paths if (m := COHORT.fullmatch(path.name))}
@@ -50,14 +50,15 @@ def labels(folder: Path, name: str) -> list[str]:
 
 
 def weeks(folder: Path, names: list[str]) -> dict[str, float]:
-    """Gestational age of each cohort: as ``template_description.json`` has it, or else its label's number.
+    """Return the gestational age (weeks) of each cohort.
 
-    Cohorts whose age it does not tell are left out; so are all if they go by another age, as in months.
+    The age is that in ``template_description.json``, else the number in the label. Cohorts without a
+    gestational age are omitted; all are if the description uses another age, such as months.
 
     Raises
     ------
     InputError
-        If the description cannot be read.
+        If the description is unreadable.
     """
     described = _described(folder / "template_description.json")
     found = {}
@@ -82,7 +83,7 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _age(about: dict[str, Any]) -> float | None:
-    """Weeks of a cohort as its description has them: the middle of a range; None in other units."""
+    """Return the age (weeks) in a cohort's description, the mean of a range; None in other units."""
     ages = about["age"] if isinstance(about["age"], list) else [about["age"]]
     numbers = [age for age in map(_number, ages) if age is not None]
     unit = str(about.get("units") or about.get("unit") or "weeks").lower()

@@ -1,9 +1,8 @@
-"""Output spaces: what a user may name, where its files lie, and how to get those that are missing.
+"""Output spaces: parsing of ``--output-spaces``, search for the files, commands to fetch missing ones.
 
 A space is a TemplateFlow name with cohort and resolution (``MNIInfant:cohort-2:res-1``), or
-``NAME=path.nii.gz``, or ``NAME=folder`` with files named as TemplateFlow names them. Folders are looked at
-directly: importing TemplateFlow's client indexes thousands of files, and nothing is ever fetched behind the
-user's back.
+``NAME=path.nii.gz``, or ``NAME=folder`` with TemplateFlow's file names. Folders are read directly, because
+TemplateFlow's client indexes thousands of files when imported. Files are never fetched automatically.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from . import catalog, cohorts
 from .catalog import DEFAULT
 
 CONTRASTS = ("T1w", "T2w")
-"""Suffixes of templates' images, the most wanted first."""
+"""Suffixes of templates' images, in order of preference."""
 
 NAME = re.compile(r"[A-Za-z0-9]+")
 
@@ -32,11 +31,11 @@ class Space:
     Attributes
     ----------
     name : str
-        Template's name.
+        Name of the template.
     cohort, resolution : str or None
         TemplateFlow's cohort and resolution, without leading zeros.
     path : Path or None
-        The image of a template of the user's own, or the folder of one.
+        Image or folder of a user's template.
 
     Examples
     --------
@@ -58,12 +57,12 @@ class Space:
 
     @property
     def label(self) -> str:
-        """In the names of transforms."""
+        """Name in transforms."""
         return f"{self.name}+{self.cohort}" if self.cohort else self.name
 
     @property
     def entities(self) -> str:
-        """In the names of images."""
+        """Entities in the names of images."""
         parts = [f"space-{self.name}"]
         parts += [f"cohort-{self.cohort}"] if self.cohort else []
         parts += [f"res-{self.resolution}"] if self.resolution else []
@@ -80,19 +79,19 @@ class Files:
 
 
 def parse(text: str) -> Space:
-    """Understand what a user wrote.
+    """Parse an argument of ``--output-spaces``.
 
     Raises
     ------
     UsageError
-        If it is no space.
+        If it is invalid.
     """
     named, equals, path = str(text).partition("=")
     name, *modifiers = named.split(":")
     if equals and not (NAME.fullmatch(name) and path):
-        raise _wrong(text, "a template of one's own is NAME=PATH, NAME of letters and digits")
+        raise _wrong(text, "a user's template is NAME=PATH, with letters and digits in NAME")
     if not NAME.fullmatch(name):
-        raise _wrong(text, f"{name!r} is no name of a template (letters and digits only)")
+        raise _wrong(text, f"invalid template name {name!r} (use letters and digits only)")
     values: dict[str, str] = {}
     for modifier in modifiers:
         key, dash, value = modifier.partition("-")
@@ -112,36 +111,37 @@ def _wrong(text: str, reason: str) -> UsageError:
     return UsageError(
         None,
         f"--output-spaces {text}: {reason}",
-        f"Such as {DEFAULT}, MNIInfant:cohort-2:res-1 or NAME=T.nii.gz",
+        f"Examples: {DEFAULT}, MNIInfant:cohort-2:res-1 or NAME=T.nii.gz",
     )
 
 
 @cache
 def embedded() -> frozenset[str]:
-    """Names of the templates that come with the program."""
+    """Return the names of the bundled templates."""
     folder = FOLDER / "templates"
     return frozenset(p.name.removesuffix(".json") for p in folder.iterdir() if p.name.endswith(".json"))
 
 
 def home() -> Path:
-    """Where TemplateFlow keeps its templates."""
+    """Return the folder of TemplateFlow's templates."""
     own = Path.home() / ".cache" / "templateflow"
     chosen = Path(os.environ.get("TEMPLATEFLOW_HOME") or own).expanduser()
-    # The run's own empty folder, which keeps libraries from indexing thousands of templates.
+    # A run sets an empty folder so that libraries do not index thousands of templates.
     return own if (chosen / ".no-templates-needed").exists() else chosen
 
 
 def find(space: Space) -> Files | None:
-    """Files of a space, None for a template that comes with the program.
+    """Return the files of a space; None for a bundled template.
 
-    Where cohorts go by gestational age and none is named, those of the youngest: :func:`by_age` has them all.
+    If cohorts have gestational ages and none is named, these are the files of the youngest (:func:`by_age`
+    returns all).
 
     Raises
     ------
     UsageError
-        If there can be no such cohort or resolution, or none was named and age does not tell it.
+        If the cohort or resolution is invalid, or missing and not implied by age.
     MissingFileError
-        If they are not on this machine; it says how to get them.
+        If the files are not on this machine; the remedy is the command to fetch them.
     """
     if space.path is not None and not space.path.is_dir():
         return _own_file(space, space.path)
@@ -157,7 +157,7 @@ def find(space: Space) -> Files | None:
         return found
     if space.path is not None:
         named = ", ".join(there) or "none"
-        reason = f"--output-spaces {space}: no image of that cohort or resolution is in it (cohorts: {named})"
+        reason = f"--output-spaces {space}: it has no image of that cohort or resolution (cohorts: {named})"
         raise MissingFileError(root, reason, "Check the folder after NAME=, and the cohort's label")
     folder = root / f"cohort-{space.cohort}" if space.cohort else root
     raise MissingFileError(
@@ -166,9 +166,9 @@ def find(space: Space) -> Files | None:
 
 
 def by_age(space: Space) -> dict[str, float]:
-    """Gestational age (weeks) of those cohorts of a space that are on this machine, by their labels.
+    """Return the gestational ages (weeks) of a space's cohorts on this machine, by label.
 
-    Empty where a cohort is named, where the space has none, and where they do not go by gestational age.
+    The result is empty if a cohort is named, or if the cohorts have no gestational ages.
     """
     if space.cohort is not None or (space.path is None and space.name in embedded()):
         return {}
@@ -181,7 +181,7 @@ def by_age(space: Space) -> dict[str, float]:
 
 
 def _place(space: Space) -> tuple[Path, str]:
-    """Folder of a template and its name in the names of files, which may not be the user's."""
+    """Return the folder of a template and the name in its files, which may differ from the user's."""
     if space.path is not None:
         return space.path, cohorts.identifier(space.path, space.name)
     return home() / f"tpl-{space.name}", space.name
@@ -189,15 +189,17 @@ def _place(space: Space) -> tuple[Path, str]:
 
 def _own_file(space: Space, path: Path) -> Files:
     if not path.is_file():
-        raise MissingFileError(path, f"the template {space.name} is not there", "Check the path after NAME=")
+        raise MissingFileError(
+            path, f"missing image of the template {space.name}", "Check the path after NAME="
+        )
     if space.cohort or space.resolution:
-        reason = f"--output-spaces {space}: a cohort or resolution is chosen in a folder, and this is a file"
+        reason = f"--output-spaces {space}: cohort and resolution need a folder, but this is a file"
         raise UsageError(None, reason, f"Write {space.name}={path}")
-    return Files(path, _beside(path, "desc-brain_mask"), _beside(path, "desc-aseg_dseg"))
+    return Files(path, _companion(path, "desc-brain_mask"), _companion(path, "desc-aseg_dseg"))
 
 
 def _check_embedded(space: Space) -> None:
-    """Refuse cohorts and resolutions that a template by age does not have."""
+    """Reject unknown cohorts and resolutions of a bundled template by age."""
     if space.name == DEFAULT:
         return
     if space.name not in catalog.names():
@@ -218,12 +220,12 @@ def _check_embedded(space: Space) -> None:
     raise UsageError(
         None,
         f"--output-spaces {space}: {space.name} has no cohort {space.cohort}",
-        f"Name one of {', '.join(named)}, or none: then age tells it",
+        f"Use one of {', '.join(named)}, or none to choose it by age",
     )
 
 
 def _files(root: Path, name: str, space: Space) -> Files | None:
-    """Files of one cohort, or of a template without, wherever in its folder they lie."""
+    """Return the files of one cohort, or of a template without cohorts, anywhere in its folder."""
     label = space.cohort
     folders = [root / f"cohort-{label}", root / f"tpl-{name}_cohort-{label}"] if label else []
     for folder in (*folders, root):
@@ -238,11 +240,11 @@ def _files(root: Path, name: str, space: Space) -> Files | None:
 
 
 def _by_age(space: Space, there: list[str]) -> dict[str, Files]:
-    """Files of the cohorts that go by gestational age, as far as they are on this machine."""
+    """Return the files of the cohorts with gestational ages on this machine, by label."""
     root, name = _place(space)
     ages = cohorts.weeks(root, there)
     if not ages:
-        reason = f"--output-spaces {space}: the template has cohorts and none was named"
+        reason = f"--output-spaces {space}: the template has cohorts, but none was named"
         raise UsageError(None, reason, f"Add one of them: {', '.join(f'cohort-{c}' for c in there)}")
     found = {
         label: _files(root, name, replace(space, cohort=label))
@@ -260,7 +262,7 @@ def _by_age(space: Space, there: list[str]) -> dict[str, Files]:
 
 
 def fetch(space: Space) -> str:
-    """The command that fetches a template of TemplateFlow.
+    """Return the command to fetch a template from TemplateFlow.
 
     Examples
     --------
@@ -268,7 +270,7 @@ def fetch(space: Space) -> str:
     'python -c "from templateflow import api; api.get(\\'MNIInfant\\', cohort=\\'2\\', resolution=[None, 1])"'
     """
     cohort = f", cohort='{space.cohort}'" if space.cohort else ""
-    # Files of a template of one resolution do not name it.
+    # Templates of one resolution have file names without it.
     number = space.resolution or "[None, 1]"
     resolution = f"'{number}'" if number.isalnum() and not number.isdigit() else number
     get = f"api.get('{space.name}'{cohort}, resolution={resolution})"
@@ -276,14 +278,14 @@ def fetch(space: Space) -> str:
 
 
 def _pick(folder: Path, name: str, space: Space, descs: tuple[str, ...], suffix: str) -> Path | None:
-    """The file of that suffix in the wanted resolution, or in the finest."""
+    """Return the file of a suffix in the space's resolution, or else in the finest."""
     stem = f"tpl-{name}_cohort-{space.cohort}_" if space.cohort else f"tpl-{name}_"
     found = []
     for rank, desc in enumerate(descs):
         for path in folder.glob(f"{stem}*{suffix}.nii.gz"):
             middle = path.name.removeprefix(stem).removesuffix(f"{suffix}.nii.gz")
             matched = re.fullmatch(rf"(?:res-([A-Za-z0-9]+)_)?{desc}", middle)
-            # TemplateFlow's skeleton holds empty files for what was not fetched.
+            # TemplateFlow's skeleton has empty files in place of those not fetched.
             if not matched or not path.stat().st_size:
                 continue
             resolution = (matched[1] or "").lstrip("0")
@@ -292,8 +294,8 @@ def _pick(folder: Path, name: str, space: Space, descs: tuple[str, ...], suffix:
     return min(found)[-1] if found else None
 
 
-def _beside(image: Path, suffix: str) -> Path | None:
-    """A file beside the user's template: T.nii.gz has its brain in T_desc-brain_mask.nii.gz."""
+def _companion(image: Path, suffix: str) -> Path | None:
+    """Return a companion file of a user's template, such as T_desc-brain_mask.nii.gz of T.nii.gz."""
     stem = image.name.removesuffix(".gz").removesuffix(".nii")
     stems = [stem, *(stem.removesuffix(f"_{c}") for c in CONTRASTS if stem.endswith(f"_{c}"))]
     for name in stems:

@@ -25,7 +25,7 @@ from ...models.deformation.diffeomorphic import optimise
 from ...models.deformation.velocity import exponential, identity, sample
 from ...models.population import labels
 from ...models.templates import age_template
-from ...models.templates.age_template import LENGTH, Growing
+from ...models.templates.age_template import LENGTH, AgeTemplate
 from .interpolation import GRID, OPTIONS, SPACING, family, on_grid, shares
 from .source_labels import read_table
 
@@ -101,7 +101,7 @@ def subjects(path: Path, table: str = "fetal", families: tuple[str, ...] = FAMIL
 
 def learn(
     path: Path, rounds: int = 2, say=print, families: tuple[str, ...] = FAMILIES[""], own_ages: bool = False
-) -> Growing:
+) -> AgeTemplate:
     """Return the template of families of atlases.
 
     Parameters
@@ -141,7 +141,7 @@ def learn(
     degree = min(2, len(nodes) - 1)
     lengths = np.polynomial.Polynomial.fit(ages.numpy(), [p.length for p in people], degree).convert()
     ways = torch.stack([_way(a, b) for a, b in pairwise(average)]) if own_ages else None
-    return Growing(torch.stack(average), nodes, SPACING, tuple(lengths.coef.tolist()), ways)
+    return AgeTemplate(torch.stack(average), nodes, SPACING, tuple(lengths.coef.tolist()), ways)
 
 
 def write(path: Path, folder: Path, name: str = "BrainsegFetal", rounds: int = 2, say=print) -> list[Path]:

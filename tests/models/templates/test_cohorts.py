@@ -135,7 +135,7 @@ def test_cohorts_that_can_be_are_not(text):
 
 def test_folders_that_hold_no_template_or_several(tmp_path, flat):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageError, match="no files of a template"):
+    with pytest.raises(UsageError, match="no template files"):
         spaces.find(spaces.parse(f"CRL={tmp_path / 'empty'}"))
     image(flat / "tpl-Other_T1w.nii.gz")
     with pytest.raises(UsageError, match="several templates"):

@@ -61,7 +61,7 @@ def test_what_is_missing_is_told_with_the_command(home):
     with pytest.raises(MissingFileError, match="not on this machine") as caught:
         spaces.find(spaces.parse("MNIInfant:cohort-3:res-2"))
     assert "api.get('MNIInfant', cohort='3', resolution=2)" in caught.value.remedy
-    with pytest.raises(MissingFileError, match="is not there"):
+    with pytest.raises(MissingFileError, match="missing image of the template"):
         spaces.find(spaces.parse("Mine=/nowhere/T.nii.gz"))
 
 

@@ -135,5 +135,5 @@ def test_the_family_of_the_template_is_that_of_the_nearest_shares():
         assert template.centroids[9][0] < 0 and 5e4 < float(template.mask.data.sum()) < 3e5
     # At 36 weeks there is no family but that of typical growth.
     assert age_template.nearest("BrainsegFetal", "36", 36.0, volumes) == "36"
-    with pytest.raises(UsageError, match="goes by age"):
+    with pytest.raises(UsageError, match="needs a cohort"):
         bundled.load("BrainsegFetal+24zz")

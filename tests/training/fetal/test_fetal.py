@@ -317,7 +317,7 @@ def test_what_moves_between_the_ages_of_a_template_stays_sharp():
     one = age_template.load("BrainsegFetal-sb")
     between = one.at(24.0)
     assert float((between.data[1:].sum(0) - 1).abs().max()) < 0.1
-    mixed = age_template.Growing(one.maps, one.weeks, one.spacing, one.length).at(24.0)
+    mixed = age_template.AgeTemplate(one.maps, one.weeks, one.spacing, one.length).at(24.0)
     cerebellum = 1 + labels.load("fetal").unsided.index(6)
     sure = [float((v.data[cerebellum] > 0.8).sum()) for v in (between, mixed)]
     assert sure[0] > 1.3 * sure[1]
@@ -331,7 +331,7 @@ def test_a_template_of_a_family_is_written_and_read(arrays, tmp_path, monkeypatc
     age_template.load.cache_clear()
     found = age_template.load("Toy-toy")
     age_template.load.cache_clear()
-    assert written.is_file() and found.weeks == (24.0, 28.0, 32.0) and found.ways.shape[0] == 2
+    assert written.is_file() and found.weeks == (24.0, 28.0, 32.0) and found.velocities.shape[0] == 2
 
 
 def test_the_seeds_own_network():
