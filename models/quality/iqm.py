@@ -42,7 +42,7 @@ def measure(
     tissue_maps: tuple[Grid, dict[str, torch.Tensor]] | None = None,
     stripped: bool = False,
 ) -> dict[str, float | None]:
-    """Compute all metrics of a scan.
+    """Return all metrics of a scan by name in :data:`DEFINITIONS`; None for an unknown value.
 
     Parameters
     ----------
@@ -58,11 +58,6 @@ def measure(
         The template's grid and its probabilities of ``csf``, ``gm`` and ``wm``.
     stripped : bool
         Whether the scan is skull-stripped; then there is no background.
-
-    Returns
-    -------
-    dict of str to float or None
-        Values by name in :data:`DEFINITIONS`; None for an unknown one.
     """
     maps = {name: probabilities[name.upper()].data.numpy() for name in TISSUES}
     data = _scaled(image, maps["wm"])

@@ -205,23 +205,16 @@ def measure(
     table: str = "adult",
     uncertainty: dict[int, float] | None = None,
 ) -> list[Structure]:
-    """Measure every structure of the label table; a missing one has no volume and scores 0.
+    """Return the measures of every structure of the label table; a missing one scores 0.
 
     Parameters
     ----------
     image, mask, structures : Volume
         Bias-corrected scan, brain mask and structures (FreeSurfer ids) on one grid.
-    norms : Norms
-        Usual values.
-    table : str
-        Label table.
+    norms, table : Norms, str
+        Usual values, and label table.
     uncertainty : dict of int to float, optional
         Entropy of the network's posteriors by FreeSurfer id.
-
-    Returns
-    -------
-    list of Structure
-        Measures in the order of the label table.
     """
     structures, image, mask = measures.crop(structures, image, mask)
     data, found = image.data.numpy().astype(np.float32), structures.data.numpy().astype(np.int32)

@@ -1,8 +1,8 @@
-"""Brains in any position, skull-stripped and segmented upright, in the atlas frame.
+"""Skull-stripping and segmentation in the atlas frame, for brains in any position.
 
-The coarse network and a search find the pose of the brain (:mod:`brainseg.models.localization.pose`); the
-fine network then gets every brain upright and of one length, and its mirror image as well. Nothing is
-resampled for that: only the scan's affine is replaced, and results return to the grid of the input.
+The coarse network and a search find the pose of the brain (:mod:`brainseg.models.localization.pose`). The
+fine network then gets every brain, and its mirror image, upright and scaled to one length. Only the scan's
+affine changes, without resampling; results return to the grid of the input.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from .masks import extent, is_stripped, tidy
 from .result import SegmentationResult, SkullStripResult
 
 MARGIN = 3.0
-"""Margin (mm) around the brain where its intensities are fitted."""
+"""Margin (mm) around the brain for the fit of its intensities."""
 
 MOST_MORE = 1.2
-"""Largest extent of a scan without skull, relative to the network's brain."""
+"""Largest extent of a skull-stripped scan, relative to the network's brain mask."""
 
 SMALLEST = 5e3
-"""Smallest brain mask (mm3) accepted: half a brain of 20 weeks."""
+"""Smallest accepted brain mask (mm3): half a brain of 20 weeks."""
 
 
 def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str = "cpu") -> SkullStripResult:
-    """Return the brain mask of a scan: where the posterior of the brain exceeds the record's threshold.
+    """Return the brain mask of a scan: voxels with a brain posterior above the record's threshold.
 
     Parameters
     ----------
@@ -52,6 +52,11 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         See :func:`brainseg.models.segmentation.skullstrip.skullstrip`.
     device : str
         Device of the networks.
+
+    Returns
+    -------
+    SkullStripResult
+        Brain mask and notes.
 
     Raises
     ------
@@ -66,9 +71,9 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         tissue = posteriors(volume, found, record.skullstrip, device, notes)
         brain = resample(Volume(1 - tissue.data[0], tissue.affine), found.upright(volume).grid)
         inside = tidy(brain.data > record.methods["skullstrip"].threshold)
-        # The surroundings of a fetus may be dark: then the extent is more than the brain.
+        # Dark surroundings of a fetus: the extent is larger than the brain.
         stripped = mask is not None and bool(mask.sum() <= MOST_MORE * max(inside.sum(), 1))
-        # Other programs' masks may be a voxel wider than the brain, which then would all be fluid.
+        # Masks of other programs may be a voxel too wide; that rim would become CSF.
         mask = mask & inside if mask is not None and stripped else inside
     if float(mask.sum()) * volume.grid.voxel_volume < SMALLEST:
         raise InputError(None, "no brain found in the image", "Check the image and its header")
@@ -97,20 +102,25 @@ def segment(
     volume : Volume
         Bias-corrected scan of any contrast.
     mask : Volume
-        The brain, on the same grid.
+        Brain mask, on the same grid.
     record : Population
         Its networks and the voxel size (mm) of the intensities.
     label_table : str, optional
-        A coarser label table than the network's, whose structures are sums of the network's.
+        A coarser label table than the network's; its structures are sums of the network's.
     likelihood : bool
-        Whether the scan's intensities are fitted.
+        Whether to fit the scan's intensities.
     device : str
         Device of the networks.
+
+    Returns
+    -------
+    SegmentationResult
+        Structures, tissues and measures.
 
     Raises
     ------
     InputError
-        If the mask does not hold a brain.
+        If the mask does not contain a brain.
     """
     inside = mask.data > 0
     floor = min(float(volume.data[inside].min()), 0.0)
@@ -124,7 +134,7 @@ def segment(
     turned, brain = found.upright(masked), found.upright(mask)
     grid = upright_grid(brain, record.methods["segmentation"].spacing * found.scale, MARGIN * found.scale)
     fitted = fusion.fitted(fusion.sample(turned, brain, grid), prior, table, likelihood, notes)
-    # x grows to the right, so that its negative is the log odds of left.
+    # x increases to the right: its negative serves as the log odds of left.
     left = Volume(-coordinate_channels(grid, np.eye(4), 1.0)[0], grid.affine)
     fitted.data[:] = fusion.without_strays(fitted.data, left.data, table)
     result = label(turned, brain, fitted, left, table, notes)
@@ -175,7 +185,20 @@ def posteriors(
 
 
 def summed(posteriors: Tensor, finer: LabelTable, coarser: LabelTable) -> Tensor:
-    """Return probabilities (C, ...) of a coarser table's unsided structures as sums of a finer table's."""
+    """Return the probabilities of a coarser table's structures, as sums of a finer table's.
+
+    Parameters
+    ----------
+    posteriors : Tensor, shape (C, ...)
+        Probabilities of the finer table's unsided structures.
+    finer, coarser : LabelTable
+        Label tables.
+
+    Returns
+    -------
+    Tensor, shape (K, ...)
+        Probabilities of the coarser table's unsided structures.
+    """
     if finer.unsided == coarser.unsided:
         return posteriors
     out = posteriors.new_zeros(len(coarser.unsided), *posteriors.shape[1:])

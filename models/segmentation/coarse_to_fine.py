@@ -1,8 +1,8 @@
-"""Segmentation coarse to fine: the whole brain at 3 mm, then its box at the fine network's voxel size.
+"""Segmentation from coarse to fine: the whole brain at 3 mm, then its box at the fine network's voxel size.
 
 The coarse posteriors are the fine network's context; an atlas deformed to the scan and the scan's own
-intensities (:mod:`brainseg.models.segmentation.gaussian_mixture`) correct its posteriors. Structures are
-predicted without side; the coarse network separates left from right.
+intensities (:mod:`brainseg.models.segmentation.gaussian_mixture`) correct its posteriors. The fine network
+predicts unsided structures; the coarse network separates left from right.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .labeling import label
 from .result import SegmentationResult
 
 FLUID = 1.0
-"""Largest variance of fluid's intensities, relative to white matter's; chosen on synthetic heads."""
+"""Largest variance of CSF intensities, relative to white matter's; chosen on synthetic heads."""
 
 FAR_OFF = 6.0
-"""Median distance (mm) of the structures from their places in the atlas that deserves a note."""
+"""Median distance (mm) of the structures from their places in the atlas above which a note is added."""
 
 
 def segment(
@@ -38,27 +38,27 @@ def segment(
     likelihood: bool = True,
     device: str = "cpu",
 ) -> SegmentationResult:
-    """Segment the brain of a head in any orientation.
+    """Return the segmentation of the brain of a head in any orientation.
 
     Parameters
     ----------
     volume : Volume
         Bias-corrected scan of any contrast.
     mask : Volume
-        The brain, on the same grid.
+        Brain mask, on the same grid.
     record : Population
         Its networks and the voxel size (mm) of the intensities.
     effort : {'fast', 'accurate'}
         ``accurate`` averages the posteriors of the image and its mirror image.
     likelihood : bool
-        Whether the scan's intensities are fitted.
+        Whether to fit the scan's intensities.
     device : str
         Device of the networks.
 
     Raises
     ------
     InputError
-        If the mask does not hold a brain.
+        If the mask does not contain a brain.
     """
     inside, flip = mask.data > 0, effort == "accurate"
     masked = volume.with_data(torch.where(inside, volume.data - floor(volume.data[inside]), 0.0))
@@ -89,12 +89,23 @@ def segment(
 
 
 def floor(values: Tensor) -> float:
-    """Return a level below all intensities of the brain, so that the background's zero is darkest."""
+    """Return a level below all intensities of the brain, so that zero in the background is darkest.
+
+    Parameters
+    ----------
+    values : Tensor
+        Intensities of the brain.
+
+    Returns
+    -------
+    float
+        Zero, or the smallest negative intensity.
+    """
     return min(float(values.min()), 0.0)
 
 
 def _left(coarse: head.Coarse, grid: Grid) -> Volume:
-    """Return the log odds of left against right: the coarse network's, far from the midline by position."""
+    """Return the log odds of left against right, by network and distance from the midplane."""
     logit = resample(coarse.left, grid).data
     x = coordinate_channels(grid, coarse.to_atlas, 1.0)[0]
     return Volume(logit - x / 4, grid.affine)

@@ -1,10 +1,9 @@
 """Probabilistic atlas of the structures, deformed to the scan: a prior in addition to the network's.
 
-A network uses a neighborhood, a probabilistic atlas has shapes: the hippocampus does not end where its
-contrast does. The atlas is registered to the scan by the affine of the coarse network and a diffeomorphism
-that matches structures and intensities. The intensities of the atlas are the mean of every structure in the
-scan, so that any contrast works (as in SAMSEG, Puonti et al. 2016). It covers the middle of the brain, where
-the structures are small.
+A network uses a neighborhood, an atlas has shapes: it continues the hippocampus where its contrast ends. The
+affine of the coarse network and a diffeomorphism, matching structures and intensities, register the atlas to
+the scan. Every structure of the atlas gets its mean intensity in the scan, for any contrast (as in SAMSEG,
+Puonti et al. 2016). The atlas covers the middle of the brain with its small structures.
 """
 
 from __future__ import annotations
@@ -63,7 +62,18 @@ class Atlas:
 
 
 def path_of(name: str) -> Path:
-    """Return the path of an atlas; its card is in the same folder."""
+    """Return the path of an atlas; its card is in the same folder.
+
+    Parameters
+    ----------
+    name : str
+        Name of the atlas.
+
+    Returns
+    -------
+    Path
+        NPZ file.
+    """
     return FOLDER / "atlases" / f"{name}.npz"
 
 
@@ -71,10 +81,20 @@ def path_of(name: str) -> Path:
 def load(name: str) -> Atlas:
     """Read an atlas of the package.
 
+    Parameters
+    ----------
+    name : str
+        Name of the atlas.
+
+    Returns
+    -------
+    Atlas
+        Probabilities and card.
+
     Raises
     ------
     ValueError
-        If its checksum is not the card's.
+        If its checksum differs from the card's.
     """
     path = path_of(name)
     card = json.loads(path.with_suffix(".json").read_text())
@@ -87,7 +107,18 @@ def load(name: str) -> Atlas:
 
 
 def computed_with(names: tuple[str, ...]) -> dict[str, str]:
-    """Return the SHA-256 of networks' weights and of the atlases in their cards."""
+    """Return the SHA-256 of networks' weights and of the atlases in their cards.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names of the weights.
+
+    Returns
+    -------
+    dict of str to str
+        Checksums by name.
+    """
     found = {}
     for name in names:
         card = zoo.read_card(name)
@@ -99,7 +130,22 @@ def computed_with(names: tuple[str, ...]) -> dict[str, str]:
 
 
 def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
-    """Write a symmetric atlas with one byte for every probability, and its card."""
+    """Write a symmetric atlas with one byte per probability, and its card.
+
+    Parameters
+    ----------
+    path : Path
+        NPZ file; the card is a JSON file of the same name.
+    maps : Volume, shape (C, X, Y, Z)
+        Symmetric probabilities.
+    card : dict
+        Content of the card.
+
+    Returns
+    -------
+    Path
+        The NPZ file.
+    """
     left = maps.data[:, : maps.data.shape[1] // 2]
     packed = (left * 255).round().clamp(0, 255).to(torch.uint8).numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -111,9 +157,9 @@ def save(path: Path, maps: Volume, card: dict[str, Any]) -> Path:
 
 
 def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
-    """Return groups of distant structures that can share a channel; every row but the background's is in one.
+    """Return groups of distant structures that share a channel.
 
-    The cost of matching grows with the number of channels, and distant structures match as well together.
+    The cost of matching grows with the number of channels; distant structures can share one.
 
     Parameters
     ----------
@@ -121,6 +167,11 @@ def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
         Probabilities, background first.
     most : float
         Largest overlap after dilation by two voxels of twice the size, relative to the smaller structure.
+
+    Returns
+    -------
+    list of list of int
+        Rows of every group, without the background's.
     """
     grown = F.max_pool3d(F.avg_pool3d(maps, 2), 5, 1, 2).flatten(1)
     size = grown.sum(1)
@@ -138,7 +189,7 @@ def apart(maps: Tensor, most: float = 0.05) -> list[list[int]]:
 
 @dataclass(frozen=True)
 class DeformedAtlas:
-    """An atlas that is deformed to a scan.
+    """An atlas deformed to a scan.
 
     Attributes
     ----------
@@ -147,11 +198,11 @@ class DeformedAtlas:
     place : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
     velocity : Tensor, shape (3, X, Y, Z)
-        Stationary velocity of the deformation, in voxels of ``coarse``; None before it is deformed.
+        Stationary velocity of the deformation, in voxels of ``coarse``; None before the first deformation.
     coarse : Grid
-        Grid of the optimization, over the part of the scan that the atlas covers.
+        Grid of the optimization, over the covered part of the scan.
     start : ndarray, shape (4, 4)
-        Affine at the start, which determines that part.
+        Initial affine, which determines that part.
     """
 
     atlas: Atlas
@@ -161,9 +212,25 @@ class DeformedAtlas:
     start: np.ndarray
 
     def probabilities(self, whole: Grid) -> Volume:
-        """Return the probabilities (C, X, Y, Z) on the part of an upright grid that the atlas covers."""
+        """Return the probabilities on the covered part of an upright grid.
+
+        Parameters
+        ----------
+        whole : Grid
+            Upright grid.
+
+        Returns
+        -------
+        Volume, shape (C, X, Y, Z)
+            Probabilities.
+
+        Raises
+        ------
+        ValueError
+            If the atlas is not deformed.
+        """
         if self.velocity is None:
-            raise ValueError("the atlas is not deformed yet; call deform first")
+            raise ValueError("the atlas is not deformed; call deform first")
         grid = _box(self.atlas, whole, self.start)
         flow = Volume(exponential(-self.velocity) * float(self.coarse.spacing[0]), self.coarse.affine)
         found = Warp((flow, self.place)).resample(self.atlas.maps, grid).data
@@ -172,12 +239,23 @@ class DeformedAtlas:
 
 
 def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OPTIONS) -> DeformedAtlas:
-    """Return an atlas that is not deformed yet, in the part of an upright grid that it covers.
+    """Place an atlas on the covered part of an upright grid, without deformation.
 
     Parameters
     ----------
+    atlas : Atlas
+        The atlas.
     to_atlas : ndarray, shape (4, 4)
         Affine from the scan's mm to the atlas frame.
+    whole : Grid
+        Upright grid.
+    options : Options
+        Options of the deformation.
+
+    Returns
+    -------
+    DeformedAtlas
+        The atlas without a velocity.
     """
     return DeformedAtlas(atlas, to_atlas, None, _coarser(_box(atlas, whole, to_atlas), options), to_atlas)
 
@@ -185,7 +263,7 @@ def place(atlas: Atlas, to_atlas: np.ndarray, whole: Grid, options: Options = OP
 def deform(
     before: DeformedAtlas, masked: Volume, posteriors: Volume, options: Options = OPTIONS
 ) -> DeformedAtlas:
-    """Deform an atlas (further) to a scan.
+    """Deform an atlas to a scan, starting from an earlier deformation.
 
     Parameters
     ----------
@@ -197,27 +275,32 @@ def deform(
         Current posteriors of the scan's structures; voxels of 2 mm are sufficient.
     options : Options
         Options of the deformation.
+
+    Returns
+    -------
+    DeformedAtlas
+        The deformed atlas.
     """
     grid, shapes, matrix = before.coarse, before.atlas, before.place
     here = resample(posteriors, grid).data
     here[0] += 1 - here.sum(0)
     image = resample(masked.canonical(), grid).data
     level = _levels(image, here)
-    fixed = _stack(here, image, 1 - here[0], shapes.card["together"])
+    fixed = _feature_maps(here, image, 1 - here[0], shapes.card["together"])
     if before.velocity is None:
         # A coarser grid is sufficient for an affine.
         rough = F.avg_pool3d(fixed, 2)
         for _ in range(AFFINE_STEPS):
             space = Middle(half(grid), matrix, np.eye(4))
-            step = diffeomorphic.refine_linear(_brought(shapes, space, level), rough, space)
+            step = diffeomorphic.refine_linear(_moved(shapes, space, level), rough, space)
             matrix = matrix @ np.linalg.inv(step)
-    moving = _brought(shapes, Middle(grid, matrix, np.eye(4)), level)
+    moving = _moved(shapes, Middle(grid, matrix, np.eye(4)), level)
     velocity = diffeomorphic.optimise(moving, fixed, options, before.velocity)
     return replace(before, place=matrix, velocity=velocity)
 
 
 def _box(atlas: Atlas, whole: Grid, to_atlas: np.ndarray) -> Grid:
-    """Return the part of a grid that the atlas covers."""
+    """Return the part of a grid covered by the atlas."""
     back = np.linalg.inv(whole.affine) @ np.linalg.inv(to_atlas)
     corners = atlas.maps.grid.corners() @ back[:3, :3].T + back[:3, 3]
     first = np.maximum(np.ceil(corners.min(0)).astype(int), 0)
@@ -247,17 +330,17 @@ def _levels(image: Tensor, posteriors: Tensor) -> Tensor:
     return mean
 
 
-def _brought(atlas: Atlas, space: Middle, level: Tensor) -> Tensor:
-    """Return the matched channels of the atlas."""
+def _moved(atlas: Atlas, space: Middle, level: Tensor) -> Tensor:
+    """Return the feature maps of the atlas, with intensities of the scan."""
     maps = Warp((space.to_moving,)).resample(atlas.maps, space.grid).data
     covered = maps.sum(0)
     maps[0] += 1 - covered
-    return _stack(
+    return _feature_maps(
         maps, torch.einsum("cxyz,c->xyz", maps, level), 1 - maps[0], atlas.card["together"], covered
     )
 
 
-def _stack(
+def _feature_maps(
     maps: Tensor, image: Tensor, inside: Tensor, groups: list[list[int]], covered: Tensor | None = None
 ) -> Tensor:
     """Return weighted maps, intensities and locally normalized intensities, and the covered voxels."""
@@ -281,6 +364,11 @@ def joined(network: Volume, shapes: Volume) -> Volume:
     ----------
     network, shapes : Volume, shape (C, X, Y, Z)
         Probabilities of the same structures on one grid.
+
+    Returns
+    -------
+    Volume, shape (C, X, Y, Z)
+        Probabilities that sum to one.
     """
     found = network.data.clamp(min=FLOOR).pow_(1 - TRUST).mul_(shapes.data.clamp(min=FLOOR).pow_(TRUST))
     return Volume(found.div_(found.sum(0)), shapes.affine)

@@ -103,13 +103,24 @@ class Scan:
 
     @property
     def image(self) -> Volume:
-        """Image of the intensities, zero outside the brain."""
+        """Return the intensities as an image, zero outside the brain."""
         out = torch.zeros(self.grid.shape)
         out[self.inside] = self.intensities
         return Volume(out, self.grid.affine)
 
     def on(self, grid: Grid) -> Scan:
-        """Return the intensities on a coarser grid."""
+        """Return the intensities on a coarser grid.
+
+        Parameters
+        ----------
+        grid : Grid
+            The coarser grid.
+
+        Returns
+        -------
+        Scan
+            Intensities on that grid.
+        """
         inside = Volume(self.inside.float(), self.grid.affine)
         return sample(self.image, inside, grid)
 
@@ -161,23 +172,23 @@ def fitted(
     Volume, shape (C, X, Y, Z)
         Probabilities that sum to one in every voxel.
     """
-    brought = resample(prior, scan.grid).data[:, scan.inside]
-    brought[0] += (1 - brought.sum(0)).clamp(min=0)
-    # A brain has no background: where the network predicts it, there is fluid or the next likely structure.
+    values = resample(prior, scan.grid).data[:, scan.inside]
+    values[0] += (1 - values.sum(0)).clamp(min=0)
+    # A brain has no background: its voxels become CSF or the next likely structure.
     free = table.unsided.index(24)
-    brought[free] += 0.1 * brought[0]
-    brought[0] *= 0.0
-    brought /= brought.sum(0).clamp(min=1e-6)
+    values[free] += 0.1 * values[0]
+    values[0] *= 0.0
+    values /= values.sum(0).clamp(min=1e-6)
     if likelihood:
-        fit = gaussian_mixture.fit(scan.intensities, brought, table.unsided, fluid=fluid)
-        brought = fit.posteriors
+        fit = gaussian_mixture.fit(scan.intensities, values, table.unsided, fluid=fluid)
+        values = fit.posteriors
         if fit.weight == 0:
             notes.append(
-                "Gray and white matter have nearly the same intensity in this scan: "
-                "the network alone separates them."
+                "Gray and white matter have nearly equal intensities in this scan: "
+                "only the network separates them."
             )
-    full = torch.zeros(len(brought), *scan.grid.shape)
-    full[:, scan.inside] = brought
+    full = torch.zeros(len(values), *scan.grid.shape)
+    full[:, scan.inside] = values
     if likelihood and SMOOTHING:
         full = gaussian_mixture.smoothed(full, scan.inside, SMOOTHING)
     full[0] = (~scan.inside).float()
@@ -235,10 +246,10 @@ def _joined(prior: Volume, deformed: deformable_atlas.DeformedAtlas) -> Volume:
 
 
 def without_strays(posteriors: Tensor, left: Tensor, table: LabelTable) -> Tensor:
-    """Remove structures where they form specks apart from their main component.
+    """Reduce the posteriors of small components apart from a structure's main component.
 
-    Structures of one component on each side (the table's column ``pieces``) keep only the largest; of the
-    others, components smaller than a fifth of the largest are removed.
+    A structure with ``one`` in the column ``pieces`` keeps its largest component per side; others lose
+    components smaller than a fifth of the largest.
 
     Parameters
     ----------
@@ -248,6 +259,11 @@ def without_strays(posteriors: Tensor, left: Tensor, table: LabelTable) -> Tenso
         Log odds of left against right.
     table : LabelTable
         Names of the ``C`` structures.
+
+    Returns
+    -------
+    Tensor, shape (C, X, Y, Z)
+        The changed posteriors.
     """
     hard = posteriors.argmax(0).numpy().astype(np.uint8)
     halves = (left > 0).numpy()

@@ -1,7 +1,7 @@
 """Gaussian mixture of the scan's intensities, with the network's posteriors as prior.
 
-The intensities sharpen the borders of the network's posteriors, whatever the contrast (the idea of Van
-Leemput et al. 1999 and of SAMSEG, Puonti et al. 2016, with a learned prior in place of an atlas).
+The intensities sharpen the borders of the posteriors in any contrast (Van Leemput et al. 1999; SAMSEG, Puonti
+et al. 2016), with a learned prior instead of an atlas.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ GROUPS = {
     5: "fluid", 14: "fluid", 15: "fluid", 24: "fluid", 0: "rest", 6: "cerebellum", 9: "deep-gm",
     192: "callosum",
 }  # fmt: skip
-"""Group of structures with one intensity distribution, by FreeSurfer id. The accumbens is grouped with
-amygdala and hippocampus, not with the striatum, as in SAMSEG."""
+"""Group of structures with one intensity distribution, by FreeSurfer id.
+
+The accumbens is grouped with amygdala and hippocampus, not with the striatum, as in SAMSEG."""
 
 
 OUTLIERS = 0.01
-"""Share of tissue of any intensity, where only tissue and fluid are separated."""
+"""Share of tissue of any intensity, if only tissue and CSF are separated."""
 
 
 @dataclass(frozen=True)
@@ -92,15 +93,14 @@ def fit(
     density = _log_density(y, mean, variance)
     if weight == strength:
         return Fit(log_prior.add_(density[group], alpha=weight).softmax(0), separation, weight)
-    # Where grey and white matter look alike the scan has nothing to add to the network as to which is which;
-    # but fluid may be told from both.
+    # Without a contrast of grey and white matter the network alone separates them; CSF may still differ.
     size = torch.zeros(len(names)).index_add_(0, group, responsibility.sum(1))
-    told = _fluid(y, density, mean, variance, size, names, strength) if "fluid" in names else None
-    if told is None and weight == 0:
+    fluid_fit = _fluid(y, density, mean, variance, size, names, strength) if "fluid" in names else None
+    if fluid_fit is None and weight == 0:
         return Fit(prior, separation, 0.0)
     total = density * weight
-    if told is not None:
-        tissue, water, own = told
+    if fluid_fit is not None:
+        tissue, water, own = fluid_fit
         rest = max(own - weight, 0.0)
         total += rest * tissue
         total[names.index("fluid")] += rest * (water - tissue)
@@ -108,14 +108,14 @@ def fit(
 
 
 def _normalized(intensities: Tensor) -> Tensor:
-    """Intensities on a scale on which nearly all lie between 0 and 1."""
+    """Return the intensities scaled to [0, 1] by percentiles, clipped slightly beyond."""
     sample = intensities[:: max(1, len(intensities) // 100_000)]
     low, high = torch.quantile(sample, torch.tensor([0.001, 0.999]))
     return ((intensities - low) / (high - low).clamp(min=1e-6)).clamp(-0.2, 1.2)
 
 
 def _separation(mean: Tensor, variance: Tensor, names: list[str]) -> float:
-    """Distance of gray from white matter, in their pooled standard deviation; 0 without either."""
+    """Return the distance of gray and white matter in pooled standard deviations; 0 without either."""
     if not {"gm", "wm"} <= set(names):
         return 0.0
     gm, wm = names.index("gm"), names.index("wm")
@@ -133,7 +133,7 @@ def _maximized(
     anchor: float,
     fluid: float | None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean and variance of every class, and the structures' responsibilities, by expectation-maximization."""
+    """Return mean and variance of every class, and the structures' responsibilities."""
     responsibility = log_prior.exp()
     sure = torch.where(responsibility > 0.7, responsibility, responsibility * 0.02)
     start = _held(_moments(y, sure, group, len(names)), names, fluid)
@@ -160,10 +160,9 @@ def _fluid(
     names: list[str],
     strength: float,
 ) -> tuple[Tensor, Tensor, float] | None:
-    """Return the log densities of all tissue and of fluid, and their weight; None if the weight is 0.
+    """Return the log densities of tissue and of CSF, and their weight; None if the weight is 0.
 
-    A small share of tissue has any intensity: a lesion as bright as fluid stays tissue where the network's
-    prior is high.
+    A small share of tissue has any intensity: a lesion as bright as CSF stays tissue where the prior is high.
     """
     k = names.index("fluid")
     share = size / size.sum()
@@ -220,7 +219,22 @@ def _log_density(y: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
 
 
 def smoothed(posteriors: Tensor, inside: Tensor, share: float) -> Tensor:
-    """Mix every voxel's posteriors (C, X, Y, Z) with the mean of its neighbors in the brain, in place."""
+    """Mix every voxel's posteriors with the mean of its neighbors in the brain, in place.
+
+    Parameters
+    ----------
+    posteriors : Tensor, shape (C, X, Y, Z)
+        Probabilities; changed in place.
+    inside : Tensor of bool, shape (X, Y, Z)
+        Brain.
+    share : float
+        Weight of the mean, 0 to 1.
+
+    Returns
+    -------
+    Tensor, shape (C, X, Y, Z)
+        The changed posteriors.
+    """
     weight = _neighborhood(inside.float()).clamp_(min=1e-6)
     for values in posteriors:
         values.lerp_(_neighborhood(values).div_(weight), share)

@@ -10,7 +10,18 @@ from .masks import largest
 
 
 def half(grid: Grid) -> Grid:
-    """Return the grid whose voxels each consist of two by two by two voxels of ``grid``."""
+    """Return the grid with voxels of twice the size.
+
+    Parameters
+    ----------
+    grid : Grid
+        The finer grid.
+
+    Returns
+    -------
+    Grid
+        Each voxel consists of 2 x 2 x 2 voxels of ``grid``.
+    """
     affine = grid.affine.copy()
     affine[:3, :3] *= 2
     affine[:3, 3] += grid.affine[:3, :3] @ np.array([0.5, 0.5, 0.5])
@@ -49,7 +60,22 @@ def brain_grid(volume: Volume, distance: Volume, spacing: float, margin: float, 
 
 
 def covering(grid: Grid, mask: Volume, stride: int = 1) -> Grid:
-    """Return an upright grid extended, by multiples of ``stride`` voxels, to cover a mask."""
+    """Return an upright grid, extended to cover a mask.
+
+    Parameters
+    ----------
+    grid : Grid
+        Upright grid.
+    mask : Volume
+        Mask, on any grid.
+    stride : int
+        The extension is a multiple of this number of voxels.
+
+    Returns
+    -------
+    Grid
+        The extended grid.
+    """
     start, shape = box(mask, 0.0)
     affine = mask.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ np.array(start)

@@ -20,14 +20,14 @@ from .result import SegmentationResult
 
 
 class _Sums:
-    """Running sums over the structures, on the part of the input's grid that holds the brain.
+    """Running sums over the structures, on the brain's part of the input grid.
 
     Parameters
     ----------
     grid : Grid
         That part.
     within : Tensor of bool, shape (X, Y, Z)
-        The brain on it.
+        Brain mask on it.
     share : Tensor, shape (X, Y, Z)
         Probability of the left side.
     table : LabelTable
@@ -82,10 +82,8 @@ def label(
 
     Parameters
     ----------
-    volume : Volume
-        The scan.
-    mask : Volume
-        Its brain, on the same grid.
+    volume, mask : Volume
+        Scan and brain mask on one grid.
     posteriors : Volume, shape (C, X, Y, Z)
         Probabilities of the table's unsided structures, on any grid.
     left : Volume
@@ -93,7 +91,12 @@ def label(
     table : LabelTable
         The structures.
     notes : list of str
-        Notes, which become the result's.
+        Notes of the result.
+
+    Returns
+    -------
+    SegmentationResult
+        Structures, tissues and measures on the scan's grid.
     """
     grid = volume.grid
     inside = mask.data > 0

@@ -1,4 +1,4 @@
-"""Lesions that are brighter than the surrounding brain in FLAIR or T2w images.
+"""Bright lesions in FLAIR or T2w images.
 
 The input of a U-Net is an axial slice of the scan's own thickness and its neighbors 5 mm above and below.
 """
@@ -27,13 +27,13 @@ MARGIN = 8.0
 """Margin (mm) around the brain."""
 
 AROUND = 3.0
-"""Distance (mm) beyond the brain mask that is not darkened."""
+"""Distance (mm) from the brain mask up to which the image keeps its intensities."""
 
 SPREAD = 3.0
 """Robust deviations from the brain's median that are scaled to 1."""
 
 SMALLEST = 15.0
-"""Volume (mm3) below which a lesion is noise."""
+"""Smallest volume (mm3) of a lesion; smaller ones are noise."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class LesionResult:
     probability : Volume, float32
         Probability of a lesion.
     lesions : list of Lesion
-        The largest first.
+        Lesions, largest first.
     notes : list of str
         Notes on the results.
     """
@@ -65,11 +65,11 @@ class Lesion:
     Attributes
     ----------
     volume : float
-        Volume of its voxels (mm3).
+        Volume (mm3).
     centre : tuple of float
         Center (mm, RAS).
     probability : float
-        Mean over its voxels.
+        Mean probability.
     """
 
     volume: float
@@ -87,13 +87,18 @@ def find(
     volume : Volume
         FLAIR or T2w scan, bias-corrected.
     mask : Volume
-        The brain, on the same grid.
+        Brain mask, on the same grid.
     device : str
         Device of the network.
     model : str
         Weights.
     threshold : float
-        Probability from which a voxel belongs to a lesion.
+        Smallest probability of a lesion voxel.
+
+    Returns
+    -------
+    LesionResult
+        Mask, probability map and list of lesions.
 
     Raises
     ------
@@ -106,7 +111,7 @@ def find(
     notes: list[str] = []
     image, brain = prepared(volume, mask, float(loaded.card["spacing"]))
     start = [(-n) % loaded.stride for n in image.grid.shape[:2]]
-    x = torch.nn.functional.pad(stack(image, brain), (0, 0, 0, start[1], 0, start[0]))
+    x = torch.nn.functional.pad(channels(image, brain), (0, 0, 0, start[1], 0, start[0]))
     logit = run(loaded.network, x[0], x[1:], device=device, notes=notes)["lesion"][0]
     shape = image.grid.shape
     on_slices = Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
@@ -144,7 +149,20 @@ def prepared(volume: Volume, mask: Volume, spacing: float) -> tuple[Volume, Volu
 
 
 def slices(brain: Volume, spacing: float) -> Grid:
-    """Return the grid of slices around the brain, along the axes of a canonical scan."""
+    """Return the grid of slices around the brain, along the axes of a canonical scan.
+
+    Parameters
+    ----------
+    brain : Volume
+        Brain mask.
+    spacing : float
+        Voxel size (mm) within a slice.
+
+    Returns
+    -------
+    Grid
+        Grid of the slices.
+    """
     size = brain.grid.spacing
     step = np.array([spacing, spacing, max(size[2], THINNEST)])
     where = (brain.data > 0.5).nonzero().numpy()
@@ -157,21 +175,60 @@ def slices(brain: Volume, spacing: float) -> Grid:
     return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
 
 
-def stack(image: Volume, brain: Volume, reach: float = REACH) -> Tensor:
-    """Return every slice with its neighbors above and below, shape (3, X, Y, Z), dark far from the brain."""
+def channels(image: Volume, brain: Volume, reach: float = REACH) -> Tensor:
+    """Return every slice with its neighbors above and below, dark far from the brain.
+
+    Parameters
+    ----------
+    image, brain : Volume, shape (X, Y, Z)
+        Slices and brain mask.
+    reach : float
+        Distance (mm) of the neighbors.
+
+    Returns
+    -------
+    Tensor, shape (3, X, Y, Z)
+        Slice, lower neighbor and upper neighbor.
+    """
     data = darkened(image.data, brain.data, image.grid.spacing)
     step = reach / float(image.grid.spacing[2])
     return torch.stack([data, shifted(data, -step), shifted(data, step)])
 
 
 def darkened(data: Tensor, brain: Tensor, spacing: np.ndarray) -> Tensor:
-    """Return the image, dark from ``AROUND`` mm outside the brain."""
+    """Return the image, dark from ``AROUND`` mm outside the brain.
+
+    Parameters
+    ----------
+    data, brain : Tensor, shape (X, Y, Z)
+        Intensities and brain mask.
+    spacing : ndarray, shape (3,)
+        Voxel size (mm).
+
+    Returns
+    -------
+    Tensor, shape (X, Y, Z)
+        The image.
+    """
     near = ndimage.distance_transform_edt(brain.numpy() < 0.5, spacing) <= AROUND
     return torch.where(torch.from_numpy(near), data, -2.0)
 
 
 def shifted(data: Tensor, step: float) -> Tensor:
-    """Return the slices ``step`` slices higher, interpolated; the last one is repeated."""
+    """Return the slices at a higher position, linearly interpolated; the last one is repeated.
+
+    Parameters
+    ----------
+    data : Tensor, shape (..., Z)
+        Slices.
+    step : float
+        Shift in slices.
+
+    Returns
+    -------
+    Tensor, shape (..., Z)
+        The shifted slices.
+    """
     at = (torch.arange(data.shape[-1]) + step).clamp(0, data.shape[-1] - 1)
     low = at.floor().long()
     part = (at - low).to(data.dtype)
@@ -182,14 +239,23 @@ def shifted(data: Tensor, step: float) -> Tensor:
 def components(
     probability: np.ndarray, grid: Grid, threshold: float = 0.5
 ) -> tuple[np.ndarray, list[Lesion]]:
-    """Return the connected lesions of a probability map, the largest first, without those below ``SMALLEST``.
+    """Return the connected lesions of a probability map that reach ``SMALLEST``.
+
+    Parameters
+    ----------
+    probability : ndarray, shape (X, Y, Z)
+        Probability of a lesion.
+    grid : Grid
+        Its grid.
+    threshold : float
+        Smallest probability of a lesion voxel.
 
     Returns
     -------
     mask : ndarray of uint8, shape (X, Y, Z)
         1 in lesions.
     lesions : list of Lesion
-        One for each.
+        Lesions, largest first.
     """
     pieces, count = ndimage.label(probability > threshold, ndimage.generate_binary_structure(3, 3))
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.voxel_volume

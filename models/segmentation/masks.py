@@ -17,7 +17,7 @@ BRIGHT, EMPTY = 0.15, 0.02
 
 
 def is_stripped(volume: Volume, distance: Volume) -> bool:
-    """Return whether a scan has no skull, scalp or neck.
+    """Return whether a scan is skull-stripped.
 
     Parameters
     ----------
@@ -25,6 +25,11 @@ def is_stripped(volume: Volume, distance: Volume) -> bool:
         The scan.
     distance : Volume, float32
         Approximate signed distance to the brain's surface (mm), positive inside, on a coarse grid.
+
+    Returns
+    -------
+    bool
+        Whether the scan has no skull, scalp or neck.
     """
     image = normalize(resample(volume.canonical(), distance.grid).data)
     inside = distance.data > 3
@@ -38,7 +43,18 @@ def is_stripped(volume: Volume, distance: Volume) -> bool:
 
 
 def extent(volume: Volume) -> np.ndarray:
-    """Return where a skull-stripped scan is not background, without holes and specks."""
+    """Return the foreground of a skull-stripped scan, without holes and specks.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        Foreground.
+    """
     data = volume.data.numpy()
     background = np.median(np.concatenate([data[:2].ravel(), data[-2:].ravel(), data[:, :2].ravel()]))
     level = background + 0.02 * (np.quantile(data, 0.995) - background)
@@ -46,12 +62,34 @@ def extent(volume: Volume) -> np.ndarray:
 
 
 def tidy(mask: Tensor) -> np.ndarray:
-    """Return the largest component of a mask with its holes filled."""
+    """Return the largest component of a mask with its holes filled.
+
+    Parameters
+    ----------
+    mask : Tensor of bool, shape (X, Y, Z)
+        Mask.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        The component.
+    """
     return ndimage.binary_fill_holes(largest(mask.numpy()))
 
 
 def largest(mask: np.ndarray) -> np.ndarray:
-    """Return the largest component of a mask (6-connected)."""
+    """Return the largest component of a mask (6-connected).
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        Mask.
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z)
+        The component.
+    """
     pieces, count = ndimage.label(mask)
     if count < 2:
         return mask

@@ -46,7 +46,7 @@ def mask(source: Volume, grid: Grid) -> Volume:
         raise InputError(
             None,
             "the brain mask does not overlap the image",
-            "Give a mask in the space of this image",
+            "Use a mask in the space of this image",
         )
     return Volume(inside.to(torch.uint8), grid.affine)
 
@@ -84,11 +84,16 @@ def segmentation(
     structures : Volume
         FreeSurfer ids on any grid in the scan's space; parcels of the cortex count as cortex.
     brain : Volume
-        The brain mask, on the scan's grid; outside is background.
+        Brain mask, on the scan's grid; outside is background.
     probabilities : dict of str to Volume, optional
-        ``GM``, ``WM`` and ``CSF``; by default 0 or 1 according to the labels.
+        ``GM``, ``WM`` and ``CSF``; by default 0 or 1 from the labels.
     label_table : str
         Label table of the structures.
+
+    Returns
+    -------
+    SegmentationResult
+        Structures, tissues and measures on the scan's grid.
 
     Raises
     ------
@@ -132,15 +137,15 @@ def _known_ids(structures: Volume, brain: Volume, table: LabelTable) -> tuple[np
     if found < LEAST_STRUCTURES:
         raise InputError(
             None,
-            f"only {found} of its labels are FreeSurfer ids of structures",
-            "Give a segmentation with FreeSurfer ids, such as aseg",
+            f"too few FreeSurfer ids of structures ({found})",
+            "Use a segmentation with FreeSurfer ids, such as aseg",
         )
     notes = []
     odd = sorted(set(np.unique(ids[inside & ~known & (ids != 0)]).tolist()))
     if odd:
         notes.append(
             f"Labels {', '.join(map(str, odd[:8]))} of the precomputed segmentation are not in the "
-            "label table: their voxels went to the nearest structure."
+            "label table: their voxels got the nearest structure."
         )
     _, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
     return np.where(inside, ids[tuple(nearest)], 0).astype(np.int16), notes
@@ -163,7 +168,21 @@ def _measures(ids: np.ndarray, grid: Grid) -> tuple[dict[int, float], dict[int, 
 
 
 def tissues(dseg: Volume, probabilities: list[Volume], grid: Grid) -> tuple[Volume, list[Volume]]:
-    """Return tissue labels (1 GM, 2 WM, 3 CSF) and their probabilities on the grid of the scan.
+    """Return tissue labels and probabilities on the grid of the scan.
+
+    Parameters
+    ----------
+    dseg : Volume
+        Tissues: 1 GM, 2 WM, 3 CSF.
+    probabilities : list of Volume
+        Probabilities of the tissues.
+    grid : Grid
+        Grid of the scan.
+
+    Returns
+    -------
+    tuple of (Volume, list of Volume)
+        Labels and probabilities.
 
     Examples
     --------
@@ -192,9 +211,9 @@ def alignment(
     matrix : ndarray, shape (4, 4)
         Scan's mm to the template's.
     residual : float
-        Median distance (mm) of the structures from their places by the matrix alone.
+        Median error (mm) of the structures' positions by the matrix alone.
     apart : float
-        Median distance (mm) of a structure from itself after both transforms.
+        Median error (mm) of a structure's position after both transforms.
 
     Raises
     ------
@@ -211,7 +230,7 @@ def alignment(
     """
     points = np.array(list(centroids.values()))
     if len(points) < LEAST_STRUCTURES:
-        raise InputError(None, f"it has only {len(points)} structures", "Check the segmentation")
+        raise InputError(None, f"too few structures ({len(points)})", "Check the segmentation")
     there = inverse.points(points)
     matrix = fit_affine(points, there)
     residual = np.linalg.norm(transform_points(matrix, points) - there, axis=1)

@@ -1,8 +1,9 @@
 """Fine networks with the coarse posteriors as context, and an optional one for the middle of the brain.
 
-Small structures need resolution, which takes too long for a whole brain: the box is a tenth of a head. The
-segmentation network's card names the box's network (``finer``), whose own card has the position and size of
-the box (``offset``, ``shape``). At the box's faces its posteriors pass into those of the whole brain.
+Small structures need a finer resolution, which is too slow for a whole brain: the box is a tenth of a head.
+The segmentation network's card names the box's network (``finer``); the box's position and size are in that
+network's own card (``offset``, ``shape``). At the faces of the box its posteriors blend into those of the
+whole brain.
 """
 
 from __future__ import annotations
@@ -116,7 +117,26 @@ def posteriors(
     flip: bool = False,
     notes: list[str] | None = None,
 ) -> Volume:
-    """Return a fine network's posteriors, shape (C, X, Y, Z); see :func:`box_posteriors`."""
+    """Return a fine network's posteriors.
+
+    Parameters
+    ----------
+    model : Model
+        The network.
+    inputs : NetworkInputs
+        Its inputs.
+    device : str
+        Device of the network.
+    flip : bool
+        Whether to average with the posteriors of the mirror image.
+    notes : list of str, optional
+        Notes on the results are appended.
+
+    Returns
+    -------
+    Volume, shape (C, X, Y, Z)
+        Probabilities of the unsided structures.
+    """
     found = inference.posteriors(
         model.network,
         inputs.image,
@@ -131,7 +151,22 @@ def posteriors(
 
 
 def box(masked: Volume, coarse: head.Coarse, card: dict) -> Grid:
-    """Return a network's box: the card's shape around the card's point of the atlas frame."""
+    """Return a network's box: the card's shape around the card's point of the atlas frame.
+
+    Parameters
+    ----------
+    masked : Volume
+        The scan.
+    coarse : Coarse
+        Result of the coarse network.
+    card : dict
+        Card with ``spacing``, ``shape`` and ``offset``.
+
+    Returns
+    -------
+    Grid
+        The box on the scan's lattice.
+    """
     spacing, shape = card["spacing"], tuple(card["shape"])
     fine = lattice(masked, spacing)
     middle = transform_points(np.linalg.inv(coarse.to_atlas), np.array(card["offset"]))

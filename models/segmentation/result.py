@@ -22,7 +22,7 @@ class SkullStripResult:
     distance : Volume, float32
         Signed distance to the brain's surface (mm), positive inside, on the input's grid.
     stripped : bool
-        Whether the scan came without a skull.
+        Whether the scan was skull-stripped.
     notes : list of str
         Notes on the results.
     """

@@ -1,4 +1,4 @@
-"""Segmentation into structures and tissues by the method that the population's record names."""
+"""Segmentation into structures and tissues by the population's method."""
 
 from __future__ import annotations
 
@@ -37,24 +37,29 @@ def segment(
     volume : Volume
         Bias-corrected scan of any contrast.
     mask : Volume
-        The brain, on the same grid.
+        Brain mask, on the same grid.
     population : str or Population
         Name or record of the population.
     effort : {'fast', 'accurate'}
         ``accurate`` averages the posteriors of the image and its mirror image.
     label_table : str, optional
-        A coarser label table than the network's, whose structures are sums of the network's.
+        A coarser label table than the network's; its structures are sums of the network's.
     likelihood : bool
-        Whether the scan's intensities are fitted.
+        Whether to fit the scan's intensities.
     device : str
         Device of the networks.
+
+    Returns
+    -------
+    SegmentationResult
+        Structures, tissues and measures.
 
     Raises
     ------
     InputError
-        If the mask is empty or does not hold a brain.
+        If the mask is empty or does not contain a brain.
     UsageError
-        If the population's method does not have an option.
+        If the population's method lacks an option.
     """
     if not bool((mask.data > 0).any()):
         raise InputError(None, "the brain mask is empty", "Check the mask")

@@ -1,7 +1,7 @@
 """Skull-stripping by the signed distance to the brain's surface, at 3 mm and then finer.
 
-The distance as the regressed quantity follows SynthStrip (Hoopes et al. 2022); the surface itself is the end
-of the network's tissue, closed over the sulci.
+The regression of the distance follows SynthStrip (Hoopes et al. 2022); the final surface is the boundary of
+the network's tissue, closed over the sulci.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .masks import extent, is_stripped, largest, tidy
 from .result import SkullStripResult
 
 MARGIN = 12.0
-"""Margin (mm) around the coarse brain in which the surface is refined."""
+"""Margin (mm) around the coarse brain for the refinement of the surface."""
 
 FAR = 8.0
-"""Distance (mm) outside the regressed surface from which nothing is brain."""
+"""Distance (mm) outside the regressed surface beyond which no voxel is brain."""
 
 DEEP = 3.0
-"""Distance (mm) inside the regressed surface from which everything is brain."""
+"""Distance (mm) inside the regressed surface beyond which every voxel is brain."""
 
 PLAUSIBLE = (100e3, 2600e3)
 """Brain volumes (mm3) of children and adults, cropped scans included."""
@@ -72,7 +72,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         raise InputError(
             None,
             f"implausible brain volume ({size / 1000:.0f} mL)",
-            "The image was taken as skull-stripped; use --skull-strip force if it has a skull"
+            "The image seems skull-stripped; use --skull-strip force if it has a skull"
             if stripped
             else "Check the image; use --skull-strip skip if it is already skull-stripped",
         )
@@ -115,8 +115,8 @@ def refine(
 def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, spacing: float) -> Volume:
     """Return the signed distance to the surface of tissue and ventricles, closed over the sulci.
 
-    The edge of a class is sharper than a regressed distance, which is drawn to the mean head's. The distance
-    excludes what is far from the brain and includes what is deep in it.
+    The boundary of a class is sharper than a regressed distance, which is biased towards the mean head. The
+    distance excludes voxels far from the brain and includes voxels deep in it.
     """
     p = logits.softmax(0)
     brain = Volume(

@@ -1,4 +1,4 @@
-"""Skull-stripping by the method that the population's record names."""
+"""Skull-stripping by the population's method."""
 
 from __future__ import annotations
 
@@ -29,10 +29,15 @@ def skullstrip(
     population : str or Population
         Name or record of the population.
     mode : {'auto', 'skip', 'force'}
-        ``auto`` detects a scan without skull, whose extent is then the mask; ``skip`` assumes one,
-        ``force`` rules it out.
+        ``auto`` detects a skull-stripped scan and uses its extent; ``skip`` assumes a skull-stripped scan,
+        ``force`` a scan with a skull.
     device : str
         Device of the networks.
+
+    Returns
+    -------
+    SkullStripResult
+        Brain mask and notes.
 
     Raises
     ------
