@@ -40,10 +40,10 @@ demo: $(STAMP) $(DEMO)/bids/dataset_description.json
 
 # The quick tests share two processes; each of them has one thread, so that they do not fight for the cores.
 check: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow and not browser" -n 2 --dist loadfile $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow and not browser" -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 test: lint types
-	$(BIN)/python -m pytest tests $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)

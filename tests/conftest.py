@@ -12,6 +12,13 @@ import pytest
 from helpers import WATCH, fake_chain, fake_tree, stage_results, template_scans, toy_heads
 
 
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file in one process, and all that read the finished run, so that it runs once."""
+    for item in items:
+        shared = "finished_run" in item.fixturenames
+        item.add_marker(pytest.mark.xdist_group("finished_run" if shared else str(item.path)))
+
+
 @pytest.fixture
 def one_thread():
     """One thread for torch: small arrays gain nothing from two, and lose much where other work runs."""
