@@ -29,7 +29,7 @@ from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
 CONTRASTS = ("T1w", "T2w", "FLAIR", "PDw", "random")
-SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
+SHAPE, CENTER = (208, 272, 272), (0.0, 8.0, -20.0)
 FLUID = 24
 NATURAL = {"rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0, "crop": 0.0}
 
@@ -38,9 +38,9 @@ def rendered(heads: Path, contrast: str, number: int) -> tuple[Volume, dict[str,
     """Return a synthetic scan and its masks by definition."""
     torch.manual_seed(1000 * CONTRASTS.index(contrast) + number)
     generator = HeadGenerator(heads, GeneratorConfig(contrasts={contrast: 1.0}, **NATURAL))
-    head = generator.render(generator.draw(number), CENTRE, SHAPE, 1.0)
+    head = generator.render(generator.draw(number), CENTER, SHAPE, 1.0)
     affine = np.eye(4)
-    affine[:3, 3] = np.array(CENTRE) - (np.array(SHAPE) - 1) / 2
+    affine[:3, 3] = np.array(CENTER) - (np.array(SHAPE) - 1) / 2
     position = head.labels.numpy()
     tissue = generator.source.tissue[position]
     return Volume(head.image, affine), {

@@ -35,11 +35,11 @@ from brainseg.training.synthesis.rotation import any_rotation
 
 NAMES = {
     24: "extra-axial CSF",
-    3: "cortical grey matter",
+    3: "cortical gray matter",
     2: "white matter",
     4: "ventricles",
     6: "cerebellum",
-    9: "deep grey matter",
+    9: "deep gray matter",
     16: "brainstem",
 }
 

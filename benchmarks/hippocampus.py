@@ -39,7 +39,7 @@ SMOOTHING: dict[str, float] = {
     "**ours, labels by their smoothed maps**": registration.SMOOTHING,
 }
 """Smoothing (mm) by row. The last row transfers labels as the program does, all others as Learn2Reg does,
-by nearest neighbour."""
+by nearest neighbor."""
 
 
 def middles(moving: Parts, fixed: Parts) -> Warp:
@@ -54,7 +54,7 @@ def ours(moving: Parts, fixed: Parts) -> Warp:
     return registration.register(moving, fixed).forward
 
 
-def optimised(moving: Parts, fixed: Parts) -> Warp:
+def optimized(moving: Parts, fixed: Parts) -> Warp:
     """Return the registration without the velocity network, by the parts and the intensities."""
     return registration.register(moving, fixed, network=None).forward
 
@@ -113,8 +113,8 @@ def main(argv: list[str] | None = None) -> int:
         "affine alone": lambda a, b: affine(a[0], b[0]),
         "ours": lambda a, b: ours(a[0], b[0]),
         **dict.fromkeys(SMOOTHING, lambda a, b: ours(a[0], b[0])),
-        "optimised": lambda a, b: optimised(a[0], b[0]),
-        "optimised, manual labels instead of the network's": lambda a, b: optimised(
+        "optimized": lambda a, b: optimized(a[0], b[0]),
+        "optimized, manual labels instead of the network's": lambda a, b: optimized(
             known(*a[1:]), known(*b[1:])
         ),
     }

@@ -26,7 +26,7 @@ from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.contrast import LEVELS
 from brainseg.training.synthesis.generator import HeadGenerator
 
-SHAPE, CENTRE = (208, 272, 272), (0.0, 8.0, -20.0)
+SHAPE, CENTER = (208, 272, 272), (0.0, 8.0, -20.0)
 LEAST = 300
 """Smallest number of voxels (1 mm) of a scored structure in the truth."""
 NATURAL = {
@@ -52,9 +52,9 @@ def head(heads: Path, contrast: str, number: int) -> tuple[Volume, np.ndarray, n
     # The background is air in every contrast.
     draw.contrast.means[:LEVELS] = 0
     draw.contrast.deviations[:LEVELS] = 3
-    rendered = generator.render(draw, CENTRE, SHAPE, 1.0)
+    rendered = generator.render(draw, CENTER, SHAPE, 1.0)
     affine = np.eye(4)
-    affine[:3, 3] = np.array(CENTRE) - (np.array(SHAPE) - 1) / 2
+    affine[:3, 3] = np.array(CENTER) - (np.array(SHAPE) - 1) / 2
     structures = sided(generator.source, rendered.labels.numpy(), draw.mirrored)
     return Volume(rendered.image * 255, affine), structures, rendered.distance.numpy() > 0
 

@@ -24,7 +24,7 @@ PARTICIPANTS = {"01": ("25", "F"), "02": ("41", "M")}
 LICENSE = """\
 The images are derived from the ICBM 2009a nonlinear symmetric T1 template.
 
-Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Centre, Montreal Neurological Institute,
+Copyright (C) 1993-2004 Louis Collins, McConnell Brain Imaging Center, Montreal Neurological Institute,
 McGill University. Permission to use, copy, modify, and distribute this software and its documentation for
 any purpose and without fee is hereby granted, provided that the above copyright notice appear in all
 copies. The authors and McGill University make no representations about the suitability of this software
@@ -37,7 +37,7 @@ README = """\
 # brainseg-bids demonstration
 
 Two participants for trying the program. sub-01 is the ICBM 2009a nonlinear symmetric T1 template
-(skull-stripped, 1 mm). sub-02 is the same image, smoothly deformed by some millimetres with a fixed seed,
+(skull-stripped, 1 mm). sub-02 is the same image, smoothly deformed by some millimeters with a fixed seed,
 on a grid of 1.1 mm in LAS orientation, with a bias field and noise. Ages and sexes are made up.
 
 Neither is a person: volumes of these images say nothing about anyone.

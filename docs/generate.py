@@ -98,7 +98,7 @@ def networks() -> str:
             ("Voxel size", f"{card.get('spacing')} mm"),
             ("File size", f"{path.stat().st_size / 1e6:.1f} MB"),
             ("Training data", card.get("training_data")),
-            ("License", card.get("licence")),
+            ("License", card.get("license")),
             ("Atlas", card.get("atlas")),
             ("Recipe", f"{card.get('recipe')}, SHA-256 {str(card.get('recipe_sha256'))[:12]}…"),
             ("Steps", card.get("steps")),

@@ -69,7 +69,7 @@ class FindLesions(Stage):
         about = {
             "contrast": contrast,
             "image": inputs.image,
-            "licence": zoo.read_card(inputs.model).get("licence", ""),
+            "license": zoo.read_card(inputs.model).get("license", ""),
             "lesions": [asdict(one) for one in result.lesions],
         }
         path.write_text(json.dumps(about))
@@ -191,7 +191,7 @@ def jobs(
     """
     found = json.loads(Path(table).read_text())["lesions"]
     rows = [
-        (k, f"{one['volume']:.2f}", *(f"{c:.1f}" for c in one["centre"]), f"{one['probability']:.4f}")
+        (k, f"{one['volume']:.2f}", *(f"{c:.1f}" for c in one["center"]), f"{one['probability']:.4f}")
         for k, one in enumerate(found, 1)
     ]
     images = {
@@ -231,7 +231,7 @@ def sidecars(names: Names, table: str, segmented: dict[str, Any]) -> dict[str, d
         **segmented,
         "Sources": [own.uri(own.preproc), names.uri(names.native(outputs.ending("mask"))[0])],
         "Contrast": found["contrast"],
-        "NetworkLicence": found["licence"],
+        "NetworkLicense": found["license"],
     }
     count, volume = len(found["lesions"]), sum(one["volume"] for one in found["lesions"])
     return {

@@ -86,8 +86,8 @@ def app(fake, monkeypatch, tmp_path):
     monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls.txt"))
     monkeypatch.chdir(tmp_path)
 
-    def run(*argv, **behaviours) -> int:
-        wanted = {key.replace("_", "-", 1): value for key, value in behaviours.items()}
+    def run(*argv, **behaviors) -> int:
+        wanted = {key.replace("_", "-", 1): value for key, value in behaviors.items()}
         monkeypatch.setenv("FAKE_CHAIN", json.dumps(wanted))
         given = [str(word) for word in argv]
         more = {"--plugin": "linear", "--device": "cpu", "--work-dir": str(tmp_path / "work")}

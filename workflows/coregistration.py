@@ -9,7 +9,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from ..interfaces.coregistration import Coregister
 
 DESC = """\
-{contrasts} of the same {unit} {were} aligned to the {reference} image by a rigid transform that maximises \
+{contrasts} of the same {unit} {were} aligned to the {reference} image by a rigid transform that maximizes \
 the mutual information of the intensities (Mattes et al., 2003, doi:10.1109/TMI.2003.809072; ITK), and \
 corrected for intensity non-uniformity in the same way. """
 OUTPUTS = ("out_files", "out_natives", "out_transforms", "notes")

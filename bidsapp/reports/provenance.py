@@ -32,7 +32,7 @@ PACKAGES = (
     "scipy",
 )
 CARD_FACTS = {
-    "licence": "License",
+    "license": "License",
     "license": "License",
     "training_data": "Training data",
     "scores": "Scores",

@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.plot:
         plot.write_plot(frame, Path(args.plot))
-    mean = segmentation.summarise(frame)
+    mean = segmentation.summarize(frame)
     print(mean.to_string(float_format=lambda value: f"{value:.3f}", na_rep="n/a"))
     print(f"mean Dice {mean['dice'].mean():.4f} over {len(mean)} structures")
     return 0

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             size = zoo.path_of(name).stat().st_size / 1e6
             about = f"{size:5.1f} MB  {card.get('spacing', '?')} mm  labels {card.get('label_table', '?')}"
-            print(f"{card.get('name', name):<14} {about}  license {card.get('licence', '?')}")
+            print(f"{card.get('name', name):<14} {about}  license {card.get('license', '?')}")
     return MissingFileError.exit_code if bad else 0
 
 

@@ -90,10 +90,10 @@ class InSpace:
         maps = {name: values * inside for name, values in zip(names, shares, strict=True)}
         dseg = (np.stack(list(maps.values())).argmax(0) + 1) * inside
         aseg = self.found.forward.resample(scan.structures, self.grid, "label").data.numpy()
-        labelled = {"mask": inside, "dseg": dseg, "structures": aseg}
+        labeled = {"mask": inside, "dseg": dseg, "structures": aseg}
         data = {
             self.own.preproc: derivatives.as_stored(preproc, scan.on_disk),
-            **dict(_typed(name, values) for name, values in labelled.items()),
+            **dict(_typed(name, values) for name, values in labeled.items()),
         }
         if "posteriors" not in leave_out:
             total = np.maximum(sum(maps.values()), 1e-3)

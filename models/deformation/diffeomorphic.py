@@ -29,7 +29,7 @@ BRAIN_MARGIN = 6.0
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of the optimisation.
+    """One resolution of the optimization.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Options:
-    """Options of the optimisation.
+    """Options of the optimization.
 
     Attributes
     ----------
@@ -230,7 +230,7 @@ def shares(position: Tensor, count: int) -> Tensor:
     return out.view(count, x, y, z)
 
 
-def optimise(
+def optimize(
     moving: Tensor, fixed: Tensor, options: Options, start: Tensor | None = None, scale: int = 1
 ) -> Tensor:
     """Compute the velocity that matches the feature maps of two images in the middle space.
@@ -329,9 +329,9 @@ def refine_linear(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "aff
     slope = torch.stack([s[:, used] for s in slopes])
     root = weight[used].sqrt()
     points = np.argwhere(used.numpy()) @ space.grid.affine[:3, :3].T + space.grid.affine[:3, 3]
-    centre = points.mean(0)
+    center = points.mean(0)
     basis = _generators(kind)
-    motion = np.einsum("kij,nj->kin", basis, np.c_[(points - centre) / 50, np.ones(len(points))])
+    motion = np.einsum("kij,nj->kin", basis, np.c_[(points - center) / 50, np.ones(len(points))])
     rows = torch.einsum(
         "icn,kin->kcn", slope / float(space.grid.spacing[0]), torch.from_numpy(motion).float()
     )
@@ -343,7 +343,7 @@ def refine_linear(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "aff
     log = np.zeros((4, 4))
     log[:3] = np.einsum("k,kij->ij", step, basis)
     log[:3, :3] /= 50
-    log[:3, 3] -= log[:3, :3] @ centre
+    log[:3, 3] -= log[:3, :3] @ center
     return expm(log)
 
 

@@ -169,7 +169,7 @@ def gradient(values: Tensor) -> list[Tensor]:
 def jacobian(displacement: Tensor) -> Tensor:
     """Compute the Jacobian determinant of ``x + displacement(x)``, by forward differences.
 
-    Forward differences detect folds between neighbours, which central ones may miss.
+    Forward differences detect folds between neighbors, which central ones may miss.
 
     Parameters
     ----------

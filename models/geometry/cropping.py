@@ -63,7 +63,7 @@ def centered_grid(grid: Grid, shape: tuple[int, int, int]) -> Grid:
 
 
 def upsampled(volume: Volume) -> Volume:
-    """Upsample to voxels of half the size by cubic convolution; the centres of the outer voxels stay.
+    """Upsample to voxels of half the size by cubic convolution; the centers of the outer voxels stay.
 
     Linear interpolation of the result blurs less than linear interpolation of the volume.
 

@@ -61,6 +61,6 @@ def to_canonical(axes: np.ndarray, signs: np.ndarray, shape: tuple[int, int, int
     """
     reorder = np.eye(4)[[*axes, 3]]
     flip = np.diag([*signs, 1.0])
-    centre = -(np.array(shape) - 1) / 2.0
-    flip[:3, 3] = signs * centre - centre
+    center = -(np.array(shape) - 1) / 2.0
+    flip[:3, 3] = signs * center - center
     return flip @ reorder

@@ -44,7 +44,7 @@ class Grid:
         return abs(float(np.linalg.det(self.affine[:3, :3])))
 
     def corners(self) -> np.ndarray:
-        """Return the centres (mm) of the eight outermost voxels, shape (8, 3)."""
+        """Return the centers (mm) of the eight outermost voxels, shape (8, 3)."""
         ends = np.array(np.meshgrid(*[(0, n - 1) for n in self.shape], indexing="ij")).reshape(3, -1).T
         return ends @ self.affine[:3, :3].T + self.affine[:3, 3]
 
@@ -110,7 +110,7 @@ def lattice(volume: Volume | Grid, spacing: float, stride: int = 1) -> Grid:
     """Return the upright grid of ``spacing`` mm that covers a volume, on a lattice fixed in space.
 
     Padded, reoriented or resampled copies of an image get the same lattice, so that results do not depend on
-    the storage of the image. Along axes with voxels of that size, the lattice goes through their centres, and
+    the storage of the image. Along axes with voxels of that size, the lattice goes through their centers, and
     values are not interpolated.
 
     Parameters
@@ -376,7 +376,7 @@ def _cubic(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outsid
 
 
 def _nearest(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
-    """Interpolate by nearest neighbour; the type stays."""
+    """Interpolate by nearest neighbor; the type stays."""
     total = torch.from_numpy(matrix[:3]).to(data.device)
     out = torch.full((data.shape[0], *shape), outside, dtype=data.dtype, device=data.device)
     y = torch.arange(shape[1], device=data.device).view(1, -1, 1)

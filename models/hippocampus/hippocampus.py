@@ -26,7 +26,7 @@ SHAPE = (40, 56, 40)
 """Shape (voxels) of the network's box."""
 
 MIDDLE = (2.3, -1.3, 2.4)
-"""From the centre of the left hippocampus to the middle of its box (mm), in an upright head."""
+"""From the center of the left hippocampus to the middle of its box (mm), in an upright head."""
 
 STRUCTURES = {"Left": 17, "Right": 53}
 """FreeSurfer ids of the hippocampi."""
@@ -221,11 +221,11 @@ def find_both(
     return HippocampusResult(image.with_data(maps.argmax(0).to(torch.uint8)), volumes, notes)
 
 
-def _around(centre: tuple[float, float, float], upright: np.ndarray, side: str) -> Grid:
+def _around(center: tuple[float, float, float], upright: np.ndarray, side: str) -> Grid:
     """Return the box around a hippocampus, with the axes of an upright head."""
     shift = np.array(MIDDLE) * ([1, 1, 1] if side == "Left" else [-1, 1, 1])
     affine = np.diag([SPACING, SPACING, SPACING, 1.0])
-    middle = transform_points(upright, np.array(centre)) + shift
+    middle = transform_points(upright, np.array(center)) + shift
     affine[:3, 3] = middle - SPACING * (np.array(SHAPE) - 1) / 2
     return Grid(SHAPE, np.linalg.inv(upright) @ affine)
 

@@ -2,7 +2,7 @@
 
 A network, trained on the Dice of manual labels, predicts the velocity from the parts and the intensities.
 It thus also learns borders that follow a protocol rather than a contrast. Without it the parts and the
-intensities are matched by the optimisation of whole brains
+intensities are matched by the optimization of whole brains
 (:mod:`brainseg.models.deformation.diffeomorphic`).
 """
 
@@ -37,7 +37,7 @@ OPTIONS = Options(
     most=0.8,
     margin=8.0,
 )
-"""Options of the optimisation; chosen on the validation split."""
+"""Options of the optimization; chosen on the validation split."""
 
 NETWORK = "hippocampus-registration"
 """Weights that predict the velocity."""
@@ -70,9 +70,9 @@ def register(
     moving, fixed : Parts
         Results of :func:`brainseg.models.hippocampus.hippocampus.find`.
     options : Options
-        Options of the optimisation, if no network predicts.
+        Options of the optimization, if no network predicts.
     network : str or None
-        Weights that predict the velocity; None optimises it.
+        Weights that predict the velocity; None optimizes it.
     device : str
         Device of the network.
 
@@ -93,7 +93,7 @@ def register(
             most = max(level.factor for level in options.levels)
             space = diffeomorphic.middle(matrix, a, b, options.spacing, options.margin, most)
             here, there = _feature_maps(moving, fixed, space)
-            velocity = diffeomorphic.optimise(here, there, options)
+            velocity = diffeomorphic.optimize(here, there, options)
         else:
             model = zoo.load_once(network, device)
             space = diffeomorphic.middle(matrix, a, b, model.card["spacing"], 0.0, 1)
@@ -128,8 +128,8 @@ def _box(found: Grid, trained: list[int]) -> Grid:
     return centered_grid(found, (x, y, z))
 
 
-def centres(parts: Parts) -> np.ndarray:
-    """Return the centres of mass (RAS mm) of both parts and of the whole.
+def centers(parts: Parts) -> np.ndarray:
+    """Return the centers of mass (RAS mm) of both parts and of the whole.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def centres(parts: Parts) -> np.ndarray:
 
 
 def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, float]:
-    """Return the affine by the centres' shift, then by Gauss-Newton steps on blurred maps.
+    """Return the affine by the centers' shift, then by Gauss-Newton steps on blurred maps.
 
     Parameters
     ----------
@@ -170,9 +170,9 @@ def affine(moving: Parts, fixed: Parts, steps: int = 8) -> tuple[np.ndarray, flo
     matrix : ndarray, shape (4, 4)
         From moving mm to fixed mm.
     error : float
-        Median distance (mm) of the centres after alignment.
+        Median distance (mm) of the centers after alignment.
     """
-    here, there = centres(moving), centres(fixed)
+    here, there = centers(moving), centers(fixed)
     matrix = np.eye(4)
     matrix[:3, 3] = (there - here)[2]
     space = diffeomorphic.middle(matrix, moving.labels, fixed.labels, 2.0, 8.0, 1)

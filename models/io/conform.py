@@ -121,7 +121,7 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     if image.get_data_dtype().names is not None or image.get_data_dtype().kind == "c":
         raise InputError(
-            path, "its voxels are colours or complex numbers", "Give a scan of single intensities"
+            path, "its voxels are colors or complex numbers", "Give a scan of single intensities"
         )
     _check_size(path, image)
     try:

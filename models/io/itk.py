@@ -19,10 +19,10 @@ from ..errors import InputError
 from ..geometry.volume import Volume
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Between RAS (NIfTI) and LPS (ITK) millimetres."""
+"""Between RAS (NIfTI) and LPS (ITK) millimeters."""
 
 STEP = 1024
-"""Displacements are kept to this part of a millimetre: finer digits are noise that does not compress."""
+"""Displacements are kept to this part of a millimeter: finer digits are noise that does not compress."""
 
 
 def write(path: str | Path | BinaryIO, warp: Warp) -> None:
@@ -132,8 +132,8 @@ def _read_part(group: Any) -> np.ndarray | Volume | None:
     if kind in ("AffineTransform", "MatrixOffsetTransformBase"):
         matrix = np.eye(4)
         matrix[:3, :3] = values[:9].reshape(3, 3)
-        centre = np.zeros(3) if len(fixed) < 3 else fixed[:3]
-        matrix[:3, 3] = values[9:12] + centre - matrix[:3, :3] @ centre
+        center = np.zeros(3) if len(fixed) < 3 else fixed[:3]
+        matrix[:3, 3] = values[9:12] + center - matrix[:3, :3] @ center
         return LPS @ matrix @ LPS
     if kind != "DisplacementFieldTransform":
         raise ValueError(f"a {kind} is neither an affine nor a displacement field")

@@ -28,7 +28,7 @@ SHAPE = (64, 80, 64)
 """Shape of the network's window, as in training."""
 
 PASSES = 3
-"""Passes of the network, each centred on the brain of the last one."""
+"""Passes of the network, each centered on the brain of the last one."""
 
 STRETCH = (0.5, 2.0)
 """Plausible scale along any axis, relative to the mean head."""
@@ -89,11 +89,11 @@ def find(
     loaded = zoo.load_once(model, device)
     spacing = loaded.card["spacing"]
     whole = resample(volume.canonical(), lattice(volume, spacing))
-    centre = _guess(whole)
+    center = _guess(whole)
     table = labels.load(loaded.card["label_table"])
     atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
     for _ in range(PASSES):
-        grid = _window(whole, centre, spacing)
+        grid = _window(whole, center, spacing)
         out = _pass(loaded.network, whole, grid, device, notes)
         structures = out["structure"].softmax(0)
         points = centroids(structures, out["mask"][1], grid, table)
@@ -103,7 +103,7 @@ def find(
         moving = np.array([points[k] for k in shared])
         fixed = np.array([atlas[k] for k in shared])
         to_atlas = fit_affine(moving, fixed, kind="affine" if len(shared) >= 12 else "similarity")
-        centre = np.linalg.inv(to_atlas)[:3, 3]
+        center = np.linalg.inv(to_atlas)[:3, 3]
     error = np.median(np.linalg.norm(transform_points(to_atlas, moving) - fixed, axis=1))
     sure = confidence(structures)
     scales = np.linalg.svd(to_atlas[:3, :3], compute_uv=False)
@@ -218,15 +218,15 @@ def _guess(whole: Volume) -> np.ndarray:
         ends.append((int(index[0]), int(index[-1])))
     low = transform_points(whole.affine, np.array([e[0] for e in ends]))
     high = transform_points(whole.affine, np.array([e[1] for e in ends]))
-    centre = (low + high) / 2
+    center = (low + high) / 2
     if high[2] - low[2] > 170:
-        centre[2] = high[2] - 85
-    return centre
+        center[2] = high[2] - 85
+    return center
 
 
-def _window(whole: Volume, centre: np.ndarray, spacing: float) -> Grid:
-    """Return the window around ``centre``, on the lattice of ``whole``."""
-    start = centre - (np.array(SHAPE) - 1) / 2 * spacing
+def _window(whole: Volume, center: np.ndarray, spacing: float) -> Grid:
+    """Return the window around ``center``, on the lattice of ``whole``."""
+    start = center - (np.array(SHAPE) - 1) / 2 * spacing
     origin = whole.affine[:3, 3]
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = origin + np.round((start - origin) / spacing) * spacing

@@ -148,8 +148,8 @@ def accumulated(gradients: Tensor, linear: Tensor | None = None) -> Tensor:
     if linear is not None:
         half = (torch.tensor(shape, dtype=where.dtype, device=where.device) - 1)[:, None] / 2
         matrix = linear.view(-1, 3, 4)
-        centred = (where.flatten(2) - half) / half
-        moved = centred + matrix[:, :, :3] @ centred + matrix[:, :, 3:]
+        centered = (where.flatten(2) - half) / half
+        moved = centered + matrix[:, :, :3] @ centered + matrix[:, :, 3:]
         where = (moved * half + half).view_as(where)
     return where - identity(shape, where)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from .device import precision
 
 COORDINATE_SCALE = 64.0
-"""Millimetres in one unit of the coordinate channels."""
+"""Millimeters in one unit of the coordinate channels."""
 
 OVERLAP = 2
 """Overlap of tiles in units of the network's stride."""

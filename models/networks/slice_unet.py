@@ -33,7 +33,7 @@ class SliceUNet(nn.Module):
     Parameters
     ----------
     inputs : int
-        Channels of the input: the slice first, then its neighbours.
+        Channels of the input: the slice first, then its neighbors.
     channels : sequence of int
         Channels of every level, from the finest.
     task : str

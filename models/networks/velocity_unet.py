@@ -1,7 +1,7 @@
-"""A network that predicts the velocity between two brains, as the start or in place of the optimisation.
+"""A network that predicts the velocity between two brains, as the start or in place of the optimization.
 
 As in SynthMorph (Hoffmann et al. 2022), training on synthetic pairs from label maps makes it independent of
-the contrast. Its inputs are the feature maps of the optimisation (structures and intensities), in the middle
+the contrast. Its inputs are the feature maps of the optimization (structures and intensities), in the middle
 space at a coarse resolution.
 """
 

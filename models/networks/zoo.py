@@ -48,7 +48,7 @@ class Model:
     network : Module
         In evaluation mode, float32.
     card : dict
-        Architecture, label table, voxel size, training data, licence, scores.
+        Architecture, label table, voxel size, training data, license, scores.
     """
 
     network: nn.Module
@@ -124,13 +124,16 @@ def read_card(name: str) -> dict[str, Any]:
     """Read the card of the weights ``name``."""
     path = path_of(name).with_suffix(".json")
     try:
-        return json.loads(path.read_text())
+        card = json.loads(path.read_text())
     except FileNotFoundError:
         raise ModelError(
             f"missing model card of the weights {path.stem}: {path}; copy it to the folder of the weights"
         ) from None
     except ValueError as error:
         raise ModelError(f"invalid JSON in the model card {path} ({error}); fetch it again") from None
+    if "licence" in card:  # cards of networks trained with earlier versions
+        card.setdefault("license", card.pop("licence"))
+    return card
 
 
 def load(name: str) -> Model:

@@ -80,16 +80,13 @@ def process(
     device : str
         Device of the networks.
     progress : callable
-        Called with the name of every stage at its start.
+        Called with the name of every stage.
 
     Raises
     ------
-    InputError
-        If the slices are too thick for the population's networks, or the scan has no brain.
-    UsageError
-        If the population's method does not have an option.
-    MissingFileError
-        If the network is not installed.
+    InputError, MissingFileError, UsageError
+        If the slices are too thick or the scan has no brain; a network is not installed; the population's
+        method does not have an option.
     """
     record = populations.resolve(population)
     if effort != "fast":

@@ -1,4 +1,4 @@
-"""Label tables: the single source of truth for structures, tissues, colours and left/right partners.
+"""Label tables: the single source of truth for structures, tissues, colors and left/right partners.
 
 A table is a TSV in BIDS form (``index name abbreviation color mapping``) with the further columns ``tissue``,
 ``partner`` and ``pieces`` for structures. Networks predict *unsided* structures (the left index stands for

@@ -195,7 +195,7 @@ def restricted(record: Population, *steps: str) -> str | None:
     more: list[str] = []
     further = [getattr(record, step) for step in steps]
     for name in dict.fromkeys((*record.networks, *further)):
-        terms = _card(name).get("licence", "")
+        terms = _card(name).get("license", "")
         if "research use" in terms.lower():
             (more if name in further else found).append(terms)
     words = [f"The networks for {record.name} brains: {'; '.join(dict.fromkeys(found))}."] if found else []

@@ -124,7 +124,7 @@ def _otsu(values: np.ndarray) -> float:
     return float(threshold_otsu(hist=(count, (edges[:-1] + edges[1:]) / 2)))
 
 
-def artefacts_in(data: np.ndarray, away: np.ndarray, background: np.ndarray) -> np.ndarray:
+def artifacts_in(data: np.ndarray, away: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Return the background voxels with artifacts (Mortamet et al. 2009, after MRIQC's code).
 
     Parameters
@@ -229,10 +229,10 @@ def noise_misfit(background: np.ndarray, seed: int = 0) -> float:
     sample = rng.choice(values, min(SAMPLE, values.size), replace=False)
     grid = np.linspace(0, 110, 1000)
     count, _ = np.histogram(values, 2000, (-110, 110 * 1.5))
-    centres = np.linspace(-110, 165, 2001)[:-1] + 275 / 4000
+    centers = np.linspace(-110, 165, 2001)[:-1] + 275 / 4000
     step = 275 / 2000
     density = ndimage.gaussian_filter1d(count / (values.size * step), 4.0 / step, mode="constant")
-    density = np.interp(grid, centres, density)
+    density = np.interp(grid, centers, density)
     reach = int(np.argmax(density[::-1] > density.max() / 2))
     fitted = chi_squared(grid, *fit_chi_squared(sample))
     return float(np.abs(density[-reach:] - fitted[-reach:]).mean())

@@ -59,7 +59,7 @@ def snr_dietrich(mu: float, mad_air: float, sigma_air: float) -> float | None:
 
 
 def cnr(mu_wm: float, mu_gm: float, sigma_air: float, sigma_wm: float, sigma_gm: float) -> float:
-    """Return the contrast-to-noise ratio of white and grey matter.
+    """Return the contrast-to-noise ratio of white and gray matter.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def cnr(mu_wm: float, mu_gm: float, sigma_air: float, sigma_wm: float, sigma_gm:
 
 
 def cjv(mu_wm: float, mu_gm: float, mad_wm: float, mad_gm: float) -> float:
-    """Return the coefficient of joint variation of grey and white matter.
+    """Return the coefficient of joint variation of gray and white matter.
 
     Parameters
     ----------

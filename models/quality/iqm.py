@@ -1,7 +1,7 @@
 """Image quality metrics of a structural scan: MRIQC's families, from the program's own results.
 
 The formulas are those of MRIQC's code (24.0, ``mriqc/qc/anatomical.py``), which differs from its
-documentation: medians instead of means in FBER, deviations of white and grey matter in CNR, deviations from
+documentation: medians instead of means in FBER, deviations of white and gray matter in CNR, deviations from
 the median in CJV. Intensities are first scaled to a median of 1000 in white matter, as in MRIQC. Inputs that
 MRIQC takes from other programs (head mask, background above the nasion, smoothness) are computed by the
 methods in :data:`DEFINITIONS`.
@@ -23,7 +23,7 @@ from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, resample, transform_points
 from ..population.labels import DSEG_NAMES
 from . import formulas
-from .background import LEAST_VOXELS, artefacts_in, noise_misfit, surroundings
+from .background import LEAST_VOXELS, artifacts_in, noise_misfit, surroundings
 
 TISSUES = tuple(sorted(map(str.lower, DSEG_NAMES)))
 """Names of the tissues in MRIQC's order."""
@@ -94,11 +94,11 @@ def _outside(
     data: np.ndarray, head: np.ndarray, background: np.ndarray, frame: np.ndarray, away: np.ndarray
 ) -> tuple[dict[str, float], dict[str, float | None]]:
     """Return the summary of the background without artifacts, and the metrics that need it."""
-    artefacts = artefacts_in(data, away, background)
-    clean = background & ~artefacts
+    artifacts = artifacts_in(data, away, background)
+    clean = background & ~artifacts
     return formulas.statistics(data, clean.astype(np.float32)), {
         "fber": formulas.fber(data, head, ~head & ~frame),
-        "qi_1": float(artefacts.sum() / max(background.sum(), 1)),
+        "qi_1": float(artifacts.sum() / max(background.sum(), 1)),
         "qi_2": noise_misfit(data[clean]),
     }
 

@@ -112,7 +112,7 @@ def topology(part: np.ndarray) -> tuple[int, float, int, float, int]:
     Returns
     -------
     pieces : int
-        Connected pieces (26 neighbours).
+        Connected pieces (26 neighbors).
     apart : float
         Share of the voxels outside the largest piece.
     holes : int

@@ -46,7 +46,7 @@ SIGNS = {
     "pieces": "share of the voxels outside the largest piece",
     "holes": "volume of its holes relative to its own",
     "place": "loss of overlap with the prior in the template's space, relative to the usual overlap",
-    "distance": "distance of its centre from the expected one, in steps of 3 mm beyond the first",
+    "distance": "distance of its center from the expected one, in steps of 3 mm beyond the first",
     "edge": "logarithm of usual over measured contrast along its border",
     "evenness": "logarithm of measured over usual spread of its intensities",
     "outside": "share outside the brain mask",
@@ -69,7 +69,7 @@ class Norms:
     prior : dict of int to ndarray
         Probability of every structure by FreeSurfer id, on ``grid``.
     usual : dict of int to dict
-        By FreeSurfer id, centre and spread of ``share``, ``asymmetry``, ``overlap``, ``edge``, ``evenness``
+        By FreeSurfer id, center and spread of ``share``, ``asymmetry``, ``overlap``, ``edge``, ``evenness``
         and ``uncertainty``.
     weights : dict of str to float
         Weight of every sign in the logit of the expected Dice.
@@ -100,7 +100,7 @@ class Structure:
     volume : float
         Volume (mm3).
     pieces, holes, euler : int
-        Connected pieces (26 neighbours), holes, and Euler number (pieces - tunnels + cavities).
+        Connected pieces (26 neighbors), holes, and Euler number (pieces - tunnels + cavities).
     measures : dict of str to float
         Measured values, by the names of ``Norms.usual``.
     signs : dict of str to float
@@ -280,8 +280,8 @@ def _signs(known: dict[str, float], usual: dict[str, tuple[float, float]]) -> di
     out = {}
     for sign, name in (("size", "share"), ("asymmetry", "asymmetry")):
         if name in known and name in usual:
-            centre, spread = usual[name]
-            out[sign] = math.log1p(max(0.0, abs(known[name] - centre) / max(spread, 1e-6) - 1))
+            center, spread = usual[name]
+            out[sign] = math.log1p(max(0.0, abs(known[name] - center) / max(spread, 1e-6) - 1))
     if "overlap" in known and "overlap" in usual:
         out["place"] = max(0.0, 1 - known["overlap"] / max(usual["overlap"][0], 1e-6))
     if "edge" in known and "edge" in usual:

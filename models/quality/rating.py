@@ -28,8 +28,8 @@ DEFAULTS = {
     "place_fail": 0.75,
     "hemispheres_check": 0.10,
     "hemispheres_fail": 0.25,
-    "centres_check": 8.0,
-    "centres_fail": 15.0,
+    "centers_check": 8.0,
+    "centers_fail": 15.0,
     "volume_fail": 0.25,
     "folds_check": 0.1,
     "folds_fail": 1.0,
@@ -206,8 +206,8 @@ def _placed(
     limits: dict[str, float],
 ) -> list[Check]:
     """Check left and right, the mask's position relative to the structures, and the alignment."""
-    centres = measures.centroids(segmentation.data.numpy(), segmentation.affine)
-    fitted = quality.fit(centres, norms.template)
+    centers = measures.centroids(segmentation.data.numpy(), segmentation.affine)
+    fitted = quality.fit(centers, norms.template)
     if fitted is None:
         words = "Too few structures to find the position of the brain"
         return [Check("place", "Position of the structures", None, "", FAIL, words)]
@@ -225,12 +225,12 @@ def _placed(
     expected = bundled.load(norms.template).centroids
     away = [
         float(np.linalg.norm(matrix[:3, :3] @ np.array(point) + matrix[:3, 3] - np.array(expected[k])))
-        for k, point in centres.items()
+        for k, point in centers.items()
         if k in expected and k not in quality.LOOSE
     ]
     far = float(np.median(away)) if away else math.inf
     words = f"Structures are {far:.1f} mm (median) off their expected positions in the template's space"
-    checks.append(_above("alignment_centres", "Alignment: structures", far, "mm", words, limits, "centres"))
+    checks.append(_above("alignment_centers", "Alignment: structures", far, "mm", words, limits, "centers"))
     return checks
 
 

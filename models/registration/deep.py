@@ -56,7 +56,7 @@ def register(
     )
     pair = features.feature_maps(moving, fixed, space, options.emphasis)
     start = None if network is None else predicted(network, *pair, scale, options.margin)
-    velocity = diffeomorphic.optimise(*pair, options, start, scale)
+    velocity = diffeomorphic.optimize(*pair, options, start, scale)
     flows, folds = without_folds(velocity)
     forward, inverse = diffeomorphic.warps(flows, space)
     return replace(linear, forward=forward, inverse=inverse, folds=folds, engine="deep")

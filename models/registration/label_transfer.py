@@ -15,7 +15,7 @@ from ..deformation.warp import Warp
 from ..geometry.volume import Grid, Volume
 
 SWEEPS = 8
-"""Number of volume corrections of every label; each one also changes its neighbours."""
+"""Number of volume corrections of every label; each one also changes its neighbors."""
 
 
 def smoothed(labels: Volume, sigma: float) -> tuple[list[int], Volume]:

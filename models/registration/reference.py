@@ -61,7 +61,7 @@ def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
         return _by_age(space)
     if found is None:
         template = bundled.load(space.label)
-        return _labelled(template.image, template.mask, _shipped(space.name), space, population, device)
+        return _labeled(template.image, template.mask, _shipped(space.name), space, population, device)
     image = conform.read(found.image)
     if found.mask:
         mask = _on(image, conform.read(found.mask), found.mask)
@@ -71,7 +71,7 @@ def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
     if found.labels:
         labels = _on(image, conform.read(found.labels), found.labels)
         return anatomy(image, mask, labels.with_data(labels.data.round().to(torch.int16)), {})
-    return _labelled(image, mask, None, space, population, device)
+    return _labeled(image, mask, None, space, population, device)
 
 
 def grid_of(text: str):
@@ -145,8 +145,8 @@ def centroids(structures: Volume, least: int = 20) -> dict[int, tuple[float, flo
     where = np.nonzero(data)
     values = data[where].astype(np.int64)
     count = np.bincount(values)
-    centre = np.stack([np.bincount(values, weights=w) / np.maximum(count, 1) for w in where], 1)
-    points = centre @ structures.affine[:3, :3].T + structures.affine[:3, 3]
+    center = np.stack([np.bincount(values, weights=w) / np.maximum(count, 1) for w in where], 1)
+    points = center @ structures.affine[:3, :3].T + structures.affine[:3, 3]
     return {int(k): triple(float(c) for c in points[k]) for k in np.flatnonzero(count >= least)}
 
 
@@ -167,7 +167,7 @@ def _by_age(space: Space) -> Anatomy:
     return Anatomy(template.image, template.mask, found.with_data(structures), template.centroids, {})
 
 
-def _labelled(
+def _labeled(
     image: Volume, mask: Volume, shipped: Path | None, space: Space, population: str, device: str
 ) -> Anatomy:
     """Return the template with structures from a file, or computed and stored."""

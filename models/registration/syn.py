@@ -93,10 +93,10 @@ def _affine(matrix: np.ndarray) -> Any:
 
 def _matrix(transform: Any) -> np.ndarray:
     """Return the matrix (RAS mm, fixed to moving) of an ANTs affine."""
-    values, centre = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
+    values, center = np.asarray(transform.parameters), np.asarray(transform.fixed_parameters)
     out = np.eye(4)
     out[:3, :3] = values[:9].reshape(3, 3)
-    out[:3, 3] = values[9:] + centre - out[:3, :3] @ centre
+    out[:3, 3] = values[9:] + center - out[:3, :3] @ center
     return TO_LPS @ out @ TO_LPS
 
 

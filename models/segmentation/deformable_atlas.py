@@ -295,7 +295,7 @@ def deform(
             step = diffeomorphic.refine_linear(_moved(shapes, space, level), rough, space)
             matrix = matrix @ np.linalg.inv(step)
     moving = _moved(shapes, Middle(grid, matrix, np.eye(4)), level)
-    velocity = diffeomorphic.optimise(moving, fixed, options, before.velocity)
+    velocity = diffeomorphic.optimize(moving, fixed, options, before.velocity)
     return replace(before, place=matrix, velocity=velocity)
 
 

@@ -93,7 +93,7 @@ def fit(
     density = _log_density(y, mean, variance)
     if weight == strength:
         return Fit(log_prior.add_(density[group], alpha=weight).softmax(0), separation, weight)
-    # Without a contrast of grey and white matter the network alone separates them; CSF may still differ.
+    # Without a contrast of gray and white matter the network alone separates them; CSF may still differ.
     size = torch.zeros(len(names)).index_add_(0, group, responsibility.sum(1))
     fluid_fit = _fluid(y, density, mean, variance, size, names, strength) if "fluid" in names else None
     if fluid_fit is None and weight == 0:

@@ -66,14 +66,14 @@ class Lesion:
     ----------
     volume : float
         Volume (mm3).
-    centre : tuple of float
+    center : tuple of float
         Center (mm, RAS).
     probability : float
         Mean probability.
     """
 
     volume: float
-    centre: tuple[float, float, float]
+    center: tuple[float, float, float]
     probability: float
 
 
@@ -261,10 +261,10 @@ def components(
     sizes = np.bincount(pieces.ravel(), minlength=count + 1) * grid.voxel_volume
     kept = [k for k in range(1, count + 1) if sizes[k] >= SMALLEST]
     means = ndimage.mean(probability, pieces, kept) if kept else []
-    centres = ndimage.center_of_mass(pieces > 0, pieces, kept) if kept else []
+    centers = ndimage.center_of_mass(pieces > 0, pieces, kept) if kept else []
     lesions = [
-        Lesion(float(sizes[k]), tuple(transform_points(grid.affine, np.array(centre)).tolist()), float(mean))
-        for k, centre, mean in zip(kept, centres, means, strict=True)
+        Lesion(float(sizes[k]), tuple(transform_points(grid.affine, np.array(center)).tolist()), float(mean))
+        for k, center, mean in zip(kept, centers, means, strict=True)
     ]
     mask = np.isin(pieces, kept).astype(np.uint8)
     return mask, sorted(lesions, key=lambda lesion: -lesion.volume)

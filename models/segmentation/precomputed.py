@@ -159,8 +159,8 @@ def _measures(ids: np.ndarray, grid: Grid) -> tuple[dict[int, float], dict[int, 
     """Return volumes (mm3) and centers (mm) of the labels."""
     present = [int(index) for index in np.unique(ids) if index]
     counts = np.bincount(ids.ravel())
-    centres = ndimage.center_of_mass(np.ones(ids.shape, bool), ids, present)
-    points = transform_points(grid.affine, np.array(centres).reshape(-1, 3))
+    centers = ndimage.center_of_mass(np.ones(ids.shape, bool), ids, present)
+    points = transform_points(grid.affine, np.array(centers).reshape(-1, 3))
     volumes = {index: float(counts[index]) * grid.voxel_volume for index in present}
     return volumes, {
         index: (float(x), float(y), float(z)) for index, (x, y, z) in zip(present, points, strict=True)
@@ -190,8 +190,8 @@ def tissues(dseg: Volume, probabilities: list[Volume], grid: Grid) -> tuple[Volu
     >>> tissues(there, [there.with_data(there.data == 1)], there.grid)[0].data.flatten().tolist()
     [0, 1, 2, 3]
     """
-    labelled = resample(dseg.with_data(dseg.data.round().to(torch.int16)), grid, mode="nearest")
-    return labelled, [Volume(_share(one, grid), grid.affine) for one in probabilities]
+    labeled = resample(dseg.with_data(dseg.data.round().to(torch.int16)), grid, mode="nearest")
+    return labeled, [Volume(_share(one, grid), grid.affine) for one in probabilities]
 
 
 def alignment(

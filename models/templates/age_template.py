@@ -47,7 +47,7 @@ class AgeTemplate:
     weeks : tuple of float
         Ages (gestational weeks) of the maps.
     spacing : float
-        Voxel size (mm) in the atlas frame, whose origin is the grid's centre.
+        Voxel size (mm) in the atlas frame, whose origin is the grid's center.
     length : tuple of float
         Length of the brain (mm, front to back) as a polynomial in weeks, constant first.
     velocities : Tensor, shape (N - 1, 3, X, Y, Z), or None

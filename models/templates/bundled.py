@@ -40,7 +40,7 @@ class Template:
     mask : Volume, uint8
         Brain.
     centroids : dict of int to tuple
-        Centre (mm) of every structure by FreeSurfer id; empty until computed.
+        Center (mm) of every structure by FreeSurfer id; empty until computed.
     """
 
     name: str
@@ -96,7 +96,7 @@ def _default_map(kind: str) -> Volume:
 def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
     """Return the grid and the probabilities of ``csf``, ``gm`` and ``wm`` of a template; None without them.
 
-    In the default template, CSF is the part of the brain mask outside grey and white matter.
+    In the default template, CSF is the part of the brain mask outside gray and white matter.
     """
     if name.partition("+")[0] in catalog.names():
         found, table = probabilities(name)

@@ -52,7 +52,7 @@ def parse_cohort(name: str, cohort: str) -> tuple[str, float] | None:
 
 
 def card(name: str) -> dict[str, Any]:
-    """Read the card of a template by age: training data, licence, ages, tissues."""
+    """Read the card of a template by age: training data, license, ages, tissues."""
     return json.loads((folder() / f"{name}.json").read_text())
 
 

@@ -1,7 +1,7 @@
 """A chain of three quick nodes in place of the real one, and small datasets for it.
 
 Run as a program, it is ``brainseg-bids`` with that chain. The variable FAKE_CHAIN says what happens to
-a participant-session: JSON ``{key: {stage: behaviour}}``, where a behaviour is ``raise``, ``input``,
+a participant-session: JSON ``{key: {stage: behavior}}``, where a behavior is ``raise``, ``input``,
 ``missing``, ``full``, ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light``
 (nothing heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes
 a line.
@@ -18,21 +18,21 @@ import nibabel as nib
 import numpy as np
 
 
-def conform(in_file, key, behaviour, calls):
+def conform(in_file, key, behavior, calls):
     """Read the image as the real chain does."""
     from pathlib import Path
 
     if calls != "file:":  # a bare path would be hashed by its content's age
         with Path(calls[5:]).open("a") as log:
             log.write(f"{key} conform\n")
-    if behaviour != "light":
+    if behavior != "light":
         from brainseg.models.io.conform import read
 
         read(in_file)
     return in_file
 
 
-def work(in_file, key, behaviour, calls):
+def work(in_file, key, behavior, calls):
     """Do nothing, or what was asked for."""
     import os
     import signal
@@ -44,27 +44,27 @@ def work(in_file, key, behaviour, calls):
     if calls != "file:":  # a bare path would be hashed by its content's age
         with Path(calls[5:]).open("a") as log:
             log.write(f"{key} segmentation\n")
-    if behaviour == "raise":
+    if behavior == "raise":
         raise ValueError("three is no brain")
-    if behaviour == "input":
+    if behavior == "input":
         raise InputError(None, "its brain mask is empty", "Look at the mask")
-    if behaviour == "missing":
+    if behavior == "missing":
         raise MissingFileError("/weights/x.safetensors", "the weights are missing", "Fetch them")
-    if behaviour == "full":
+    if behavior == "full":
         raise OSError(28, "No space left on device")
-    if behaviour in ("numpy memory", "torch memory"):
-        __import__(behaviour.split()[0]).ones(2**50)
-    if behaviour in ("SIGINT", "SIGTERM"):
-        os.kill(os.getpid(), signal.Signals[behaviour])
+    if behavior in ("numpy memory", "torch memory"):
+        __import__(behavior.split()[0]).ones(2**50)
+    if behavior in ("SIGINT", "SIGTERM"):
+        os.kill(os.getpid(), signal.Signals[behavior])
         time.sleep(60)
-    if behaviour == "kill":
+    if behavior == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if behaviour:
-        time.sleep(float(behaviour))
+    if behavior:
+        time.sleep(float(behavior))
     return in_file
 
 
-def write(in_file, key, behaviour, calls, out_dir):
+def write(in_file, key, behavior, calls, out_dir):
     """Write two derivatives."""
     import json
     from pathlib import Path
@@ -83,11 +83,11 @@ def write(in_file, key, behaviour, calls, out_dir):
     return [str(volumes), str(preproc)]
 
 
-def page(out_dir, key, behaviour, out_files=None):
+def page(out_dir, key, behavior, out_files=None):
     """Write a report of one line."""
     from pathlib import Path
 
-    if behaviour == "raise":
+    if behavior == "raise":
         raise ValueError("no ink")
     status = (Path(out_dir) / "logs" / "status" / f"{key}.json").read_text()
     path = Path(out_dir) / f"{key}.html"
@@ -108,12 +108,12 @@ def chain(*, name, inputs, **_):
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = "Nothing was done to the images.\n"
     inner = LiterateWorkflow("segmentation_wf")
-    names = ["in_file", "key", "behaviour", "calls"]
+    names = ["in_file", "key", "behavior", "calls"]
 
     def node(function, label, out, **more):
         known = {
             "key": key,
-            "behaviour": str(wanted.get(label, "")),
+            "behavior": str(wanted.get(label, "")),
             "calls": f"file:{os.environ.get('FAKE_CALLS', '')}",
         }
         one = pe.Node(Function(names + list(more), [out], function), name=label, mem_gb=0.1, n_procs=1)
@@ -147,8 +147,8 @@ def report_node(out_dir, key):
     from nipype.pipeline import engine as pe
 
     wanted = json.loads(os.environ.get("FAKE_CHAIN", "{}")).get(key, {})
-    names = ["out_dir", "key", "out_files", "behaviour"]
-    known = {"out_dir": str(out_dir), "key": key, "behaviour": str(wanted.get("report", ""))}
+    names = ["out_dir", "key", "out_files", "behavior"]
+    known = {"out_dir": str(out_dir), "key": key, "behavior": str(wanted.get("report", ""))}
     node = pe.Node(Function(names, ["out_report"], page), name="report", mem_gb=0.1, overwrite=True)
     node.inputs.trait_set(**known)
 

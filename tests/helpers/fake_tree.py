@@ -10,7 +10,7 @@ import numpy as np
 
 from brainseg.models.population import labels
 
-# Label, centre (mm) and radii (mm); later ones lie over earlier ones. Left is negative x.
+# Label, center (mm) and radii (mm); later ones lie over earlier ones. Left is negative x.
 ELLIPSOIDS = [
     (24, (0, 0, 0), (62, 76, 60)),
     (3, (-29, 0, 4), (30, 68, 52)),
@@ -40,9 +40,9 @@ def phantom(
     x, y, z = np.meshgrid(*axes, indexing="ij")
     aseg = np.zeros(shape, np.int16)
     table = labels.load("adult")
-    for label, centre, radii in ELLIPSOIDS:
+    for label, center, radii in ELLIPSOIDS:
         for side, index in ((1, label), (-1, table[label].partner)):
-            a, b, c = centre[0] * side, centre[1], centre[2]
+            a, b, c = center[0] * side, center[1], center[2]
             r = np.array(radii) * scale
             inside = ((x - a * scale) / r[0]) ** 2 + ((y - b) / r[1]) ** 2 + ((z - c) / r[2]) ** 2 < 1
             aseg[inside] = index

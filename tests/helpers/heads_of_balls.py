@@ -15,10 +15,10 @@ BALLS = {
     4: (-12, 0, 22), 43: (12, 0, 22), 16: (0, -30, -34), 8: (-22, -52, -34), 47: (22, -52, -34),
     15: (0, -46, -24),
 }  # fmt: skip
-"""Centres (mm) of the balls by FreeSurfer id."""
+"""Centers (mm) of the balls by FreeSurfer id."""
 
 CONTRAST = {"T1w": (0.0, 0.6, 1.0, 0.25), "T2w": (0.0, 0.7, 0.45, 1.0)}
-"""Intensities of background, grey matter, white matter and fluid."""
+"""Intensities of background, gray matter, white matter and fluid."""
 
 
 def brain(
@@ -58,8 +58,8 @@ def brain(
     ripple = 0.82 + 0.05 * np.sin(own[..., 0] / 9) * np.sin(own[..., 1] / 8) * np.cos(own[..., 2] / 10)
     inner = radius < ripple
     labels[inner] = np.where(left, 2, 41)[inner]
-    for number, centre in BALLS.items():
-        labels[(np.linalg.norm(own - centre, axis=-1) < 9.5) & (radius < 0.98)] = number
+    for number, center in BALLS.items():
+        labels[(np.linalg.norm(own - center, axis=-1) < 9.5) & (radius < 0.98)] = number
     fluid, white = np.isin(labels, (4, 43, 15)), np.isin(labels, (2, 41))
     kind = np.where(labels == 0, 0, np.where(fluid, 3, np.where(white, 2, 1)))
     image = torch.from_numpy(np.array(CONTRAST[contrast], np.float32)[kind] * 1000)

@@ -74,8 +74,8 @@ def resampled(scan: Volume, spacing=(0.8, 0.8, 0.8)) -> Volume:
         for n, old, new in zip(scan.grid.shape, scan.grid.spacing, spacing, strict=True)
     )
     affine = np.diag([*spacing, 1.0])
-    centre = scan.affine[:3, :3] @ ((np.array(scan.grid.shape) - 1) / 2) + scan.affine[:3, 3]
-    affine[:3, 3] = centre - np.array(spacing) * (np.array(shape) - 1) / 2
+    center = scan.affine[:3, :3] @ ((np.array(scan.grid.shape) - 1) / 2) + scan.affine[:3, 3]
+    affine[:3, 3] = center - np.array(spacing) * (np.array(shape) - 1) / 2
     grid = Grid(shape, affine)
     out = resample(scan, grid, mode="cubic")
     there = resample(scan.with_data((scan.data > 0).to(torch.uint8)), grid, mode="nearest").data > 0

@@ -10,7 +10,7 @@ import numpy as np
 SHAPE = (72, 80, 72)
 
 LEFT = {
-    # source label: centre (x to the left, y to the front, z up) and radius in voxels of 1 mm
+    # source label: center (x to the left, y to the front, z up) and radius in voxels of 1 mm
     8: ((9, -16, -14), 7),
     7: ((9, -16, -14), 4),
     4: ((5, -2, 9), 4),

@@ -1,4 +1,4 @@
-"""Mutated inputs: whatever is wrong with a participant is said in words, and its neighbour is not harmed."""
+"""Mutated inputs: whatever is wrong with a participant is said in words, and its neighbor is not harmed."""
 
 import json
 import random
@@ -75,8 +75,8 @@ def test_a_mutated_participant_is_refused_in_words_and_alone(tmp_path_factory, m
         assert all(derivatives.KEY.fullmatch(key) for key in found), found
         assert all(_is_told(error) for error in found.values() if error is not None), found
         # a file of the dataset as a whole may hold for both; nothing else does
-        neighbour = found["sub-02"]
-        assert neighbour is None or (whole and Path(neighbour.path).parent == root), neighbour
+        neighbor = found["sub-02"]
+        assert neighbor is None or (whole and Path(neighbor.path).parent == root), neighbor
     finally:
         shutil.rmtree(root.parent, ignore_errors=True)
 
@@ -109,7 +109,7 @@ def _is_told(error: BrainsegError) -> bool:
 
 
 def test_the_whole_program_on_mutated_participants(app, tmp_path, capsys):
-    """One run over many: it tells each failure, shows no traceback, completes the neighbours."""
+    """One run over many: it tells each failure, shows no traceback, completes the neighbors."""
     r = random.Random(7)
     names = [f"sub-{number:02d}" for number in range(IN_ONE_RUN)]
     bids = _dataset(tmp_path / "bids", *names, "sub-clean", "sub-neat")

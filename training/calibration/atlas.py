@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.deformation.diffeomorphic import Level, Options, optimise
+from ...models.deformation.diffeomorphic import Level, Options, optimize
 from ...models.deformation.velocity import exponential
 from ...models.deformation.warp import Warp
 from ...models.geometry.axes import triple
@@ -26,7 +26,7 @@ from ...models.segmentation import deformable_atlas
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
 
-SHAPE, CENTRE = (96, 112, 92), (0.0, 4.0, 5.0)
+SHAPE, CENTER = (96, 112, 92), (0.0, 4.0, 5.0)
 """Number of voxels (1 mm), and center in the atlas frame (mm)."""
 
 OPTIONS = Options(2.0, (Level(2, 20, 0.5, 3.0, 1.2), Level(1, 8, 0.5, 2.0, 1.2)), 0.8, 8.0)
@@ -37,7 +37,7 @@ def frame(spacing: float) -> Grid:
     """Return the grid of the atlas at a voxel size (mm)."""
     shape = triple(round(n / spacing) for n in SHAPE)
     affine = np.diag([spacing, spacing, spacing, 1.0])
-    affine[:3, 3] = np.array(CENTRE) - (np.array(shape) - 1) / 2 * spacing
+    affine[:3, 3] = np.array(CENTER) - (np.array(shape) - 1) / 2 * spacing
     return Grid(shape, affine)
 
 
@@ -62,7 +62,7 @@ def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volum
     for turn in range(rounds):
         velocities = []
         for number, one in enumerate(small, 1):
-            velocities.append(optimise(_seen(one), _seen(average), OPTIONS))
+            velocities.append(optimize(_seen(one), _seen(average), OPTIONS))
             say(f"round {turn + 1}, map {number} of {len(small)}")
         back = -_sum(velocities) / len(velocities)
         back = (back + back.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)) / 2
@@ -76,7 +76,7 @@ def learn(path: Path, table: str = "adult", rounds: int = 2, say=print) -> Volum
     return Volume(found / found.sum(0).clamp(min=1e-6), fine.affine)
 
 
-def write(path: Path, data: Path, description: str, licence: str, table: str = "adult") -> Path:
+def write(path: Path, data: Path, description: str, license: str, table: str = "adult") -> Path:
     """Compute an atlas and write it with its card.
 
     Parameters
@@ -85,7 +85,7 @@ def write(path: Path, data: Path, description: str, licence: str, table: str = "
         File to write (npz).
     data : Path
         Arrays from :func:`brainseg.training.data.prepare.prepare`.
-    description, licence : str
+    description, license : str
         Description and license of the data, for the card.
     table : str
         Label table.
@@ -95,7 +95,7 @@ def write(path: Path, data: Path, description: str, licence: str, table: str = "
     Path
         File of the atlas.
     """
-    card = {"label_table": table, "training_data": description, "licence": licence}
+    card = {"label_table": table, "training_data": description, "license": license}
     return deformable_atlas.save(path, learn(data, table), card)
 
 
@@ -106,8 +106,8 @@ def _maps(path: Path, table: str) -> list[Volume]:
     position = torch.tensor([unsided.index(int(i)) for i in generator.source.structure])
     grid, out = frame(1.0), []
     margin = Grid(triple(n + 16 for n in grid.shape), grid.affine @ _shift(-8))
-    for labelled, from_atlas in zip(generator.maps, generator.from_atlas, strict=True):
-        source = Volume(position[labelled.long()].to(torch.int16), np.eye(4))
+    for labeled, from_atlas in zip(generator.maps, generator.from_atlas, strict=True):
+        source = Volume(position[labeled.long()].to(torch.int16), np.eye(4))
         placed = Warp((from_atlas.double().numpy(),)).resample(source, margin, "nearest").data
         # Fluid outside of the brain is not part of the atlas.
         shares = F.one_hot(placed.long(), len(unsided)).movedim(-1, 0).float()

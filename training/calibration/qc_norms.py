@@ -140,8 +140,8 @@ def prior(found: Iterable[Volume], template: str = bundled.DEFAULT) -> dict[int,
     total = {label.index: np.zeros(grid.shape, np.float64) for label in table if label.index}
     count = 0
     for structures in found:
-        centres = measures.centroids(structures.data.numpy(), structures.affine)
-        matrix = linear.align(centres, bundled.load(template).centroids).matrix
+        centers = measures.centroids(structures.data.numpy(), structures.affine)
+        matrix = linear.align(centers, bundled.load(template).centroids).matrix
         placed = measures.shares(structures, matrix, grid)
         count += 2
         for index, share in placed.items():
@@ -172,10 +172,10 @@ def usual(measured: Iterable[list[Structure]]) -> dict[int, dict[str, tuple[floa
         out[index] = {}
         for name, found in known.items():
             if name in FLOORS:
-                centre = float(np.median(found))
-                spread = 1.4826 * float(np.median(np.abs(np.array(found) - centre)))
+                center = float(np.median(found))
+                spread = 1.4826 * float(np.median(np.abs(np.array(found) - center)))
                 floor = FLUID_FLOOR if name == "share" and index in quality.LOOSE else FLOORS[name]
-                out[index][name] = (round(centre, 4), round(max(spread, floor), 4))
+                out[index][name] = (round(center, 4), round(max(spread, floor), 4))
     return out
 
 

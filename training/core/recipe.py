@@ -28,7 +28,7 @@ STAGE = frozenset({"until", "shape", "spacing"})
 REQUIRED = frozenset({"name", "kind", "architecture", "losses", "stages"})
 """Required keys of every recipe."""
 
-ALIASES = {"again": "second_pass", "license": "licence"}
+ALIASES = {"again": "second_pass", "licence": "license"}
 """Other accepted names of keys."""
 
 
@@ -106,7 +106,7 @@ class Recipe:
         ``log.jsonl``.
     tracking_uri : str or None
         Tracking server of MLflow; None is the folder ``mlruns`` of the run.
-    licence, data : str
+    license, data : str
         License and description of the training data, for the model card.
     class_weights : dict of int to float
         Weights of structures in the cross-entropy; the default is 1.
@@ -142,7 +142,7 @@ class Recipe:
     checkpoint_seconds: float = 180.0
     loggers: list[str] | None = None
     tracking_uri: str | None = None
-    licence: str = "Apache-2.0"
+    license: str = "Apache-2.0"
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)
     real: float = 0.0

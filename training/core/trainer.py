@@ -240,7 +240,7 @@ class Trainer(ABC):
             "recipe": self.recipe.name,
             "recipe_sha256": self.recipe.digest,
             "training_data": self.recipe.data,
-            "licence": self.recipe.licence,
+            "license": self.recipe.license,
             "steps": self.step,
             "hours": round(self.seconds / 3600, 2),
             "begun_from": self.begun_from,

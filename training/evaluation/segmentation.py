@@ -152,7 +152,7 @@ def evaluate_paths(
     return frame
 
 
-def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+def summarize(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the mean scores over cases by structure, with absolute volume errors."""
     frame = frame.assign(volume_error_percent=frame.volume_error_percent.abs())
     grouped = frame.groupby(["index", "name"])

@@ -71,9 +71,9 @@ def find(folder: Path) -> list[Subject]:
         raise UsageError(
             folder, "there is no label map (*_dseg.nii.gz) in the folder", "Put one beside every image"
         )
-    unlabelled = sorted(set(images) - set(maps))
-    if unlabelled:
-        print(f"note: subjects without a label map are excluded: {', '.join(unlabelled)}", flush=True)
+    unlabeled = sorted(set(images) - set(maps))
+    if unlabeled:
+        print(f"note: subjects without a label map are excluded: {', '.join(unlabeled)}", flush=True)
     ages, out = Ages(folder), []
     for participant, found in sorted(maps.items()):
         names = _names(participant, found)

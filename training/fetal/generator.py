@@ -180,7 +180,7 @@ class FetalGenerator:
         turn : Tensor, shape (3, 3)
             Grid's mm to atlas mm, but for the brain's size unless ``in_atlas``.
         shift : Tensor, shape (3,)
-            Atlas coordinates of the grid's centre.
+            Atlas coordinates of the grid's center.
         spacing, shape : float, tuple of int
             The grid.
         in_atlas : bool

@@ -65,7 +65,7 @@ def fit(path: Path, out: Path, table: str = "fetal") -> dict:
         "subjects": len(weeks),
         "training_data": "fetal atlases CRL (Gholipour 2017), Wu 2021 and, for the age alone, spina bifida "
         "(Fidon 2021)",
-        "licence": "Research use only (CRL non-commercial research; Wu not stated; spina bifida CC0)",
+        "license": "Research use only (CRL non-commercial research; Wu not stated; spina bifida CC0)",
     }
     out.write_text(json.dumps(content, indent=2) + "\n")
     return content

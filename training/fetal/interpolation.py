@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.deformation.diffeomorphic import Level, Options, optimise
+from ...models.deformation.diffeomorphic import Level, Options, optimize
 from ...models.deformation.velocity import exponential, sample
 
 GRID, SPACING = (46, 54, 46), 2.0
@@ -117,7 +117,7 @@ def find(
     out = {}
     for number, (a, b) in enumerate(wanted):
         moving, fixed = (torch.cat([maps[k][1:], seen]) for k in (a, b))
-        out[f"path{number}"] = optimise(moving, fixed, OPTIONS).numpy().astype(np.float16)
+        out[f"path{number}"] = optimize(moving, fixed, OPTIONS).numpy().astype(np.float16)
     return out
 
 

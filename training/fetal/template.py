@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...models.deformation.diffeomorphic import optimise
+from ...models.deformation.diffeomorphic import optimize
 from ...models.deformation.velocity import exponential, identity, sample
 from ...models.population import labels
 from ...models.templates import age_template
@@ -37,17 +37,17 @@ CARDS = {
         "about": "typical growth",
         "training_data": "fetal atlases CRL (Gholipour et al. 2017, 18 weeks) and Wu et al. 2021 (9 weeks), "
         "all neurotypical; each is the mean of many fetuses",
-        "licence": "Research use only (CRL: non-commercial research; Wu: not stated)",
+        "license": "Research use only (CRL: non-commercial research; Wu: not stated)",
     },
     "sb": {
         "about": "atlases of open spina bifida before its repair (collapsed outer fluid, wide ventricles)",
         "training_data": "fetal atlas of spina bifida (Fidon et al. 2021), 3 weeks before repair",
-        "licence": "CC0",
+        "license": "CC0",
     },
     "sbop": {
         "about": "atlases of spina bifida after its repair (wide ventricles)",
         "training_data": "fetal atlas of spina bifida (Fidon et al. 2021), 5 weeks after repair",
-        "licence": "CC0",
+        "license": "CC0",
     },
 }
 """Content of the cards of the templates."""
@@ -168,7 +168,7 @@ def write(path: Path, folder: Path, name: str = "BrainsegFetal", rounds: int = 2
         found = learn(path, rounds, say, members, own_ages=bool(label))
         stem = f"{name}-{label}" if label else name
         method = f"brainseg.training.fetal.template, {rounds} rounds of diffeomorphic registration to the "
-        method += "average of each age" + (", ways between neighbours" if label else "")
+        method += "average of each age" + (", ways between neighbors" if label else "")
         about = {"name": stem, "label_table": "fetal", "method": method} | CARDS[label]
         age_template.save(folder / f"{stem}.safetensors", found, about)
         written.append(folder / f"{stem}.safetensors")
@@ -178,7 +178,7 @@ def write(path: Path, folder: Path, name: str = "BrainsegFetal", rounds: int = 2
 def _way(moving: Tensor, fixed: Tensor) -> Tensor:
     """Return the velocity between the maps of two brains, without image and background."""
     seen = torch.ones(1, *GRID)
-    return optimise(torch.cat([moving[2:], seen]), torch.cat([fixed[2:], seen]), OPTIONS)
+    return optimize(torch.cat([moving[2:], seen]), torch.cat([fixed[2:], seen]), OPTIONS)
 
 
 def _mean(values: list[Tensor], ages: Tensor, node: float, width: float) -> Tensor:

@@ -131,13 +131,13 @@ class WholeHead:
         draw = draw or self.generator.draw(number)
         spread = (5.0, 5.0, 5.0) if float(torch.rand(())) < near else (15.0, 30.0, 40.0)
         right, front, up = (float(s * torch.randn(()).clamp(-1.5, 1.5) / 1.5) for s in spread)
-        centre = (right, front, up)
-        rendered = self.generator.render(draw, centre, self.shape, self.spacing, self.finer)
+        center = (right, front, up)
+        rendered = self.generator.render(draw, center, self.shape, self.spacing, self.finer)
         image = rendered.image
         lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image.device)
         x = torch.cat([image[None, None], grid[None]], 1)
-        return Example(x, None, self.targets(rendered, draw)), centre
+        return Example(x, None, self.targets(rendered, draw)), center
 
 
 class Cascade:
@@ -181,17 +181,17 @@ class Cascade:
     def examples(self, number: int | None = None) -> list[Example]:
         """Return the examples of a head of map ``number``, or of a random map."""
         draw = self.generator.draw(number)
-        whole, coarse_centre = self.coarse.example(draw=draw, near=1.0)
+        whole, coarse_center = self.coarse.example(draw=draw, near=1.0)
         out = []
         context = self._context(whole)
         middle = torch.linalg.solve(draw.to_atlas, self.offset.to(draw.to_atlas)).tolist()
         for _ in range(self.repeat):
-            centre = tuple(m + float(self.spread * torch.randn(()).clamp(-2, 2)) for m in middle)
-            rendered = self.generator.render(draw, centre, self.shape, self.spacing)
+            center = tuple(m + float(self.spread * torch.randn(()).clamp(-2, 2)) for m in middle)
+            rendered = self.generator.render(draw, center, self.shape, self.spacing)
             turn = torch.eye(3) + torch.randn(3, 3) * 0.02
             shift = torch.randn(3) * 1.5
             x = torch.cat([rendered.image[None, None], coordinates(rendered, turn, shift)], 1)
-            prior = self._at_half(context, coarse_centre, centre)
+            prior = self._at_half(context, coarse_center, center)
             out.append(Example(x, prior, self.targets(rendered, draw)))
         return out
 
@@ -207,10 +207,10 @@ class Cascade:
             return out["mask"][0][:, :1].float().clamp(-1.5, 1.5)
         return out["structure"][0].float().softmax(1)
 
-    def _at_half(self, context: Tensor, coarse_centre, centre) -> Tensor:
+    def _at_half(self, context: Tensor, coarse_center, center) -> Tensor:
         """Return the context on the fine grid at half its resolution."""
         lines = []
-        for n, m, c, f in zip(context.shape[2:], self.shape, coarse_centre, centre, strict=True):
+        for n, m, c, f in zip(context.shape[2:], self.shape, coarse_center, center, strict=True):
             half = m // 2
             world = (torch.arange(half, device=context.device) - (half - 1) / 2) * 2 * self.spacing + f
             index = (world - c) / self.coarse.spacing + (n - 1) / 2

@@ -115,15 +115,15 @@ def described(recipe: Recipe, changes: Mapping[str, Any], folder: Path, count: i
     """
     changes = canonical(changes)
     own = "data" in changes or recipe.data not in shipped_data()
-    if own and ("licence" in changes or "data" not in changes):
+    if own and ("license" in changes or "data" not in changes):
         return recipe
     data = recipe.data if own else f"{folder.resolve().name} ({count})"
-    licence = recipe.licence if "licence" in changes else "not stated (yours)"
+    license = recipe.license if "license" in changes else "not stated (yours)"
     cards = {name: zoo.read_card(name) for name in recipe.starts}
     if cards:
         data += "; begun from " + "; ".join(f"{k}: {c.get('training_data')}" for k, c in cards.items())
-        licence += "; begun from " + "; ".join(f"{k}: {c.get('licence')}" for k, c in cards.items())
-    return replace(recipe, data=data, licence=licence)
+        license += "; begun from " + "; ".join(f"{k}: {c.get('license')}" for k, c in cards.items())
+    return replace(recipe, data=data, license=license)
 
 
 def _prepare_heads(paths: list[Path], table: str, out: Path) -> None:

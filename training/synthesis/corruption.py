@@ -29,8 +29,8 @@ def turn(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
     matrix = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
     matrix = np.diag(1 / spacing) @ matrix @ np.diag(spacing)
-    centre = (np.array(found.shape) - 1) / 2
-    return ndimage.affine_transform(found, matrix, centre - matrix @ centre, order=0)
+    center = (np.array(found.shape) - 1) / 2
+    return ndimage.affine_transform(found, matrix, center - matrix @ center, order=0)
 
 
 def warp(found: np.ndarray, level: float, rng: np.random.Generator, spacing: np.ndarray) -> np.ndarray:
@@ -56,10 +56,10 @@ def patches(found: np.ndarray, level: float, rng: np.random.Generator, spacing: 
     out, inside = found.copy(), np.argwhere(found > 0)
     present = np.unique(found[found > 0])
     for _ in range(max(1, round(60 * level))):
-        centre, radius = inside[rng.integers(len(inside))], rng.uniform(4, 12) / spacing
-        box = tuple(slice(max(0, int(c - r)), int(c + r) + 1) for c, r in zip(centre, radius, strict=True))
+        center, radius = inside[rng.integers(len(inside))], rng.uniform(4, 12) / spacing
+        box = tuple(slice(max(0, int(c - r)), int(c + r) + 1) for c, r in zip(center, radius, strict=True))
         axes = np.ogrid[box]
-        ball = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, centre, radius, strict=True)) <= 1
+        ball = sum(((a - c) / r) ** 2 for a, c, r in zip(axes, center, radius, strict=True)) <= 1
         part = out[box]
         part[ball & (part > 0)] = rng.choice(present)
     return out

@@ -162,7 +162,7 @@ class HeadGenerator:
     def render(
         self,
         draw: Draw,
-        centre: tuple[float, float, float],
+        center: tuple[float, float, float],
         shape: tuple[int, int, int],
         spacing: float,
         finer: int = 1,
@@ -173,7 +173,7 @@ class HeadGenerator:
         ----------
         draw : Draw
             Synthetic head.
-        centre : tuple of float
+        center : tuple of float
             Center of the grid (world mm).
         shape : tuple of int
             Number of voxels along each axis.
@@ -184,7 +184,7 @@ class HeadGenerator:
             label of a voxel is the label at its center.
         """
         fine_shape = tuple(n * finer for n in shape)
-        at = self._positions(draw, centre, fine_shape, spacing / finer)
+        at = self._positions(draw, center, fine_shape, spacing / finer)
         index, inside = _nearest(draw.labels.shape, at.voxel)
         labels = draw.labels.view(-1)[index] * inside
         voxel, atlas = at.voxel, at.atlas
@@ -202,25 +202,25 @@ class HeadGenerator:
             image = image * (kept if finer == 1 else _repeat(kept.expand(shape), finer))
         if finer > 1:
             image = F.avg_pool3d(image[None, None], finer)[0, 0]
-            # With an even number of fine voxels none of them lies at the centre.
+            # With an even number of fine voxels none of them lies at the center.
             index, inside = _nearest(draw.labels.shape, voxel)
             labels = draw.labels.view(-1)[index] * inside
         image = acquire(draw.acquisition, image, spacing, kept)
         coordinates = torch.stack([axis.expand(shape) for axis in atlas])
         return Rendered(image, labels, distance, coordinates, field)
 
-    def _positions(self, draw: Draw, centre, shape, spacing) -> _Positions:
+    def _positions(self, draw: Draw, center, shape, spacing) -> _Positions:
         """The grid in world, atlas and map coordinates, and the level that splits classes."""
         line = [
             (torch.arange(n, device=self.device) - (n - 1) / 2) * spacing + c
-            for n, c in zip(shape, centre, strict=True)
+            for n, c in zip(shape, center, strict=True)
         ]
         atlas = linear(draw.to_atlas, line)
         # The deformation is smooth: it is looked up on a coarse grid and interpolated.
         coarse = [max(2, math.ceil(n * spacing / 6)) for n in shape]
         rough = [
             (torch.arange(m, device=self.device) + 0.5) / m * n * spacing - n * spacing / 2 + c
-            for m, n, c in zip(coarse, shape, centre, strict=True)
+            for m, n, c in zip(coarse, shape, center, strict=True)
         ]
         where = torch.stack(linear(draw.to_atlas, rough), -1)[None].flip(-1) / (BOX / 2)
         split = draw.contrast.split

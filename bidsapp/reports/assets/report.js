@@ -226,7 +226,7 @@ if (rating) {
     participant_id: rating.dataset.participant,
     session_id: rating.dataset.session || "n/a",
     rating: rating.elements.rating.value || "n/a",
-    artefacts: all("input[name=artifact]:checked", rating).map((box) => box.value),
+    artifacts: all("input[name=artifact]:checked", rating).map((box) => box.value),
     comment: rating.elements.comment.value,
     rater: rating.elements.rater.value,
     verdict: rating.dataset.qcRating,
@@ -238,7 +238,7 @@ if (rating) {
   if (before) {
     rating.elements.rating.value = before.rating;
     rating.elements.comment.value = before.comment ?? "";
-    for (const box of all("input[name=artifact]", rating)) box.checked = (before.artefacts ?? []).includes(box.value);
+    for (const box of all("input[name=artifact]", rating)) box.checked = (before.artifacts ?? []).includes(box.value);
   }
   const others = () => { try { return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX)).map(stored).filter(Boolean); } catch { return []; } };
   const offer = () => { one("[data-all]", rating).hidden = others().length < 2; };

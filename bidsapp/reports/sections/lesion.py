@@ -86,7 +86,7 @@ def context(result: Result) -> dict[str, Any]:
         "count": len(rows),
         "volume": sum(volumes),
         "contrast": result.sidecar(MASK).get("Contrast", ""),
-        "license": result.sidecar(MASK).get("NetworkLicence", ""),
+        "license": _license(result.sidecar(MASK)),
         "left": max(0, len(rows) - LISTED),
         "rows": [
             {
@@ -98,3 +98,8 @@ def context(result: Result) -> dict[str, Any]:
             for row, volume in zip(rows[:LISTED], volumes, strict=False)
         ],
     }
+
+
+def _license(sidecar: dict[str, Any]) -> str:
+    """License of the network; earlier versions wrote its key in British spelling."""
+    return sidecar.get("NetworkLicense") or sidecar.get("NetworkLicence", "")

@@ -79,7 +79,7 @@ def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):
     assert "already skull-stripped" in said[1]
 
 
-def test_a_stack_is_refused_before_birth_and_licences_are_told_once(fake, science, tmp_path, capsys):
+def test_a_stack_is_refused_before_birth_and_licenses_are_told_once(fake, science, tmp_path, capsys):
     for name, thickness, slices in (("a", 4.0, 20), ("b", 0.8, 80)):
         image = fake.head((80, 80, slices), 0.8)
         image = nib.Nifti1Image(np.asarray(image.dataobj), np.diag([0.8, 0.8, thickness, 1]))
@@ -180,12 +180,12 @@ def test_models_are_listed_shown_and_verified(tmp_path, capsys):
 
     arguments = {"inputs": 1, "channels": [2, 4], "tasks": {"structure": {"outputs": 3}}}
     network = StemUNet(**arguments)
-    card = {"name": "toy", "architecture": {"class": "StemUNet", "arguments": arguments}, "licence": "CC0"}
+    card = {"name": "toy", "architecture": {"class": "StemUNet", "arguments": arguments}, "license": "CC0"}
     path = zoo.save(tmp_path, network.state_dict(), card | {"label_table": "adult", "spacing": 2.0})
     assert _run("models", "list", path) == 0
     assert "toy" in capsys.readouterr().out
     assert _run("models", "show", path) == 0
-    assert json.loads(capsys.readouterr().out)["licence"] == "CC0"
+    assert json.loads(capsys.readouterr().out)["license"] == "CC0"
     assert _run("models", "verify", path) == 0
     assert "good" in capsys.readouterr().out
     path.write_bytes(path.read_bytes()[:-1] + b"x")

@@ -35,7 +35,7 @@ stages:
 minutes: 0.05
 loggers: []
 data: toy heads
-licence: CC0-1.0
+license: CC0-1.0
 """
 
 
@@ -48,7 +48,7 @@ def _network(folder, name="tiny"):
     torch.manual_seed(0)
     state = StemUNet(4, [4, 6], tasks).state_dict()
     arguments = {"inputs": 4, "channels": [4, 6], "tasks": tasks}
-    card = {"name": name, "architecture": {"class": "StemUNet", "arguments": arguments}, "licence": "CC0"}
+    card = {"name": name, "architecture": {"class": "StemUNet", "arguments": arguments}, "license": "CC0"}
     folder.mkdir(parents=True, exist_ok=True)
     return zoo.save(folder, state, card | {"label_table": "adult", "spacing": 2.0})
 
@@ -127,7 +127,7 @@ def test_networks_are_added_and_found_by_name(tmp_path, monkeypatch, capsys):
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     assert _run("models", "add", path) == 126
     assert _run("models", "add", "tiny") == 2
-    assert zoo.load("tiny").card["licence"] == "CC0"
+    assert zoo.load("tiny").card["license"] == "CC0"
 
 
 def test_scores_as_a_picture(tmp_path):

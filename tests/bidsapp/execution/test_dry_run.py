@@ -44,7 +44,7 @@ def extra(participant_session, settings, folder):
         out |= {"in_hippocampus": parts, "in_hippocampus_volumes": str(table)}
     if settings.step("lesion"):
         table = folder / "lesions.json"
-        about = {"contrast": "T2w", "image": str(participant_session.source), "licence": "x", "lesions": []}
+        about = {"contrast": "T2w", "image": str(participant_session.source), "license": "x", "lesions": []}
         table.write_text(json.dumps(about))
         out["in_lesions"] = [parts, participant_session.inputs["in_preproc"], str(table)]
     return out

@@ -1,4 +1,4 @@
-"""Before birth in the tables and on the pages: sums by tissue, gestational age, licences."""
+"""Before birth in the tables and on the pages: sums by tissue, gestational age, licenses."""
 
 import csv
 import json
@@ -102,10 +102,10 @@ def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
     )
     assert [row["name"] for row in deep["rows"]] == ["Deep Gray Matter"]
     assert all(row["norm"] is None for row in deep["rows"])
-    grey = next(
+    gray = next(
         tile for tile in comparison.tiles_of(participant_session, cohort) if tile["name"] == "Gray matter"
     )
-    assert grey["value"] == participant_session.volumes["gm"] + participant_session.volumes["deepgm"]
+    assert gray["value"] == participant_session.volumes["gm"] + participant_session.volumes["deepgm"]
     assert "Deep Gray Matter" in (fetuses / "sub-1.html").read_text()
 
 
@@ -191,7 +191,7 @@ def test_the_list_of_participants_has_gestational_ages(tmp_path, columns, cells,
     assert set(json.loads((out / "participants.json").read_text())) == set(row)
 
 
-def test_licences_are_told_once_for_each_population():
+def test_licenses_are_told_once_for_each_population():
     settings = SimpleNamespace(step=lambda name: False)
     participant_sessions = [ParticipantSession(str(k), None, None, population="fetal") for k in range(3)]
     participant_sessions.append(ParticipantSession("9", None, None))
@@ -201,7 +201,7 @@ def test_licences_are_told_once_for_each_population():
     assert licenses.notes(settings, [refused]) == []
 
 
-def test_a_run_says_the_licence_once(app, fake, tmp_path, capsys):
+def test_a_run_says_the_license_once(app, fake, tmp_path, capsys):
     bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
     assert app(bids, tmp_path / "out", "participant", "--population", "fetal") == 0
     assert capsys.readouterr().out.count("The networks for fetal brains") == 1

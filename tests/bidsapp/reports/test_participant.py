@@ -149,7 +149,7 @@ def test_top_is_up_and_front_is_right(phantoms, tmp_path):
         assert row < 0.42 * panel.height and column > 0.58 * panel.width, panel.plane
 
 
-def test_a_millimetre_is_as_long_in_every_direction():
+def test_a_millimeter_is_as_long_in_every_direction():
     x, y, z = np.meshgrid(*[np.arange(-64, 64, step) for step in (1, 2, 4)], indexing="ij")
     ball = ((x**2 + y**2 + z**2) < 40**2).astype(np.uint8)
     whole = tuple((0, n) for n in ball.shape)

@@ -220,7 +220,7 @@ def test_leafing_and_rating_in_a_browser(tree, browser):
     saved = json.loads(browser.until("window.blobs[0]"))
     assert browser.run("window.saved") == "sub-01_rating.json"
     assert (saved["participant_id"], saved["session_id"], saved["rating"]) == ("sub-01", "n/a", "check")
-    assert saved["artefacts"] == ["motion"] and saved["comment"] == "a new note" and saved["rater"] == "np"
+    assert saved["artifacts"] == ["motion"] and saved["comment"] == "a new note" and saved["rater"] == "np"
     assert saved["verdict"] == "pass"
 
     browser.driver.execute_script("document.activeElement.blur()")

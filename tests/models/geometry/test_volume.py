@@ -1,4 +1,4 @@
-"""Geometry: where voxels lie in millimetres survives every step, oblique and flipped grids included."""
+"""Geometry: where voxels lie in millimeters survives every step, oblique and flipped grids included."""
 
 import doctest
 import itertools
@@ -238,7 +238,7 @@ def test_normalize_ignores_padding_and_outliers():
     assert float(normalize(torch.full((4, 4, 4), 7.0)).abs().max()) == 0
 
 
-def test_coordinate_channels_are_millimetres():
+def test_coordinate_channels_are_millimeters():
     grid = Grid((5, 6, 7), OBLIQUE)
     out = geometry.coordinate_channels(grid, np.eye(4), 10.0)
     assert out.shape == (3, 5, 6, 7)

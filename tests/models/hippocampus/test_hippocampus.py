@@ -50,7 +50,7 @@ def half_and_half(monkeypatch):
 
 
 def head(rotation: float = 0.0):
-    """An image, its structures and their centres; the head is turned in the scanner."""
+    """An image, its structures and their centers; the head is turned in the scanner."""
     affine = np.diag([-1.5, 1.5, 1.5, 1.0])
     affine[:3, 3] = 90.0, -100.0, -90.0
     shape = (120, 130, 110)

@@ -8,9 +8,9 @@ from brainseg.models.hippocampus import hippocampus
 from brainseg.models.networks import zoo
 
 
-def test_the_network_is_installed_with_its_licence_and_takes_a_crop():
+def test_the_network_is_installed_with_its_license_and_takes_a_crop():
     card = zoo.read_card("hippocampus")
-    assert card["licence"] == "CC BY-SA 4.0" and "Decathlon" in card["training_data"]
+    assert card["license"] == "CC BY-SA 4.0" and "Decathlon" in card["training_data"]
     assert zoo.path_of("hippocampus").stat().st_size < 2.5e6
     noise = Volume(torch.rand(34, 50, 36), np.eye(4))
     parts = hippocampus.find(noise)

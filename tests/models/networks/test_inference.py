@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Local(nn.Module):
-    """Sees only neighbours, so that tiles must give what the whole gives; is as the first coordinate says."""
+    """Sees only neighbors, so that tiles must give what the whole gives; is as the first coordinate says."""
 
     stride = 4
 

@@ -31,7 +31,7 @@ generator: {rotation: 3.0, scaling: 0.03}
 minutes: 0.03
 rate: 0.01
 data: toy heads
-licence: CC0-1.0
+license: CC0-1.0
 """
 
 

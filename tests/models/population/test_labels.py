@@ -61,7 +61,7 @@ def test_lookups():
     assert dseg[[3, 2, 4, 24, 10]].tolist() == [1, 2, 3, 3, 1]
     assert table.lookup("tissue", 1000).shape == (1000,)
     with pytest.raises(ValueError, match="column"):
-        table.lookup("colour")
+        table.lookup("color")
 
 
 def test_source_table_trains_what_the_label_table_holds():

@@ -103,7 +103,7 @@ def test_fber_and_efc(phantom, measured):
     )
 
 
-def test_artefacts_in_the_air_are_found(phantom, measured):
+def test_artifacts_in_the_air_are_found(phantom, measured):
     image, tissue, _ = phantom
     assert measured["qi_1"] < 1e-3 and measured["qi_2"] < 0.02
     ghost = image.copy()

@@ -101,7 +101,7 @@ def test_wrong_alignment_is_flagged(brain, norms, change):
         matrix[0, 0] = -1
     else:
         matrix[:3, :3] *= 1.25
-    assert {"alignment_overlap", "alignment_centres"} & flagged(rated(brain, norms, matrix=matrix))
+    assert {"alignment_overlap", "alignment_centers"} & flagged(rated(brain, norms, matrix=matrix))
 
 
 def test_worse_corruption_is_expected_to_be_worse(brain, norms):

@@ -24,12 +24,12 @@ def frame(shape=SHAPE):
     return Grid(shape, affine)
 
 
-def balls(centre, grid=None, wider=0.0):
+def balls(center, grid=None, wider=0.0):
     """Probabilities of background, a ball and the shell around it, sharp, shape (3, X, Y, Z)."""
     grid = grid or frame()
     lines = [torch.arange(n) + float(o) for n, o in zip(grid.shape, grid.affine[:3, 3], strict=True)]
     points = torch.stack(torch.meshgrid(*lines, indexing="ij"))
-    away = (points - torch.tensor(centre).view(3, 1, 1, 1)).norm(dim=0)
+    away = (points - torch.tensor(center).view(3, 1, 1, 1)).norm(dim=0)
     inner, outer = away < RADIUS[0] + wider, away < RADIUS[1] + wider
     return Volume(torch.stack([~outer, inner, outer & ~inner]).float(), grid.affine)
 
@@ -96,7 +96,7 @@ def test_the_shipped_atlas_is_whole_symmetric_and_of_the_tables_structures():
     assert len(data) == len(labels.load(shapes.card["label_table"]).unsided)
     torch.testing.assert_close(data.sum(0), torch.ones(data.shape[1:]), atol=1e-4, rtol=0)
     torch.testing.assert_close(data, data.flip(1), atol=0.02, rtol=0)
-    assert shapes.card["licence"] and shapes.card["training_data"]
+    assert shapes.card["license"] and shapes.card["training_data"]
 
 
 def test_an_atlas_that_is_not_its_cards_is_refused(tmp_path, monkeypatch):

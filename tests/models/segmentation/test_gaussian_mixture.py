@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scan(wm: float, gm: float, fluid: float, count: int = 3000):
-    """Intensities of three classes, and a prior that takes a third of the fluid for grey matter."""
+    """Intensities of three classes, and a prior that takes a third of the fluid for gray matter."""
     torch.manual_seed(0)
     truth = torch.arange(3).repeat_interleave(count)
     y = torch.tensor([wm, gm, fluid])[truth] + torch.randn(3 * count) * torch.tensor([8.0, 8.0, 15.0])[truth]
@@ -24,7 +24,7 @@ def scan(wm: float, gm: float, fluid: float, count: int = 3000):
     return y, prior / prior.sum(0), truth + 1, mistaken
 
 
-def test_fluid_is_told_apart_where_grey_and_white_matter_are_not():
+def test_fluid_is_told_apart_where_gray_and_white_matter_are_not():
     y, prior, truth, mistaken = scan(100, 101, 230)
     found = gaussian_mixture.fit(y, prior, STRUCTURES)
     assert found.separation < 0.4 and found.weight == 0
@@ -66,7 +66,7 @@ def test_in_between_both_say_something():
 
 
 def shared_with_fluid(count: int = 3000):
-    """Three tissues and voxels that grey matter and fluid share; the prior takes all of those for fluid."""
+    """Three tissues and voxels that gray matter and fluid share; the prior takes all of those for fluid."""
     torch.manual_seed(0)
     part = torch.rand(count)
     y = torch.cat([torch.full((count,), level) for level in (160.0, 100.0, 20.0)] + [100 - 80 * part])

@@ -71,8 +71,8 @@ def test_every_lesion_is_kept_and_specks_are_not(bright, size):
     assert len(found.lesions) == 2 and found.notes == []
     volumes = [one.volume for one in found.lesions]
     assert volumes == pytest.approx([4 / 3 * np.pi * 12**3, 4 / 3 * np.pi * 8**3], rel=0.2)
-    assert found.lesions[0].centre == pytest.approx((20, 0, 0), abs=1.5)
-    assert found.lesions[1].centre == pytest.approx((-20, 10, 0), abs=1.5)
+    assert found.lesions[0].center == pytest.approx((20, 0, 0), abs=1.5)
+    assert found.lesions[1].center == pytest.approx((-20, 10, 0), abs=1.5)
     assert all(one.probability > 0.9 for one in found.lesions)
     assert not bool((found.mask.data[brain.data == 0] > 0).any())
     assert float(found.mask.data.sum()) * image.grid.voxel_volume == pytest.approx(sum(volumes))
@@ -89,7 +89,7 @@ def test_it_does_not_matter_how_the_scan_is_stored(bright):
     one, other = lesion.find(image, brain), lesion.find(*turned)
     again = other.mask.data.permute(1, 2, 0).flip(0, 1)
     np.testing.assert_array_equal(one.mask.data.numpy(), again.numpy())
-    assert [x.centre for x in other.lesions] == [pytest.approx(x.centre, abs=1e-3) for x in one.lesions]
+    assert [x.center for x in other.lesions] == [pytest.approx(x.center, abs=1e-3) for x in one.lesions]
 
 
 def test_nothing_is_found_in_nothing(bright):
@@ -112,7 +112,7 @@ def test_slices_are_independent_and_keep_their_shape(fold):
     torch.testing.assert_close(network(x[..., 1:2])["lesion"][0], whole[..., 1:2])
 
 
-def test_the_licence_is_told_where_the_step_is_on():
+def test_the_license_is_told_where_the_step_is_on():
     adult = populations.load("adult")
     assert populations.restricted(adult) is None
     assert "lesions: Research use only (LGG CC BY-NC-SA" in populations.restricted(adult, "lesion")
@@ -159,7 +159,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     assert (
         about["Type"] == "Lesion"
         and about["Description"].startswith("Lesions")
-        and "CC BY-NC-SA" in about["NetworkLicence"]
+        and "CC BY-NC-SA" in about["NetworkLicense"]
     )
     assert about["Sources"][0] == "bids::sub-01/anat/sub-01_desc-preproc_FLAIR.nii.gz"
     table = json.loads((folder / "sub-01_desc-lesion_volumes.json").read_text())
@@ -223,7 +223,7 @@ def test_nobody_takes_lesions_for_the_brain(stages, tmp_path, monkeypatch):
     about = tmp_path / "lesions.json"
     about.write_text(
         json.dumps(
-            {"contrast": "FLAIR", "image": str(unit.source).replace("T1w", "FLAIR"), "licence": "x"}
+            {"contrast": "FLAIR", "image": str(unit.source).replace("T1w", "FLAIR"), "license": "x"}
         ).replace("}", ', "lesions": []}')
     )
     volume = base.load(unit.inputs["in_preproc"])

@@ -30,7 +30,7 @@ def found(scans):
 def on_grid_of(a: Volume, labels_of_b: Volume) -> torch.Tensor:
     """Labels on another grid: every label's indicator is interpolated, the largest one wins.
 
-    Nearest neighbours would not do: taken between the voxels of another grid they move every border by up
+    Nearest neighbors would not do: taken between the voxels of another grid they move every border by up
     to half a voxel, and cortex is three voxels thick.
     """
     if a.grid.shape == labels_of_b.grid.shape and np.allclose(a.affine, labels_of_b.affine):
@@ -45,7 +45,7 @@ def on_grid_of(a: Volume, labels_of_b: Volume) -> torch.Tensor:
 
 
 def agreement(a: Volume, b: Volume, least_mm3: float = 300.0) -> tuple[float, dict[int, float]]:
-    """Dice over all labelled voxels, and by structure."""
+    """Dice over all labeled voxels, and by structure."""
     one, other = a.data.int(), on_grid_of(a, b)
     same = int(((one == other) & (one > 0)).sum())
     total = 2 * same / int((one > 0).sum() + (other > 0).sum())

@@ -48,7 +48,7 @@ def test_mask_does_not_depend_on_how_the_head_is_stored(head, scans, change):
     assert dice(found.mask, again.mask) >= 0.97
 
 
-def test_stripped_scan_is_recognised_and_kept(scans):
+def test_stripped_scan_is_recognized_and_kept(scans):
     scan = scans.template()
     found = stage.skullstrip(scan)
     assert found.stripped

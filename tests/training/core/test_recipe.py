@@ -29,8 +29,8 @@ def _recipe(folder, text=TEXT, **changes):
 
 
 def test_recipes(tmp_path):
-    with pytest.raises(UsageError, match=r"unknown keys colour"):
-        _recipe(tmp_path, TEXT + "colour: red\n")
+    with pytest.raises(UsageError, match=r"unknown keys color"):
+        _recipe(tmp_path, TEXT + "color: red\n")
     with pytest.raises(UsageError, match=r"missing keys losses"):
         _recipe(tmp_path, TEXT.replace("losses:", "text:"))
     with pytest.raises(UsageError, match="head-coarse"):
@@ -52,7 +52,7 @@ def test_shipped_recipes_build_their_network(name):
     assert found.stages[-1]["until"] == 1.0
     for stage in found.stages:
         assert all(n % network.stride == 0 for n in stage["shape"])
-    assert found.licence and found.data
+    assert found.license and found.data
     assert set(found.class_weights) <= set(labels.load(found.table).unsided)
 
 

@@ -38,7 +38,7 @@ stages:
 generator: {rotation: 5.0, contrasts: {T1w: 1.0}}
 minutes: 0.02
 data: toy heads
-licence: CC0-1.0
+license: CC0-1.0
 """
 
 FINE = """
@@ -87,7 +87,7 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     model = zoo.load(str(out / "toy-coarse.safetensors"))
     card = model.card
     assert card["steps"] == again.step and card["recipe_sha256"] == first.recipe.digest
-    assert card["licence"] == "CC0-1.0" and card["training_data"] == "toy heads"
+    assert card["license"] == "CC0-1.0" and card["training_data"] == "toy heads"
     assert card["label_table"] == "adult" and card["spacing"] == 3.5
     assert not list(out.glob("*.partial"))
 

@@ -139,7 +139,7 @@ def test_bids_folders(tmp_path):
     assert len(frame) == 4 * 3
     first = frame[frame.case.str.contains("ses-1")]
     assert (first.dice == 1).all() and (frame.dice.min() > 0.9)
-    mean = segmentation.summarise(frame)
+    mean = segmentation.summarize(frame)
     assert (mean.cases == 4).all() and len(mean) == 3
 
 

@@ -39,7 +39,7 @@ def test_the_template_grows():
         assert template.centroids[6][2] < template.centroids[2][2]
     assert 4 < float(old.mask.data.sum()) / float(young.mask.data.sum()) < 7
     card = catalog.card("BrainsegFetal")
-    assert "esearch" in card["licence"] and card["training_data"]
+    assert "esearch" in card["license"] and card["training_data"]
     between = age_template.load("BrainsegFetal").at(27.5).data[1:].sum(0)
     assert float((between - 1).abs().max()) < 0.05
 
@@ -80,7 +80,7 @@ def test_ages_that_no_network_knows_are_refused_unless_insisted():
     assert name == "fetal" and "outside" in note
 
 
-def test_licences_are_told():
+def test_licenses_are_told():
     assert "esearch use" in populations.restricted(populations.load("fetal"))
     assert populations.restricted(populations.load("adult")) is None
 

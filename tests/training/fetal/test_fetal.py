@@ -47,13 +47,13 @@ stages:
   - {until: 1.0, shape: [16, 16, 16], spacing: 6.0}
 minutes: 0.005
 data: toy brains
-licence: CC0-1.0
+license: CC0-1.0
 """
 
 
 def _labels(length: float) -> tuple[np.ndarray, np.ndarray]:
     """A toy brain in the labels of the fetal sources: fluid around cortex around white matter, a cerebellum
-    behind and below, ventricles, deep grey matter, a brainstem."""
+    behind and below, ventricles, deep gray matter, a brainstem."""
     shape, size = (40, 48, 40), length / 38
     axes = [(np.arange(n) - (n - 1) / 2) * size for n in shape]
     x, y, z = np.meshgrid(*axes, indexing="ij")
@@ -162,7 +162,7 @@ def test_the_pose_of_a_brain_that_lies_in_any_way(seed, monkeypatch):
     assert np.abs(between[:3, 3]).max() < 2.5
 
 
-def test_results_come_back_in_the_scans_own_millimetres(scan, monkeypatch):
+def test_results_come_back_in_the_scans_own_millimeters(scan, monkeypatch):
     monkeypatch.setattr(rotation_search, "search", lambda *a: (scan.true, 0.9))
     mask = scan.volume.with_data(torch.from_numpy((scan.brain > 0).astype(np.uint8)))
     record = replace(populations.load("fetal"), segmentation="fine", coarse="coarse")
@@ -234,7 +234,7 @@ def test_the_trainer_exports_what_the_chain_reads(arrays, tmp_path):
     out = tmp_path / "out"
     train(FetalTrainer(registry.read(path), arrays, out, arrays))
     card = json.loads((out / "toy-fetal.json").read_text())
-    assert card["kind"] == "any-position" and card["label_table"] == "fetal" and card["licence"] == "CC0-1.0"
+    assert card["kind"] == "any-position" and card["label_table"] == "fetal" and card["license"] == "CC0-1.0"
     again = FetalTrainer(registry.read(path), arrays, out)
     assert again.step >= 1 and again.seconds > 0.1
 
@@ -274,7 +274,7 @@ def test_euler_number(monkeypatch):
 
 
 def test_shapes_between_two_subjects(arrays):
-    """Half way to a neighbour the ventricles, say, have a size between both."""
+    """Half way to a neighbor the ventricles, say, have a size between both."""
     with np.load(arrays) as stored:
         meta = json.loads(str(stored["meta"]))
         assert meta["paths"] == [[0, 1], [1, 2]]
@@ -325,7 +325,7 @@ def test_what_moves_between_the_ages_of_a_template_stays_sharp():
 
 def test_a_template_of_a_family_is_written_and_read(arrays, tmp_path, monkeypatch):
     monkeypatch.setattr(fetal_template, "FAMILIES", {"toy": ("sub-toy",)})
-    monkeypatch.setattr(fetal_template, "CARDS", {"toy": {"about": "toys", "licence": "CC0"}})
+    monkeypatch.setattr(fetal_template, "CARDS", {"toy": {"about": "toys", "license": "CC0"}})
     monkeypatch.setattr(catalog, "folder", lambda: tmp_path)
     (written,) = fetal_template.write(arrays, tmp_path, "Toy", 0, lambda text: None)
     age_template.load.cache_clear()

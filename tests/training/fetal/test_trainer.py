@@ -175,15 +175,15 @@ def test_the_card_tells_whose_data_trained(tmp_path):
     found = cache.described(shipped, {}, tmp_path / "mine", 3)
     card = zoo.read_card("segmentation")
     assert found.data.startswith("mine (3); begun from fetal: ") and card["training_data"] in found.data
-    assert found.licence.startswith("not stated (yours); begun from ")
-    assert zoo.read_card("fetal")["licence"] in found.licence
+    assert found.license.startswith("not stated (yours); begun from ")
+    assert zoo.read_card("fetal")["license"] in found.license
     alone = cache.described(registry.read("fetal", {"start": None}), {}, tmp_path / "mine", 3)
-    assert (alone.data, alone.licence) == ("mine (3)", "not stated (yours)")
-    said = {"data": "ours", "licence": "CC0"}
+    assert (alone.data, alone.license) == ("mine (3)", "not stated (yours)")
+    said = {"data": "ours", "license": "CC0"}
     kept = cache.described(registry.read("fetal", said), said, tmp_path, 3)
-    assert (kept.data, kept.licence) == ("ours", "CC0")
+    assert (kept.data, kept.license) == ("ours", "CC0")
     half = cache.described(registry.read("fetal", {"data": "ours"}), {"data": "ours"}, tmp_path, 3)
-    assert half.data.startswith("ours") and half.licence.startswith("not stated")
+    assert half.data.startswith("ours") and half.license.startswith("not stated")
 
 
 def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
@@ -218,7 +218,7 @@ def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
 
 
 def test_seeds_of_a_fetal_image(tmp_path, capsys):
-    """Fluid, grey and white matter, and what surrounds the brain where the image has it."""
+    """Fluid, gray and white matter, and what surrounds the brain where the image has it."""
     _write(tmp_path, "sub-28")
     image, labels, out = (tmp_path / f"sub-28_{name}.nii.gz" for name in ("T2w", "dseg", "seeds"))
     assert _run("synth", "seeds", image, labels, out, "--table", "fetal") == 0

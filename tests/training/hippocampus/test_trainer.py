@@ -32,7 +32,7 @@ losses: {structure: 1.0}
 stages:
   - {until: 1.0, shape: [16, 24, 16], spacing: 1.0}
 minutes: 0.01
-licence: CC BY-SA 4.0
+license: CC BY-SA 4.0
 """
 
 PAIR = """
@@ -45,7 +45,7 @@ losses: {ncc: 1.0, mse: 0.1, dice: 1.0, steps: 0.1, bending: 0.1}
 stages:
   - {until: 1.0, shape: [16, 24, 16], spacing: 1.0, deformation: 0.0}
 minutes: 0.01
-licence: CC BY-SA 4.0
+license: CC BY-SA 4.0
 """
 
 
@@ -137,7 +137,7 @@ def test_trains_resumes_and_exports(arrays, tmp_path, text):
     again = HippocampusTrainer(_recipe(tmp_path, text), arrays, tmp_path / "out")
     assert again.step == first.step
     model = zoo.load(str(path))
-    assert model.card["licence"] == "CC BY-SA 4.0" and model.card["kind"] == first.recipe.kind
+    assert model.card["license"] == "CC BY-SA 4.0" and model.card["kind"] == first.recipe.kind
 
 
 def test_pretrained_weights_are_taken(arrays, tmp_path):
@@ -192,7 +192,7 @@ stages:
 generator: {looks: 2, deformation: 1.0}
 minutes: 0.05
 rate: 3.0e-3
-licence: CC BY-SA 4.0
+license: CC BY-SA 4.0
 """
 
 

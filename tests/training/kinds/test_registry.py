@@ -31,7 +31,7 @@ def test_share_of_second_passes_has_two_names(key):
 
 
 def test_license_has_two_spellings():
-    assert registry.read("segmentation", {"license": "CC0-1.0"}).licence == "CC0-1.0"
+    assert registry.read("segmentation", {"license": "CC0-1.0"}).license == "CC0-1.0"
 
 
 @pytest.mark.parametrize("key", ["looks", "scans"])

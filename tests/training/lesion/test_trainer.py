@@ -31,7 +31,7 @@ stages:
 repeat: 4
 batch: 4
 minutes: 0.01
-licence: Research use only (test)
+license: Research use only (test)
 """
 
 
@@ -71,7 +71,7 @@ def test_a_network_is_trained_goes_on_and_is_exported(patients, tmp_path):
     path = train(run)
     assert run.step > 0 and (out / "test.txt").read_text().split() == ["sub-2", "sub-6"]
     card = json.loads(path.with_suffix(".json").read_text())
-    assert card["licence"].startswith("Research use only") and card["spacing"] == 3.0
+    assert card["license"].startswith("Research use only") and card["spacing"] == 3.0
     assert "patients that did not train, Dice of the volume" in card["scores"]
     again = assemble(toy, Data(maps=patients), out)
     assert again.step == run.step

@@ -162,12 +162,12 @@ def test_finer_rendering_moves_nothing(still, finer):
     torch.testing.assert_close(plain.coordinates, fine.coordinates, rtol=0, atol=1e-3)
     torch.testing.assert_close(plain.distance, fine.distance, rtol=0, atol=0.05)
     white = torch.from_numpy(np.isin(still.source.values, (2, 41)))[plain.labels.long()].float().numpy()
-    centre = np.array(ndimage.center_of_mass(white))
+    center = np.array(ndimage.center_of_mass(white))
     bright = np.array(ndimage.center_of_mass(fine.image.numpy() * (fine.distance.numpy() > 0)))
-    assert np.abs(centre - bright).max() < 0.6
+    assert np.abs(center - bright).max() < 0.6
 
 
-def test_distance_is_in_world_millimetres(still):
+def test_distance_is_in_world_millimeters(still):
     """A head twice as large has twice the distances."""
     draw = _draw(still, mirrored=False)
     larger = replace(draw, to_atlas=draw.to_atlas / 2)
@@ -234,13 +234,13 @@ def test_context_lies_where_the_fine_grid_is(still):
     """Context brought to the fine grid at half its resolution points to the same places."""
     whole = WholeHead(still, (24, 32, 24), 3.0)
     cascade = Cascade(whole, None, (16, 24, 16), 1.5)
-    coarse_centre, centre = (5.0, -2.0, 1.0), (2.0, 4.0, -3.0)
+    coarse_center, center = (5.0, -2.0, 1.0), (2.0, 4.0, -3.0)
     lines = [
-        (torch.arange(n) - (n - 1) / 2) * 3.0 + c for n, c in zip((24, 32, 24), coarse_centre, strict=True)
+        (torch.arange(n) - (n - 1) / 2) * 3.0 + c for n, c in zip((24, 32, 24), coarse_center, strict=True)
     ]
     world = torch.stack(torch.meshgrid(*lines, indexing="ij"))[None]
-    found = cascade._at_half(world, coarse_centre, centre)[0]
-    for axis, (n, c) in enumerate(zip((16, 24, 16), centre, strict=True)):
+    found = cascade._at_half(world, coarse_center, center)[0]
+    for axis, (n, c) in enumerate(zip((16, 24, 16), center, strict=True)):
         fine = (torch.arange(n) - (n - 1) / 2) * 1.5 + c
         pairs = fine.view(-1, 2).mean(1)
         line = found[axis].movedim(axis, 0).flatten(1)
