@@ -33,7 +33,6 @@ PACKAGES = (
 )
 CARD_FACTS = {
     "license": "License",
-    "license": "License",
     "training_data": "Training data",
     "scores": "Scores",
     "voxel_size": "Voxel size (mm)",

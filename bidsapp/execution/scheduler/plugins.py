@@ -197,7 +197,7 @@ class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
 
     def _arrived(self, taskid: int, future: Future) -> None:
         """Store a result; called in the thread of the pool."""
-        if future.canceled():
+        if future.cancelled():
             return
         error = future.exception()
         if error is None:
