@@ -43,7 +43,7 @@ check: lint types
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow and not browser" -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 test: lint types
-	$(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)

@@ -42,6 +42,12 @@ class InputError(BrainsegError):
     exit_code = 1
 
 
+class OutputError(BrainsegError):
+    """Failure to write an output, such as on a full disk."""
+
+    exit_code = 1
+
+
 class UsageError(BrainsegError):
     """Invalid or incomplete command line."""
 

@@ -12,6 +12,7 @@ import pytest
 from helpers import WATCH, fake_chain, fake_tree, stage_results, template_scans, toy_heads
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file in one process, and all that read the finished run, so that it runs once."""
     for item in items:

@@ -9,8 +9,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from ...interfaces.io import files
 from ...models.errors import BrainsegError, ReportError
-from ...models.io import atomic
 from .. import __version__
 from ..config.settings import Settings, to_toml
 from ..reports import group
@@ -55,7 +55,7 @@ def run(settings: Settings, argv: list[str]) -> int:
     tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, work=folders.work)
     context = Run(settings, selection, folders, shown, tracker)
     with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping():
-        atomic.write_text(folders.log / "brainseg.toml", to_toml(settings, _record(argv)))
+        files.write_text(folders.log / "brainseg.toml", to_toml(settings, _record(argv)))
         shown.say(f"brainseg-bids {__version__}  {settings.bids_dir} -> {folders.out}")
         shown.say(f"Log and settings of this run: {folders.log}")
         try:

@@ -12,9 +12,9 @@ from typing import Any
 
 from nipype.pipeline import engine as pe
 
+from ...interfaces.io import files
 from ...interfaces.io.dataset import write_dataset_description
 from ...models.errors import BrainsegError, MissingFileError, UsageError
-from ...models.io import atomic
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from ...workflows.participant import init_participant_wf
 from .. import __version__
@@ -312,7 +312,7 @@ def write_methods(workflow: Any, out_dir: Path) -> Path:
     path = out_dir / "logs" / "CITATION.md"
     text = workflow.visit_desc().strip()
     header = f"<!-- Written by brainseg-bids {__version__}; free to copy into a paper (CC0). -->\n\n"
-    atomic.write_text(path, f"{header}{text}\n")
+    files.write_text(path, f"{header}{text}\n")
     return path
 
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import nibabel as nib
 import numpy as np
 
-from ...models.errors import BrainsegError
+from ...models.errors import OutputError
 from ...models.io import atomic
 
 LEVEL = 4
@@ -39,7 +39,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    BrainsegError
+    OutputError
         If it cannot be written; the temporary file is removed.
     """
     try:
@@ -49,7 +49,7 @@ def whole(path: Path) -> Iterator[BinaryIO]:
         raise unwritable(path, error) from error
 
 
-def unwritable(path: Path, error: OSError) -> BrainsegError:
+def unwritable(path: Path, error: OSError) -> OutputError:
     """Return the error for a file that cannot be written.
 
     Parameters
@@ -61,7 +61,7 @@ def unwritable(path: Path, error: OSError) -> BrainsegError:
 
     Returns
     -------
-    BrainsegError
+    OutputError
         Error with the reason and a remedy.
 
     Examples
@@ -70,11 +70,11 @@ def unwritable(path: Path, error: OSError) -> BrainsegError:
     'a.nii.gz: the disk is full. Free disk space, then run the same command again to continue.'
     """
     if error.errno in FULL:
-        return BrainsegError(
+        return OutputError(
             path, "the disk is full", "Free disk space, then run the same command again to continue"
         )
     what = error.strerror or str(error) or type(error).__name__
-    return BrainsegError(
+    return OutputError(
         path, f"cannot be written ({what})", "Check the permissions of the folder and the disk"
     )
 

@@ -296,7 +296,7 @@ def test_given_results_that_do_not_fit_are_refused(stages):
     with pytest.raises(InputError, match="does not overlap the image"):
         given.mask(Volume(torch.ones(20, 20, 20), far), Grid((20, 20, 20), np.eye(4)))
     ones = Volume(torch.ones(20, 20, 20), np.eye(4))
-    with pytest.raises(InputError, match="only 0 of its labels"):
+    with pytest.raises(InputError, match="too few FreeSurfer ids"):
         given.segmentation(ones, ones)
 
 

@@ -218,4 +218,4 @@ def test_the_euler_number_is_that_of_scikit_image():
     rng = np.random.default_rng(1)
     for smooth in (0.6, 1.0, 2.0):
         part = ndimage.gaussian_filter(rng.normal(size=(24, 20, 22)), smooth) > 0.01
-        assert quality.euler(part) == euler_number(part, connectivity=3)
+        assert measures.euler(part) == euler_number(part, connectivity=3)
