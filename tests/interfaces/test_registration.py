@@ -47,6 +47,7 @@ def found(tmp_path_factory):
     return folder, template, moving, outputs
 
 
+@pytest.mark.slow
 def test_the_node_says_what_it_found(found):
     _, _, _, outputs = found
     aligned = read_alignment(outputs.out_transform)
@@ -56,6 +57,7 @@ def test_the_node_says_what_it_found(found):
     assert outputs.notes == []
 
 
+@pytest.mark.slow
 def test_everything_is_written_in_the_space(found):
     folder, template, moving, outputs = found
     source = folder / "bids" / "sub-1" / "anat" / "sub-1_T1w.nii.gz"
@@ -88,6 +90,7 @@ def test_everything_is_written_in_the_space(found):
     assert np.linalg.norm(back.points(there.points(points)) - points, axis=1).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_what_is_switched_off_is_not_written(found):
     folder, _, moving, outputs = found
     names = Names(folder / "less", folder, folder / "sub-1_T1w.nii.gz", "sub-1")

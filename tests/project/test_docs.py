@@ -45,6 +45,7 @@ def pages(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_it_builds_without_warnings(pages):
     for source in DOCS.glob("*.md"):
         assert (pages / f"{source.stem}.html").is_file()

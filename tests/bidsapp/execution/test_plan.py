@@ -3,7 +3,10 @@
 import subprocess
 import sys
 
+import pytest
 
+
+@pytest.mark.slow
 def test_the_plan_imports_neither_nipype_nor_figures():
     code = "import sys, brainseg.bidsapp.execution.plan; print(*sys.modules)"
     command = [sys.executable, "-c", code]

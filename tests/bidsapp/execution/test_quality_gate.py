@@ -72,6 +72,7 @@ def run(workflow, folder):
     return {node.name: node for node in workflow.run(plugin="Linear").nodes}
 
 
+@pytest.mark.slow
 def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     participant_session = stages.participant_session(tmp_path)

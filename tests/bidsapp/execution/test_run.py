@@ -287,6 +287,7 @@ def _wait_for(what, seconds=300):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
     """A killed worker process affects only its participant-session, and the status says so."""
     bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"]), tmp_path / "out"
@@ -310,6 +311,7 @@ def test_workers_a_killed_worker_and_a_second_run(fake, tmp_path):
     assert "[Node] Executing" not in said
 
 
+@pytest.mark.slow
 def test_resume_after_kill_9(app, fake, tmp_path):
     """The main process is killed: its workers end too, and the next run goes on where it was."""
     import psutil
@@ -363,6 +365,7 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     assert set(_states(out).values()) == {"done"}
 
 
+@pytest.mark.slow
 def test_being_asked_to_end(fake, tmp_path):
     """Slurm's SIGTERM: what ran is told as failed, the exit code says the signal."""
     bids, out, calls = (

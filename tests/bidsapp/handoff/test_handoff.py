@@ -293,6 +293,7 @@ def test_the_validator_finds_no_error(tree, request):
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.slow
 def test_their_workflow_computes_nothing_that_was_given(single):
     pytest.importorskip("smriprep")
     argv = [sys.executable, str(GRAPH), str(single.bids), str(single.out), "01", "-", SPACE]
@@ -304,6 +305,7 @@ def test_their_workflow_computes_nothing_that_was_given(single):
     assert computed == []
 
 
+@pytest.mark.slow
 def test_their_workflow_computes_what_is_lacking(single, tmp_path):
     """The same look at the graph sees the stages where they are needed: it would see them above."""
     pytest.importorskip("smriprep")

@@ -88,6 +88,7 @@ def image(path):
     return np.asarray(found.dataobj), found.affine
 
 
+@pytest.mark.slow
 def test_other_contrasts_come_to_the_reference(scans_of, tmp_path, monkeypatch):
     root = scans_of("sub-01_T1w", "sub-01_acq-x_T2w", "sub-01_FLAIR")
     moved = lambda *a, **k: coregistration.Coregistration(SHIFT, 0.5)  # noqa: E731

@@ -282,6 +282,7 @@ def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
     assert "Outputs are missing" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space, label", [("Mine", "Mine"), ("MNIInfant_cohort-2", "MNIInfant+2")])
 def test_another_space_is_shown(copy, space, label):
     write_participant(copy, "sub-01")  # pictures of another space are there already

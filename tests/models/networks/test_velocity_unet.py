@@ -88,6 +88,7 @@ def test_losses_know_what_is_alike_and_what_is_smooth():
         velocity_losses.all_of({"mind": 1.0}, (a, b), (a, b), still, still)
 
 
+@pytest.mark.slow
 def test_trains_and_exports_what_a_registration_can_begin_from(tmp_path, toy_arrays):
     first = VelocityTrainer(_recipe(tmp_path), toy_arrays, tmp_path / "out", toy_arrays)
     example = first.source().examples()[0]

@@ -12,6 +12,7 @@ from brainseg.models.preprocessing import bias
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (0.9, 0.9, 5.5), (5.5, 0.9, 0.9)])
 def test_a_known_field_is_found(spacing):
     shape = tuple(round(180 / s) for s in spacing)

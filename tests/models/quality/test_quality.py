@@ -104,6 +104,7 @@ def test_wrong_alignment_is_flagged(brain, norms, change):
     assert {"alignment_overlap", "alignment_centers"} & flagged(rated(brain, norms, matrix=matrix))
 
 
+@pytest.mark.slow
 def test_worse_corruption_is_expected_to_be_worse(brain, norms):
     rng = np.random.default_rng(3)
     for kind in ("specks", "patches"):

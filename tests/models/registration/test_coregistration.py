@@ -45,6 +45,7 @@ def worst(found, wanted, mask):
     return np.linalg.norm(transform_points(found, points) - transform_points(wanted, points), axis=1).max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("degrees", "shift"), [((4, -3, 5), (6, -4, 3)), ((12, 8, -10), (5, 0, -7))])
 def test_a_known_motion_is_found_across_contrasts(head, degrees, shift):
     image, mask = head
@@ -55,6 +56,7 @@ def test_a_known_motion_is_found_across_contrasts(head, degrees, shift):
     np.testing.assert_allclose(found.matrix[:3, :3] @ found.matrix[:3, :3].T, np.eye(3), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_far_move_by_the_header_is_found(head):
     image, mask = head
     wanted = turn((3, 0, -4), (90, 60, -70))
@@ -65,6 +67,7 @@ def test_a_far_move_by_the_header_is_found(head):
     np.testing.assert_allclose(found.matrix, again.matrix, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_the_average_lies_in_the_middle(head):
     image, mask = head
     motions = [turn((2, 0, 3), (4, 0, -2)), turn((-2, 1, -3), (-4, 2, 2))]

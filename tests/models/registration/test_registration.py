@@ -91,6 +91,7 @@ def both_ways(fixed):
     ]
 
 
+@pytest.mark.slow
 def test_deformation_matches_structures_and_does_not_fold(fixed, both_ways):
     moving, (found, _) = both_ways
     aligned = linear.affine(moving, fixed).forward.resample(moving.structures, fixed.image.grid, "nearest")
@@ -157,6 +158,7 @@ def test_half_of_a_half_turn_is_all_or_nothing():
     assert np.allclose(half_affine(small) @ half_affine(small), small)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [True, False])
 def test_syn_gives_the_same_kind_of_result(fixed, start):
     moving = balls.brain(motion(8, (4, -3, 6)), bend=4.0)

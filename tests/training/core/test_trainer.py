@@ -64,6 +64,7 @@ def _recipe(folder, text, **changes):
     return registry.read(path, changes)
 
 
+@pytest.mark.slow
 def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     out = tmp_path / "out"
     first = HeadTrainer(_recipe(tmp_path, COARSE), toy_arrays, out, toy_arrays)
@@ -332,6 +333,7 @@ def test_loggers(tmp_path, toy_arrays):
         train(trainer, clock)
 
 
+@pytest.mark.slow
 def test_a_bare_machine_trains():
     """Of what is not torch, Lightning, safetensors or scipy nothing is imported."""
     import subprocess

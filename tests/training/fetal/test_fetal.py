@@ -137,6 +137,7 @@ def test_examples_in_the_docstrings():
         assert doctest.testmod(module).failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_the_pose_of_a_brain_that_lies_in_any_way(seed, monkeypatch):
     """The template itself, turned and with another contrast, is found upright again."""

@@ -196,6 +196,7 @@ license: CC BY-SA 4.0
 """
 
 
+@pytest.mark.slow
 def test_a_network_learns_to_carry_labels(folder, tmp_path, monkeypatch):
     def find(image, grid=None, **_):
         # What a network of the parts would find in a sausage: it is the darker half, and half as wide.

@@ -41,6 +41,7 @@ def test_nipype_has_every_hook_with_the_same_arguments(base, hook):
     assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
 
 
+@pytest.mark.slow
 def test_nodes_run_in_the_order_asked_for_and_failures_are_reported(tmp_path):
     ran, failed = [], []
     ranks = {"c": 0, "a": 1, "b": 2}
