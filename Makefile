@@ -12,7 +12,7 @@ DEMO_FLAGS ?=
 
 help:
 	@echo "make demo    participant and group on two participants made from the ICBM152 template"
-	@echo "make check   lint, types and the quick tests, in under two minutes"
+	@echo "make check   lint, types and the quick tests"
 	@echo "make test    lint, types and all tests"
 	@echo "make lint    ruff, formatting and import contracts"
 	@echo "make types   mypy"
