@@ -66,6 +66,10 @@ def command_line() -> str:
     lines += ["## Former names", "", "These names of options are still accepted.", ""]
     for former, present in parser.former.items():
         lines += [f"`{former}`", f": use `{present}`", ""]
+    lines += ["## Names in other BIDS Apps", ""]
+    lines += ["They are accepted too, with `_` or `-`; what changes nothing here is reported.", ""]
+    for name, present in parser.elsewhere.items():
+        lines += [f"`{name}`", f": as `{present}`" if present else ": not needed", ""]
     lines += ["## Exit codes", "", *_exit_codes(str(parser.epilog)), ""]
     lines += [
         "## Single files: brainseg",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import BrainsegError, UsageError
-from ..config.settings import Settings, build, read_toml
+from ..config.settings import LEVELS, Settings, build, read_toml
 from . import dispatch
 from .bids_options import parser
 
@@ -21,6 +21,16 @@ RUN = "brainseg.bidsapp.execution.run:run"
 
 SHOW = "brainseg.bidsapp.execution.plan:show"
 """The function that says what a run would do (``--dry-run``); it needs few libraries."""
+
+MANY = (
+    "participant_label",
+    "session_label",
+    "modalities",
+    "output_spaces",
+    "steps",
+    "derivatives",
+)
+"""Options of many values, which also take the names of folders and levels that follow them."""
 
 NOT_IN_FILES = ("help", "version", "config_file", "completion")
 """Options that a configuration file cannot set."""
@@ -41,10 +51,31 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     SystemExit
         If the arguments cannot be parsed, or after ``--help`` and ``--version``.
     """
-    given = vars(parser().parse_intermixed_args(argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    # Alone, -v is --version in BIDS Apps; with a dataset it is --verbose in most of them, and here.
+    given = vars(parser().parse_intermixed_args(["--version"] if words == ["-v"] else words))
+    given = _give_back({k: v for k, v in given.items() if v not in (None, [])})
     if "config_file" in given:
         given = _from_file(Path(given["config_file"])) | given
-    return build({k: v for k, v in given.items() if v not in (None, [])})
+    return build(given)
+
+
+def _give_back(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with the names of folders and levels that an option of many values has taken.
+
+    In ``BIDS OUT --participant-label 01 participant`` the level is the last label for argparse.
+    """
+    if given.get("analysis_level"):
+        return given
+    for name in MANY:
+        words = list(given.get(name) or [])
+        count = next((n for n, word in enumerate(reversed(words)) if word not in LEVELS), len(words))
+        folders = [folder for folder in ("bids_dir", "output_dir") if folder not in given]
+        kept = len(words) - count - len(folders)
+        if count and kept > 0:
+            names = dict(zip(folders, words[kept : len(words) - count], strict=True))
+            return given | names | {name: words[:kept], "analysis_level": words[len(words) - count :]}
+    return given
 
 
 def _from_file(path: Path) -> dict[str, Any]:

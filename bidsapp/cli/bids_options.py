@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 
 from .. import __version__
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES
 from . import dispatch
-from .parser import SHELLS, HelpFormatter, Parser, device_name
+from .parser import SHELLS, HelpFormatter, Noted, Parser, device_name
 
 DESCRIPTION = """\
 Brain MRI in, derivatives out: for every participant of a BIDS dataset a brain mask, a bias-corrected
@@ -50,6 +51,7 @@ def parser() -> Parser:
     _add_resources(out.section("resources"))
     _add_execution(out.section("execution"))
     _add_other(out.section("other"))
+    _add_elsewhere(out)
     return out
 
 
@@ -182,7 +184,9 @@ def _add_resources(add: Add) -> None:
     add("--nprocs", type=int, metavar="N", help="total number of CPUs (default: all that are available)")
     add("--omp-nthreads", type=int, metavar="N", help="maximum number of CPUs per step (default: at most 8)")
     add(
-        "--mem", metavar="SIZE", help="total memory, such as 8G or 8000M (default: 90%% of what is available)"
+        "--mem",
+        metavar="SIZE",
+        help="total memory, such as 8G or 8000M; without unit: MB (default: 90%% of what is available)",
     )
     add(
         "--device",
@@ -262,3 +266,32 @@ def _add_other(add: Add) -> None:
     )
     add("--version", action="version", version=f"brainseg-bids {__version__}", help="print the version")
     add("-h", "--help", action="help", help="print this help")
+
+
+def _add_elsewhere(out: Parser) -> None:
+    """Accept the options of BIDS Apps, fMRIPrep and MRIQC that have other names here, or no meaning."""
+    out.also("--nprocs", "--n-cpus", "--nthreads", "--n-procs")
+    out.also("--omp-nthreads", "--ants-nthreads")
+    out.also("--mem", "--mem-mb", type=functools.partial(_with_unit, "M"), metavar="MB")
+    out.also("--mem", "--mem-gb", type=functools.partial(_with_unit, "G"), metavar="GB")
+    out.also("--session-label", "--session-id")
+    out.also("--skull-strip", "--skull-strip-t1w")
+    out.also("--nipype-plugin-file", "--use-plugin")
+    out.also(
+        "--subject-anatomical-reference",
+        "--longitudinal",
+        action=Noted,
+        nargs=0,
+        note="all sessions of a participant share one reference image, their average "
+        "(--subject-anatomical-reference unbiased)",
+        sets=("subject_anatomical_reference", "unbiased"),
+    )
+    out.needless("--fs-license-file", "ignored; no license file is needed", metavar="FILE")
+    out.needless("--fs-no-reconall", "ignored; surfaces are never computed", nargs=0)
+    out.needless("--anat-only", "ignored; only anatomical images are ever processed", nargs=0)
+    out.needless("--no-sub", "ignored; no data ever leave this machine", nargs=0)
+
+
+def _with_unit(unit: str, text: str) -> str:
+    """Return an amount of memory with its unit, if it has none."""
+    return text if text[-1:].isalpha() else text + unit

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import functools
 import shutil
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -24,6 +25,28 @@ class HelpFormatter(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=34, width=min(118, max(80, columns)))
 
 
+class Noted(argparse.Action):
+    """Option of other programs with a note for the user.
+
+    Parameters
+    ----------
+    note : str
+        What the option means here.
+    sets : tuple of (str, object), optional
+        Name of a value, and the value that the option gives it.
+    """
+
+    def __init__(self, *args: Any, note: str, sets: tuple[str, object] | None = None, **options: Any) -> None:
+        self.note, self.sets = note, sets
+        super().__init__(*args, **options)
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Store the note, and the value."""
+        namespace.notes = (*getattr(namespace, "notes", ()), f"{option_string}: {self.note}")
+        if self.sets:
+            setattr(namespace, *self.sets)
+
+
 class Parser(argparse.ArgumentParser):
     """Parser that reports a mistake in one line and suggests the option that was meant.
 
@@ -38,6 +61,9 @@ class Parser(argparse.ArgumentParser):
         Arguments and what a shell completes them with: ``file``, ``folder`` or a tuple of words.
     former : dict of str to str
         Former names of options, which are accepted and not shown, and the present names.
+    elsewhere : dict of str to str
+        Names of options in other BIDS Apps, which are accepted and not shown, and the names here; empty for
+        options that mean nothing here.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -45,6 +71,8 @@ class Parser(argparse.ArgumentParser):
         self.counted: set[str] = set()
         self.completions: list[tuple[argparse.Action, str | tuple[str, ...]]] = []
         self.former: dict[str, str] = {}
+        self.elsewhere: dict[str, str] = {}
+        self._options: dict[str, tuple[str, dict[str, Any]]] = {}
         super().__init__(*args, **options)
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
@@ -78,11 +106,50 @@ class Parser(argparse.ArgumentParser):
             self.counted.add(action.dest)
         if complete:
             self.completions.append((action, complete))
-        inherited = {key: options[key] for key in INHERITED if key in options}
+        self._options[(action.option_strings or [action.dest])[-1]] = action.dest, options
         for name in former:
-            add(name, dest=action.dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **inherited)
+            self._hide(name, action.option_strings[-1])
             self.former[name] = action.option_strings[-1]
         return action
+
+    def _hide(self, name: str, present: str, **options: Any) -> None:
+        """Add another name of an option, which the help does not show."""
+        dest, own = self._options[present]
+        given = options or {key: value for key, value in own.items() if key in INHERITED}
+        super().add_argument(name, dest=dest, default=argparse.SUPPRESS, help=argparse.SUPPRESS, **given)
+
+    def also(self, present: str, *names: str, **options: Any) -> None:
+        """Accept names that other BIDS Apps have for an option; the help does not show them.
+
+        Parameters
+        ----------
+        present : str
+            The option.
+        *names : str
+            Its names elsewhere.
+        **options
+            Options of ``add_argument``, if they differ from those of the present name.
+        """
+        for name in names:
+            self._hide(name, present, **options)
+            self.elsewhere[name] = present
+
+    def needless(self, name: str, why: str, **options: Any) -> None:
+        """Accept an option of other BIDS Apps that changes nothing here; the run says why."""
+        super().add_argument(name, dest="notes", help=argparse.SUPPRESS, action=Noted, note=why, **options)
+        self.elsewhere[name] = ""
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]
+        """Parse the arguments, with ``_`` in the names of options as ``-``."""
+        words = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args([self._dashed(word) for word in words], namespace)
+
+    def _dashed(self, word: str) -> str:
+        """Return a word of the command line; an option's name with the dashes that it has here."""
+        name, equals, value = word.partition("=")
+        dashed = name.replace("_", "-")
+        known = name.startswith("--") and dashed in self._option_string_actions
+        return dashed + equals + value if known else word
 
     @property
     def arguments(self) -> list[argparse.Action]:

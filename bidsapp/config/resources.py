@@ -15,6 +15,9 @@ OWN_GROUPS = Path("/proc/self/cgroup")
 SHARE = 0.9
 """Fraction of the memory that a run uses by default; the rest is for the main process and the page cache."""
 
+LEAST_MB = 256
+"""Smallest amount of memory (MB) that is plausible without a unit."""
+
 UNITS = {"K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -93,7 +96,8 @@ def parse_memory(text: str) -> float:
     Parameters
     ----------
     text : str
-        A positive number with its unit, such as ``8G`` or ``512MiB``.
+        A positive number with its unit, such as ``8G`` or ``512MiB``; a number alone is in MB, as in
+        fMRIPrep.
 
     Returns
     -------
@@ -103,21 +107,24 @@ def parse_memory(text: str) -> float:
     Raises
     ------
     UsageError
-        If the text is not a positive number with a unit.
+        If the text is not a positive number, or too small without a unit.
 
     Examples
     --------
-    >>> parse_memory("8G"), parse_memory("8000M"), parse_memory("7.5 gb")
-    (8.0, 8.0, 7.5)
+    >>> parse_memory("8G"), parse_memory("8000M"), parse_memory("7.5 gb"), parse_memory("8000")
+    (8.0, 8.0, 7.5, 8.0)
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]I?)B?\s*", text.upper())
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT]I?)B?)?\s*", text.upper())
     if not found or not float(found[1]):
         raise UsageError(
             None,
             f"invalid amount of memory: --mem {text}",
             "Give a number with its unit, such as 8G or 8000M",
         )
-    return float(found[1]) * UNITS[found[2]] / 1e9
+    if not found[2] and float(found[1]) < LEAST_MB:
+        remedy = f"Give the unit, such as {found[1]}G"
+        raise UsageError(None, f"--mem {text}: a number alone is in MB, and {text} MB are too few", remedy)
+    return float(found[1]) * UNITS[found[2] or "M"] / 1e9
 
 
 def _affinity() -> int:

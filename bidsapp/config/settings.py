@@ -12,11 +12,10 @@ from typing import Any
 
 from ...models.errors import UsageError
 from ...models.population import populations
-from ...models.templates import spaces
-from . import resources
+from . import output_spaces, resources
 
 LEVELS = ("participant", "group")
-TEMPLATES = (spaces.DEFAULT,)
+TEMPLATES = output_spaces.DEFAULT
 """Templates if none are named."""
 
 MODALITIES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2")
@@ -52,6 +51,8 @@ STEPS = {
 FORMER = {"quality": "effort"}
 """Former names of settings, in configuration files and status files, and the present names."""
 
+USAGE = "Usage: brainseg-bids BIDS OUT {participant,group} ... [options], the options last"
+
 RECORD = "record"
 """Table of a run's TOML that is for the reader and not read back."""
 
@@ -66,6 +67,8 @@ class Settings:
         The dataset and the derivatives' root, absolute.
     analysis_level : tuple of str
         ``participant``, ``group``, in the order to run.
+    notes : tuple of str
+        What the user is told about the options; not stored in the TOML.
     """
 
     bids_dir: Path
@@ -109,6 +112,7 @@ class Settings:
     write_graph: bool = False
     verbose: int = 0
     debug: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -169,11 +173,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
         If a value is impossible; the message says what is possible.
     """
     values = {k: v for k, v in options.items() if k in {f.name for f in fields(Settings)} and v is not None}
-    for name in ("bids_dir", "output_dir"):
-        if name not in values:
-            raise UsageError(
-                None, f"no {name} was given", "Usage: brainseg-bids BIDS OUT {participant,group}"
-            )
+    _check_folders(values)
     values["analysis_level"] = _levels(values.get("analysis_level", ()))
     values["derivatives"] = _derivatives(values.get("derivatives", ()))
     values["steps"] = _steps(values.get("steps", ()))
@@ -184,7 +184,8 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     values["participant_label"] = _labels(values.get("participant_label", ()), "sub-")
     values["session_label"] = _labels(values.get("session_label", ()), "ses-")
     values["modalities"] = _modalities(values.get("modalities", ()))
-    values["output_spaces"] = _spaces(values.get("output_spaces", TEMPLATES))
+    values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
+    values["notes"] = (*values.get("notes", ()), *notes)
     if values.get("registration_refine", 0) < 0:
         raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
     _check_population(values.get("population", "auto"))
@@ -250,7 +251,7 @@ def to_toml(settings: Settings, record: Mapping[str, Any] | None = None) -> str:
         if entry.name == "mem_gb":
             # Rounded down: read back, it must not be more than there is.
             lines.append(f'mem = "{int(value * 1000)}M"')
-        elif value is not None and value != ():
+        elif value not in (None, ()) and entry.name != "notes":
             lines.append(f"{entry.name} = {_toml_value(value)}")
     if record:
         lines += ["", f"[{RECORD}]"] + [f"{k} = {_toml_value(v)}" for k, v in record.items()]
@@ -268,12 +269,19 @@ def _toml_value(value: Any) -> str:
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
+def _check_folders(values: Mapping[str, Any]) -> None:
+    """Check that both folders are given, and that neither is an analysis level in the wrong place."""
+    names = {"bids_dir": "dataset (BIDS)", "output_dir": "output folder (OUT)"}
+    for name, what in names.items():
+        given = values.get(name)
+        if given is None or (given in LEVELS and not values.get("analysis_level")):
+            raise UsageError(None, f"no {what} was given", USAGE)
+
+
 def _levels(words: Any) -> tuple[str, ...]:
     levels = (words,) if isinstance(words, str) else tuple(words)
     if not levels:
-        raise UsageError(
-            None, "no analysis level was given", "End the command with participant, group or both"
-        )
+        raise UsageError(None, "no analysis level (participant, group or both) was given", USAGE)
     for level in levels:
         if level not in LEVELS:
             reason = f"{level!r} is not an analysis level"
@@ -298,21 +306,6 @@ def _modalities(names: Any) -> tuple[str, ...]:
             raise UsageError(None, f"unknown modality {text!r}", f"Known are {', '.join(MODALITIES)}")
         out.append(known[name])
     return tuple(dict.fromkeys(out))
-
-
-def _spaces(texts: Any) -> tuple[str, ...]:
-    """Return the templates, each once; no two may have the same file names."""
-    found = [spaces.parse(text) for text in texts]
-    names: dict[str, str] = {}
-    for space in found:
-        if names.setdefault(space.entities, str(space)) != str(space):
-            reason = f"--output-spaces {names[space.entities]} and {space}: results would have the same names"
-            raise UsageError(None, reason, "Give NAME=PATH another NAME")
-        if names.setdefault(space.label, str(space)) != str(space):
-            raise UsageError(
-                None, f"--output-spaces {space}: one resolution of a template suffices", "Name one of them"
-            )
-    return tuple(dict.fromkeys(map(str, found))) or TEMPLATES
 
 
 def _derivatives(texts: Any) -> tuple[str, ...]:

@@ -47,6 +47,7 @@ def describe(settings: Settings, selection: Selection) -> str:
         _line("Dataset", settings.bids_dir),
         _line("Output", settings.output_dir),
         _line("Levels", ", ".join(settings.analysis_level)),
+        *(_line("Options", note) for note in settings.notes),
     ]
     if "participant" in settings.analysis_level:
         lines += [*_options(settings, selection), "", *_participants(settings, selection), ""]

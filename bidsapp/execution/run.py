@@ -57,7 +57,8 @@ def run(settings: Settings, argv: list[str]) -> int:
     with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping():
         files.write_text(folders.log / "brainseg.toml", to_toml(settings, _record(argv)))
         shown.say(f"brainseg-bids {__version__}  {settings.bids_dir} -> {folders.out}")
-        shown.say(f"Log and settings of this run: {folders.log}")
+        for line in (f"Log and settings of this run: {folders.log}", *settings.notes):
+            shown.say(line)
         try:
             return _levels(context)
         except BrainsegError as error:
