@@ -135,7 +135,15 @@ def _add_evaluate(parser: Parser) -> None:
         "--mapping",
         metavar="TSV",
         complete="file",
-        help="labels of REF and our labels: a file, or a name such as neuromorphometrics",
+        help="labels of REF and our labels: a file, or freesurfer (aseg, aparc+aseg) or neuromorphometrics",
+    )
+    add("--mapping-pred", metavar="TSV", complete="file", help="the same for PRED")
+    add(
+        "--table",
+        metavar="TABLE",
+        complete="file",
+        help="label table of both: adult, fetal, dseg (gray, white, CSF), tissue, feta, hippocampus, or a "
+        ".tsv file (index, name); structures are summed up to tissues (default: the table that fits both)",
     )
     add("--out", metavar="TSV", complete="file", help="write one row per case and structure")
     add("--plot", metavar="PNG", complete="file", help="draw the scores by structure (.png, .svg or .pdf)")

@@ -25,11 +25,15 @@ def run(args: argparse.Namespace) -> int:
         args.pred,
         args.mapping,
         args.out,
+        mapping_pred=args.mapping_pred,
+        table=args.table,
         resampled=args.resample,
         surfaces=not args.no_surfaces,
     )
     if args.plot:
         plot.write_plot(frame, Path(args.plot))
+    for note in frame.attrs["notes"]:
+        print(f"note: {note}")
     mean = segmentation.summarize(frame)
     print(mean.to_string(float_format=lambda value: f"{value:.3f}", na_rep="n/a"))
     print(f"mean Dice {mean['dice'].mean():.4f} over {len(mean)} structures")

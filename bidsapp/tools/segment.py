@@ -14,6 +14,7 @@ import numpy as np
 from ...interfaces.io import derivatives, files
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
+from ...models.io.folders import IMAGES, files_below
 from ...models.io.images import open_image
 from ...models.networks import zoo
 from ...models.pipeline import process
@@ -41,7 +42,7 @@ def _segment_folder(args: argparse.Namespace) -> int:
     folder, out = Path(args.image), Path(args.out)
     if args.volumes or args.posteriors:
         raise UsageError(folder, "--volumes and --posteriors are for one image", "Give one file")
-    images = sorted(p for p in folder.rglob("*.nii*") if p.name.endswith((".nii", ".nii.gz")))
+    images = files_below(folder, *IMAGES)
     inputs = [p for p in images if out.resolve() not in p.resolve().parents]
     wanted = [p for p in inputs if "_dseg" not in p.name and "_mask" not in p.name]
     if not wanted:

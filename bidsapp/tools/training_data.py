@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...models.errors import InputError, UsageError
+from ...models.io.folders import IMAGES, files_below
 from ...models.networks import zoo
 from ...training.data.prepare import prepare as prepare_maps
 from ...training.data.seeds import write_seeds
@@ -74,10 +75,13 @@ def scans(args: argparse.Namespace) -> int:
 def _scans_and_labels(folder: Path, images_in: Path | None = None) -> list[tuple[str, Path, Path]]:
     """Return subject, scan and labels of every label image in a folder."""
     found = []
-    for labels in sorted(folder.rglob("*_dseg.nii.gz")):
+    for labels in files_below(folder, "*_dseg.nii", "*_dseg.nii.gz"):
         subject = labels.name.split("_")[0]
-        pattern = f"{subject}_*.nii.gz"
-        paths = sorted(images_in.rglob(pattern) if images_in else labels.parent.glob(pattern))
+        patterns = [f"{subject}_{name}" for name in IMAGES]
+        if images_in:
+            paths = files_below(images_in, *patterns)
+        else:
+            paths = sorted(path for pattern in patterns for path in labels.parent.glob(pattern))
         images = [path for path in paths if path.name.split(".")[0].endswith(CONTRASTS)]
         if len(images) != 1:
             where = images_in or labels.parent

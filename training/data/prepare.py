@@ -13,11 +13,16 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
+from ...models.errors import InputError
 from ...models.geometry.affine import fit_affine
 from ...models.geometry.distance import closed, signed_distance
+from ...models.population import label_sets
 from .arrays import DISTANCE_UNIT, write_arrays
 from .seeds import read_seeds
 from .sources import Source, positions, source_table
+
+LEAST_STRUCTURES = 6
+"""Least number of structures of a map, each side counted, that define its position in the atlas frame."""
 
 
 def centroids(labels: np.ndarray, source: Source, affine: np.ndarray) -> dict[tuple[int, int], np.ndarray]:
@@ -57,14 +62,17 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
     Raises
     ------
     InputError
-        If a value of a map is missing in the table, or its seeds are on another grid.
+        If a file is no label map, a value is missing in the table, there are too few structures, or the seeds
+        of a map are on another grid.
     """
     source = source_table(table)
     arrays: dict[str, np.ndarray] = {}
     points, affines = [], []
     for number, path in enumerate(paths):
         image = nib.as_closest_canonical(nib.load(path))
-        values = np.asarray(image.dataobj).astype(np.int32)
+        values = np.asarray(image.dataobj)
+        label_sets.check_labels(values, path)
+        values = values.astype(np.int32)
         whole = positions(values, source.values, path, table)
         box = tuple(slice(max(a.min() - 1, 0), a.max() + 2) for a in np.nonzero(values))
         labels = whole[box]
@@ -76,6 +84,12 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
         arrays[f"labels{number}"] = labels
         arrays[f"distance{number}"] = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
         points.append(centroids(labels, source, affine))
+        if len(points[-1]) < LEAST_STRUCTURES:
+            raise InputError(
+                path,
+                f"it has {len(points[-1])} structures of the source table {table}, too few for a head",
+                "Give maps of whole heads, or the table of their labels with --table",
+            )
         affines.append(affine)
     mean = _mean_centroids(points)
     for number, (own, affine) in enumerate(zip(points, affines, strict=True)):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ...models.errors import InputError, MissingFileError
+from ...models.population import label_sets
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def positions(values: np.ndarray, known: np.ndarray, path: Path, table: str) -> 
     if unknown:
         raise InputError(
             path,
-            f"the labels {unknown} are not in the source table {table}",
+            f"the labels [{label_sets.shown(unknown)}] are not in the source table {table}",
             "Add them to the table, or choose another with --table",
         )
     position = np.zeros(known.max() + 1, np.uint8)

@@ -10,8 +10,9 @@ import torch
 
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
+from ...models.io.folders import IMAGES, files_below
 from ...models.io.images import open_image
-from ...models.population import labels
+from ...models.population import label_sets
 
 LOOSE = {"desc", "space", "seg", "atlas", "label", "res", "den", "hemi"}
 """BIDS entities in which a reference and its prediction can differ."""
@@ -26,7 +27,7 @@ def read_labels(path: Path) -> Volume:
     Raises
     ------
     InputError
-        If it cannot be read, is not 3-D, or holds values that are not whole numbers.
+        If it cannot be read, is not 3-D, or is no label image.
     """
     if not path.exists():
         raise InputError(path, "the file does not exist")
@@ -39,8 +40,7 @@ def read_labels(path: Path) -> Volume:
         values = values[..., 0]
     if values.ndim != 3:
         raise InputError(path, f"not a 3-D label image (shape {values.shape})")
-    if not np.isfinite(values).all() or not (values == np.round(values)).all():
-        raise InputError(path, "the values are not whole numbers", "Give a segmentation, not an image")
+    label_sets.check_labels(values, path)
     return Volume(torch.from_numpy(values.astype(np.int32)), np.asarray(image.affine, float)).canonical()
 
 
@@ -98,12 +98,7 @@ def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Pat
 
 def _label_files(folder: Path) -> list[Path]:
     """Return the NIfTI files of a folder; only BIDS segmentations if there are any."""
-    found = [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.name.endswith((".nii", ".nii.gz"))
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
+    found = files_below(folder, *IMAGES)
     return [path for path in found if _stem(path).endswith("_dseg")] or found
 
 
@@ -141,9 +136,10 @@ def _descriptions(reference: Path, mapped: bool) -> list[str | None]:
     """Return the descriptions of predictions that fit a reference, best first; None is no description."""
     own = _entities(reference).get("desc")
     present = set(np.unique(read_labels(reference).data.numpy()).tolist()) - {0}
+    fits = label_sets.fitting(present)
     if mapped or 1 not in present:
         return [own, "aseg"] if own else ["aseg", None]
-    if present <= set(labels.load("dseg").by_index):
+    if "dseg" in fits:
         return [own, None]
     return [own] if own else []
 

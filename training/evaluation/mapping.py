@@ -1,4 +1,4 @@
-"""Mappings from the labels of another segmentation protocol to FreeSurfer ids."""
+"""Mappings from the labels of another segmentation protocol to those of a label table."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ from pathlib import Path
 import numpy as np
 
 from ...models.errors import InputError, MissingFileError
+from ...models.population import label_sets
 
 IGNORED = -1
-"""Value of reference voxels that are not scored: ``n/a`` in a mapping."""
+"""Value of voxels that are not scored: ``n/a`` in a mapping."""
+
+SHIPPED = ("freesurfer", "neuromorphometrics")
+"""Mappings that the package ships."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """A segmentation protocol in terms of FreeSurfer ids.
+    """A segmentation protocol in terms of a label table, such as FreeSurfer ids.
 
     Attributes
     ----------
     name : str
         Name of the table.
     structure : dict of int to int
-        Label of the protocol to a FreeSurfer id, 0 (background) or ``IGNORED``.
+        Label of the protocol to a label of the table, 0 (background) or ``IGNORED``.
     """
 
     name: str
@@ -32,11 +36,11 @@ class Mapping:
 
     @property
     def structures(self) -> set[int]:
-        """FreeSurfer ids of the structures of the protocol."""
+        """Labels of the table that the protocol has."""
         return {s for s in self.structure.values() if s > 0}
 
     def apply(self, values: np.ndarray, path: Path) -> np.ndarray:
-        """Return label values of the protocol as FreeSurfer ids.
+        """Return label values of the protocol as labels of the table.
 
         Parameters
         ----------
@@ -54,7 +58,9 @@ class Mapping:
         unknown = sorted(set(found.tolist()) - set(self.structure))
         if unknown:
             raise InputError(
-                path, f"the labels {unknown} are not in the mapping {self.name}", "Add them to the table"
+                path,
+                f"the labels [{label_sets.shown(unknown)}] are not in the mapping {self.name}",
+                "Add them to the table, or choose the mapping of these labels",
             )
         mapped = np.array([self.structure[int(v)] for v in found], np.int32)
         return mapped[np.searchsorted(found, values)]
@@ -66,7 +72,7 @@ def read_mapping(name: str) -> Mapping:
     Parameters
     ----------
     name : str
-        TSV file, or the name of a table that the package ships (``neuromorphometrics``).
+        TSV file, or the name of a table that the package ships (``freesurfer``, ``neuromorphometrics``).
 
     Raises
     ------
@@ -79,7 +85,7 @@ def read_mapping(name: str) -> Mapping:
     if not path.is_file():
         path = Path(str(files("brainseg.training") / "sources" / f"{name}.tsv"))
     if not path.is_file():
-        shipped = "neuromorphometrics"
+        shipped = ", ".join(SHIPPED)
         raise MissingFileError(
             name, "no such mapping", f"Give a TSV file, or the name of a shipped mapping: {shipped}"
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from ...models.population import labels
 from .label_files import pairs, read_labels
 from .mapping import IGNORED, Mapping, read_mapping
 from .metrics import agreement
+from .protocol import Protocol, agree, check_numbering
 
 COLUMNS = [
     "case",
@@ -37,6 +38,7 @@ def evaluate(
     mapping: Mapping | None = None,
     resampled: bool = False,
     surfaces: bool = True,
+    labels_of: Protocol | None = None,
 ) -> list[dict]:
     """Score one segmentation.
 
@@ -46,6 +48,8 @@ def evaluate(
         Label images; their orientations can differ.
     mapping : Mapping, optional
         Mapping of the reference's labels to FreeSurfer ids; by default both use the same ids.
+    labels_of : Protocol, optional
+        What the labels are; by default recognized from both files.
     resampled : bool
         Whether to resample a prediction on another grid (nearest neighbor) instead of refusing it.
     surfaces : bool
@@ -59,8 +63,9 @@ def evaluate(
     Raises
     ------
     InputError
-        If a file is not a label image, or the grids differ.
+        If a file is not a label image, the labels are of different tables, or the grids differ.
     """
+    labels_of = labels_of or agree([("", reference, predicted)], mapping=mapping)
     truth, found = read_labels(reference), read_labels(predicted)
     if not _same_grid(truth, found):
         if not resampled:
@@ -70,7 +75,13 @@ def evaluate(
                 "Predict on the reference's grid, or ask for resampling",
             )
         found = resample(found, truth.grid, mode="nearest")
-    return compare(truth, found, path=reference, mapping=mapping, surfaces=surfaces)
+    a = labels_of.reference(truth.data.numpy(), reference)
+    b = labels_of.prediction(found.data.numpy(), predicted)
+    counts = (a != IGNORED) & (b != IGNORED)
+    a, b = np.where(counts, a, 0), np.where(counts, b, 0)
+    check_numbering(a, b, predicted)
+    spacing = truth.grid.spacing
+    return _rows(a, b, spacing, labels_of.protocol, labels_of.names, labels_of.mask, surfaces=surfaces)
 
 
 def compare(
@@ -96,14 +107,30 @@ def compare(
     if mapping is not None:
         a = mapping.apply(a, path)
         b = np.where(a == IGNORED, 0, b)
-    known = mapping.structures if mapping else None
-    present = {int(v) for v in np.unique(a)} | {
-        int(v) for v in np.unique(b) if known is None or int(v) in known
-    }
+    known = frozenset(mapping.structures) if mapping else None
+    names = {label.index: label.name for label in labels.load("adult")}
+    return _rows(a, b, truth.grid.spacing, known, names, surfaces=surfaces)
+
+
+def _rows(
+    a: np.ndarray,
+    b: np.ndarray,
+    spacing: Sequence[float] | np.ndarray,
+    known: frozenset[int] | None,
+    names: dict[int, str],
+    mask: int | None = None,
+    *,
+    surfaces: bool,
+) -> list[dict]:
+    """Return one row per label of the reference ``a`` or, if the protocol has it, of the prediction ``b``."""
+    found = {int(v) for v in np.unique(b)}
+    present = {int(v) for v in np.unique(a)} | (found if known is None else found & known)
     rows = []
-    for index in sorted(v for v in present if v > 0):
-        scores = asdict(agreement(a == index, b == index, truth.grid.spacing, surfaces=surfaces))
-        rows.append({"index": index, "name": structure_name(index)} | scores)
+    for index in sorted(v for v in present | {mask or 0} if v > 0):
+        scores = asdict(agreement(a == index, b == index, spacing, surfaces=surfaces))
+        if index == mask and index not in present:
+            scores["dice"] = 1.0  # nothing to find, and nothing found
+        rows.append({"index": index, "name": names.get(index, str(index))} | scores)
     return rows
 
 
@@ -113,6 +140,8 @@ def evaluate_paths(
     mapping: str | None = None,
     out: Path | str | None = None,
     *,
+    mapping_pred: str | None = None,
+    table: str | None = None,
     resampled: bool = False,
     surfaces: bool = True,
 ) -> pd.DataFrame:
@@ -122,8 +151,10 @@ def evaluate_paths(
     ----------
     ref, pred : path-like
         References and predictions.
-    mapping : str, optional
-        Name or path of a mapping table.
+    mapping, mapping_pred : str, optional
+        Name or path of the mapping table of the references, and of the predictions.
+    table : str, optional
+        Label table of both, see :func:`brainseg.training.evaluation.protocol.agree`.
     out : path-like, optional
         TSV to write.
     resampled, surfaces : bool
@@ -132,21 +163,24 @@ def evaluate_paths(
     Returns
     -------
     DataFrame
-        One row per case and structure (:data:`COLUMNS`).
+        One row per case and structure (:data:`COLUMNS`); ``attrs["notes"]`` says what was guessed.
 
     Raises
     ------
     UsageError
         If a folder is given with a file.
     InputError
-        If a reference has no prediction, or more than one.
+        If a reference has no prediction, or more than one, or the labels are of different tables.
     """
-    table = read_mapping(mapping) if mapping else None
+    theirs, ours = (read_mapping(name) if name else None for name in (mapping, mapping_pred))
+    cases = pairs(Path(ref), Path(pred), mapped=theirs is not None)
+    labels_of = agree(cases, table=table, mapping=theirs, mapping_pred=ours)
     rows = []
-    for case, reference, predicted in pairs(Path(ref), Path(pred), mapped=table is not None):
-        found = evaluate(reference, predicted, mapping=table, resampled=resampled, surfaces=surfaces)
+    for case, reference, predicted in cases:
+        found = evaluate(reference, predicted, labels_of=labels_of, resampled=resampled, surfaces=surfaces)
         rows += [{"case": case} | row for row in found]
     frame = pd.DataFrame(rows, columns=COLUMNS)
+    frame.attrs["notes"] = labels_of.notes
     if out is not None:
         write(frame, Path(out))
     return frame
@@ -175,10 +209,3 @@ def _grid(volume: Volume) -> str:
     size = "x".join(f"{s:.3g}" for s in volume.grid.spacing)
     start = ", ".join(f"{x:.1f}" for x in volume.affine[:3, 3])
     return f"{shape} voxels of {size} mm from ({start})"
-
-
-@cache
-def structure_name(index: int) -> str:
-    """Return the name of a FreeSurfer id in the adult label table, otherwise the number."""
-    table = labels.load("adult")
-    return table[index].name if index in table.by_index else str(index)

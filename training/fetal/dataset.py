@@ -15,10 +15,10 @@ import nibabel as nib
 import numpy as np
 
 from ...models.errors import InputError, UsageError
+from ...models.io.folders import IMAGES, files_below
 from ...models.io.images import open_image
+from ...models.population import label_sets
 from .ages import Ages
-
-ENDINGS = (".nii.gz", ".nii")
 
 NUMBERING = (
     "Say what they are with --table: feta for those of FeTA, or a TSV with the columns source and structure"
@@ -128,6 +128,7 @@ def read(given: Subject, source: dict[int, int]) -> tuple[np.ndarray, np.ndarray
     truth, values = _loaded(given.labels)
     if pixels.shape != values.shape or not np.allclose(image.affine, truth.affine, atol=1e-2):
         raise InputError(given.labels, f"the grid differs from {given.image}", "Resample one of them")
+    label_sets.check_labels(values, given.labels)
     labels = _in_sources(values, source, given.labels)
     image = nib.as_closest_canonical(nib.Nifti1Image(pixels, image.affine))
     labels = np.asarray(nib.as_closest_canonical(nib.Nifti1Image(labels, truth.affine)).dataobj)
@@ -203,7 +204,7 @@ def _suffix(path: Path) -> str:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.name.endswith(ENDINGS) and path.is_file())
+    return files_below(folder, *IMAGES)
 
 
 def _by_subject(folder: Path, suffix: str) -> dict[str, list[Path]]:

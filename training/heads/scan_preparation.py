@@ -7,15 +7,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...models.geometry.volume import resample
+from ...models.errors import InputError
+from ...models.geometry.volume import Volume, resample
 from ...models.io import conform
 from ...models.localization import head
-from ...models.population import labels
+from ...models.population import label_sets, labels
 from ...models.segmentation import fusion
 from ..data.arrays import write_arrays
 from ..evaluation.label_files import read_labels
 from ..evaluation.mapping import IGNORED, Mapping
 from .validation import NOT_SCORED
+
+LEAST_INSIDE = 0.8
+"""Least share of the labeled volume that lies on the scan."""
 
 
 def prepare_scans(
@@ -43,7 +47,12 @@ def prepare_scans(
     table : str
         Label table.
     mapping : Mapping, optional
-        Mapping of the labels to FreeSurfer ids.
+        Mapping of the labels to those of the table.
+
+    Raises
+    ------
+    InputError
+        If the labels are not those of a whole brain in the table, or do not lie on the scan.
     """
     lookup = labels.load(table).lookup("unsided", 256)
     arrays: dict[str, np.ndarray] = {}
@@ -51,11 +60,16 @@ def prepare_scans(
         scan, truth = conform.read(path).canonical(), read_labels(reference)
         values = truth.data.numpy()
         values = values if mapping is None else mapping.apply(values, reference)
+        label_sets.check_whole_brain(values, truth.affine, reference, table)
         mask = resample(
             truth.with_data(torch.from_numpy((values != 0).astype(np.uint8))), scan.grid, "nearest"
         )
         masked = scan.with_data(scan.data * (mask.data > 0))
-        located = head.find(masked, model=coarse)
+        _check_overlap(values, mask, truth, reference, path)
+        try:
+            located = head.find(masked, model=coarse)
+        except InputError as error:
+            raise InputError(error.path or path, error.reason, error.remedy) from None
         inputs = fusion.network_inputs(masked, mask, located, spacing, stride)
         classes = np.where(values == IGNORED, NOT_SCORED, lookup[np.clip(values, 0, 255)]).astype(np.uint8)
         on_grid = resample(truth.with_data(torch.from_numpy(classes)), inputs.grid, "nearest")
@@ -64,3 +78,15 @@ def prepare_scans(
         arrays[f"truth{k}"] = on_grid.data[None].numpy()
     meta = {"names": [name for name, _, _ in pairs], "spacing": spacing}
     write_arrays(out, meta, arrays)
+
+
+def _check_overlap(values: np.ndarray, mask: Volume, truth: Volume, path: Path, scan: Path) -> None:
+    """Refuse labels most of which lie outside the scan."""
+    volume = float((values != 0).sum()) * truth.grid.voxel_volume
+    inside = float((mask.data > 0).sum()) * mask.grid.voxel_volume
+    if inside < LEAST_INSIDE * volume:
+        raise InputError(
+            path,
+            f"only {100 * inside / volume:.0f} % of the labels lie on the scan {scan.name}",
+            "Give labels in the space of the scan",
+        )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.errors import UsageError
+from ...models.io.folders import IMAGES, files_below
 from ...models.networks import zoo
 from ..core.recipe import Recipe, canonical, shipped_data
 from ..data.prepare import prepare
@@ -42,7 +43,9 @@ def heads(folder: Path, out: Path, table: str) -> tuple[Path, Path | None, int]:
     UsageError
         If there are no maps.
     """
-    maps = sorted(path for path in folder.rglob("*") if path.name.endswith((".nii", ".nii.gz")))
+    found = files_below(folder, *IMAGES)
+    # Of a BIDS dataset the segmentations, not the images beside them.
+    maps = [path for path in found if path.name.split(".")[0].endswith("_dseg")] or found
     if not maps:
         raise UsageError(folder, "there are no NIfTI files in the folder", "Give a folder of label maps")
     kept = maps[HELD_OUT::EVERY]

@@ -11,6 +11,7 @@ from scipy import ndimage
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume, resample
 from ...models.io import conform
+from ...models.population import label_sets
 from ...models.segmentation import lesion, skullstrip
 from ..data.arrays import write_arrays
 from . import lgg
@@ -18,6 +19,9 @@ from .examples import FARTHEST
 
 EVERY, HELD_OUT, TESTED = 8, 3, (2, 6)
 """Of every eight patients in alphabetical order, the one for validation and the two for tests."""
+
+LARGEST_SHARE = 0.25
+"""Largest share of the voxels of an image that lesions have."""
 
 
 def split(folder: Path) -> dict[str, list[Path]]:
@@ -83,7 +87,7 @@ def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
     Raises
     ------
     InputError
-        If a file is missing or there is more than one.
+        If a file is missing, there is more than one, or the mask is none.
     """
     found: dict[str, Path] = {}
     for name, patterns in {
@@ -100,8 +104,21 @@ def read_case(folder: Path) -> tuple[Volume, Volume, Volume]:
         if paths:
             found[name] = paths[0]
     scan, truth = conform.read(found["scan"]), conform.read(found["lesions"])
+    _check_mask(truth, found["lesions"])
     brain = conform.read(found["brain"]) if "brain" in found else skullstrip.skullstrip(scan).mask
     return scan, truth, brain
+
+
+def _check_mask(truth: Volume, path: Path) -> None:
+    """Refuse an image in place of a lesion mask."""
+    values = truth.data.numpy()
+    if values.max() > 1:
+        label_sets.check_labels(values, path)
+    share = float((values > 0.5).mean())
+    if share > LARGEST_SHARE:
+        raise InputError(
+            path, f"{100 * share:.0f} % of the voxels are lesions: it is no lesion mask", "Give a lesion mask"
+        )
 
 
 def prepare_folder(folder: Path, out: Path, spacing: float) -> tuple[Path, Path]:
