@@ -12,13 +12,9 @@ from . import label_tables
 from .derivatives import Result
 from .sections.quality import normal_range
 
-TISSUE_NAMES = {
-    "gm": "Cortical gray matter",
-    "deepgm": "Deep gray matter",
-    "wm": "White matter",
-    "ventricles": "Lateral ventricles",
-    "csf": "Other CSF",
-}
+TILES = ("total_gm", "cortex_gm", "total_wm", "lateral_ventricles", "total_csf")
+"""Totals at the top of a participant's page."""
+
 HIPPOCAMPI = ("Left-Hippocampus", "Right-Hippocampus")
 PERCENTILES_FROM, MOST_DOTS = 20, 120
 """Number of values from which percentiles are shown, and most dots of a strip."""
@@ -140,15 +136,26 @@ def ordinal(n: int) -> str:
 
 
 def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
-    """Return name without side, tissue, names to add up (both sides or one) and color of each structure."""
+    """Return name without side, total, names to add up (both sides or one) and color of each structure.
+
+    The total is the one of a probability map, such as ``total_gm``.
+    """
     table = label_tables.every()
+    whole = {part: total.name for total in labels.totals().values() if total.map for part in total.parts}
     out: list[tuple[str, str, tuple[str, ...], str]] = []
     for label in table:
         if label.index == 0 or label.name.startswith("Right-"):
             continue
         paired = label.partner != label.index
         parts = (label.name, table[label.partner].name) if paired else (label.name,)
-        out.append((re.sub(r"^Left-", "", label.name).replace("-", " "), label.tissue, parts, label.color))
+        out.append(
+            (
+                re.sub(r"^Left-", "", label.name).replace("-", " "),
+                whole.get(label.total, ""),
+                parts,
+                label.color,
+            )
+        )
     return out
 
 
@@ -156,16 +163,17 @@ def groups_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     """Return the rows of the table of volumes under headings by tissue; empty without volumes."""
     if not result.volumes:
         return []
-    whole = [("Brain mask", "brain"), *((name, tissue) for tissue, name in TISSUE_NAMES.items())]
-    groups = [{"name": "Whole brain", "rows": [_row(result, cohort, name, (part,)) for name, part in whole]}]
-    for tissue, heading in TISSUE_NAMES.items():
+    totals = [total for total in labels.totals().values() if total.name in result.volumes]
+    whole = [("Brain mask", "brain"), *((f"{total.title} ({total.name})", total.name) for total in totals)]
+    groups = [{"name": "Totals", "rows": [_row(result, cohort, name, (part,)) for name, part in whole]}]
+    for total in totals:
         rows = [
             _row(result, cohort, name, parts, color)
             for name, of, parts, color in structures()
-            if of == tissue and any(part in result.volumes for part in parts)
+            if of == total.name and any(part in result.volumes for part in parts)
         ]
         if rows:
-            groups.append({"name": heading, "rows": rows})
+            groups.append({"name": total.title, "rows": rows})
     return groups
 
 
@@ -193,13 +201,11 @@ def _row(
 
 def tiles_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     """Return the volumes at the top of a page."""
-    color = {label.name: label.color for label in [*labels.load("tissue"), *label_tables.every()]}
+    color = {label.name: label.color for label in label_tables.every()}
+    totals = (labels.totals()[name] for name in TILES)
     rows = [
         ("Brain", ("brain",), ""),
-        ("Gray matter", ("gm", "deepgm"), color["gm"]),
-        ("White matter", ("wm",), color["wm"]),
-        (TISSUE_NAMES["ventricles"], ("ventricles",), color["ventricles"]),
-        (TISSUE_NAMES["csf"], ("csf",), color["csf"]),
+        *((total.title, (total.name,), total.color) for total in totals),
         ("Hippocampi", HIPPOCAMPI, color.get(HIPPOCAMPI[0], "")),
     ]
     tiles = []

@@ -26,7 +26,6 @@ from ..status.facts import Facts, facts_of
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
 STATES = ("done", "failed", "running", "skipped", "missing")
 PREPROC, VOLUMES = outputs.ending("preproc", suffix="*"), outputs.ending("volumes")
-TISSUE_SUMS = ("gm", "wm", "deepgm", "ventricles", "csf")
 
 
 def read_json(path: Path | None) -> dict[str, Any]:
@@ -187,19 +186,18 @@ class Result:
 
     @cached_property
     def volumes(self) -> dict[str, float]:
-        """Volumes (mm3): ``brain``, the sums by tissue, and each structure by its name."""
+        """Volumes (mm3): ``brain``, the totals of ``totals.toml``, and each structure by its name."""
         found: dict[str, float] = {}
-        sums = dict.fromkeys(TISSUE_SUMS, 0.0)
+        known: dict[int, float] = {}
         for index, row in self.rows.items():
             volume, label = number(row.get("volume_mm3")), self.table.by_index.get(index)
             if volume is None or index == 0:
                 continue
+            known[index] = volume
             found[label.name if label else str(row.get("name") or index)] = volume
-            if label and label.tissue in sums:
-                sums[label.tissue] += volume
         if not found:
             return {}
-        return {"brain": self._brain(sum(found.values())), **sums, **found}
+        return {"brain": self._brain(sum(found.values())), **labels.add_up(known, self.table), **found}
 
     def _brain(self, total: float) -> float:
         """Volume of the brain mask, from the fractions in the table; else the sum of the structures."""

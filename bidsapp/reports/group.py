@@ -12,23 +12,18 @@ from typing import Any
 
 from ...models.errors import DatasetError, ReportError
 from ...models.io.atomic import write_text
+from ...models.population import labels
 from .. import __version__
 from . import derivatives, group_quality, label_tables, render
-from .cohort import HIPPOCAMPI, TISSUE_NAMES, Cohort, structures, total
+from .cohort import HIPPOCAMPI, Cohort, structures, total
 from .derivatives import Result
 from .group_quality import Outliers
 from .outliers import ENOUGH
 from .participant import write_participant
 from .sections import growth, quality
 
-SUMS = {
-    "brain": "Volume of the brain mask",
-    "gm": "Sum of the structures of cortical gray matter",
-    "deepgm": "Sum of the structures of deep gray matter",
-    "wm": "Sum of the structures of white matter",
-    "ventricles": "Sum of the lateral ventricles and their inferior horns",
-    "csf": "Sum of the other structures of cerebrospinal fluid",
-}
+COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
+"""Volumes in the table of the page, beside those of the hippocampi."""
 
 PERSON = ("age", "gestational_age", "gestational_age_estimated", "sex")
 """Columns that describe the participant."""
@@ -134,7 +129,7 @@ def _columns(results: list[Result], people: dict[str, dict[str, Any]]) -> tuple[
     about += ["session_id"] if any(result.session for result in results) else []
     about += [name for name in PERSON if any(people[result.key][name] is not None for result in results)]
     known = {name for result in results for name in result.volumes}
-    ordered = [name for name in SUMS if name in known]
+    ordered = [name for name in ("brain", *labels.totals()) if name in known]
     ordered += [label.name for label in label_tables.every() if label.name in known]
     return [*about, "state"], ordered + sorted(known - set(ordered))
 
@@ -221,8 +216,10 @@ def _describe(name: str) -> dict[str, Any]:
 
 def _measure(name: str) -> dict[str, Any]:
     """Return the entry of a data dictionary for a volume."""
-    if name in SUMS:
-        return {"LongName": TISSUE_NAMES.get(name, "Brain"), "Description": SUMS[name], "Units": "mm^3"}
+    if name == "brain":
+        return {"LongName": "Brain", "Description": "Volume of the brain mask", "Units": "mm^3"}
+    if total := labels.totals().get(name):
+        return {"LongName": total.title, "Description": total.description, "Units": "mm^3"}
     index = next((label.index for label in label_tables.every() if label.name == name), None)
     known = f", FreeSurfer label {index}" if index is not None else ""
     return {"Description": f"Volume of {name}{known}; sum of probabilities", "Units": "mm^3"}
@@ -302,7 +299,10 @@ def _measures(results: list[Result]) -> list[dict[str, Any]]:
     """Return the measures of the plots: sums, structures of both sides together, and each side."""
     known = {name for result in results for name in result.volumes}
     out = [{"name": "Brain mask", "parts": ["brain"], "color": "", "group": "Whole brain"}]
-    out += [{"name": n, "parts": [t], "color": "", "group": "Whole brain"} for t, n in TISSUE_NAMES.items()]
+    out += [
+        {"name": f"{one.title} ({one.name})", "parts": [one.name], "color": "", "group": "Whole brain"}
+        for one in labels.totals().values()
+    ]
     kept = [entry for entry in structures() if all(part in known for part in entry[2])]
     out += [{"name": n, "parts": [*parts], "color": c, "group": "Structures"} for n, _, parts, c in kept]
     out += [
@@ -328,8 +328,8 @@ def _context(
             "score": derivatives.number(result.quality.get("Score")),
         }
         row["metrics"] = group_quality.values(result, metrics)
-        row |= {name: volumes.get(name) for name in SUMS}
-        row["gray"], row["hippocampi"] = total(volumes, ("gm", "deepgm")), total(volumes, HIPPOCAMPI)
+        row |= {name: volumes.get(name) for name in COLUMNS}
+        row["hippocampi"] = total(volumes, HIPPOCAMPI)
         rows.append(row)
     points = [
         {k: row[k] for k in ("key", "report", "age", "sex", "session", "qc_rating")}

@@ -118,7 +118,10 @@ class PrecomputedTissues(Stage):
         self._results["out_probabilities"] = [
             save(share, folder / f"{name}.nii") for name, share in zip(labels.DSEG_NAMES, shares, strict=True)
         ]
-        self._results["notes"] = [f"The tissues are precomputed: {Path(source).name} and the probabilities."]
+        self._results["notes"] = [
+            f"The tissues are precomputed: {Path(source).name} and the probabilities.",
+            precomputed.OF_STRUCTURES,
+        ]
 
 
 class _PrecomputedAlignmentInputSpec(StageInputSpec):

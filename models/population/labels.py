@@ -1,14 +1,17 @@
 """Label tables: the single source of truth for structures, tissues, colors and left/right partners.
 
 A table is a TSV in BIDS form (``index name abbreviation color mapping``) with the further columns ``tissue``,
-``partner`` and ``pieces`` for structures. Networks predict *unsided* structures (the left index stands for
-both sides); the side is added afterwards. The column ``part_of`` maps a finer structure to one of a coarser
-table.
+``total``, ``partner`` and ``pieces`` for structures. Networks predict *unsided* structures (the left index
+stands for both sides); the side is added afterwards. The column ``part_of`` maps a finer structure to one of
+a coarser table. ``tissue.tsv`` defines the tissues and their values in a ``dseg``, ``totals.toml`` the totals
+of volumes.
 """
 
 from __future__ import annotations
 
 import csv
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -16,19 +19,30 @@ import numpy as np
 
 from ..data import FOLDER
 
-TISSUES = ("background", "gm", "wm", "ventricles", "csf", "deepgm")
-"""Names of the six tissues, in the order of the tissue decoder's outputs."""
 
-DSEG = {"background": 0, "gm": 1, "deepgm": 1, "wm": 2, "ventricles": 3, "csf": 3}
+def _rows(name: str) -> list[dict[str, str]]:
+    """Return the rows of a file of the folder ``labels``."""
+    text = (FOLDER / "labels" / f"{name}.tsv").read_text()
+    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
+
+
+DSEG = {row["name"]: int(row["dseg"]) for row in _rows("tissue")}
 """Value of every tissue in a BIDS ``dseg``: 1 GM, 2 WM, 3 CSF."""
 
-DSEG_NAMES = ("GM", "WM", "CSF")
+TISSUES = tuple(DSEG)
+"""Names of the six tissues, in the order of the tissue decoder's outputs."""
+
+DSEG_NAMES = tuple(row["abbreviation"] for row in _rows("dseg"))
 """Names of the tissues of a BIDS ``dseg`` in the order of their values 1, 2, 3 (``dseg.tsv``)."""
 
 
 @dataclass(frozen=True)
 class Label:
-    """One row of a label table; ``pieces`` is ``one`` for a structure of one piece on either side."""
+    """One row of a label table.
+
+    ``pieces`` is ``one`` for a structure of one piece on either side; ``total`` is the smallest total of
+    ``totals.toml`` that it belongs to.
+    """
 
     index: int
     name: str
@@ -39,6 +53,33 @@ class Label:
     partner: int
     pieces: str = "many"
     part_of: int = -1
+    total: str = ""
+
+
+@dataclass(frozen=True)
+class Total:
+    """A sum of volumes of structures, named by what it holds.
+
+    Attributes
+    ----------
+    name, title : str
+        Name in tables, such as ``cortex_gm``, and in reports.
+    color : str
+        Color in reports.
+    map : str
+        Probability map (``GM``, ``WM``, ``CSF``) whose sum it is; empty for a part of one.
+    parts : tuple of str
+        Values of the column ``total`` of its structures.
+    description : str
+        What it holds.
+    """
+
+    name: str
+    title: str
+    color: str
+    map: str
+    parts: tuple[str, ...]
+    description: str
 
 
 class LabelTable:
@@ -155,8 +196,7 @@ def numbering(name: str, column: str) -> np.ndarray | None:
     >>> numbering("fetal", "feta")[[24, 3, 42, 16]].tolist(), numbering("adult", "feta")
     ([1, 2, 2, 7], None)
     """
-    text = (FOLDER / "labels" / f"{name}.tsv").read_text()
-    rows = list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    rows = _rows(name)
     if column not in rows[0]:
         return None
     out = np.zeros(max(int(row["index"]) for row in rows) + 1, np.uint8)
@@ -179,8 +219,6 @@ def load(name: str) -> LabelTable:
     LabelTable
         The table.
     """
-    text = (FOLDER / "labels" / f"{name}.tsv").read_text()
-    rows = csv.DictReader(text.splitlines(), delimiter="\t")
     return LabelTable(
         [
             Label(
@@ -193,7 +231,62 @@ def load(name: str) -> LabelTable:
                 int(row.get("partner") or row["index"]),
                 row.get("pieces") or "many",
                 int(row.get("part_of") or row["index"]),
+                row.get("total") or "",
             )
-            for row in rows
+            for row in _rows(name)
         ]
     )
+
+
+@cache
+def totals() -> dict[str, Total]:
+    """Return the totals of volumes by name, in the order of reports and tables.
+
+    Examples
+    --------
+    >>> totals()["total_wm"].parts
+    ('cerebral_wm', 'cerebellar_wm', 'brainstem')
+    """
+    content = tomllib.loads((FOLDER / "labels" / "totals.toml").read_text(encoding="utf-8"))
+    return {
+        name: Total(
+            name,
+            row["title"],
+            row["color"],
+            row.get("map", ""),
+            tuple(row.get("sum_of", [name])),
+            row["description"],
+        )
+        for name, row in content.items()
+    }
+
+
+def add_up(volumes: Mapping[int, float], table: LabelTable) -> dict[str, float]:
+    """Return the totals that a table's structures have.
+
+    Parameters
+    ----------
+    volumes : mapping of int to float
+        Volumes by index; missing structures count as zero.
+    table : LabelTable
+        The structures.
+
+    Returns
+    -------
+    dict of str to float
+        Volumes by name of the total, in the unit of ``volumes``.
+
+    Examples
+    --------
+    >>> found = add_up({3: 2.0, 42: 2.0, 8: 1.0}, load("adult"))
+    >>> found["total_gm"], found["cortex_gm"], "cerebellum" in found
+    (5.0, 4.0, False)
+    """
+    leaves: dict[str, float] = {}
+    for label in table:
+        leaves[label.total] = leaves.get(label.total, 0.0) + volumes.get(label.index, 0.0)
+    return {
+        name: sum(leaves.get(part, 0.0) for part in total.parts)
+        for name, total in totals().items()
+        if any(part in leaves for part in total.parts)
+    }

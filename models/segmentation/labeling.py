@@ -18,6 +18,9 @@ from ..population import labels
 from ..population.labels import LabelTable
 from .result import SegmentationResult
 
+LEAST_TOTAL = 1e-3
+"""Smallest sum of probabilities by which they are divided."""
+
 
 class _Sums:
     """Running sums over the structures, on the brain's part of the input grid.
@@ -32,11 +35,16 @@ class _Sums:
         Probability of the left side.
     table : LabelTable
         The structures.
+    expected : Tensor, shape (X, Y, Z)
+        Sum of the structures' probabilities, by which volumes are normalized like the tissues.
     """
 
-    def __init__(self, grid: Grid, within: Tensor, share: Tensor, table: LabelTable) -> None:
+    def __init__(
+        self, grid: Grid, within: Tensor, share: Tensor, table: LabelTable, expected: Tensor
+    ) -> None:
         shape = grid.shape
         self.grid, self.within, self.share, self.table = grid, within, share, table
+        self.expected = expected.clamp(min=LEAST_TOTAL)
         self.best = torch.full(shape, 1e-6)
         self.structure = torch.zeros(shape, dtype=torch.int16)
         self.total, self.entropy = torch.zeros(shape), torch.zeros(shape)
@@ -63,8 +71,8 @@ class _Sums:
 
     def _measure(self, index: int, weight: Tensor) -> None:
         """Store volume and centroid of a structure of one side."""
+        self.volumes[index] = float((weight / self.expected).sum()) * self.grid.voxel_volume
         mass = float(weight.sum())
-        self.volumes[index] = mass * self.grid.voxel_volume
         if mass > 0:
             axes = [torch.arange(n, dtype=torch.float32) for n in self.grid.shape]
             center = [
@@ -106,12 +114,16 @@ def label(
     part = Grid(shape, affine)
     window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
     within = inside[window]
-    sums = _Sums(part, within, resample(left, part).data.sigmoid(), table)
+    # Interpolation is linear: the sum of the structures' maps is the map of their sum.
+    summed = Volume(
+        posteriors.data[[k for k, index in enumerate(table.unsided) if index]].sum(0), posteriors.affine
+    )
+    sums = _Sums(part, within, resample(left, part).data.sigmoid(), table, resample(summed, part).data)
     for k, index in enumerate(table.unsided):
         if index:
             sums.add(index, Volume(posteriors.data[k], posteriors.affine))
     # At the mask's edge, interpolation loses a little to the background.
-    sums.tissues /= sums.total.clamp(min=1e-3)
+    sums.tissues /= sums.total.clamp(min=LEAST_TOTAL)
     structure = _filled(sums.structure, within)
     whole = torch.zeros(grid.shape, dtype=torch.int16)
     whole[window] = structure

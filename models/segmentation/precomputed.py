@@ -22,6 +22,9 @@ CORTEX = {1: 3, 2: 42}
 LEAST_STRUCTURES = 6
 """Smallest number of structures of a usable segmentation."""
 
+OF_STRUCTURES = "Totals of volumes are sums of the structures, not of the precomputed tissue probabilities."
+"""Note where the tissues are not those of the structures."""
+
 COARSE = 3.0
 """Voxel size (mm) at which a skull around a mask is detected."""
 
@@ -110,6 +113,7 @@ def segmentation(
         notes.append("Tissue probabilities are those of the precomputed labels: 0 or 1.")
     else:
         shares = {name: _share(probabilities[name], grid) for name in labels.DSEG_NAMES}
+        notes.append(OF_STRUCTURES)
     return SegmentationResult(
         Volume(torch.from_numpy(ids), grid.affine),
         Volume(torch.from_numpy(table.lookup("tissue")[ids].astype(np.uint8)), grid.affine),

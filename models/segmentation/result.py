@@ -46,7 +46,8 @@ class SegmentationResult:
     probabilities : dict of str to Volume
         ``GM``, ``WM`` and ``CSF``, float32.
     volumes : dict of int to float
-        Soft volume (mm3) by FreeSurfer id: the sum of the probabilities.
+        Soft volume (mm3) by FreeSurfer id: the sum of the probabilities in the brain mask, which add up to 1
+        there as in ``probabilities``.
     centroids : dict of int to tuple
         Center (mm, RAS) by FreeSurfer id.
     notes : list of str

@@ -249,7 +249,7 @@ def check(recipe: Recipe, path: str | Path, kinds: Mapping[str, Allowed]) -> Non
     """
     _one_of(path, "kind", [recipe.kind], kinds)
     _one_of(path, "network", [recipe.network], zoo.ARCHITECTURES)
-    tables = [p.name.removesuffix(".tsv") for p in (FOLDER / "labels").iterdir()]
+    tables = [p.stem for p in (FOLDER / "labels").glob("*.tsv")]
     _one_of(path, "table", [recipe.table], tables)
     allowed = kinds[recipe.kind]
     for key in ("architecture", "losses", "generator"):

@@ -52,12 +52,13 @@ def fetuses(tmp_path):
 def test_every_structure_of_a_fetus_counts_in_its_tissue(tmp_path, table):
     _participant_session(tmp_path, "sub-1", table=table)
     found = derivatives.load(tmp_path, "sub-1").volumes
-    of = [label.tissue for label in labels.load(table) if label.index]
-    assert {t: found[t] for t in derivatives.TISSUE_SUMS} == {
-        t: 1000 * of.count(t) for t in derivatives.TISSUE_SUMS
+    of = [labels.DSEG_NAMES[labels.DSEG[label.tissue] - 1] for label in labels.load(table) if label.index]
+    whole = {total.name: total.map for total in labels.totals().values() if total.map}
+    assert {name: found[name] for name in whole} == {
+        name: 1000 * of.count(tissue) for name, tissue in whole.items()
     }
-    assert found["deepgm"] == 2000
-    assert sum(found[t] for t in derivatives.TISSUE_SUMS) == found["brain"]
+    assert found["subcortical_gm"] == found["cerebellum"] == 2000 and "cerebellar_gm" not in found
+    assert sum(found[name] for name in whole) == found["brain"]
 
 
 def test_an_index_means_the_same_in_every_table():
@@ -93,19 +94,17 @@ def test_the_page_says_what_was_inferred(tmp_path):
 def test_pages_and_group_know_the_structures_of_fetuses(fetuses):
     run_group(fetuses)
     row = _rows(fetuses / "group_volumes.tsv")[0]
-    assert (float(row["deepgm"]), float(row["Left-Deep-Gray-Matter"])) == (2000, 1000)
+    assert (float(row["subcortical_gm"]), float(row["Left-Deep-Gray-Matter"])) == (2000, 1000)
     assert list(row).index("Left-Deep-Gray-Matter") < list(row).index("Right-Cerebellum")
     participant_session = derivatives.load(fetuses, "sub-1")
     cohort = comparison.Cohort.of([participant_session])
-    deep = next(
-        g for g in comparison.groups_of(participant_session, cohort) if g["name"] == "Deep gray matter"
-    )
-    assert [row["name"] for row in deep["rows"]] == ["Deep Gray Matter"]
-    assert all(row["norm"] is None for row in deep["rows"])
+    gray = next(g for g in comparison.groups_of(participant_session, cohort) if g["name"] == "Gray matter")
+    assert [row["name"] for row in gray["rows"]] == ["Cerebral Cortex", "Cerebellum", "Deep Gray Matter"]
+    assert all(row["norm"] is None for row in gray["rows"])
     gray = next(
         tile for tile in comparison.tiles_of(participant_session, cohort) if tile["name"] == "Gray matter"
     )
-    assert gray["value"] == participant_session.volumes["gm"] + participant_session.volumes["deepgm"]
+    assert gray["value"] == participant_session.volumes["total_gm"]
     assert "Deep Gray Matter" in (fetuses / "sub-1.html").read_text()
 
 

@@ -64,10 +64,12 @@ def test_one_row_a_participant_session(tree):
     assert set(list(rows[6].values())[5:]) == {"n/a"}
 
 
-def test_sums_by_tissue_add_up(tree):
+def test_totals_add_up(tree):
     row = rows_of(tree / "group_volumes.tsv")[0]
     names = [label.name for label in labels.load("adult") if label.name in row]
-    parts = sum(float(row[name]) for name in ("gm", "deepgm", "wm", "ventricles", "csf"))
+    parts = sum(float(row[name]) for name in ("total_gm", "total_wm", "total_csf"))
+    gray = sum(float(row[name]) for name in ("cortex_gm", "subcortical_gm", "cerebellar_gm"))
+    assert gray == pytest.approx(float(row["total_gm"]), abs=0.1)
     assert parts == pytest.approx(sum(float(row[name]) for name in names), abs=0.1)
     assert parts == pytest.approx(float(row["brain"]), rel=1e-3)
 
@@ -79,7 +81,7 @@ def test_every_column_is_described(tree, name):
     assert list(dictionary) == columns
     assert all(entry["Description"] for entry in dictionary.values())
     for column in columns:
-        known = column in ("brain", "gm") or column.startswith(("Left-", "Right-"))
+        known = column == "brain" or column in labels.totals() or column.startswith(("Left-", "Right-"))
         assert not known or dictionary[column]["Units"] == "mm^3"
 
 

@@ -64,6 +64,23 @@ def test_lookups():
         table.lookup("color")
 
 
+@pytest.mark.parametrize("name", ["adult", "fetal", "fetal-callosum"])
+def test_totals_hold_the_structures_of_their_maps(name):
+    table = labels.load(name)
+    for total in labels.totals().values():
+        if not total.map:
+            continue
+        value = labels.DSEG_NAMES.index(total.map) + 1
+        in_map = {label.index for label in table if labels.DSEG[label.tissue] == value}
+        assert {label.index for label in table if label.total in total.parts} == in_map
+
+
+def test_cortex_has_no_cerebellum_and_no_deep_structure():
+    found = labels.add_up({3: 1.0, 42: 1.0, 8: 10.0, 10: 100.0, 24: 1000.0}, labels.load("adult"))
+    assert (found["cortex_gm"], found["cerebellar_gm"], found["subcortical_gm"]) == (2.0, 10.0, 100.0)
+    assert (found["total_gm"], found["total_csf"], found["total_wm"]) == (112.0, 1000.0, 0.0)
+
+
 def test_source_table_trains_what_the_label_table_holds():
     source, table = source_table(), labels.load("adult")
     assert set(source.structure.tolist()) == set(table.unsided)
