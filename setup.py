@@ -65,7 +65,6 @@ setup(
         "safetensors>=0.4.3",
         "scikit-image>=0.22",
         "scipy>=1.13",
-        "shtab>=1.7",
         "templateflow>=25.0",
         "torch>=2.6,<2.14",
     ],

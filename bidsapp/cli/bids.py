@@ -141,6 +141,10 @@ def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     try:
+        if words[:1] == ["--complete"]:
+            answer = dispatch.resolve("brainseg.bidsapp.cli.completion:answer")
+            print(answer(*words[1:3], lambda before: (parser(), before, [])))
+            return 0
         settings = parse(words)
         return dispatch.resolve(SHOW if settings.dry_run else RUN)(settings, words)
     except BrainsegError as error:

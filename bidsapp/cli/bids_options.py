@@ -9,7 +9,7 @@ from collections.abc import Callable
 from .. import __version__
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES
 from . import dispatch
-from .parser import SHELLS, HelpFormatter, Noted, Parser, device_name
+from .parser import DEVICES, SHELLS, HelpFormatter, Noted, Parser, device_name
 
 DESCRIPTION = """\
 Brain MRI in, derivatives out: for every participant of a BIDS dataset a brain mask, a bias-corrected
@@ -28,8 +28,8 @@ class Completion(argparse.Action):
     """``--completion SHELL``: print the completion script and exit."""
 
     def __call__(self, parser, namespace, values, option_string=None):
-        """Print the script of the parser."""
-        print(dispatch.resolve("brainseg.bidsapp.cli.completion:script")(parser, values))
+        """Print the script of the program."""
+        print(dispatch.resolve("brainseg.bidsapp.cli.completion:script")(parser.prog, values), end="")
         parser.exit()
 
 
@@ -78,18 +78,21 @@ def _add_selection(add: Add) -> None:
         "--participant-label",
         nargs="+",
         metavar="LABEL",
+        complete="participant",
         help="only these participants, with or without sub- (default: all)",
     )
     add(
         "--session-label",
         nargs="+",
         metavar="LABEL",
+        complete="session",
         help="only these sessions, with or without ses- (default: all)",
     )
     add(
         "--modalities",
         nargs="+",
         metavar="SUFFIX",
+        complete=MODALITIES,
         help=f"only images with these suffixes (of {', '.join(MODALITIES)})",
     )
     add(
@@ -121,6 +124,7 @@ def _add_processing(add: Add) -> None:
     add(
         "--population",
         metavar=f"{{{','.join(able)}}}",
+        complete=tuple(able),
         help="population of the participants; auto: by age in participants.tsv, ages without trained "
         "networks are refused (default: auto)",
     )
@@ -128,6 +132,7 @@ def _add_processing(add: Add) -> None:
         "--output-spaces",
         nargs="+",
         metavar="SPACE",
+        complete="template",
         help="templates to align to: NAME[:cohort-N][:res-N] of TemplateFlow, NAME=IMAGE or NAME=FOLDER "
         f"(default: {', '.join(TEMPLATES)})",
     )
@@ -192,6 +197,7 @@ def _add_resources(add: Add) -> None:
         "--device",
         type=device_name,
         metavar="{auto,cpu,cuda[:N],mps}",
+        complete=DEVICES,
         help="device that the networks run on (default: auto)",
     )
     add("--n-gpus", type=int, metavar="N", help="number of GPUs to share between participants (default: 1)")

@@ -13,6 +13,9 @@ from typing import Any, NoReturn
 SHELLS = ("bash", "zsh", "fish", "tcsh")
 """Shells that the commands write completion scripts for."""
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Devices that the networks run on; a GPU of several is named as ``cuda:N``."""
+
 INHERITED = ("action", "choices", "const", "metavar", "nargs", "type")
 """What a former name of an option takes over from the option."""
 
@@ -58,7 +61,8 @@ class Parser(argparse.ArgumentParser):
     counted : set of str
         Names of the values that count how often an option is given.
     completions : list of tuple
-        Arguments and what a shell completes them with: ``file``, ``folder`` or a tuple of words.
+        Arguments and what a shell completes them with: a tuple of words, or a name in
+        ``completion.SOURCES``.
     former : dict of str to str
         Former names of options, which are accepted and not shown, and the present names.
     elsewhere : dict of str to str
@@ -86,8 +90,8 @@ class Parser(argparse.ArgumentParser):
         -------
         callable
             It adds an argument to the section. It takes what ``ArgumentParser.add_argument`` takes and
-            ``complete`` (``file``, ``folder`` or a tuple of words, for completion in a shell) and ``former``
-            (former names of the option).
+            ``complete`` (what a shell completes it with, see ``completions``) and ``former`` (former names of
+            the option).
         """
         return functools.partial(self._add, self.add_argument_group(title).add_argument, title)
 
@@ -156,6 +160,23 @@ class Parser(argparse.ArgumentParser):
         """All arguments, in the order of the help."""
         return [action for actions in self.sections.values() for action in actions]
 
+    @property
+    def positionals(self) -> list[argparse.Action]:
+        """Arguments without a flag, in their order."""
+        return [action for action in self.arguments if not action.option_strings]
+
+    def option(self, word: str) -> argparse.Action | None:
+        """Return the option of that name, in any of its spellings; None if there is none."""
+        return self._option_string_actions.get(self._dashed(word))
+
+    def described(self) -> dict[str, str]:
+        """Return the names of all options, each with the beginning of its help."""
+        return {
+            flag: str(action.help or "").replace("%%", "%").partition(";")[0].partition(" (")[0]
+            for action in [*self.arguments, *(a for a in self._actions if a.dest == "help")]
+            for flag in action.option_strings
+        }
+
     def error(self, message: str) -> NoReturn:
         """Print a mistake in one line and exit with code 2."""
         unknown = message.partition("unrecognized arguments: ")[2].split()
@@ -207,6 +228,7 @@ def add_compute(parser: Parser) -> None:
         type=device_name,
         default="auto",
         metavar="{auto,cpu,cuda[:N],mps}",
+        complete=DEVICES,
         help="device that the networks run on (default: auto)",
     )
     parser.add_argument("--threads", type=int, metavar="N", help="number of CPUs to use (default: at most 8)")

@@ -43,7 +43,7 @@ def _add_segment(parser: Parser) -> None:
     add(
         "--model",
         metavar="NAME",
-        complete="file",
+        complete="network",
         help="another network: an installed one, or a .safetensors file",
     )
     add(
@@ -66,7 +66,7 @@ def _add_register(parser: Parser) -> None:
     add(
         "fixed",
         metavar="FIXED",
-        complete="file",
+        complete="template",
         help="another scan, or a template as in --output-spaces of brainseg-bids",
     )
     _add_transforms(parser)
@@ -86,7 +86,7 @@ def _add_register(parser: Parser) -> None:
     add(
         "--start",
         metavar="NETWORK",
-        complete="file",
+        complete="network",
         help="network that predicts the initial deformation of deep, or none (default: by population)",
     )
     add(
@@ -147,7 +147,7 @@ def _add_hippocampus(parser: Parser) -> None:
         default=1,
         help="voxel step of --submission; 2: half the resolution (default: 1)",
     )
-    add("--model", metavar="NAME", complete="file", help="another network that registers hippocampi")
+    add("--model", metavar="NAME", complete="network", help="another network that registers hippocampi")
     add_compute(parser)
 
 
@@ -164,11 +164,18 @@ def _add_pseudolabel(parser: Parser) -> None:
 def _add_check_derivatives(parser: Parser) -> None:
     add = parser.add_argument
     add("folder", metavar="OUT", complete="folder", help="derivatives, of brainseg-bids or another program")
-    add("--participant-label", nargs="+", metavar="LABEL", help="only these participants (default: all)")
+    add(
+        "--participant-label",
+        nargs="+",
+        metavar="LABEL",
+        complete="participant",
+        help="only these participants (default: all)",
+    )
     add(
         "--output-spaces",
         nargs="+",
         metavar="SPACE",
+        complete="template",
         help="output spaces of the planned run (default: all that the derivatives have transforms to)",
     )
     add(

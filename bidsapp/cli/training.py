@@ -10,7 +10,7 @@ TABLE = "label table of the maps: a .tsv file, or headmaps"
 
 def _add_train(parser: Parser) -> None:
     add = parser.add_argument
-    add("recipe", metavar="RECIPE", complete="file", help="a YAML file, or the name of an installed recipe")
+    add("recipe", metavar="RECIPE", complete="recipe", help="a YAML file, or the name of an installed recipe")
     add("changes", metavar="key=value", nargs="*", help="values that replace those of the recipe")
     add("--data", metavar="NPZ", complete="file", help="prepared label maps, from: brainseg train prepare")
     add("--maps", metavar="FOLDER", complete="folder", help="label maps, in place of --data")
@@ -73,15 +73,27 @@ def _add_scans(parser: Parser) -> None:
         complete="folder",
         help="folder of the scans, if they are not with their labels",
     )
-    add("--recipe", default="segmentation", help="recipe to prepare them for (default: segmentation)")
-    add("--mapping", metavar="TSV", complete="file", help="labels in FOLDER and our labels, as in evaluate")
+    add(
+        "--recipe",
+        default="segmentation",
+        complete="recipe",
+        help="recipe to prepare them for (default: segmentation)",
+    )
+    add(
+        "--mapping", metavar="TSV", complete="mapping", help="labels in FOLDER and our labels, as in evaluate"
+    )
 
 
 def _add_preview(parser: Parser) -> None:
     add = parser.add_argument
     add("data", metavar="NPZ", complete="file", help="prepared label maps, from: brainseg train prepare")
     add("out", metavar="PNG", complete="file", help="image to write")
-    add("--recipe", metavar="RECIPE", help="recipe with the generator's ranges (default: those built in)")
+    add(
+        "--recipe",
+        metavar="RECIPE",
+        complete="recipe",
+        help="recipe with the generator's ranges (default: those built in)",
+    )
     add("--count", type=int, default=12, help="number of samples (default: 12)")
     add("--seed", type=int, default=0, help="random seed (default: 0)")
     add_compute(parser)
@@ -134,14 +146,14 @@ def _add_evaluate(parser: Parser) -> None:
     add(
         "--mapping",
         metavar="TSV",
-        complete="file",
+        complete="mapping",
         help="labels of REF and our labels: a file, or freesurfer (aseg, aparc+aseg) or neuromorphometrics",
     )
-    add("--mapping-pred", metavar="TSV", complete="file", help="the same for PRED")
+    add("--mapping-pred", metavar="TSV", complete="mapping", help="the same for PRED")
     add(
         "--table",
         metavar="TABLE",
-        complete="file",
+        complete="table",
         help="label table of both: adult, fetal, dseg (gray, white, CSF), tissue, feta, hippocampus, or a "
         ".tsv file (index, name); structures are summed up to tissues (default: the table that fits both)",
     )
@@ -164,7 +176,7 @@ def _add_models(parser: Parser) -> None:
         "name",
         metavar="NAME",
         nargs="?",
-        complete="file",
+        complete="network",
         help="an installed network, or a .safetensors file (default: all)",
     )
 

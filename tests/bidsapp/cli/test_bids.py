@@ -1,6 +1,5 @@
 """The command line: help, mistakes, and what is offered."""
 
-import shutil
 import subprocess
 import sys
 import time
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from brainseg.bidsapp import __version__
-from brainseg.bidsapp.cli import bids, completion, main, parser
+from brainseg.bidsapp.cli import bids
 
 COMMAND = [sys.executable, "-m", "brainseg.bidsapp"]
 
@@ -89,33 +88,3 @@ def test_every_flag_does_something():
         if action.dest not in aside:
             name = derived.get(action.dest, action.dest)
             assert f".{name}" in sources, f"{action.option_strings or action.dest} does nothing"
-
-
-@pytest.mark.parametrize("shell", parser.SHELLS)
-def test_shells_complete_it(shell, capsys):
-    with pytest.raises(SystemExit) as stop:
-        bids.main(["--completion", shell])
-    assert stop.value.code == 0
-    script = capsys.readouterr().out
-    for word in ("participant-label", "no-posteriors", "sessionwise", "nibabies"):
-        assert word in script
-    assert main.main(["--completion", shell]) == 0
-    script = capsys.readouterr().out
-    assert "check-derivatives" in script
-    assert "skull-strip" in script
-
-
-def test_bash_completes_steps_and_flags(tmp_path):
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("there is no bash")
-    path = tmp_path / "completion.sh"
-    path.write_text(completion.script(bids.parser(), "bash"))
-    ask = (
-        f"source {path}; COMP_WORDS=(brainseg-bids TYPED); "
-        'COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _shtab_brainseg_bids; echo "${COMPREPLY[@]}"'
-    )
-    for words, found in {"--steps no-pos": "no-posteriors", "--dry": "--dry-run"}.items():
-        typed = [bash, "-c", ask.replace("TYPED", words)]
-        done = subprocess.run(typed, capture_output=True, text=True, check=True)
-        assert done.stdout.split() == [found]

@@ -114,7 +114,9 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
         (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
         (["segment", scan, scan / "out.nii"], 2, "cannot be written"),
         (["segment", scan, here / "o.nii", "--skull-strip", "force"], 1, "scan.nii.gz: no brain was found"),
-        (["segmnt", scan], 2, "unknown command 'segmnt'"),
+        (["segmnt", scan], 2, "Did you mean segment"),
+        (["synth"], 2, "Commands are synth preview, synth seeds"),
+        (["synth", "preveiw"], 2, "no command 'synth preveiw'"),
         (["train", "nothing", *training], 2, "no recipe 'nothing'"),
         (["train", "segmentation", "minutes", *training], 2, "'minutes' is not key=value"),
         (["train", "segmentation", "--data", here / "x.npz", "--out", here], 2, "train prepare"),
@@ -201,3 +203,10 @@ def test_help(capsys):
         with pytest.raises(SystemExit) as stop:
             main.main([*name.split(), "--help"])
         assert stop.value.code == 0
+    capsys.readouterr()
+    assert main.main(["synth", "--help"]) == 0
+    said = capsys.readouterr().out
+    assert "brainseg synth preview NPZ PNG" in said and "brainseg segment" not in said
+    with pytest.raises(SystemExit):
+        main.main(["train", "--help"])
+    assert "brainseg train prepare" in capsys.readouterr().out
