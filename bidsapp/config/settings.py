@@ -173,6 +173,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
         If a value is impossible; the message says what is possible.
     """
     values = {k: v for k, v in options.items() if k in {f.name for f in fields(Settings)} and v is not None}
+    _refuse_blanks(options)
     _check_folders(values)
     values["analysis_level"] = _levels(values.get("analysis_level", ()))
     values["derivatives"] = _derivatives(values.get("derivatives", ()))
@@ -181,8 +182,10 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     for name in (*paths, "work_dir"):
         if name in values or name == "work_dir":
             values[name] = Path(values.get(name, "work")).expanduser().resolve()
-    values["participant_label"] = _labels(values.get("participant_label", ()), "sub-")
-    values["session_label"] = _labels(values.get("session_label", ()), "ses-")
+    for name, prefix in {"participant_label": "sub-", "session_label": "ses-"}.items():
+        values[name] = _labels(values.get(name, ()), prefix)
+        if "" in values[name]:
+            raise _blank(name)
     values["modalities"] = _modalities(values.get("modalities", ()))
     values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
     values["notes"] = (*values.get("notes", ()), *notes)
@@ -293,8 +296,24 @@ def _levels(words: Any) -> tuple[str, ...]:
 
 def _labels(texts: Any, prefix: str) -> tuple[str, ...]:
     """Labels without prefix, each once; commas separate too."""
-    words = [word for text in texts for word in str(text).split(",") if word]
+    words = [word.strip() for text in texts for word in str(text).rstrip(",").split(",")]
     return tuple(dict.fromkeys(word.removeprefix(prefix) for word in words))
+
+
+def _refuse_blanks(values: Mapping[str, Any]) -> None:
+    """Refuse empty texts: mostly a variable of the shell that is not set, which must not mean "all"."""
+    for name, value in values.items():
+        for text in value if isinstance(value, (list, tuple)) else (value,):
+            if isinstance(text, str) and not text.strip(" ,"):
+                raise _blank(name)
+
+
+def _blank(name: str) -> UsageError:
+    names = {"bids_dir": "BIDS", "output_dir": "OUT", "analysis_level": "LEVEL"}
+    option = names.get(name) or f"--{name.replace('_', '-')}"
+    return UsageError(
+        None, f"{option} is empty", "Give a value, or leave it out (is a variable of the shell not set?)"
+    )
 
 
 def _modalities(names: Any) -> tuple[str, ...]:

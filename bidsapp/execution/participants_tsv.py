@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ...interfaces.io import files
+from ..inputs.labels import natural
 from ..inputs.participants import Demographics, Person
-from ..inputs.select import ParticipantSession, natural
+from ..inputs.select import ParticipantSession
 from ..reports import derivatives
 
 COLUMNS = {

@@ -1,7 +1,8 @@
 """Index of the anatomical images, by pybids.
 
 Sidecars are not indexed, since a damaged one would stop the indexing of the whole dataset. Derivatives and
-other datatypes are not searched. A stored index is rebuilt when the dataset has changed.
+other datatypes are not searched. A stored index is rebuilt when the dataset has changed. Entities are read
+from the path below the root of the dataset, never from the folders above it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,17 @@ import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from bids import BIDSLayout, BIDSLayoutIndexer
+from bids.layout import parse_file_entities
+from bids.layout.models import Config
 
 from ...models.errors import DatasetError, UsageError
 from ..config.settings import MODALITIES, Settings
+from . import names
 
 DATABASE = "layout_index.sqlite"
 OUTSIDE = r"^/(?!sub-)"
@@ -35,10 +40,13 @@ class Image:
         Its file.
     entities : dict
         Entities of its name as pybids reads them.
+    fault : names.Fault or None
+        What is wrong with its name, so that it cannot be used.
     """
 
     path: Path
     entities: dict[str, Any] = field(default_factory=dict)
+    fault: names.Fault | None = None
 
     @property
     def participant(self) -> str:
@@ -79,15 +87,50 @@ def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
     root, folder = settings.bids_dir, settings.bids_database_dir
     try:
         layout = _kept(root, folder) if folder else _index(root, labels)
-        files = layout.get(datatype="anat", suffix=list(MODALITIES), extension=[".nii", ".nii.gz"])
-        images = [Image(Path(file.path), dict(file.get_entities())) for file in files]
+        found = (_image(root, Path(path).relative_to(layout.root)) for path in sorted(layout.get_files()))
+        images = [image for image in found if image is not None]
     except (DatasetError, UsageError):
         raise
     except Exception as error:
         reason = f"the dataset cannot be indexed ({type(error).__name__}: {error})"
         raise DatasetError(settings.bids_dir, reason, "Check it with bids-validator") from error
-    whole = {None, "mag"}
-    return [i for i in images if "subject" in i.entities and i.entities.get("part") in whole]
+    return [image for image in images if image.entities.get("part") in (None, "mag")]
+
+
+def entities_of(relative: Path, config: Config | str = "bids") -> dict[str, Any]:
+    """Return the entities of a file of a dataset.
+
+    Parameters
+    ----------
+    relative : Path
+        Path below the root of the dataset.
+    config : Config or str
+        pybids' patterns of the entities.
+
+    Examples
+    --------
+    >>> entities_of(Path("sub-01/anat/sub-01_run-2_T1w.nii.gz"))["run"]
+    2
+    """
+    config = _config(config) if isinstance(config, str) else config
+    return parse_file_entities(f"/{relative.as_posix()}", entities=config.entities.values())
+
+
+@cache
+def _config(name: str) -> Config:
+    return Config.load(name)
+
+
+def _image(root: Path, relative: Path) -> Image | None:
+    """Return an image by its path below the dataset; None if it is no anatomical image of a participant."""
+    label = relative.parts[0].removeprefix("sub-")
+    if len(relative.parts) < 2 or label == relative.parts[0] or not relative.name.endswith(names.EXTENSIONS):
+        return None
+    entities = entities_of(relative)
+    if entities.get("datatype") != "anat" or entities.get("suffix") not in MODALITIES:
+        return None
+    # pybids cuts labels at a character that BIDS does not allow.
+    return Image(root / relative, entities | {"subject": label}, names.fault(root, relative))
 
 
 def _index(root: Path, labels: list[str] | None, database: Path | None = None) -> BIDSLayout:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...models.errors import InputError
 from ...models.population.labels import DSEG_NAMES
+from . import names
 
 CORRECTED = "desc-corrected_mask.nii.gz"
 """Ending of a brain mask that was corrected by hand."""
@@ -65,7 +66,9 @@ def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...
         candidates = defaultdict(list)
         for path in sorted(root.joinpath(*key.split("_"), "anat").iterdir() if _has(root, key) else ()):
             role = role_of(path.name, suffix)
-            if role:
+            if role and (said := names.contradiction(path.relative_to(root))):
+                out.notes.append(f"The precomputed {path.name} is not used: {said[0]}.")
+            elif role:
                 candidates[role].append(path)
         for role, paths in candidates.items():
             path = _one(paths, image, role)

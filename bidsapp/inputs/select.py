@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ...models.errors import BrainsegError, DatasetError, InputError, UsageError
+from ...models.errors import BrainsegError, InputError, UsageError
 from ...models.io import datalad
 from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.templates import spaces
 from ..config.settings import TEMPLATES, Settings
-from . import filters, options, precomputed, reference, sidecars
+from . import filters, names, options, precomputed, reference, sidecars
 from .index import Image, anatomical_images
+from .labels import SEVERAL, check_dataset, natural, no_image, participants, sessions
 from .participants import Demographics
 from .population import DEFAULT, population_of
 from .precomputed import Precomputed
-
-SEVERAL = 8
-"""Number of names listed in a message."""
 
 COREGISTERED = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
 """Contrasts that are co-registered to the reference image of their session."""
@@ -126,141 +122,91 @@ def select(settings: Settings) -> Selection:
     notes = check_dataset(root)
     wanted = filters.read(settings.bids_filter_file, notes) if settings.bids_filter_file else {}
     people = Demographics(root)
-    labels = _participants(settings, people)
-    found = [i for i in anatomical_images(settings, labels) if i.participant in set(labels)]
+    labels = participants(settings, people)
+    every = [i for i in anatomical_images(settings, labels) if i.participant in set(labels)]
+    found = [image for image in every if image.fault is None]
     matched = filters.match([i for i in found if i.suffix in settings.suffixes], wanted, notes)
-    sessions = _sessions(settings, found)
+    chosen_sessions = sessions(settings, every)
     if not matched and settings.bids_filter_file:
         there = ", ".join(sorted({i.path.name for i in found})[:SEVERAL]) or "none"
         reason = "no image of the participants matches its filters"
         raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
     participant_sessions: list[ParticipantSession] = []
-    by_label = defaultdict(list)
+    by_label, faults, unused = defaultdict(list), _faults(settings, labels, every), []
     for image in matched:
         by_label[image.participant].append(image)
     for label in labels:
         mine = by_label[label]
-        chosen = [image for image in mine if not sessions or image.session in sessions]
-        if mine and not chosen:
+        chosen = [i for i in mine if not chosen_sessions or i.session in chosen_sessions]
+        wrong = [f for f in faults[label] if not chosen_sessions or f.session in chosen_sessions]
+        refused = _refused(label, wrong, chosen, settings)
+        failing = {ps.problem.path for ps in refused if ps.problem}
+        unused += [fault for fault in wrong if str(fault.path) not in failing]
+        participant_sessions += refused
+        if chosen:
+            participant_sessions += _noted(_participant_sessions(chosen, settings, people), wrong)
+        elif mine:
             notes.append(f"sub-{label} has no such session and is left out")
-        elif not chosen:
+        elif not refused:
             suffixes = sorted({image.suffix for image in found if image.participant == label})
-            participant_sessions.append(
-                ParticipantSession(label, None, None, problem=_no_image(settings, label, suffixes))
-            )
-        else:
-            participant_sessions += _participant_sessions(chosen, settings, people)
+            problem = no_image(settings, label, suffixes)
+            participant_sessions.append(ParticipantSession(label, None, None, problem=problem))
+    notes += _of_names(root, unused)
     _note_absent(settings, participant_sessions, notes)
     return Selection(sorted(participant_sessions, key=lambda ps: natural(ps.key)), notes)
 
 
-def check_dataset(root: Path) -> list[str]:
-    """Check that ``root`` is a BIDS dataset; returns notes.
+def _faults(settings: Settings, labels: list[str], images: list[Image]) -> dict[str, list[names.Fault]]:
+    """Return the images of each participant that cannot be used for their names."""
+    known = defaultdict(list)
+    for image in images:
+        known[image.participant].append(image)
+    out = {}
+    for label in labels:
+        found = [image.fault for image in known[label] if image.fault]
+        found += names.near_misses(settings.bids_dir, label, {image.path for image in known[label]})
+        out[label] = [fault for fault in found if fault.suffix in ("", *settings.suffixes)]
+    return out
 
-    Raises
-    ------
-    DatasetError
-        If it does not exist or has no usable ``dataset_description.json``.
-    """
-    if not root.is_dir():
-        what = "it is not a folder" if root.exists() else "the folder does not exist"
-        raise DatasetError(root, what, "Give the folder that holds dataset_description.json")
-    path = root / "dataset_description.json"
-    if not path.exists():
-        remedy = 'If it is a BIDS dataset, add the file: {"Name": "my study", "BIDSVersion": "1.10.0"}'
-        nearby = [p.parent for p in sorted(root.glob("*/dataset_description.json"))] + [
-            p for p in root.parents if (p / "dataset_description.json").exists()
-        ]
-        if nearby:
-            remedy = f"Did you mean {nearby[0]}"
-        raise DatasetError(root, "it has no dataset_description.json, so it is not a BIDS dataset", remedy)
-    try:
-        description = sidecars.read_object(path)
-    except InputError as error:
-        raise DatasetError(error.path, error.reason, error.remedy) from None
-    if description.get("DatasetType", "raw") != "raw":
-        return [f"The dataset says that it is of type {description['DatasetType']!r}, not raw."]
-    return []
+
+def _refused(
+    label: str, wrong: list[names.Fault], chosen: list[Image], settings: Settings
+) -> list[ParticipantSession]:
+    """Return the participant-sessions that fail, because all their images have wrong names."""
+    apart = settings.subject_anatomical_reference == "sessionwise"
+    good = {image.session for image in chosen}
+    first: dict[str | None, names.Fault] = {}
+    for fault in wrong:
+        session = fault.session if apart else None
+        if not (chosen if session is None else session in good):
+            first.setdefault(session, fault)
+    return [ParticipantSession(label, session, None, problem=f.error) for session, f in first.items()]
+
+
+def _noted(found: list[ParticipantSession], wrong: list[names.Fault]) -> list[ParticipantSession]:
+    """Return the participant-sessions with notes on the images of their session that have wrong names."""
+    out = []
+    for ps in found:
+        mine = [fault.note for fault in wrong if not ps.session or fault.session in (None, ps.session)]
+        out.append(replace(ps, notes=[*ps.notes, *mine]))
+    return out
+
+
+def _of_names(root: Path, unused: list[names.Fault]) -> list[str]:
+    """Return notes on images and folders that are not used for their names."""
+    notes = []
+    if unused:
+        count = "1 image is" if len(unused) == 1 else f"{len(unused)} images are"
+        notes.append(f"{count} not used for the name, such as {unused[0].path.name}: {unused[0].reason}")
+    if alike := names.folders(root):
+        notes.append(f"No participants, for BIDS wants names like sub-01: {', '.join(alike[:SEVERAL])}")
+    return notes
 
 
 def spaces_of(settings: Settings, participant_session: ParticipantSession) -> tuple[str, ...]:
     """Return the output spaces of a participant-session: by default the template of its population."""
     own = populations.load(participant_session.population).template
     return settings.output_spaces if settings.output_spaces != TEMPLATES or not own else (own,)
-
-
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """Return a key for natural sorting: run-2 before run-10.
-
-    Examples
-    --------
-    >>> sorted(["run-10", "run-2", "a"], key=natural)
-    ['a', 'run-2', 'run-10']
-    """
-    parts = re.split(r"(\d+)", text)
-    return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
-
-
-def _participants(settings: Settings, people: Demographics) -> list[str]:
-    """Return the labels to process: those selected, or all."""
-    root = settings.bids_dir
-    there = {path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir()}
-    if not settings.participant_label:
-        if not there:
-            raise DatasetError(root, "it has no participants (no folder sub-...)", "Check the path")
-        return sorted(there, key=natural)
-    # A label in the table without a folder is a participant without images, not a typing error.
-    known = there | {label for label in people.people if label}
-    unknown = [label for label in settings.participant_label if label not in known]
-    if unknown:
-        names = ", ".join(f"sub-{label}" for label in unknown)
-        remedy = f"Nearest are {', '.join(f'sub-{n}' for n in nearest(unknown, known))}" if known else ""
-        reason = f"it has no participant {names} ({len(there)} are there)"
-        raise UsageError(root, reason, remedy)
-    return sorted(settings.participant_label, key=natural)
-
-
-def nearest(wanted: list[str], known: set[str]) -> list[str]:
-    """Return the existing names that are most similar to the wanted ones.
-
-    Examples
-    --------
-    >>> nearest(["1"], {"01", "02", "11", "zz"})
-    ['01', '11', '02']
-    """
-    names = sorted(known, key=natural)
-    out: list[str] = []
-    for name in wanted:
-        alike = [n for n in names if n.lower().lstrip("0") == name.lower().lstrip("0")]
-        alike += difflib.get_close_matches(name, names, n=SEVERAL, cutoff=0.5)
-        out += alike or names[:SEVERAL]
-    out = list(dict.fromkeys(out))
-    return (out + [n for n in names if n not in out][: max(0, 3 - len(out))])[:SEVERAL]
-
-
-def _sessions(settings: Settings, found: list) -> set[str]:
-    """Return the selected sessions; at least one participant has each."""
-    there = {image.session for image in found if image.session is not None}
-    unknown = [label for label in settings.session_label if label not in there]
-    if unknown:
-        names = ", ".join(f"ses-{label}" for label in unknown)
-        listed = ", ".join(f"ses-{n}" for n in nearest(unknown, there)) if there else "none"
-        reason = f"no participant has an anatomical image in {names}"
-        raise UsageError(settings.bids_dir, reason, f"Sessions there: {listed}")
-    return set(settings.session_label)
-
-
-def _no_image(settings: Settings, label: str, there: list[str]) -> InputError:
-    folder = settings.bids_dir / f"sub-{label}"
-    if not folder.is_dir():
-        return InputError(
-            folder, "participants.tsv lists the participant, but there is no folder", "Add the images"
-        )
-    remedy = "Add one under anat/, or choose other participants with --participant-label"
-    if there:
-        remedy = f"There are {', '.join(there)}: see --modalities and --bids-filter-file"
-    wanted = ", ".join(settings.suffixes) if settings.modalities else "T1w, T2w, FLAIR, ..."
-    return InputError(folder, f"the participant has no image to work on ({wanted})", remedy)
 
 
 def _participant_sessions(images: list, settings: Settings, people: Demographics) -> list[ParticipantSession]:

@@ -176,7 +176,7 @@ def _provenance(result: Result) -> dict[str, Any]:
 def _in_dataset(path: Any) -> str:
     """Return the part of a path below the root of the dataset."""
     text = str(path or "")
-    found = re.search(r"(?:^|/)(sub-[^/]+/.*)$", text)
+    found = re.search(r"(?:^|.*/)(sub-[^/]+/.*)$", text)
     return found[1] if found else text
 
 

@@ -27,6 +27,22 @@ def test_labels_with_and_without_prefix():
     assert chosen.session_label == ("a",)
 
 
+@pytest.mark.parametrize(
+    "argv",
+    [
+        *(["--participant-label", text] for text in ("", " ", "sub-", "01,,02", ",")),
+        *(["--participant-label", "01", ""], ["--session-label", "ses-"], ["--modalities", ""]),
+        *(["-w", ""], ["--mem", ""], ["--steps", ""], ["--bids-database-dir", " "]),
+    ],
+)
+def test_an_empty_value_never_means_everything(argv):
+    with pytest.raises(UsageError, match="is empty") as refused:
+        parse([*BASE, *argv])
+    assert refused.value.exit_code == 2
+    with pytest.raises(UsageError, match="BIDS is empty"):
+        parse(["", *BASE[1:]])
+
+
 def test_options_may_stand_between_the_names():
     chosen = parse(["/b", "--nprocs", "1", "/o", "--debug", "participant", "group"])
     assert chosen.analysis_level == ("participant", "group")
