@@ -189,6 +189,7 @@ def fit(run: Trainer, clock: Callable[[], float]) -> None:
         Returns the time in seconds.
     """
     silence()
+    run.catch_up()
     stream = Stream(
         run.source,
         seed=run.recipe.seed,

@@ -26,6 +26,7 @@ from ...models.networks.device import precision
 from ...models.population import labels
 from .example import Example, ExampleSource
 from .recipe import Recipe
+from .selection import Best, data_of, from_checkpoint, improved
 
 VALIDATE_EVERY = 4
 """Checkpoints between validations."""
@@ -59,7 +60,10 @@ class Trainer(ABC):
     seconds : float
         Time spent in them, without checkpoints and validations.
     ema : dict of str to Tensor
-        Exponential moving average of the weights, which is validated and exported.
+        Exponential moving average of the weights, which is validated.
+    best : Best or None
+        The averaged weights with the highest validation score, which are exported; without validation data
+        the last ones are.
     running : dict of str to float
         Exponential moving average of every loss.
     mlflow_run : str or None
@@ -94,6 +98,8 @@ class Trainer(ABC):
         self.running: dict[str, float] = {}
         self.begun_from: list[dict[str, Any]] = []
         self.mlflow_run: str | None = None
+        self.best: Best | None = None
+        self.validated = 0
         self._stage: dict[str, Any] | None = None
         self._source: ExampleSource | None = None
         if (folder / CHECKPOINT).exists():
@@ -196,13 +202,27 @@ class Trainer(ABC):
         self.saves += 1
         # Save first: a validation takes long, and an interruption in it must not cost steps.
         self.save()
-        scores = self.validate() if last or self.saves % VALIDATE_EVERY == 0 else {}
+        scores = self._score() if last or self.saves % VALIDATE_EVERY == 0 else {}
         record = {"step": self.step, "seconds": round(self.seconds), "loss": self.running, "scores": scores}
         with (self.folder / LOG).open("a") as log:
             log.write(json.dumps(record) + "\n")
         if scores:
             print("validation " + " ".join(f"{k} {v:.3f}" for k, v in scores.items()), flush=True)
         return {f"validation/{k}": v for k, v in scores.items()}
+
+    def catch_up(self) -> None:
+        """Score the averaged weights if the validation of the last checkpoint was interrupted."""
+        if self.saves != self.validated and self.saves % VALIDATE_EVERY == 0:
+            self._score()
+
+    def _score(self) -> dict[str, float]:
+        """Return the validation scores, and keep the best weights."""
+        scores = self.validate()
+        if scores:
+            self.validated = self.saves
+            self.best = improved(self.best, scores, self.step, self.ema, data_of(self.validation_data()))
+            self.save()
+        return scores
 
     def save(self) -> None:
         """Write the checkpoint, never a partial one."""
@@ -216,9 +236,15 @@ class Trainer(ABC):
             "begun_from": self.begun_from,
             "saves": self.saves,
             "mlflow_run": self.mlflow_run,
+            "validated": self.validated,
+            "best": None if self.best is None else vars(self.best),
         }
         with atomic.replacing(self.folder / CHECKPOINT) as temporary:
             torch.save(state, temporary)
+
+    def validation_data(self) -> list[Path | None]:
+        """Return the files whose data are scored."""
+        return [self.validation]
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return the scores of the averaged weights by the description of the validation data."""
@@ -242,6 +268,7 @@ class Trainer(ABC):
             "training_data": self.recipe.data,
             "license": self.recipe.license,
             "steps": self.step,
+            "selection": self.best.text(self.step) if self.best else "last step; no validation data",
             "hours": round(self.seconds / 3600, 2),
             "begun_from": self.begun_from,
             "coarse": self.recipe.coarse,
@@ -251,8 +278,15 @@ class Trainer(ABC):
         } | self.recipe.card
 
     def export(self) -> Path:
-        """Write the averaged weights in half precision with their card; return the path of the weights."""
-        return zoo.save(self.folder, self.ema, self.card())
+        """Write the best averaged weights in half precision with their card; return their path."""
+        last = self.ema
+        if self.best is not None and self.best.data != data_of(self.validation_data()):
+            self.best = None
+        self.ema = self.best.weights if self.best else last
+        try:
+            return zoo.save(self.folder, self.ema, self.card())
+        finally:
+            self.ema = last
 
     def _resume(self) -> None:
         path = self.folder / CHECKPOINT
@@ -269,6 +303,7 @@ class Trainer(ABC):
         self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
         self.running, self.begun_from = state["running"], state.get("begun_from", [])
         self.saves, self.mlflow_run = state.get("saves", 0), state.get("mlflow_run")
+        self.best, self.validated = from_checkpoint(state.get("best")), state.get("validated", 0)
         print(f"resumed at step {self.step}", flush=True)
 
     def renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:

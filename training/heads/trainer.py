@@ -52,6 +52,7 @@ class HeadTrainer(SegmentationTrainer):
     ) -> None:
         self.labeled = labeled
         self.scans = None if scans is None else Scans(scans)
+        self.scans_path = scans
         super().__init__(recipe, data, folder, validation, device)
         self.coarse: torch.nn.Module | None = None
         if recipe.coarse:
@@ -96,6 +97,10 @@ class HeadTrainer(SegmentationTrainer):
             if self.scans is not None:
                 scores |= {f"real/{k}": v for k, v in self.scans.scores(self).items()}
         return scores
+
+    def validation_data(self) -> list[Path | None]:
+        """Return the files whose data are scored: label maps and real scans."""
+        return [self.validation, self.scans_path]
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return the scores of the averaged weights on synthetic heads and on real scans."""

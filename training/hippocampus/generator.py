@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...models.errors import UsageError
 from ...models.geometry.cropping import upsampled
 from ...models.geometry.volume import Volume
 from ...models.hippocampus.hippocampus import normalized
@@ -206,6 +207,8 @@ class Pairs:
 
     def __init__(self, generator: CropGenerator, shape, spacing: float) -> None:
         self.generator, self.shape, self.spacing = generator, tuple(shape), spacing
+        if len(generator) < 2:
+            raise UsageError(None, "one case cannot be paired with another", "Give two or more")
 
     def examples(self, number: int | None = None) -> list[Example]:
         """Return one example of case ``number`` and the next, or of two random cases."""

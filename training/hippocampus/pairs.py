@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...models.deformation import diffeomorphic
 from ...models.deformation.velocity import identity, sample
+from ...models.errors import UsageError
 from ...models.geometry.axes import triple
 from ...models.geometry.cropping import centered_grid
 from ...models.geometry.volume import Volume
@@ -71,6 +72,8 @@ class AlignedPairs:
         self.rotation, self.scaling, self.anisotropy = rotation, scaling, anisotropy
         self.residual, self.deformation = residual, deformation
         self.cases = _cases(path, scans)
+        if len(self.cases) < 2:
+            raise UsageError(path, "one case cannot be paired with another", "Give two or more")
         self.affines: dict[tuple[int, int], np.ndarray] = {}
         count, order = len(self.cases), random.Random(0)
         every = [(i, j) for i in range(count) for j in range(count) if i < j]

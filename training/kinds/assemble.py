@@ -16,7 +16,7 @@ from ..hippocampus.prepare import prepare_split
 from ..hippocampus.trainer import HippocampusTrainer, HippocampusVelocityTrainer
 from ..lesion.prepare import prepare_folder
 from ..lesion.trainer import LesionTrainer
-from . import cache
+from . import cache, held_out
 from .registry import KINDS
 
 
@@ -79,9 +79,12 @@ def assemble(
         arrays = validation = None
         if data.maps:
             arrays, validation = prepare_folder(data.maps, out, float(recipe.stages[-1]["spacing"]))
+        held_out.check(recipe.kind, arrays, validation, "--maps")
         return LesionTrainer(recipe, arrays, out, validation, device, data.arrays)
-    recipe, arrays, held_out = _prepared(recipe, data, kind, out, changes or {})
-    validation = data.validation or held_out
+    recipe, arrays, kept = _prepared(recipe, data, kind, out, changes or {})
+    validation = data.validation or kept
+    held_out.check(recipe.kind, arrays, validation)
+    held_out.check(recipe.kind, data.labeled, data.scans, "--scans")
     if issubclass(kind, HeadTrainer):
         return kind(recipe, arrays, out, validation, device, data.scans, data.labeled)
     return kind(recipe, arrays, out, validation, device)
@@ -118,7 +121,7 @@ def _prepared(
     if kind in (HippocampusTrainer, HippocampusVelocityTrainer):
         return recipe, *prepare_split(data.maps, out)
     if kind is FetalTrainer:
-        arrays, held_out, count = cache.fetuses(data.maps, out, data.table or "fetal")
+        arrays, kept, count = cache.fetuses(data.maps, out, data.table or "fetal")
     else:
-        arrays, held_out, count = cache.heads(data.maps, out, data.table or "headmaps")
-    return cache.described(recipe, changes, data.maps, count), arrays, held_out
+        arrays, kept, count = cache.heads(data.maps, out, data.table or "headmaps")
+    return cache.described(recipe, changes, data.maps, count), arrays, kept

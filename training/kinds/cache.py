@@ -51,6 +51,8 @@ def heads(folder: Path, out: Path, table: str) -> tuple[Path, Path | None, int]:
     kept = maps[HELD_OUT::EVERY]
     parts = {"training": [path for path in maps if path not in kept], "validation": kept}
     made: dict[str, Path] = {}
+    if not kept:
+        print(f"note: {len(maps)} maps are too few to hold any out: no scores, the last weights", flush=True)
     for name, paths in parts.items():
         if paths:
             made[name] = out / f"{name}.npz"
@@ -91,6 +93,8 @@ def fetuses(folder: Path, out: Path, table: str = "fetal") -> tuple[Path, Path |
     }
     text = table_path(table).read_text()
     made: dict[str, Path] = {}
+    if not kept:
+        print(f"note: {len(participants)} subjects are too few to hold any out: no scores", flush=True)
     for name, subjects in parts.items():
         if subjects:
             made[name] = out / f"{name}.npz"

@@ -75,7 +75,7 @@ class LesionTrainer(Trainer):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Return Dice of the whole volume by patient, and the ``mean``."""
+        """Return Dice of the whole volume by patient (1 if there rightly is nothing), and the ``mean``."""
         if not self.held_out:
             return {}
         with self.averaged():
@@ -89,6 +89,7 @@ class LesionTrainer(Trainer):
                 x = F.pad(x, (0, 0, 0, pads[1], 0, pads[0]), value=DARK)
                 found = self.network(x[None].to(self.device))["lesion"][0][0, 0].cpu()
                 found = (found[: data.shape[0], : data.shape[1]] > 0) & (case.outside <= 0)
-                both = float((found & case.lesion).sum())
-                scores[str(number)] = 2 * both / max(float(found.sum() + case.lesion.sum()), 1)
+                both, size = float((found & case.lesion).sum()), float(found.sum() + case.lesion.sum())
+                # A patient without lesions who is found to have none is right.
+                scores[str(number)] = 2 * both / size if size else 1.0
         return scores | {"mean": sum(scores.values()) / len(scores)}

@@ -1,5 +1,6 @@
 """The trainer in seconds: it learns, resumes where it was killed, and exports weights with a card."""
 
+import doctest
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import zoo
-from brainseg.training.core import lightning
+from brainseg.training.core import lightning, selection
 from brainseg.training.core.dataloader import Stream
 from brainseg.training.core.lightning import train
 from brainseg.training.heads.examples import WholeHead
@@ -355,3 +356,77 @@ def test_a_bare_machine_trains():
     code += ", brainseg.training.core.trainer, brainseg.training.fetal.trainer"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+class Scored(HeadTrainer):
+    """A trainer whose validations give scores in turn."""
+
+    turn: list
+
+    def validate(self, heads=4):
+        if self.validation is None:
+            return {}
+        return {"mean": self.turn[min(self.saves, len(self.turn)) - 1]}
+
+
+def _scored(folder, arrays, turn, out="out", **changes):
+    run = Scored(_recipe(folder, COARSE, **changes), arrays, folder / out, arrays)
+    run.turn = turn
+    return run
+
+
+def _step(run, value):
+    """A step after which all averaged weights have one value."""
+    run.step += 1
+    for tensor in run.ema.values():
+        tensor.fill_(value)
+    run.checkpoint(last=True)
+
+
+def test_the_best_weights_are_exported_not_the_last(tmp_path, toy_arrays):
+    run = _scored(tmp_path, toy_arrays, [0.5, 0.9, 0.4])
+    for value in (1, 2):
+        _step(run, value)
+    run = _scored(tmp_path, toy_arrays, [0.5, 0.9, 0.4])  # also after an interruption
+    assert run.step == 2
+    _step(run, 3)
+    model = zoo.load(str(run.export()))
+    assert all(bool((v == 2).all()) for v in model.network.state_dict().values())
+    assert model.card["steps"] == 3 and "step 2 of 3, the best of 3 validations" in model.card["selection"]
+    assert all(bool((v == 3).all()) for v in run.ema.values()), "the training goes on from the last weights"
+
+
+def test_without_validation_the_last_weights_are_exported(tmp_path, toy_arrays):
+    run = _scored(tmp_path, toy_arrays, [0.9])
+    run.validation = None
+    _step(run, 1)
+    _step(run, 2)
+    model = zoo.load(str(run.export()))
+    assert all(bool((v == 2).all()) for v in model.network.state_dict().values())
+    assert model.card["selection"] == "last step; no validation data"
+
+
+def test_scores_of_other_validation_data_are_not_compared(tmp_path, toy_arrays):
+    run = _scored(tmp_path, toy_arrays, [0.9])
+    _step(run, 1)
+    other = tmp_path / "other.npz"
+    other.write_bytes(toy_arrays.read_bytes())
+    run = Scored(_recipe(tmp_path, COARSE), toy_arrays, tmp_path / "out", other)
+    run.turn = [0.1]
+    _step(run, 2)
+    assert run.best.step == 2 and run.best.validations == 1
+
+
+def test_an_interrupted_validation_is_made_up_for(tmp_path, toy_arrays):
+    run = _scored(tmp_path, toy_arrays, [0.9])
+    run.step, run.saves = 7, 4
+    run.save()
+    again = _scored(tmp_path, toy_arrays, [0.9])
+    again.catch_up()
+    assert again.best.step == 7
+    again.catch_up()
+    assert again.best.validations == 1
+
+
+def test_examples_of_the_selection():
+    assert doctest.testmod(selection).failed == 0

@@ -1,12 +1,15 @@
 """Training the lesion network: real slices, synthetic ones, the split and the export."""
 
 import json
+import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
+from brainseg.models.errors import InputError
 from brainseg.models.networks import zoo
 from brainseg.models.segmentation import lesion
 from brainseg.training.core.lightning import train
@@ -133,3 +136,25 @@ def test_losses_are_low_where_it_is_right():
     right = (truth - 0.5) * 40
     for loss in (binary_loss, slice_dice_loss):
         assert float(loss(right, truth)) < 0.01 < 0.5 < float(loss(-right, truth))
+
+
+def test_a_patient_without_lesions_found_clean_scores_one(patients, tmp_path):
+    (tmp_path / "toy.yaml").write_text(RECIPE)
+    run = assemble(registry.read(tmp_path / "toy.yaml"), Data(maps=patients), tmp_path / "run")
+    (case,) = run.held_out
+    run.held_out = [replace(case, lesion=torch.zeros_like(case.lesion)), case]
+    for value, expected in ((-9.0, [1.0, 0.0]), (9.0, [0.0, None])):
+        with torch.no_grad():
+            for name, tensor in run.ema.items():
+                tensor.fill_(value if name.endswith("bias") else 0.0)
+        scores = run.validate()
+        for key, score in enumerate(expected):
+            assert score is None or scores[str(key)] == score
+
+
+def test_an_image_in_place_of_a_lesion_mask_is_refused(patients, tmp_path):
+    folder = tmp_path / "sub-x"
+    shutil.copytree(patients / "sub-0", folder)
+    shutil.copy(folder / "sub-0_FLAIR.nii.gz", folder / "sub-0_label-lesion_mask.nii.gz")
+    with pytest.raises(InputError, match=r"label-lesion_mask\.nii\.gz: the values are not whole numbers"):
+        prepare.read_case(folder)
