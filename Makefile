@@ -8,7 +8,7 @@ DEMO ?= demo
 DEMO_FLAGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test lint types format docs clean
+.PHONY: help venv demo check test check-tests test-tests lint types format docs clean
 
 help:
 	@echo "make demo    participant and group on two participants made from the ICBM152 template"
@@ -38,12 +38,18 @@ demo: $(STAMP) $(DEMO)/bids/dataset_description.json
 	@echo "Reports, to open in a browser:"
 	@find "$(CURDIR)/$(DEMO)/derivatives" -maxdepth 1 -name '*.html' | sort | sed 's/^/  /'
 
-# The quick tests share two processes; each of them has one thread, so that they do not fight for the cores.
-check: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m "not slow and not browser" -n 2 --dist loadgroup $(PYTEST_FLAGS)
+# Two processes share the files of the tests; each has one thread, so that they do not fight for the cores.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
-test: lint types
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -n 2 --dist loadgroup $(PYTEST_FLAGS)
+# Lint and types run beside the tests, and say what they found when they are done.
+check test: $(STAMP)
+	@$(MAKE) --no-print-directory -j3 lint types $@-tests
+
+check-tests: $(STAMP)
+	$(PYTEST) -m "not slow and not browser"
+
+test-tests: $(STAMP)
+	$(PYTEST)
 
 lint: $(STAMP)
 	$(BIN)/ruff check $(SOURCES)

@@ -1,23 +1,57 @@
 """Fixtures that several modules share."""
 
+import gc
 import json
 import os
-import subprocess
-import sys
+from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from helpers import WATCH, fake_chain, fake_tree, stage_results, template_scans, toy_heads
+from helpers import fake_chain, fake_tree, stage_results, template_scans, toy_heads
+
+QUICK = 5.0
+"""Seconds of processor time that a test without the mark ``slow`` may take, and so may its fixtures."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Keep the tests of a file in one process, and all that read the finished run, so that it runs once."""
-    for item in items:
-        shared = "finished_run" in item.fixturenames
-        item.add_marker(pytest.mark.xdist_group("finished_run" if shared else str(item.path)))
+def pytest_collection():
+    """Leave the garbage collector out of the imports."""
+    gc.disable()
+
+
+def pytest_collection_finish():
+    """What is imported stays: the garbage collector never looks at it again."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_collection_modifyitems(config, items):
+    """Begin with the files of most slow tests where processes share them: none has one left at the end."""
+    if hasattr(config, "workerinput"):
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
+
+
+def _quickly(item):
+    """Fail what takes as long as a slow test and has no mark."""
+    before = sum(os.times()[:4])
+    result = yield
+    seconds = sum(os.times()[:4]) - before
+    if seconds > QUICK and not item.get_closest_marker("slow"):
+        pytest.fail(f"{seconds:.1f} s of processor time: make it quicker, or mark it slow", pytrace=False)
+    return result
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    """Keep fixtures of quick tests quick."""
+    return (yield from _quickly(item))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Keep quick tests quick."""
+    return (yield from _quickly(item))
 
 
 @pytest.fixture
@@ -131,29 +165,3 @@ def demo_dataset(tmp_path_factory):
     from brainseg.bidsapp.demo import build
 
     return build(tmp_path_factory.mktemp("demo") / "bids")
-
-
-@pytest.fixture(scope="session")
-def finished_run(demo_dataset, tmp_path_factory):
-    """A real run, participant and group, on the demonstration dataset.
-
-    Has ``bids`` and ``out`` (folders, not to be written to), ``code``, ``said``, ``command``, which runs the
-    same again, and ``watched``, a file with what its processes asked of the network or changed in ``bids``.
-    """
-    folder = tmp_path_factory.mktemp("run")
-    out = folder / "derivatives"
-    command = [sys.executable, "-m", "brainseg.bidsapp", str(demo_dataset), str(out), "participant", "group"]
-    command += ["--work-dir", str(folder / "work"), "--device", "cpu"]
-    watched = folder / "watched.txt"
-    env = {name: value for name, value in os.environ.items() if name not in ("NO_ET", "NIPYPE_NO_ET")}
-    env |= {"PYTHONPATH": str(WATCH)}
-    env |= {"WATCH_LOG": str(watched), "WATCH_READONLY": str(demo_dataset)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
-    return SimpleNamespace(
-        bids=demo_dataset,
-        out=out,
-        code=done.returncode,
-        said=done.stdout + done.stderr,
-        command=command,
-        watched=watched,
-    )

@@ -5,17 +5,44 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
 
 from brainseg.bidsapp.status import records
-from helpers import DATA
+from helpers import DATA, WATCH
 
 pytestmark = pytest.mark.slow
 
 SPACE = "space-MNI152NLin2009aSym"
+
+
+@pytest.fixture(scope="module")
+def finished_run(demo_dataset, tmp_path_factory):
+    """A real run, participant and group, on the demonstration dataset; minutes, so this module alone has it.
+
+    Has ``bids`` and ``out`` (folders, not to be written to), ``code``, ``said``, ``command``, which runs the
+    same again, and ``watched``, a file with what its processes asked of the network or changed in ``bids``.
+    """
+    folder = tmp_path_factory.mktemp("run")
+    out = folder / "derivatives"
+    command = [sys.executable, "-m", "brainseg.bidsapp", str(demo_dataset), str(out), "participant", "group"]
+    command += ["--work-dir", str(folder / "work"), "--device", "cpu"]
+    watched = folder / "watched.txt"
+    env = {name: value for name, value in os.environ.items() if name not in ("NO_ET", "NIPYPE_NO_ET")}
+    env |= {"PYTHONPATH": str(WATCH)}
+    env |= {"WATCH_LOG": str(watched), "WATCH_READONLY": str(demo_dataset)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=env, check=False)
+    return SimpleNamespace(
+        bids=demo_dataset,
+        out=out,
+        code=done.returncode,
+        said=done.stdout + done.stderr,
+        command=command,
+        watched=watched,
+    )
 
 
 def read(run, participant, ending):
@@ -112,3 +139,9 @@ def test_what_is_done_is_not_computed_again(finished_run):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 skipped" in done.stdout
     assert before == {path: path.stat().st_mtime_ns for path in finished_run.out.glob("sub-*/anat/*")}
+
+
+def test_a_real_run_asks_nothing_of_the_network_and_only_reads_the_dataset(finished_run):
+    """Every Python process of the run was watched, workers included."""
+    assert finished_run.watched.is_file()
+    assert finished_run.watched.read_text() == ""

@@ -20,13 +20,6 @@ from helpers import ROOT, WATCH
 FOLDERS = ("bidsapp", "workflows", "interfaces", "models", "training")
 
 
-@pytest.mark.slow
-def test_a_real_run_asks_nothing_of_the_network_and_only_reads_the_dataset(finished_run):
-    """Every Python process of the run was watched, workers included."""
-    assert finished_run.watched.is_file()
-    assert finished_run.watched.read_text() == ""
-
-
 def test_the_watch_sees_what_it_is_for(tmp_path):
     code = (
         "import socket, pathlib\n"
