@@ -15,11 +15,32 @@ def quiet_environment() -> None:
     """
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
+    if "MPLCONFIGDIR" not in os.environ and not _writable_home():
+        # Else every process that imports matplotlib warns on the terminal.
+        with suppress(OSError):
+            os.environ["MPLCONFIGDIR"] = str(_temporary("matplotlib"))
     if "TEMPLATEFLOW_HOME" in os.environ:
         return
     # With an empty home every process would unpack and index thousands of templates not needed here.
-    home = Path(tempfile.gettempdir()) / f"brainseg-templateflow-{os.getuid()}"
     with suppress(OSError):
-        home.mkdir(exist_ok=True)
+        home = _temporary("templateflow")
         (home / ".no-templates-needed").touch()
         os.environ["TEMPLATEFLOW_HOME"] = str(home)
+
+
+def _temporary(name: str) -> Path:
+    """Return a temporary folder of this user for a library."""
+    folder = Path(tempfile.gettempdir()) / f"brainseg-{name}-{os.getuid()}"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _writable_home() -> bool:
+    """Return whether matplotlib can write its folder in the home of the user."""
+    folder = Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config") / "matplotlib"
+    try:
+        folder = folder.expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return False
+    return os.access(folder, os.W_OK)

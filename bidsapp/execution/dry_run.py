@@ -134,7 +134,7 @@ def _options(settings: Settings, selection: Selection) -> list[str]:
         _line("Work", settings.work_dir),
         _line("Resources", cpus),
         _line("Device", _device(settings)),
-        _line("Networks", ", ".join(_networks()) or "none installed"),
+        _line("Networks", ", ".join(_networks(settings, selection)) or "none"),
         _line("Templates", f"{', '.join(settings.output_spaces)} ({settings.registration})"),
         _line("Steps", _steps(settings)),
         _line("Reference", f"{reference}: {REFERENCES[reference]}"),
@@ -225,9 +225,18 @@ def _outputs(settings: Settings, selection: Selection) -> list[str]:
     ]
 
 
-def _networks() -> list[str]:
-    paths = sorted((FOLDER / "weights").glob("*.safetensors"))
-    return [f"{path.stem} ({path.stat().st_size / 1e6:.1f} MB)" for path in paths]
+def _networks(settings: Settings, selection: Selection) -> list[str]:
+    """Return the networks that the participant-sessions use, with the size of their files."""
+    steps = [name for name in STEPS if settings.step(name)]
+    names: dict[str, None] = {}
+    for name in sorted({ps.population for ps in selection.participant_sessions if ps.problem is None}):
+        record = populations.load(name)
+        only_mask = [record.coarse, record.skullstrip]
+        masks = settings.stop_after == "skullstrip"
+        names |= dict.fromkeys(only_mask if masks else record.used(settings.registration, steps))
+    paths = [FOLDER / "weights" / f"{name}.safetensors" for name in names]
+    sizes = [f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not installed" for path in paths]
+    return [f"{name} ({size})" for name, size in zip(names, sizes, strict=True)]
 
 
 def _suffix(path: Path) -> str:

@@ -21,6 +21,10 @@ FILE = "bids-validator.json"
 """Name of the file in the log folder of the run with the state and the result."""
 
 
+MESSAGE = 100
+"""Characters that are shown of a message of the validator."""
+
+
 @dataclass
 class Validation:
     """A validation that runs in the background.
@@ -76,13 +80,35 @@ class Validation:
             self.found = {"ran": False, "reason": f"it failed ({type(error).__name__})"}
             return
         errors = [issue for issue in issues if issue.get("severity") == "error"]
-        where = {str(i.get("code")): str(i.get("location", "")).lstrip("/") for i in reversed(errors)}
+        where = {str(issue.get("code")): place(issue) for issue in reversed(errors)}
         self.found = {
             "ran": True,
             "errors": dict(Counter(str(issue.get("code")) for issue in errors).most_common()),
             "warnings": sum(issue.get("severity") == "warning" for issue in issues),
             "examples": where,
         }
+
+
+def place(issue: dict[str, Any]) -> str:
+    """Return where an error of the validator is, and the value or words that it names.
+
+    Examples
+    --------
+    >>> place({"code": "TSV_EQUAL_ROWS", "location": "/participants.tsv", "line": 4})
+    'participants.tsv, line 4'
+    >>> issue = {"code": "TSV_VALUE_INCORRECT_TYPE", "location": "/participants.tsv", "line": 2}
+    >>> place(issue | {"subCode": "age", "issueMessage": "'abc'"})
+    "participants.tsv, line 2, column age: 'abc'"
+    """
+    parts = [str(issue.get("location") or "the dataset").lstrip("/")]
+    if issue.get("line"):
+        parts.append(f"line {issue['line']}")
+    if issue.get("subCode"):
+        what = "column " if str(issue.get("code")).startswith("TSV") else ""
+        parts.append(f"{what}{issue['subCode']}")
+    message = (str(issue.get("issueMessage") or "").strip().splitlines() or [""])[0]
+    known = message and not message.startswith("Field description")
+    return ", ".join(parts) + (f": {message[:MESSAGE]}" if known else "")
 
 
 def keep(path: Path, found: dict[str, Any]) -> None:

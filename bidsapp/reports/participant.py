@@ -169,7 +169,7 @@ def _provenance(result: Result) -> dict[str, Any]:
         "run": provenance.run(result),
         "seconds": provenance.seconds(result),
         "versions": provenance.versions(),
-        "cards": provenance.cards(),
+        "cards": provenance.cards(result),
     }
 
 

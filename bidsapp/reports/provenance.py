@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...models.data import FOLDER
 from ...models.networks import zoo
+from ...models.population import populations
 from .. import __version__
 from ..inputs import validator
 from . import derivatives
@@ -168,24 +168,26 @@ def versions() -> list[tuple[str, str]]:
     return rows
 
 
-@cache
-def cards() -> list[dict[str, Any]]:
-    """Return the model cards of the networks in the package, as the page shows them."""
-    folder = FOLDER / "weights"
+def cards(result: Result) -> list[dict[str, Any]]:
+    """Return the model cards of the networks that the participant-session used, as the page shows them."""
+    chosen = result.status.get("settings")
+    chosen = chosen if isinstance(chosen, dict) else {}
+    record = populations.load(result.facts.population)
+    names = record.used(str(chosen.get("registration", "deep")), derivatives.texts(chosen.get("steps")))
+    if chosen.get("stop_after") == "skullstrip":
+        names = names[:2]
     found = []
-    for path in sorted(folder.glob("*.safetensors")):
+    for name in names:
         try:
-            card = zoo.read_card(path.stem)
+            card = zoo.read_card(name)
         except zoo.ModelError:
             continue
         rows = [
-            (term, card[name])
-            for name, term in CARD_FACTS.items()
-            if card.get(name) not in (None, "", {}, [])
+            (term, card[key]) for key, term in CARD_FACTS.items() if card.get(key) not in (None, "", {}, [])
         ]
         found.append(
             {
-                "name": str(card.get("name") or path.stem),
+                "name": str(card.get("name") or name),
                 "description": str(card.get("description") or ""),
                 "facts": rows,
             }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -134,17 +134,14 @@ class Population:
         Largest voxel side of a scan that is segmented; 0 for no limit. Thicker scans get a brain mask only.
     growth : str
         Growth curves (:mod:`brainseg.models.population.growth`); empty if there are none.
-    hippocampus : str
-        Weights for the parts of the hippocampus; empty if there are none.
-    lesion : str
-        Weights for lesions; empty if there are none.
+    hippocampus, lesion, velocity : str
+        Weights for the parts of the hippocampus, for lesions, and for the start of a registration; empty if
+        there are none.
     parts : dict of str to str
         By optional step, a label table with further parts of structures.
     registration : dict of str to object
         ``spacing`` (mm), ``emphasis`` and ``steps`` of the deformation where they differ from the defaults
         (:meth:`brainseg.models.deformation.diffeomorphic.Options.finer`).
-    velocity : str
-        Weights that predict the start of a registration; empty if there are none.
     """
 
     name: str
@@ -174,6 +171,21 @@ class Population:
     def networks(self) -> tuple[str, str, str]:
         """Return the weights in the order of the pipeline."""
         return self.coarse, self.skullstrip, self.segmentation
+
+    def used(self, registration: str = "deep", steps: Collection[str] = ()) -> list[str]:
+        """Return the weights that a run uses.
+
+        Parameters
+        ----------
+        registration : str
+            Kind of registration; only ``deep`` has a network.
+        steps : collection of str
+            Optional steps that are on.
+        """
+        further = {"lesion": self.lesion, "hippocampus": self.hippocampus}
+        start = self.velocity if registration == "deep" else ""
+        names = [*self.networks, start, *(further[step] for step in steps if step in further)]
+        return list(dict.fromkeys(filter(None, names)))
 
 
 def restricted(record: Population, *steps: str) -> str | None:

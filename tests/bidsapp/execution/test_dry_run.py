@@ -1,6 +1,7 @@
 """The plan of a run: the files that it lists are the files that are written."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -121,3 +122,19 @@ def test_only_the_mask_if_the_run_stops_there(tmp_path):
     settings = Settings(tmp_path, tmp_path / "out", ("participant",), stop_after="skullstrip")
     participant_session = ParticipantSession("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
     assert dry_run.planned(settings, participant_session) == ["sub-01/anat/sub-01_desc-brain_mask.nii.gz"]
+
+
+def test_only_the_networks_of_the_run_are_listed(app, fake, tmp_path, capsys):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01"])
+
+    def networks(*argv):
+        assert app(bids, tmp_path / "out", "participant", "--dry-run", *argv) == 0
+        (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Networks")]
+        return re.findall(r"([a-z-]+) \(\d", line)
+
+    common = ["head-coarse", "skullstrip", "segmentation"]
+    assert networks() == [*common, "registration"]
+    assert "lesion" in networks("--steps", "lesion")
+    assert "registration" not in networks("--registration", "ants")
+    assert "segmentation" not in networks("--stop-after", "skullstrip")
+    assert not [name for name in networks("--steps", "lesion") if name.startswith(("fetal", "hippocampus"))]

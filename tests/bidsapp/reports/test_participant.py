@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from brainseg.bidsapp.reports import derivatives, drawing, mosaic, scans
+from brainseg.bidsapp.reports import derivatives, drawing, mosaic, provenance, scans
 from brainseg.bidsapp.reports.canvas import Canvas
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.participant import write_participant
@@ -399,3 +399,18 @@ def test_a_narrow_window_is_not_scrolled_sideways(tree, browser):
         assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
     finally:
         browser.driver.set_window_size(size["width"], size["height"])
+
+
+def test_only_the_networks_that_were_used_are_described(copy):
+    status = copy / "logs" / "status" / "sub-01.json"
+
+    def networks(**settings):
+        content = json.loads(status.read_text()) | {"settings": settings}
+        status.write_text(json.dumps(content))
+        return [card["name"] for card in provenance.cards(derivatives.load(copy, "sub-01"))]
+
+    assert networks() == ["head-coarse", "skullstrip", "segmentation", "registration"]
+    assert networks(registration="none", steps=["lesion"])[-2:] == ["segmentation", "lesion"]
+    assert not [
+        name for name in networks(steps=["posteriors"]) if name.startswith(("fetal", "hippo", "lesion"))
+    ]
