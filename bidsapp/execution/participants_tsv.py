@@ -1,9 +1,10 @@
-"""``participants.tsv`` of the output folder: all participants of the dataset, processed or not."""
+"""``participants.tsv`` of the output folder: all participants of the dataset and all columns of its table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ...interfaces.io import files
 from ..inputs.labels import natural
@@ -25,12 +26,15 @@ GESTATIONAL = {
 }
 """Column of tables with fetal scans."""
 
+AS_WRITTEN = "{}_source"
+"""Name of a column of the study whose texts differ from the column of that name here."""
+
 
 def write(out_dir: Path, bids_dir: Path, participant_sessions: Sequence[ParticipantSession] = ()) -> None:
     """Write or complete the table of participants in the output folder.
 
-    Existing rows are kept, since the user may have edited the table; missing participants are added.
-    Several processes may do this at once: all write the same table.
+    Existing rows are kept, since the user may have edited the table; missing participants and columns of the
+    study are added. Several processes may do this at once: all write the same table.
 
     Parameters
     ----------
@@ -52,29 +56,62 @@ def write(out_dir: Path, bids_dir: Path, participant_sessions: Sequence[Particip
     people = Demographics(bids_dir)
     rows = {f"sub-{label}": _row(label, people, participant_sessions) for label in labels}
     known = COLUMNS | (GESTATIONAL if any("gestational_age" in row for row in rows.values()) else {})
-    lines, columns, listed = _standing(path, known)
+    study = _study_columns(people, labels, rows)
+    columns, standing = _standing(path, [*known, *study])
     if "participant_id" not in columns:
         return  # not a table of participants
+    added = [name for name in study if name not in columns]
+    listed = {row[columns.index("participant_id")] for row in standing}
     missing = [row for name, row in rows.items() if name not in listed]
-    if not missing:
+    if not (missing or added):
         return
-    lines += ["\t".join(row[name] for name in columns) for row in missing]
-    files.write_text(path, "\n".join(lines) + "\n")
-    described = path.with_suffix(".json")
-    if not described.exists():
-        files.write_json(described, COLUMNS | {n: known[n] for n in known if n in columns})
+    for cells in standing:
+        row = rows.get(cells[columns.index("participant_id")], _Row())
+        cells += [row[name] for name in added]
+    columns += added
+    lines = [columns, *standing, *([row[name] for name in columns] for row in missing)]
+    files.write_text(path, "".join("\t".join(cells) + "\n" for cells in lines))
+    _describe(path.with_suffix(".json"), {n: (known | study)[n] for n in columns if n in known | study})
 
 
-def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[str], set[str]]:
-    """Return the lines of the table (a new one has a header only), its columns and its participants."""
+def _describe(path: Path, columns: dict[str, Any]) -> None:
+    """Write the descriptions of the columns; those that are there are kept."""
+    before = derivatives.read_json(path)
+    if set(columns) - set(before):
+        files.write_json(path, columns | before)
+
+
+def _study_columns(
+    people: Demographics, labels: list[str], rows: Mapping[str, dict[str, str]]
+) -> dict[str, dict[str, Any]]:
+    """Return the columns of the study beside ours with their descriptions, and put their cells into the rows.
+
+    A column named like one of ours is kept under another name if its texts differ, such as ages in months.
+    """
+    sources = {label: people.row(label) for label in labels}
+    out: dict[str, dict[str, Any]] = {}
+    for name in (name for name in people.columns if people.people and name != people.id_column):
+        ours = name.lower() if name.lower() in COLUMNS | GESTATIONAL else ""
+        cells = {label: " ".join(sources[label].get(name, "").split()) or "n/a" for label in labels}
+        if ours and all(cells[label] in (rows[f"sub-{label}"][ours], "n/a") for label in labels):
+            continue
+        kept = AS_WRITTEN.format(name) if ours else name
+        out[kept] = people.descriptions.get(name) or {"Description": f"{name}, from the source dataset"}
+        for label in labels:
+            rows[f"sub-{label}"][kept] = cells[label]
+    return out
+
+
+def _standing(path: Path, known: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    """Return the columns of the table that is there (a new one has those known), and its rows."""
     if not path.exists():
-        return ["\t".join(known)], list(known), set()
+        return list(known), []
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError):
-        return [], [], set()
-    columns = lines[0].split("\t") if lines else []
-    return lines, columns, {str(row.get("participant_id")) for row in derivatives.read_tsv(path)}
+        return [], []
+    columns, *rows = [line.split("\t") for line in lines if line] or [[]]
+    return columns, [[*row[: len(columns)], *["n/a"] * (len(columns) - len(row))] for row in rows]
 
 
 class _Row(dict):

@@ -65,7 +65,7 @@ def participants(settings: Settings, people: Demographics) -> list[str]:
             raise DatasetError(root, reason, remedy or "Check the path")
         return sorted(there, key=natural)
     # A label in the table without a folder is a participant without images, not a typing error.
-    known = there | {label for label in people.people if label}
+    known = there | people.without_folder
     unknown = [label for label in settings.participant_label if label not in known]
     if unknown:
         listed = ", ".join(f"sub-{label}" for label in unknown)

@@ -39,7 +39,7 @@ def population_of(wanted: str, person: Person, image: Path) -> tuple[str, str | 
     """
     if wanted != "auto":
         record = populations.load(wanted)
-        unread = person.unread if record.age_unit == WEEKS and person.age_in(WEEKS) is None else None
+        unread = person.unread if person.age_in(record.age_unit) is None else None
         name, said = wanted, _beyond(record, person)
     elif person.age is None and person.weeks is None:
         unread, (name, said) = person.unread, _of_unknown_age(person, image)

@@ -52,6 +52,8 @@ class ParticipantSession:
         Age at the scan, from the dataset's tables, in ``age_unit``.
     sex : str or None
         As written there.
+    columns : dict of str to str
+        Other columns of the dataset's tables for this session, as written.
     precomputed : Precomputed
         Precomputed results.
     problem : BrainsegError or None
@@ -72,6 +74,7 @@ class ParticipantSession:
     label_table: str = DEFAULT
     age: float | None = None
     sex: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
     precomputed: Precomputed = field(default_factory=Precomputed)
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
@@ -122,6 +125,7 @@ def select(settings: Settings) -> Selection:
     notes = check_dataset(root)
     wanted = filters.read(settings.bids_filter_file, notes) if settings.bids_filter_file else {}
     people = Demographics(root)
+    notes += people.notes
     labels = participants(settings, people)
     every = [i for i in anatomical_images(settings, labels) if i.participant in set(labels)]
     found = [image for image in every if image.fault is None]
@@ -151,6 +155,7 @@ def select(settings: Settings) -> Selection:
             suffixes = sorted({image.suffix for image in found if image.participant == label})
             problem = no_image(settings, label, suffixes)
             participant_sessions.append(ParticipantSession(label, None, None, problem=problem))
+    participant_sessions = _of_ages(participant_sessions, people, settings, notes)
     notes += _of_names(root, unused)
     _note_absent(settings, participant_sessions, notes)
     return Selection(sorted(participant_sessions, key=lambda ps: natural(ps.key)), notes)
@@ -190,6 +195,27 @@ def _noted(found: list[ParticipantSession], wrong: list[names.Fault]) -> list[Pa
         mine = [fault.note for fault in wrong if not ps.session or fault.session in (None, ps.session)]
         out.append(replace(ps, notes=[*ps.notes, *mine]))
     return out
+
+
+def _of_ages(
+    found: list[ParticipantSession], people: Demographics, settings: Settings, notes: list[str]
+) -> list[ParticipantSession]:
+    """Note whose age is not known although there are tables: an infant would be taken for an adult."""
+    tried = [ps for ps in found if ps.image is not None]
+    lacking = {ps.key: ps for ps in tried if ps.age is None}
+    if not lacking or not people.found:
+        return found
+    taken = f"taken as {DEFAULT}; see --population" if settings.population == "auto" else "check the tables"
+    some = ", ".join([*lacking][:3]) + (", ..." if len(lacking) > 3 else "")
+    notes.append(f"No readable age for {len(lacking)} of {len(tried)} ({some}): {taken}.")
+    said = "There is no readable age in the dataset's tables"
+    guess = f": taken as {DEFAULT} (see --population)." if settings.population == "auto" else "."
+    return [
+        replace(ps, notes=[*ps.notes, said + (guess if ps.population == DEFAULT else ".")])
+        if ps.key in lacking
+        else ps
+        for ps in found
+    ]
 
 
 def _of_names(root: Path, unused: list[names.Fault]) -> list[str]:
@@ -250,8 +276,9 @@ def _participant_session(
         label_table=_label_table(settings, record),
         age=person.age_in(record.age_unit),
         sex=person.sex,
+        columns=people.session_row(first.participant, first.session),
         problem=problem,
-        notes=notes,
+        notes=[*notes, *([person.said] if person.said else [])],
     )
     return participant_session if problem else _checked(participant_session, settings)
 

@@ -108,6 +108,7 @@ class Record:
             "age": participant_session.age,
             "age_unit": participant_session.age_unit,
             "sex": participant_session.sex,
+            "columns": participant_session.columns,
             "started": self.started,
             "finished": self.finished,
             "stage": self.stage,

@@ -81,6 +81,32 @@ def test_who_never_began_is_missing_at_the_group_level(app, fake, out, tmp_path)
     assert {ps.key: ps.state for ps in derivatives.load_all(out)}["sub-10"] == "missing"
 
 
+def test_the_list_of_participants_keeps_all_columns_of_the_study(fake, out, tmp_path):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
+    table = "participant_id\tage\tgroup\tSex\tBMI\n1\t6 months\tpatient\tF\t\nsub-02\t30\tcontrol\tM\t21.5\n"
+    (bids / "participants.tsv").write_text(table)
+    (bids / "participants.json").write_text('{"BMI": {"Units": "kg/m^2"}}')
+    out.mkdir()
+    participants_tsv.write(out, bids)
+    first, second = _table(out / "participants.tsv")
+    assert first == {
+        **{"participant_id": "sub-01", "age": "0.5", "sex": "F", "age_source": "6 months"},
+        **{"group": "patient", "BMI": "n/a"},
+    }
+    assert (second["group"], second["BMI"], second["age_source"]) == ("control", "21.5", "30")
+    described = json.loads((out / "participants.json").read_text())
+    assert described["BMI"] == {"Units": "kg/m^2"} and set(described) == set(first)
+    # a column that the study gets later is added; what was edited here stays
+    (out / "participants.tsv").write_text((out / "participants.tsv").read_text().replace("control", "other"))
+    (bids / "participants.tsv").write_text(table.replace("BMI", "BMI\tsite").replace("21.5", "21.5\tB"))
+    participants_tsv.write(out, bids)
+    assert [(row["group"], row["site"]) for row in _table(out / "participants.tsv")] == [
+        ("patient", "n/a"),
+        ("other", "B"),
+    ]
+    assert "site" in json.loads((out / "participants.json").read_text())
+
+
 def test_a_table_that_stands_is_kept_and_completed(fake, out, tmp_path):
     bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
     (bids / "sub-0;3" / "anat").mkdir(parents=True)
