@@ -15,7 +15,7 @@ from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
 from ...models.io import conform, itk, learn2reg
-from ...models.networks import gradient_net, velocity_unet, zoo
+from ...models.networks import gradient_net, purpose, zoo
 from ...models.registration.label_transfer import transfer
 from ..execution.directories import distinct
 from .compute import device, set_threads
@@ -75,12 +75,11 @@ def _network(args: argparse.Namespace) -> tuple[str, Any]:
     """Return the name of the weights and their network."""
     name = args.model or registration.NETWORK
     try:
+        purpose.check(name, "hippocampus registration")
         model = zoo.load(name)
     except zoo.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
-    network, of_hippocampi = model.network, model.card.get("label_table") == hippocampus.TABLE
-    if not of_hippocampi or not isinstance(network, (gradient_net.GradientNet, velocity_unet.VelocityUNet)):
-        raise UsageError(name, "this network does not register hippocampi", "Omit --model")
+    network = model.network
     if isinstance(network, gradient_net.GradientNet) and (args.inverse or args.parts):
         reason = "this network (GradientNet) computes neither --inverse nor --parts"
         raise UsageError(name, reason, "Omit these options")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ...models.errors import MissingFileError, UsageError
-from ...models.networks import zoo
+from ...models.networks import purpose, zoo
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         else:
             size = zoo.path_of(name).stat().st_size / 1e6
             about = f"{size:5.1f} MB  {card.get('spacing', '?')} mm  labels {card.get('label_table', '?')}"
+            about += f"  {purpose.kind_of(card)}"
             print(f"{card.get('name', name):<14} {about}  license {card.get('license', '?')}")
     return MissingFileError.exit_code if bad else 0
 

@@ -15,7 +15,7 @@ from ...models.deformation.diffeomorphic import Options
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.io import conform, itk
 from ...models.io.images import open_image
-from ...models.networks import zoo
+from ...models.networks import purpose, zoo
 from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.registration import linear, reference, registration
@@ -110,12 +110,9 @@ def _check(args: argparse.Namespace, record: Population) -> None:
 def _check_start(name: str) -> None:
     """Check that the weights of ``--start`` are installed and predict velocities."""
     try:
-        kind = zoo.read_card(name)["architecture"]["class"]
+        purpose.check(name, "registration")
     except zoo.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
-    if kind != "VelocityUNet":
-        remedy = "Train one with: brainseg train registration"
-        raise UsageError(name, "this network does not predict velocities", remedy)
 
 
 def _fixed(text: str, on: str, record: Population, moving: Anatomy) -> Anatomy:

@@ -14,6 +14,7 @@ from ...training.evaluation.mapping import read_mapping
 from ...training.fetal import preview as fetal_preview
 from ...training.fetal import trainer as fetal_trainer
 from ...training.heads.scan_preparation import prepare_scans
+from ...training.heads.trainer import check_coarse
 from ...training.hippocampus import trainer as hippocampus_trainer
 from ...training.synthesis import preview as head_preview
 from ...training.synthesis.config import GeneratorConfig
@@ -57,6 +58,7 @@ def scans(args: argparse.Namespace) -> int:
         raise UsageError(
             None, f"the recipe {recipe.name} is not a cascade", "Choose one, such as segmentation"
         )
+    check_coarse(recipe)
     stride = zoo.ARCHITECTURES[recipe.network](**recipe.architecture).stride
     pairs = _scans_and_labels(Path(args.folder), Path(args.images) if args.images else None)
     prepare_scans(

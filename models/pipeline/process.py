@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..errors import InputError, MissingFileError, UsageError
 from ..geometry.volume import Volume
-from ..networks import zoo
+from ..networks import purpose, zoo
 from ..population import populations
 from ..population.populations import Population
 from ..preprocessing import bias, thick_slices
@@ -147,15 +148,26 @@ def with_network(record: Population, name: str) -> Population:
     MissingFileError
         If it is not installed.
     UsageError
-        If it belongs to another segmentation method.
+        If it is not for the segmentation of this population.
     """
     try:
-        card = zoo.load(name).card
+        method = record.methods["segmentation"].method
+        upright = method == "atlas-frame"
+        card = _fitting(name, "upright segmentation" if upright else "segmentation", record)
+        zoo.load(name)
+        coarse = card.get("coarse") or record.coarse
+        purpose.check(coarse, "pose" if upright else "localization")
+        if finer := card.get("finer"):
+            purpose.check(finer, "segmentation")
     except zoo.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
-    method = record.methods["segmentation"].method
-    if (card.get("kind") == "upright") != (method == "atlas-frame"):
-        raise UsageError(
-            name, f"the network does not fit the segmentation of {record.name} brains", "Change --population"
-        )
-    return replace(record, segmentation=name, coarse=card.get("coarse") or record.coarse)
+    return replace(record, segmentation=name, coarse=coarse)
+
+
+def _fitting(name: str, wanted: str, record: Population) -> dict[str, Any]:
+    """Return the card of a segmentation network that fits the method of a population."""
+    try:
+        return purpose.check(name, wanted)
+    except UsageError as error:
+        reason = f"the network does not fit the segmentation of {record.name} brains: {error.reason}"
+        raise UsageError(name, reason, error.remedy) from None

@@ -7,7 +7,6 @@ resume from checkpoints of earlier versions.
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from abc import ABC, abstractmethod
@@ -26,6 +25,7 @@ from ...models.networks.device import precision
 from ...models.population import labels
 from .example import Example, ExampleSource
 from .recipe import Recipe
+from .recipe_check import built
 from .selection import Best, data_of, from_checkpoint, improved
 
 VALIDATE_EVERY = 4
@@ -91,7 +91,7 @@ class Trainer(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(recipe.seed)
         self.table = labels.load(recipe.table)
-        self.network = on_device(_built(recipe), device)
+        self.network = on_device(built(recipe), device)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
         self.step, self.seconds, self.saves = 0, 0.0, 0
@@ -259,6 +259,7 @@ class Trainer(ABC):
         scores = self.scores()
         return {
             "name": self.recipe.name,
+            "kind": self.recipe.kind,
             "architecture": {"class": self.recipe.network, "arguments": self.recipe.architecture},
             "label_table": self.recipe.table,
             "spacing": self.recipe.stages[-1]["spacing"],
@@ -342,19 +343,6 @@ def load_weights(key: str, name: str) -> zoo.Model:
     except zoo.ModelError as error:
         raise UsageError(
             None, f"{key}={name}: {error}", f"Set {key} to the name of weights or to a .safetensors file"
-        ) from None
-
-
-def _built(recipe: Recipe) -> torch.nn.Module:
-    """Build the network of a recipe."""
-    try:
-        return zoo.ARCHITECTURES[recipe.network](**recipe.architecture)
-    except TypeError as error:
-        takes = ", ".join(inspect.signature(zoo.ARCHITECTURES[recipe.network]).parameters)
-        raise UsageError(
-            None,
-            f"recipe {recipe.name}: the architecture does not fit {recipe.network} ({error})",
-            f"{recipe.network} takes {takes}",
         ) from None
 
 

@@ -80,4 +80,4 @@ class FetalTrainer(SegmentationTrainer):
     def card(self) -> dict[str, Any]:
         """Return the content of the model card, with what the inference needs to know."""
         weights = {str(index): weight for index, weight in self.recipe.class_weights.items()}
-        return super().card() | {"kind": self.recipe.kind, "class_weights": weights}
+        return super().card() | {"class_weights": weights}

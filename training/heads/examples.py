@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...models.errors import UsageError
 from ...models.networks.inference import COORDINATE_SCALE
 from ...models.population import labels
 from ..core.example import Example
@@ -30,6 +31,12 @@ class Targets:
         source, device = generator.source, generator.device
         self.table = labels.load(table)
         position = {index: k for k, index in enumerate(self.table.unsided)}
+        if unknown := sorted({int(s) for s in source.structure} - set(position)):
+            raise UsageError(
+                None,
+                f"the structures {unknown} of the maps are not in the label table {table} of the recipe",
+                "Prepare the maps with another --table, or choose another recipe",
+            )
         structure = torch.tensor([position[int(s)] for s in source.structure], device=device)
         tissue = torch.from_numpy(self.table.tissue_of).long().to(device)
         self.structure, self.tissue, self.fluid = structure, tissue[structure], position[24]

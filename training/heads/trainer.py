@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
+from ...models.errors import UsageError
+from ...models.networks import purpose, zoo
 from ..core.example import ExampleSource
 from ..core.recipe import Recipe
 from ..core.segmentation import SegmentationTrainer
@@ -22,6 +24,31 @@ from .validation import Scans, synthetic_scores
 
 KINDS = ("whole-head", "cascade")
 """Kinds of recipes of this trainer."""
+
+
+def check_coarse(recipe: Recipe) -> None:
+    """Refuse a coarse network whose output is not the context that the recipe's network takes.
+
+    Raises
+    ------
+    UsageError
+        If there is no such network, or it is for something else.
+    """
+    if not recipe.coarse:
+        return
+    try:
+        card = purpose.check(recipe.coarse, "localization")
+    except zoo.ModelError as error:
+        remedy = "Set coarse to the name of weights or to a .safetensors file"
+        raise UsageError(None, f"coarse={recipe.coarse}: {error}", remedy) from None
+    count = purpose.outputs(card["architecture"]["class"], card["architecture"]["arguments"])["structure"]
+    prior = recipe.architecture.get("prior", 0)
+    if recipe.context == "structure" and prior not in (0, count):
+        raise UsageError(
+            recipe.coarse,
+            f"the coarse network has {count} structures, but the recipe {recipe.name} has prior {prior}",
+            f"Set prior to {count}, or choose another coarse network",
+        )
 
 
 class HeadTrainer(SegmentationTrainer):
@@ -56,6 +83,7 @@ class HeadTrainer(SegmentationTrainer):
         super().__init__(recipe, data, folder, validation, device)
         self.coarse: torch.nn.Module | None = None
         if recipe.coarse:
+            check_coarse(recipe)
             self.coarse = on_device(load_weights("coarse", recipe.coarse).network, device)
 
     def clock(self) -> float:

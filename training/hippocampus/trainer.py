@@ -76,10 +76,6 @@ class HippocampusTrainer(SegmentationTrainer):
         labels = "moved" if self.recipe.kind == "pair" else "found"
         return {f"validation split, labels {labels}": self.validate()}
 
-    def card(self) -> dict[str, Any]:
-        """Return the content of the model card, with the kind of network."""
-        return super().card() | {"kind": self.recipe.kind}
-
     def renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of another network under the names of this network.
 

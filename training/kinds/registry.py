@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..core import recipe
+from ..core import recipe, recipe_check
 from ..core.recipe import Allowed, Recipe
 from ..core.segmentation import LOSSES
 from ..core.trainer import Trainer
@@ -84,6 +84,9 @@ def read(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     Raises
     ------
     UsageError
-        If there is no such recipe, a required key is missing, or a key or name is unknown.
+        If there is no such recipe, a required key is missing, a key or name is unknown, or parts do not fit
+        together.
     """
-    return recipe.read(name, changes, kinds=KINDS)
+    found = recipe.read(name, changes, kinds=KINDS)
+    recipe_check.check(found, name)
+    return found

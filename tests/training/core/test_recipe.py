@@ -10,6 +10,7 @@ from brainseg import training
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
+from brainseg.training.heads.trainer import check_coarse
 from brainseg.training.kinds import registry
 
 TEXT = """
@@ -18,7 +19,7 @@ kind: whole-head
 architecture: {inputs: 4}
 losses: {structure: 1.0}
 stages:
-  - {until: 1.0, shape: [20, 24, 20], spacing: 3.5, strip: 1.0}
+  - {until: 1.0, shape: [32, 32, 32], spacing: 3.5, strip: 1.0}
 """
 
 
@@ -75,3 +76,55 @@ def test_mistakes_are_named_with_what_is_allowed(tmp_path, changes, words):
     _recipe(tmp_path)
     with pytest.raises(UsageError, match=rf"recipe\.yaml: {words}"):
         _recipe(tmp_path, **changes)
+
+
+CASCADE = """
+name: toy
+kind: cascade
+coarse: head-coarse
+architecture:
+  inputs: 4
+  channels: [6, 8]
+  prior: 19
+  tasks:
+    structure: {outputs: 19}
+    tissue: {outputs: 6}
+losses: {structure: 1.0, tissue: 0.5}
+stages:
+  - {until: 1.0, shape: [32, 32, 32], spacing: 2.0}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{outputs: 19}", "{outputs: 8}", "structure has 8 outputs, but the label table adult has 19"),
+        ("{outputs: 6}", "{outputs: 4}", "tissue has 4 outputs, but there are 6 tissues"),
+        ("name: toy", "name: toy\ntable: fetal", "table fetal does not fit the kind cascade. Use adult"),
+        ("prior: 19", "prior: 8", "prior is 8, but the context structure has 19 channels"),
+        ("name: toy", "name: toy\ncontext: distance", "prior is 19, but the context distance has 1 channels"),
+        ("inputs: 4", "inputs: 1", "1 inputs; examples of the kind cascade have 4"),
+        (
+            "tissue: 0.5",
+            "distance: 0.5",
+            "distance needs the task mask; the architecture has structure, tissue",
+        ),
+        ("until: 1.0", "until: 0.5", r"until is \[0.5\]. Let it increase, and end with 1.0"),
+        ("[32, 32, 32]", "[30, 32, 32]", "not multiples of 4"),
+        ("[32, 32, 32]", "[32, 32]", "Give 3 numbers of voxels"),
+        ("losses:", "class_weights: {999: 2.0}\nlosses:", "class_weights: 999 are not in the table adult"),
+        ("channels:", "chanels:", r"does not fit StemUNet .*chanels.*takes inputs, channels"),
+        ("{outputs: 19}", "{output: 19}", r"does not fit StemUNet \(KeyError"),
+        ("kind: cascade", "kind: whole-head", "prior: examples of the kind whole-head have none"),
+    ],
+)
+def test_parts_of_a_recipe_that_do_not_fit_are_named(tmp_path, old, new, words):
+    _recipe(tmp_path, CASCADE)
+    with pytest.raises(UsageError, match=rf"recipe\.yaml: .*{words}"):
+        _recipe(tmp_path, CASCADE.replace(old, new))
+
+
+def test_a_coarse_network_for_something_else_is_refused(tmp_path):
+    check_coarse(_recipe(tmp_path, CASCADE))
+    with pytest.raises(UsageError, match=r"lesion: this network does not find the brain .*head-coarse"):
+        check_coarse(_recipe(tmp_path, CASCADE, coarse="lesion"))

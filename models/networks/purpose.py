@@ -1,0 +1,140 @@
+"""What a network is for, by its model card, so that a wrong one is refused before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..data import FOLDER
+from ..errors import UsageError
+from ..population import labels
+from . import zoo
+
+PURPOSES = {
+    "localization": "find the brain in a head",
+    "skullstrip": "skull-strip",
+    "segmentation": "segment the brain in a head",
+    "pose": "find the pose of a fetal brain",
+    "upright segmentation": "segment a fetal brain in the atlas frame",
+    "lesion": "segment lesions",
+    "registration": "predict velocities between brains",
+    "hippocampus": "segment the hippocampus",
+    "hippocampus registration": "register hippocampi",
+}
+"""What networks do, by purpose."""
+
+OF_KIND = {
+    "whole-head": "localization",
+    "any-position": "pose",
+    "upright": "upright segmentation",
+    "lesion": "lesion",
+    "registration": "registration",
+    "crop": "hippocampus",
+    "pair": "hippocampus registration",
+    "hippocampus-registration": "hippocampus registration",
+}
+"""Purpose of a network by the kind of its training; that of a cascade depends on its outputs."""
+
+TASKS = {
+    "localization": {"structure", "mask"},
+    "skullstrip": {"mask"},
+    "segmentation": {"structure"},
+    "pose": {"mask"},
+    "upright segmentation": {"structure"},
+    "hippocampus": {"structure"},
+}
+"""Outputs that a network needs for a purpose."""
+
+
+def outputs(architecture: str, arguments: Mapping[str, Any]) -> dict[str, int]:
+    """Return the number of outputs of every task of a network of structures, empty for other networks.
+
+    Parameters
+    ----------
+    architecture : str
+        Class of the network.
+    arguments : mapping of str to Any
+        Its arguments.
+
+    Examples
+    --------
+    >>> outputs("StemUNet", {"tasks": {"mask": {"outputs": 2}}}), outputs("CoarseToFine", {})
+    ({'mask': 2}, {'structure': 19, 'tissue': 6})
+    """
+    if architecture == "CoarseToFine":
+        return {"structure": arguments.get("structures", 19), "tissue": arguments.get("tissues", 6)}
+    if architecture in ("StemUNet", "StridedUNet"):
+        default = {"structure": {"outputs": 19 if architecture == "StemUNet" else 8}}
+        return {name: spec["outputs"] for name, spec in (arguments.get("tasks") or default).items()}
+    return {}
+
+
+def kind_of(card: Mapping[str, Any]) -> str:
+    """Return the kind of a network's training; that of cards without it follows from the architecture."""
+    if card.get("kind"):
+        return str(card["kind"])
+    architecture = card["architecture"]["class"]
+    arguments, table = card["architecture"]["arguments"], str(card.get("label_table"))
+    if architecture == "SliceUNet":
+        return "lesion"
+    if architecture == "GradientNet":
+        return "pair"
+    if architecture == "VelocityUNet":
+        return "hippocampus-registration" if table == "hippocampus" else "registration"
+    if table == "hippocampus":
+        return "crop"
+    if table.startswith("fetal"):
+        return "any-position" if "mask" in outputs(architecture, arguments) else "upright"
+    return "cascade" if arguments.get("prior") else "whole-head"
+
+
+def purpose_of(card: Mapping[str, Any]) -> str:
+    """Return the purpose of a network, a key of :data:`PURPOSES`; empty if its kind is unknown."""
+    kind = kind_of(card)
+    if kind == "cascade":
+        found = outputs(card["architecture"]["class"], card["architecture"]["arguments"])
+        return "segmentation" if "structure" in found else "skullstrip"
+    return OF_KIND.get(kind, "")
+
+
+def check(name: str, purpose: str) -> dict[str, Any]:
+    """Return the card of a network after checking that it is for a purpose.
+
+    Parameters
+    ----------
+    name : str
+        Installed name or ``.safetensors`` file.
+    purpose : str
+        Key of :data:`PURPOSES`.
+
+    Raises
+    ------
+    ModelError
+        If there is no such network.
+    UsageError
+        If the network is for something else, or its outputs do not fit its label table.
+    """
+    card = zoo.read_card(name)
+    own = purpose_of(card)
+    found = outputs(card["architecture"]["class"], card["architecture"]["arguments"])
+    if own != purpose or not TASKS.get(purpose, set()) <= set(found):
+        does = f"it is made to {PURPOSES[own]}" if own in PURPOSES else "its purpose is unknown"
+        listed = f" (kind {kind_of(card)}{', outputs ' + ', '.join(found) if found else ''})"
+        fitting = [one for one in zoo.installed() if _is_for(one, purpose)]
+        remedy = f"Installed networks for it: {', '.join(fitting) or 'none'}"
+        raise UsageError(name, f"this network does not {PURPOSES[purpose]}; {does}{listed}", remedy)
+    table = str(card.get("label_table"))
+    if not (FOLDER / "labels" / f"{table}.tsv").is_file():
+        raise UsageError(name, f"its card names the label table {table}, which is not installed")
+    count = len(labels.load(table).unsided)
+    if found.get("structure", count) != count:
+        reason = f"it predicts {found['structure']} structures, but its label table {table} has {count}"
+        raise UsageError(name, reason, "Train it with the label table of its recipe")
+    return card
+
+
+def _is_for(name: str, purpose: str) -> bool:
+    try:
+        return purpose_of(zoo.read_card(name)) == purpose
+    except (zoo.ModelError, KeyError, TypeError):
+        return False
