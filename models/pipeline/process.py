@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ..errors import InputError, MissingFileError, UsageError
 from ..geometry.volume import Volume
@@ -153,8 +152,8 @@ def with_network(record: Population, name: str) -> Population:
     try:
         method = record.methods["segmentation"].method
         upright = method == "atlas-frame"
-        card = _fitting(name, "upright segmentation" if upright else "segmentation", record)
-        zoo.load(name)
+        _check_fits(name, "upright segmentation" if upright else "segmentation", record)
+        card = zoo.load(name).card
         coarse = card.get("coarse") or record.coarse
         purpose.check(coarse, "pose" if upright else "localization")
         if finer := card.get("finer"):
@@ -164,10 +163,10 @@ def with_network(record: Population, name: str) -> Population:
     return replace(record, segmentation=name, coarse=coarse)
 
 
-def _fitting(name: str, wanted: str, record: Population) -> dict[str, Any]:
-    """Return the card of a segmentation network that fits the method of a population."""
+def _check_fits(name: str, wanted: str, record: Population) -> None:
+    """Refuse a network that does not fit the segmentation method of a population."""
     try:
-        return purpose.check(name, wanted)
+        purpose.check(name, wanted)
     except UsageError as error:
         reason = f"the network does not fit the segmentation of {record.name} brains: {error.reason}"
         raise UsageError(name, reason, error.remedy) from None

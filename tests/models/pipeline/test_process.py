@@ -1,5 +1,6 @@
 """The chain on arrays: order of the stages, refusals, another network."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,7 @@ def test_options_that_a_method_does_not_have_are_refused(monkeypatch):
     populations.check_options(populations.load("fetal"), ["label_table", "likelihood"])
 
 
-def test_another_network_replaces_the_populations(monkeypatch):
+def test_another_network_replaces_the_populations(monkeypatch, tmp_path):
     stage_results.install(monkeypatch.setattr)
     used = []
 
@@ -70,6 +71,9 @@ def test_another_network_replaces_the_populations(monkeypatch):
         process.with_network(populations.load("fetal"), "segmentation")
     with pytest.raises(MissingFileError):
         process.with_network(adult, "nothing")
+    monkeypatch.setenv("BRAINSEG_MODELS", str(tmp_path))
+    for ending in (".safetensors", ".json"):
+        shutil.copy(zoo.path_of("head-coarse").with_suffix(ending), tmp_path / f"mine{ending}")
     own = replace(zoo.load("segmentation"), card={"coarse": "mine"})
     monkeypatch.setattr(zoo, "load", lambda name: own)
     assert process.with_network(adult, "segmentation").coarse == "mine"
