@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import File, Str, TraitedSpec, traits
+from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
 from ..models.io import outputs
 from ..models.networks import zoo
-from ..models.population.contrasts import LESION
+from ..models.population.contrasts import DARK_CSF, LESION
 from ..models.segmentation import lesion
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives, files
@@ -36,6 +36,10 @@ class _FindLesionsInputSpec(NetworkInputSpec):
     in_mask = File(exists=True, mandatory=True, desc="brain mask on the same grid")
     model = Str("lesion", usedefault=True, desc="weights of the network; empty if the population has none")
     image = Str(mandatory=True, desc="the same image in the dataset")
+    force = traits.Bool(False, usedefault=True, desc="whether images with bright CSF are segmented, too")
+    in_structures = File(
+        exists=True, desc="structures, FreeSurfer ids, on the same grid; no lesion covers their CSF"
+    )
 
 
 class _FindLesionsOutputSpec(TraitedSpec):
@@ -56,12 +60,13 @@ class FindLesions(Stage):
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
         contrast = inputs.image.split(".")[0].rpartition("_")[2]
-        reason = skipped(contrast, inputs.model)
+        reason = skipped(contrast, inputs.model, force=inputs.force)
         if reason:
             self._results["notes"] = [reason]
             return
         image, mask = load(inputs.in_file), load(inputs.in_mask)
-        find = partial(lesion.find, image, mask, model=inputs.model)
+        structures = load(inputs.in_structures) if isdefined(inputs.in_structures) else None
+        find = partial(lesion.find, image, mask, model=inputs.model, structures=structures)
         result, notes = on_device(lambda device: find(device=device), inputs.device)
         self._results["out_file"] = save(result.mask, folder / "lesions.nii")
         self._results["out_probability"] = save(result.probability, folder / "probability.nii")
@@ -84,7 +89,7 @@ class FindLesions(Stage):
         ]
 
 
-def skipped(contrast: str, model: str) -> str:
+def skipped(contrast: str, model: str, force: bool = False) -> str:
     """Return the reason why lesions are not segmented.
 
     Parameters
@@ -93,6 +98,8 @@ def skipped(contrast: str, model: str) -> str:
         Suffix of the image.
     model : str
         Weights of the network; empty if the population has none.
+    force : bool
+        Whether images with bright CSF are segmented, too.
 
     Returns
     -------
@@ -101,14 +108,19 @@ def skipped(contrast: str, model: str) -> str:
 
     Examples
     --------
-    >>> skipped("FLAIR", "lesion")
-    ''
+    >>> skipped("FLAIR", "lesion"), skipped("T2w", "lesion", force=True)
+    ('', '')
     """
     if not model:
         return "The step lesion was left out: no network for this population."
     if contrast not in LESION:
-        known = " or ".join(LESION)
+        known = " or ".join(DARK_CSF)
         return f"The step lesion was left out: it needs a {known} image."
+    if contrast not in DARK_CSF and not force:
+        return (
+            f"The step lesion was left out: CSF is as bright as lesions in a {contrast} image. Provide a "
+            "FLAIR image; --force segments the image all the same, and the result needs correction."
+        )
     return ""
 
 
@@ -130,11 +142,11 @@ def cautions(contrast: str) -> list[str]:
     >>> len(cautions("FLAIR")), len(cautions("T2w"))
     (0, 1)
     """
-    if contrast == "FLAIR":
+    if contrast in DARK_CSF:
         return []
     return [
-        f"Lesions in a {contrast} image are unreliable: CSF is as bright as lesions. "
-        "Provide a FLAIR image if possible."
+        f"Lesions in a {contrast} image are unreliable: CSF is as bright as lesions. Ventricles and sulcal "
+        "CSF were excluded, with any lesions in them. Provide a FLAIR image if possible."
     ]
 
 

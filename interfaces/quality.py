@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -52,6 +52,7 @@ class _AssessInputSpec(StageInputSpec):
     stripped = traits.Bool(False, usedefault=True, desc="whether the image has no skull")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible volumes (mL) of the brain")
+    cautions = traits.List(Str, desc="reasons for which the QC rating is at most check")
 
 
 class _AssessOutputSpec(TraitedSpec):
@@ -82,6 +83,7 @@ class Assess(Stage):
             plausible_ml=inputs.plausible_ml if isdefined(inputs.plausible_ml) else None,
             uncertainty=read_uncertainty(inputs.in_measures),
             folds=100 * aligned.folds if aligned.engine != "none" else None,
+            cautions=list(inputs.cautions or ()),
         )
         path = folder / "quality.json"
         path.write_text(json.dumps(found))
@@ -107,6 +109,7 @@ def assess(
     plausible_ml: tuple[float, float] | None = None,
     uncertainty: dict[int, float] | None = None,
     folds: float | None = None,
+    cautions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Measure the quality of an image and of its processing.
 
@@ -130,6 +133,8 @@ def assess(
         Entropy of the network's posteriors by FreeSurfer id.
     folds : float, optional
         Share (%) of voxels in which the deformation folds.
+    cautions : sequence of str
+        Reasons for which the QC rating is at most *check*.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def assess(
         quality.measure(image, mask, structures, norms, table, uncertainty or {}) if norms is not None else []
     )
     known = matrix if norms is not None and norms.template == template else None
-    expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml}
+    expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "cautions": cautions}
     rated = rating.rate(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
     checks, rows = [asdict(check) for check in rated.checks], [asdict(one) for one in measured]
     about = {"verdict": rated.rating, "score": rated.score, "checks": checks}

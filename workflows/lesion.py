@@ -10,7 +10,7 @@ from ..interfaces.lesion import FindLesions, skipped
 from ..models.pipeline import methods
 from .common.base import init_stage_wf
 
-INPUTS = ["source_file", "in_file", "in_mask"]
+INPUTS = ["source_file", "in_file", "in_mask", "in_structures"]
 OUTPUTS = ["out_file", "out_probability", "out_lesions", "notes"]
 
 
@@ -19,6 +19,7 @@ def init_lesion_wf(
     image: str,
     name: str = "lesion_wf",
     model: str = "lesion",
+    force: bool = False,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -33,6 +34,8 @@ def init_lesion_wf(
         Name of the workflow.
     model : str
         Weights of the network; empty if the population has none.
+    force : bool
+        Whether images with bright CSF, such as T2w, are segmented.
     device : str
         Device of the network.
     num_threads, mem_gb : int, float
@@ -46,6 +49,8 @@ def init_lesion_wf(
         Bias-corrected image with lesions, on the grid of the reference image, shape (X, Y, Z).
     in_mask : str
         Brain mask on the same grid.
+    in_structures : str, optional
+        Structures (FreeSurfer ids) on the same grid, whose CSF no lesion covers.
 
     Outputs
     -------
@@ -59,12 +64,12 @@ def init_lesion_wf(
         Notes for the report.
     """
     lesion = pe.Node(
-        FindLesions(model=model, image=image, device=device, use_gpu=device.startswith("cuda")),
+        FindLesions(model=model, image=image, force=force, device=device, use_gpu=device.startswith("cuda")),
         name="lesion",
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
     contrast = image.split(".")[0].rpartition("_")[2]
     with about(None):
-        desc = "" if skipped(contrast, model) else methods.lesion(model, contrast)
+        desc = "" if skipped(contrast, model, force) else methods.lesion(model, contrast)
     return init_stage_wf(name, lesion, INPUTS, OUTPUTS, desc)

@@ -79,6 +79,7 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("inputnode", "source_file", "lesion", "source_file"),
         ("skullstrip", "out_mask", "lesion", "in_mask"),
     ),
+    "lesion beside bright CSF": (("segmentation", "out_structures", "lesion", "in_structures"),),
     "lesion in the reference image": (("bias", "out_file", "lesion", "in_file"),),
     "lesion results": (
         ("lesion", "out_file", "lesion_results", "in1"),
@@ -178,6 +179,7 @@ def select_connections(plan: Plan) -> list[Connection]:
         "averaged images": bool(plan.inputs.averaged),
         "hippocampus": plan.options.hippocampus,
         "lesion": lesion,
+        "lesion beside bright CSF": plan.lesions_beside_csf,
         "lesion in the reference image": lesion and not plan.lesion_number,
         "lesion results": plan.segments_lesions,
         "lesion notes": lesion,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
@@ -33,6 +35,7 @@ def init_quality_wf(
     label_table: str = "adult",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
     expected_dice: bool = True,
+    cautions: Sequence[str] = (),
     num_threads: int = 1,
     mem_gb: float = 1.5,
 ) -> LiterateWorkflow:
@@ -48,6 +51,8 @@ def init_quality_wf(
         Plausible volumes (mL) of the brain.
     expected_dice : bool
         Whether the Dice coefficient of every structure is predicted, for the methods text.
+    cautions : sequence of str
+        Reasons for which the QC rating is at most *check*.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of the node.
 
@@ -75,7 +80,7 @@ def init_quality_wf(
     notes : list of str
         Notes for the report.
     """
-    assess = Assess(label_table=label_table, plausible_ml=plausible_ml)
+    assess = Assess(label_table=label_table, plausible_ml=plausible_ml, cautions=list(cautions))
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
     desc = DESC + (EXPECTED_DICE if expected_dice else "")
     return init_stage_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], desc)

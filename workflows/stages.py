@@ -14,6 +14,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.lesion import shown_in, skipped
 from ..models.population import labels, populations
+from ..models.population.contrasts import DARK_CSF
 from ..models.population.populations import Population
 from ..models.preprocessing.thick_slices import too_coarse
 from .bias import init_bias_wf
@@ -35,6 +36,9 @@ STOPPED = (
     "The run was stopped after the brain mask, as asked for. If the mask is wrong, save a corrected one "
     "beside it as *_desc-corrected_mask.nii.gz; then run again without --stop-after."
 )
+
+LESION_CAUTION = "Lesions were segmented where CSF is as bright (--force): check and correct the lesion mask"
+"""Reason of the QC rating *check* for lesions outside FLAIR."""
 
 SHRINK, SLOPPY_SHRINK = 4, 8
 """Subsampling of the grid on which the bias field is estimated, usually and with ``sloppy``."""
@@ -112,7 +116,12 @@ class Plan:
     def segments_lesions(self) -> bool:
         """Whether there is an image and a network for the lesion stage."""
         suffix = _suffix(self.images[self.lesion_number])
-        return self.options.lesion and not skipped(suffix, self.record.lesion)
+        return self.options.lesion and not skipped(suffix, self.record.lesion, self.options.force)
+
+    @property
+    def lesions_beside_csf(self) -> bool:
+        """Whether lesions are segmented in an image in which CSF is as bright."""
+        return self.segments_lesions and _suffix(self.images[self.lesion_number]) not in DARK_CSF
 
 
 def build_conform(plan: Plan) -> LiterateWorkflow:
@@ -180,6 +189,7 @@ def build_quality(plan: Plan) -> LiterateWorkflow:
         label_table=plan.label_table,
         plausible_ml=plan.record.brain_ml,
         expected_dice=plan.record.expected_dice,
+        cautions=[LESION_CAUTION] if plan.lesions_beside_csf else [],
         mem_gb=plan.memory["quality"],
     )
 
@@ -209,7 +219,13 @@ def build_coregistration(plan: Plan) -> LiterateWorkflow:
 def build_lesion(plan: Plan) -> LiterateWorkflow:
     """Build the lesion segmentation."""
     image = plan.images[plan.lesion_number]
-    return init_lesion_wf(model=plan.record.lesion, image=image, mem_gb=plan.memory["lesion"], **plan.network)
+    return init_lesion_wf(
+        model=plan.record.lesion,
+        image=image,
+        force=plan.options.force,
+        mem_gb=plan.memory["lesion"],
+        **plan.network,
+    )
 
 
 def build_lesion_image(plan: Plan) -> pe.Node:

@@ -168,6 +168,11 @@ def _add_processing(add: Add) -> None:
         + "; ".join(f"{name} ({'on' if on else 'off'}): {what}" for name, (on, what) in STEPS.items()),
     )
     add(
+        "--force",
+        action="store_true",
+        help="do what is refused as unreliable: lesions in a T2w image if there is no FLAIR image",
+    )
+    add(
         "-d",
         "--derivatives",
         nargs="+",

@@ -41,7 +41,7 @@ STEPS = {
     "coregistration": (True, "other contrasts of the session, co-registered to the reference image"),
     "posteriors": (True, "probability maps of gray matter, white matter and CSF"),
     "template-outputs": (True, "image, brain mask and segmentation in template space"),
-    "lesion": (False, "lesions in the FLAIR image, or T2w if there is none (adults; for research only)"),
+    "lesion": (False, "lesions in the FLAIR image, or T2w with --force (adults; for research only)"),
     "corpuscallosum": (False, "corpus callosum as a structure of its own (fetal)"),
     "hippocampus": (False, "anterior and posterior hippocampus (adults, T1w)"),
     "jacobian": (False, "Jacobian determinant of the registration to the template"),
@@ -85,6 +85,7 @@ class Settings:
     derivatives: tuple[str, ...] = ()
     derivatives_flavor: str = "fmriprep"
     steps: tuple[str, ...] = ()
+    force: bool = False
     sloppy: bool = False
     output_spaces: tuple[str, ...] = TEMPLATES
     registration: str = "deep"
@@ -134,6 +135,7 @@ class Settings:
             "derivatives": list(self.derivatives),
             "derivatives_flavor": self.derivatives_flavor,
             "steps": sorted(name for name in STEPS if self.step(name)),
+            **({"force": True} if self.force else {}),
             "sloppy": self.sloppy,
             "stop_after": self.stop_after,
         }

@@ -115,7 +115,8 @@ def _conditions(settings: Settings, participant_session: ParticipantSession) -> 
     holding = {name for name in STEPS if settings.step(name)}
     if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
         holding.discard("hippocampus")
-    if not (record.lesion and suffixes & set(contrasts.LESION)):
+    shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
+    if not (record.lesion and suffixes & set(shown)):
         holding.discard("lesion")
     return holding | (
         {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()

@@ -151,6 +151,7 @@ def participant_session_workflow(
             label_table=participant_session.label_table,
             hippocampus=settings.step("hippocampus"),
             lesion=settings.step("lesion"),
+            force=settings.force,
             output_spaces=spaces_of(settings, participant_session),
             engine=settings.registration,
             refine=settings.registration_refine,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..networks import zoo
 from ..population import labels
+from ..population.contrasts import DARK_CSF
 from ..population.populations import Population
 from ..segmentation import lesion as lesions
 
@@ -82,10 +83,11 @@ def lesion(model: str, contrast: str) -> str:
     ModelError
         If the network is not installed.
     """
+    csf = "" if contrast in DARK_CSF else f"Voxels of CSF and within {lesions.RIM:g} mm of it were excluded. "
     return (
         f"Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, "
         f"doi:10.1007/978-3-319-24574-4_28) on axial slices with their neighbors {lesions.REACH:g} mm above "
-        f"and below. Every connected lesion of at least {lesions.SMALLEST:g} mm³ was kept. "
+        f"and below. Every connected lesion of at least {lesions.SMALLEST:g} mm³ was kept. {csf}"
         f"Training data: {zoo.read_card(model)['training_data']}. "
     )
 

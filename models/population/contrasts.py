@@ -3,5 +3,8 @@
 LESION = ("FLAIR", "T2w")
 """Contrasts with bright lesions, in order of preference."""
 
+DARK_CSF = ("FLAIR",)
+"""Contrasts of ``LESION`` with dark CSF, in which lesions are segmented without ``--force``."""
+
 HIPPOCAMPUS = ("T1w",)
 """Contrasts in the training data of the hippocampus network."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +117,7 @@ def rate(
     plausible_ml: tuple[float, float] | None = None,
     matrix: np.ndarray | None = None,
     folds: float | None = None,
+    cautions: Sequence[str] = (),
 ) -> QCRating:
     """Rate a result.
 
@@ -135,6 +137,8 @@ def rate(
         Affine of the registration, from the scan's mm to mm of the norms' template.
     folds : float, optional
         Share (%) of the deformation's voxels that fold.
+    cautions : sequence of str
+        Reasons for which the rating is at most *check*.
 
     Returns
     -------
@@ -144,6 +148,7 @@ def rate(
     limits = DEFAULTS | (norms.thresholds if norms else {})
     checks = [_volume(mask, plausible_ml, limits)] if plausible_ml else []
     checks.append(_match(mask, segmentation, limits))
+    checks += [Check("caution", "Caution", None, "", CHECK, words) for words in cautions]
     by_index = {one.index: one for one in structures}
     if norms is not None:
         checks += _placed(mask, segmentation, by_index, norms, matrix, limits)

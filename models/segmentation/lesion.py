@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..geometry.volume import Grid, Volume, resample, transform_points
 from ..networks import zoo
 from ..networks.inference import run
+from ..population import labels
 
 THINNEST = 2.0
 """Smallest distance (mm) of the slices."""
@@ -31,6 +32,9 @@ AROUND = 3.0
 
 SPREAD = 3.0
 """Robust deviations from the brain's median that are scaled to 1."""
+
+RIM = 1.0
+"""Width (mm) of the rim of CSF in which voxels are mixed."""
 
 SMALLEST = 15.0
 """Smallest volume (mm3) of a lesion; smaller ones are noise."""
@@ -78,7 +82,13 @@ class Lesion:
 
 
 def find(
-    volume: Volume, mask: Volume, *, device: str = "cpu", model: str = "lesion", threshold: float = 0.5
+    volume: Volume,
+    mask: Volume,
+    *,
+    structures: Volume | None = None,
+    device: str = "cpu",
+    model: str = "lesion",
+    threshold: float = 0.5,
 ) -> LesionResult:
     """Segment the lesions of a scan.
 
@@ -88,6 +98,8 @@ def find(
         FLAIR or T2w scan, bias-corrected.
     mask : Volume
         Brain mask, on the same grid.
+    structures : Volume, optional
+        FreeSurfer ids on the same grid; no lesion covers their CSF. For contrasts with bright CSF.
     device : str
         Device of the network.
     model : str
@@ -116,11 +128,35 @@ def find(
     shape = image.grid.shape
     on_slices = Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
     inside = mask.data > 0
+    if structures is not None:
+        inside = inside & ~fluid(structures)
     probability = resample(on_slices, volume.grid).data.clamp(0, 1) * inside
     found, lesions = components(probability.numpy(), volume.grid, threshold)
     return LesionResult(
         volume.with_data(torch.from_numpy(found)), volume.with_data(probability), lesions, notes
     )
+
+
+def fluid(structures: Volume, label_table: str = "adult") -> Tensor:
+    """Return the ventricles and the outer CSF with their rim of mixed voxels, ``RIM`` mm wide.
+
+    Parameters
+    ----------
+    structures : Volume
+        FreeSurfer ids.
+    label_table : str
+        Their label table.
+
+    Returns
+    -------
+    Tensor of bool, shape (X, Y, Z)
+        CSF.
+    """
+    table = labels.load(label_table)
+    dseg = table.lookup("dseg")[structures.data.numpy().astype(np.int64)]
+    csf = dseg == labels.DSEG_NAMES.index("CSF") + 1
+    near = ndimage.distance_transform_edt(~csf, structures.grid.spacing) <= RIM
+    return torch.from_numpy(near)
 
 
 def prepared(volume: Volume, mask: Volume, spacing: float) -> tuple[Volume, Volume]:

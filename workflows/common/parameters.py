@@ -61,7 +61,9 @@ class ProcessingOptions:
     hippocampus : bool
         Divide the hippocampus into an anterior and a posterior part.
     lesion : bool
-        Segment lesions, in the FLAIR image or else in the T2w image.
+        Segment lesions, in the FLAIR image or else, with ``force``, in the T2w image.
+    force : bool
+        Do what is refused as unreliable: lesions in images with bright CSF.
     output_spaces : tuple of str
         Templates as the user writes them. Quality is judged in the first.
     engine : {'deep', 'ants', 'none'}
@@ -83,6 +85,7 @@ class ProcessingOptions:
     label_table: str | None = None
     hippocampus: bool = False
     lesion: bool = False
+    force: bool = False
     output_spaces: tuple[str, ...] = (spaces.DEFAULT,)
     engine: str = "deep"
     refine: int | None = None

@@ -21,8 +21,8 @@ from brainseg.models.templates import bundled
 CASES = {
     "defaults": {},
     "nibabies": {"derivatives_flavor": "nibabies"},
-    "both": {"derivatives_flavor": "both", "steps": ("lesion", "hippocampus", "jacobian")},
-    "least": {"steps": ("lesion", "no-posteriors", "no-template-outputs")},
+    "both": {"derivatives_flavor": "both", "force": True, "steps": ("lesion", "hippocampus", "jacobian")},
+    "least": {"force": True, "steps": ("lesion", "no-posteriors", "no-template-outputs")},
 }
 SWITCHES = ("posteriors", "template-outputs", "jacobian")
 

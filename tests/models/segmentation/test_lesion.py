@@ -18,6 +18,7 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
 from brainseg.models.networks.slice_unet import SliceUNet
 from brainseg.models.population import populations
+from brainseg.models.quality import rating
 from brainseg.models.segmentation import lesion
 from helpers.graphs import participant_wf as chain
 
@@ -122,8 +123,43 @@ def test_the_license_is_told_where_the_step_is_on():
 def test_the_better_contrast_is_chosen_and_others_are_told():
     assert node.shown_in(["T1w", "T2w", "FLAIR"]) == 2 and node.shown_in(["FLAIR"]) == 0
     assert node.shown_in(["T1w", "PDw"]) is None
-    assert "needs a FLAIR or T2w image" in node.skipped("T1w", "lesion")
+    assert "needs a FLAIR image" in node.skipped("T1w", "lesion", force=True)
     assert "no network" in node.skipped("FLAIR", "")
+
+
+def test_no_lesion_in_t2w_without_force():
+    assert "--force" in node.skipped("T2w", "lesion") and not node.skipped("FLAIR", "lesion")
+    for force in (False, True):
+        workflow = chain(source_file="/bids/sub-01/anat/sub-01_T2w.nii.gz", lesion=True, force=force)
+        found = workflow.get_node("lesion_wf").get_node("lesion").inputs
+        assert bool(node.skipped("T2w", found.model, found.force)) != force
+        edges = [(a.name, b.name) for a, b in workflow._graph.edges]
+        assert (("segmentation_wf", "lesion_wf") in edges) == (("lesions", "outputs_wf") in edges) == force
+        cautions = workflow.get_node("quality_wf").get_node("quality").inputs.cautions
+        assert len(cautions) == force
+
+
+def test_lesions_in_t2w_cover_no_ventricle_and_no_sulcus(bright):
+    image, brain = head()
+    x, y, z = (axis - 60 for axis in np.indices(image.grid.shape))
+    structures = np.where(brain.data > 0, 2, 0)
+    structures[(x - 20) ** 2 + y**2 + z**2 < 14**2] = 4
+    structures[(x + 40) ** 2 + y**2 + z**2 < 6**2] = 24
+    bright_csf = image.with_data(torch.where(torch.from_numpy(structures == 24), 200.0, image.data))
+    ids = image.with_data(torch.from_numpy(structures.astype(np.int16)))
+    assert len(lesion.find(bright_csf, brain).lesions) == 3
+    found = lesion.find(bright_csf, brain, structures=ids)
+    assert [one.center for one in found.lesions] == [pytest.approx((-20, 10, 0), abs=1.5)]
+    assert not found.mask.data[torch.from_numpy(np.isin(structures, [4, 24]))].any()
+    assert not found.probability.data[torch.from_numpy(np.isin(structures, [4, 24]))].any()
+
+
+def test_lesions_outside_flair_are_never_rated_pass():
+    _, brain = head((2, 2, 2))
+    norms, words = None, ["Lesions were segmented where CSF is as bright"]
+    assert rating.rate([], brain, brain, norms=norms).rating == "pass"
+    found = rating.rate([], brain, brain, norms=norms, cautions=words)
+    assert found.rating == "check" and found.checks[-1].words == words[0]
 
 
 @pytest.mark.parametrize("suffix", ["FLAIR", "T1w"])
