@@ -81,3 +81,41 @@ class SchedulerHooks(CrashHook):
         self.refidx = self.depidx.astype(int)
         self.proc_done = np.zeros(len(self.procs), dtype=bool)
         self.proc_pending = np.zeros(len(self.procs), dtype=bool)
+
+
+class RankedSubmission(SchedulerHooks):
+    """Give free resources to the nodes of the lowest rank, also to those that become ready meanwhile.
+
+    Nipype takes one list of ready nodes. After a node that needs no worker (cached, or run in the main
+    process) it would give the resources to the next participant, whose long node then delays the successors
+    of the first.
+    """
+
+    _turn: tuple[int, ...] = ()
+
+    def _send_procs_to_workers(self, updatehash=False, graph=None):
+        tried: set[int] = set()
+        while waiting := [job for job in self._fitting() if job not in tried]:
+            rank = self.order(self.procs[waiting[0]])
+            self._turn = tuple(job for job in waiting if self.order(self.procs[job]) == rank)
+            tried.update(self._turn)
+            # The plugin that follows in the order of bases has this method.
+            super()._send_procs_to_workers(updatehash=updatehash, graph=graph)  # type: ignore[misc]
+
+    def _sort_jobs(self, jobids, scheduler="tsort"):
+        return list(self._turn)
+
+    def _fitting(self) -> list[int]:
+        """Return the ready nodes that the free resources suffice for, in the order of their ranks."""
+        ready = np.flatnonzero(~self.proc_done & (self.depidx.sum(axis=0) == 0).__array__())
+        memory, processors, gpus = self._check_resources(self.pending_tasks)
+        return [int(job) for job in ready if self._fits(self.procs[job], memory, processors, gpus)]
+
+    def _fits(self, node: Any, memory: float, processors: int, gpus: int) -> bool:
+        """Return whether resources suffice for a node, by the rule of Nipype."""
+        need = min(node.n_procs, self.processors)
+        return (
+            need <= processors
+            and min(node.mem_gb, self.memory_gb) <= memory
+            and (not node.is_gpu_node() or min(node.n_procs, self.n_gpu_procs) <= gpus)
+        )

@@ -33,7 +33,7 @@ from ....models.errors import UsageError
 from ...status import failures
 from ...status.records import Fault
 from . import logs, signals
-from .nipype_internals import CrashHook, SchedulerHooks
+from .nipype_internals import CrashHook, RankedSubmission, SchedulerHooks
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
 """Modules that worker processes share."""
@@ -133,7 +133,7 @@ class LinearPlugin(SchedulerHooks, DistributedPluginBase):
         """Do nothing; the plugin holds no resources."""
 
 
-class WorkersPlugin(SchedulerHooks, MultiProcPlugin):
+class WorkersPlugin(RankedSubmission, MultiProcPlugin):
     """Run nodes in worker processes, which last for the whole run and keep their networks.
 
     A killed worker (usually for lack of memory) breaks its pool, and the node that caused it is unknown.

@@ -12,10 +12,63 @@ from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from brainseg.bidsapp.execution import nodes
 from brainseg.bidsapp.execution.scheduler import plugins
-from brainseg.bidsapp.execution.scheduler.nipype_internals import SchedulerHooks
+from brainseg.bidsapp.execution.scheduler.nipype_internals import RankedSubmission, SchedulerHooks
 
 HOOKS = [name for name in vars(SchedulerHooks) | {"_report_crash": None} if name.startswith("_")]
 HOOKS = [name for name in HOOKS if not name.startswith("__")]
+POLL = 0.001
+
+
+class StandIn(RankedSubmission, MultiProcPlugin):
+    """The scheduler with nodes that only take a number of polls, and a list of what starts and ends."""
+
+    def __init__(self, durations, **resources):
+        super().__init__(plugin_args={"raise_insufficient": False, **resources})
+        self.pool.shutdown()
+        self.durations, self.left, self.events, self.names = durations, {}, [], {}
+        self.order = lambda node: int(node.name.split("_")[0][1:])
+        self._status_callback = None
+
+    def submit(self, node, updatehash):
+        node.run(updatehash=updatehash)  # nodes in the main process read its result
+        number = len(self.left)
+        self.names[number] = node.name
+        self.left[number] = self.durations.get(node.name.split("_")[1], 2)
+        self.events.append(f"+{node.name}")
+        return number
+
+    def result_of(self, taskid):
+        self.left[taskid] -= 1
+        if self.left[taskid] >= 0:
+            return None
+        self.events.append(f"-{self.names[taskid]}")
+        return {"result": None, "traceback": None}
+
+    def forget(self, taskid):
+        pass
+
+
+def _participants(folder, count, stages, threads):
+    """A workflow of participants whose stages follow each other; ``finish`` runs in the main process."""
+    workflow = pe.Workflow("ranks", base_dir=str(folder))
+    options = {"poll_sleep_duration": str(POLL), "create_report": "false", "crashdump_dir": str(folder)}
+    workflow.config["execution"] = options
+    for number in range(count):
+        before = None
+        for stage in stages:
+            node = pe.Node(Function(["x", "before"], ["out"], _pass), name=f"p{number}_{stage}", mem_gb=0.1)
+            node.n_procs = threads.get(stage, 2)
+            node.run_without_submitting = stage == "finish"
+            node.inputs.x = number
+            workflow.add_nodes([node])
+            if before is not None:
+                workflow.connect(before, "out", node, "before")
+            before = node
+    return workflow
+
+
+def _pass(x, before=None):
+    return x
 
 
 def _work(name, fail):
@@ -39,6 +92,32 @@ def _workflow(folder, **fails):
 def test_nipype_has_every_hook_with_the_same_arguments(base, hook):
     ours, theirs = getattr(SchedulerHooks, hook), getattr(base, hook)
     assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+@pytest.mark.parametrize("hook", ["_send_procs_to_workers", "_sort_jobs"])
+def test_multiproc_has_the_hooks_of_ranked_submission(hook):
+    ours, theirs = getattr(RankedSubmission, hook), getattr(MultiProcPlugin, hook)
+    assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
+
+
+def test_a_participant_is_finished_before_the_next_ones_heavy_stages(tmp_path):
+    """The report of the first does not wait for a long node of the second; one participant at a time."""
+    stages = ("conform", "segment", "outputs", "finish", "report")
+    threads = {"conform": 1, "report": 1, "finish": 1}
+    plugin = StandIn({"segment": 30, "conform": 1}, n_procs=2, memory_gb=8)
+    _participants(tmp_path, 3, stages, threads).run(plugin=plugin)
+    at = {event: number for number, event in enumerate(plugin.events)}
+    for now, following in ((0, 1), (1, 2)):
+        assert at[f"-p{now}_outputs"] < at[f"+p{now}_report"] < at[f"+p{following}_segment"]
+        assert at[f"+p{now}_report"] == at[f"-p{now}_outputs"] + 1
+    assert len(plugin.events) == 2 * 3 * 4
+
+
+def test_processors_that_are_free_are_used_by_the_next_participants(tmp_path):
+    plugin = StandIn({"segment": 10}, n_procs=4, memory_gb=8)
+    _participants(tmp_path, 3, ("segment", "finish", "report"), {}).run(plugin=plugin)
+    assert plugin.events[:2] == ["+p0_segment", "+p1_segment"]
+    assert plugin.events.index("+p2_segment") > plugin.events.index("+p0_report")
 
 
 @pytest.mark.slow
