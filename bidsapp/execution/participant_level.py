@@ -103,7 +103,7 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
     if not (to_do or reports):
         return
     graph.warm_up(settings)
-    at_once = max(1, settings.nprocs // settings.omp_nthreads)
+    at_once = run.progress.at_once = max(1, settings.nprocs // settings.omp_nthreads)
     for note in directories.prepare_work(run.directories, len(to_do), at_once):
         run.progress.warn(note)
     names = devices(settings) if to_do else ["cpu"]

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..status.records import Record
+from .estimate import Stage, Stages, time_left
 
 LOG = logging.getLogger("brainseg")
 SPACE = 4
@@ -28,11 +29,20 @@ class Progress:
     ----------
     total : int
         Number of participant-sessions.
+
+    Attributes
+    ----------
+    at_once : int
+        Number of participant-sessions that are processed at the same time.
     """
 
     def __init__(self, total: int = 0) -> None:
         self.total, self.began = total, time.monotonic()
+        self.at_once = 1
         self.states: dict[str, str] = {}
+        # Replaced, never changed: another thread draws them.
+        self.stages: dict[str, Stages] = {}
+        self.times: list[dict[str, float]] = []
 
     def __enter__(self) -> Progress:
         return self
@@ -56,6 +66,14 @@ class Progress:
         """Show that a participant-session enters a stage."""
         LOG.info("%s  %s", key, stage)
 
+    def works(self, key: str, stage: str, on: bool) -> None:
+        """Note that a stage of a participant-session works, or that it waits or has ended."""
+        now, stages = time.monotonic(), self.stages.get(key, ())
+        if stage not in [known.name for known in stages]:
+            stages = (*stages, Stage(stage))
+        changed = (known.began(now) if on else known.paused(now) for known in stages if known.name == stage)
+        self.stages[key] = tuple(next(changed) if known.name == stage else known for known in stages)
+
     def skipped(self, key: str, reason: str) -> None:
         """Show that a participant-session is skipped."""
         self.states[key] = "skipped"
@@ -63,8 +81,41 @@ class Progress:
 
     def ended(self, record: Record) -> None:
         """Show that a participant-session is done or failed."""
-        self.states[record.participant_session.key] = record.state
+        self._account(record)
         (LOG.error if record.fault else LOG.info)("%s", describe(record))
+        if self.total > 1 and self.counts["running"] + self.counts["waiting"]:
+            LOG.info("%s", ", ".join([*self.standing(), *self.left()]))
+
+    def _account(self, record: Record) -> None:
+        """Note the end of a participant-session."""
+        key = record.participant_session.key
+        self.states[key] = record.state
+        self.stages.pop(key, None)
+        if record.state == "done" and not record.report_only:
+            self.times.append(record.seconds)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of participant-sessions of the run in each state."""
+        states = list(self.states.values())
+        found = {state: states.count(state) for state in ("done", "running", "failed")}
+        return found | {"waiting": max(0, self.total - sum(found.values()))}
+
+    def standing(self) -> list[str]:
+        """Return the numbers of participant-sessions in each state as texts."""
+        counts = self.counts
+        texts = [f"{counts['done']} of {self.total} done"]
+        return texts + [
+            f"{counts[state]} {state}" for state in ("running", "failed", "waiting") if counts[state]
+        ]
+
+    def left(self) -> list[str]:
+        """Return the estimated time left as a text; empty if it is not known yet."""
+        running, waiting = list(self.stages.values()), self.counts["waiting"]
+        if not (running or waiting):
+            return []
+        seconds = time_left(running, self.times, waiting, self.at_once, time.monotonic())
+        return [] if seconds is None else [f"{about(seconds)} left"]
 
 
 class Live(Progress):
@@ -73,8 +124,6 @@ class Live(Progress):
     def __init__(self, total: int = 0) -> None:
         super().__init__(total)
         self.console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        # Replaced, never changed: another thread draws them.
-        self.stages: dict[str, tuple[tuple[str, float], ...]] = {}
         self.live = RichLive(
             get_renderable=self._render,
             console=self.console,
@@ -99,21 +148,12 @@ class Live(Progress):
         super().warn(text)
         self._print(text, "yellow")
 
-    def started(self, key: str) -> None:
-        super().started(key)
-        self.stages[key] = ()
-
-    def stage(self, key: str, stage: str) -> None:
-        super().stage(key, stage)
-        self.stages[key] = (*self.stages.get(key, ()), (stage, time.monotonic()))
-
     def skipped(self, key: str, reason: str) -> None:
         super().skipped(key, reason)
         self._print(f"- {key}  skipped: {reason}", "dim")
 
     def ended(self, record: Record) -> None:
         super().ended(record)
-        self.stages.pop(record.participant_session.key, None)
         if self.live.is_started:
             self.live.refresh()
         failed = record.state == "failed"
@@ -130,27 +170,33 @@ class Live(Progress):
         room = max(1, self.console.size.height - SPACE)
         lines = Table.grid(padding=(0, 1))
         for key, stages in running[:room]:
-            spinner = Spinner("dots", style="cyan")
-            spinner.start_time = 0.0
-            row = Text(no_wrap=True, overflow="ellipsis")
-            for number, (name, begin) in enumerate(stages, 1):
-                last = number == len(stages)
-                took = (now if last else stages[number][1]) - begin
-                row.append(f"{name} {max(took, 0):.0f}s  ", style="bold cyan" if last else "dim")
-            lines.add_row(spinner, Text(key, style="bold"), row)
+            works = any(stage.since is not None for stage in stages)
+            spinner = Spinner("dots", style="cyan") if works else Text("·", style="dim")
+            if isinstance(spinner, Spinner):
+                spinner.start_time = 0.0
+            lines.add_row(spinner, Text(key, style="bold"), _row(stages, now))
         if len(running) > room:
             lines.add_row("", f"... and {len(running) - room} more", "")
-        states = tuple(self.states.values())
-        done = sum(state not in ("running", "skipped") for state in states)
-        failed = states.count("failed")
+        counts = self.counts
         foot = Table.grid(padding=(0, 1))
         foot.add_row(
-            ProgressBar(total=max(1, self.total), completed=done, width=24),
-            Text(f"{done} of {self.total}"),
-            Text(f"{failed} failed" if failed else "", style="red"),
-            Text(clock(now - self.began), style="dim"),
+            ProgressBar(total=max(1, self.total), completed=counts["done"] + counts["failed"], width=24),
+            *(Text(text, style="red" if "failed" in text else "") for text in self.standing()),
+            Text(" · ".join([clock(now - self.began), *self.left()]), style="dim"),
         )
         return Group(lines, foot)
+
+
+def _row(stages: Stages, now: float) -> Text:
+    """Return the stages of a participant-session with the time that each has worked."""
+    row = Text(no_wrap=True, overflow="ellipsis")
+    for stage in stages:
+        row.append(
+            f"{stage.name} {stage.spent(now):.0f}s  ", style="dim" if stage.since is None else "bold cyan"
+        )
+    if all(stage.since is None for stage in stages):
+        row.append("waiting", style="dim")
+    return row
 
 
 def describe(record: Record) -> str:
@@ -204,6 +250,25 @@ def clock(seconds: float) -> str:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def about(seconds: float) -> str:
+    """Return a rough duration as text.
+
+    Parameters
+    ----------
+    seconds : float
+        The duration (s).
+
+    Examples
+    --------
+    >>> about(20), about(95), about(8000)
+    ('less than 1 min', 'about 2 min', 'about 2 h 13 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 60:
+        return "less than 1 min"
+    return f"about {minutes} min" if minutes < 60 else f"about {minutes // 60} h {minutes % 60} min"
 
 
 def choose(total: int, plain: bool) -> Progress:

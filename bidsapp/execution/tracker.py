@@ -223,9 +223,11 @@ class Tracker:
             names.add(name)
             if len(names) == 1:
                 self._since[at] = time.monotonic()
+                self.progress.works(*at, on=True)
         elif name in names:
             names.discard(name)
             if not names:
+                self.progress.works(*at, on=False)
                 took = time.monotonic() - self._since.pop(at)
                 record.seconds[stage] = round(record.seconds.get(stage, 0.0) + took, 2)
 

@@ -91,6 +91,13 @@ class RankedSubmission(SchedulerHooks):
     of the first.
     """
 
+    # Of the plugin that follows in the order of bases.
+    processors: int
+    memory_gb: float
+    n_gpu_procs: int
+    pending_tasks: list[tuple[int, int]]
+    _check_resources: Callable[[list[tuple[int, int]]], tuple[float, int, int]]
+
     _turn: tuple[int, ...] = ()
 
     def _send_procs_to_workers(self, updatehash=False, graph=None):

@@ -1,6 +1,5 @@
 """Runs: what is done, skipped, resumed and told, with a chain of quick nodes in place of the real one."""
 
-import io
 import json
 import os
 import re
@@ -14,9 +13,7 @@ import pytest
 
 from brainseg.bidsapp import __version__
 from brainseg.bidsapp.cli.bids import parse
-from brainseg.bidsapp.execution import progress
 from brainseg.bidsapp.execution.scheduler import devices
-from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.reports import derivatives, provenance
 from brainseg.bidsapp.status import failures, records
 from helpers import TESTS
@@ -237,42 +234,6 @@ def test_graphics_cards_that_are_not_there():
 )
 def test_what_was_thrown_is_said_in_words(error, reason):
     assert failures.explain(error, None).reason == reason
-
-
-class _Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_live_lines_on_a_terminal(app, bids, out, monkeypatch):
-    """On a terminal each participant-session has a line with its stages; finished ones stay above."""
-    terminal = _Terminal()
-    monkeypatch.setattr("sys.stdout", terminal)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
-    told = progress.choose(2, plain=False)
-    assert isinstance(told, progress.Live)
-    assert type(progress.choose(2, plain=True)) is progress.Progress
-    with told:
-        for key in ("sub-01", "sub-02"):
-            told.started(key)
-            told.stage(key, "conform")
-            told.stage(key, "segmentation")
-        told.live.refresh()
-        assert "conform 0s" in terminal.getvalue()
-        fault = records.Fault("segmentation", "it is empty", "/b/x.nii", "Fetch it again")
-        told.ended(
-            records.Record(
-                select.ParticipantSession("02", None, None), "failed", stage="segmentation", fault=fault
-            )
-        )
-        told.skipped("sub-03", "already done")
-        told.live.refresh()
-    said = terminal.getvalue()
-    assert "✗ sub-02  failed at segmentation: /b/x.nii: it is empty. Fetch it again." in said
-    assert "- sub-03  skipped: already done" in said
-    assert "1 of 2" in said
-    assert "1 failed" in said
 
 
 def _start(fake_chain, *argv, env=None, **popen):

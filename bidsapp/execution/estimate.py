@@ -1,0 +1,120 @@
+"""Time that a run still needs, estimated from the stages that are done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+SHARES = {
+    "conform": 0.03,
+    "skullstrip": 0.10,
+    "bias": 0.13,
+    "segmentation": 0.24,
+    "registration": 0.12,
+    "quality": 0.17,
+    "outputs": 0.14,
+    "report": 0.07,
+}
+"""Shares of the stages in the time of a participant-session, measured (``benchmarks/README.md``)."""
+
+ENOUGH = 0.1
+"""Share of the stages that must be done before the first estimate."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a running participant-session.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    seconds : float
+        Time that it worked, without the present stretch.
+    since : float or None
+        Start of the present stretch of work; None while it waits, and after it.
+    """
+
+    name: str
+    seconds: float = 0.0
+    since: float | None = None
+
+    def spent(self, now: float) -> float:
+        """Return the time (s) that it has worked; waiting is not work."""
+        return self.seconds + (max(0.0, now - self.since) if self.since is not None else 0.0)
+
+    def began(self, now: float) -> Stage:
+        """Return the stage at work."""
+        return self if self.since is not None else replace(self, since=now)
+
+    def paused(self, now: float) -> Stage:
+        """Return the stage at rest."""
+        return Stage(self.name, self.spent(now))
+
+
+Stages = tuple[Stage, ...]
+"""The stages of a participant-session so far, in the order of their begin."""
+
+
+def time_left(
+    running: Collection[Stages],
+    done: Sequence[Mapping[str, float]],
+    waiting: int,
+    at_once: int,
+    now: float,
+) -> float | None:
+    """Return the time that a run still needs, or None if nothing is known yet.
+
+    Parameters
+    ----------
+    running : collection of Stages
+        The participant-sessions that are processed.
+    done : sequence of mapping
+        Seconds by stage of those that are done.
+    waiting : int
+        Number of those that have not begun.
+    at_once : int
+        Number that are processed at the same time.
+    now : float
+        The time (s) on the clock of the stages.
+
+    Returns
+    -------
+    float or None
+        In seconds.
+
+    Examples
+    --------
+    >>> time_left([], [{"bias": 10.0, "segmentation": 20.0}], waiting=4, at_once=2, now=0.0)
+    60.0
+    """
+    typical = _typical(running, done, now)
+    if typical is None:
+        return None
+    whole = sum(typical.values())
+    rest = [_rest(stages, typical, now) for stages in running]
+    # No participant-session is faster because others are done.
+    longest = max([*rest, *([whole] if waiting else [])], default=0.0)
+    return max(longest, (sum(rest) + waiting * whole) / max(1, at_once))
+
+
+def _typical(
+    running: Collection[Stages], done: Sequence[Mapping[str, float]], now: float
+) -> dict[str, float] | None:
+    """Return the time of each stage: as measured in this run, else by the usual shares."""
+    if done:
+        names = dict.fromkeys(name for seconds in done for name in seconds)
+        return {name: sum(seconds.get(name, 0.0) for seconds in done) / len(done) for name in names}
+    ended = [stage for stages in running for stage in stages[:-1] if stage.since is None]
+    share = sum(SHARES.get(stage.name, 0.0) for stage in ended)
+    if share < ENOUGH:
+        return None
+    factor = sum(stage.spent(now) for stage in ended if stage.name in SHARES) / share
+    return {name: factor * share for name, share in SHARES.items()}
+
+
+def _rest(stages: Stages, typical: Mapping[str, float], now: float) -> float:
+    """Return the time that a participant-session still needs."""
+    ended = {stage.name for stage in stages[:-1] if stage.since is None}
+    spent = {stage.name: stage.spent(now) for stage in stages}
+    return sum(max(0.0, took - spent.get(name, 0.0)) for name, took in typical.items() if name not in ended)
