@@ -7,8 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import torch
 
 from helpers import fake_chain, fake_tree, stage_results, template_scans, toy_heads
+
+THREADS = torch.get_num_threads()
+"""Threads that torch starts with."""
 
 QUICK = 5.0
 """Seconds of processor time that a test without the mark ``slow`` may take, and so may its fixtures."""
@@ -44,7 +48,12 @@ def _quickly(item):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    """Keep fixtures of quick tests quick."""
+    """Keep fixtures of quick tests quick.
+
+    Small arrays gain nothing from a second thread, and lose much where other work runs; runs of the program
+    leave the number of threads that they were given.
+    """
+    torch.set_num_threads(THREADS if item.get_closest_marker("slow") else 1)
     return (yield from _quickly(item))
 
 
@@ -52,17 +61,6 @@ def pytest_runtest_setup(item):
 def pytest_runtest_call(item):
     """Keep quick tests quick."""
     return (yield from _quickly(item))
-
-
-@pytest.fixture
-def one_thread():
-    """One thread for torch: small arrays gain nothing from two, and lose much where other work runs."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,6 @@ from brainseg.models.segmentation import skullstrip
 from brainseg.models.segmentation.result import SkullStripResult
 from brainseg.models.templates import bundled
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = """
 name: mine
 kind: cascade

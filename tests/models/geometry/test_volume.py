@@ -11,8 +11,6 @@ import torch
 from brainseg.models.geometry import volume as geometry
 from brainseg.models.geometry.volume import Grid, Volume, box, lattice, normalize, resample, transform_points
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ORIENTATIONS = [
     "".join(axis[sign] for axis, sign in zip(order, signs, strict=True))
     for order in itertools.permutations(("LR", "PA", "IS"))

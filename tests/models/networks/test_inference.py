@@ -8,8 +8,6 @@ from torch import nn
 from brainseg.models.networks import inference, zoo
 from brainseg.models.networks.coarse_to_fine import CoarseToFine
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Local(nn.Module):
     """Sees only neighbors, so that tiles must give what the whole gives; is as the first coordinate says."""

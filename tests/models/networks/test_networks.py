@@ -8,8 +8,6 @@ import torch
 from brainseg.models.networks import zoo
 from brainseg.models.networks.stem_unet import StemUNet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ARGUMENTS = {
     "inputs": 4,
     "channels": [8, 12, 16],

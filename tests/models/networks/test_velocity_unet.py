@@ -17,8 +17,6 @@ from brainseg.training.losses import registration as velocity_losses
 from brainseg.training.registration.trainer import VelocityTrainer, halves
 from helpers import heads_of_balls as balls
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 TEXT = """
 name: toy-registration
 kind: registration

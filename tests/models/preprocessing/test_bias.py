@@ -9,8 +9,6 @@ import torch
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.preprocessing import bias
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.slow
 @pytest.mark.parametrize("spacing", [(2.0, 2.0, 2.0), (0.9, 0.9, 5.5), (5.5, 0.9, 0.9)])

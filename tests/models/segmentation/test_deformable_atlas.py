@@ -13,8 +13,6 @@ from brainseg.models.population import labels
 from brainseg.models.segmentation import deformable_atlas
 from brainseg.models.segmentation.deformable_atlas import Atlas
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHAPE, RADIUS = (64, 60, 56), (9.0, 14.0)
 
 

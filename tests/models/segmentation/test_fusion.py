@@ -8,8 +8,6 @@ from brainseg.models.geometry.volume import Volume, lattice
 from brainseg.models.population import labels
 from brainseg.models.segmentation import fusion
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def brain():

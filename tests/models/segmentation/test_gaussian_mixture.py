@@ -1,14 +1,11 @@
 """Gaussian classes fitted to a scan: what it may decide, and what it must leave to the network."""
 
-import pytest
 import torch
 
 from brainseg.models.segmentation import gaussian_mixture
 
 STRUCTURES = (0, 2, 3, 24)
 WM, GM, FLUID = 1, 2, 3
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def scan(wm: float, gm: float, fluid: float, count: int = 3000):

@@ -22,8 +22,6 @@ from brainseg.models.quality import rating
 from brainseg.models.segmentation import lesion
 from helpers.graphs import participant_wf as chain
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Bright(nn.Module):
     """Takes for a lesion what is four and a half deviations above the brain's median."""

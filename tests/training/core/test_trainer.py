@@ -21,8 +21,6 @@ from brainseg.training.losses import segmentation
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 COARSE = """
 name: toy-coarse
 kind: whole-head

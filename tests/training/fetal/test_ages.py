@@ -17,8 +17,6 @@ from brainseg.models.population import growth, labels, populations
 from brainseg.models.preprocessing import thick_slices
 from brainseg.models.templates import age_template, bundled, catalog
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_the_shipped_growth_curves():
     curves = growth.load("fetal")

@@ -30,8 +30,6 @@ from brainseg.training.kinds import registry
 from brainseg.training.synthesis.rotation import any_rotation
 from helpers import ROOT
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = """
 name: toy-fetal
 kind: any-position

@@ -16,8 +16,6 @@ from brainseg.training.fetal.source_labels import numbering
 from brainseg.training.fetal.trainer import FetalTrainer
 from brainseg.training.kinds import cache, registry
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 FETA = {0: 0, 4: 1, 5: 2, 1: 3, 2: 4, 3: 5, 6: 6, 7: 7}
 """From the program's numbers to FeTA's."""
 

@@ -14,8 +14,6 @@ from brainseg.training.heads.labeled_scans import Mixed
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHAPE = (24, 24, 24)
 
 

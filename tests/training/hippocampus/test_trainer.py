@@ -17,8 +17,6 @@ from brainseg.training.hippocampus import prepare
 from brainseg.training.hippocampus.trainer import HippocampusTrainer, HippocampusVelocityTrainer
 from brainseg.training.kinds import registry
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CROP = """
 name: toy-hippocampus
 kind: crop

@@ -21,8 +21,6 @@ from brainseg.training.losses.segmentation import binary_loss, slice_dice_loss
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = """
 name: toy-lesion
 kind: lesion

@@ -9,8 +9,6 @@ from brainseg.training.registration.pairs import BrainPairs
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ELSEWHERE = torch.device("meta")
 """Tensors that are made without saying where would be there, and cannot be mixed with others."""
 

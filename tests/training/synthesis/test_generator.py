@@ -18,8 +18,6 @@ from brainseg.training.heads.examples import Cascade, Targets, WholeHead
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 STILL = GeneratorConfig(
     rotation=0,
     scaling=0,
