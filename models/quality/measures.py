@@ -41,11 +41,13 @@ def shares(structures: Volume, matrix: np.ndarray, grid: Grid) -> dict[int, np.n
     fine = Grid(triple(n * FINER for n in grid.shape), affine)
     moved = Volume(structures.data, matrix @ structures.affine)
     found = resample(moved, fine, mode="nearest").data.numpy()
-    blocks = found.reshape([m for n in grid.shape for m in (n, FINER)])
+    starts = itertools.product(range(FINER), repeat=3)
+    samples = [np.ascontiguousarray(found[a::FINER, b::FINER, c::FINER]) for a, b, c in starts]
     out = {}
     for index in np.unique(found):
         if index:
-            out[int(index)] = (blocks == index).mean((1, 3, 5), dtype=np.float32)
+            count = sum((sample == index).astype(np.float32) for sample in samples)
+            out[int(index)] = count / np.float32(len(samples))
     return out
 
 

@@ -111,6 +111,7 @@ def test_other_contrasts_come_to_the_reference(scans_of, tmp_path, monkeypatch):
             assert (anat / f"{stem}_{way}_mode-image_xfm.h5").is_file()
 
 
+@pytest.mark.slow
 def test_on_their_own_grids_for_nibabies(scans_of, tmp_path, monkeypatch):
     root = scans_of("sub-01_T1w", "sub-01_T2w")
     moved = lambda *a, **k: coregistration.Coregistration(SHIFT, 0.5)  # noqa: E731
@@ -148,6 +149,7 @@ def test_one_anatomy_of_two_sessions(scans_of, tmp_path):
     assert sidecar(anat, "sub-01_desc-preproc_T1w.json")["Sources"] == [source]
 
 
+@pytest.mark.slow
 def test_the_average_of_sessions(scans_of, tmp_path, monkeypatch):
     root = scans_of("sub-01_ses-1_T1w", "sub-01_ses-2_run-1_T1w", "sub-01_ses-2_T2w")
     mean = lambda volumes, **_: (volumes[0], [np.eye(4), SHIFT])  # noqa: E731
@@ -244,6 +246,7 @@ def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeyp
     assert description["DatasetLinks"]["others"] == "../theirs"
 
 
+@pytest.mark.slow
 def test_a_given_mask_alone_leaves_the_rest_to_us(scans_of, stages, tmp_path, monkeypatch):
     root = scans_of("sub-01_T1w")
     anat = derivatives_of_others(tmp_path / "theirs", stages)

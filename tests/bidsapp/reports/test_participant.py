@@ -271,7 +271,12 @@ def test_damaged_status_is_no_reason_to_fail(copy, status):
 
 
 @pytest.mark.parametrize(
-    "ending", [*drawing.IMAGES, *IN_SPACE, "desc-aseg_volumes.tsv", "desc-aseg_volumes.json"]
+    "ending",
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in (*drawing.IMAGES, *IN_SPACE)),
+        "desc-aseg_volumes.tsv",
+        "desc-aseg_volumes.json",
+    ],
 )
 def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
     monkeypatch.setattr(mosaic, "ROWS", [[("axial", 2)]])  # quick pictures

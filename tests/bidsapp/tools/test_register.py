@@ -75,6 +75,7 @@ def test_only_rigid(scans, known, tmp_path):
     assert np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
     words = ["pseudolabel", scans / "moving.nii.gz", scans / "moving_labels.nii.gz", scans / "fixed.nii.gz"]
     assert run(*words, "--out", tmp_path / "out", "--refine", 0) == 0

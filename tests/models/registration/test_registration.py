@@ -109,6 +109,7 @@ def test_changing_places_gives_the_inverse(both_ways):
     assert np.linalg.norm(there.inverse.points(there.forward.points(POINTS)) - POINTS, axis=1).mean() < 0.3
 
 
+@pytest.mark.slow
 def test_contrast_does_not_matter(fixed, both_ways):
     moving, (found, _) = both_ways
     other = balls.brain(motion(5, (4, -3, 6)), bend=5.0, contrast="T2w")
@@ -119,6 +120,7 @@ def test_contrast_does_not_matter(fixed, both_ways):
     assert np.linalg.norm(error, axis=1).mean() < 1.0
 
 
+@pytest.mark.slow
 def test_more_steps_and_none(fixed):
     moving = balls.brain(bend=4.0)
     none = registration.register(moving, fixed, engine="none")

@@ -160,7 +160,7 @@ def test_lesions_outside_flair_are_never_rated_pass():
     assert found.rating == "check" and found.checks[-1].words == words[0]
 
 
-@pytest.mark.parametrize("suffix", ["FLAIR", "T1w"])
+@pytest.mark.parametrize("suffix", ["FLAIR", pytest.param("T1w", marks=pytest.mark.slow)])
 def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     stages.install(monkeypatch.setattr)
     unit = stages.participant_session(tmp_path, f"sub-01_{suffix}")
@@ -218,6 +218,7 @@ def test_a_flair_beside_the_reference_is_used(stages, tmp_path, monkeypatch):
     assert ("shows_lesions", "lesion_wf") in edges and ("lesions", "outputs_wf") in edges
 
 
+@pytest.mark.slow
 def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
     from brainseg.models.registration import coregistration
 

@@ -175,7 +175,7 @@ def _steps(folder, text, data, out, **changes):
     return trainer, lambda: float(trainer.step)
 
 
-@pytest.mark.parametrize("killed_at", [5, 11])
+@pytest.mark.parametrize("killed_at", [5, pytest.param(11, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path, toy_arrays, killed_at, monkeypatch):
     """It loses what came after its last checkpoint and then ends with the very weights of an unbroken one."""
     minutes = {"minutes": 14 / 60, "checkpoint_seconds": 3.0, "loggers": []}
@@ -301,6 +301,7 @@ def test_batches_and_resumed_streams(toy_arrays):
     assert torch.equal(both.targets["structure"][1], examples[1].targets["structure"][0])
 
 
+@pytest.mark.slow
 def test_the_same_recipe_trains_the_other_network(tmp_path, toy_arrays):
     text = FINE.replace("kind: cascade", "kind: cascade\nnetwork: CoarseToFine").replace(
         "  tasks:\n    structure: {outputs: 19, refine: 8}\n    tissue: {outputs: 6, refine: 0}\n", ""
@@ -315,6 +316,7 @@ def test_the_same_recipe_trains_the_other_network(tmp_path, toy_arrays):
     assert type(model.network).__name__ == model.card["architecture"]["class"] == "CoarseToFine"
 
 
+@pytest.mark.slow
 def test_loggers(tmp_path, toy_arrays):
     minutes = {"minutes": 21 / 60, "checkpoint_seconds": 100.0}
     wanted = {"loggers": ["tensorboard", "mlflow"]}
