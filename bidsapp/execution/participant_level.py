@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import defaultdict
 from contextlib import ExitStack, suppress
 from typing import Any
 
@@ -23,7 +24,7 @@ from .tracker import Tracker
 LOG = logging.getLogger("brainseg")
 OK, FAILED, REPORT_FAILED = 0, 1, ReportError.exit_code
 FEW = 10
-"""Largest number of participant-sessions whose failures are all still visible on the terminal at the end."""
+"""Largest number of failures that are all still visible at the end, and of notes that are printed there."""
 
 BATCH = 96
 """Number of participant-sessions in one workflow; Nipype is slow with large graphs."""
@@ -193,6 +194,7 @@ def _sum_up(run: Run) -> None:
     tracker, say = run.tracker, run.progress.say
     states = list(tracker.summary().values())
     counts = [(name, states.count(state)) for state, name in dry_run.STATES.items() if states.count(state)]
+    _say_notes(run)
     say("; ".join(f"{count} {name}" for name, count in counts) or "Nothing to do")
     failed = [record for _, record in sorted(tracker.records.items()) if record.fault]
     for record in failed if len(states) > FEW else []:  # they have scrolled off the terminal
@@ -201,6 +203,20 @@ def _sum_up(run: Run) -> None:
         say(f"Details of the failures: {run.directories.log}")
     if "failed" in states or "waiting" in states:
         say("Run the same command again to process what is missing; finished participants are kept.")
+
+
+def _say_notes(run: Run) -> None:
+    """Print what was ignored, guessed or replaced, each note once with its participant-sessions."""
+    by_note, said = defaultdict(list), licenses.notes(run.settings, run.selection.participant_sessions)
+    for key, record in sorted(run.tracker.records.items()):
+        for note in dict.fromkeys([*record.participant_session.notes, *record.notes]):
+            if note not in said:
+                by_note[note].append(key)
+    for note, keys in [*by_note.items()][:FEW]:
+        some = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+        run.progress.say(f"Note on {some}: {note}")
+    if len(by_note) > FEW:
+        run.progress.say(f"{len(by_note) - FEW} more notes are in the reports and in group_quality.tsv")
 
 
 def _validate(run: Run) -> validator.Validation | None:

@@ -60,8 +60,9 @@ def run_group(out_dir: Path) -> Path:
     people, cohort = derivatives.demographics(results), Cohort.of(results)
     outliers = Outliers(cohort, group_quality.ages(people))
     try:
-        _write_volumes(out_dir, results, people)
-        _write_quality(out_dir, results, people, outliers)
+        about = _about(results, people)
+        _write_volumes(out_dir, results, about)
+        _write_quality(out_dir, results, about, outliers)
         _write_missing(out_dir, results)
         write_index(out_dir, results)
         path = render.write(
@@ -123,44 +124,54 @@ def _refresh(results: list[Result], cohort: Cohort) -> None:
 # -- tables ----------------------------------------------------------------------------------------
 
 
-def _columns(results: list[Result], people: dict[str, dict[str, Any]]) -> tuple[list[str], list[str]]:
-    """Return the columns about the participant-session, and those of volumes, without empty ones."""
-    about = ["participant_id"]
-    about += ["session_id"] if any(result.session for result in results) else []
-    about += [name for name in PERSON if any(people[result.key][name] is not None for result in results)]
+def _about(results: list[Result], people: dict[str, dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return the columns about the participant-session with their cells, without empty ones.
+
+    A column of the study that is named like one of the results gets ``study_`` before its name.
+    """
+    out: dict[str, list[Any]] = {"participant_id": [f"sub-{result.participant}" for result in results]}
+    if any(result.session for result in results):
+        out["session_id"] = [_names(result)["session_id"] for result in results]
+    persons = [_person(people[result.key]) for result in results]
+    cells = {name: [person[name] for person in persons] for name in PERSON}
+    out |= {name: column for name, column in cells.items() if any(column)}
+    taken = {*_volume_columns(results), *group_quality.columns(results), *out, "state", "notes"}
+    for name, found in derivatives.study(results).items():
+        out[f"study_{name}" if name in taken else name] = [found.get(result.key) for result in results]
+    return out | {"state": [result.state for result in results]}
+
+
+def _volume_columns(results: list[Result]) -> list[str]:
+    """Return the columns of volumes, without empty ones."""
     known = {name for result in results for name in result.volumes}
     ordered = [name for name in ("brain", *labels.totals()) if name in known]
     ordered += [label.name for label in label_tables.every() if label.name in known]
-    return [*about, "state"], ordered + sorted(known - set(ordered))
+    return ordered + sorted(known - set(ordered))
 
 
-def _write_volumes(out_dir: Path, results: list[Result], people: dict[str, dict[str, Any]]) -> None:
-    about, names = _columns(results, people)
-    rows = []
-    for result in results:
-        values: dict[str, Any] = _names(result) | _person(people[result.key]) | {"state": result.state}
-        volumes = result.volumes
-        values |= {name: _round(volumes.get(name)) for name in names}
-        rows.append([values[name] for name in [*about, *names]])
-    _write_tsv(out_dir / "group_volumes.tsv", [*about, *names], rows)
-    _write_json(
-        out_dir / "group_volumes.json", {n: _describe(n) for n in about} | {n: _measure(n) for n in names}
-    )
+def _write_volumes(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> None:
+    names = _volume_columns(results)
+    cells = {name: [_round(result.volumes.get(name)) for result in results] for name in names}
+    _write_table(out_dir / "group_volumes.tsv", about | cells, {name: _measure(name) for name in names})
 
 
 def _write_quality(
-    out_dir: Path, results: list[Result], people: dict[str, dict[str, Any]], outliers: Outliers
+    out_dir: Path, results: list[Result], about: dict[str, list[Any]], outliers: Outliers
 ) -> None:
-    about = _columns(results, people)[0]
     names = group_quality.columns(results)
-    rows = []
-    for result in results:
-        cells: dict[str, Any] = _names(result) | _person(people[result.key]) | {"state": result.state}
-        cells |= group_quality.row(result, outliers)
-        rows.append([cells.get(name) for name in [*about, *names]])
-    _write_tsv(out_dir / "group_quality.tsv", [*about, *names], rows)
-    described = {n: _describe(n) for n in about} | {n: group_quality.describe(n) for n in names}
-    _write_json(out_dir / "group_quality.json", described)
+    rows = [group_quality.row(result, outliers) for result in results]
+    described = {name: group_quality.describe(name) for name in names}
+    cells: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
+    if any(notes := ["; ".join(derivatives.notes_of(result)) for result in results]):
+        cells["notes"], described["notes"] = notes, {"Description": "What was ignored, guessed or replaced"}
+    _write_table(out_dir / "group_quality.tsv", about | cells, described)
+
+
+def _write_table(path: Path, cells: dict[str, list[Any]], described: dict[str, dict[str, Any]]) -> None:
+    """Write columns and their dictionary; those about the participant-session are described here."""
+    study = derivatives.read_json(path.with_name("participants.json"))
+    _write_tsv(path, list(cells), [list(row) for row in zip(*cells.values(), strict=True)])
+    _write_json(path.with_suffix(".json"), {n: described.get(n) or _describe(n, study) for n in cells})
 
 
 def _write_missing(out_dir: Path, results: list[Result]) -> None:
@@ -184,8 +195,8 @@ def _person(person: dict[str, Any]) -> dict[str, str | None]:
     return cells | {"gestational_age_estimated": {True: "yes", False: "no"}.get(estimated)}
 
 
-def _describe(name: str) -> dict[str, Any]:
-    """Return the entry of a data dictionary for a column that is not a volume."""
+def _describe(name: str, study: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the entry of a data dictionary for a column that is no result; the study has its own."""
     entries: dict[str, dict[str, Any]] = {
         "participant_id": {"Description": "Participant"},
         "session_id": {"Description": "Session; n/a without sessions"},
@@ -211,7 +222,9 @@ def _describe(name: str) -> dict[str, Any]:
         "reason": {"Description": "Reason of the failure, or missing files"},
         "remedy": {"Description": "How to fix it"},
     }
-    return entries[name]
+    known = (study or {}).get(name.removeprefix("study_"))
+    own = known if isinstance(known, dict) else {"Description": f"{name}, from the source dataset"}
+    return entries.get(name) or own
 
 
 def _measure(name: str) -> dict[str, Any]:
@@ -323,6 +336,7 @@ def _context(
     for result in results:
         volumes = result.volumes
         row = _entry(result) | people[result.key] | {"outliers": outliers.words(result.key)}
+        row["notes"] = derivatives.notes_of(result)
         row |= {
             "distance": outliers.distance(result.key),
             "score": derivatives.number(result.quality.get("Score")),
@@ -340,7 +354,7 @@ def _context(
         for row in rows
         if row["key"] in cohort
     ]
-    out_dir = results[0].out_dir
+    out_dir, (splits, numbers) = results[0].out_dir, derivatives.groups_and_numbers(results)
     return {
         "name": _dataset_name(out_dir),
         "home": "index.html",
@@ -351,12 +365,16 @@ def _context(
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
         "has": {name: any(row[name] is not None for row in rows) for name in PERSON}
-        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating")},
+        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")},
         "inferred": sum(bool(result.rows) and result.facts.inferred for result in results),
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],
             "results": points,
+            "study": splits | numbers,
         },
+        "splits": list(splits),
+        "numbers": list(numbers),
+        "no_age": sum(row["age"] is None and row["gestational_age"] is None for row in rows),
         "qc_ratings": [(v, sum(row["qc_rating"] == v for row in rows)) for v in ("pass", "check", "fail")],
         "qc_words": quality.WORDS,
         "adjusted": outliers.adjusted,

@@ -11,7 +11,7 @@ from ...models.errors import ReportError
 from ...models.io import outputs
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
-from .derivatives import PREPROC, VOLUMES, Result
+from .derivatives import PREPROC, Result
 from .sections import coregistration, growth, hippocampus, lesion, quality, registration
 
 SECTIONS = {
@@ -204,8 +204,7 @@ def _stripped(result: Result) -> bool | None:
 
 
 def _notes(result: Result) -> list[str]:
-    found = derivatives.texts(result.status.get("notes"))
-    found += derivatives.texts(result.sidecar(VOLUMES).get("Notes"))
+    found = derivatives.notes_of(result)
     if result.rows and result.facts.inferred:
         found.append(INFERRED)
     if result.state == "done" and result.missing_outputs:

@@ -22,6 +22,13 @@ if (table) {
     for (const row of rows) row.hidden = Boolean(wanted && row.dataset.qcRating !== wanted) || !words.every((word) => row.textContent.toLowerCase().includes(word));
     one("#found").textContent = words.length || wanted ? `${rows.filter((row) => !row.hidden).length} of ${rows.length}` : "";
   };
+  const column = one("#column");
+  column?.addEventListener("change", () => {
+    const cells = JSON.parse(one("#data").textContent).study[column.value] ?? {};
+    for (const cell of all(".study", table)) cell.hidden = !column.value;
+    one("th.study button", table).textContent = column.value;
+    for (const row of body.rows) one(".study", row).textContent = cells[row.dataset.key] ?? "";
+  });
   find.addEventListener("input", filterRows);
   rating?.addEventListener("change", filterRows);
 }
@@ -29,7 +36,10 @@ if (table) {
 /* plots */
 const source = one("#data"), tip = one("#tip");
 if (source && one("#overview-plot")) {
-  const { measures, results: everyone } = JSON.parse(source.textContent);
+  const { measures, results: everyone, study } = JSON.parse(source.textContent);
+  /* what a participant has in a column: one of ours, or one of the study (study:NAME) */
+  const nameOf = (column) => column.replace(/^study:/, "");
+  const cellOf = (result, column) => (column.startsWith("study:") ? study[nameOf(column)][result.key] : result[column]);
   let results = everyone;
   const node = (name, attributes = {}, ...children) => {
     const out = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -208,14 +218,14 @@ if (source && one("#overview-plot")) {
   const detail = () => {
     const m = state.measure, split = one("#split")?.value ?? "";
     const known = results.map((result) => ({ result, value: valueOf(result, m) })).filter(({ value }) => value !== null);
-    const levels = split ? [...new Set(known.map(({ result }) => result[split] || "n/a"))].sort() : [""];
-    const kind = (result) => (split ? KINDS[levels.indexOf(result[split] || "n/a") % 3] : "");
+    const levels = split ? [...new Set(known.map(({ result }) => cellOf(result, split) || "n/a"))].sort((a, b) => a.localeCompare(b, "en", { numeric: true })) : [""];
+    const kind = (result) => (split ? KINDS[levels.indexOf(cellOf(result, split) || "n/a") % 3] : "");
     const strip = one("#strip-plot"), against = one("#age-plot"), words = one("#summary-words");
     if (!known.length) { strip.replaceChildren(); against?.replaceChildren(); words.textContent = ""; return; }
     const values = known.map(({ value }) => value), f = frame(values);
     levels.forEach((level, k) => {
       const middle = f.left + ((f.width - f.left - f.right) * (k + 0.5)) / levels.length, half = Math.min(70, (f.width - f.left) / levels.length / 2.6);
-      const mine = known.filter(({ result }) => !split || (result[split] || "n/a") === level), sorted = mine.map(({ value }) => value).sort((a, b) => a - b);
+      const mine = known.filter(({ result }) => !split || (cellOf(result, split) || "n/a") === level), sorted = mine.map(({ value }) => value).sort((a, b) => a - b);
       if (sorted.length > 4) {
         const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
         f.svg.append(node("line", { class: "whisker", x1: middle, x2: middle, y1: f.y(sorted[0]), y2: f.y(sorted.at(-1)) }), node("rect", { class: "box", x: middle - half, width: 2 * half, y: c, height: Math.max(1, a - c), rx: 4 }), node("line", { class: "whisker", x1: middle - half, x2: middle + half, y1: b, y2: b }));
@@ -227,7 +237,7 @@ if (source && one("#overview-plot")) {
         const [a, b, c] = [0.25, 0.5, 0.75].map((q) => f.y(quantile(sorted, q)));
         f.svg.append(node("path", { class: "quartiles", d: `M${middle - half},${a}H${middle + half}V${c}H${middle - half}ZM${middle - half},${b}H${middle + half}` }));
       }
-      f.svg.append(node("text", { class: "label", x: middle, y: f.height - 14, "text-anchor": "middle" }, level ? `${split} ${level} (n = ${mine.length})` : `n = ${mine.length}`));
+      f.svg.append(node("text", { class: "label", x: middle, y: f.height - 14, "text-anchor": "middle" }, level ? `${nameOf(split)} ${level} (n = ${mine.length})` : `n = ${mine.length}`));
     });
     strip.replaceChildren(f.svg);
     const sorted = [...values].sort((a, b) => a - b);
@@ -236,25 +246,28 @@ if (source && one("#overview-plot")) {
   };
 
   const drawAge = (plot, known, kind) => {
-    const aged = known.filter(({ result }) => result.age !== null);
+    const column = one("#against")?.value ?? "age", ofAge = column === "age";
+    const placeOf = (result) => { const cell = cellOf(result, column); return cell === null || cell === undefined ? null : Number(cell); };
+    const aged = known.filter(({ result }) => placeOf(result) !== null);
     if (!aged.length) { plot.replaceChildren(); return ""; }
-    const f = frame(aged.map(({ value }) => value)), ages = aged.map(({ result }) => result.age);
+    const f = frame(aged.map(({ value }) => value)), ages = aged.map(({ result }) => placeOf(result));
     let low = Math.min(...ages), high = Math.max(...ages);
     const pad = (high - low) * 0.06 || 1;
     low -= pad; high += pad;
     const x = (age) => f.left + ((f.width - f.left - f.right) * (age - low)) / (high - low);
     for (const t of ticks(low, high, 6)) f.svg.append(node("line", { class: "grid", x1: x(t), x2: x(t), y1: 14, y2: f.height - f.bottom }), node("text", { x: x(t), y: f.height - 26, "text-anchor": "middle" }, String(+t.toFixed(2))));
-    f.svg.append(node("text", { class: "label", x: (f.left + f.width) / 2, y: f.height - 7, "text-anchor": "middle" }, "age (years)"));
+    f.svg.append(node("text", { class: "label", x: (f.left + f.width) / 2, y: f.height - 7, "text-anchor": "middle" }, ofAge ? "age (years)" : nameOf(column)));
     let text = "";
     if (aged.length > 4 && new Set(ages).size > 2) {
       const n = aged.length, mean = (list) => list.reduce((a, b) => a + b, 0) / n, ma = mean(ages), mv = mean(aged.map(({ value }) => value));
-      const sxy = mean(aged.map(({ result, value }) => (result.age - ma) * (value - mv))), sxx = mean(ages.map((age) => (age - ma) ** 2)), syy = mean(aged.map(({ value }) => (value - mv) ** 2));
+      const sxy = mean(aged.map(({ result, value }) => (placeOf(result) - ma) * (value - mv))), sxx = mean(ages.map((age) => (age - ma) ** 2)), syy = mean(aged.map(({ value }) => (value - mv) ** 2));
       const slope = sxy / sxx, at = (age) => mv + slope * (age - ma), [from, to] = [Math.min(...ages), Math.max(...ages)];
       f.svg.append(node("line", { class: "fit", x1: x(from), x2: x(to), y1: f.y(at(from)), y2: f.y(at(to)) }));
-      text = ` Against age: r = ${(sxy / Math.sqrt(sxx * syy || 1)).toFixed(2).replace("-", "−")} (n = ${n}), ${slope < 0 ? "−" : "+"}${show(Math.abs(slope) * 10)} per ten years.`;
+      const per = ofAge ? `, ${slope < 0 ? "−" : "+"}${show(Math.abs(slope) * 10)} per ten years` : "";
+      text = ` Against ${nameOf(column)}: r = ${(sxy / Math.sqrt(sxx * syy || 1)).toFixed(2).replace("-", "−")} (n = ${n})${per}.`;
     }
     const dots = node("g");
-    for (const { result, value } of aged) dots.append(dotOf(result, x(result.age), f.y(value), `${result.age} years, ${measures[state.measure].name} ${show(value)}`, kind(result), true, radius));
+    for (const { result, value } of aged) dots.append(dotOf(result, x(placeOf(result)), f.y(value), `${ofAge ? `${result.age} years` : `${nameOf(column)} ${cellOf(result, column)}`}, ${measures[state.measure].name} ${show(value)}`, kind(result), true, radius));
     f.svg.append(dots);
     plot.replaceChildren(f.svg);
     return text;
@@ -270,6 +283,7 @@ if (source && one("#overview-plot")) {
   const choose = (m) => { state.measure = m; select.value = m; detail(); };
   select.addEventListener("change", () => choose(Number(select.value)));
   one("#split")?.addEventListener("change", detail);
+  one("#against")?.addEventListener("change", detail);
   one("#sides").addEventListener("change", (event) => { state.sides = event.target.checked; overview(); });
   one("[data-mode]").addEventListener("change", (event) => { state.mode = event.target.value; overview(); detail(); highlight(state.marked); });
   one("#qc-rating")?.addEventListener("change", (event) => {

@@ -74,6 +74,15 @@ def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
     assert ("BIDS validator", "not run: --skip-bids-validation") in provenance.run(result)
 
 
+def test_notes_are_printed_once_with_their_participants(app, bids, out, capsys):
+    (bids / "participants.tsv").write_text("participant_id\tage\nsub-01\tsix\nsub-02\t30\n")
+    assert app(bids, out, "participant") == 0
+    said = capsys.readouterr().out
+    assert "Note on sub-01, sub-02_ses-1, sub-02_ses-2: a note from the science" in said
+    assert "Note on sub-01: The age of 'six' could not be read" in said
+    assert "No readable age for 1 of 3 (sub-01)" in said
+
+
 def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, capsys):
     assert app(bids, out, "participant") == 0
     before = len(app.calls())

@@ -218,3 +218,61 @@ def test_hostile_group_in_a_browser(copy, phantoms, browser):
         browser.visit(page)
         assert browser.run("document.title") != "taken"
         assert browser.complaints() == [] and browser.outside() == []
+
+
+@pytest.fixture(scope="module")
+def study(built, tmp_path_factory):
+    """The tree with columns of the study: by participant in the table, by session in a status file."""
+    out = shutil.copytree(built, tmp_path_factory.mktemp("study") / "out")
+    lines = ["participant_id\tage\tgroup\tBMI\tbrain\tcomment"]
+    lines += [
+        f"sub-0{i}\tn/a\t{'patient' if i % 2 else 'control'}\t{20 + i}.5\tyes\tn/a" for i in range(1, 7)
+    ]
+    (out / "participants.tsv").write_text("\n".join(lines) + "\n")
+    (out / "participants.json").write_text('{"BMI": {"Description": "Body mass index", "Units": "kg/m^2"}}')
+    status = out / "logs" / "status" / "sub-06_ses-b.json"
+    content = json.loads(status.read_text())
+    content |= {"columns": {"group": "treated", "arm": "B"}, "notes": ["3 voxels were NaN: set to 0."]}
+    status.write_text(json.dumps(content))
+    run_group(out)
+    return out
+
+
+def test_tables_have_the_columns_of_the_study_and_notes(study):
+    rows = rows_of(study / "group_volumes.tsv")
+    assert [row["group"] for row in rows[:6]] == ["patient", "control"] * 2 + ["patient", "treated"]
+    assert rows[0]["BMI"] == "21.5" and rows[5]["arm"] == "B" and rows[0]["arm"] == "n/a"
+    assert rows[0]["study_brain"] == "yes" and float(rows[0]["brain"]) > 1000
+    assert "comment" not in rows[0]
+    described = json.loads((study / "group_volumes.json").read_text())
+    assert described["BMI"]["Units"] == "kg/m^2" and "source dataset" in described["group"]["Description"]
+    quality = rows_of(study / "group_quality.tsv")
+    assert quality[5]["notes"] == "3 voxels were NaN: set to 0." and quality[5]["group"] == "treated"
+    assert list(json.loads((study / "group_quality.json").read_text())) == list(quality[0])
+
+
+def test_the_page_can_split_by_the_columns_of_the_study(study):
+    page = (study / "group.html").read_text()
+    assert '<option value="study:group">' in page and '<option value="study:BMI">' in page
+    assert "3 voxels were NaN: set to 0." in page
+    assert "No readable age for" in page
+
+
+@pytest.mark.browser
+def test_a_column_of_the_study_in_a_browser(study, browser):
+    browser.visit(study / "group.html")
+    browser.until("document.body.dataset.ready")
+    choose = (
+        "(() => {{ const s = document.querySelector('{}'); s.value = '{}';"
+        " s.dispatchEvent(new Event('change')); }})()"
+    )
+    browser.run(choose.format("#split", "study:group"))
+    labels_of = "[...document.querySelectorAll('#strip-plot text.label')].map((t) => t.textContent).join()"
+    assert browser.run(labels_of) == "group control (n = 2),group patient (n = 3),group treated (n = 1)"
+    browser.run(choose.format("#against", "study:BMI"))
+    assert browser.run("document.querySelectorAll('#age-plot .dot').length") == 6
+    assert "Against BMI" in browser.run("document.querySelector('#summary-words').textContent")
+    browser.run(choose.format("#column", "BMI"))
+    cell = "document.querySelector('tr[data-key=\"sub-01\"] .study')"
+    assert browser.run(f"{cell}.textContent") == "21.5" and not browser.run(f"{cell}.hidden")
+    assert browser.complaints() == []
