@@ -100,11 +100,11 @@ class WriteDerivatives(Sink):
             jobs = [pool.submit(job) for job in self._jobs(names, aligned)]
             written = [job.result() for job in jobs]
         # Sidecars are written last: what they describe exists then.
+        marks = {"Sloppy": True} if inputs.sloppy else {}
         for ending, content in self._sidecars(names, aligned, notes):
-            marked = content | ({"Sloppy": True} if inputs.sloppy else {})
-            written.append(files.write_json(names.path(outputs.sidecar(ending)), marked))
+            written.append(files.write_json(names.path(outputs.sidecar(ending)), content | marks))
         if isdefined(inputs.in_quality):
-            written += [job() for job in quality.jobs(names, inputs.in_quality)]
+            written += [job() for job in quality.jobs(names, inputs.in_quality, marks)]
         self._results["out_files"] = sorted(str(path) for path in written)
         self._results["notes"] = notes
         self._results["stripped"] = bool(inputs.stripped)

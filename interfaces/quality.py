@@ -147,9 +147,8 @@ def assess(
     metrics = iqm.measure(
         image, mask, probabilities, field=field, matrix=matrix, tissue_maps=maps, stripped=stripped
     )
-    measured = (
-        quality.measure(image, mask, structures, norms, table, uncertainty or {}) if norms is not None else []
-    )
+    given = image, mask, structures
+    measured = quality.measure(*given, norms, table, uncertainty or {}) if norms is not None else []
     known = matrix if norms is not None and norms.template == template else None
     expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "cautions": cautions}
     rated = rating.rate(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
@@ -168,7 +167,7 @@ def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
     return scan.with_data(ratio / ratio[known].median())
 
 
-def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
+def jobs(names: Names, path: str | Path, marks: dict[str, Any] | None = None) -> list[Callable[[], Path]]:
     """Return functions that write the derivatives of the quality control.
 
     Parameters
@@ -177,6 +176,8 @@ def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
         Names of the derivatives.
     path : str or Path
         JSON of :class:`Assess`.
+    marks : dict, optional
+        Further content of the JSON files.
 
     Returns
     -------
@@ -194,6 +195,7 @@ def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
         "Metrics": {name: _rounded(value) for name, value in found["metrics"].items()},
         "Definitions": {name: iqm.DEFINITIONS[name] for name in found["metrics"]},
         "Sources": sources,
+        **(marks or {}),
     }
     path = names.path(outputs.ending("quality_metrics"))
     out: list[Callable[[], Path]] = [partial(files.write_json, path, content)]
@@ -201,7 +203,7 @@ def jobs(names: Names, path: str | Path) -> list[Callable[[], Path]]:
         rows = structure_rows(found)
         path = names.path(outputs.ending("quality_structures"))
         out.append(partial(files.write_table, path, tuple(COLUMNS), rows))
-        about = {**COLUMNS, "Sources": sources}
+        about = {**COLUMNS, "Sources": sources, **(marks or {})}
         out.append(partial(files.write_json, path.with_suffix(".json"), about))
     return out
 

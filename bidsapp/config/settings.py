@@ -51,6 +51,8 @@ STEPS = {
 FORMER = {"quality": "effort"}
 """Former names of settings, in configuration files and status files, and the present names."""
 
+SLOPPY = "--sloppy: coarse and fast, for trying only; the results are marked"
+
 USAGE = "Usage: brainseg-bids BIDS OUT {participant,group} ... [options], the options last"
 
 RECORD = "record"
@@ -190,7 +192,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             raise _blank(name)
     values["modalities"] = _modalities(values.get("modalities", ()))
     values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
-    values["notes"] = (*values.get("notes", ()), *notes)
+    values["notes"] = (*values.get("notes", ()), *notes, *([SLOPPY] if values.get("sloppy") else ()))
     if values.get("registration_refine", 0) < 0:
         raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
     _check_population(values.get("population", "auto"))

@@ -141,7 +141,6 @@ def _options(settings: Settings, selection: Selection) -> list[str]:
         _line("Reference", f"{reference}: {REFERENCES[reference]}"),
         _line("Names", f"for {FLAVORS[settings.derivatives_flavor]}"),
         *(_line("Precomputed", text) for text in settings.derivatives),
-        *([_line("Sloppy", "fast and coarse; the results are marked")] if settings.sloppy else []),
         _line("Images", ", ".join(settings.suffixes or MODALITIES)),
         *(_line("", note) for note in selection.notes),
         *_resources(settings, selection),

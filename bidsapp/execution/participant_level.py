@@ -8,7 +8,7 @@ from collections import defaultdict
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from ...models.errors import MissingFileError, ReportError, UsageError
+from ...models.errors import BrainsegError, MissingFileError, ReportError, UsageError
 from ...models.io import atomic
 from ..inputs import validator
 from ..inputs.select import ParticipantSession
@@ -44,7 +44,7 @@ def process(run: Run) -> int:
         run.progress.say(note)
     if settings.boilerplate_only:
         return _methods(run)
-    graph.describe_dataset(out, settings.bids_dir, settings.precomputed)
+    graph.describe_dataset(out, settings.bids_dir, settings.precomputed, settings.sloppy)
     participants_tsv.write(out, settings.bids_dir, participant_sessions)
     validation = _validate(run)
     with ExitStack() as claims:
@@ -60,6 +60,8 @@ def process(run: Run) -> int:
             with suppress(OSError):
                 text = json.dumps(tracker.summary(), indent=2)
                 atomic.write_text(run.directories.log / "summary.json", f"{text}\n")
+            with suppress(BrainsegError, OSError):  # sloppy results may have been computed properly now
+                graph.describe_dataset(out, settings.bids_dir, settings.precomputed)
             directories.clean_work(run.directories)
     _say_validation(run, validation)
     _sum_up(run)
@@ -133,7 +135,7 @@ def _describe(run: Run, workflow: Any, to_do: list[ParticipantSession]) -> None:
     first = next((found for name in names if (found := workflow.get_node(name)) is not None), None)
     if first is None:
         return
-    graph.write_methods(first, run.directories.out)
+    graph.write_methods(first, run.directories.out, run.settings.sloppy)
     if not run.settings.write_graph:
         return
     for path in graph.draw(first, run.directories):
@@ -152,7 +154,9 @@ def _methods(run: Run) -> int:
     workflow = graph.participant_session_workflow(
         participant_session, run.settings, run.directories, "cpu", name
     )
-    run.progress.say(f"Methods text: {graph.write_methods(workflow, run.directories.out)}")
+    run.progress.say(
+        f"Methods text: {graph.write_methods(workflow, run.directories.out, run.settings.sloppy)}"
+    )
     return OK
 
 

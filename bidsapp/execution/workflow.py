@@ -13,7 +13,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from ...interfaces.io import files
-from ...interfaces.io.dataset import write_dataset_description
+from ...interfaces.io.dataset import SLOPPY, write_dataset_description
 from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from ...workflows.participant import init_participant_wf
@@ -53,7 +53,7 @@ def workflow_name(key: str) -> str:
     return key.replace("-", "_").replace("+", "_plus_") + "_wf"
 
 
-def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> None:
+def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path], sloppy: bool = False) -> None:
     """Write the files that make the output folder a BIDS dataset.
 
     Parameters
@@ -64,8 +64,11 @@ def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path]) -> 
         The dataset.
     links : dict of str to Path
         Further datasets by name, for BIDS URIs.
+    sloppy : bool
+        Whether this run, or one whose results are still there, is for trying only.
     """
-    write_dataset_description(out_dir, bids_root, __version__, links)
+    sloppy = sloppy or records.any_sloppy(out_dir)
+    write_dataset_description(out_dir, bids_root, __version__, links, sloppy=sloppy)
 
 
 def build(participant_sessions: list[ParticipantSession], run: Run, devices: list[str]) -> pe.Workflow:
@@ -163,12 +166,8 @@ def participant_session_workflow(
         resources=Resources(device=device, num_threads=settings.omp_nthreads, mem_gb=settings.mem_gb),
     )
     finish, report = nodes.finish_node(), nodes.report_node(directories.out, participant_session.key)
-    workflow.connect(
-        [
-            (workflow.get_node("outputnode"), finish, [("out_files", "out_files")]),
-            (finish, report, [("out_files", "out_files")]),
-        ]
-    )
+    workflow.connect(workflow.get_node("outputnode"), "out_files", finish, "out_files")
+    workflow.connect(finish, "out_files", report, "out_files")
     return workflow
 
 
@@ -300,7 +299,7 @@ def _guarded(function: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def write_methods(workflow: Any, out_dir: Path) -> Path:
+def write_methods(workflow: Any, out_dir: Path, sloppy: bool = False) -> Path:
     """Write the methods text of a workflow to the output folder and return its path.
 
     Parameters
@@ -309,9 +308,11 @@ def write_methods(workflow: Any, out_dir: Path) -> Path:
         The workflow.
     out_dir : Path
         Root of the derivatives.
+    sloppy : bool
+        Whether the results are for trying only.
     """
     path = out_dir / "logs" / "CITATION.md"
-    text = workflow.visit_desc().strip()
+    text = (f"**{SLOPPY}.**\n\n" if sloppy else "") + workflow.visit_desc().strip()
     header = f"<!-- Written by brainseg-bids {__version__}; free to copy into a paper (CC0). -->\n\n"
     files.write_text(path, f"{header}{text}\n")
     return path

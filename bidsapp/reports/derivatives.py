@@ -121,6 +121,11 @@ class Result:
         return "done" if self.file(VOLUMES) else "missing"
 
     @cached_property
+    def sloppy(self) -> bool:
+        """Whether the results are coarse, for trying only (``--sloppy``)."""
+        return records.is_sloppy(self.status) or self.sidecar(VOLUMES).get("Sloppy") is True
+
+    @cached_property
     def error(self) -> dict[str, str]:
         """Node, stage, file, reason, remedy and crash file of a failure, as texts."""
         error = self.status.get("error")

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ...interfaces.io.dataset import SLOPPY
 from ...models.errors import DatasetError, ReportError
 from ...models.io.atomic import write_text
 from ...models.population import labels
@@ -24,6 +25,8 @@ from .sections import growth, quality
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
+
+YES = {"yes": "Yes", "no": "No"}
 
 PERSON = ("age", "gestational_age", "gestational_age_estimated", "sex")
 """Columns that describe the participant."""
@@ -135,10 +138,13 @@ def _about(results: list[Result], people: dict[str, dict[str, Any]]) -> dict[str
     persons = [_person(people[result.key]) for result in results]
     cells = {name: [person[name] for person in persons] for name in PERSON}
     out |= {name: column for name, column in cells.items() if any(column)}
-    taken = {*_volume_columns(results), *group_quality.columns(results), *out, "state", "notes"}
+    taken = {*_volume_columns(results), *group_quality.columns(results), *out, "state", "sloppy", "notes"}
     for name, found in derivatives.study(results).items():
         out[f"study_{name}" if name in taken else name] = [found.get(result.key) for result in results]
-    return out | {"state": [result.state for result in results]}
+    out["state"] = [result.state for result in results]
+    if any(result.sloppy for result in results):
+        out["sloppy"] = ["yes" if result.sloppy else "no" for result in results]
+    return out
 
 
 def _volume_columns(results: list[Result]) -> list[str]:
@@ -217,6 +223,7 @@ def _describe(name: str, study: dict[str, Any] | None = None) -> dict[str, Any]:
                 "missing": "Not processed",
             },
         },
+        "sloppy": {"Description": f"Whether the results are coarse. {SLOPPY}", "Levels": YES},
         "stage": {"Description": "Stage that failed"},
         "file": {"Description": "File that caused the failure"},
         "reason": {"Description": "Reason of the failure, or missing files"},
@@ -303,6 +310,7 @@ def _entry(result: Result) -> dict[str, Any]:
         "report": result.page.name if result.state != "missing" else "",
         "thumb": thumb.relative_to(result.out_dir).as_posix() if thumb.is_file() else "",
         "qc_rating": result.qc_rating,
+        "sloppy": result.sloppy,
         "words": result.error.get("reason", ""),
         "brain": result.volumes.get("brain"),
     }
@@ -359,6 +367,8 @@ def _context(
         "name": _dataset_name(out_dir),
         "home": "index.html",
         "counts": _counts(results),
+        "sloppy": sum(result.sloppy for result in results),
+        "sloppy_words": SLOPPY[0].lower() + SLOPPY[1:],
         "growth": growth.section(results),
         "rows": rows,
         "missing": [row | {"entry": _entry(row["result"])} for row in _missing(results)],

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from ...interfaces.io.dataset import SLOPPY
 from ...models.errors import ReportError
 from ...models.io import outputs
 from . import colors, derivatives, drawing, provenance, render
@@ -111,6 +112,7 @@ def _summary(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
         "participant": f"sub-{result.participant}",
         "session": result.session,
         "state": result.state,
+        "sloppy": SLOPPY if result.sloppy else "",
         "home": pages[0] if pages else "",
         "reports": quality.REPORTS,
         "lead": _in_dataset(image),

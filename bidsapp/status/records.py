@@ -169,6 +169,17 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
     return {str(FORMER.get(name, name)): value for name, value in content.items()}
 
 
+def any_sloppy(out_dir: Path) -> bool:
+    """Return whether any participant-session was computed with ``--sloppy``."""
+    return any(is_sloppy(read(out_dir, path.stem)) for path in folder(out_dir).glob("*.json"))
+
+
+def is_sloppy(status: dict[str, Any]) -> bool:
+    """Return whether the results of a status are coarse, for trying only (``--sloppy``)."""
+    settings = status.get("settings")
+    return isinstance(settings, dict) and settings.get("sloppy") is True
+
+
 def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:
     """Write a status file as a whole."""
     atomic.write_text(

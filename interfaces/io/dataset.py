@@ -13,6 +13,9 @@ from . import derivatives, files
 BIDS_VERSION = "1.10.0"
 NAME = "brainseg-bids"
 
+SLOPPY = "Computed with --sloppy: coarse, for trying only; not for analysis"
+"""What sloppy results are marked with."""
+
 IGNORED = """\
 *.html
 logs/
@@ -44,7 +47,12 @@ The segmentation is automatic: inspect it before use. For research; not a medica
 
 
 def write_dataset_description(
-    out_dir: Path, bids_root: Path, version: str, links: dict[str, Path] | None = None
+    out_dir: Path,
+    bids_root: Path,
+    version: str,
+    links: dict[str, Path] | None = None,
+    *,
+    sloppy: bool = False,
 ) -> list[Path]:
     """Write description, README, label tables and `.bidsignore` of a BIDS derivative dataset.
 
@@ -60,6 +68,8 @@ def write_dataset_description(
         Version of the program.
     links : dict of str to Path, optional
         Other datasets that the derivatives refer to, by name.
+    sloppy : bool
+        Whether some of the results are coarse, for trying only.
 
     Returns
     -------
@@ -74,7 +84,7 @@ def write_dataset_description(
     out_dir, bids_root = Path(out_dir), Path(bids_root)
     path = out_dir / "dataset_description.json"
     before = _read(path)
-    content = before | description(out_dir, bids_root, version)
+    content = before | description(out_dir, bids_root, version, sloppy)
     # Results of earlier runs refer to other datasets of precomputed inputs.
     known = before.get("DatasetLinks")
     named = {name: link_to(folder, out_dir) for name, folder in (links or {}).items()}
@@ -98,11 +108,11 @@ def write_dataset_description(
     return [*texts, *(out_dir / name for name in tables)]
 
 
-def description(out_dir: Path, bids_root: Path, version: str) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json``."""
+def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = False) -> dict[str, Any]:
+    """Return the content of ``dataset_description.json``; it says so if results are sloppy."""
     raw = _read(bids_root / "dataset_description.json")
     content: dict[str, Any] = {
-        "Name": f"{NAME} derivatives of {raw.get('Name') or bids_root.name}",
+        "Name": f"{NAME} derivatives of {raw.get('Name') or bids_root.name}{' (sloppy)' if sloppy else ''}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
     }
@@ -113,7 +123,8 @@ def description(out_dir: Path, bids_root: Path, version: str) -> dict[str, Any]:
         {
             "Name": NAME,
             "Version": version,
-            "Description": "BIDS App for brain segmentation, volumes and alignment",
+            "Description": "BIDS App for brain segmentation, volumes and alignment"
+            + (f". {SLOPPY}" if sloppy else ""),
         }
     ]
     link = link_to(bids_root, out_dir)

@@ -135,7 +135,7 @@ def chain(*, name, inputs, **_):
     return workflow
 
 
-def describe(out_dir, bids_root, links):
+def describe(out_dir, bids_root, links, sloppy=False):
     """Stand in for the description of the output as a dataset."""
     description = {"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "brainseg-bids"}]}
     (out_dir / "dataset_description.json").write_text(json.dumps(description))

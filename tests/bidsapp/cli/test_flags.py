@@ -210,7 +210,7 @@ def test_a_dry_run_explains(app, fake, tmp_path, capsys):
         "Reference   first-lex: the first image of all sessions",
         "Names       for fMRIPrep and for NiBabies",
         f"Precomputed lab={tmp_path / 'theirs'}",
-        "Sloppy      ",
+        "Options     --sloppy: coarse and fast, for trying only",
         "GB for one step",
         "in the work folder",
         "aligned to it: sub-01/anat/sub-01_T2w.nii.gz",
