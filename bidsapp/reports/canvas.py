@@ -119,7 +119,8 @@ class Canvas:
             "base": self.brain_base,
             "fill": self.save(mosaic.layer(drawn, colors, FILL), f"desc-{name}fill_dseg.png"),
             "lines": self.save(
-                mosaic.layer(mosaic.edges(drawn, 1), colors, LINE), f"desc-{name}lines_dseg.png"
+                mosaic.layer(mosaic.edges(drawn, 1), mosaic.line_colors(colors), LINE),
+                f"desc-{name}lines_dseg.png",
             ),
         }
 

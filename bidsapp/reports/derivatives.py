@@ -20,7 +20,7 @@ from ...models.io import outputs
 from ...models.population import labels
 from ...models.population.labels import LabelTable
 from ..config.settings import MODALITIES
-from ..status import records
+from ..status import records, selected
 from ..status.facts import Facts, facts_of
 
 KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
@@ -267,15 +267,27 @@ def load(out_dir: Path, key: str) -> Result:
 
 
 def load_all(out_dir: Path) -> list[Result]:
-    """Return every participant-session with a status file or derivatives, by name."""
+    """Return every participant-session with a status file or derivatives, by name.
+
+    Participants of ``participants.tsv`` without either are returned too, unless no run selected them.
+    """
     out_dir = Path(out_dir)
     keys = {path.stem for path in out_dir.glob("logs/status/*.json")}
     for folder in out_dir.glob("sub-*"):
         keys |= {"_".join(filter(None, (folder.name, session))) for session in _sessions(folder)}
     listed = {str(row.get("participant_id")) for row in read_tsv(out_dir / "participants.tsv")}
     begun = {key.split("_")[0] for key in keys}
-    keys |= listed - begun
+    keys |= listed - begun - {f"sub-{label}" for label in left_out(out_dir)}
     return [load(out_dir, key) for key in sorted(keys) if KEY.fullmatch(key)]
+
+
+def left_out(out_dir: Path) -> list[str]:
+    """Return the participants of ``participants.tsv`` that no run selected (``--participant-label``)."""
+    chosen = selected.participants(out_dir)
+    if chosen is None:
+        return []
+    listed = [str(row.get("participant_id")) for row in read_tsv(Path(out_dir) / "participants.tsv")]
+    return [name.removeprefix("sub-") for name in listed if name.removeprefix("sub-") not in chosen]
 
 
 def _sessions(folder: Path) -> Iterator[str]:

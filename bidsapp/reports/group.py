@@ -369,6 +369,7 @@ def _context(
         "counts": _counts(results),
         "sloppy": sum(result.sloppy for result in results),
         "sloppy_words": SLOPPY[0].lower() + SLOPPY[1:],
+        "left_out": len(derivatives.left_out(out_dir)),
         "growth": growth.section(results),
         "rows": rows,
         "missing": [row | {"entry": _entry(row["result"])} for row in _missing(results)],

@@ -12,6 +12,7 @@ from . import label_tables, render
 from .cohort import Cohort, structures, total
 from .derivatives import Result, number
 from .outliers import OUTLYING, Distances, distances
+from .sections.quality import short_name
 
 PLOTTED = (
     "cjv",
@@ -181,7 +182,7 @@ def measures(results: list[Result]) -> list[dict[str, Any]]:
         if name in known:
             entry = iqm.DEFINITIONS[name]
             unit = "" if entry["unit"] == "1" else entry["unit"]
-            out.append({"name": f"{entry['name']} ({name})", "key": name, "unit": unit})
+            out.append({"name": f"{short_name(name)}: {entry['name']}", "key": name, "unit": unit})
     return out
 
 

@@ -24,6 +24,12 @@ LETTERS = {"axial": ("L", "R"), "coronal": ("L", "R"), "sagittal": ("P", "A")}
 """For each plane the names of its left and right edge."""
 
 Color = tuple[int, int, int]
+WHITE_LINE: Color = (48, 200, 255)
+"""Color of the outlines of labels that are as good as white."""
+
+LIGHT = 215
+"""Red, green and blue of a color that is as good as white are above this value."""
+
 ROWS = [[("axial", 7)], [("coronal", 7)], [("sagittal", 6)]]
 """Slices of a mosaic."""
 
@@ -230,6 +236,17 @@ def layer(labels: np.ndarray, colors: dict[int, Color], alpha: int) -> Image.Ima
     out.putpalette(palette.tobytes())
     out.info["transparency"] = clear.tobytes()
     return out
+
+
+def line_colors(colors: dict[int, Color]) -> dict[int, Color]:
+    """Return the colors of outlines: those of the labels, but for white ones, invisible on a T1w image.
+
+    Examples
+    --------
+    >>> line_colors({1: (205, 62, 78), 2: (245, 245, 245)})
+    {1: (205, 62, 78), 2: (48, 200, 255)}
+    """
+    return {label: WHITE_LINE if min(color) > LIGHT else color for label, color in colors.items()}
 
 
 def over(base: Image.Image, layers: list[Image.Image]) -> Image.Image:

@@ -17,7 +17,6 @@ from .sections import coregistration, growth, hippocampus, lesion, quality, regi
 
 SECTIONS = {
     "summary": "Summary",
-    "quality": "Quality",
     "mask": "Mask",
     "bias": "Bias",
     "segmentation": "Segmentation",
@@ -26,6 +25,7 @@ SECTIONS = {
     "hippocampus": "Hippocampus",
     "contrasts": "Contrasts",
     "alignment": "Registration",
+    "quality": "Quality",
     "volumes": "Volumes",
     "methods": "Methods",
     "software": "Software",

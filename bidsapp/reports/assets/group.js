@@ -61,6 +61,14 @@ if (source && one("#overview-plot")) {
     if (measures[m].group === "Quality") return `${+value.toPrecision(4)} ${measures[m].unit}`.trim();
     return state.mode === "absolute" ? showVolume(value, "mL") : `${value.toFixed(value < 1 ? 3 : 2)} %`;
   };
+  /* numbers of an axis: as many digits as tell neighboring ticks apart */
+  const showTick = (value, step, m = state.measure) => {
+    const volume = measures[m].group !== "Quality" && state.mode === "absolute", scale = volume ? 1000 : 1;
+    const digits = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step / scale) - 1e-9)));
+    const text = (value / scale).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+    const unit = volume ? "mL" : measures[m].group === "Quality" ? measures[m].unit : "%";
+    return `${text} ${unit}`.trim();
+  };
   const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(1)} %`;
 
   /* the same offset for a participant in every strip, so that points do not hide each other */
@@ -103,7 +111,8 @@ if (source && one("#overview-plot")) {
       if (measure.group === "Sides") return state.sides;
       return !(state.sides && measure.group === "Structures" && measure.parts.length === 2);
     });
-    const width = 1100, left = 250, right = 20, top = 8, step = 24, height = top + rows.length * step + 42;
+    const longest = Math.max(...rows.map(({ measure }) => measure.name.length));
+    const width = 1100, left = Math.min(420, Math.max(160, 40 + 7.2 * longest)), right = 20, top = 8, step = 24, height = top + rows.length * step + 42;
     const found = rows.map(({ m }) => {
       const values = results.map((result) => valueOf(result, m)).filter((v) => v !== null).sort((a, b) => a - b);
       return { values, median: values.length ? quantile(values, 0.5) : 0 };
@@ -208,9 +217,10 @@ if (source && one("#overview-plot")) {
     low -= pad; high += pad;
     const y = (v) => top + (height - top - bottom) * (1 - (v - low) / (high - low));
     const svg = node("svg", { viewBox: `0 0 ${width} ${height}` });
-    for (const t of ticks(low, high, 5)) {
+    const marks = ticks(low, high, 5), step = marks[1] - marks[0] || high - low;
+    for (const t of marks) {
       svg.append(node("line", { class: "grid", x1: left, x2: width - right, y1: y(t), y2: y(t) }));
-      svg.append(node("text", { x: left - 7, y: y(t) + 4, "text-anchor": "end" }, show(t)));
+      svg.append(node("text", { x: left - 7, y: y(t) + 4, "text-anchor": "end" }, showTick(t, step)));
     }
     return { svg, y, width, height, left, right, bottom };
   };
@@ -255,7 +265,8 @@ if (source && one("#overview-plot")) {
     const pad = (high - low) * 0.06 || 1;
     low -= pad; high += pad;
     const x = (age) => f.left + ((f.width - f.left - f.right) * (age - low)) / (high - low);
-    for (const t of ticks(low, high, 6)) f.svg.append(node("line", { class: "grid", x1: x(t), x2: x(t), y1: 14, y2: f.height - f.bottom }), node("text", { x: x(t), y: f.height - 26, "text-anchor": "middle" }, String(+t.toFixed(2))));
+    const places = ticks(low, high, 6), digits = Math.min(6, Math.max(0, Math.ceil(-Math.log10(places[1] - places[0] || 1) - 1e-9)));
+    for (const t of places) f.svg.append(node("line", { class: "grid", x1: x(t), x2: x(t), y1: 14, y2: f.height - f.bottom }), node("text", { x: x(t), y: f.height - 26, "text-anchor": "middle" }, t.toFixed(digits)));
     f.svg.append(node("text", { class: "label", x: (f.left + f.width) / 2, y: f.height - 7, "text-anchor": "middle" }, ofAge ? "age (years)" : nameOf(column)));
     let text = "";
     if (aged.length > 4 && new Set(ages).size > 2) {

@@ -108,6 +108,7 @@ window.brainsegViewer = async (data) => {
     canvas.width = 3 * width; canvas.height = 3 * height;
     return { canvas, across, up, through, width, height, low, high, buffer, marks: all("span", canvas.parentNode) };
   });
+  one(".planes", viewer).hidden = false;
   one(".planes", viewer).style.gridTemplateColumns = planes.map((plane) => `minmax(0, ${plane.width}fr)`).join(" ");
 
   const draw = (plane) => {

@@ -30,6 +30,11 @@ ARTIFACTS = (
 )
 """Problems that a rater can select."""
 
+SHORT = {name: name.upper() for name in ("cjv", "cnr", "snr", "efc", "fber", "inu", "qi", "fwhm", "tpm")}
+SHORT |= {name: name.upper() for name in ("csf", "gm", "wm")}
+SHORT |= {"snrd": "SNRd", "icvs": "ICVs", "rpve": "rPVE", "wm2max": "WM2MAX", "med": "median", "avg": "mean"}
+"""Parts of the names of metrics as publications write them."""
+
 SIGN_WORDS = {
     "size": "unusual size",
     "asymmetry": "asymmetric",
@@ -117,8 +122,20 @@ def metrics(result: Result) -> list[dict[str, Any]]:
         if name in values:
             value = number(values[name])
             shown = "n/a" if value is None else f"{value:,.4g}"
-            rows.append({"key": name, "value": shown, "summary": name.startswith("summary_"), **definition})
+            row = {"key": name, "short": short_name(name), "value": shown}
+            rows.append({**row, "summary": name.startswith("summary_"), **definition})
     return rows
+
+
+def short_name(metric: str) -> str:
+    """Return the name of a metric as publications write it.
+
+    Examples
+    --------
+    >>> short_name("cjv"), short_name("snrd_total"), short_name("inu_med"), short_name("qi_1")
+    ('CJV', 'SNRd total', 'INU median', 'QI 1')
+    """
+    return " ".join(SHORT.get(part, part) for part in metric.split("_"))
 
 
 def structures(result: Result) -> list[dict[str, Any]]:

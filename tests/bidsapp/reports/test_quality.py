@@ -57,7 +57,9 @@ def test_qc_rating_stands_before_everything_else(tree):
 def test_scores_and_metrics_are_shown(tree):
     text = text_of(tree / "sub-02.html")
     assert "Hippocampus" in text and "in pieces, unusual size" in text
-    assert "Coefficient of joint variation 0.41" in text and "Foreground-background energy ratio n/a" in text
+    assert (
+        "CJV Coefficient of joint variation 0.41" in text and "Foreground-background energy ratio n/a" in text
+    )
     assert iqm.DEFINITIONS["cjv"]["source"] in (tree / "sub-02.html").read_text()
     assert "1,234 mL" in text or "1,235 mL" in text  # no powers of ten
 
@@ -245,7 +247,7 @@ def test_group_is_filtered_by_qc_rating(tree, browser):
     browser.click("#qc-rating label:has(input[value=''])")
     browser.run(
         "(() => { const s = document.querySelector('#measure'); s.value ="
-        " [...s.options].find((o) => o.text.includes('(cjv)')).value;"
+        " [...s.options].find((o) => o.text.startsWith('CJV:')).value;"
         " s.dispatchEvent(new Event('change')); })()"
     )
     assert "0.41" in browser.run("document.querySelector('#summary-words').textContent")
