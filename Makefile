@@ -3,12 +3,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TOP := bidsapp workflows interfaces models training
-SOURCES := $(TOP) tests benchmarks docs setup.py
+SOURCES := $(TOP) tests benchmarks container docs setup.py
 DEMO ?= demo
 DEMO_FLAGS ?=
+IMAGE ?= image
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test check-tests test-tests lint types format docs clean
+.PHONY: help venv demo check test check-tests test-tests lint types format docs image-check image-lock apptainer.def clean
 
 help:
 	@echo "make demo    participant and group on two participants made from the ICBM152 template"
@@ -18,6 +19,9 @@ help:
 	@echo "make types   mypy"
 	@echo "make format  mend what ruff can mend"
 	@echo "make docs    the documentation, in docs/_build/html"
+	@echo "make image-check    build the image without Docker and run participants in it (root, debootstrap, bubblewrap)"
+	@echo "make image-lock     write the versions of all packages of the image"
+	@echo "make apptainer.def  write Apptainer's definition file from the Dockerfile"
 	@echo "make clean   remove what the above made, .venv included"
 
 venv: $(STAMP)
@@ -66,11 +70,21 @@ format: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
+# The steps of the Dockerfile in a bare Debian root, and two participants there under the conditions of a cluster.
+image-check:
+	$(PYTHON) container/image.py check $(IMAGE)/root
+
+image-lock:
+	$(PYTHON) container/image.py lock $(IMAGE)/root
+
+apptainer.def:
+	$(PYTHON) container/image.py apptainer
+
 # mypy cannot follow the mapping of folders to brainseg.*; these links show it the installed layout.
 .types/brainseg:
 	mkdir -p $@
 	for top in $(TOP); do ln -sfn ../../$$top $@/$$top; done
 
 clean:
-	rm -rf $(VENV) .types docs/_build docs/generated $(DEMO)/bids $(DEMO)/derivatives $(DEMO)/work .hypothesis build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(IMAGE) $(VENV) .types docs/_build docs/generated $(DEMO)/bids $(DEMO)/derivatives $(DEMO)/work .hypothesis build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
 	find $(TOP) tests -name __pycache__ -type d -prune -exec rm -rf {} +

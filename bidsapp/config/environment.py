@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,10 @@ def quiet_environment() -> None:
 
     It must run before Nipype, matplotlib and TemplateFlow are imported.
     """
+    if sys.flags.ignore_environment:
+        # Where Python ignores the host's modules, as in the container, programs that it starts do too.
+        for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"):
+            os.environ.pop(name, None)
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
     if "MPLCONFIGDIR" not in os.environ and not _writable_home():
@@ -32,6 +37,8 @@ def _temporary(name: str) -> Path:
     """Return a temporary folder of this user for a library."""
     folder = Path(tempfile.gettempdir()) / f"brainseg-{name}-{os.getuid()}"
     folder.mkdir(exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):  # somebody else's
+        return Path(tempfile.mkdtemp(prefix=f"{folder.name}-"))
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import time
 import uuid
@@ -61,12 +62,15 @@ class Directories:
         Intermediate files; the same for every run of this version into ``out``.
     run : str
         Identifier of the run, unique even within one job array.
+    notes : tuple of str
+        Why the work folder is not the one that was asked for.
     """
 
     out: Path
     log: Path
     work: Path
     run: str
+    notes: tuple[str, ...] = ()
 
 
 def check(settings: Settings) -> None:
@@ -123,9 +127,39 @@ def prepare(settings: Settings) -> Directories:
     run = f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
     log = out / "logs" / run
     _writable(log, "log folder")
-    # Named after the output folder, so that runs into different folders do not share a work folder.
-    name = f"brainseg_{__version__}_{hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]}"
-    return Directories(out, log, settings.work_dir / name, run)
+    # Named after user and output folder, so that runs into different folders do not share a work folder.
+    digest = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:8]
+    work, notes = _work_folder(settings.work_dir, out)
+    return Directories(out, log, work / f"brainseg_{__version__}_{os.getuid()}_{digest}", run, notes)
+
+
+def _work_folder(wanted: Path, out: Path) -> tuple[Path, tuple[str, ...]]:
+    """Return the work folder, or another one where it cannot be used, and why.
+
+    A folder of another user has a neighbor with the number of this user in its name. The default, a folder in
+    the current one, is replaced by a hidden folder in the output folder if it cannot be written or is too
+    small, as in a container.
+    """
+    if _can_be_written(wanted):
+        if wanted != Path("work").resolve() or _free(wanted) >= WORK_GB * 1e9:
+            return wanted, ()
+        why = "the current folder has too little space"
+    elif wanted != Path("work").resolve():
+        own = wanted.with_name(f"{wanted.name}-{os.getuid()}")
+        if wanted.is_dir() and wanted.stat().st_uid != os.getuid() and _can_be_written(own):
+            return own, (f"The work folder is {own}: {wanted} belongs to another user.",)
+        return wanted, ()
+    else:
+        why = "the current folder cannot be written"
+    other = out / f".brainseg-work-{os.getuid()}"
+    return other, (f"The work folder is {other}: {why} (choose another one with --work-dir).",)
+
+
+def _can_be_written(path: Path) -> bool:
+    """Return whether a folder can be written, or made."""
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path.is_dir() and os.access(path, os.W_OK | os.X_OK)
 
 
 def prepare_work(directories: Directories, count: int, at_once: int) -> list[str]:

@@ -21,6 +21,7 @@ from .participant_level import FAILED, OK, REPORT_FAILED
 from .progress import Progress
 from .scheduler import logs
 from .scheduler.signals import stopping
+from .scratch import scratch
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")
@@ -54,10 +55,10 @@ def run(settings: Settings, argv: list[str]) -> int:
     shown = progress.choose(len(selection.participant_sessions), plain=plain)
     tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, work=folders.work)
     context = Run(settings, selection, folders, shown, tracker)
-    with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping():
+    with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping(), scratch():
         files.write_text(folders.log / "brainseg.toml", to_toml(settings, _record(argv)))
         shown.say(f"brainseg-bids {__version__}  {settings.bids_dir} -> {folders.out}")
-        for line in (f"Log and settings of this run: {folders.log}", *settings.notes):
+        for line in (f"Log and settings of this run: {folders.log}", *settings.notes, *folders.notes):
             shown.say(line)
         try:
             return _levels(context)
