@@ -46,13 +46,14 @@ class Coregister(Stage):
     output_spec = _CoregisterOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        moving = conform.read(self.inputs.source_file)
+        read: list[str] = []
+        moving = conform.read(self.inputs.source_file, notes=read)
         fixed, mask = load(self.inputs.in_reference), load(self.inputs.in_mask)
         levels = coregistration.LEVELS[: 1 if self.inputs.sloppy else None]
         found = coregistration.rigid(moving, fixed, mask, levels=levels)
         brain = _mask_on(moving, mask, found.matrix)
         name = Path(self.inputs.source_file).name
-        notes: list[str] = []
+        notes = [f"{name}: {note}" for note in read]
         native = moving
         if bool((brain.data > 0).any()):
             native, _ = bias.correct(moving, brain, shrink=8 if self.inputs.sloppy else 4)

@@ -37,12 +37,13 @@ def check_dataset(root: Path) -> list[str]:
             remedy = f"Did you mean {nearby[0]}"
         raise DatasetError(root, "it has no dataset_description.json, so it is not a BIDS dataset", remedy)
     try:
-        description = sidecars.read_object(path)
+        notes: list[str] = []
+        description = sidecars.read_object(path, notes)
     except InputError as error:
         raise DatasetError(error.path, error.reason, error.remedy) from None
     if description.get("DatasetType", "raw") != "raw":
-        return [f"The dataset says that it is of type {description['DatasetType']!r}, not raw."]
-    return []
+        notes.append(f"The dataset says that it is of type {description['DatasetType']!r}, not raw.")
+    return notes
 
 
 def participants(settings: Settings, people: Demographics) -> list[str]:

@@ -312,7 +312,8 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
             if datalad.absent(path):
                 remedy = f"Run: {datalad.command(settings.bids_dir, [path])}"
                 raise InputError(path, "its content is not on this machine", remedy)
-        sidecars.read(participant_session.image, settings.bids_dir)
+        read: list[str] = []
+        sidecars.read(participant_session.image, settings.bids_dir, read)
         labels = tuple(spaces.parse(text).label for text in settings.output_spaces)
         given = precomputed.find(
             settings.precomputed, participant_session.key, participant_session.image, labels
@@ -322,7 +323,7 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
         )
         steps = ("lesion",) if settings.step("lesion") else ()
         terms = populations.restricted(populations.load(participant_session.population), *steps)
-        said = [*participant_session.notes, *([terms] if terms else []), *given.notes]
+        said = [*participant_session.notes, *read, *([terms] if terms else []), *given.notes]
         return replace(
             participant_session,
             precomputed=given,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...models.errors import InputError
 from ...models.io import datalad
+from . import texts
 
 
 def applicable(image: Path, root: Path) -> list[Path]:
@@ -32,8 +33,8 @@ def _json_files(folder: Path, changed: int) -> tuple[str, ...]:
     return tuple(sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".json")))
 
 
-def read(image: Path, root: Path) -> dict[str, Any]:
-    """Metadata of ``image``; what lies nearer to it wins.
+def read(image: Path, root: Path, notes: list[str] | None = None) -> dict[str, Any]:
+    """Metadata of ``image``; what lies nearer to it wins. Notes on how it was read are appended.
 
     Raises
     ------
@@ -42,12 +43,12 @@ def read(image: Path, root: Path) -> dict[str, Any]:
     """
     out: dict[str, Any] = {}
     for path in applicable(image, root):
-        out |= read_object(path)
+        out |= read_object(path, notes)
     return out
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Content of a JSON file that holds an object.
+def read_object(path: Path, notes: list[str] | None = None) -> dict[str, Any]:
+    """Content of a JSON file that holds an object. A note is appended if it is not UTF-8.
 
     Raises
     ------
@@ -61,18 +62,21 @@ def read_object(path: Path) -> dict[str, Any]:
     if path.exists() and not path.is_file():
         raise InputError(path, "it is not a file", remedy)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        text, note = texts.read(path)
+        content = json.loads(text)
     except OSError as error:
         raise InputError(path, f"the JSON file cannot be read ({error.strerror})", "Fetch it again") from None
     except json.JSONDecodeError as error:
         where = "it is empty" if not error.doc.strip() else f"line {error.lineno}: {error.msg}"
         raise InputError(path, f"it is not valid JSON ({where})", remedy) from None
-    except ValueError:
-        raise InputError(path, "it is not valid JSON (not UTF-8 text)", remedy) from None
+    except ValueError as error:
+        raise InputError(path, f"it is not valid JSON ({error})", remedy) from None
     except RecursionError:
         raise InputError(path, "it is not valid JSON (nested without end)", remedy) from None
     if not isinstance(content, dict):
         raise InputError(path, f"it holds a JSON {type(content).__name__}, not an object", remedy)
+    if note and notes is not None:
+        notes.append(note)
     return content
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from ...models.geometry.axes import triple
+from ...models.io.images import open_image
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 """First index, and last index + 1, for each axis."""
@@ -87,9 +88,11 @@ def read(path: Path, dtype: type | None = None) -> Scan:
     Scan
         Data and affine.
     """
-    image = nib.squeeze_image(nib.load(path))
+    image = nib.squeeze_image(open_image(path))
     image = nib.as_closest_canonical(image)
     data = np.asanyarray(image.dataobj)
+    if data.dtype.kind == "f" and not np.isfinite(data).all():  # as the conform stage does
+        data = np.where(np.isfinite(data), data, np.zeros((), data.dtype))
     return Scan(
         data.astype(dtype or (np.float32 if data.dtype.kind == "f" else data.dtype), copy=False), image.affine
     )

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from ...models.errors import InputError
-from ...models.io import conform
 from ...models.pipeline import process
 from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.registration.result import Anatomy
+from .scans import read_noted
 
 
 def read(path: Path, device: str = "cpu", record: Population | None = None) -> Anatomy:
@@ -38,7 +38,7 @@ def read(path: Path, device: str = "cpu", record: Population | None = None) -> A
     record = record or populations.load("adult")
     print(f"structures of {path.name}", file=sys.stderr)
     try:
-        done = process.process(conform.read(path), record, label_table=record.labels, device=device)
+        done = process.process(read_noted(path), record, label_table=record.labels, device=device)
     except InputError as error:
         raise InputError(error.path or path, error.reason, error.remedy) from None
     return done.anatomy

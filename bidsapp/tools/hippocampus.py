@@ -14,11 +14,12 @@ from ...models.deformation.warp import Warp
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
-from ...models.io import conform, itk, learn2reg
+from ...models.io import itk, learn2reg
 from ...models.networks import gradient_net, purpose, zoo
 from ...models.registration.label_transfer import transfer
 from ..execution.directories import distinct
 from .compute import device, set_threads
+from .scans import read_noted
 
 LEAST_MM = 10.0
 """Smallest field of view of a crop (mm)."""
@@ -87,7 +88,7 @@ def _network(args: argparse.Namespace) -> tuple[str, Any]:
 
 
 def _crop(path: str) -> Volume:
-    return conform.read(path, least_mm=LEAST_MM)
+    return read_noted(path, least_mm=LEAST_MM)
 
 
 def _register(

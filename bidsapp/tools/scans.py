@@ -43,7 +43,24 @@ def read(args: argparse.Namespace) -> Volume:
             reason = f"the folder cannot be written ({error.strerror})"
             raise UsageError(folder, reason, "Give another one") from None
     set_threads(args)
-    return conform.read(args.image)
+    return read_noted(args.image)
+
+
+def read_noted(path: str | Path, **options: Any) -> Volume:
+    """Return a scan, and print notes on what was guessed or replaced to read it.
+
+    Parameters
+    ----------
+    path : str or Path
+        The scan.
+    **options
+        Further arguments of :func:`brainseg.models.io.conform.read`.
+    """
+    notes: list[str] = []
+    scan = conform.read(path, notes=notes, **options)
+    for note in notes:
+        print(f"note: {Path(path).name}: {note}", file=sys.stderr)
+    return scan
 
 
 def strip(scan: Volume, args: argparse.Namespace) -> SkullStripResult:

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         data = inside.astype(np.uint8)
     else:
         data = np.asarray(open_image(args.image).dataobj).reshape(inside.shape)
-        data = np.where(inside, data, np.zeros((), data.dtype))
+        data = np.where(inside & np.isfinite(data), data, np.zeros((), data.dtype))
         if data.dtype.kind not in "iu" or data.dtype.itemsize > 4:
             data = data.astype(np.float32)
     scans.write(data, args)

@@ -25,39 +25,76 @@ LEAST_MM = 40.0
 """Smallest field of view (mm): less cannot hold a brain, fetal ones included."""
 
 
-def read(path: str | Path, least_mm: float = LEAST_MM) -> Volume:
-    """Read a NIfTI scan.
+TOLERANCE = 0.5
+"""Disagreement (mm) of qform and sform, at the corners, that is worth a note."""
+
+
+def read(path: str | Path, least_mm: float = LEAST_MM, notes: list[str] | None = None) -> Volume:
+    """Read a scan.
 
     Parameters
     ----------
     path : path-like
-        ``.nii`` or ``.nii.gz``, 3-D (or more dimensions of length one).
+        ``.nii``, ``.nii.gz`` or ``.mgz``, 3-D (or more dimensions of length one).
     least_mm : float
         Smallest field of view (mm) that is no error; a crop may be smaller than a brain.
+    notes : list of str, optional
+        Notes for the user; what was guessed or replaced is appended.
 
     Returns
     -------
     Volume
-        float32 values on the file's own grid.
+        float32 values on the file's own grid; voxels that are not finite are 0.
 
     Raises
     ------
     InputError
-        If the file is missing, damaged, not 3-D, too small, constant, not finite, or without a usable
-        affine.
+        If the file is missing, damaged, not 3-D, too small, constant, or without a usable affine.
     """
-    image = _open(Path(path))
+    notes = [] if notes is None else notes
+    image, said = _open(Path(path))
     _check_shape(path, image.shape)
+    notes += [*said, *notes_on(image)]
     affine = images.affine_of(image)
     _check_affine(path, image, affine, least_mm)
     data = _data(path, image)
     while data.ndim > 3:
         data = data[..., 0]
-    _check_values(path, data)
+    _check_values(path, data, notes)
     return Volume(torch.from_numpy(data), affine)
 
 
-def _open(path: Path) -> images.Image:
+def notes_on(image: images.Image) -> list[str]:
+    """Return notes on a header whose qform is unreadable or contradicts the sform.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image; its data are not read.
+
+    Returns
+    -------
+    list of str
+        At most one note. Headers other than NIfTI's have none.
+    """
+    header: Any = image.header
+    if "sform_code" not in header or not (int(header["sform_code"]) and int(header["qform_code"])):
+        return []
+    try:
+        qform = header.get_qform()
+    except (ValueError, np.linalg.LinAlgError):
+        qform = np.full((4, 4), np.nan)
+    if not np.isfinite(qform).all():
+        return ["The header's qform cannot be read; the sform was used."]
+    ends = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1)
+    apart = (header.get_sform() - qform)[:3] @ np.vstack([ends, np.ones(8)])
+    worst = float(np.linalg.norm(apart, axis=0).max())
+    if worst < TOLERANCE:
+        return []
+    return [f"The header's qform and sform disagree by up to {worst:.1f} mm; the sform was used."]
+
+
+def _open(path: Path) -> tuple[images.Image, list[str]]:
     fetch = "Fetch or convert it again"
     if datalad.absent(path):
         what = "a broken link" if path.is_symlink() else "git-annex's pointer"
@@ -71,7 +108,7 @@ def _open(path: Path) -> images.Image:
     if path.stat().st_size == 0:
         raise InputError(path, "the file is empty", fetch)
     try:
-        return images.open_image(path)
+        return images.opened(path)
     except images.FormatError as error:
         raise InputError(path, f"it is not a readable NIfTI file ({_line(error)})", fetch) from None
     except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:
@@ -134,21 +171,24 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
 
 def _check_size(path: str | Path, image: images.Image) -> None:
     """Refuse a file that cannot hold as many voxels as its header says, before memory is asked for them."""
-    stored = Path(path).stat().st_size * (MOST_COMPRESSED if Path(path).suffix == ".gz" else 1)
+    with Path(path).open("rb") as file:
+        packed = file.read(2) == images.GZIP
+    stored = Path(path).stat().st_size * (MOST_COMPRESSED if packed else 1)
     if np.prod(image.shape, dtype=float) * image.get_data_dtype().itemsize > stored:
         reason = f"it is truncated or its header damaged: {_by(image.shape)} voxels cannot be in it"
         raise InputError(path, reason, "Fetch or convert it again")
 
 
-def _check_values(path: str | Path, data: np.ndarray) -> None:
+def _check_values(path: str | Path, data: np.ndarray, notes: list[str]) -> None:
+    """Replace voxels that are not finite, such as a background of NaN, and refuse constant images."""
     finite = np.isfinite(data)
+    if not finite.any():
+        raise InputError(path, "all its voxels are NaN or infinite", "Export the scan again")
     if not finite.all():
         count = int(data.size - finite.sum())
-        raise InputError(
-            path,
-            f"{count} voxels are NaN or infinite",
-            "Replace them (for example by 0) or export the scan again",
-        )
+        data[~finite] = 0
+        share = f"{count} voxels are" if count > 1 else "1 voxel is"
+        notes.append(f"{share} NaN or infinite ({100 * count / data.size:.2g} %): set to 0.")
     low, high = float(data.min()), float(data.max())
     if low == high:
         what = "all its voxels are zero" if low == 0 else f"all its voxels are {low:g}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -18,6 +20,16 @@ FormatError = nib.filebasedimages.ImageFileError
 """Error of a file in no known image format."""
 
 
+GZIP = b"\x1f\x8b"
+"""First bytes of a compressed file."""
+
+HEADERS: dict[int, type[nib.Nifti1Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
+"""NIfTI images by the first number of their header."""
+
+FIELD_MM = (20.0, 2000.0)
+"""Plausible sides of a field of view (mm)."""
+
+
 def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
     """Open an image without reading its data.
 
@@ -29,17 +41,123 @@ def open_image(path: str | Path) -> nib.spatialimages.SpatialImage:
     Returns
     -------
     SpatialImage
-        The image with its header.
+        The image with its header, in millimeters.
 
     Raises
     ------
     InputError
         If the file is no image, such as a surface.
     """
-    image = nib.load(path)
+    return opened(path)[0]
+
+
+def opened(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, list[str]]:
+    """Open an image, and say what of it had to be read in another way than its name and header say.
+
+    Read are compressed files that are named as if they were not, and the other way round; affines in meters
+    or micrometers; a qform in place of an empty sform; and gray images that are stored as colors.
+
+    Returns
+    -------
+    image : SpatialImage
+        As from :func:`open_image`.
+    notes : list of str
+        What was done.
+    """
+    image, notes = _loaded(Path(path))
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(str(path), "it is not an image with a grid of voxels", "Use a NIfTI image")
-    return image
+    for mend in (_gray, _usable, _in_mm):
+        image, note = mend(image)
+        notes += [note] if note else []
+    return image, notes
+
+
+def _loaded(path: Path) -> tuple[Any, list[str]]:
+    """Load a file as it is stored, whatever its name says of compression."""
+    with path.open("rb") as file:
+        packed = file.read(2) == GZIP
+    named = path.name.lower().endswith((".gz", ".mgz"))
+    if packed == named or not path.name.lower().endswith((".nii", ".nii.gz", ".mgz", ".mgh")):
+        foreign = path.name.lower().endswith((".mgz", ".mgh"))
+        return nib.load(path), [f"The image is in FreeSurfer's format ({path.suffix})."] if foreign else []
+    stream = gzip.open(path) if packed else path.open("rb")  # noqa: SIM115  the image reads from it later
+    size = int.from_bytes(stream.peek(4)[:4], "little")
+    kind: Any = HEADERS.get(size) or HEADERS.get(int.from_bytes(size.to_bytes(4, "little"), "big"))
+    if kind is None and ".mg" in path.name.lower():
+        kind = nib.MGHImage
+    if kind is None:
+        stream.close()
+        return nib.load(path), []  # with nibabel's own error
+    word = "compressed" if packed else "not compressed"
+    return kind.from_stream(stream), [
+        f"The file is {word}, although its name ends in {''.join(path.suffixes)}."
+    ]
+
+
+def _gray(image: Image) -> tuple[Image, str]:
+    """Return an image of three equal colors as one of single intensities."""
+    kind = image.get_data_dtype()
+    if kind.names is None or not {"R", "G", "B"} <= set(kind.names):
+        return image, ""
+    data = np.asarray(image.dataobj)
+    if not ((data["R"] == data["G"]).all() and (data["R"] == data["B"]).all()):
+        return image, ""
+    header = image.header.copy()
+    header.set_data_dtype(np.uint8)
+    return type(image)(
+        data["R"].copy(), image.affine, header
+    ), "The voxels are colors, all gray: read as gray."
+
+
+def _usable(image: Image) -> tuple[Image, str]:
+    """Return an image with its qform if there is nothing in the sform, for all that its code says."""
+    header = image.header
+    if not isinstance(header, nib.Nifti1Header) or not (
+        int(header["sform_code"]) and int(header["qform_code"])
+    ):
+        return image, ""
+    sform = header.get_sform()
+    if np.isfinite(sform).all() and sform[:3, :3].any():
+        return image, ""
+    try:
+        qform = header.get_qform()
+    except (ValueError, np.linalg.LinAlgError):
+        return image, ""
+    if not np.isfinite(qform).all():
+        return image, ""
+    return _with_affine(image, 1.0, qform), "The header's sform is empty; the qform was used."
+
+
+def _in_mm(image: Image) -> tuple[Image, str]:
+    """Return an image in millimeters, if its affine is plausible in meters or micrometers only."""
+    spacing = np.linalg.norm(image.affine[:3, :3], axis=0)
+    sides = spacing * image.shape[:3] if len(image.shape) >= 3 else np.zeros(3)
+    for factor, unit in ((1e3, "meters"), (1e-3, "micrometers")):
+        seen = sides * factor
+        far = sides.max() < FIELD_MM[0] / 10 or sides.min() > FIELD_MM[1] * 2
+        if far and FIELD_MM[0] < seen.min() and seen.max() < FIELD_MM[1]:
+            return _with_affine(image, factor), f"The header is in {unit}: it was read in millimeters."
+    return image, ""
+
+
+def _with_affine(image: Image, factor: float, affine: np.ndarray | None = None) -> Image:
+    """Return an image with another affine, or with all lengths of the header times a factor."""
+    header = image.header.copy()
+    scale = np.diag([factor, factor, factor, 1.0])
+    if isinstance(header, nib.Nifti1Header):
+        forms = [
+            (header.set_sform, header.get_sform(coded=True)),
+            (header.set_qform, header.get_qform(coded=True)),
+        ]
+        for write, (form, code) in forms:
+            if form is not None:
+                write(scale @ form if affine is None else affine, int(code))
+        if affine is None:
+            zooms = image.header.get_zooms()
+            header.set_zooms((*(z * factor for z in zooms[:3]), *zooms[3:]))
+            header.set_xyzt_units("mm")
+    return type(image)(image.dataobj, scale @ image.affine if affine is None else affine, header)
 
 
 def voxel_size(path: str | Path) -> tuple[float, float, float]:

@@ -48,15 +48,6 @@ def _singular(path):
     nib.save(broken, path)
 
 
-def _with(value):
-    def write(path):
-        data = _noise(24, 26, 22).astype(np.float32)
-        data[5, 5, 5] = value
-        _write(path, data)
-
-    return write
-
-
 def _dangling(path):
     path.unlink()
     path.symlink_to("../../.git/annex/objects/gone.nii.gz")
@@ -78,8 +69,10 @@ BAD = {
     "dangling link": (_dangling, "not on this machine"),
     "4-D": (lambda path: _write(path, _noise(24, 26, 22, 3)), "3 volumes"),
     "zeros": (lambda path: _write(path, np.zeros((24, 26, 22), np.int16)), "all its voxels are zero"),
-    "NaN": (_with(np.nan), "NaN or infinite"),
-    "Inf": (_with(np.inf), "NaN or infinite"),
+    "NaN only": (
+        lambda path: _write(path, np.full((24, 26, 22), np.nan, np.float32)),
+        "all its voxels are NaN or infinite",
+    ),
     "no affine": (_no_orientation, "orientation"),
     "singular affine": (_singular, "singular|not finite|affine"),
     "2-D": (lambda path: _write(path, _noise(64, 64)), "2-D"),

@@ -15,9 +15,9 @@ from brainseg.bidsapp.config.settings import build
 from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.status import records
-from brainseg.interfaces.conform import notes_on
 from brainseg.models.errors import BrainsegError, DatasetError
 from brainseg.models.io import conform
+from brainseg.models.io.conform import notes_on
 from helpers import mutations
 
 pytestmark = pytest.mark.slow

@@ -13,12 +13,13 @@ from nipype.pipeline import engine as pe
 from brainseg.bidsapp.status import failures
 from brainseg.interfaces import base
 from brainseg.interfaces import skullstrip as skullstrip_node
-from brainseg.interfaces.conform import Conform, notes_on
+from brainseg.interfaces.conform import Conform
 from brainseg.interfaces.registration import Register
 from brainseg.interfaces.segmentation import Segment
 from brainseg.interfaces.skullstrip import SkullStrip
 from brainseg.models.errors import InputError, MissingFileError, UsageError
 from brainseg.models.geometry.volume import Volume
+from brainseg.models.io.conform import notes_on
 from brainseg.models.networks import zoo
 from brainseg.models.pipeline import methods
 from brainseg.models.population import populations

@@ -231,6 +231,15 @@ def test_a_participant_without_images_fails_alone(bids):
     assert "participants.tsv lists" in str(listed.problem)
 
 
+def test_a_letter_that_is_not_utf8_in_a_sidecar_loses_nobody(bids):
+    root = bids("sub-01_T1w.nii.gz")
+    sidecar = root / "sub-01" / "anat" / "sub-01_T1w.json"
+    sidecar.write_bytes('{"InstitutionAddress": "K\xf6ln"}'.encode("latin-1"))
+    (ps,) = _select(root).participant_sessions
+    assert ps.problem is None
+    assert ps.notes == ["sub-01_T1w.json is not UTF-8, as BIDS wants it: it was read as cp1252."]
+
+
 def test_sidecars_by_inheritance(bids):
     root = bids("sub-01_ses-1_T1w.nii.gz", "sub-01_ses-2_T1w.nii.gz", "sub-02_ses-1_T1w.nii.gz")
     (root / "T1w.json").write_text('{"EchoTime": 1}')

@@ -1,0 +1,155 @@
+"""Files that are named or described wrongly are read as what they are, and it is said."""
+
+import gzip
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from brainseg.models.errors import InputError
+from brainseg.models.io import conform, images
+
+AFFINE = np.array([[-2.0, 0, 0, 30], [0, 2.5, 0, -40], [0, 0, 3, -20], [0, 0, 0, 1]])
+
+
+@pytest.fixture
+def data():
+    return np.random.default_rng(0).integers(1, 900, (30, 28, 26)).astype(np.int16)
+
+
+@pytest.fixture
+def scan(data):
+    """The image that all files here hold."""
+    image = nib.Nifti1Image(data, AFFINE)
+    image.set_qform(AFFINE, 1)
+    image.set_sform(AFFINE, 1)
+    image.header.set_xyzt_units("mm")
+    return image
+
+
+def _read(path):
+    """Return the scan and the notes, after a look at what only opens the file."""
+    notes: list[str] = []
+    found = conform.read(path, notes=notes)
+    np.testing.assert_allclose(images.open_image(path).affine, found.affine)
+    np.testing.assert_allclose(images.voxel_size(path), (2, 2.5, 3), rtol=1e-5)
+    return found, notes
+
+
+def _plain(scan, path):
+    path = path / "a.nii.gz"
+    path.write_bytes(scan.to_bytes())
+    return path
+
+
+def _packed(scan, path):
+    path = path / "a.nii"
+    path.write_bytes(gzip.compress(scan.to_bytes()))
+    return path
+
+
+def _nifti2(scan, path):
+    return _plain(nib.Nifti2Image(scan.dataobj, scan.affine), path)
+
+
+def _mgz(scan, path):
+    nib.save(nib.MGHImage(np.asarray(scan.dataobj), scan.affine), path / "a.mgz")
+    return path / "a.mgz"
+
+
+def _unpacked_mgz(scan, path):
+    (path / "a.mgz").write_bytes(nib.MGHImage(np.asarray(scan.dataobj), scan.affine).to_bytes())
+    return path / "a.mgz"
+
+
+def _scaled(factor, unit):
+    def write(scan, path):
+        affine = np.diag([factor, factor, factor, 1]) @ scan.affine
+        image = nib.Nifti1Image(scan.dataobj, affine)
+        image.set_qform(affine, 1)
+        image.header.set_xyzt_units(unit)
+        nib.save(image, path / "a.nii.gz")
+        return path / "a.nii.gz"
+
+    return write
+
+
+def _no_sform(scan, path):
+    header = scan.header.copy()
+    header["srow_x"] = header["srow_y"] = header["srow_z"] = np.nan
+    header["vox_offset"] = 352
+    raw = bytearray(scan.to_bytes())
+    raw[:348] = header.binaryblock
+    (path / "a.nii").write_bytes(bytes(raw))
+    return path / "a.nii"
+
+
+def _gray_colors(scan, path):
+    low = (np.asarray(scan.dataobj) % 256).astype(np.uint8)
+    colors = np.zeros(low.shape, [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    for name in "RGB":
+        colors[name] = low
+    nib.save(nib.Nifti1Image(colors, scan.affine), path / "a.nii.gz")
+    return path / "a.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (_plain, "not compressed, although its name ends in .nii.gz"),
+        (_packed, "is compressed, although its name ends in .nii"),
+        (_nifti2, "not compressed"),
+        (_mgz, "FreeSurfer's format (.mgz)"),
+        (_unpacked_mgz, "not compressed"),
+        (_scaled(1e-3, "meter"), "in meters"),
+        (_scaled(1e-3, "unknown"), "in meters"),
+        (_scaled(1e3, "micron"), "in micrometers"),
+        (_no_sform, "the qform was used"),
+    ],
+)
+def test_a_healthy_scan_in_a_wrong_wrapping_is_read_with_a_note(scan, data, tmp_path, write, said):
+    found, notes = _read(write(scan, tmp_path))
+    np.testing.assert_array_equal(found.data.numpy(), data)
+    np.testing.assert_allclose(found.affine, AFFINE, atol=1e-4)
+    assert len(notes) == 1 and said in notes[0]
+
+
+def test_gray_colors_are_read_as_gray_and_others_refused(scan, data, tmp_path):
+    path = _gray_colors(scan, tmp_path)
+    found, notes = _read(path)
+    np.testing.assert_array_equal(found.data.numpy(), data % 256)
+    assert images.open_image(path).get_data_dtype() == np.uint8 and "all gray" in notes[0]
+    colors = np.asarray(nib.load(path).dataobj).copy()
+    colors["R"] = 7
+    nib.save(nib.Nifti1Image(colors, AFFINE), path)
+    with pytest.raises(InputError, match="colors"):
+        conform.read(path)
+
+
+@pytest.mark.parametrize(("value", "count"), [(np.nan, 3), (np.inf, 1), (np.nan, 15000)])
+def test_voxels_that_are_no_numbers_become_zero_with_a_note(scan, data, tmp_path, value, count):
+    values = data.astype(np.float32)
+    values.ravel()[:count] = value
+    nib.save(nib.Nifti1Image(values, AFFINE), tmp_path / "a.nii.gz")
+    found, notes = _read(tmp_path / "a.nii.gz")
+    assert (found.data.numpy().ravel()[:count] == 0).all()
+    np.testing.assert_array_equal(found.data.numpy().ravel()[count:], data.ravel()[count:])
+    assert len(notes) == 1 and f"{count} voxel" in notes[0] and "set to 0" in notes[0]
+    nib.save(nib.Nifti1Image(np.full_like(values, np.nan), AFFINE), tmp_path / "b.nii")
+    with pytest.raises(InputError, match="all its voxels are NaN"):
+        conform.read(tmp_path / "b.nii")
+
+
+def test_a_healthy_file_has_no_note_and_is_read_as_before(scan, data, tmp_path):
+    for name in ("a.nii.gz", "a.nii"):
+        nib.save(scan, tmp_path / name)
+        found, notes = _read(tmp_path / name)
+        assert notes == []
+        np.testing.assert_array_equal(found.data.numpy(), data)
+
+
+def test_what_is_no_image_is_refused_whatever_its_name(tmp_path):
+    for name, content in (("a.nii.gz", b"no image" * 99), ("b.nii", gzip.compress(b"no image" * 99))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=r"not a readable|cannot be read"):
+            conform.read(tmp_path / name)
