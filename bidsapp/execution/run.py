@@ -13,7 +13,8 @@ from ...interfaces.io import files
 from ...models.errors import BrainsegError, ReportError
 from .. import __version__
 from ..config.settings import Settings, to_toml
-from ..reports import group
+from ..ratings import files as ratings
+from ..reports import derivatives, group
 from ..status import failures, records
 from . import directories, participant_level, plan, progress
 from .context import Run
@@ -97,6 +98,9 @@ def _group(run: Run) -> int:
     except Exception as error:
         LOG.exception("the group report failed")
         raise ReportError(out, f"the group report failed ({type(error).__name__}: {error})") from error
+    keys = [result.key for result in derivatives.load_all(out)]
+    for problem in ratings.read(out, keys)[1]:
+        run.progress.warn(problem)
     run.progress.say(f"Group: {page}")
     return OK
 

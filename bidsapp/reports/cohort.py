@@ -177,6 +177,25 @@ def groups_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     return groups
 
 
+def measures_of(results: list[Result]) -> list[dict[str, Any]]:
+    """Return the measures of the plots: sums, structures of both sides together, and each side."""
+    known = {name for result in results for name in result.volumes}
+    out = [{"name": "Brain mask", "parts": ["brain"], "color": "", "group": "Whole brain"}]
+    out += [
+        {"name": f"{one.title} ({one.name})", "parts": [one.name], "color": "", "group": "Whole brain"}
+        for one in labels.totals().values()
+    ]
+    kept = [entry for entry in structures() if all(part in known for part in entry[2])]
+    out += [{"name": n, "parts": [*parts], "color": c, "group": "Structures"} for n, _, parts, c in kept]
+    out += [
+        {"name": part.replace("-", " "), "parts": [part], "color": color, "group": "Sides"}
+        for _, _, parts, color in kept
+        for part in parts
+        if len(parts) == 2
+    ]
+    return [measure for measure in out if all(part in known for part in measure["parts"])]
+
+
 def _row(
     result: Result, cohort: Cohort, name: str, parts: tuple[str, ...], color: str = ""
 ) -> dict[str, Any]:

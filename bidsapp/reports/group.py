@@ -16,12 +16,12 @@ from ...models.io.atomic import write_text
 from ...models.population import labels
 from .. import __version__
 from . import derivatives, group_quality, label_tables, render
-from .cohort import HIPPOCAMPI, Cohort, structures, total
+from .cohort import HIPPOCAMPI, Cohort, measures_of, total
 from .derivatives import Result
 from .group_quality import Outliers
 from .outliers import ENOUGH
 from .participant import write_participant
-from .sections import growth, quality
+from .sections import growth, quality, study_ratings
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
@@ -65,7 +65,9 @@ def run_group(out_dir: Path) -> Path:
     try:
         about = _about(results, people)
         _write_volumes(out_dir, results, about)
-        _write_quality(out_dir, results, about, outliers)
+        judged = study_ratings.Judged.of(out_dir, results)
+        judged.write()
+        _write_quality(out_dir, results, about | judged.columns, outliers)
         _write_missing(out_dir, results)
         write_index(out_dir, results)
         path = render.write(
@@ -73,6 +75,7 @@ def run_group(out_dir: Path) -> Path:
             "group.html.j2",
             script="group.js",
             **_context(results, people, cohort, outliers),
+            **judged.context,
         )
     except OSError as error:
         reason = f"the group level could not be written ({error.strerror or error})"
@@ -138,7 +141,15 @@ def _about(results: list[Result], people: dict[str, dict[str, Any]]) -> dict[str
     persons = [_person(people[result.key]) for result in results]
     cells = {name: [person[name] for person in persons] for name in PERSON}
     out |= {name: column for name, column in cells.items() if any(column)}
-    taken = {*_volume_columns(results), *group_quality.columns(results), *out, "state", "sloppy", "notes"}
+    taken = {
+        *_volume_columns(results),
+        *group_quality.columns(results),
+        *out,
+        "state",
+        "sloppy",
+        "notes",
+        *study_ratings.COLUMNS,
+    }
     for name, found in derivatives.study(results).items():
         out[f"study_{name}" if name in taken else name] = [found.get(result.key) for result in results]
     out["state"] = [result.state for result in results]
@@ -177,7 +188,10 @@ def _write_table(path: Path, cells: dict[str, list[Any]], described: dict[str, d
     """Write columns and their dictionary; those about the participant-session are described here."""
     study = derivatives.read_json(path.with_name("participants.json"))
     _write_tsv(path, list(cells), [list(row) for row in zip(*cells.values(), strict=True)])
-    _write_json(path.with_suffix(".json"), {n: described.get(n) or _describe(n, study) for n in cells})
+    _write_json(
+        path.with_suffix(".json"),
+        {n: described.get(n) or study_ratings.describe(n) or _describe(n, study) for n in cells},
+    )
 
 
 def _write_missing(out_dir: Path, results: list[Result]) -> None:
@@ -316,30 +330,11 @@ def _entry(result: Result) -> dict[str, Any]:
     }
 
 
-def _measures(results: list[Result]) -> list[dict[str, Any]]:
-    """Return the measures of the plots: sums, structures of both sides together, and each side."""
-    known = {name for result in results for name in result.volumes}
-    out = [{"name": "Brain mask", "parts": ["brain"], "color": "", "group": "Whole brain"}]
-    out += [
-        {"name": f"{one.title} ({one.name})", "parts": [one.name], "color": "", "group": "Whole brain"}
-        for one in labels.totals().values()
-    ]
-    kept = [entry for entry in structures() if all(part in known for part in entry[2])]
-    out += [{"name": n, "parts": [*parts], "color": c, "group": "Structures"} for n, _, parts, c in kept]
-    out += [
-        {"name": part.replace("-", " "), "parts": [part], "color": color, "group": "Sides"}
-        for _, _, parts, color in kept
-        for part in parts
-        if len(parts) == 2
-    ]
-    return [measure for measure in out if all(part in known for part in measure["parts"])]
-
-
 def _context(
     results: list[Result], people: dict[str, dict[str, Any]], cohort: Cohort, outliers: Outliers
 ) -> dict[str, Any]:
     """Return everything that the template shows."""
-    measures, metrics = _measures(results), group_quality.measures(results)
+    measures, metrics = measures_of(results), group_quality.measures(results)
     rows = []
     for result in results:
         volumes = result.volumes

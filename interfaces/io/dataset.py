@@ -19,6 +19,7 @@ SLOPPY = "Computed with --sloppy: coarse, for trying only; not for analysis"
 IGNORED = """\
 *.html
 logs/
+ratings/
 group*
 sub-*/figures
 sub-*/ses-*/figures

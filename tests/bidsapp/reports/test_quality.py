@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from brainseg.bidsapp.execution import quality_gate
+from brainseg.bidsapp.ratings import files
 from brainseg.bidsapp.reports import derivatives, group, outliers
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.group import run_group
@@ -203,7 +204,7 @@ def test_a_thousand_open_within_three_seconds(thousand, browser):
 
 
 @pytest.mark.browser
-def test_leafing_and_rating_in_a_browser(tree, browser):
+def test_leafing_and_rating_in_a_browser(tree, browser, tmp_path):
     browser.visit(tree / "sub-01.html")
     browser.until("document.querySelector('#leaf').dataset.ready")
     assert "1 of 5" in browser.run("document.querySelector('#leaf').innerText")
@@ -224,6 +225,10 @@ def test_leafing_and_rating_in_a_browser(tree, browser):
     assert (saved["participant_id"], saved["session_id"], saved["rating"]) == ("sub-01", "n/a", "check")
     assert saved["artifacts"] == ["motion"] and saved["comment"] == "a new note" and saved["rater"] == "np"
     assert saved["verdict"] == "pass"
+    (tmp_path / "ratings").mkdir()
+    (tmp_path / "ratings" / "sub-01_rating.json").write_text(json.dumps(saved))
+    (read_back,), problems = files.read(tmp_path, ["sub-01"])
+    assert (read_back.key, read_back.rater, read_back.level, problems) == ("sub-01", "np", "check", [])
 
     browser.driver.execute_script("document.activeElement.blur()")
     browser.type("body", "n")

@@ -1,0 +1,1 @@
+"""Ratings by readers: the files that the reports save, agreement of the raters, and decisions."""
