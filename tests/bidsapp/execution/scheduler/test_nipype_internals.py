@@ -100,6 +100,7 @@ def test_multiproc_has_the_hooks_of_ranked_submission(hook):
     assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
 
 
+@pytest.mark.slow
 def test_a_participant_is_finished_before_the_next_ones_heavy_stages(tmp_path):
     """The report of the first does not wait for a long node of the second; one participant at a time."""
     stages = ("conform", "segment", "outputs", "finish", "report")
@@ -113,6 +114,7 @@ def test_a_participant_is_finished_before_the_next_ones_heavy_stages(tmp_path):
     assert len(plugin.events) == 2 * 3 * 4
 
 
+@pytest.mark.slow
 def test_processors_that_are_free_are_used_by_the_next_participants(tmp_path):
     plugin = StandIn({"segment": 10}, n_procs=4, memory_gb=8)
     _participants(tmp_path, 3, ("segment", "finish", "report"), {}).run(plugin=plugin)
