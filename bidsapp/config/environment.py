@@ -18,6 +18,10 @@ def quiet_environment() -> None:
         # Where Python ignores the host's modules, as in the container, programs that it starts do too.
         for name in ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP"):
             os.environ.pop(name, None)
+    try:
+        Path.home()
+    except RuntimeError:  # neither HOME nor an entry in passwd, as in a container; libraries would fail
+        os.environ["HOME"] = tempfile.gettempdir()
     os.environ["NIPYPE_NO_ET"] = os.environ["NO_ET"] = "1"
     os.environ.setdefault("MPLBACKEND", "Agg")
     if "MPLCONFIGDIR" not in os.environ and not _writable_home():

@@ -92,6 +92,9 @@ def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list
         else:
             stands = records.finished(out, ps, tracker.settings) if settings.resume else "no"
             if stands == "yes":
+                # Another machine may have finished it after a run here was killed.
+                if not (settings.keep_work_dir or settings.debug):
+                    directories.clean_work(run.directories, graph.workflow_name(ps.key))
                 tracker.skip(ps, "already done (--no-resume computes it again)")
             elif stands == "report":
                 reports.append(ps.key)

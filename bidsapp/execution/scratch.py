@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from multiprocessing import util
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +25,12 @@ JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
 """Variables with the number of the job of a batch system."""
 
 LOCK = ".lock"
+
+PROCESSES = "pymp-"
+"""Beginning of the name of multiprocessing's own folder, which it removes when the process ends."""
+
+AFTER_ALL = -1000
+"""Priority of a finalizer that follows those of multiprocessing."""
 
 YOUNG = 600.0
 """Age (s) below which a folder without a lock may belong to a run that starts."""
@@ -63,8 +70,28 @@ def scratch(environ: Mapping[str, str] = os.environ) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
-        shutil.rmtree(folder, ignore_errors=True)
-        lock.close()
+        _remove(folder, lock)
+
+
+def _remove(folder: Path, lock: IO[str]) -> None:
+    """Remove the folder of a run; multiprocessing's part of it goes when the process ends."""
+    for path in folder.iterdir():
+        if path.name.startswith(PROCESSES) or path.name == LOCK:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
+    if any(path.name.startswith(PROCESSES) for path in folder.iterdir()):
+        util.Finalize(None, _end, args=(folder, lock), exitpriority=AFTER_ALL)
+    else:
+        _end(folder, lock)
+
+
+def _end(folder: Path, lock: IO[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.close()
 
 
 def sweep(base: Path) -> None:

@@ -38,6 +38,19 @@ def test_files_of_another_image_go_when_the_new_results_stand(app, fake, out, tm
     assert (out / "sub-01.html").is_file()
 
 
+def test_what_a_killed_task_left_in_the_work_folder_goes_once_the_participant_is_done(
+    app, fake, out, tmp_path
+):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01"])
+    assert app(bids, out, "participant", "--keep-work-dir") == 0
+    (left,) = (tmp_path / "work").glob("brainseg_*")
+    assert left.is_dir()
+    assert app(bids, out, "participant", "--keep-work-dir") == 0
+    assert left.is_dir()
+    assert app(bids, out, "participant") == 0
+    assert not (tmp_path / "work").exists()
+
+
 def test_other_settings_for_the_same_image_remove_nothing(app, fake, out, tmp_path):
     bids = fake.dataset(tmp_path / "bids", ["sub-01"])
     assert app(bids, out, "participant") == 0

@@ -68,6 +68,21 @@ def test_what_a_killed_run_left_is_removed_but_not_what_a_living_one_has(base):
             one.wait()
 
 
+def test_the_folder_of_multiprocessing_stays_until_the_process_ends(base):
+    code = (
+        "import multiprocessing.util as util\n"
+        "from brainseg.bidsapp.execution.scratch import scratch\n"
+        "with scratch():\n    kept = util.get_temp_dir()\n"
+        "import os\nprint(os.path.isdir(kept))"
+    )
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environ, check=True
+    )
+    assert done.stdout.strip() == "True" and not done.stderr
+    assert not list(base.iterdir())
+
+
 def test_folders_of_others_stay(base):
     (base / "brainseg").mkdir()
     (base / f"brainseg-run-{os.getuid()}-1-abcdefgh").mkdir()
