@@ -41,9 +41,11 @@ class WriteMask(Sink):
         notes = list(dict.fromkeys(inputs.notes or []))
         source = open_image(inputs.source_file)
         files.sweep(names.folder, names.prefix)
-        mask = (load(inputs.in_mask).data.numpy() > 0).astype(np.uint8)
+        found = load(inputs.in_mask)
+        mask = (found.data.numpy() > 0).astype(np.uint8)
         path = names.path(outputs.ending("mask"))
-        files.write_image(path, mask, np.asarray(source.affine), files.geometry_code(source))
+        affine = files.own_affine(source, found.affine)
+        files.write_image(path, mask, affine, files.geometry_code(source))
         about = {
             **derivatives.described("mask"),
             "Type": "Brain",

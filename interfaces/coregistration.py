@@ -11,9 +11,10 @@ import numpy as np
 from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, Str, TraitedSpec, traits
 
 from ..models.geometry.volume import Volume, resample, transform_points
-from ..models.io import conform, itk, outputs
+from ..models.io import itk, outputs
 from ..models.io.images import open_image
-from ..models.preprocessing import bias
+from ..models.localization import upright
+from ..models.preprocessing import bias, scan
 from ..models.registration import coregistration
 from .base import Sink, Stage, StageInputSpec, load, save
 from .io import derivatives, files
@@ -27,6 +28,8 @@ class _CoregisterInputSpec(StageInputSpec):
     in_reference = File(exists=True, mandatory=True, desc="conformed reference image")
     in_mask = File(exists=True, mandatory=True, desc="brain mask of the reference image")
     sloppy = traits.Bool(False, usedefault=True, desc="whether to align coarsely")
+    reorient = Str("", usedefault=True, desc="correct the orientation: auto, or the true axis codes")
+    model = Str("", usedefault=True, desc="network that checks the orientation; empty for any direction")
 
 
 class _CoregisterOutputSpec(TraitedSpec):
@@ -46,14 +49,17 @@ class Coregister(Stage):
     output_spec = _CoregisterOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        read: list[str] = []
-        moving = conform.read(self.inputs.source_file, notes=read)
+        said: list[str] = []
+        moving = scan.read(self.inputs.source_file, notes=said)
+        if self.inputs.reorient:
+            moving, change = upright.correct(moving, self.inputs.reorient, model=self.inputs.model)
+            said += [change.note] if change is not None else []
         fixed, mask = load(self.inputs.in_reference), load(self.inputs.in_mask)
         levels = coregistration.LEVELS[: 1 if self.inputs.sloppy else None]
         found = coregistration.rigid(moving, fixed, mask, levels=levels)
         brain = _mask_on(moving, mask, found.matrix)
         name = Path(self.inputs.source_file).name
-        notes = [f"{name}: {note}" for note in read]
+        notes = [f"{name}: {note}" for note in said]
         native = moving
         if bool((brain.data > 0).any()):
             native, _ = bias.correct(moving, brain, shrink=8 if self.inputs.sloppy else 4)
@@ -130,7 +136,7 @@ class WriteCoregistered(Sink):
             image = load(native if own_grid else moved)
             origin = open_image(source if own_grid else inputs.source_file)
             data = derivatives.as_stored(image.data.numpy(), open_image(source).get_data_dtype())
-            affine = np.asarray(origin.affine) if own_grid else image.affine
+            affine = files.own_affine(origin, image.affine) if own_grid else image.affine
             written.append(
                 files.write_image(names.path(names.preproc), data, affine, files.geometry_code(origin))
             )

@@ -59,6 +59,7 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_dseg = File(exists=True, desc="tissue segmentation, if it is not derived from the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged images to the reference (mm)")
     grid_file = File(exists=True, desc="image with the grid of the results, if not the source image")
+    reoriented = Str("", usedefault=True, desc="corrected orientation, such as RAS>LIA; empty if unchanged")
     averaged = traits.List(Str, desc="images that were averaged to the reference")
     precomputed = traits.Dict(Str, Str, desc="BIDS URIs of precomputed inputs by role")
     flavor = Str("fmriprep", usedefault=True, desc="programs that the results are named for")
@@ -91,6 +92,7 @@ class WriteDerivatives(Sink):
             inputs.key,
             averaged=tuple(map(Path, inputs.averaged or ())),
             flavor=inputs.flavor,
+            reoriented=bool(inputs.reoriented),
         )
         notes = list(dict.fromkeys(inputs.notes or []))
         transforms = inputs.in_alignments if isdefined(inputs.in_alignments) else []
@@ -100,7 +102,7 @@ class WriteDerivatives(Sink):
             jobs = [pool.submit(job) for job in self._jobs(names, aligned)]
             written = [job.result() for job in jobs]
         # Sidecars are written last: what they describe exists then.
-        marks = {"Sloppy": True} if inputs.sloppy else {}
+        marks = ({"Sloppy": True} if inputs.sloppy else {}) | self._corrected()
         for ending, content in self._sidecars(names, aligned, notes):
             written.append(files.write_json(names.path(outputs.sidecar(ending)), content | marks))
         if isdefined(inputs.in_quality):
@@ -133,6 +135,11 @@ class WriteDerivatives(Sink):
             native |= lesion.sidecars(names, inputs.in_lesions[2], native[structures])
         out = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
         return out + [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
+
+    def _corrected(self) -> dict[str, Any]:
+        """Return what sidecars say of a corrected orientation."""
+        before, _, after = self.inputs.reoriented.partition(">")
+        return {"Reoriented": {"HeaderOrientation": before, "Orientation": after}} if after else {}
 
     def _jobs(self, names: Names, aligned: list[InSpace]) -> list[Callable[[], Path]]:
         """Return functions that write everything but the sidecars."""
@@ -209,7 +216,9 @@ class _Scan:
         source = open_image(inputs.source_file)
         return cls(
             source,
-            open_image(inputs.grid_file) if isdefined(inputs.grid_file) else source,
+            open_image(inputs.grid_file)
+            if isdefined(inputs.grid_file) and (inputs.averaged or inputs.reoriented)
+            else source,
             load(inputs.in_preproc),
             load(inputs.in_mask),
             load(inputs.in_structures),

@@ -50,6 +50,8 @@ class _AssessInputSpec(StageInputSpec):
     in_measures = File(exists=True, mandatory=True, desc="JSON with the uncertainty of the structures")
     in_transform = File(exists=True, mandatory=True, desc="JSON of the registration to the template")
     stripped = traits.Bool(False, usedefault=True, desc="whether the image has no skull")
+    misfit = Str("", usedefault=True, desc="why the orientation in the header does not fit the head")
+    caution = Str("", usedefault=True, desc="why a corrected orientation needs a check")
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible volumes (mL) of the brain")
     cautions = traits.List(Str, desc="reasons for which the QC rating is at most check")
@@ -83,7 +85,8 @@ class Assess(Stage):
             plausible_ml=inputs.plausible_ml if isdefined(inputs.plausible_ml) else None,
             uncertainty=read_uncertainty(inputs.in_measures),
             folds=100 * aligned.folds if aligned.engine != "none" else None,
-            cautions=list(inputs.cautions or ()),
+            cautions=[*(inputs.cautions or ()), *filter(None, [inputs.caution])],
+            misfit=inputs.misfit,
         )
         path = folder / "quality.json"
         path.write_text(json.dumps(found))
@@ -110,6 +113,7 @@ def assess(
     uncertainty: dict[int, float] | None = None,
     folds: float | None = None,
     cautions: Sequence[str] = (),
+    misfit: str = "",
 ) -> dict[str, Any]:
     """Measure the quality of an image and of its processing.
 
@@ -131,10 +135,8 @@ def assess(
         Plausible volumes (mL) of the brain.
     uncertainty : dict of int to float, optional
         Entropy of the network's posteriors by FreeSurfer id.
-    folds : float, optional
-        Share (%) of voxels in which the deformation folds.
-    cautions : sequence of str
-        Reasons for which the QC rating is at most *check*.
+    folds, cautions, misfit
+        As in :func:`brainseg.models.quality.rating.rate`.
 
     Returns
     -------
@@ -150,7 +152,8 @@ def assess(
     given = image, mask, structures
     measured = quality.measure(*given, norms, table, uncertainty or {}) if norms is not None else []
     known = matrix if norms is not None and norms.template == template else None
-    expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "cautions": cautions}
+    expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "misfit": misfit}
+    expected["cautions"] = cautions
     rated = rating.rate(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
     checks, rows = [asdict(check) for check in rated.checks], [asdict(one) for one in measured]
     about = {"verdict": rated.rating, "score": rated.score, "checks": checks}

@@ -24,6 +24,7 @@ class _SkullStripInputSpec(NetworkInputSpec):
 class _SkullStripOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="1 in the brain, uint8")
     stripped = traits.Bool(desc="whether the scan came without a skull")
+    misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
     notes = traits.List(Str, desc="notes on the results")
 
 
@@ -51,6 +52,7 @@ class SkullStrip(Stage):
             notes += notes_on(result.mask, *self.inputs.plausible_ml)
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
         self._results["stripped"] = bool(result.stripped)
+        self._results["misfit"] = result.misfit
         self._results["notes"] = notes
 
 

@@ -22,6 +22,8 @@ def init_coregistration_wf(
     unit: str = "session",
     name: str = "coregistration_wf",
     sloppy: bool = False,
+    reorient: str = "",
+    model: str = "",
     num_threads: int = 1,
     mem_gb: float = 2.0,
 ) -> LiterateWorkflow:
@@ -37,6 +39,8 @@ def init_coregistration_wf(
         Name of the workflow.
     sloppy : bool
         Whether to align coarsely.
+    reorient, model : str
+        Correction of the orientation, as in :func:`brainseg.workflows.conform.init_conform_wf`.
     num_threads, mem_gb : int, float
         Threads and memory (GB) of each node.
 
@@ -77,7 +81,9 @@ def init_coregistration_wf(
     ]
     for number, (path, contrast) in enumerate(zip(other_contrasts, contrasts, strict=True), 1):
         coregister = pe.Node(
-            Coregister(source_file=path, sloppy=sloppy, num_threads=num_threads),
+            Coregister(
+                source_file=path, sloppy=sloppy, reorient=reorient, model=model, num_threads=num_threads
+            ),
             name=f"coregister_{contrast}",
             n_procs=num_threads,
             mem_gb=mem_gb,

@@ -23,7 +23,15 @@ IMAGES = (
     "in_alignments",
     "in_quality",
 )
-OPTIONAL = ("in_dseg", "in_runs", "grid_file", "in_hippocampus", "in_hippocampus_volumes", "in_lesions")
+OPTIONAL = (
+    "in_dseg",
+    "in_runs",
+    "grid_file",
+    "reoriented",
+    "in_hippocampus",
+    "in_hippocampus_volumes",
+    "in_lesions",
+)
 """Inputs that only some participant-sessions have."""
 
 NOTES = (
@@ -54,6 +62,7 @@ def init_outputs_wf(
     leave_out: list[str] | None = None,
     hippocampus: bool = False,
     lesion: bool = False,
+    reorient: bool = False,
     sloppy: bool = False,
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -82,6 +91,8 @@ def init_outputs_wf(
         Whether the hippocampus stage runs.
     lesion : bool
         Whether the lesion stage has a result.
+    reorient : bool
+        Whether the orientation may be corrected.
     sloppy : bool
         Whether the processing was fast and coarse; the sidecars say so.
     num_threads, mem_gb : int, float
@@ -104,7 +115,9 @@ def init_outputs_wf(
     in_dseg : str
         Precomputed tissues on the same grid.
     in_runs, grid_file : str
-        JSON with matrices of the averaged images, and their average.
+        JSON with matrices of the averaged images, and their average or the reoriented image.
+    reoriented : str
+        Corrected orientation, such as ``RAS>LIA``; empty if unchanged.
     in_hippocampus, in_hippocampus_volumes : str
         Parts of the hippocampus on the same grid, and JSON with their volumes (mm3).
     in_lesions : list of str
@@ -127,7 +140,15 @@ def init_outputs_wf(
     """
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
-    wanted = ("dseg" in (precomputed or {}), averaged, averaged, hippocampus, hippocampus, lesion)
+    wanted = (
+        "dseg" in (precomputed or {}),
+        averaged,
+        averaged or reorient,
+        reorient,
+        hippocampus,
+        hippocampus,
+        lesion,
+    )
     optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
     passed = ("source_file", "stripped", *IMAGES, *optional)
     brought = ("in_files", "in_natives", "in_transforms")

@@ -37,6 +37,8 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("conform", "out_file", "quality", "in_conformed"),
     ("skullstrip", "out_mask", "quality", "in_mask"),
     ("skullstrip", "stripped", "quality", "stripped"),
+    ("skullstrip", "misfit", "quality", "misfit"),
+    ("conform", "caution", "quality", "caution"),
     ("bias", "out_file", "quality", "in_file"),
     ("segmentation", "out_structures", "quality", "in_structures"),
     ("segmentation", "out_measures", "quality", "in_measures"),
@@ -62,6 +64,8 @@ CONNECTIONS: tuple[Connection, ...] = (
 
 OPTIONAL: dict[str, tuple[Connection, ...]] = {
     "precomputed tissues": (("segmentation", "out_dseg", "outputs", "in_dseg"),),
+    "corrected orientation": (("conform", "reoriented", "outputs", "reoriented"),),
+    "corrected grid": (("conform", "out_file", "outputs", "grid_file"),),
     "averaged images": (
         ("conform", "out_file", "outputs", "grid_file"),
         ("conform", "out_runs", "outputs", "in_runs"),
@@ -176,6 +180,8 @@ def select_connections(plan: Plan) -> list[Connection]:
     lesion, other = plan.options.lesion, bool(plan.inputs.other_contrasts)
     wanted = {
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
+        "corrected orientation": bool(plan.options.reorient),
+        "corrected grid": bool(plan.options.reorient) and not plan.inputs.averaged,
         "averaged images": bool(plan.inputs.averaged),
         "hippocampus": plan.options.hippocampus,
         "lesion": lesion,

@@ -20,6 +20,7 @@ def init_precomputed_mask_wf(
     mask: str,
     name: str = "skullstrip_wf",
     mode: str = "auto",
+    population: str = "adult",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
     mem_gb: float = 2.0,
 ) -> LiterateWorkflow:
@@ -33,6 +34,8 @@ def init_precomputed_mask_wf(
         Name of the workflow.
     mode : {'auto', 'skip', 'force'}
         Whether the image has no skull: detect it, yes, or no.
+    population : str
+        Population of the brain.
     plausible_ml : tuple of float
         Plausible volumes (mL) of the brain; other volumes get a note.
     mem_gb : float
@@ -45,11 +48,11 @@ def init_precomputed_mask_wf(
 
     Outputs
     -------
-    out_mask, stripped, notes
+    out_mask, stripped, misfit, notes
         As of :func:`brainseg.workflows.skullstrip.init_skullstrip_wf`.
     """
     node = pe.Node(
-        PrecomputedMask(in_precomputed=mask, mode=mode, plausible_ml=plausible_ml),
+        PrecomputedMask(in_precomputed=mask, mode=mode, population=population, plausible_ml=plausible_ml),
         name="given_mask",
         mem_gb=mem_gb,
     )

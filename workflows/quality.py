@@ -26,6 +26,8 @@ IMAGES = (
     "in_measures",
     "in_transform",
     "stripped",
+    "misfit",
+    "caution",
 )
 
 
@@ -72,6 +74,8 @@ def init_quality_wf(
         JSON of the registration to the first output space.
     stripped : bool
         Whether the image has no skull.
+    misfit, caution : str
+        Why the orientation in the header does not fit the head, or why a corrected one needs a check.
 
     Outputs
     -------

@@ -12,7 +12,7 @@ from ..models.population import populations
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file"]
-OUTPUTS = ["out_mask", "stripped", "notes"]
+OUTPUTS = ["out_mask", "stripped", "misfit", "notes"]
 
 
 def init_skullstrip_wf(
@@ -52,6 +52,8 @@ def init_skullstrip_wf(
         1 in the brain, uint8, on the scan's grid.
     stripped
         Whether the scan came without a skull.
+    misfit
+        Why the orientation in the header does not fit the head; empty if it does.
     notes
         Notes on the results.
 

@@ -17,6 +17,7 @@ from ..models.population import labels, populations
 from ..models.population.contrasts import DARK_CSF
 from ..models.population.populations import Population
 from ..models.preprocessing.thick_slices import too_coarse
+from ..models.segmentation.skullstrip import upright_model
 from .bias import init_bias_wf
 from .common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from .common.resources import memory
@@ -127,7 +128,11 @@ class Plan:
 def build_conform(plan: Plan) -> LiterateWorkflow:
     """Build the conform stage."""
     return init_conform_wf(
-        averaged=list(plan.inputs.averaged), sloppy=plan.options.sloppy, mem_gb=plan.memory["conform"]
+        averaged=list(plan.inputs.averaged),
+        sloppy=plan.options.sloppy,
+        reorient=plan.options.reorient,
+        model=upright_model(plan.record) if plan.options.reorient == "auto" else "",
+        mem_gb=plan.memory["skullstrip" if plan.options.reorient == "auto" else "conform"],
     )
 
 
@@ -135,7 +140,9 @@ def build_skullstrip(plan: Plan) -> LiterateWorkflow:
     """Build the skull-stripping, or the stage that takes a precomputed mask."""
     common: dict[str, Any] = {"mode": plan.options.skull_strip, "mem_gb": plan.memory["skullstrip"]}
     if mask := plan.inputs.precomputed.get("mask"):
-        return init_precomputed_mask_wf(mask=mask, plausible_ml=plan.record.brain_ml, **common)
+        return init_precomputed_mask_wf(
+            mask=mask, population=plan.inputs.population, plausible_ml=plan.record.brain_ml, **common
+        )
     return init_skullstrip_wf(population=plan.inputs.population, **common, **plan.network)
 
 
@@ -209,6 +216,8 @@ def build_coregistration(plan: Plan) -> LiterateWorkflow:
     return init_coregistration_wf(
         other_contrasts=list(plan.inputs.other_contrasts),
         reference=plan.suffix,
+        reorient=plan.options.reorient,
+        model=upright_model(plan.record) if plan.options.reorient == "auto" else "",
         unit="session" if "_ses-" in plan.inputs.key else "participant",
         sloppy=plan.options.sloppy,
         mem_gb=plan.memory["bias"],
@@ -254,6 +263,7 @@ def build_outputs(plan: Plan) -> LiterateWorkflow:
         leave_out=list(options.leave_out),
         hippocampus=options.hippocampus,
         lesion=plan.segments_lesions,
+        reorient=bool(options.reorient),
         sloppy=options.sloppy,
         mem_gb=plan.memory["outputs"],
         **plan.threads,

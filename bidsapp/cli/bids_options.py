@@ -148,6 +148,14 @@ def _add_processing(add: Add) -> None:
         help="iterations of deep at the finest level, 2 mm (more: more accurate, slower)",
     )
     add(
+        "--reorient",
+        nargs="?",
+        const="auto",
+        metavar="CODES",
+        help="correct the orientation of a copy; auto (without CODES): where the head shows that the header "
+        "is wrong; CODES: true direction of the voxel axes of all images, such as LIA",
+    )
+    add(
         "--skull-strip",
         choices=("auto", "skip", "force"),
         help="auto: detect stripped images; skip: assume stripped; force: always strip (default: auto)",

@@ -12,6 +12,15 @@ def _add_image(parser: Parser) -> None:
     add("image", metavar="IN", complete="file", help="a scan, .nii or .nii.gz")
     add("out", metavar="OUT", complete="file", help="file to write, .nii or .nii.gz")
     add(
+        "--reorient",
+        nargs="?",
+        const="auto",
+        default="",
+        metavar="CODES",
+        help="correct the orientation in the header of OUT; auto (without CODES): where the head shows that "
+        "the header is wrong; CODES: true direction of the voxel axes, such as LIA",
+    )
+    add(
         "--skull-strip",
         choices=("auto", "skip", "force"),
         default="auto",

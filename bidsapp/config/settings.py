@@ -12,7 +12,7 @@ from typing import Any
 
 from ...models.errors import UsageError
 from ...models.population import populations
-from . import output_spaces, resources
+from . import orientation, output_spaces, resources
 
 LEVELS = ("participant", "group")
 TEMPLATES = output_spaces.DEFAULT
@@ -92,6 +92,7 @@ class Settings:
     output_spaces: tuple[str, ...] = TEMPLATES
     registration: str = "deep"
     registration_refine: int | None = None
+    reorient: str = ""
     skull_strip: str = "auto"
     effort: str = "fast"
     random_seed: int = 0
@@ -138,6 +139,7 @@ class Settings:
             "derivatives_flavor": self.derivatives_flavor,
             "steps": sorted(name for name in STEPS if self.step(name)),
             **({"force": True} if self.force else {}),
+            **({"reorient": self.reorient} if self.reorient else {}),
             "sloppy": self.sloppy,
             "stop_after": self.stop_after,
         }
@@ -196,6 +198,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     if values.get("registration_refine", 0) < 0:
         raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
     _check_population(values.get("population", "auto"))
+    values["reorient"] = orientation.codes(values.get("reorient", ""))
     available = resources.cpus(environ)
     values.setdefault("nprocs", available)
     for name in ("nprocs", "omp_nthreads", "n_gpus"):

@@ -150,6 +150,7 @@ def participant_session_workflow(
         ),
         options=ProcessingOptions(
             skull_strip=settings.skull_strip,
+            reorient=settings.reorient,
             effort=settings.effort,
             label_table=participant_session.label_table,
             hippocampus=settings.step("hippocampus"),

@@ -41,4 +41,6 @@ def read(path: Path, device: str = "cpu", record: Population | None = None) -> A
         done = process.process(read_noted(path), record, label_table=record.labels, device=device)
     except InputError as error:
         raise InputError(error.path or path, error.reason, error.remedy) from None
+    for note in done.notes:
+        print(f"note: {path.name}: {note}", file=sys.stderr)
     return done.anatomy

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 
 from ...interfaces.io import files
 from ...models.errors import InputError, UsageError
 from ...models.geometry.volume import Volume
-from ...models.io import conform
 from ...models.io.images import open_image
+from ...models.localization import upright
+from ...models.preprocessing import scan as scan_reader
 from ...models.segmentation import skullstrip
 from ...models.segmentation.result import SkullStripResult
+from ..config import orientation
 from .compute import device, set_threads
 
 
@@ -43,7 +44,13 @@ def read(args: argparse.Namespace) -> Volume:
             reason = f"the folder cannot be written ({error.strerror})"
             raise UsageError(folder, reason, "Give another one") from None
     set_threads(args)
-    return read_noted(args.image)
+    scan = read_noted(args.image)
+    if how := orientation.codes(args.reorient):
+        model = skullstrip.upright_model(args.population)
+        scan, change = upright.correct(scan, how, model=model, device=device(args))
+        note = change.note if change is not None else "The orientation in the header fits the head."
+        print(f"note: {Path(args.image).name}: {note}", file=sys.stderr)
+    return scan
 
 
 def read_noted(path: str | Path, **options: Any) -> Volume:
@@ -54,10 +61,10 @@ def read_noted(path: str | Path, **options: Any) -> Volume:
     path : str or Path
         The scan.
     **options
-        Further arguments of :func:`brainseg.models.io.conform.read`.
+        Further arguments of :func:`brainseg.models.preprocessing.scan.read`.
     """
     notes: list[str] = []
-    scan = conform.read(path, notes=notes, **options)
+    scan = scan_reader.read(path, notes=notes, **options)
     for note in notes:
         print(f"note: {Path(path).name}: {note}", file=sys.stderr)
     return scan
@@ -78,10 +85,10 @@ def strip(scan: Volume, args: argparse.Namespace) -> SkullStripResult:
         raise type(error)(error.path or args.image, error.reason, error.remedy) from None
 
 
-def write(data: Any, args: argparse.Namespace) -> None:
+def write(data: Any, scan: Volume, args: argparse.Namespace) -> None:
     """Write an array (x, y, z) to OUT with the geometry of the scan."""
     source, out = open_image(args.image), Path(args.out)
-    affine, code = np.asarray(source.affine), files.geometry_code(source)
+    affine, code = files.own_affine(source, scan.affine), files.geometry_code(source)
     if out.suffix == ".gz":
         files.write_image(out, data, affine, code)
         return

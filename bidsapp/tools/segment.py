@@ -81,12 +81,12 @@ def _segment(args: argparse.Namespace) -> int:
         raise InputError(error.path or args.image, error.reason, error.remedy) from None
     result = done.segmentation
     structures = result.structures.data.numpy().astype("int16")
-    scans.write(structures, args)
+    scans.write(structures, scan, args)
     if args.volumes:
         _write_volumes(Path(args.volumes), result, structures, done.brain.mask, table)
     if args.posteriors:
         _write_posteriors(Path(args.posteriors), result, scan, args)
-    for note in result.notes:
+    for note in done.notes:
         print(f"note: {note}")
     print(f"{args.out}: {len(set(structures.ravel().tolist()) - {0})} structures")
     return 0
@@ -127,7 +127,7 @@ def _write_posteriors(path: Path, result: Any, scan: Volume, args: argparse.Name
     """Write probabilities on the grid of the scan (4-D), and the names of the structures as JSON."""
     indices, names, data = posteriors_on(scan, result)
     source = open_image(args.image)
-    files.write_image(path, data, np.asarray(source.affine), files.geometry_code(source))
+    files.write_image(path, data, files.own_affine(source, scan.affine), files.geometry_code(source))
     description = "Probabilities of structures, both hemispheres together"
     content = {"Description": description, "Index": indices, "Name": names}
     files.write_json(path.with_name(path.name.split(".nii")[0] + ".json"), content)

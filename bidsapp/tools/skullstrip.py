@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -30,7 +31,9 @@ def run(args: argparse.Namespace) -> int:
         data = np.where(inside & np.isfinite(data), data, np.zeros((), data.dtype))
         if data.dtype.kind not in "iu" or data.dtype.itemsize > 4:
             data = data.astype(np.float32)
-    scans.write(data, args)
+    scans.write(data, scan, args)
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)
     stripped = " (the input was already skull-stripped)" if found.stripped else ""
     print(f"{args.out}: brain of {inside.sum() * found.mask.grid.voxel_volume / 1000:.0f} mL{stripped}")
     return 0

@@ -54,6 +54,8 @@ class Names:
         Scans whose average is the reference image; empty for a single scan.
     flavor : {'fmriprep', 'nibabies', 'both'}
         Program whose names native results get: NiBabies expects ``space-T1w``, fMRIPrep no ``space-``.
+    reoriented : bool
+        Whether the orientation was corrected, so that the results have a grid of their own.
 
     Examples
     --------
@@ -71,6 +73,7 @@ class Names:
     template: str = bundled.DEFAULT
     averaged: tuple[Path, ...] = ()
     flavor: str = "fmriprep"
+    reoriented: bool = False
 
     @property
     def suffix(self) -> str:
@@ -112,6 +115,11 @@ class Names:
     def preproc(self) -> str:
         """Return the ending of the bias-corrected scan."""
         return outputs.ending("preproc", suffix=self.suffix)
+
+    @property
+    def reference(self) -> str:
+        """Return the BIDS URI of the image with the grid of native results."""
+        return self.uri(self.preproc) if self.averaged or self.reoriented else self.raw
 
     def path(self, ending: str) -> Path:
         """Return the path of the derivative with an ending, such as ``dseg.nii.gz``."""
@@ -203,7 +211,7 @@ def sidecars(
     precomputed = precomputed or {}
     mask, structures = outputs.ending("mask"), outputs.ending("structures")
     sources = [names.uri(names.preproc), names.uri(names.native(mask)[0])]
-    native = {"SpatialReference": names.uri(names.preproc) if names.averaged else names.raw}
+    native = {"SpatialReference": names.reference}
     if "structures" in precomputed:
         sources = [precomputed["structures"]]
     segmented = {"Manual": False, "Sources": sources, **native}

@@ -208,6 +208,25 @@ def nifti_header(data: np.ndarray, affine: np.ndarray, code: int) -> nib.Nifti1H
     return header
 
 
+def own_affine(image: nib.spatialimages.SpatialImage, affine: np.ndarray) -> np.ndarray:
+    """Return an affine without the rounding of a work file: that of the source image if they agree.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The source image.
+    affine : ndarray, shape (4, 4)
+        Affine of a work file; another one if the orientation was corrected.
+
+    Returns
+    -------
+    ndarray, shape (4, 4)
+        Affine.
+    """
+    own = np.asarray(image.affine)
+    return own if np.allclose(own, affine, atol=1e-3) else affine
+
+
 def geometry_code(image: nib.spatialimages.SpatialImage) -> int:
     """Return the code of an image's affine: the sform's, else the qform's, else 1 (scanner).
 

@@ -10,9 +10,10 @@ from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, St
 from ...models.errors import InputError
 from ...models.geometry.volume import Volume
 from ...models.io import conform, itk
+from ...models.localization import upright
 from ...models.population import labels
 from ...models.registration import reference
-from ...models.segmentation import precomputed
+from ...models.segmentation import precomputed, skullstrip
 from ..base import Stage, StageInputSpec, about, load, save
 from ..segmentation import read_measures, write_measures
 from ..skullstrip import notes_on
@@ -25,12 +26,14 @@ class _PrecomputedMaskInputSpec(StageInputSpec):
     in_file = File(exists=True, mandatory=True, desc="conformed image")
     in_precomputed = Str(mandatory=True, desc="precomputed brain mask")
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="whether to expect a skull")
+    population = Str("adult", usedefault=True, desc="population of the brain")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible brain volumes (mL)")
 
 
 class _PrecomputedMaskOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="brain mask, uint8")
     stripped = traits.Bool(desc="whether the image was skull-stripped")
+    misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
     notes = traits.List(Str, desc="notes on the results")
 
 
@@ -47,8 +50,12 @@ class PrecomputedMask(Stage):
         notes = [f"The brain mask is precomputed: {Path(self.inputs.in_precomputed).name}."]
         if isinstance(self.inputs.plausible_ml, tuple):
             notes += notes_on(mask, *self.inputs.plausible_ml)
+        turn = skullstrip.orientation(scan, self.inputs.population)
+        if turn is not None:
+            notes.append(f"{turn.words}. {upright.REMEDY}.")
         self._results["out_mask"] = save(mask, folder / "mask.nii")
         self._results["stripped"] = precomputed.stripped(scan, mask, self.inputs.mode)
+        self._results["misfit"] = turn.words if turn is not None else ""
         self._results["notes"] = notes
 
 

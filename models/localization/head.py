@@ -206,6 +206,32 @@ def centroids(
     return out
 
 
+def explained(volume: Volume, found: Coarse) -> float:
+    """Return the share of the variance of the brain's intensities that its structures explain.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    found : Coarse
+        Result of :func:`find`.
+
+    Returns
+    -------
+    float
+        Share, 0 to 1; 0 without a brain.
+    """
+    image = normalize(resample(volume.canonical(), found.structures.grid).data)
+    which = found.structures.data.argmax(0)
+    values, which = image[which > 0].double(), which[which > 0]
+    total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0
+    if total == 0:
+        return 0.0
+    count = torch.bincount(which).clamp(min=1)
+    mean = torch.bincount(which, weights=values) / count
+    return 1 - float(((values - mean[which]) ** 2).sum()) / total
+
+
 def _guess(whole: Volume) -> np.ndarray:
     """Return a first estimate of the brain's center (mm): that of the bright voxels, higher with a neck."""
     bright = normalize(whole.data) > 0.1

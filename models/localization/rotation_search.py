@@ -64,14 +64,14 @@ def search(image: Volume, brain: Tensor, template: AgeTemplate) -> tuple[np.ndar
     flat = (points - center).T * math.exp(scale)
     scores = torch.cat(
         [
-            _explained(part @ flat + offset[:, None], values, maps, template.spacing)
+            explained(part @ flat + offset[:, None], values, maps, template.spacing)
             for part in rotations.split(100)
         ]
     )
     best = rotations[scores.argsort(descending=True)[:KEPT]]
     turn, shift, size_ = _refine(best, points - center, values, maps, template.spacing, scale, offset)
     moved = _placed(turn, shift, size_, points - center)
-    final = _explained(moved, values, maps, template.spacing)
+    final = explained(moved, values, maps, template.spacing)
     k = int(final.argmax())
     out = np.eye(4)
     out[:3, :3] = (turn[k] * size_[k].exp()).double().numpy()
@@ -132,8 +132,25 @@ def _middle(maps: Tensor, spacing: float) -> Tensor:
     return torch.tensor(out)
 
 
-def _explained(where: Tensor, values: Tensor, maps: Tensor, spacing: float) -> Tensor:
-    """Return the share of the variance of ``values`` explained by the tissues at ``where`` (B, 3, N), mm."""
+def explained(where: Tensor, values: Tensor, maps: Tensor, spacing: float) -> Tensor:
+    """Return the share of the variance of intensities that the tissues explain (correlation ratio).
+
+    Parameters
+    ----------
+    where : Tensor, shape (B, 3, N)
+        Positions (mm) of N voxels in B poses, from the center of the maps.
+    values : Tensor, shape (N,)
+        Intensities.
+    maps : Tensor, shape (C, X, Y, Z)
+        Probabilities of the tissues.
+    spacing : float
+        Voxel size (mm) of the maps.
+
+    Returns
+    -------
+    Tensor, shape (B,)
+        Shares, 0 to 1.
+    """
     half = torch.tensor([(n - 1) / 2 * spacing for n in maps.shape[1:]])
     points = (where / half[:, None]).movedim(1, -1).flip(-1)[:, :, None, None]
     repeated = maps[None].expand(len(where), *maps.shape)
@@ -159,15 +176,16 @@ def _refine(
     # A unit of translation is ten millimeters, so that all parameters have about the same effect.
     for _ in range(STEPS):
         optimizer.zero_grad()
-        where = _placed(_turned(spin) @ turn, offset + 10 * move, scale + grow, points)
-        loss = -_explained(where, values, maps, spacing).sum()
+        where = _placed(matrices_of(spin) @ turn, offset + 10 * move, scale + grow, points)
+        loss = -explained(where, values, maps, spacing).sum()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        return _turned(spin) @ turn, offset + 10 * move, scale + grow
+        return matrices_of(spin) @ turn, offset + 10 * move, scale + grow
 
 
-def _turned(spin: Tensor) -> Tensor:
+def matrices_of(spin: Tensor) -> Tensor:
+    """Return rotation matrices (B, 3, 3) of rotation vectors (B, 3) in radians."""
     zero = torch.zeros(len(spin))
     x, y, z = spin.T
     skew = torch.stack(

@@ -118,6 +118,7 @@ def rate(
     matrix: np.ndarray | None = None,
     folds: float | None = None,
     cautions: Sequence[str] = (),
+    misfit: str = "",
 ) -> QCRating:
     """Rate a result.
 
@@ -139,6 +140,8 @@ def rate(
         Share (%) of the deformation's voxels that fold.
     cautions : sequence of str
         Reasons for which the rating is at most *check*.
+    misfit : str
+        Why the orientation in the header does not fit the head: the rating is *fail*.
 
     Returns
     -------
@@ -148,6 +151,8 @@ def rate(
     limits = DEFAULTS | (norms.thresholds if norms else {})
     checks = [_volume(mask, plausible_ml, limits)] if plausible_ml else []
     checks.append(_match(mask, segmentation, limits))
+    if misfit:
+        checks.append(Check("orientation", "Orientation in the header", None, "", FAIL, misfit))
     checks += [Check("caution", "Caution", None, "", CHECK, words) for words in cautions]
     by_index = {one.index: one for one in structures}
     if norms is not None:

@@ -25,12 +25,15 @@ class SkullStripResult:
         Whether the scan was skull-stripped.
     notes : list of str
         Notes on the results.
+    misfit : str
+        Why the orientation in the header does not fit the head; empty if it does.
     """
 
     mask: Volume
     distance: Volume
     stripped: bool
     notes: list[str] = field(default_factory=list)
+    misfit: str = ""
 
 
 @dataclass(frozen=True)

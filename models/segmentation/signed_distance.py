@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry import distance as surface
 from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample
-from ..localization import head
+from ..localization import head, upright
 from ..networks import zoo
 from ..networks.inference import COORDINATE_SCALE, run
 from ..population import labels
@@ -55,9 +55,8 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         If the scan has no brain or its volume is implausible.
     """
     notes: list[str] = []
-    coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
-    if float((coarse.distance.data > 0).sum()) * coarse.distance.grid.voxel_volume < PLAUSIBLE[0]:
-        raise head.no_brain()
+    coarse = _located(volume, record, device, notes)
+    turn = upright.check(volume, model=record.coarse, device=device, found=coarse)
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, coarse.distance))
     if stripped:
         mask = extent(volume)
@@ -69,6 +68,8 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
     if not PLAUSIBLE[0] < size < PLAUSIBLE[1]:
+        if turn is not None:
+            raise InputError(None, turn.words, upright.REMEDY)
         raise InputError(
             None,
             f"implausible brain volume ({size / 1000:.0f} mL)",
@@ -76,7 +77,31 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
             if stripped
             else "Check the image; use --skull-strip skip if it is already skull-stripped",
         )
-    return SkullStripResult(result, on_input, stripped, notes)
+    if turn is None:
+        return SkullStripResult(result, on_input, stripped, notes)
+    return SkullStripResult(
+        result, on_input, stripped, [f"{turn.words}. {upright.REMEDY}.", *notes], turn.words
+    )
+
+
+def _located(volume: Volume, record: Population, device: str, notes: list[str]) -> head.Coarse:
+    """Return the result of the coarse network.
+
+    Raises
+    ------
+    InputError
+        If the scan has no brain; the reason may be the orientation in its header.
+    """
+    try:
+        coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
+        if float((coarse.distance.data > 0).sum()) * coarse.distance.grid.voxel_volume < PLAUSIBLE[0]:
+            raise head.no_brain()
+    except InputError:
+        turn = upright.check(volume, model=record.coarse, device=device)
+        if turn is not None:
+            raise InputError(None, turn.words, upright.REMEDY) from None
+        raise
+    return coarse
 
 
 def refine(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..geometry.volume import Volume
+from ..localization import upright
+from ..localization.upright import Turn
 from ..population import populations
 from ..population.populations import Population
 from . import atlas_frame, signed_distance
@@ -15,6 +17,33 @@ METHODS: dict[str, Callable[..., SkullStripResult]] = {
     "posterior": atlas_frame.strip,
 }
 """Functions by the ``method`` of ``[methods.skullstrip]`` in a population's record."""
+
+UPRIGHT = ("signed-distance",)
+"""Methods that rely on the orientation in the header."""
+
+
+def upright_model(population: str | Population) -> str:
+    """Return the network that checks the orientation; empty for brains that may lie in any direction."""
+    record = populations.resolve(population)
+    return record.coarse if record.methods["skullstrip"].method in UPRIGHT else ""
+
+
+def orientation(
+    volume: Volume, population: str | Population = "adult", *, device: str = "cpu"
+) -> Turn | None:
+    """Return the orientation that fits the head, if that of the header does not.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    population : str or Population
+        Name or record of the population.
+    device : str
+        Device of the network.
+    """
+    model = upright_model(population)
+    return upright.check(volume, model=model, device=device) if model else None
 
 
 def skullstrip(

@@ -33,6 +33,8 @@ class Acquisition:
         Voxel size (mm) along each axis.
     ghost : tuple or None
         Axis, number of ghosts in the field of view, relative intensity.
+    noisy_background : bool
+        Whether the background is noise over the whole range of intensities.
     noise, gamma, bias, blur : float
         Standard deviation of the noise, exponent, standard deviation of the logarithm of the bias field, and
         of the blur (voxels).
@@ -48,6 +50,7 @@ class Acquisition:
     gamma: float
     bias: float
     blur: float
+    noisy_background: bool = False
 
 
 def draw_acquisition(config: GeneratorConfig) -> Acquisition:
@@ -82,6 +85,8 @@ def draw_acquisition(config: GeneratorConfig) -> Acquisition:
         gamma=math.exp(config.gamma * float(torch.randn(()).clamp(-2, 2))),
         bias=uniform(0, config.bias),
         blur=uniform(*config.blur),
+        # No random number is drawn without the option: other draws stay the same.
+        noisy_background=config.mp2rage > 0 and strip_at is None and uniform(0, 1) < config.mp2rage,
     )
 
 
@@ -176,6 +181,19 @@ def acquire(acquisition: Acquisition, image: Tensor, spacing: float, kept: Tenso
     if kept is not None:
         x = x * kept
     return normalize(x[0, 0]) ** acquisition.gamma
+
+
+def with_noisy_background(image: Tensor, background: Tensor) -> Tensor:
+    """Return an image whose background is noise over the whole range, as in MP2RAGE UNI images.
+
+    Parameters
+    ----------
+    image : Tensor, shape (X, Y, Z)
+        Intensities in [0, 1].
+    background : Tensor of bool, shape (X, Y, Z)
+        Voxels without signal.
+    """
+    return torch.where(background, torch.rand_like(image), image)
 
 
 def _with_ghosts(x: Tensor, axis: int, count: int, strength: float) -> Tensor:

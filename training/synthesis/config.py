@@ -89,6 +89,9 @@ class GeneratorConfig:
     """Probability of a lower resolution."""
     slice_thickness: float = 6.0
     """Maximum slice thickness along any axis; SynthSeg 8-9 mm."""
+    mp2rage: float = 0.0
+    """Probability of a background of noise over the whole range, as in MP2RAGE UNI images, for heads with
+    skull. Own; 0 in all shipped recipes, since scans get a dark background before the networks."""
     noise: float = 12.0
     """Maximum standard deviation of the noise; FetalSynthSeg 5-15."""
     gamma: float = 0.4

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..data.arrays import DISTANCE_UNIT, check_kind
 from ..data.sources import source_table
-from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible
+from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible, with_noisy_background
 from .config import GeneratorConfig
 from .contrast import LEVELS, Contrast, draw_contrast
 from .deformation import BOX, affine, deformation, integer, linear, uniform
@@ -206,6 +206,8 @@ class HeadGenerator:
             index, inside = _nearest(draw.labels.shape, voxel)
             labels = draw.labels.view(-1)[index] * inside
         image = acquire(draw.acquisition, image, spacing, kept)
+        if draw.acquisition.noisy_background:
+            image = with_noisy_background(image, labels == 0 if field is None else (labels == 0) & field)
         coordinates = torch.stack([axis.expand(shape) for axis in atlas])
         return Rendered(image, labels, distance, coordinates, field)
 

@@ -52,6 +52,8 @@ class ProcessingOptions:
 
     Attributes
     ----------
+    reorient : str
+        Correct orientations that do not fit the head: ``auto``, or the true axis codes; empty does not.
     skull_strip : {'auto', 'skip', 'force'}
         Detect images without skull, treat all as such, or none.
     effort : {'fast', 'accurate'}
@@ -80,6 +82,7 @@ class ProcessingOptions:
         Process fast and coarsely, for tests. The sidecars say so.
     """
 
+    reorient: str = ""
     skull_strip: str = "auto"
     effort: str = "fast"
     label_table: str | None = None

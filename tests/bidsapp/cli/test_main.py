@@ -33,7 +33,7 @@ def science(monkeypatch):
         mask[5:-5, 5:-5, 5:-5] = 1
         if mode == "force":
             raise InputError(None, "no brain was found", "Look at the scan")
-        return SimpleNamespace(mask=volume.with_data(mask), stripped=mode == "skip")
+        return SimpleNamespace(mask=volume.with_data(mask), stripped=mode == "skip", notes=[])
 
     def segment(volume, mask, population, **_):
         structures = volume.with_data(mask.data.short() * 17)

@@ -389,3 +389,19 @@ def test_preview_is_a_picture(toy_arrays, tmp_path):
     pixels = np.asarray(Image.open(path).convert("RGB"))
     assert pixels.shape[1] == 1920 and pixels.std() > 20
     assert [p.name for p in tmp_path.iterdir()] == ["p.png"]
+
+
+def test_an_mp2rage_background_is_noise_and_changes_no_other_draw(toy_arrays):
+    plain = HeadGenerator(toy_arrays, replace(STILL, noise=0))
+    noisy = HeadGenerator(toy_arrays, replace(STILL, noise=0, mp2rage=1.0))
+    one, other = (_draw(generator) for generator in (plain, noisy))
+    assert not one.acquisition.noisy_background and other.acquisition.noisy_background
+    torch.manual_seed(1)
+    rendered = noisy.render(other, (0.0, 0.0, 0.0), SHAPE, 1.0)
+    air = rendered.labels == 0
+    assert 0.25 < float(rendered.image[air].std()) < 0.33
+    torch.manual_seed(1)
+    still = plain.render(one, (0.0, 0.0, 0.0), SHAPE, 1.0)
+    torch.testing.assert_close(still.image[~air], rendered.image[~air])
+    stripped = HeadGenerator(toy_arrays, replace(STILL, strip=1.0, mp2rage=1.0))
+    assert not _draw(stripped).acquisition.noisy_background
