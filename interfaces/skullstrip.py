@@ -7,7 +7,9 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
+from ..models.errors import InputError
 from ..models.geometry.volume import Volume
+from ..models.preprocessing import mp2rage
 from ..models.segmentation import skullstrip
 from .base import NetworkInputSpec, Stage, load, on_device, save
 
@@ -42,7 +44,10 @@ class SkullStrip(Stage):
             self.inputs.population,
             mode=self.inputs.mode,
         )
-        result, notes = on_device(lambda device: find(device=device), self.inputs.device)
+        try:
+            result, notes = on_device(lambda device: find(device=device), self.inputs.device)
+        except InputError as error:
+            raise _of_uni(error, self.inputs.source_file) from None
         notes += result.notes
         if result.stripped and self.inputs.mode == "skip":
             notes.append("The image was taken as skull-stripped, as requested; its extent is the brain mask.")
@@ -54,6 +59,14 @@ class SkullStrip(Stage):
         self._results["stripped"] = bool(result.stripped)
         self._results["misfit"] = result.misfit
         self._results["notes"] = notes
+
+
+def _of_uni(error: InputError, source: object) -> InputError:
+    """Return the error for an MP2RAGE UNI image with what helps there; other images' errors are unchanged."""
+    name = Path(str(source)).name.split(".")[0]
+    if error.path or not name.endswith("_UNIT1"):
+        return error
+    return InputError(None, error.reason, f"Check the image and its header. {mp2rage.REMEDY}")
 
 
 def notes_on(mask: Volume, least: float, most: float) -> list[str]:

@@ -13,7 +13,7 @@ from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.templates import spaces
 from ..config.settings import TEMPLATES, Settings
-from . import filters, names, options, precomputed, reference, sidecars
+from . import filters, mp2rage, names, options, precomputed, reference, sidecars
 from .index import Image, anatomical_images
 from .labels import SEVERAL, check_dataset, natural, no_image, participants, sessions
 from .participants import Demographics
@@ -250,7 +250,7 @@ def _participant_session(
     """Return the participant-session of these images; the reference is the first of the best contrast."""
     group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
     record, notes, problem = _population(group, settings, people)
-    group = reference.ordered(group, record)
+    group = mp2rage.usable_first(reference.ordered(group, record), notes)
     first = group[0]
     average = reference.alike(first, group, record)
     if settings.subject_anatomical_reference != "unbiased" or len(average) < 2:

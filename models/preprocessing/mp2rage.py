@@ -49,6 +49,9 @@ HEAD = (400e3, 8000e3)
 """Volumes (mm3) of a head without background."""
 
 
+NOISE = "The background is noise over the whole range, as in MP2RAGE UNI images"
+"""What is said of such an image."""
+
 REMEDY = "Provide the inversion images beside it (*_inv-1_MP2RAGE and *_inv-2_MP2RAGE), or a T1w or T2w image"
 """What to do about a UNI image without a usable background."""
 
@@ -208,7 +211,6 @@ def prepared(volume: Volume, path: str | Path, notes: list[str]) -> Volume:
     """
     if not is_noisy(volume):
         return volume
-    words = "The background is noise over the whole range, as in MP2RAGE UNI images"
     paths, problem = inversions_of(path), ""
     try:
         images = [conform.read(one) for one in paths]
@@ -216,8 +218,23 @@ def prepared(volume: Volume, path: str | Path, notes: list[str]) -> Volume:
         images, problem = [], f" ({error.path or paths[0]}: {error.reason})"
     found = suppress(volume, images)
     if found is None:
-        notes.append(f"{words}, and no head stands out from it{problem}. {REMEDY}.")
+        notes.append(f"{NOISE}, and no head stands out from it{problem}. {REMEDY}.")
         return volume
     how = "with " + " and ".join(one.name for one in paths) if images else f"by its statistics{problem}"
-    notes.append(f"{words}: it was made dark {how}.")
+    notes.append(f"{NOISE}: it was made dark {how}.")
     return found
+
+
+def usable(path: str | Path) -> bool:
+    """Return whether an image has no noisy background, or one that can be made dark.
+
+    Parameters
+    ----------
+    path : str or Path
+        The image; one that cannot be read is not judged.
+    """
+    try:
+        volume = conform.read(path)
+    except BrainsegError:
+        return True
+    return not is_noisy(prepared(volume, path, []))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..errors import InputError
 from ..geometry.volume import Volume
 from ..localization import upright
 from ..localization.upright import Turn
 from ..population import populations
 from ..population.populations import Population
+from ..preprocessing import mp2rage
 from . import atlas_frame, signed_distance
 from .result import SkullStripResult
 
@@ -74,4 +76,9 @@ def skullstrip(
         If the scan has no brain.
     """
     record = populations.resolve(population)
-    return METHODS[record.methods["skullstrip"].method](volume, record, mode=mode, device=device)
+    try:
+        return METHODS[record.methods["skullstrip"].method](volume, record, mode=mode, device=device)
+    except InputError as error:
+        if not mp2rage.is_noisy(volume):
+            raise
+        raise InputError(error.path or None, f"{error.reason}. {mp2rage.NOISE}", mp2rage.REMEDY) from None

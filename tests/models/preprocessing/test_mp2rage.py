@@ -6,8 +6,14 @@ import pytest
 import torch
 from scipy import ndimage
 
+from brainseg.bidsapp.inputs.index import Image
+from brainseg.bidsapp.inputs.mp2rage import usable_first
+from brainseg.interfaces import base
+from brainseg.interfaces.skullstrip import SkullStrip
+from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.preprocessing import mp2rage, scan
+from brainseg.models.segmentation import skullstrip
 
 SHAPE, SPACING = (70, 76, 66), 3.0
 
@@ -113,3 +119,42 @@ def test_reading_makes_it_dark_and_says_how(tmp_path):
     inside, _ = head()
     for volume in (with_inversions, alone):
         assert float(volume.data[torch.from_numpy(~inside)].median()) < 300
+
+
+def test_a_uni_image_is_never_taken_for_a_fetus(monkeypatch, tmp_path):
+    def none(*_, **__):
+        raise InputError(None, "no brain found in the image", "For a fetus, use --population fetal")
+
+    monkeypatch.setitem(skullstrip.METHODS, "signed-distance", none)
+    uni, _ = scans()
+    with pytest.raises(InputError, match="MP2RAGE") as error:
+        skullstrip.skullstrip(uni)
+    assert "fetus" not in str(error.value) and "inv-1_MP2RAGE" in error.value.remedy
+    path = base.save(uni.with_data(torch.where(torch.from_numpy(head()[0]), uni.data, 0)), tmp_path / "a.nii")
+    node = SkullStrip(in_file=path, source_file="/bids/sub-01/anat/sub-01_UNIT1.nii.gz")
+    with pytest.raises(InputError, match="no brain") as error:
+        node.run(cwd=str(tmp_path))
+    assert "fetus" not in str(error.value) and "T2w" in error.value.remedy
+
+
+def test_a_usable_t2w_goes_before_an_unusable_uni_image(tmp_path):
+    noise = np.random.default_rng(0).uniform(0, 4095, SHAPE)
+    uni, _ = scans()
+    affine = np.diag([SPACING, SPACING, SPACING, 1.0])
+
+    def order(data):
+        image = nib.Nifti1Image(np.asarray(data, np.int16), affine)
+        image.set_sform(affine, 1)
+        path = tmp_path / "sub-01_UNIT1.nii.gz"
+        nib.save(image, path)
+        other = tmp_path / "sub-01_T2w.nii.gz"
+        group = [
+            Image(path, {"subject": "01", "suffix": "UNIT1"}),
+            Image(other, {"subject": "01", "suffix": "T2w"}),
+        ]
+        notes: list[str] = []
+        return [one.suffix for one in usable_first(group, notes)], notes
+
+    assert order(uni.data.numpy()) == (["UNIT1", "T2w"], [])
+    suffixes, notes = order(noise)
+    assert suffixes == ["T2w", "UNIT1"] and "sub-01_T2w.nii.gz was used" in notes[0]
