@@ -27,12 +27,13 @@ COPY models models
 COPY training training
 RUN pip install --constraint container/constraints.txt --no-build-isolation . bids-validator-deno
 
-# What only builders need. With -E, the PYTHONPATH and PYTHONHOME of a host, which Apptainer passes on, are ignored.
+# What only builders need goes. -E ignores the PYTHONPATH and PYTHONHOME of a host, which Apptainer passes on; -B and -u
+# stand for variables below that it ignores too.
 RUN rm -rf /opt/brainseg/lib/python3*/site-packages/torch/include /opt/brainseg/lib/python3*/site-packages/torch/test \
     && find /opt/brainseg/lib -type d -name tests -path '*site-packages*' \
         \( -path '*/scipy/*' -o -path '*/pandas/*' -o -path '*/sklearn/*' -o -path '*/statsmodels/*' \) \
         -prune -exec rm -rf {} + \
-    && sed -i '1s|python3*$|& -E|' /opt/brainseg/bin/brainseg /opt/brainseg/bin/brainseg-bids
+    && sed -i '1s|python3*$|& -EBu|' /opt/brainseg/bin/brainseg /opt/brainseg/bin/brainseg-bids
 
 
 FROM ${BASE}

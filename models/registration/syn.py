@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,10 @@ ants = lazy_loader.load("ants")
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
+ROOM = 10**9
+"""Space (bytes) that ANTs' files may need."""
+
+
 def register(
     moving: Anatomy, fixed: Anatomy, linear: RegistrationResult, start: bool = True
 ) -> RegistrationResult:
@@ -42,7 +48,7 @@ def register(
     RegistrationResult
         Alignment, moving to fixed.
     """
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=_roomy()) as folder:
         own = Path(folder) / "start.mat"
         if start:
             ants.write_transform(_affine(linear.forward.matrix), str(own))
@@ -70,6 +76,16 @@ def register(
         folds=folds,
         engine="ants",
     )
+
+
+def _roomy() -> Path | None:
+    """Return a folder for ANTs' files: the current one if that of temporary files is too small.
+
+    In containers, ``/tmp`` often has 64 MB.
+    """
+    here, there = Path.cwd(), Path(tempfile.gettempdir())
+    free = {path: shutil.disk_usage(path).free for path in (here, there)}
+    return here if free[there] < ROOM < free[here] and os.access(here, os.W_OK) else None
 
 
 def _image(one: Anatomy) -> Any:

@@ -59,6 +59,7 @@ def test_modules_of_the_host_are_not_imported_by_programs_that_the_container_sta
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("home", ["/nowhere", None])
 def test_a_participant_ends_in_a_container_of_a_cluster(confined, tmp_path, demo_dataset, home):
     bids, out = tmp_path / "bids", tmp_path / "out"
