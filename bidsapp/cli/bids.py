@@ -52,6 +52,11 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
         If the arguments cannot be parsed, or after ``--help`` and ``--version``.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    # A level after --quality-gate is not its value.
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    words = [
+        f"{word}=fail" if word == "--quality-gate" and after in LEVELS else word for word, after in pairs
+    ]
     # Alone, -v is --version in BIDS Apps; with a dataset it is --verbose in most of them, and here.
     given = vars(parser().parse_intermixed_args(["--version"] if words == ["-v"] else words))
     given = _give_back({k: v for k, v in given.items() if v not in (None, [])})

@@ -117,6 +117,15 @@ def test_examples_in_the_code_run(package):
         assert found.failed == 0, module.name
 
 
+def test_the_figures_of_the_front_page_are_those_of_the_benchmarks():
+    front = (ROOT / "README.md").read_text().split("<!-- about: begin -->")[1].split("<!-- about: end -->")[0]
+    measured = front.split("**As measured**")[1].split("**How it differs**")[0]
+    figures = set(re.findall(r"\d+\.\d+", measured))
+    printed = set(re.findall(r"\d+\.\d+", (ROOT / "benchmarks" / "README.md").read_text()))
+    assert len(figures) > 10
+    assert sorted(figures - printed) == []
+
+
 def test_examples_in_the_pages_run():
     for page in DOCS.glob("*.md"):
         assert doctest.testfile(str(page), module_relative=False).failed == 0, page.name

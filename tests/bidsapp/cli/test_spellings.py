@@ -69,6 +69,11 @@ def test_what_is_missing_of_the_three_names_is_named(argv, words):
     assert words in str(caught.value)
 
 
+def test_the_level_may_follow_the_quality_gate():
+    chosen = parse(["BIDS", "OUT", "--quality-gate", "participant"])
+    assert (chosen.quality_gate, chosen.analysis_level) == ("fail", ("participant",))
+
+
 def test_longitudinal_says_what_it_does(app, fake, tmp_path, capsys):
     assert parse([*BASE, "--longitudinal"]).subject_anatomical_reference == "unbiased"
     bids_dir = fake.dataset(tmp_path / "bids", ["sub-01"])
