@@ -261,7 +261,7 @@ def to_toml(settings: Settings, record: Mapping[str, Any] | None = None) -> str:
         if entry.name == "mem_gb":
             # Rounded down: read back, it must not be more than there is.
             lines.append(f'mem = "{int(value * 1000)}M"')
-        elif value not in (None, ()) and entry.name != "notes":
+        elif value not in (None, (), "") and entry.name != "notes":
             lines.append(f"{entry.name} = {_toml_value(value)}")
     if record:
         lines += ["", f"[{RECORD}]"] + [f"{k} = {_toml_value(v)}" for k, v in record.items()]

@@ -159,6 +159,8 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
     for ps in selection.participant_sessions:
         image = _short(ps.image, settings.bids_dir) if ps.image else ""
         rows.append(f"  {ps.key}  {_action(settings, ps)}  {image}")
+        if len({ps.image, *ps.averaged, *ps.other_contrasts, *ps.left_out}) > 1:
+            rows.append(f"      chosen: {ps.choice}")
         lists = {
             "averaged": ps.averaged,
             "aligned to it": ps.other_contrasts,

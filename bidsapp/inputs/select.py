@@ -60,6 +60,8 @@ class ParticipantSession:
         Why it cannot be processed.
     notes : list of str
         Notes for the reports.
+    choice : str
+        Why the image is the reference.
     """
 
     participant: str
@@ -78,6 +80,7 @@ class ParticipantSession:
     precomputed: Precomputed = field(default_factory=Precomputed)
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
+    choice: str = ""
 
     @property
     def key(self) -> str:
@@ -248,25 +251,27 @@ def _participant_session(
     session: str | None, group: list, settings: Settings, people: Demographics
 ) -> ParticipantSession:
     """Return the participant-session of these images; the reference is the first of the best contrast."""
-    group = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
-    record, notes, problem = _population(group, settings, people)
-    group = mp2rage.usable_first(reference.ordered(group, record), notes)
+    by_name = sorted(group, key=lambda i: (settings.suffixes.index(i.suffix), natural(i.path.name)))
+    record, notes, problem = _population(by_name, settings, people)
+    unbiased = settings.subject_anatomical_reference == "unbiased"
+    group, weak = reference.ordered(by_name, record, every=unbiased)
+    group = mp2rage.usable_first(group, notes)
     first = group[0]
-    average = reference.alike(first, group, record)
-    if settings.subject_anatomical_reference != "unbiased" or len(average) < 2:
-        average = []
+    average = reference.alike(first, group, record, weak) if unbiased else []
+    average = average if len(average) > 1 else []
     other_contrasts = (
         _other_contrasts(first, group, settings, notes) if settings.step("coregistration") else []
     )
     used = {image.path for image in (first, *average, *other_contrasts)}
     left_out = [image for image in group if image.path not in used]
-    if chosen := reference.note(first, left_out, record):
-        notes.append(chosen)
+    said = (reference.note(first, left_out, record), reference.warning(first, by_name, weak))
+    notes += [text for text in said if text]
     person = people(first.participant, first.session)
     participant_session = ParticipantSession(
         participant=first.participant,
         session=session,
         image=first.path,
+        choice=reference.why(first, group, weak),
         suffix=first.suffix,
         entities=first.entities,
         left_out=[image.path for image in left_out],

@@ -89,6 +89,11 @@ def test_who_never_began_is_missing_at_the_group_level(app, fake, out, tmp_path)
     assert list(rows) == ["sub-01", "sub-02", "sub-10"]
     assert (rows["sub-10"]["age"], rows["sub-10"]["sex"], rows["sub-01"]["age"]) == ("41", "F", "n/a")
     assert json.loads((out / "participants.json").read_text())["age"]["Units"] == "year"
+    assert _table(out / "group_missing.tsv") == []  # no run selected the others
+    killed = out / "logs" / "killed"
+    killed.mkdir()
+    (killed / "brainseg.toml").write_text('analysis_level = ["participant"]\n')
+    assert app(bids, out, "group") == 0
     states = {row["participant_id"]: row["state"] for row in _table(out / "group_missing.tsv")}
     assert states == {"sub-02": "missing", "sub-10": "missing"}
     assert {ps.key: ps.state for ps in derivatives.load_all(out)}["sub-10"] == "missing"
