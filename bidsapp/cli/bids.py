@@ -53,7 +53,7 @@ def parse(argv: Sequence[str] | None = None) -> Settings:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     # A level after --quality-gate is not its value.
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words, ""][1:], strict=True)
     words = [
         f"{word}=fail" if word == "--quality-gate" and after in LEVELS else word for word, after in pairs
     ]
