@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ...interfaces.io import dataset
 from ...models.errors import InputError, UsageError
 from .. import __version__
 from ..config.settings import Settings
@@ -93,6 +95,7 @@ def check(settings: Settings) -> None:
     if bids in out.parents and bids / "derivatives" not in out.parents:
         remedy = f"Give {aside}, or a folder below {bids / 'derivatives'}"
         raise UsageError(out, "the output folder lies inside the dataset", remedy)
+    _check_owner(settings)
     if "participant" not in settings.analysis_level:
         return
     remedy = "Give another one with --work-dir, such as a folder on a local disk"
@@ -122,7 +125,7 @@ def prepare(settings: Settings) -> Directories:
     """
     out = settings.output_dir
     _writable(out, "output folder")
-    _check_owner(out)
+    _check_owner(settings)
     cleanup.sweep_old(out)
     run = f"{time.strftime('%Y%m%d-%H%M%S')}_{uuid.uuid4().hex[:8]}"
     log = out / "logs" / run
@@ -243,17 +246,35 @@ def _writable(path: Path, what: str) -> None:
             probe.unlink(missing_ok=True)
 
 
-def _check_owner(out: Path) -> None:
-    """Check that the output folder does not hold another dataset, which would be overwritten."""
+def _check_owner(settings: Settings) -> None:
+    """Check that the output folder does not hold another dataset, or the results of another one.
+
+    Participants of two datasets may have the same labels. A dataset that was moved keeps its name.
+    """
+    out = settings.output_dir
     path = out / "dataset_description.json"
     if not path.exists():
         return
     try:
-        makers = sidecars.read_object(path).get("GeneratedBy", [])
+        content = sidecars.read_object(path)
     except InputError as error:
         raise UsageError(error.path, error.reason, error.remedy) from None
+    makers = content.get("GeneratedBy", [])
     names = (
         [maker.get("Name") for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
     )
     if NAME not in names:
         raise UsageError(out, "the output folder holds another dataset", "Give a new folder")
+    links = content.get("DatasetLinks")
+    before = links.get("raw") if isinstance(links, dict) else None
+    own: dict[str, Any] = {}
+    with suppress(InputError):  # select says what is wrong with it
+        own = sidecars.read_object(settings.bids_dir / path.name)
+    if "participant" not in settings.analysis_level or not own.get("Name") or before is None:
+        return
+    now = dataset.description(out, settings.bids_dir, __version__)
+    name = str(content.get("Name")).removesuffix(dataset.SLOPPY_NAME)
+    if name != now["Name"] and before != now["DatasetLinks"]["raw"]:
+        reason = f"the output folder holds the results of another dataset ({before})"
+        remedy = "Give a new folder, so that participants with the same label are not mixed up"
+        raise UsageError(out, reason, remedy)

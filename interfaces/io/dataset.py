@@ -16,6 +16,9 @@ NAME = "brainseg-bids"
 SLOPPY = "Computed with --sloppy: coarse, for trying only; not for analysis"
 """What sloppy results are marked with."""
 
+SLOPPY_NAME = " (sloppy)"
+"""End of the name of a dataset of sloppy results."""
+
 IGNORED = """\
 *.html
 logs/
@@ -113,7 +116,7 @@ def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = Fal
     """Return the content of ``dataset_description.json``; it says so if results are sloppy."""
     raw = _read(bids_root / "dataset_description.json")
     content: dict[str, Any] = {
-        "Name": f"{NAME} derivatives of {raw.get('Name') or bids_root.name}{' (sloppy)' if sloppy else ''}",
+        "Name": f"{NAME} derivatives of {raw.get('Name') or bids_root.name}{SLOPPY_NAME if sloppy else ''}",
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
     }

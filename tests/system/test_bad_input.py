@@ -12,6 +12,7 @@ import pytest
 
 from brainseg.bidsapp.execution import directories
 from brainseg.bidsapp.status import records
+from brainseg.interfaces.io.dataset import write_dataset_description
 from brainseg.models.io import atomic
 
 
@@ -182,6 +183,22 @@ def test_output_that_holds_something_else(app, fake, tmp_path, capsys):
     (other / "dataset_description.json").write_text("{")
     assert app(bids, other, "participant") == 2
     assert "not valid JSON" in _refused(capsys)
+
+
+def test_two_studies_never_share_an_output_folder(app, fake, tmp_path, capsys):
+    """Participants with the same label would be mixed up; a study that was moved or renamed goes on."""
+    bids, other, out = fake.dataset(tmp_path / "a"), fake.dataset(tmp_path / "b"), tmp_path / "out"
+    for root, name in ((bids, "One"), (other, "Two")):
+        (root / "dataset_description.json").write_text(f'{{"Name": "{name}", "BIDSVersion": "1.10.0"}}')
+    write_dataset_description(out, bids, "1", sloppy=True)
+    for more in ([], ["--dry-run"]):
+        assert app(other, out, "participant", *more) == 2
+        assert "holds the results of another dataset (../a)" in _refused(capsys)
+    moved = shutil.move(bids, tmp_path / "moved")
+    assert app(moved, out, "participant") == 0
+    write_dataset_description(out, moved, "1")
+    (moved / "dataset_description.json").write_text('{"Name": "Renamed", "BIDSVersion": "1.10.0"}')
+    assert app(moved, out, "participant") == 0
 
 
 def test_no_space_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
