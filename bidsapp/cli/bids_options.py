@@ -245,6 +245,12 @@ def _add_execution(add: Add) -> None:
         choices=("fail", "check"),
         help="exit with code 4 if a participant fails quality control (check: or is rated check)",
     )
+    add(
+        "--group-by",
+        metavar="COLUMN",
+        help="group level: sum up the volumes by a column of group_volumes.tsv, such as sex or one of the "
+        "study's participants.tsv, in group_summary.tsv, and split the page by it",
+    )
     add("--dry-run", action="store_true", help="print what would be done, and do nothing")
     add("--reports-only", action="store_true", help="write only the reports, from existing derivatives")
     add("--boilerplate-only", action="store_true", help="write only the methods text")

@@ -110,6 +110,7 @@ class Settings:
     stop_on_first_crash: bool = False
     stop_after: str | None = None
     quality_gate: str | None = None
+    group_by: str | None = None
     reports_only: bool = False
     boilerplate_only: bool = False
     dry_run: bool = False

@@ -92,7 +92,7 @@ def _group(run: Run) -> int:
     """Run the group level; return the exit code."""
     out = run.directories.out
     try:
-        page = group.run_group(out)
+        page = group.run_group(out, run.settings.group_by)
     except BrainsegError:
         raise
     except Exception as error:

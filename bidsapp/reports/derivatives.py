@@ -327,43 +327,6 @@ def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
     return out
 
 
-OURS = ("participant_id", "session_id", "session", "age", "gestational_age", "sex")
-"""Columns of the tables of a dataset that other columns here say."""
-
-MOST_GROUPS = 12
-"""Values of a column of the study that are shown as groups, at most."""
-
-
-def study(results: list[Result]) -> dict[str, dict[str, str]]:
-    """Return the other columns of the study's tables: cells by key, by name of the column.
-
-    Cells of a session come from its status file, all others from ``participants.tsv``, which a user may edit.
-    Columns without any cell are left out.
-    """
-    rows = read_tsv(results[0].out_dir / "participants.tsv") if results else []
-    table = {str(row.get("participant_id")): row for row in rows}
-    out: dict[str, dict[str, str]] = {name: {} for name in (rows[0] if rows else ())}
-    for result in results:
-        own = result.status.get("columns")
-        own = own if isinstance(own, dict) else {}
-        for name, cell in (table.get(f"sub-{result.participant}", {}) | own).items():
-            if str(cell).strip() not in ("", "n/a"):
-                out.setdefault(str(name), {})[result.key] = " ".join(str(cell).split())
-    return {name: cells for name, cells in out.items() if cells and name.lower() not in OURS}
-
-
-def groups_and_numbers(results: list[Result]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
-    """Return the columns of the study with 2 to ``MOST_GROUPS`` values, and those of numbers only."""
-    groups, numbers = {}, {}
-    for name, cells in study(results).items():
-        values = set(cells.values())
-        if 1 < len(values) <= MOST_GROUPS:
-            groups[name] = cells
-        if len(values) > 2 and all(number(value) is not None for value in values):
-            numbers[name] = cells
-    return groups, numbers
-
-
 def notes_of(result: Result) -> list[str]:
     """Return what was ignored, guessed or replaced for a participant-session: notes of all stages."""
     found = texts(result.status.get("notes")) + texts(result.sidecar(VOLUMES).get("Notes"))

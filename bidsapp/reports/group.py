@@ -21,7 +21,7 @@ from .derivatives import Result
 from .group_quality import Outliers
 from .outliers import ENOUGH
 from .participant import write_participant
-from .sections import growth, quality, study_ratings
+from .sections import growth, quality, study_columns, study_ratings
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
@@ -32,7 +32,7 @@ PERSON = ("age", "gestational_age", "gestational_age_estimated", "sex")
 """Columns that describe the participant."""
 
 
-def run_group(out_dir: Path) -> Path:
+def run_group(out_dir: Path, group_by: str | None = None) -> Path:
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
     Writes ``group_volumes.tsv``, ``group_quality.tsv`` and ``group_missing.tsv`` with their
@@ -42,6 +42,8 @@ def run_group(out_dir: Path) -> Path:
     ----------
     out_dir : Path
         Root of the derivatives.
+    group_by : str, optional
+        Column by which ``group_summary.tsv`` sums up the volumes, and the page splits.
 
     Returns
     -------
@@ -50,6 +52,8 @@ def run_group(out_dir: Path) -> Path:
 
     Raises
     ------
+    UsageError
+        If there is no such column; the other files are complete.
     DatasetError
         If the folder has no participant-session.
     ReportError
@@ -75,12 +79,14 @@ def run_group(out_dir: Path) -> Path:
             "group.html.j2",
             script="group.js",
             **_context(results, people, cohort, outliers),
+            group_by=group_by,
             **judged.context,
         )
     except OSError as error:
         reason = f"the group level could not be written ({error.strerror or error})"
         raise ReportError(out_dir / "group.html", reason, "Check free space and permissions") from error
     _refresh(results, cohort)
+    study_columns.write_summary(out_dir, group_by, about, [result.volumes for result in results])
     return path
 
 
@@ -150,7 +156,7 @@ def _about(results: list[Result], people: dict[str, dict[str, Any]]) -> dict[str
         "notes",
         *study_ratings.COLUMNS,
     }
-    for name, found in derivatives.study(results).items():
+    for name, found in study_columns.study(results).items():
         out[f"study_{name}" if name in taken else name] = [found.get(result.key) for result in results]
     out["state"] = [result.state for result in results]
     if any(result.sloppy for result in results):
@@ -357,7 +363,7 @@ def _context(
         for row in rows
         if row["key"] in cohort
     ]
-    out_dir, (splits, numbers) = results[0].out_dir, derivatives.groups_and_numbers(results)
+    out_dir, (splits, numbers) = results[0].out_dir, study_columns.groups_and_numbers(results)
     return {
         "name": _dataset_name(out_dir),
         "home": "index.html",

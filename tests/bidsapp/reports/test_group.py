@@ -11,7 +11,7 @@ from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.group import run_group, write_index
 from brainseg.bidsapp.reports.group_quality import Outliers
-from brainseg.models.errors import DatasetError, ReportError
+from brainseg.models.errors import DatasetError, ReportError, UsageError
 from brainseg.models.population import labels
 
 HOSTILE = "</script><script>document.title='taken'</script>"
@@ -256,6 +256,25 @@ def test_the_page_can_split_by_the_columns_of_the_study(study):
     assert '<option value="study:group">' in page and '<option value="study:BMI">' in page
     assert "3 voxels were NaN: set to 0." in page
     assert "No readable age for" in page
+
+
+def test_volumes_are_summed_up_by_a_column(study, tmp_path):
+    out = shutil.copytree(study, tmp_path / "out")
+    page = run_group(out, "group").read_text()
+    assert '<option value="study:group" selected>' in page
+    rows = {(row["group"], row["measure"]): row for row in rows_of(out / "group_summary.tsv")}
+    volumes = [float(row["brain"]) for row in rows_of(out / "group_volumes.tsv") if row["group"] == "patient"]
+    patients = rows["patient", "brain"]
+    assert patients["n"] == "3" and float(patients["max"]) == pytest.approx(max(volumes), abs=0.02)
+    assert float(patients["mean"]) == pytest.approx(sum(volumes) / 3, abs=0.02)
+    assert rows["treated", "brain"]["sd"] == "n/a"
+    assert list(json.loads((out / "group_summary.json").read_text())) == list(
+        rows_of(out / "group_summary.tsv")[0]
+    )
+    with pytest.raises(UsageError, match=r"no column 'nobody'. There are .*group"):
+        run_group(out, "nobody")
+    run_group(out)
+    assert not (out / "group_summary.tsv").exists()
 
 
 @pytest.mark.browser

@@ -1,0 +1,105 @@
+"""Columns of the study beside the results: in tables, as groups of the page, and a table by group."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+from ....models.errors import UsageError
+from ....models.io.atomic import write_text
+from .. import derivatives
+from ..derivatives import Result
+
+OURS = ("participant_id", "session_id", "session", "age", "gestational_age", "sex")
+"""Columns of the tables of a dataset that other columns here say."""
+
+MOST_GROUPS = 12
+"""Values of a column of the study that are shown as groups, at most."""
+
+
+def study(results: list[Result]) -> dict[str, dict[str, str]]:
+    """Return the other columns of the study's tables: cells by key, by name of the column.
+
+    Cells of a session come from its status file, all others from ``participants.tsv``, which a user may edit.
+    Columns without any cell are left out.
+    """
+    rows = derivatives.read_tsv(results[0].out_dir / "participants.tsv") if results else []
+    table = {str(row.get("participant_id")): row for row in rows}
+    out: dict[str, dict[str, str]] = {name: {} for name in (rows[0] if rows else ())}
+    for result in results:
+        own = result.status.get("columns")
+        own = own if isinstance(own, dict) else {}
+        for name, cell in (table.get(f"sub-{result.participant}", {}) | own).items():
+            if str(cell).strip() not in ("", "n/a"):
+                out.setdefault(str(name), {})[result.key] = " ".join(str(cell).split())
+    return {name: cells for name, cells in out.items() if cells and name.lower() not in OURS}
+
+
+def groups_and_numbers(results: list[Result]) -> tuple[dict[str, dict[str, str]], dict[str, dict[str, str]]]:
+    """Return the columns of the study with 2 to ``MOST_GROUPS`` values, and those of numbers only."""
+    groups, numbers = {}, {}
+    for name, cells in study(results).items():
+        values = set(cells.values())
+        if 1 < len(values) <= MOST_GROUPS:
+            groups[name] = cells
+        if len(values) > 2 and all(derivatives.number(value) is not None for value in values):
+            numbers[name] = cells
+    return groups, numbers
+
+
+SUMMARY = {
+    "measure": "Volume, as in group_volumes.tsv",
+    "n": "Number of participant-sessions",
+    "mean": "Mean (mm^3)",
+    "sd": "Standard deviation (mm^3); n/a for one",
+    "median": "Median (mm^3)",
+    "min": "Smallest (mm^3)",
+    "max": "Largest (mm^3)",
+}
+"""Columns of ``group_summary.tsv`` after that of the groups."""
+
+
+def write_summary(
+    out_dir: Path, column: str | None, about: dict[str, list[Any]], volumes: list[dict[str, float]]
+) -> None:
+    """Write ``group_summary.tsv``: every volume for each value of a column; without a column remove it.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    column : str or None
+        Name of a column of ``group_volumes.tsv`` (``--group-by``).
+    about : dict of str to list
+        Columns about the participant-sessions.
+    volumes : list of dict
+        Volumes (mm3) of the participant-sessions by name.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column.
+    """
+    path = out_dir / "group_summary.tsv"
+    if column is None:
+        for old in (path, path.with_suffix(".json")):
+            old.unlink(missing_ok=True)
+        return
+    if column not in about:
+        listed = ", ".join(name for name in about if name not in ("participant_id", "state"))
+        remedy = f"There are {listed}" if listed else "participants.tsv has no further columns"
+        raise UsageError(out_dir, f"--group-by: there is no column {column!r}", remedy)
+    lines = ["\t".join([column, *SUMMARY])]
+    for group in sorted({str(cell or "n/a") for cell in about[column]}):
+        mine = [v for cell, v in zip(about[column], volumes, strict=True) if str(cell or "n/a") == group]
+        for name in dict.fromkeys(name for found in mine for name in found):
+            values = [found[name] for found in mine if name in found]
+            spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "n/a"
+            numbers = [statistics.median(values), min(values), max(values)]
+            cells = [group, name, str(len(values)), f"{statistics.fmean(values):.2f}", spread]
+            lines.append("\t".join([*cells, *(f"{number:.2f}" for number in numbers)]))
+    write_text(path, "\n".join(lines) + "\n")
+    described = {column: {"Description": "Group"}} | {n: {"Description": d} for n, d in SUMMARY.items()}
+    write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
