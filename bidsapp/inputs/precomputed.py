@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...models.errors import InputError
 from ...models.population.labels import DSEG_NAMES
-from . import names
+from . import names, sidecars
 
 CORRECTED = "desc-corrected_mask.nii.gz"
 """Ending of a brain mask that was corrected by hand."""
@@ -77,7 +77,18 @@ def find(folders: dict[str, Path], key: str, image: Path, spaces: tuple[str, ...
     for role in [role for role in out.files if ":" in role and role.partition(":")[2] not in spaces]:
         del out.files[role], out.uris[role]
     _drop_incomplete(out)
+    if coarse := sorted({path.name for path in out.files.values() if _is_sloppy(path)}):
+        out.notes.append(f"Computed with --sloppy, for trying only: the precomputed {', '.join(coarse)}.")
     return out
+
+
+def _is_sloppy(path: Path) -> bool:
+    """Return whether a file is marked as coarse, for trying only (``--sloppy``)."""
+    sidecar = path.with_name(re.sub(r"(\.nii(\.gz)?|\.[a-z0-9]+)$", ".json", path.name))
+    try:
+        return sidecars.read_object(sidecar).get("Sloppy") is True
+    except InputError:
+        return False
 
 
 def with_correction(found: Precomputed, out_dir: Path, key: str, image: Path) -> Precomputed:

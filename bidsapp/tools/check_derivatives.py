@@ -9,9 +9,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from ...interfaces.io.dataset import SLOPPY
 from ..handoff import lookup
 from ..handoff.lookup import ALWAYS, PROGRAMS, SEVERAL, Check
 from ..reports import derivatives
+from ..status import records
 
 
 def run(args: argparse.Namespace) -> int:
@@ -41,6 +43,7 @@ def lines(found: Check, root: Path, reference: str = "T1w") -> list[str]:
         Contrast of the reference image for NiBabies, ``T1w`` or ``T2w``.
     """
     out = [str(root), *(f"! {problem}" for problem in found.problems)]
+    out += [f"! {SLOPPY}"] if records.any_sloppy(root) else []
     for program in PROGRAMS:
         out += ["", f"{program} with --derivatives:", *_stages(found, program)]
         hint = advice(found) if program == "fMRIPrep" else flavor_advice(found)

@@ -6,7 +6,9 @@ import shutil
 
 import pytest
 
+from brainseg.bidsapp.cli import main
 from brainseg.bidsapp.execution import workflow
+from brainseg.bidsapp.inputs import precomputed
 from brainseg.bidsapp.reports.group import run_group
 from brainseg.bidsapp.reports.participant import write_participant
 
@@ -69,3 +71,17 @@ def test_dataset_description_and_methods_say_so_until_all_is_computed_properly(t
     methods = workflow.write_methods(Workflow(), tree, sloppy=True).read_text()
     assert f"**{WORDS}.**" in methods
     assert "sloppy" not in workflow.write_methods(Workflow(), tree).read_text()
+
+
+def test_who_takes_them_as_precomputed_inputs_is_told(tree, tmp_path, capsys):
+    main.main(["check-derivatives", str(tree)])
+    assert f"! {WORDS}" in capsys.readouterr().out
+    folder = tmp_path / "sub-05" / "anat"
+    folder.mkdir(parents=True)
+    mask = folder / "sub-05_desc-brain_mask.nii.gz"
+    mask.touch()
+    image = folder / "sub-05_T1w.nii.gz"
+    assert precomputed.find({"x": tmp_path}, "sub-05", image).notes == []
+    mask.with_name("sub-05_desc-brain_mask.json").write_text(json.dumps({"Sloppy": True}))
+    (note,) = precomputed.find({"x": tmp_path}, "sub-05", image).notes
+    assert "--sloppy" in note and mask.name in note
