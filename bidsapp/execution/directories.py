@@ -265,8 +265,7 @@ def _check_owner(settings: Settings) -> None:
     )
     if NAME not in names:
         raise UsageError(out, "the output folder holds another dataset", "Give a new folder")
-    links = content.get("DatasetLinks")
-    before = links.get("raw") if isinstance(links, dict) else None
+    before = _link(content)
     own: dict[str, Any] = {}
     with suppress(InputError):  # select says what is wrong with it
         own = sidecars.read_object(settings.bids_dir / path.name)
@@ -278,3 +277,18 @@ def _check_owner(settings: Settings) -> None:
         reason = f"the output folder holds the results of another dataset ({before})"
         remedy = "Give a new folder, so that participants with the same label are not mixed up"
         raise UsageError(out, reason, remedy)
+
+
+def has_results_of(out: Path, bids_dir: Path) -> bool:
+    """Return whether the results in an output folder are those of a dataset, by its path."""
+    try:
+        content = sidecars.read_object(out / "dataset_description.json")
+    except InputError:
+        return False
+    return _link(content) == dataset.link_to(bids_dir, out)
+
+
+def _link(content: dict[str, Any]) -> str | None:
+    """Return the link to the dataset in the description of its derivatives."""
+    links = content.get("DatasetLinks")
+    return links.get("raw") if isinstance(links, dict) else None

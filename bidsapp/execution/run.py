@@ -16,7 +16,7 @@ from ..config.settings import Settings, to_toml
 from ..ratings import files as ratings
 from ..reports import derivatives, group
 from ..status import failures, records
-from . import directories, participant_level, plan, progress
+from . import directories, participant_level, participants_tsv, plan, progress
 from .context import Run
 from .participant_level import FAILED, OK, REPORT_FAILED
 from .progress import Progress
@@ -90,8 +90,10 @@ def _levels(run: Run) -> int:
 
 def _group(run: Run) -> int:
     """Run the group level; return the exit code."""
-    out = run.directories.out
+    out, bids_dir = run.directories.out, run.settings.bids_dir
     try:
+        if directories.has_results_of(out, bids_dir):  # columns that the study got since
+            participants_tsv.write(out, bids_dir)
         page = group.run_group(out, run.settings.group_by)
     except BrainsegError:
         raise

@@ -83,9 +83,9 @@ def write_summary(
         If there is no such column.
     """
     path = out_dir / "group_summary.tsv"
+    for old in (path, path.with_suffix(".json")):
+        old.unlink(missing_ok=True)
     if column is None:
-        for old in (path, path.with_suffix(".json")):
-            old.unlink(missing_ok=True)
         return
     if column not in about:
         listed = ", ".join(name for name in about if name not in ("participant_id", "state"))

@@ -9,6 +9,7 @@ import pytest
 from brainseg.bidsapp.execution import participants_tsv
 from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.status import records
+from brainseg.interfaces.io.dataset import write_dataset_description
 
 
 @pytest.fixture
@@ -123,6 +124,16 @@ def test_the_list_of_participants_keeps_all_columns_of_the_study(fake, out, tmp_
         ("other", "B"),
     ]
     assert "site" in json.loads((out / "participants.json").read_text())
+
+
+def test_the_group_level_has_columns_that_the_study_got_since(app, fake, out, tmp_path):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
+    assert app(bids, out, "participant") == 0
+    write_dataset_description(out, bids, "1")
+    (bids / "participants.tsv").write_text("participant_id\tarm\nsub-01\tA\nsub-02\tB\n")
+    assert app(bids, out, "group") == 0
+    assert [row["arm"] for row in _table(out / "group_volumes.tsv")] == ["A", "B"]
+    assert app(bids, out, "group", "--group-by", "nothing") == 2
 
 
 def test_a_table_that_stands_is_kept_and_completed(fake, out, tmp_path):
