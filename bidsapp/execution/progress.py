@@ -18,6 +18,9 @@ from ..status.records import Record
 from .estimate import Stage, Stages, time_left
 
 LOG = logging.getLogger("brainseg")
+BAR = 16
+"""Width of the progress bar (characters)."""
+
 SPACE = 4
 """Lines of the terminal without live lines."""
 
@@ -180,11 +183,18 @@ class Live(Progress):
         counts = self.counts
         foot = Table.grid(padding=(0, 1))
         foot.add_row(
-            ProgressBar(total=max(1, self.total), completed=counts["done"] + counts["failed"], width=24),
-            *(Text(text, style="red" if "failed" in text else "") for text in self.standing()),
-            Text(" · ".join([clock(now - self.began), *self.left()]), style="dim"),
+            ProgressBar(total=max(1, self.total), completed=counts["done"] + counts["failed"], width=BAR),
+            self._foot(now),
         )
         return Group(lines, foot)
+
+    def _foot(self, now: float) -> Text:
+        """Return the numbers of participant-sessions and the times, in one line."""
+        out = Text(no_wrap=True, overflow="ellipsis")
+        for text in self.standing():
+            out.append(text, style="red" if "failed" in text else "")
+            out.append(" · ", style="dim")
+        return out.append(" · ".join([*self.left(), clock(now - self.began)]), style="dim")
 
 
 def _row(stages: Stages, now: float) -> Text:

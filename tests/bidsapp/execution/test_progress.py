@@ -89,13 +89,28 @@ def test_done_running_failed_and_waiting_are_counted(live, clock):
     told, shown = live
     told.started("sub-01")
     told.works("sub-01", "conform", on=True)
-    assert "0 of 3 done 1 running 2 waiting" in shown()
+    assert "0 of 3 done · 1 running · 2 waiting" in shown()
     told.ended(Record(session("01"), "done", seconds={"conform": 100.0}))
     told.started("sub-02")
     fault = Fault("bias", "it is empty", "/b/x.nii", "Fetch it again")
     told.ended(Record(session("02"), "failed", stage="bias", fault=fault))
-    assert "1 of 3 done 1 failed 1 waiting" in shown()
+    assert "1 of 3 done · 1 failed · 1 waiting" in shown()
     assert "about 2 min left" in shown()
+
+
+def test_the_live_lines_fit_a_terminal_of_80_columns(live, clock):
+    told, shown = live
+    told.console.width, told.total = 80, 300
+    for number in range(1, 4):
+        told.started(f"sub-{number}_ses-baseline")
+        for stage in ("conform", "skullstrip", "bias", "segmentation", "registration", "quality", "outputs"):
+            told.works(f"sub-{number}_ses-baseline", stage, on=True)
+    told.ended(Record(session("4"), "done", seconds={"conform": 4000.0}))
+    fault = Fault("bias", "it is empty", "/b/x.nii", "Fetch it again")
+    told.ended(Record(session("5"), "failed", stage="bias", fault=fault))
+    lines = shown().splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) <= 80
+    assert "1 of 300 done · 3 running · 1 failed · 295 waiting" in lines[-1]
 
 
 def test_time_left_is_estimated_from_the_first_stages_on(live, clock):
