@@ -132,7 +132,8 @@ def write_exclusions(out_dir: Path, decisions: Mapping[str, Decision]) -> list[D
     out = [one for one in decisions.values() if one.decision == EXCLUDE]
     rows = []
     for one in out:
-        participant, _, session = one.key.partition("_")
+        participant, _, label = one.key.partition("_ses-")
+        session = f"ses-{label}" if label else ""
         rows.append((participant, session, one.source, ", ".join(one.raters), one.reason))
     _write(Path(out_dir) / "group_exclusions.tsv", EXCLUSIONS, rows)
     return out

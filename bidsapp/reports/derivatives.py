@@ -23,7 +23,10 @@ from ..config.settings import MODALITIES
 from ..status import records, selected
 from ..status.facts import Facts, facts_of
 
-KEY = re.compile(r"sub-([0-9A-Za-z+]+)(?:_ses-([0-9A-Za-z+]+))?")
+LABEL = r"[0-9A-Za-z+]+(?:[_-]+[0-9A-Za-z+]+)*?"
+"""A label; underscores and hyphens, which BIDS does not allow, are in those of refused participants."""
+
+KEY = re.compile(rf"sub-({LABEL})(?:_ses-({LABEL}))?")
 STATES = ("done", "failed", "running", "skipped", "missing")
 PREPROC, VOLUMES = outputs.ending("preproc", suffix="*"), outputs.ending("volumes")
 
@@ -276,7 +279,7 @@ def load_all(out_dir: Path) -> list[Result]:
     for folder in out_dir.glob("sub-*"):
         keys |= {"_".join(filter(None, (folder.name, session))) for session in _sessions(folder)}
     listed = {str(row.get("participant_id")) for row in read_tsv(out_dir / "participants.tsv")}
-    begun = {key.split("_")[0] for key in keys}
+    begun = {key.partition("_ses-")[0] for key in keys}
     keys |= listed - begun - {f"sub-{label}" for label in left_out(out_dir)}
     return [load(out_dir, key) for key in sorted(keys) if KEY.fullmatch(key)]
 

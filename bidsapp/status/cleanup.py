@@ -17,8 +17,9 @@ OLD = 3600.0
 
 def sweep_participant_session(out_dir: Path, key: str) -> None:
     """Remove those of a participant-session that this process has claimed."""
-    participant = key.partition("_")[0]
-    folders = [out_dir.joinpath(*key.split("_"), "anat"), out_dir / participant / "figures"]
+    participant, _, session = key.partition("_ses-")
+    place = out_dir / participant / f"ses-{session}" if session else out_dir / participant
+    folders = [place / "anat", out_dir / participant / "figures"]
     for folder in folders:
         _remove(path for path in _partial(folder) if path.name.startswith(f".{key}_"))
     _remove(path for path in _partial(out_dir / "logs" / "status") if path.name.startswith(f".{key}.json."))

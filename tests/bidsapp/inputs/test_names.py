@@ -116,6 +116,17 @@ def test_folders_that_are_nearly_participants_are_named(dataset):
     assert any("Sub-01, sub_02" in note for note in _select(root).notes)
 
 
+def test_a_refused_label_has_its_report_and_its_row(app, dataset, tmp_path, capsys):
+    """The tables name ``sub-Pat_08``, not ``sub-Pat``."""
+    root, out = dataset("sub-Pat_08/anat/sub-Pat_08_T1w.nii.gz"), tmp_path / "out"
+    assert app(root, out, "participant", "group") == 1
+    assert "could not be written" not in capsys.readouterr().out
+    assert "BIDS wants sub-Pat08" in (out / "sub-Pat_08.html").read_text()
+    for name in ("group_missing.tsv", "group_exclusions.tsv"):
+        row = (out / name).read_text().splitlines()[1].split("\t")
+        assert row[:2] == ["sub-Pat_08", "n/a"], name
+
+
 def test_a_precomputed_mask_of_somebody_else_is_not_used(tmp_path):
     folder = tmp_path / "sub-17" / "anat"
     folder.mkdir(parents=True)
