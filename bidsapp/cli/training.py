@@ -136,6 +136,11 @@ def _add_atlas(parser: Parser) -> None:
         former=("--licence",),
         help="license of the training data, for the card (default: not stated)",
     )
+    add(
+        "--head",
+        action="store_true",
+        help="compute the mean head that the orientation of scans is compared with, instead of the atlas",
+    )
     add_compute(parser)
 
 

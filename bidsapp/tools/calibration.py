@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from ...training.calibration import atlas as atlas_builder
-from ...training.calibration import centroids, qc_norms
+from ...training.calibration import centroids, mean_head, qc_norms
 from . import recipes
 from .compute import device, set_threads
 
@@ -37,7 +37,7 @@ def template(args: argparse.Namespace) -> int:
 
 
 def atlas(args: argparse.Namespace) -> int:
-    """Build an atlas of the deep structures from prepared label maps; return the exit code.
+    """Build an atlas of the deep structures, or a mean head, from prepared label maps; return the exit code.
 
     Parameters
     ----------
@@ -46,5 +46,6 @@ def atlas(args: argparse.Namespace) -> int:
     """
     set_threads(args)
     data = recipes.existing(args.data, "Make it with: brainseg train prepare OUT MAPS")
-    print(atlas_builder.write(Path(args.out), data, args.description, args.license))
+    build = mean_head.write if args.head else atlas_builder.write
+    print(build(Path(args.out), data, args.description, args.license))
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,20 @@ STRETCH = (0.5, 2.0)
 
 LEAST_MM3 = 50.0
 """Smallest structure (mm3) used for the alignment."""
+
+LEAST_SHARED = 6
+"""Fewest structures of an alignment."""
+
+WHOLE_MM = 110.0
+"""Smallest field of view (mm) along each axis that can show a whole brain. In smaller ones, structures spread
+too little along that axis for an affine alignment."""
+
+FADE_MM = 60.0
+"""Distance (mm) over which a partial head is continued beyond its ends, fading: the networks take an abrupt
+end of the head for that of a brain without skull."""
+
+CUT = 0.02
+"""Share of bright voxels in an end slice above which the field of view cuts the head."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +107,21 @@ def find(
     center = _guess(whole)
     table = labels.load(loaded.card["label_table"])
     atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
+    small = is_partial(volume)
+    wide = continued(volume) if small else volume
+    seen = resample(wide.canonical(), lattice(wide, spacing)) if small else whole
     for _ in range(PASSES):
         grid = _window(whole, center, spacing)
-        out = _pass(loaded.network, whole, grid, device, notes)
+        out = _pass(loaded.network, seen, grid, device, notes)
         structures = out["structure"].softmax(0)
         points = centroids(structures, out["mask"][1], grid, table)
         shared = sorted(set(points) & set(atlas))
-        if len(shared) < 6:
-            raise no_brain()
+        if len(shared) < LEAST_SHARED:
+            raise no_brain(volume)
         moving = np.array([points[k] for k in shared])
         fixed = np.array([atlas[k] for k in shared])
-        to_atlas = fit_affine(moving, fixed, kind="affine" if len(shared) >= 12 else "similarity")
+        kind = "affine" if len(shared) >= 12 and not small else "similarity"
+        to_atlas = fit_affine(moving, fixed, kind=kind)
         center = np.linalg.inv(to_atlas)[:3, 3]
     error = np.median(np.linalg.norm(transform_points(to_atlas, moving) - fixed, axis=1))
     sure = confidence(structures)
@@ -112,7 +131,7 @@ def find(
         or scales.min() < STRETCH[0]
         or scales.max() > STRETCH[1]
     ):
-        raise no_brain()
+        raise no_brain(volume)
     return Coarse(
         distance=Volume(out["mask"][0] * 10, grid.affine),
         structures=Volume(structures, grid.affine),
@@ -134,8 +153,71 @@ def _pass(
     return run(network, normalize(image.data), coordinates, device=device, notes=notes)
 
 
-def no_brain() -> InputError:
-    """Return the error for a scan without a brain."""
+def field_of_view(volume: Volume) -> np.ndarray:
+    """Return the field of view (mm) along each voxel axis, shape (3,)."""
+    return np.array(volume.grid.shape) * volume.grid.spacing
+
+
+def cut_axes(volume: Volume) -> list[int]:
+    """Return the voxel axes along which the field of view is too small for a whole brain and cuts the head.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    """
+    narrow = [axis for axis, span in enumerate(field_of_view(volume)) if span < WHOLE_MM]
+    if not narrow:
+        return []
+    bright = normalize(volume.data) > 0.1
+    ends = {axis: (bright.select(axis, 0), bright.select(axis, -1)) for axis in narrow}
+    return [axis for axis in narrow if any(float(end.float().mean()) > CUT for end in ends[axis])]
+
+
+def is_partial(volume: Volume) -> bool:
+    """Return whether the field of view is too small for a whole brain."""
+    return bool(cut_axes(volume))
+
+
+def continued(volume: Volume) -> Volume:
+    """Return a volume continued along the axes with too small a field of view, fading to the darkest value.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+
+    Returns
+    -------
+    Volume
+        On a larger grid.
+    """
+    data, affine = volume.data, volume.affine.copy()
+    low = float(data.min())
+    for axis in cut_axes(volume):
+        size, n = float(volume.grid.spacing[axis]), data.shape[axis]
+        count = math.ceil(FADE_MM / size)
+        index = torch.arange(-count, n + count)
+        beyond = (-index).clamp(min=0) + (index - n + 1).clamp(min=0)
+        fading = (1 - beyond * size / FADE_MM).clamp(min=0)
+        shape = [-1 if a == axis else 1 for a in range(3)]
+        data = (data.index_select(axis, index.clamp(0, n - 1)) - low) * fading.view(shape) + low
+        affine[:3, 3] -= affine[:3, axis] * count
+    return Volume(data, affine)
+
+
+def no_brain(volume: Volume | None = None) -> InputError:
+    """Return the error for a scan without a brain, or with too small a field of view.
+
+    Parameters
+    ----------
+    volume : Volume, optional
+        The scan.
+    """
+    if volume is not None and is_partial(volume):
+        size = "x".join(f"{n:.0f}" for n in field_of_view(volume))
+        reason = f"no brain found: the field of view ({size} mm) is too small"
+        return InputError(None, reason, "Give a scan of the whole head or brain")
     remedy = "Check the image and its header. For a fetus, use --population fetal"
     return InputError(None, "no brain found in the image", remedy)
 

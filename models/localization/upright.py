@@ -10,7 +10,6 @@ and right look alike: which of two mirror images is meant remains unknown.
 from __future__ import annotations
 
 import itertools
-import json
 from dataclasses import dataclass
 from functools import cache
 
@@ -178,6 +177,8 @@ def check(
     Turn or None
         None if the header fits, or if the evidence is weak.
     """
+    if head.is_partial(volume):
+        return None  # a slab looks alike in several orientations
     turns = quarter_turns()
     scores = scores_of(volume, turns)
     best = int(scores.argmax())
@@ -300,11 +301,6 @@ def _mean_head() -> tuple[Tensor, float, Tensor]:
         line = inside.sum(tuple(a for a in range(3) if a != axis))
         center.append(float((line * (torch.arange(n) - (n - 1) / 2)).sum() / line.sum()) * spacing)
     return maps, spacing, torch.tensor(center)
-
-
-def card() -> dict[str, str]:
-    """Return the card of the mean head: training data, license and digest."""
-    return json.loads((FOLDER / "atlases" / "head.json").read_text())
 
 
 def scores_of(volume: Volume, turns: list[np.ndarray]) -> Tensor:

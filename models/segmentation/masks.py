@@ -36,6 +36,7 @@ def is_stripped(volume: Volume, distance: Volume) -> bool:
     # Networks clip the distance, so the shell is measured from the surface itself.
     near = ndimage.distance_transform_edt(~(distance.data > 0).numpy(), distance.grid.spacing)
     shell = torch.from_numpy((near > SHELL[0]) & (near < SHELL[1]))
+    shell &= resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data > 0.5
     if not bool(inside.any()) or not bool(shell.any()):
         return False
     level = BRIGHT * float(image[inside].median())

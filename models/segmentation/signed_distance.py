@@ -57,13 +57,19 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
     notes: list[str] = []
     coarse = _located(volume, record, device, notes)
     turn = upright.check(volume, model=record.coarse, device=device, found=coarse)
+    if head.is_partial(volume):
+        size = head.field_of_view(volume).min()
+        notes.append(
+            f"The field of view ({size:.0f} mm) is too small: the results are of a part of the brain."
+        )
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, coarse.distance))
     if stripped:
         mask = extent(volume)
         distance = surface.signed_distance(mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
-        on_input = resample(refine(volume, coarse, record, device, notes), volume.grid, outside=-20.0)
+        wide = head.continued(volume) if head.is_partial(volume) else volume
+        on_input = resample(refine(wide, coarse, record, device, notes), volume.grid, outside=-20.0)
         mask = tidy(on_input.data > 0)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
@@ -95,7 +101,7 @@ def _located(volume: Volume, record: Population, device: str, notes: list[str]) 
     try:
         coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
         if float((coarse.distance.data > 0).sum()) * coarse.distance.grid.voxel_volume < PLAUSIBLE[0]:
-            raise head.no_brain()
+            raise head.no_brain(volume)
     except InputError:
         turn = upright.check(volume, model=record.coarse, device=device)
         if turn is not None:

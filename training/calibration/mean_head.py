@@ -79,7 +79,7 @@ def classes(source: Source, maps: list[np.ndarray]) -> tuple[np.ndarray, list[st
     names : list of str
         Names of the classes, in their order.
     """
-    count = sum(np.bincount(one.ravel(), minlength=len(source.values)) for one in maps)
+    count = np.sum([np.bincount(one.ravel(), minlength=len(source.values)) for one in maps], axis=0)
     table = labels.load("adult")
     names, group = ["background"], np.zeros(len(source.values), int)
     head = count[source.values != 0].sum()

@@ -48,6 +48,24 @@ def test_mask_does_not_depend_on_how_the_head_is_stored(head, scans, change):
     assert dice(found.mask, again.mask) >= 0.97
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_slab_of_60_mm_is_stripped_or_told_to_be_too_small(head, axis):
+    scan, found = head
+    scan, mask = scan.canonical(), found.mask.canonical()
+    middle = round(float((mask.data > 0).nonzero().double().mean(0)[axis]))
+    start, shape = [0, 0, 0], list(scan.grid.shape)
+    shape[axis] = round(60 / scan.grid.spacing[axis])
+    start[axis] = middle - shape[axis] // 2
+    part, true = (volume.crop(tuple(start), tuple(shape)) for volume in (scan, mask))
+    try:
+        again = stage.skullstrip(part)
+    except InputError as error:
+        assert "field of view" in error.reason and "too small" in error.reason
+        return
+    assert dice(true, again.mask) > 0.8
+    assert any("field of view (60 mm) is too small" in note for note in again.notes)
+
+
 def test_stripped_scan_is_recognized_and_kept(scans):
     scan = scans.template()
     found = stage.skullstrip(scan)
