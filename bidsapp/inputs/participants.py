@@ -239,14 +239,21 @@ def _person(row: dict[str, str], units: dict[str, str]) -> Person:
 
 def _age(row: dict[str, str], units: dict[str, str]) -> tuple[float | None, str | None]:
     """Return the age after birth (years), or else a note on a value that could not be read."""
-    unread = None
+    unread: str | None = None
+    found: dict[float, float] = {}
     for column in sorted(filter(is_age, row), key=lambda name: name != "age"):
         unit = years_in(units.get(column, "")) or years_in(unit_of(column)) or 1.0
         if (age := years(row[column], unit)) is not None:
-            return age, None
+            found.setdefault(unit, age)
         if row[column].lower() not in MISSING and not CODE.fullmatch(row[column]):
             said = f"The {column} of {row[column]!r} could not be read"
             unread = f"{said}; write years, such as 34.5, or the unit too, such as 6 months."
+            if _in_weeks(row[column]):
+                unread += " A gestational age belongs in a column gestational_age."
+    if found:
+        age, months = next(iter(found.values())), found.get(1 / 12, 1.0)
+        # whole years in one column, and the months beyond them in another
+        return (age + months if age % 1 == 0 and months < 1 else age), None
     for column in filter(is_binned, row):
         unit = years_in(units.get(column, "")) or years_in(unit_of(column)) or 1.0
         is_range = re.search(r"\d\s*(-|–|to)\s*\d", row[column])  # a number alone is that of a group

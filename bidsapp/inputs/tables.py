@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass, field
+from itertools import dropwhile
 from pathlib import Path
 
 from . import texts
@@ -72,6 +73,7 @@ def read(path: Path) -> Table:
     except OSError as error:
         return Table(notes=[f"{path.name} cannot be read ({error.strerror})."], found=True)
     lines = [line for line in text.replace("\0", "").splitlines() if line.strip()]
+    lines = list(dropwhile(lambda line: line.startswith("#"), lines))
     if not lines:
         return Table(notes=[*notes, f"{path.name} is empty."], found=True)
     separator = next((mark for mark in SEPARATORS if mark in lines[0]), None)

@@ -95,6 +95,21 @@ def test_tables_as_people_save_them(dataset, table):
     assert "its age is 0.5 years" in str(found.participant_sessions[0].problem)
 
 
+@pytest.mark.parametrize(
+    ("cells", "age"), [("2\t6", 2.5), ("2\t30", 2.0), ("2.5\t30", 2.5), ("0\t6", 0.5), ("n/a\t6", 0.5)]
+)
+def test_years_and_the_months_beyond_them(dataset, cells, age):
+    root = dataset(
+        participants__tsv=f"# from a database\nparticipant_id\tage_years\tage_months\nsub-01\t{cells}\n"
+    )
+    assert Demographics(root)("01", None).age == age
+
+
+def test_a_gestational_age_in_the_wrong_column_is_told_where_it_belongs(dataset):
+    (ps,) = _select(dataset(participants__tsv="participant_id\tage\nsub-01\t28+3\n")).participant_sessions
+    assert any("belongs in a column gestational_age" in note for note in ps.notes)
+
+
 def test_a_table_of_another_name_is_read_or_told(dataset):
     root = dataset(participants__csv="participant_id,age\nsub-01,0.5\n")
     assert Demographics(root)("01", None).age == 0.5
