@@ -149,6 +149,8 @@ def fitted(
     likelihood: bool,
     notes: list[str],
     fluid: float | None = None,
+    *,
+    partial_volume: bool = False,
 ) -> Volume:
     """Return the posteriors of the structures on a scan's grid; outside the brain is background.
 
@@ -166,6 +168,8 @@ def fitted(
         Notes on the results are appended.
     fluid : float, optional
         Largest variance of fluid's intensities, relative to white matter's.
+    partial_volume : bool
+        Whether the classes have partial volume at their borders.
 
     Returns
     -------
@@ -180,7 +184,12 @@ def fitted(
     values[0] *= 0.0
     values /= values.sum(0).clamp(min=1e-6)
     if likelihood:
-        fit = gaussian_mixture.fit(scan.intensities, values, table.unsided, fluid=fluid)
+        if partial_volume and fluid is not None:
+            fit = gaussian_mixture.fit_with_partial_volume(
+                scan.intensities, values, table.unsided, fluid=fluid
+            )
+        else:
+            fit = gaussian_mixture.fit(scan.intensities, values, table.unsided, fluid=fluid)
         values = fit.posteriors
         if fit.weight == 0:
             notes.append(

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from . import partial_volume
+
 GROUPS = {
     2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 17: "limbic",
     18: "limbic", 26: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid",
@@ -105,6 +107,38 @@ def fit(
         total += rest * tissue
         total[names.index("fluid")] += rest * (water - tissue)
     return Fit(log_prior.add_(total[group]).softmax(0), separation, weight)
+
+
+def fit_with_partial_volume(
+    intensities: Tensor, prior: Tensor, structures: tuple[int, ...], *, floor: float = 1e-4, fluid: float
+) -> Fit:
+    """Fit classes with partial volume; without a contrast of gray and white matter, fit Gaussian classes.
+
+    Parameters
+    ----------
+    intensities, prior, structures, floor
+        As for :func:`fit`.
+    fluid : float
+        Largest variance of CSF in Gaussian classes, relative to white matter's.
+
+    Returns
+    -------
+    Fit
+        Posteriors, and the separation where the prior is certain.
+    """
+    y = _normalized(intensities)
+    classes = partial_volume.Classes(structures)
+    step = max(1, y.numel() // 60_000)
+    start = classes.begin(y[::step], prior[:, ::step])
+    separation = classes.separation(start)
+    if _trust(separation) < 1:
+        return fit(intensities, prior, structures, floor=floor, fluid=fluid)
+    prior = partial_volume.softened(prior, structures, partial_volume.exponent(separation))
+    log_prior = torch.log(prior.clamp(min=floor))
+    log_prior = log_prior - torch.logsumexp(log_prior, 0)
+    density = classes.maximize(y[::step], log_prior[:, ::step], start)
+    log_density = partial_volume.at(density, y).log_()
+    return Fit(log_prior.add_(log_density[classes.group]).softmax(0), separation, 1.0)
 
 
 def _normalized(intensities: Tensor) -> Tensor:
