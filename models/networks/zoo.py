@@ -19,6 +19,7 @@ from ..data import FOLDER
 from ..io import atomic
 from .coarse_to_fine import CoarseToFine
 from .gradient_net import GradientNet
+from .link_net import LinkNet
 from .slice_unet import SliceUNet
 from .stem_unet import StemUNet
 from .strided_unet import StridedUNet
@@ -31,8 +32,12 @@ ARCHITECTURES = {
     "GradientNet": GradientNet,
     "SliceUNet": SliceUNet,
     "VelocityUNet": VelocityUNet,
+    "LinkNet": LinkNet,
 }
 """Architectures by their name on a model card."""
+
+SCALE = ".scale"
+"""Ending of the scale of weights in eight bits."""
 
 
 class ModelError(Exception):
@@ -153,7 +158,7 @@ def load(name: str) -> Model:
         raise ModelError(f"{path}: unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
     network = ARCHITECTURES[spec["class"]](**spec["arguments"])
     try:
-        state = {k: v.float() for k, v in load_file(path).items()}
+        state = _restored(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ModelError(f"unreadable weights {path}: {error}") from None
     try:
@@ -172,11 +177,49 @@ def load_once(name: str, device: str = "cpu") -> Model:
     return model
 
 
+def _restored(stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights in float32; weights in eight bits have a scale for every output channel."""
+    state = {k: v.float() for k, v in stored.items() if not k.endswith(SCALE)}
+    for name in stored:
+        if name.endswith(SCALE):
+            state[name.removesuffix(SCALE)] *= stored[name].float()
+    return state
+
+
+def quantized(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights of convolutions in eight bits, with a scale for every output channel.
+
+    Parameters
+    ----------
+    state : dict of str to Tensor
+        Weights in float32.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Weights; a tensor of integers has another one, its scale, with the ending :data:`SCALE`.
+    """
+    out = {}
+    for name, value in state.items():
+        if value.dim() < 2:
+            out[name] = value
+            continue
+        scale = value.abs().amax(dim=tuple(range(1, value.dim())), keepdim=True).clamp(min=1e-12) / 127
+        out[name] = (value / scale).round().to(torch.int8)
+        out[name + SCALE] = scale
+    return out
+
+
 def save(folder: Path, state: dict[str, Tensor], card: dict[str, Any]) -> Path:
-    """Write weights in half precision with their card."""
+    """Write weights with their card: in half precision, those in eight bits as they are."""
     path = folder / f"{card['name']}.safetensors"
-    save_file({k: v.detach().cpu().half().contiguous() for k, v in state.items()}, path)
+    save_file({k: _packed(v.detach().cpu()).contiguous() for k, v in state.items()}, path)
     path.chmod(0o644)
     card = card | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     path.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     return path
+
+
+def _packed(value: Tensor) -> Tensor:
+    """Return weights as stored."""
+    return value if value.dtype == torch.int8 else value.half()
