@@ -13,6 +13,7 @@ from . import zoo
 PURPOSES = {
     "localization": "find the brain in a head",
     "skullstrip": "skull-strip",
+    "t1w mask": "skull-strip T1-weighted scans",
     "segmentation": "segment the brain in a head",
     "pose": "find the pose of a fetal brain",
     "upright segmentation": "segment a fetal brain in the atlas frame",
@@ -28,6 +29,7 @@ OF_KIND = {
     "any-position": "pose",
     "upright": "upright segmentation",
     "lesion": "lesion",
+    "t1w-mask": "t1w mask",
     "registration": "registration",
     "crop": "hippocampus",
     "pair": "hippocampus registration",

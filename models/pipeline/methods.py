@@ -27,7 +27,8 @@ def skullstrip(record: Population, mode: str = "auto") -> str:
     method = record.methods["skullstrip"]
     if mode == "skip":
         return method.cases["skip"]
-    return _filled(record, "skullstrip", {"auto"} & {mode}, threshold=f"{method.threshold:g}")
+    active = {"auto"} & {mode} | ({"t1w"} if record.t1w_mask else set())
+    return _filled(record, "skullstrip", active, threshold=f"{method.threshold:g}")
 
 
 def segmentation(record: Population, label_table: str | None = None, effort: str = "fast") -> str:

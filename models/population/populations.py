@@ -116,6 +116,8 @@ class Population:
         Default template.
     coarse, skullstrip, segmentation : str
         Names of the networks' weights.
+    t1w_mask : str
+        Weights for the brain mask of T1-weighted scans; empty if ``skullstrip`` serves all contrasts.
     methods : dict of str to Method
         By stage (``skullstrip``, ``segmentation``, ``registration``) its procedure.
     brain_ml : tuple of float
@@ -151,6 +153,7 @@ class Population:
     template: str = ""
     coarse: str = ""
     skullstrip: str = ""
+    t1w_mask: str = ""
     segmentation: str = ""
     methods: dict[str, Method] = field(default_factory=dict)
     brain_ml: tuple[float, float] = (0.0, 3000.0)

@@ -1,7 +1,8 @@
 """Skull-stripping by the signed distance to the brain's surface, at 3 mm and then finer.
 
 The regression of the distance follows SynthStrip (Hoopes et al. 2022); the final surface is the boundary of
-the network's tissue, closed over the sulci.
+the network's tissue, closed over the sulci. Scans with the contrast of T1-weighted ones get the mask of
+:mod:`brainseg.models.segmentation.t1w_mask`, where it agrees with the coarse brain.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..networks import zoo
 from ..networks.inference import COORDINATE_SCALE, run
 from ..population import labels
 from ..population.populations import Population
+from . import t1w_mask
 from .grids import brain_grid, half
 from .masks import extent, is_stripped, largest, tidy
 from .result import SkullStripResult
@@ -68,8 +70,13 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         distance = surface.signed_distance(mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
+<<<<<<< HEAD
         wide = head.continued(volume) if head.is_partial(volume) else volume
         on_input = resample(refine(wide, coarse, record, device, notes), volume.grid, outside=-20.0)
+=======
+        found = _t1w(volume, coarse, record, device, notes) or refine(volume, coarse, record, device, notes)
+        on_input = resample(found, volume.grid, outside=-20.0)
+>>>>>>> b29c1ff (Take the brain mask of T1-weighted scans from deepbet's network, where it agrees with the brain found first)
         mask = tidy(on_input.data > 0)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
@@ -108,6 +115,29 @@ def _located(volume: Volume, record: Population, device: str, notes: list[str]) 
             raise InputError(None, turn.words, upright.REMEDY) from None
         raise
     return coarse
+
+
+def _t1w(
+    volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str]
+) -> Volume | None:
+    """Return the signed distance (mm) to the surface of a T1-weighted scan's mask; None for other scans."""
+    if not record.t1w_mask:
+        return None
+    structures = labels.load(zoo.read_card(record.coarse)["label_table"]).unsided
+    if not t1w_mask.is_t1w(volume, coarse, structures):
+        return None
+    found = t1w_mask.probability(volume, coarse, record.t1w_mask, device, notes)
+    if not t1w_mask.agrees(found, coarse):
+        notes.append(
+            "The brain mask for T1-weighted scans differs from the brain that was found first; "
+            "the mask for any contrast was used instead: check it."
+        )
+        return None
+    spacing = record.methods["skullstrip"].spacing
+    grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
+    mask = tidy(resample(found, grid).data > 0.5)
+    distance = surface.signed_distance(mask, spacing).astype(np.float32)
+    return Volume(torch.from_numpy(distance), grid.affine)
 
 
 def refine(
