@@ -70,13 +70,12 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         distance = surface.signed_distance(mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
-<<<<<<< HEAD
-        wide = head.continued(volume) if head.is_partial(volume) else volume
-        on_input = resample(refine(wide, coarse, record, device, notes), volume.grid, outside=-20.0)
-=======
-        found = _t1w(volume, coarse, record, device, notes) or refine(volume, coarse, record, device, notes)
+        partial = head.is_partial(volume)
+        found = None if partial else _t1w(volume, coarse, record, device, notes)
+        if found is None:
+            wide = head.continued(volume) if partial else volume
+            found = refine(wide, coarse, record, device, notes)
         on_input = resample(found, volume.grid, outside=-20.0)
->>>>>>> b29c1ff (Take the brain mask of T1-weighted scans from deepbet's network, where it agrees with the brain found first)
         mask = tidy(on_input.data > 0)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
