@@ -77,6 +77,8 @@ def kind_of(card: Mapping[str, Any]) -> str:
         return str(card["kind"])
     architecture = card["architecture"]["class"]
     arguments, table = card["architecture"]["arguments"], str(card.get("label_table"))
+    if architecture == "LinkNet":
+        return "t1w-mask"
     if architecture == "SliceUNet":
         return "lesion"
     if architecture == "GradientNet":
@@ -125,6 +127,8 @@ def check(name: str, purpose: str) -> dict[str, Any]:
         fitting = [one for one in zoo.installed() if _is_for(one, purpose)]
         remedy = f"Installed networks for it: {', '.join(fitting) or 'none'}"
         raise UsageError(name, f"this network does not {PURPOSES[purpose]}; {does}{listed}", remedy)
+    if own == "t1w mask":  # no structures, no label table
+        return card
     table = str(card.get("label_table"))
     if not (FOLDER / "labels" / f"{table}.tsv").is_file():
         raise UsageError(name, f"its card names the label table {table}, which is not installed")

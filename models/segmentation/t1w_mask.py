@@ -1,8 +1,8 @@
 """Brain mask of T1-weighted scans by a network trained on thousands of them (deepbet; Fisch et al. 2024).
 
-The network sees the brain's box, stretched to a cube, as in its training. The box is upright in the atlas frame,
-so that the position of the head does not matter. Scans are recognized by their intensities, not by their name:
-white matter is brighter than gray matter, which is brighter than fluid.
+The network sees the brain's box, stretched to a cube, as in its training. The box is upright in the atlas
+frame, so that the position of the head does not matter. Scans are recognized by their intensities, not by
+their name: white matter is brighter than gray matter, which is brighter than fluid.
 """
 
 from __future__ import annotations

@@ -1,0 +1,90 @@
+"""The mask for T1-weighted scans: used for their contrast alone, in any position, if it fits the brain."""
+
+import numpy as np
+import pytest
+import torch
+
+from brainseg.models.geometry.volume import Grid, Volume, resample
+from brainseg.models.localization.head import Coarse
+from brainseg.models.networks import zoo
+from brainseg.models.population import labels
+from brainseg.models.segmentation import t1w_mask
+
+TABLE = labels.load("adult").unsided
+SPACING = 3.0
+
+
+def coarse_of(turn: float = 0.0) -> Coarse:
+    """A ball of white matter in a shell of gray matter with fluid in its middle, turned."""
+    shape, affine = (64, 80, 64), np.diag([SPACING] * 3 + [1.0])
+    affine[:3, 3] = -SPACING * (np.array(shape) - 1) / 2
+    axes = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
+    radius = SPACING * (axes[0] ** 2 + (axes[1] / 1.2) ** 2 + axes[2] ** 2).sqrt()
+    structures = torch.zeros(len(TABLE), *shape)
+    for index, low, high in ((4, 0, 15), (2, 15, 50), (3, 50, 65)):
+        structures[TABLE.index(index)] = ((radius >= low) & (radius < high)).float()
+    structures[0] = 1 - structures.sum(0)
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    to_atlas = np.array([[c, -s, 0, 0], [s, c, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    distance = Volume(65 - radius, affine)
+    return Coarse(distance, Volume(structures, affine), Volume(radius * 0, affine), to_atlas, 1.0, 1.0)
+
+
+def image_of(coarse: Coarse, white: float, gray: float, fluid: float) -> Volume:
+    """An image of the ball with an intensity for every tissue."""
+    levels = torch.zeros(len(TABLE))
+    for index, level in ((4, fluid), (2, white), (3, gray)):
+        levels[TABLE.index(index)] = level
+    data = torch.einsum("cxyz,c->xyz", coarse.structures.data, levels)
+    return Volume(data, coarse.distance.affine)
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ((900, 600, 200), True),  # T1w
+        ((300, 500, 900), False),  # T2w
+        ((500, 600, 150), False),  # FLAIR
+        ((600, 700, 800), False),  # PDw
+        ((500, 505, 200), False),  # no contrast
+    ],
+)
+def test_contrast_is_recognized_by_intensities(levels, expected):
+    coarse = coarse_of()
+    assert t1w_mask.is_t1w(image_of(coarse, *levels), coarse, TABLE) is expected
+
+
+@pytest.mark.parametrize("turn", [0.0, 30.0, 90.0])
+def test_network_sees_an_upright_box_in_any_position(turn, monkeypatch):
+    """Stand-in network: whatever is bright. Its mask comes back to where the brain is."""
+    seen = []
+
+    class Bright(torch.nn.Module):
+        stride = 32
+
+        def forward(self, x, prior=None):
+            seen.append(x)
+            logits = 9 * torch.cat([0.449 - x, x - 0.449], 1)
+            return {"mask": (logits, logits)}
+
+    monkeypatch.setattr(t1w_mask, "SIDE", 64)
+    monkeypatch.setattr(zoo, "load_once", lambda *_: zoo.Model(Bright(), {}))
+    coarse = coarse_of(turn)
+    image = image_of(coarse, 900, 700, 500)
+    found = t1w_mask.probability(image, coarse, "stand-in", "cpu")
+    assert seen[0].shape == (1, 1, 64, 64, 64)
+    assert t1w_mask.agrees(found, coarse)
+    mask = resample(found, coarse.distance.grid).data > 0.5
+    truth = coarse.distance.data > 0
+    assert 2 * float((mask & truth).sum()) / float(mask.sum() + truth.sum()) > 0.95
+    # the box is upright in the atlas frame: its axes are those of the atlas
+    axes = found.affine[:3, :3] / np.linalg.norm(found.affine[:3, :3], axis=0)
+    np.testing.assert_allclose(coarse.to_atlas[:3, :3] @ axes, np.eye(3), atol=1e-6)
+
+
+def test_a_mask_elsewhere_is_not_taken():
+    coarse = coarse_of()
+    grid = Grid(coarse.distance.grid.shape, coarse.distance.affine)
+    moved = Volume((coarse.distance.data.roll(8, 0) > 0).float(), grid.affine)
+    assert not t1w_mask.agrees(moved, coarse)
+    assert t1w_mask.agrees(Volume((coarse.distance.data > 0).float(), grid.affine), coarse)
