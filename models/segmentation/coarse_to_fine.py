@@ -79,7 +79,7 @@ def segment(
         prior = fusion.with_shapes(shapes, network, prior, scan, coarse.to_atlas, table, likelihood, FLUID)
     posteriors = fusion.fitted(scan, prior, table, likelihood, notes, FLUID, partial_volume=True)
     left = _left(coarse, grid)
-    posteriors.data[:] = fusion.without_strays(posteriors.data, left.data, table)
+    posteriors.data[:] = fusion.without_tails(fusion.without_strays(posteriors.data, left.data, table))
     if coarse.error > FAR_OFF:
         notes.append(
             f"The structures are {coarse.error:.1f} mm off their usual places: check the segmentation."

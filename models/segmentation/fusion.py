@@ -25,6 +25,10 @@ MARGIN = 6.0
 SMOOTHING = 0.4
 """Share of the neighborhood's mean in every voxel's posteriors: a light Markov random field."""
 
+NEGLIGIBLE = 0.1
+"""Posterior below which a structure is absent from a voxel. The priors' floors, added up over a brain, would
+otherwise double the volume of a small structure."""
+
 
 def fine(
     masked: Volume,
@@ -252,6 +256,27 @@ def _joined(prior: Volume, deformed: deformable_atlas.DeformedAtlas) -> Volume:
     """Return ``prior`` (changed in place) joined with an atlas, in the part that the atlas covers."""
     shapes = deformed.probabilities(prior.grid)
     return refinement.blend(prior, deformable_atlas.joined(resample(prior, shapes.grid), shapes))
+
+
+def without_tails(posteriors: Tensor) -> Tensor:
+    """Set negligible posteriors to zero; the others sum to one.
+
+    Parameters
+    ----------
+    posteriors : Tensor, shape (C, X, Y, Z)
+        Probabilities; changed in place.
+
+    Returns
+    -------
+    Tensor, shape (C, X, Y, Z)
+        The changed posteriors.
+    """
+    least = posteriors.amax(0).clamp(max=NEGLIGIBLE)
+    total = torch.zeros_like(least)
+    for values in posteriors:
+        values.mul_(values >= least)
+        total += values
+    return posteriors.div_(total.clamp(min=1e-6))
 
 
 def without_strays(posteriors: Tensor, left: Tensor, table: LabelTable) -> Tensor:

@@ -46,3 +46,16 @@ def test_outside_of_the_brain_there_is_background_and_inside_none(brain):
     assert torch.equal(found[0] > 0.5, ~scan.inside)
     label = found.argmax(0)
     assert bool((label[bright] == table.unsided.index(2)).float().mean() > 0.95)
+
+
+def test_small_probabilities_all_over_the_brain_add_no_volume():
+    torch.manual_seed(0)
+    posteriors = torch.full((4, 20, 20, 20), 0.02)
+    posteriors[1] = 0.94
+    posteriors[1:3, 5:8, 5:8, 5:8] = torch.tensor([0.3, 0.66])[
+        :, None, None, None
+    ]  # the structure: 27 voxels
+    found = fusion.without_tails(posteriors)
+    torch.testing.assert_close(found.sum(0), torch.ones(20, 20, 20))
+    assert float(found[2].sum()) == pytest.approx(27 * 0.66 / 0.96, rel=1e-4)
+    assert float(found[3].sum()) == 0
