@@ -16,7 +16,7 @@ from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isd
 from ..models.geometry.volume import Volume
 from ..models.io import outputs
 from ..models.population import labels
-from ..models.quality import iqm, quality, rating
+from ..models.quality import iqm, quality, rating, surroundings
 from ..models.templates import bundled, spaces
 from .base import Stage, StageInputSpec, load
 from .io import derivatives, files
@@ -154,6 +154,8 @@ def assess(
     known = matrix if norms is not None and norms.template == template else None
     expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "misfit": misfit}
     expected["cautions"] = cautions
+    if norms is not None and not stripped:
+        expected["outside"] = surroundings.brain_outside(*given, table)
     rated = rating.rate(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
     checks, rows = [asdict(check) for check in rated.checks], [asdict(one) for one in measured]
     about = {"verdict": rated.rating, "score": rated.score, "checks": checks}

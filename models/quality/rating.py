@@ -32,6 +32,8 @@ DEFAULTS = {
     "centers_check": 8.0,
     "centers_fail": 15.0,
     "volume_fail": 0.25,
+    "outside_check": 0.3,
+    "outside_fail": 0.7,
     "folds_check": 0.1,
     "folds_fail": 1.0,
 }
@@ -119,6 +121,7 @@ def rate(
     folds: float | None = None,
     cautions: Sequence[str] = (),
     misfit: str = "",
+    outside: float | None = None,
 ) -> QCRating:
     """Rate a result.
 
@@ -142,6 +145,9 @@ def rate(
         Reasons for which the rating is at most *check*.
     misfit : str
         Why the orientation in the header does not fit the head: the rating is *fail*.
+    outside : float, optional
+        Share of the mask's surroundings with the intensity of brain
+        (:func:`brainseg.models.quality.surroundings.brain_outside`).
 
     Returns
     -------
@@ -151,6 +157,11 @@ def rate(
     limits = DEFAULTS | (norms.thresholds if norms else {})
     checks = [_volume(mask, plausible_ml, limits)] if plausible_ml else []
     checks.append(_match(mask, segmentation, limits))
+    if outside is not None:
+        words = f"{100 * outside:.0f} % of the voxels around the brain mask have the intensity of brain"
+        if outside > limits["outside_check"]:
+            words += ": the mask may cut through the cortex"
+        checks.append(_above("outside", "Around the brain mask", outside, "", words, limits, "outside"))
     if misfit:
         checks.append(Check("orientation", "Orientation in the header", None, "", FAIL, misfit))
     checks += [Check("caution", "Caution", None, "", CHECK, words) for words in cautions]
