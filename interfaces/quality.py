@@ -131,11 +131,9 @@ def assess(
         Template and label table.
     stripped : bool
         Whether the image has no skull.
-    plausible_ml : tuple of float, optional
-        Plausible volumes (mL) of the brain.
     uncertainty : dict of int to float, optional
         Entropy of the network's posteriors by FreeSurfer id.
-    folds, cautions, misfit
+    plausible_ml, folds, cautions, misfit
         As in :func:`brainseg.models.quality.rating.rate`.
 
     Returns
@@ -149,17 +147,16 @@ def assess(
     metrics = iqm.measure(
         image, mask, probabilities, field=field, matrix=matrix, tissue_maps=maps, stripped=stripped
     )
-    given = image, mask, structures
-    measured = quality.measure(*given, norms, table, uncertainty or {}) if norms is not None else []
-    known = matrix if norms is not None and norms.template == template else None
+    given = (image, mask, structures)
+    measured = quality.measure(*given, norms, table, uncertainty or {}) if norms else []
+    known = matrix if norms and norms.template == template else None
     expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "misfit": misfit}
-    expected["cautions"] = cautions
-    if norms is not None and not stripped:
-        expected["outside"] = surroundings.brain_outside(*given, table)
-    rated = rating.rate(measured, mask, structures, table=table, matrix=known, folds=folds, **expected)
-    checks, rows = [asdict(check) for check in rated.checks], [asdict(one) for one in measured]
-    about = {"verdict": rated.rating, "score": rated.score, "checks": checks}
-    return about | {"metrics": metrics, "structures": rows, "table": table}
+    expected |= {"cautions": cautions, "table": table, "matrix": known, "folds": folds}
+    whole = norms is not None and not stripped
+    expected["outside"] = surroundings.brain_outside(*given, table) if whole else None
+    rated = rating.rate(measured, mask, structures, **expected)
+    rows = {"checks": [*map(asdict, rated.checks)], "structures": [*map(asdict, measured)]}
+    return {"verdict": rated.rating, "score": rated.score, "table": table, "metrics": metrics} | rows
 
 
 def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:

@@ -192,7 +192,7 @@ class Population:
 
 
 def restricted(record: Population, *steps: str) -> str | None:
-    """Return the restrictions on use in the licenses of a population's networks.
+    """Return the restrictions on use in the licenses of a population's networks; None without any.
 
     Parameters
     ----------
@@ -200,11 +200,6 @@ def restricted(record: Population, *steps: str) -> str | None:
         The population.
     steps : str
         Fields of further networks, such as ``lesion``.
-
-    Returns
-    -------
-    str or None
-        Restrictions; None if there are none.
     """
     found: list[str] = []
     more: list[str] = []

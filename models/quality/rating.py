@@ -146,8 +146,7 @@ def rate(
     misfit : str
         Why the orientation in the header does not fit the head: the rating is *fail*.
     outside : float, optional
-        Share of the mask's surroundings with the intensity of brain
-        (:func:`brainseg.models.quality.surroundings.brain_outside`).
+        Result of :func:`brainseg.models.quality.surroundings.brain_outside`.
 
     Returns
     -------
@@ -158,10 +157,7 @@ def rate(
     checks = [_volume(mask, plausible_ml, limits)] if plausible_ml else []
     checks.append(_match(mask, segmentation, limits))
     if outside is not None:
-        words = f"{100 * outside:.0f} % of the voxels around the brain mask have the intensity of brain"
-        if outside > limits["outside_check"]:
-            words += ": the mask may cut through the cortex"
-        checks.append(_above("outside", "Around the brain mask", outside, "", words, limits, "outside"))
+        checks.append(_outside(outside, limits))
     if misfit:
         checks.append(Check("orientation", "Orientation in the header", None, "", FAIL, misfit))
     checks += [Check("caution", "Caution", None, "", CHECK, words) for words in cautions]
@@ -170,14 +166,9 @@ def rate(
         checks += _placed(mask, segmentation, by_index, norms, matrix, limits)
         checks += _hemispheres(by_index, table, limits)
     if folds is not None:
-        words = f"{folds:.2g} % of the deformation's voxels fold"
-        checks.append(_above("folds", "Folds of the deformation", folds, "%", words, limits, "folds"))
-    known = [one for one in structures if one.score is not None and one.index not in quality.LOOSE]
-    score = None
-    if known:
-        score = float(np.mean([one.score for one in known]))
-        checks += _scores(known, score, table, limits)
-    return QCRating(worst([check.verdict for check in checks]), score, checks)
+        checks.append(_folds(folds, limits))
+    score, more = _scores(structures, table, limits)
+    return QCRating(worst([check.verdict for check in [*checks, *more]]), score, checks + more)
 
 
 def _grade(value: float, check: float, fail: float, above: bool = True) -> str:
@@ -197,6 +188,18 @@ def _above(
 def _below(name: str, label: str, value: float, words: str, limits: dict[str, float], key: str) -> Check:
     rating = _grade(value, limits[f"{key}_check"], limits[f"{key}_fail"], above=False)
     return Check(name, label, round(value, 4), "", rating, words)
+
+
+def _folds(share: float, limits: dict[str, float]) -> Check:
+    words = f"{share:.2g} % of the deformation's voxels fold"
+    return _above("folds", "Folds of the deformation", share, "%", words, limits, "folds")
+
+
+def _outside(share: float, limits: dict[str, float]) -> Check:
+    words = f"{100 * share:.0f} % of the voxels around the brain mask have the intensity of brain"
+    if share > limits["outside_check"]:
+        words += ": the mask may cut through the cortex"
+    return _above("outside", "Around the brain mask", share, "", words, limits, "outside")
 
 
 def _volume(mask: Volume, plausible: tuple[float, float], limits: dict[str, float]) -> Check:
@@ -269,8 +272,14 @@ def _hemispheres(by_index: dict[int, Structure], table: str, limits: dict[str, f
     return [_above("hemispheres", "Hemispheres", found, "", words, limits, "hemispheres")]
 
 
-def _scores(known: list[Structure], score: float, table: str, limits: dict[str, float]) -> list[Check]:
-    """Check the structures' expected Dice: its mean, and the share of structures with a poor one."""
+def _scores(
+    structures: list[Structure], table: str, limits: dict[str, float]
+) -> tuple[float | None, list[Check]]:
+    """Return the mean expected Dice of the structures, and checks of it and of poor structures."""
+    known = [one for one in structures if one.score is not None and one.index not in quality.LOOSE]
+    if not known:
+        return None, []
+    score = float(np.mean([one.score for one in known]))
     words = f"Mean expected Dice of the structures: {score:.2f}"
     checks = [_below("score", "Expected Dice, mean", score, words, limits, "score")]
     poor = [one for one in known if one.score is not None and one.score < limits["poor"]]
@@ -280,4 +289,4 @@ def _scores(known: list[Structure], score: float, table: str, limits: dict[str, 
     listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     words = f"Expected Dice below {limits['poor']:g}: {listed}" if poor else "No structure is doubtful"
     checks.append(_above("poor", "Doubtful structures", share, "", words, limits, "poor"))
-    return checks
+    return score, checks

@@ -1,8 +1,8 @@
 """Segmentation from coarse to fine: the whole brain at 3 mm, then its box at the fine network's voxel size.
 
 The coarse posteriors are the fine network's context; an atlas deformed to the scan and the scan's own
-intensities (:mod:`brainseg.models.segmentation.gaussian_mixture`) correct its posteriors. The fine network
-predicts unsided structures; the coarse network separates left from right.
+intensities (:mod:`brainseg.models.segmentation.intensity`) correct its posteriors. The fine network predicts
+unsided structures; the coarse network separates left from right.
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ from ..geometry.volume import Grid, Volume, lattice, resample
 from ..localization import head
 from ..networks import zoo
 from ..population.labels import LabelTable
-from . import deformable_atlas, gaussian_mixture, refinement
+from . import deformable_atlas, refinement
 from .grids import brain_grid, covering
+from .intensity import gaussian_mixture
 
 ROUGH = 2.0
 """Voxel size (mm) at which an atlas is deformed to the scan."""
@@ -188,12 +189,9 @@ def fitted(
     values[0] *= 0.0
     values /= values.sum(0).clamp(min=1e-6)
     if likelihood:
-        if partial_volume and fluid is not None:
-            fit = gaussian_mixture.fit_with_partial_volume(
-                scan.intensities, values, table.unsided, fluid=fluid
-            )
-        else:
-            fit = gaussian_mixture.fit(scan.intensities, values, table.unsided, fluid=fluid)
+        shared = gaussian_mixture.fit_with_partial_volume
+        method = shared if partial_volume else gaussian_mixture.fit
+        fit = method(scan.intensities, values, table.unsided, fluid=fluid)
         values = fit.posteriors
         if fit.weight == 0:
             notes.append(

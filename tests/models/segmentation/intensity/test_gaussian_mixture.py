@@ -2,7 +2,7 @@
 
 import torch
 
-from brainseg.models.segmentation import gaussian_mixture
+from brainseg.models.segmentation.intensity import gaussian_mixture
 
 STRUCTURES = (0, 2, 3, 24)
 WM, GM, FLUID = 1, 2, 3

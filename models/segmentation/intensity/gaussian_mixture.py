@@ -110,7 +110,12 @@ def fit(
 
 
 def fit_with_partial_volume(
-    intensities: Tensor, prior: Tensor, structures: tuple[int, ...], *, floor: float = 1e-4, fluid: float
+    intensities: Tensor,
+    prior: Tensor,
+    structures: tuple[int, ...],
+    *,
+    floor: float = 1e-4,
+    fluid: float | None = None,
 ) -> Fit:
     """Fit classes with partial volume; without a contrast of gray and white matter, fit Gaussian classes.
 
@@ -118,7 +123,7 @@ def fit_with_partial_volume(
     ----------
     intensities, prior, structures, floor
         As for :func:`fit`.
-    fluid : float
+    fluid : float, optional
         Largest variance of CSF in Gaussian classes, relative to white matter's.
 
     Returns

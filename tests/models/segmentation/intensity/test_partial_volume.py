@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from brainseg.models.population import labels
-from brainseg.models.segmentation import gaussian_mixture, partial_volume
+from brainseg.models.segmentation.intensity import gaussian_mixture, partial_volume
 
 STRUCTURES = (0, 2, 3, 24)
 WM, GM = 1, 2

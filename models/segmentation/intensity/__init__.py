@@ -1,0 +1,1 @@
+"""Classes of intensities, fitted to a scan."""
