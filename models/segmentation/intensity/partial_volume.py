@@ -17,7 +17,7 @@ from torch import Tensor
 GROUPS = {
     2: "wm", 7: "cerebellar-wm", 3: "gm", 8: "cerebellar-gm", 11: "caudate", 12: "putamen", 17: "limbic",
     18: "limbic", 26: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid",
-    5: "fluid", 14: "fluid", 15: "fluid", 24: "csf", 0: "rest",
+    5: "csf", 14: "csf", 15: "csf", 24: "csf", 0: "rest",
 }  # fmt: skip
 """Group of structures with one intensity distribution, by FreeSurfer id."""
 
@@ -30,7 +30,10 @@ TIED = (("wm", "gm"), ("cerebellar-wm", "cerebellar-gm"))
 PAIRS = ((2, 3), (7, 8))
 """Structures (FreeSurfer ids) whose prior log odds have the exponent of :func:`exponent`."""
 
-LARGEST_VARIANCE = {"fluid": 1.7, "csf": 0.7}
+SAME = ("fluid", "csf")
+"""Groups with one mean and variance. Lateral ventricles have no shared voxels: their walls would thicken."""
+
+LARGEST_VARIANCE = {"fluid": 2.0, "csf": 2.0}
 """Largest variance of fluids, relative to white matter's where the prior is certain."""
 
 MOST = 0.4
@@ -73,6 +76,7 @@ class Classes:
         places = {name: k for k, name in enumerate(self.names)}
         self.borders = [(places[a], places[b]) for a, b in BORDERS if a in places and b in places]
         self.tied = [(places[a], places[b]) for a, b in TIED if a in places and b in places]
+        self.same = [places[name] for name in SAME if name in places]
         self.largest = {places[n]: most for n, most in LARGEST_VARIANCE.items() if n in places}
         self.white, self.gray = places["wm"], places["gm"]
         self.noise = 0.0
@@ -92,7 +96,7 @@ class Classes:
         mean = (weight @ intensities + 1e-3 * intensities.mean()) / size
         variance = (weight * (intensities - mean[:, None]) ** 2).sum(1) / size + 4e-4
         self.noise = float(variance[self.white])
-        return mean, self._held(variance, size)
+        return self._joined(mean, size), self._held(variance, size)
 
     def separation(self, moments: tuple[Tensor, Tensor]) -> float:
         """Return the distance of gray and white matter in pooled standard deviations."""
@@ -134,7 +138,7 @@ class Classes:
             weight = weight * at(pure / density, intensities)
             size = weight.sum(1) + 1e-3
             held, own = ANCHOR * size, (weight @ intensities + 1e-3 * intensities.mean()) / size
-            mean = (size * own + held * start[0]) / (size + held)
+            mean = self._joined((size * own + held * start[0]) / (size + held), size)
             spread = (weight * (intensities - mean[:, None]) ** 2).sum(1)
             spread = spread + held * (start[1] + (mean - start[0]) ** 2)
             variance = self._held(spread / (size + held) + 4e-4, size)
@@ -144,10 +148,15 @@ class Classes:
         """Return the sums over the structures of every class."""
         return values.new_zeros(len(self.names), values.shape[1]).index_add_(0, self.group, values)
 
+    def _joined(self, mean: Tensor, size: Tensor) -> Tensor:
+        """Return the means, with one for fluid inside and outside the brain."""
+        if self.same:
+            mean[self.same] = (mean[self.same] * size[self.same]).sum() / size[self.same].sum()
+        return mean
+
     def _held(self, variance: Tensor, size: Tensor) -> Tensor:
         """Return the variances, tied and limited."""
-        for pair in self.tied:
-            both = list(pair)
+        for both in (*map(list, self.tied), *([self.same] if self.same else [])):
             variance[both] = (variance[both] * size[both]).sum() / size[both].sum()
         for k, most in self.largest.items():
             variance[k] = variance[k].clamp(max=most * self.noise)
