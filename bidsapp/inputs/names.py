@@ -115,7 +115,8 @@ def fault(root: Path, relative: PurePath) -> Fault | None:
         remedy = "Convert it (mri_convert, dcm2niix)" if foreign else "Rename it"
         wanted = re.sub(r"\.\w+$", ".nii.gz", wanted) if foreign else wanted
         said = f"found {relative.as_posix()}, and BIDS wants {wanted}", remedy
-    session = _in_folder(relative, "ses-")[4:] or None
+    # The label becomes a part of file names: no other characters than letters, digits and hyphens.
+    session = re.sub(r"[^0-9A-Za-z+_-]+", "-", _in_folder(relative, "ses-")[4:]).strip("-_") or None
     return Fault(root / relative, session, suffix, *said) if said else None
 
 

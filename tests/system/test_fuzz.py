@@ -18,6 +18,7 @@ from brainseg.bidsapp.status import records
 from brainseg.models.errors import BrainsegError, DatasetError
 from brainseg.models.io import conform
 from brainseg.models.io.conform import notes_on
+from brainseg.models.io.images import opened
 from helpers import mutations
 
 pytestmark = pytest.mark.slow
@@ -41,7 +42,7 @@ def _read(participant_session: select.ParticipantSession) -> BrainsegError | Non
         return participant_session.problem
     try:
         conform.read(participant_session.image)
-        notes_on(nib.load(participant_session.image))
+        notes_on(opened(participant_session.image)[0])
     except BrainsegError as error:
         return error
     return None

@@ -158,11 +158,11 @@ def test_the_stages_get_the_populations_weights(scans, monkeypatch, tmp_path):
 
     def strip(scan, record, **more):
         used.append((record.coarse, record.skullstrip))
-        return SimpleNamespace(mask=scan)
+        return SimpleNamespace(mask=scan, notes=[])
 
     def segment(scan, mask, record, **more):
         used.append((record.coarse, record.segmentation, more["label_table"]))
-        return SimpleNamespace(structures=scan, centroids={}, probabilities={})
+        return SimpleNamespace(structures=scan, centroids={}, probabilities={}, notes=[])
 
     monkeypatch.setattr(skullstrip, "skullstrip", strip)
     monkeypatch.setattr(bias, "correct", lambda scan, mask: (scan, None))
