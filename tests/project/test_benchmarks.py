@@ -42,6 +42,7 @@ def test_page_has_a_place_for_every_table():
     page = (FOLDER / "README.md").read_text()
     found = re.findall(r"<!-- (.+): begin, written by the script -->", page)
     assert found == [
+        "real_heads",
         "adult_manual chain",
         "adult_manual network",
         "learning segmentation",

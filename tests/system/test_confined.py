@@ -17,7 +17,9 @@ CONFINED = [
     "--size", str(64 * 2**20), "--tmpfs", "/tmp", "--unshare-user", "--uid", "54321", "--gid", "54321",
     "--unshare-net", "--unshare-pid", "--unshare-ipc", "--chdir", "/",
 ]  # fmt: skip
-PLACE = Path(brainseg.bidsapp.__file__).parents[2]
+ABOVE = Path(brainseg.bidsapp.__file__).parents[2]
+PLACE = ABOVE if (ABOVE / "brainseg").is_dir() else ROOT
+"""Folder for the module path; an editable installation has its own finder."""
 PROGRAM = (
     f"import sys; sys.path.insert(0, {str(PLACE)!r})\n"
     "from brainseg.bidsapp.cli.bids import main; sys.exit(main(sys.argv[1:]))"
