@@ -14,7 +14,7 @@ from helpers import fake_chain, fake_tree, stage_results, template_scans, toy_he
 THREADS = torch.get_num_threads()
 """Threads that torch starts with."""
 
-QUICK = 5.0
+QUICK = 10.0
 """Seconds of processor time that a test without the mark ``slow`` may take, and so may its fixtures."""
 
 

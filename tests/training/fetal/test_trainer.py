@@ -32,8 +32,11 @@ def _brain(numbers=None):
     return image * (labels > 0), labels
 
 
-def _write(folder, stem, numbers=None, labels_in=None):
+def _write(folder, stem, numbers=None, labels_in=None, changed=0):
+    """Write a brain, with as many voxels changed."""
     image, labels = _brain(numbers)
+    image.flat[np.flatnonzero(labels)[:changed]] = image.max() / 2
+    labels.flat[np.flatnonzero(labels)[:changed]] = labels.max()
     affine = np.diag([3.0, 3.0, 3.0, 1.0])
     for where, data, suffix in ((folder, image, "T2w"), (labels_in or folder, labels, "dseg")):
         where.mkdir(parents=True, exist_ok=True)
@@ -194,7 +197,7 @@ def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
     monkeypatch.setattr(lightning, "fit", fit)
     monkeypatch.setattr(FetalTrainer, "export", lambda self: self.folder)
     for number in range(1, 6):
-        _write(tmp_path / "mine" / f"sub-{number:03}" / "anat", f"sub-{number:03}")
+        _write(tmp_path / "mine" / f"sub-{number:03}" / "anat", f"sub-{number:03}", changed=10 * number)
     words = ("train", "fetal-coarse", "--maps", tmp_path / "mine", "--out", tmp_path / "out")
     small_grid = "stages=[{until: 1.0, shape: [32, 32, 32], spacing: 3.0}]"
     words = (*words, small_grid, "start=null", "--device", "cpu")
