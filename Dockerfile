@@ -50,6 +50,9 @@ LABEL org.opencontainers.image.title="brainseg-bids" \
 
 COPY --from=build /opt/brainseg /opt/brainseg
 
+# The results name the image (GeneratedBy in dataset_description.json).
+ENV BRAINSEG_BIDS_IMAGE=brainseg-bids:${VERSION}
+
 # Apptainer mounts the image read-only and may leave HOME unset or unwritable: what a library wants to keep in a
 # home goes to /tmp.
 ENV PATH=/opt/brainseg/bin:$PATH \

@@ -112,7 +112,7 @@ def _execute(
         if word == "ARG":
             given |= {name: arguments.get(name, value) for name, value in dockerfile.pairs(text).items()}
         elif word == "ENV":
-            environment |= dockerfile.pairs(dockerfile.substitute(text, environment))
+            environment |= dockerfile.pairs(dockerfile.substitute(text, given | environment))
         elif word == "WORKDIR":
             workdir = text
             (root / text.lstrip("/")).mkdir(parents=True, exist_ok=True)
@@ -283,16 +283,21 @@ def _sections(stage: dockerfile.Stage) -> list[str]:
             ]
             post += [f'    {name}="{{{{ {name} }}}}"' for name in dockerfile.pairs(text)]
         elif word == "ENV":
-            environment += [f'    export {name}="{value}"' for name, value in dockerfile.pairs(text).items()]
-            post += [f'    export {name}="{value}"' for name, value in dockerfile.pairs(text).items()]
+            variables = dockerfile.pairs(text)
+            for argument in names:
+                given = f"{{{{ {argument} }}}}"
+                variables = {k: v.replace(f"${{{argument}}}", given) for k, v in variables.items()}
+            lines = [f'    export {name}="{value}"' for name, value in variables.items()]
+            environment += lines
+            post += lines
         elif word == "WORKDIR":
             workdir = Path(text)
             post.append(f"    mkdir -p {text} && cd {text}")
         elif word == "RUN":
             post.append(f"    {text}")
         elif word == "LABEL":
-            given = dockerfile.substitute(text, {name: f"{{{{ {name} }}}}" for name in names})
-            labels += [f"    {name} {value}" for name, value in dockerfile.pairs(given).items()]
+            text = dockerfile.substitute(text, {name: f"{{{{ {name} }}}}" for name in names})
+            labels += [f"    {name} {value}" for name, value in dockerfile.pairs(text).items()]
         elif word == "ENTRYPOINT":
             run.append(f'    exec {shlex.join(_words(text))} "$@"')
     sections["%post"] = ["    set -e", *post]

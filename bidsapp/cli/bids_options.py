@@ -196,6 +196,12 @@ def _add_processing(add: Add) -> None:
     )
     add("--sloppy", action="store_true", help="coarse and fast, for tests; the results are marked")
     add("--random-seed", type=int, metavar="N", help="seed of all random numbers (default: 0)")
+    add(
+        "--reproducible",
+        action="store_true",
+        help="the same bytes on all x86-64 processors with AVX2: float32 on the CPU, one thread per step, no "
+        "newer instructions; slower (more threads with --omp-nthreads, of the same number everywhere)",
+    )
 
 
 def _add_resources(add: Add) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...models.errors import UsageError
 from ...models.population import populations
-from . import orientation, output_spaces, resources
+from . import orientation, output_spaces, reproducible, resources
 
 LEVELS = ("participant", "group")
 TEMPLATES = output_spaces.DEFAULT
@@ -96,6 +96,7 @@ class Settings:
     skull_strip: str = "auto"
     effort: str = "fast"
     random_seed: int = 0
+    reproducible: bool = False
     nprocs: int = 1
     omp_nthreads: int = 1
     mem_gb: float = 4.0
@@ -141,6 +142,7 @@ class Settings:
             "steps": sorted(name for name in STEPS if self.step(name)),
             **({"force": True} if self.force else {}),
             **({"reorient": self.reorient} if self.reorient else {}),
+            **({"reproducible": True} if self.reproducible else {}),
             "sloppy": self.sloppy,
             "stop_after": self.stop_after,
         }
@@ -209,6 +211,8 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             raise UsageError(
                 None, f"--{name.replace('_', '-')} {values[name]} is too few", "Give a positive number"
             )
+    if values.get("reproducible"):
+        values = reproducible.restrict(values)
     values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
     values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
     memory = resources.memory_gb(environ)

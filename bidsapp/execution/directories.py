@@ -285,7 +285,7 @@ def has_results_of(out: Path, bids_dir: Path) -> bool:
         content = sidecars.read_object(out / "dataset_description.json")
     except InputError:
         return False
-    return _link(content) == dataset.link_to(bids_dir, out)
+    return _link(content) == dataset.link_to(bids_dir, out, _link(content))
 
 
 def _link(content: dict[str, Any]) -> str | None:

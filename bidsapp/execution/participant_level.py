@@ -92,6 +92,7 @@ def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list
         else:
             stands = records.finished(out, ps, tracker.settings) if settings.resume else "no"
             if stands == "yes":
+                records.keep_times(out, ps)
                 # Another machine may have finished it after a run here was killed.
                 if not (settings.keep_work_dir or settings.debug):
                     directories.clean_work(run.directories, graph.workflow_name(ps.key))

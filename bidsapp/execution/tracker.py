@@ -15,7 +15,8 @@ from ...models.errors import InputError
 from ...models.io import outputs
 from ..inputs import sidecars
 from ..inputs.select import ParticipantSession
-from ..status import records
+from ..status import inputs, records
+from ..status.arithmetic import words
 from ..status.failures import FULL_REASON
 from ..status.records import REPORT, Fault, Record
 from .progress import Progress
@@ -67,11 +68,17 @@ class Tracker:
         self._names: dict[str, str] = {}
         self._running: dict[tuple[str, str], set[str]] = {}
         self._before: dict[str, dict[str, float]] = {}
+        self._computed: dict[str, str] = {}
         self._since: dict[tuple[str, str], float] = {}
         self._warned = False
         self._unwritten: set[str] = set()
 
-    def expect(self, participant_session: ParticipantSession, workflow: str) -> None:
+    def expect(
+        self,
+        participant_session: ParticipantSession,
+        workflow: str,
+        arithmetic: dict[str, str] | None = None,
+    ) -> None:
         """Expect the events of a participant-session from a workflow.
 
         Parameters
@@ -80,13 +87,17 @@ class Tracker:
             The participant-session.
         workflow : str
             Name of its workflow.
+        arithmetic : dict of str to str, optional
+            Precision, device, instructions and processor, if they are known.
         """
         self._names[workflow] = participant_session.key
         record = Record(participant_session, state="waiting", settings=self.settings, run=self.run)
+        record.arithmetic = arithmetic or {}
         before = records.read(self.out_dir, participant_session.key)
-        record.earlier = records.outdated(before, participant_session.image)
-        if before.get("state") != "done" and before.get("inputs") == records.inputs_of(participant_session):
+        record.earlier = records.outdated(before, participant_session)
+        if before.get("state") != "done" and inputs.unchanged(before.get("inputs"), participant_session):
             self._before[participant_session.key] = before.get("seconds") or {}
+            self._computed[participant_session.key] = words(before)
         self.records[participant_session.key] = record
         self.pending.add(participant_session.key)
 
@@ -107,9 +118,8 @@ class Tracker:
     def refuse(self, participant_session: ParticipantSession, fault: Fault) -> None:
         """Record a participant-session that fails before its workflow starts."""
         record = Record(participant_session, started=records.now(), settings=self.settings, run=self.run)
-        record.earlier = records.outdated(
-            records.read(self.out_dir, participant_session.key), participant_session.image
-        )
+        before = records.read(self.out_dir, participant_session.key)
+        record.earlier = records.outdated(before, participant_session)
         self.records[participant_session.key] = record
         self._fail(record, fault)
 
@@ -240,6 +250,9 @@ class Tracker:
         before = self._before.get(record.participant_session.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < CACHED <= took}
         record.seconds = found | {s: took for s, took in record.seconds.items() if s not in found}
+        earlier, now = self._computed.get(record.participant_session.key), words(record.as_dict())
+        if found and earlier and now and earlier != now:
+            record.notes.append(f"Computed in two runs with different arithmetic: {earlier}; then {now}.")
         records.remove(
             self.out_dir,
             record.participant_session.participant,

@@ -25,7 +25,8 @@ from ..status import failures, records
 from . import nodes
 from .context import Run
 from .directories import Directories
-from .scheduler import logs, plugins
+from .scheduler import logs, plugins, reproducible
+from .scheduler.devices import arithmetic
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")
@@ -94,12 +95,12 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
         If weights are missing or a setting is invalid, which affects all participant-sessions.
     """
     workflow = _empty(run)
+    # Another plugin of Nipype computes elsewhere.
+    known = {} if run.settings.nipype_plugin_file else {name: arithmetic(name) for name in devices}
     for number, ps in enumerate(participant_sessions):
-        name = workflow_name(ps.key)
+        name, device = workflow_name(ps.key), devices[number % len(devices)]
         try:
-            one = participant_session_workflow(
-                ps, run.settings, run.directories, devices[number % len(devices)], name
-            )
+            one = participant_session_workflow(ps, run.settings, run.directories, device, name)
         except (MissingFileError, UsageError):
             raise
         except Exception as error:
@@ -107,7 +108,7 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
                 LOG.exception("%s: its workflow cannot be built", ps.key)
             run.tracker.refuse(ps, failures.of_error(error, "start"))
             continue
-        run.tracker.expect(ps, name)
+        run.tracker.expect(ps, name, known.get(device))
         workflow.add_nodes([one])
     return workflow
 
@@ -247,6 +248,8 @@ def warm_up(settings: Settings) -> None:
     threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     for name in (*threads, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
         os.environ[name] = str(settings.omp_nthreads)
+    if settings.reproducible:
+        os.environ.update(reproducible.variables())
     if settings.plugin == "multiproc":
         plugins.start_server()
 

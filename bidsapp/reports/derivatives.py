@@ -216,9 +216,10 @@ class Result:
     @property
     def source(self) -> Path | None:
         """Source image, if it still exists."""
-        inputs = self.status.get("inputs")
-        path = Path(str(inputs.get("path") or "")) if isinstance(inputs, dict) else Path()
-        return path if path.is_file() else None
+        inputs = self.status.get("inputs")  # with the whole path in status files of earlier versions
+        before = inputs.get("path") if isinstance(inputs, dict) else ""
+        path = Path(self.facts.reference or str(before or ""))
+        return path if path.is_absolute() and path.is_file() else None
 
     @cached_property
     def quality(self) -> dict[str, Any]:

@@ -11,10 +11,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ...interfaces.io import container
 from ...models.networks import zoo
 from ...models.population import populations
 from .. import __version__
 from ..inputs import validator
+from ..status import arithmetic
 from . import derivatives
 from .derivatives import Result
 
@@ -130,7 +132,9 @@ def run(result: Result) -> list[tuple[str, str]]:
             f"brainseg-bids {result.status.get('version') or maker.get('Version') or 'unknown'}",
         ),
         ("Page created with", f"brainseg-bids {__version__}"),
-        ("Container", maker.get("Container") and str(maker["Container"])),
+        ("Container", container.words(maker.get("Container"))),
+        ("Arithmetic", arithmetic.words(result.status)),
+        ("Processor", arithmetic.processor(result.status)),
         ("BIDS validator", _validation(result)),
     ]
     return [(term, str(text)) for term, text in rows if text]

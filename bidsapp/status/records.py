@@ -16,7 +16,7 @@ from ...models.io import atomic
 from .. import __version__
 from ..config.settings import present_names
 from ..inputs.select import ParticipantSession
-from . import cleanup
+from . import cleanup, inputs
 
 fcntl: ModuleType | None
 try:
@@ -86,6 +86,7 @@ class Record:
     outputs: list[str] = field(default_factory=list)
     earlier: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    arithmetic: dict[str, str] = field(default_factory=dict)
     run: str = ""
     report_only: bool = False
 
@@ -117,9 +118,10 @@ class Record:
             "notes": list(dict.fromkeys([*participant_session.notes, *self.notes])),
             "stripped": self.stripped,
             "version": __version__,
+            "arithmetic": self.arithmetic,
             "run": self.run,
             "settings": self.settings,
-            "inputs": inputs_of(participant_session),
+            "inputs": inputs.of(participant_session, checksums=self.state in ("running", "done")),
             "outputs": self.outputs,
             "earlier": self.earlier,
         }
@@ -128,29 +130,6 @@ class Record:
 def now() -> str:
     """Return the time with its zone, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def fingerprint(image: Path | None) -> dict[str, Any]:
-    """Return path, size and time of a file; with another one of them it is another file."""
-    try:
-        found = image.stat() if image else None
-    except OSError:
-        found = None
-    if found is None:
-        return {"path": str(image or ""), "size": None, "mtime": None}
-    return {"path": str(image), "size": found.st_size, "mtime": round(found.st_mtime, 3)}
-
-
-def inputs_of(participant_session: ParticipantSession) -> dict[str, Any]:
-    """Return the fingerprints of all input files of a participant-session."""
-    more = [
-        *participant_session.averaged,
-        *participant_session.other_contrasts,
-        *participant_session.precomputed.files.values(),
-    ]
-    return fingerprint(participant_session.image) | (
-        {"more": [fingerprint(path) for path in more]} if more else {}
-    )
 
 
 def folder(out_dir: Path) -> Path:
@@ -196,10 +175,8 @@ def finished(out_dir: Path, participant_session: ParticipantSession, settings: d
     content = read(out_dir, participant_session.key)
     if content.get("state") != "done" or content.get("version") != __version__:
         return "no"
-    if content.get("inputs") != inputs_of(participant_session):
-        return "no"
     before = content.get("settings")
-    if not isinstance(before, dict) or present_names(before) != settings:
+    if not isinstance(before, dict) or _comparable(before) != _comparable(settings):
         return "no"
     outputs = content.get("outputs")
     if not isinstance(outputs, list) or not outputs:
@@ -207,20 +184,35 @@ def finished(out_dir: Path, participant_session: ParticipantSession, settings: d
     missing = [name for name in outputs if not (out_dir / str(name)).is_file()]
     if any(not name.endswith(".html") for name in missing):
         return "no"
+    if not inputs.unchanged(content.get("inputs"), participant_session):
+        return "no"
     # A report that failed or was not reached is no reason to compute again.
     reported = any(str(name).endswith(".html") for name in outputs)
     return "report" if missing or content.get("error") or not reported else "yes"
 
 
-def _same(inputs: Any, image: Path | None) -> bool:
-    """Return whether an earlier status has the same reference image."""
-    own = fingerprint(image)
-    return isinstance(inputs, dict) and {name: inputs.get(name) for name in own} == own
+def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return settings by their present names, with names but not places of derivatives, whose files count."""
+    out = present_names(settings)
+    given = out.get("derivatives")
+    if isinstance(given, list):
+        out["derivatives"] = [str(text).partition("=")[0] for text in given]
+    return out
 
 
-def outdated(before: dict[str, Any], image: Path | None) -> list[str]:
+def keep_times(out_dir: Path, participant_session: ParticipantSession) -> None:
+    """Note the times of unchanged input files, such as those of a copied dataset, in the status file."""
+    content = read(out_dir, participant_session.key)
+    with suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
+        now = inputs.retimed(content["inputs"], participant_session)
+        if content["inputs"] != now:
+            write(out_dir, participant_session.key, content | {"inputs": now})
+
+
+def outdated(before: dict[str, Any], participant_session: ParticipantSession) -> list[str]:
     """Return the files of an earlier status that were made from another image."""
-    lists = [before.get("earlier")] + [before.get("outputs")] * (not _same(before.get("inputs"), image))
+    known = inputs.same(before.get("inputs"), participant_session.image, participant_session.participant)
+    lists = [before.get("earlier")] + [before.get("outputs")] * (not known)
     return sorted({str(name) for names in lists if isinstance(names, list) for name in names})
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from ...models.io import outputs
-from . import derivatives, files
+from . import container, derivatives, files
 
 BIDS_VERSION = "1.10.0"
 NAME = "brainseg-bids"
@@ -90,9 +89,9 @@ def write_dataset_description(
     before = _read(path)
     content = before | description(out_dir, bids_root, version, sloppy)
     # Results of earlier runs refer to other datasets of precomputed inputs.
-    known = before.get("DatasetLinks")
-    named = {name: link_to(folder, out_dir) for name, folder in (links or {}).items()}
-    content["DatasetLinks"] = (known if isinstance(known, dict) else {}) | named | content["DatasetLinks"]
+    known = _links(before)
+    named = {name: link_to(folder, out_dir, known.get(name)) for name, folder in (links or {}).items()}
+    content["DatasetLinks"] = known | named | content["DatasetLinks"]
     texts = {
         path: json.dumps(content, indent=2, ensure_ascii=False) + "\n",
         out_dir / ".bidsignore": IGNORED,
@@ -123,15 +122,16 @@ def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = Fal
     if isinstance(raw.get("License"), str):
         content["License"] = raw["License"]
     content["HowToAcknowledge"] = "Include the text of logs/CITATION.md in the methods section"
-    content["GeneratedBy"] = [
-        {
-            "Name": NAME,
-            "Version": version,
-            "Description": "BIDS App for brain segmentation, volumes and alignment"
-            + (f". {SLOPPY}" if sloppy else ""),
-        }
-    ]
-    link = link_to(bids_root, out_dir)
+    maker: dict[str, Any] = {
+        "Name": NAME,
+        "Version": version,
+        "Description": "BIDS App for brain segmentation, volumes and alignment"
+        + (f". {SLOPPY}" if sloppy else ""),
+    }
+    if image := container.description():
+        maker["Container"] = image
+    content["GeneratedBy"] = [maker]
+    link = link_to(bids_root, out_dir, _links(_read(out_dir / "dataset_description.json")).get("raw"))
     source = {"URL": link}
     if isinstance(raw.get("DatasetDOI"), str):
         source["DOI"] = raw["DatasetDOI"]
@@ -140,28 +140,39 @@ def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = Fal
     return content
 
 
-def link_to(bids_root: Path, out_dir: Path) -> str:
-    """Return the link from the derivatives to their dataset: a relative path if they are close, else a URI.
+def link_to(bids_root: Path, out_dir: Path, known: object = None) -> str:
+    """Return the link from the derivatives to a dataset: a relative path if they are close, else a URI.
 
-    Examples
-    --------
-    >>> link_to(Path("/data/raw"), Path("/data/raw/derivatives/brainseg"))
-    '../..'
-    >>> link_to(Path("/data/raw"), Path("/data/derivatives"))
-    '../raw'
-    >>> link_to(Path("/data/raw"), Path("/scratch/out"))
-    'file:///data/raw'
+    In a container it is one that holds outside, from the bound folders. Where these are not known, the link
+    that stands is kept.
+
+    Parameters
+    ----------
+    bids_root : Path
+        Root of the dataset.
+    out_dir : Path
+        Root of the derivatives.
+    known : object
+        The link that stands in the description.
     """
     bids_root, out_dir = Path(bids_root).absolute(), Path(out_dir).absolute()
-    if bids_root in out_dir.parents or bids_root.parent == out_dir.parent:
-        return Path(os.path.relpath(bids_root, out_dir)).as_posix()
-    return bids_root.as_uri()
+    if outside := container.link(bids_root, out_dir):
+        return outside
+    if container.description() and isinstance(known, str) and known:
+        return known
+    return container.relative(bids_root, out_dir)
 
 
 def _table() -> str:
     """Return the table of files in Markdown."""
     rows = [f"| `{name}` | {words} |" for name, words, _ in outputs.table()]
     return "\n".join(["| File | Content |", "|---|---|", *rows])
+
+
+def _links(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the links of a description."""
+    found = content.get("DatasetLinks")
+    return found if isinstance(found, dict) else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from ..errors import UsageError
+
+PRECISION = "BRAINSEG_PRECISION"
+"""Environment variable with the type of the networks' arithmetic."""
+
+CPUINFO = Path("/proc/cpuinfo")
+
+INSTRUCTIONS = {
+    "amx_bf16": "AMX",
+    "avx512_bf16": "AVX-512 BF16",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "avx": "AVX",
+    "sse4_2": "SSE4.2",
+    "sve": "SVE",
+    "asimd": "NEON",
+}
+"""Vector instructions by the flag of Linux, the most recent first; libraries choose their code by them."""
+
+NEWER = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512f")
+"""Those after AVX2."""
 
 
 def resolve(device: str = "auto") -> str:
@@ -44,19 +67,62 @@ def resolve(device: str = "auto") -> str:
     return f"cuda:{number or 0}" if kind == "cuda" else device
 
 
-@cache
 def precision(device: str) -> torch.dtype:
     """Return the type of the networks' arithmetic: bfloat16 if the hardware has it, else float32.
 
     On CPUs without bfloat16 instructions, emulation is far slower than float32. GPUs without bfloat16 use
-    float16.
+    float16. The environment variable ``BRAINSEG_PRECISION=float32`` forces float32.
     """
+    return torch.float32 if os.environ.get(PRECISION) == "float32" else _fastest(device)
+
+
+@cache
+def _fastest(device: str) -> torch.dtype:
     if device.startswith("cuda"):
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        there = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if there else torch.float16
     if device == "cpu":
-        try:
-            flags = Path("/proc/cpuinfo").read_text()
-        except OSError:
-            return torch.float32
-        return torch.bfloat16 if "avx512_bf16" in flags or "amx_bf16" in flags else torch.float32
+        return torch.bfloat16 if flags() & {"avx512_bf16", "amx_bf16"} else torch.float32
     return torch.float32
+
+
+@cache
+def flags(path: Path = CPUINFO) -> frozenset[str]:
+    """Return the instruction sets of the CPU as Linux names them; empty on other systems."""
+    return frozenset(_of_cpu("flags", path).split() or _of_cpu("Features", path).split())
+
+
+def instructions(path: Path = CPUINFO) -> str:
+    """Return the most recent vector instructions that libraries may use on this CPU.
+
+    The environment variable ``ONEDNN_MAX_CPU_ISA=AVX2`` keeps them from newer ones.
+
+    Parameters
+    ----------
+    path : Path
+        Description of the CPU by Linux.
+    """
+    found = flags(path)
+    limited = os.environ.get("ONEDNN_MAX_CPU_ISA") == "AVX2" and "avx2" in found
+    names = [name for flag, name in INSTRUCTIONS.items() if flag in found and not (limited and flag in NEWER)]
+    return names[0] if names else platform.machine()
+
+
+def processor(path: Path = CPUINFO) -> str:
+    """Return the name of the CPU.
+
+    Parameters
+    ----------
+    path : Path
+        Description of the CPU by Linux.
+    """
+    return _of_cpu("model name", path) or platform.processor() or platform.machine()
+
+
+def _of_cpu(name: str, path: Path) -> str:
+    """Return an entry of the description of the CPU; empty without one."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == name), "")

@@ -39,6 +39,14 @@ def test_the_image_says_what_it_is(stages):
     assert {f"org.opencontainers.image.{name}" for name in LABELS} <= labels
 
 
+def test_results_name_the_image(stages):
+    text = (ROOT / "apptainer.def").read_text()
+    line = '    export BRAINSEG_BIDS_IMAGE="brainseg-bids:{{ VERSION }}"'
+    assert line in text.partition("%environment")[2].splitlines()
+    environment = [dockerfile.pairs(text) for word, text in stages[-1].steps if word == "ENV"]
+    assert {"BRAINSEG_BIDS_IMAGE": "brainseg-bids:${VERSION}"} in environment
+
+
 def test_every_package_of_the_image_has_its_version(stages):
     lines = (ROOT / "container" / "constraints.txt").read_text().splitlines()
     pinned = [line.partition("==")[0].lower() for line in lines if not line.startswith("#")]

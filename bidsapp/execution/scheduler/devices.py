@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from ....models.errors import UsageError
-from ....models.networks.device import resolve
+from ....models.networks.device import instructions, precision, processor, resolve
 from ...config.settings import Settings
 
 
@@ -39,3 +39,19 @@ def devices(settings: Settings) -> list[str]:
         reason = f"--n-gpus {number} with --device {device}: {available} are available"
         raise UsageError(None, reason, "Give that number or a smaller one")
     return [f"cuda:{index}" for index in range(number)]
+
+
+def arithmetic(device: str) -> dict[str, str]:
+    """Return precision, device, instructions and processor of a run on this machine, for the status files.
+
+    Parameters
+    ----------
+    device : str
+        Device of the networks.
+    """
+    return {
+        "precision": str(precision(device)).removeprefix("torch."),
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
+        "instructions": instructions(),
+        "processor": processor(),
+    }

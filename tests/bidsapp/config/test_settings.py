@@ -176,3 +176,14 @@ def test_limits_of_slurm(tmp_path):
 )
 def test_amounts_of_memory(text, value):
     assert resources.parse_memory(text) == pytest.approx(value)
+
+
+def test_reproducible_settings():
+    base = ["/b", "/o", "participant", "--reproducible"]
+    settings = parse(base)
+    assert (settings.device, settings.omp_nthreads) == ("cpu", 1)
+    assert settings.that_matter["reproducible"] is True
+    assert "reproducible" not in parse(base[:3]).that_matter  # status files of earlier versions stand
+    for more in (["--device", "cuda"], ["--n-gpus", "1"], ["--plugin", "linear"], ["--debug"]):
+        with pytest.raises(UsageError, match="--reproducible"):
+            parse([*base, *more])

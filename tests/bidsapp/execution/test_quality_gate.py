@@ -11,7 +11,7 @@ from brainseg.bidsapp.inputs import select
 from brainseg.bidsapp.inputs.precomputed import CORRECTED
 from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.participant import write_participant
-from brainseg.bidsapp.status import records
+from brainseg.bidsapp.status import inputs, records
 from brainseg.models.errors import UsageError
 from helpers.graphs import participant_wf as chain
 
@@ -85,9 +85,11 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     assert "stopped after the brain mask" in first.notes[0]
 
     # the page shows the mask over the image as acquired
-    inputs = records.fingerprint(participant_session.source)
+    source = participant_session.source
+    before = inputs.fingerprint(source, "01", checksums=True)
     outputs = [f"sub-01/anat/{name}" for name in written]
-    content = {"state": "done", "inputs": inputs, "outputs": outputs, "suffix": "T1w"}
+    content = {"state": "done", "reference": str(source), "outputs": outputs, "suffix": "T1w"}
+    content |= {"inputs": before}
     records.write(participant_session.out, "sub-01", content)
     page = write_participant(participant_session.out, "sub-01").read_text()
     assert "Contour" in page and "could not be drawn" not in page
@@ -109,9 +111,7 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     assert found.precomputed.files["mask"].name == f"sub-01_{CORRECTED}"
     assert found.precomputed.uris["mask"] == f"bids::sub-01/anat/sub-01_{CORRECTED}"
     assert any("corrected by hand" in note for note in [*found.notes, *found.precomputed.notes])
-    assert records.inputs_of(found) != records.fingerprint(
-        participant_session.source
-    )  # so it is computed again
+    assert not inputs.unchanged(before, found)  # so it is computed again
 
     given = {role: str(path) for role, path in found.precomputed.files.items()}
     run(

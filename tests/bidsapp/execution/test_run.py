@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from brainseg.bidsapp import __version__
 from brainseg.bidsapp.cli.bids import parse
 from brainseg.bidsapp.execution.scheduler import devices
 from brainseg.bidsapp.reports import derivatives, provenance
-from brainseg.bidsapp.status import failures, records
+from brainseg.bidsapp.status import arithmetic, failures, records
 from helpers import TESTS
 
 FAKE = TESTS / "helpers" / "fake_chain.py"
@@ -100,6 +101,45 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, c
         == 0
     )
     assert len(app.calls()) == before + 6
+
+
+def test_a_copied_study_is_not_computed_again(app, bids, out, tmp_path, capsys):
+    """Neither its place nor the times of its files matter, and the files are read once for that."""
+    assert app(bids, out, "participant") == 0
+    before, there = len(app.calls()), tmp_path / "elsewhere"
+    shutil.copytree(bids, there / "bids", copy_function=shutil.copyfile)
+    shutil.copytree(out, there / "out")
+    for path in (there / "bids").rglob("*.nii.gz"):
+        os.utime(path, (1, 1))
+    assert app(there / "bids", there / "out", "participant", "--dry-run") == 0
+    assert "would be processed" not in capsys.readouterr().out
+    assert app(there / "bids", there / "out", "participant") == 0
+    assert len(app.calls()) == before
+    inputs = records.read(there / "out", "sub-01")["inputs"]
+    assert inputs["mtime"] == 1.0 and inputs["path"] == "sub-01/anat/sub-01_T1w.nii.gz"
+    assert "3 skipped" in capsys.readouterr().out
+    (there / "bids/sub-01/anat/sub-01_T1w.nii.gz").write_bytes(b"\0" * inputs["size"])
+    assert app(there / "bids", there / "out", "participant", sub_01=LIGHT) == 0
+    assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01"}
+
+
+def test_the_status_says_with_what_it_was_computed(app, bids, out, monkeypatch):
+    assert app(bids, out, "participant", sub_01={"segmentation": "raise"}) == 1
+    found = records.read(out, "sub-02_ses-1")
+    assert found["arithmetic"] == devices.arithmetic("cpu")
+    words = arithmetic.words(found)
+    assert ("Arithmetic", words) in provenance.run(derivatives.load(out, "sub-02_ses-1"))
+    # the rest on another machine
+    other = devices.arithmetic("cpu") | {"precision": "bfloat16", "instructions": "AMX"}
+    monkeypatch.setattr("brainseg.bidsapp.execution.workflow.arithmetic", lambda device: other)
+    monkeypatch.setattr("brainseg.bidsapp.execution.tracker.CACHED", 1e-9)
+    status = records.read(out, "sub-01")
+    records.write(out, "sub-01", status | {"seconds": {"earlier": 9.0}})
+    assert app(bids, out, "participant") == 0
+    found = records.read(out, "sub-01")
+    note = f"Computed in two runs with different arithmetic: {words}; then bfloat16, AMX."
+    assert note in found["notes"] and found["arithmetic"] == other
+    assert not any("two runs" in text for text in records.read(out, "sub-02_ses-1")["notes"])
 
 
 def test_one_failure_leaves_the_others_whole(app, bids, out, tmp_path, capsys):
