@@ -20,6 +20,7 @@ class _WriteMaskInputSpec(StageInputSpec):
     key = Str(mandatory=True, desc="participant-session, such as sub-01_ses-02")
     in_mask = File(exists=True, mandatory=True, desc="brain mask")
     stripped = traits.Bool(False, usedefault=True, desc="whether the image has no skull")
+    mask_source = Str("", usedefault=True, desc="network that made the mask, extent or precomputed")
     notes = traits.List(Str, desc="notes for the report")
 
 
@@ -52,6 +53,7 @@ class WriteMask(Sink):
             "Sources": [names.raw],
             "RawSources": [names.raw_path],
             "SpatialReference": names.raw,
+            **derivatives.mask_source(inputs.mask_source),
             "SkullStripped": bool(inputs.stripped),
             "Notes": notes,
         }

@@ -68,6 +68,7 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     )
     sloppy = traits.Bool(False, usedefault=True, desc="whether the results are coarse, for tests only")
     stripped = traits.Bool(False, usedefault=True, desc="whether the image was skull-stripped")
+    mask_source = Str("", usedefault=True, desc="network that made the mask, extent or precomputed")
     notes = traits.List(Str, desc="notes of the stages")
 
 
@@ -118,7 +119,8 @@ class WriteDerivatives(Sink):
         inputs = self.inputs
         leave_out = tuple(inputs.leave_out or ())
         structures, volumes = outputs.ending("structures"), outputs.ending("volumes")
-        native = derivatives.sidecars(names, bool(inputs.stripped), notes, dict(inputs.precomputed or {}))
+        given = dict(inputs.precomputed or {})
+        native = derivatives.sidecars(names, bool(inputs.stripped), notes, given, inputs.mask_source)
         age = read_age(inputs.in_measures)
         if age is not None:
             native[volumes]["Age"] = {

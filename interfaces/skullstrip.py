@@ -27,6 +27,7 @@ class _SkullStripOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="1 in the brain, uint8")
     stripped = traits.Bool(desc="whether the scan came without a skull")
     misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
+    mask_source = Str(desc="network that made the mask, or 'extent'")
     notes = traits.List(Str, desc="notes on the results")
 
 
@@ -58,6 +59,7 @@ class SkullStrip(Stage):
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
         self._results["stripped"] = bool(result.stripped)
         self._results["misfit"] = result.misfit
+        self._results["mask_source"] = result.source
         self._results["notes"] = notes
 
 

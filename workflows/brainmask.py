@@ -62,6 +62,7 @@ def init_brainmask_wf(
         ("skullstrip", "notes", "notes", "in3"),
         ("skullstrip", "out_mask", "outputs", "in_mask"),
         ("skullstrip", "stripped", "outputs", "stripped"),
+        ("skullstrip", "mask_source", "outputs", "mask_source"),
         ("notes", "out", "outputs", "notes"),
         *(("outputs", field, "outputnode", field) for field in OUTPUTS),
     ]

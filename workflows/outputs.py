@@ -112,6 +112,8 @@ def init_outputs_wf(
         JSON of the registration to each output space.
     stripped : bool
         Whether the image has no skull.
+    mask_source : str
+        Network that made the mask, ``extent`` or ``precomputed``.
     in_dseg : str
         Precomputed tissues on the same grid.
     in_runs, grid_file : str
@@ -150,7 +152,7 @@ def init_outputs_wf(
         lesion,
     )
     optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
-    passed = ("source_file", "stripped", *IMAGES, *optional)
+    passed = ("source_file", "stripped", "mask_source", *IMAGES, *optional)
     brought = ("in_files", "in_natives", "in_transforms")
     inputnode = pe.Node(IdentityInterface([*passed, *NOTES, *brought]), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_files", "notes", "stripped"]), name="outputnode")

@@ -49,6 +49,7 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("conform", "notes", "outputs", "conform_notes"),
     ("skullstrip", "out_mask", "outputs", "in_mask"),
     ("skullstrip", "stripped", "outputs", "stripped"),
+    ("skullstrip", "mask_source", "outputs", "mask_source"),
     ("skullstrip", "notes", "outputs", "skullstrip_notes"),
     ("bias", "out_file", "outputs", "in_preproc"),
     ("segmentation", "out_structures", "outputs", "in_structures"),

@@ -12,7 +12,7 @@ from ..models.population import populations
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file"]
-OUTPUTS = ["out_mask", "stripped", "misfit", "notes"]
+OUTPUTS = ["out_mask", "stripped", "misfit", "mask_source", "notes"]
 
 
 def init_skullstrip_wf(
@@ -54,6 +54,8 @@ def init_skullstrip_wf(
         Whether the scan came without a skull.
     misfit
         Why the orientation in the header does not fit the head; empty if it does.
+    mask_source
+        Network that made the mask, ``extent`` or ``precomputed``.
     notes
         Notes on the results.
 

@@ -233,9 +233,8 @@ def _networks(settings: Settings, selection: Selection) -> list[str]:
     names: dict[str, None] = {}
     for name in sorted({ps.population for ps in selection.participant_sessions if ps.problem is None}):
         record = populations.load(name)
-        only_mask = [record.coarse, record.skullstrip]
         masks = settings.stop_after == "skullstrip"
-        names |= dict.fromkeys(only_mask if masks else record.used(settings.registration, steps))
+        names |= dict.fromkeys(record.masking if masks else record.used(settings.registration, steps))
     paths = [FOLDER / "weights" / f"{name}.safetensors" for name in names]
     sizes = [f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not installed" for path in paths]
     return [f"{name} ({size})" for name, size in zip(names, sizes, strict=True)]

@@ -245,7 +245,7 @@ class Tracker:
         """Record complete results, which the report reads from the status file."""
         paths = [Path(name) for name in ([files] if isinstance(files, (str, Path)) else files)]
         record.outputs = sorted(self._relative(path) for path in paths)
-        record.notes, record.stripped = read_notes(paths)
+        record.notes, record.stripped, record.mask_source = read_notes(paths)
         # Cached stages took their time in an earlier run.
         before = self._before.get(record.participant_session.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < CACHED <= took}
@@ -316,8 +316,8 @@ def _joined(before: dict[str, Any], content: dict[str, Any]) -> list[str]:
     return list(dict.fromkeys([*(listed if isinstance(listed, list) else []), *content["outputs"]]))
 
 
-def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
-    """Return the notes in the sidecars of results, and whether the image was already skull-stripped.
+def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool, str]:
+    """Return what the sidecars of results say: notes, and where the brain mask is from.
 
     Parameters
     ----------
@@ -330,9 +330,11 @@ def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
         Notes of all stages.
     stripped : bool
         Whether the input was already skull-stripped.
+    mask_source : str
+        Network that made the brain mask, ``extent`` or ``precomputed``; empty if unknown.
     """
     notes: list[str] = []
-    stripped = False
+    stripped, mask_source = False, ""
     for path in paths:
         if path.suffix != ".json" or "_space-" in path.name or "_desc-" not in path.name:
             continue
@@ -345,4 +347,5 @@ def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool]:
             notes += [found] if isinstance(found, str) else [str(note) for note in found]
         if fnmatch(path.name, PREPROC):
             stripped = bool(content.get("SkullStripped", False))
-    return notes, stripped
+        mask_source = str(content.get("MaskSource", "")) or mask_source
+    return notes, stripped, mask_source

@@ -250,6 +250,12 @@ class Result:
         rows = read_tsv(self.file(outputs.ending("quality_structures")))
         return {int(row["index"]): row for row in rows if str(row.get("index")).isdigit()}
 
+    @cached_property
+    def mask_source(self) -> str:
+        """Network that made the brain mask, ``extent`` or ``precomputed``; empty if unknown."""
+        found = self.status.get("mask_source") or self.sidecar(outputs.ending("mask")).get("MaskSource")
+        return found if isinstance(found, str) else ""
+
     @property
     def missing_outputs(self) -> list[str]:
         """Outputs in the status file that do not exist."""

@@ -18,7 +18,7 @@ from .derivatives import Result
 from .group_quality import Outliers
 from .outliers import ENOUGH
 from .participant import write_participant
-from .sections import growth, quality, study_columns, study_ratings
+from .sections import growth, quality, skullstrip, study_columns, study_ratings
 from .study import tables
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
@@ -185,6 +185,7 @@ def _context(
         if row["key"] in cohort
     ]
     out_dir, (splits, numbers) = results[0].out_dir, study_columns.groups_and_numbers(results)
+    splits |= skullstrip.split(results)
     return {
         "name": _dataset_name(out_dir),
         "home": "index.html",
@@ -193,6 +194,7 @@ def _context(
         "sloppy_words": SLOPPY[0].lower() + SLOPPY[1:],
         "arithmetics": found if len(found := tables.arithmetics(results)) > 1 else [],
         "left_out": len(derivatives.left_out(out_dir)),
+        "mask_sources": skullstrip.words(results),
         "growth": growth.section(results),
         "rows": rows,
         "missing": [row | {"entry": _entry(row["result"])} for row in tables.missing(results)],

@@ -10,6 +10,7 @@ from typing import Any
 from ...interfaces.io.dataset import SLOPPY
 from ...models.errors import ReportError
 from ...models.io import outputs
+from ...models.segmentation.result import EXTENT, source_words
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, Result
@@ -151,7 +152,7 @@ def _stages(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
     space = registration.space_of(result)
     transform = outputs.ending("transform", suffix="*", space=space.label if space else "")
     return {
-        "mask_words": _mask_words(facts, _stripped(result)),
+        "mask_words": _mask_words(facts, _stripped(result), result.mask_source),
         "bias_range": facts.get("bias_range"),
         "bias_scale": facts.get("bias_scale"),
         "hippocampus": hippocampus.rows(result),
@@ -226,6 +227,7 @@ def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Orientation", _orientation(facts)),
         ("Skull", skull.get(_stripped(result), "")),
         ("Brain mask", f"{facts['mask_volume'] / 1000:,.0f} mL" if facts.get("mask_volume") else ""),
+        ("Source of the mask", source_words(result.mask_source) if result.mask_source else ""),
         *coregistration.facts(result),
         ("Population", result.facts.population if result.rows else ""),
         _age(person),
@@ -251,8 +253,10 @@ def _orientation(facts: dict[str, Any]) -> str:
     return facts["orientation"] + words if facts.get("orientation") else ""
 
 
-def _mask_words(facts: dict[str, Any], stripped: bool | None) -> str:
+def _mask_words(facts: dict[str, Any], stripped: bool | None, source: str) -> str:
     size = f"{facts['mask_volume'] / 1000:,.0f} mL. " if facts.get("mask_volume") else ""
+    if source and source != EXTENT:
+        size += f"Source of the mask: {source_words(source)}. "
     if stripped:
         return size + "The input was skull-stripped already; the mask lies within its foreground."
     return size + "Drawn over the bias-corrected image."

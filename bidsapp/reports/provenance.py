@@ -179,7 +179,10 @@ def cards(result: Result) -> list[dict[str, Any]]:
     record = populations.load(result.facts.population)
     names = record.used(str(chosen.get("registration", "deep")), derivatives.texts(chosen.get("steps")))
     if chosen.get("stop_after") == "skullstrip":
-        names = names[:2]
+        names = list(record.masking)
+    if source := result.mask_source:
+        unused = {record.skullstrip, record.t1w_mask} - {source, record.coarse, record.segmentation}
+        names = [name for name in names if name not in unused]
     found = []
     for name in names:
         try:

@@ -83,6 +83,7 @@ class Record:
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     stripped: bool = False
+    mask_source: str = ""
     outputs: list[str] = field(default_factory=list)
     earlier: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
@@ -117,6 +118,7 @@ class Record:
             "seconds": self.seconds,
             "notes": list(dict.fromkeys([*participant_session.notes, *self.notes])),
             "stripped": self.stripped,
+            "mask_source": self.mask_source,
             "version": __version__,
             "arithmetic": self.arithmetic,
             "run": self.run,

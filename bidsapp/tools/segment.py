@@ -19,7 +19,7 @@ from ...models.io.images import open_image
 from ...models.networks import zoo
 from ...models.pipeline import process
 from ...models.population import populations
-from ...models.segmentation.result import posteriors_on
+from ...models.segmentation.result import posteriors_on, source_words
 from ..execution import licenses
 from . import scans
 from .compute import device
@@ -88,7 +88,8 @@ def _segment(args: argparse.Namespace) -> int:
         _write_posteriors(Path(args.posteriors), result, scan, args)
     for note in done.notes:
         print(f"note: {note}")
-    print(f"{args.out}: {len(set(structures.ravel().tolist()) - {0})} structures")
+    count = len(set(structures.ravel().tolist()) - {0})
+    print(f"{args.out}: {count} structures; brain mask: {source_words(done.brain.source)}")
     return 0
 
 

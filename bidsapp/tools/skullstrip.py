@@ -8,6 +8,7 @@ import sys
 import numpy as np
 
 from ...models.io.images import open_image
+from ...models.segmentation.result import source_words
 from ..execution import licenses
 from . import scans
 
@@ -34,6 +35,6 @@ def run(args: argparse.Namespace) -> int:
     scans.write(data, scan, args)
     for note in found.notes:
         print(f"note: {note}", file=sys.stderr)
-    stripped = " (the input was already skull-stripped)" if found.stripped else ""
-    print(f"{args.out}: brain of {inside.sum() * found.mask.grid.voxel_volume / 1000:.0f} mL{stripped}")
+    size = inside.sum() * found.mask.grid.voxel_volume / 1000
+    print(f"{args.out}: brain of {size:.0f} mL; mask: {source_words(found.source)}")
     return 0

@@ -188,6 +188,7 @@ def sidecars(
     stripped: bool,
     notes: list[str],
     precomputed: dict[str, str] | None = None,
+    source: str = "",
 ) -> dict[str, dict[str, Any]]:
     """Return the sidecar of every derivative on the grid of the source image.
 
@@ -202,6 +203,8 @@ def sidecars(
     precomputed : dict of str to str, optional
         BIDS URIs of precomputed inputs: ``mask``, ``structures``, ``dseg``, ``GM``, ``WM``, ``CSF``. They
         are the sources of the results made of them.
+    source : str
+        Network that made the brain mask, ``extent`` or ``precomputed``; empty if unknown.
 
     Returns
     -------
@@ -228,6 +231,7 @@ def sidecars(
             "Type": "Brain",
             "Sources": [precomputed["mask"]] if "mask" in precomputed else names.raws,
             "RawSources": [uri.removeprefix("bids:raw:") for uri in names.raws],
+            **mask_source(source),
             **native,
         },
         outputs.ending("dseg"): {**described("dseg"), **tissues},
@@ -243,6 +247,22 @@ def sidecars(
         own = {"Sources": [precomputed[label]]} if label in precomputed else {}
         out[outputs.ending("probseg", label=label)] = described("probseg", label=label) | segmented | own
     return out
+
+
+def mask_source(source: str) -> dict[str, str]:
+    """Return the entry of a sidecar that says what made the brain mask; empty if it is not known.
+
+    Parameters
+    ----------
+    source : str
+        Name of a network, ``extent`` or ``precomputed``.
+
+    Examples
+    --------
+    >>> mask_source("deepbet"), mask_source("")
+    ({'MaskSource': 'deepbet'}, {})
+    """
+    return {"MaskSource": source} if source else {}
 
 
 def described(name: str, **values: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from ...models.localization import upright
 from ...models.population import labels
 from ...models.registration import reference
 from ...models.segmentation import precomputed, skullstrip
+from ...models.segmentation.result import PRECOMPUTED
 from ..base import Stage, StageInputSpec, about, load, save
 from ..segmentation import read_measures, write_measures
 from ..skullstrip import notes_on
@@ -34,6 +35,7 @@ class _PrecomputedMaskOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="brain mask, uint8")
     stripped = traits.Bool(desc="whether the image was skull-stripped")
     misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
+    mask_source = Str(desc="always 'precomputed'")
     notes = traits.List(Str, desc="notes on the results")
 
 
@@ -56,6 +58,7 @@ class PrecomputedMask(Stage):
         self._results["out_mask"] = save(mask, folder / "mask.nii")
         self._results["stripped"] = precomputed.stripped(scan, mask, self.inputs.mode)
         self._results["misfit"] = turn.words if turn is not None else ""
+        self._results["mask_source"] = PRECOMPUTED
         self._results["notes"] = notes
 
 

@@ -175,6 +175,11 @@ class Population:
         """Return the weights in the order of the pipeline."""
         return self.coarse, self.skullstrip, self.segmentation
 
+    @property
+    def masking(self) -> tuple[str, ...]:
+        """Return the weights that a brain mask may need; the scan decides which of them make it."""
+        return tuple(filter(None, (self.coarse, self.skullstrip, self.t1w_mask)))
+
     def used(self, registration: str = "deep", steps: Collection[str] = ()) -> list[str]:
         """Return the weights that a run uses.
 
@@ -187,7 +192,12 @@ class Population:
         """
         further = {"lesion": self.lesion, "hippocampus": self.hippocampus}
         start = self.velocity if registration == "deep" else ""
-        names = [*self.networks, start, *(further[step] for step in steps if step in further)]
+        names = [
+            *self.masking,
+            self.segmentation,
+            start,
+            *(further[step] for step in steps if step in further),
+        ]
         return list(dict.fromkeys(filter(None, names)))
 
 
@@ -204,7 +214,7 @@ def restricted(record: Population, *steps: str) -> str | None:
     found: list[str] = []
     more: list[str] = []
     further = [getattr(record, step) for step in steps]
-    for name in dict.fromkeys((*record.networks, *further)):
+    for name in dict.fromkeys((*record.masking, record.segmentation, *further)):
         terms = _card(name).get("license", "")
         if "research use" in terms.lower():
             (more if name in further else found).append(terms)

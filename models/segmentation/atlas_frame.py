@@ -27,7 +27,7 @@ from . import fusion
 from .grids import upright_grid
 from .labeling import label
 from .masks import extent, is_stripped, tidy
-from .result import SegmentationResult, SkullStripResult
+from .result import EXTENT, SegmentationResult, SkullStripResult
 
 MARGIN = 3.0
 """Margin (mm) around the brain for the fit of its intensities."""
@@ -83,6 +83,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         volume.with_data(torch.from_numpy(distance.astype(np.float32))),
         stripped,
         notes,
+        source=EXTENT if stripped else record.skullstrip,
     )
 
 

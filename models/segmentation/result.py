@@ -10,6 +10,26 @@ from ..errors import UsageError
 from ..geometry.volume import Volume, resample
 from ..population import labels
 
+EXTENT, PRECOMPUTED = "extent", "precomputed"
+"""Sources of a brain mask that are no network."""
+
+
+def source_words(source: str) -> str:
+    """Return what made a brain mask, in words.
+
+    Parameters
+    ----------
+    source : str
+        Name of a network, :data:`EXTENT` or :data:`PRECOMPUTED`.
+
+    Examples
+    --------
+    >>> source_words("deepbet"), source_words("extent")
+    ('network deepbet', 'extent of the skull-stripped image')
+    """
+    others = {EXTENT: "extent of the skull-stripped image", PRECOMPUTED: "precomputed"}
+    return others.get(source, f"network {source}")
+
 
 @dataclass(frozen=True)
 class SkullStripResult:
@@ -27,6 +47,8 @@ class SkullStripResult:
         Notes on the results.
     misfit : str
         Why the orientation in the header does not fit the head; empty if it does.
+    source : str
+        Name of the network that made the mask, or :data:`EXTENT`.
     """
 
     mask: Volume
@@ -34,6 +56,7 @@ class SkullStripResult:
     stripped: bool
     notes: list[str] = field(default_factory=list)
     misfit: str = ""
+    source: str = ""
 
 
 @dataclass(frozen=True)

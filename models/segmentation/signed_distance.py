@@ -22,7 +22,7 @@ from ..population.populations import Population
 from . import t1w_mask
 from .grids import brain_grid, half
 from .masks import extent, is_stripped, largest, tidy
-from .result import SkullStripResult
+from .result import EXTENT, SkullStripResult
 
 MARGIN = 12.0
 """Margin (mm) around the coarse brain for the refinement of the surface."""
@@ -65,14 +65,16 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
             f"The field of view ({size:.0f} mm) is too small: the results are of a part of the brain."
         )
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, coarse.distance))
+    source = EXTENT
     if stripped:
         mask = extent(volume)
         distance = surface.signed_distance(mask, volume.grid.spacing)
         on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
         partial = head.is_partial(volume)
-        found = None if partial else _t1w(volume, coarse, record, device, notes)
+        found, source = None if partial else _t1w(volume, coarse, record, device, notes), record.t1w_mask
         if found is None:
+            source = record.skullstrip
             wide = head.continued(volume) if partial else volume
             found = refine(wide, coarse, record, device, notes)
         on_input = resample(found, volume.grid, outside=-20.0)
@@ -89,11 +91,10 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
             if stripped
             else "Check the image; use --skull-strip skip if it is already skull-stripped",
         )
-    if turn is None:
-        return SkullStripResult(result, on_input, stripped, notes)
-    return SkullStripResult(
-        result, on_input, stripped, [f"{turn.words}. {upright.REMEDY}.", *notes], turn.words
-    )
+    misfit = "" if turn is None else turn.words
+    if misfit:
+        notes = [f"{misfit}. {upright.REMEDY}.", *notes]
+    return SkullStripResult(result, on_input, stripped, notes, misfit, source)
 
 
 def _located(volume: Volume, record: Population, device: str, notes: list[str]) -> head.Coarse:

@@ -80,7 +80,9 @@ def write(in_file, key, behavior, calls, out_dir):
     volumes.write_text(json.dumps({"Notes": ["a note from the science"]}))
     preproc = folder / f"{prefix}_desc-preproc_T1w.json"
     preproc.write_text(json.dumps({"SkullStripped": True}))
-    return [str(volumes), str(preproc)]
+    mask = folder / f"{prefix}_desc-brain_mask.json"
+    mask.write_text(json.dumps({"MaskSource": "deepbet"}))
+    return [str(volumes), str(preproc), str(mask)]
 
 
 def page(out_dir, key, behavior, out_files=None):

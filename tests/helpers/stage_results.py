@@ -16,7 +16,7 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.population import labels
 from brainseg.models.registration import linear, reference, registration
 from brainseg.models.registration.result import Anatomy
-from brainseg.models.segmentation.result import SegmentationResult, SkullStripResult
+from brainseg.models.segmentation.result import EXTENT, SegmentationResult, SkullStripResult
 from brainseg.models.templates import bundled
 
 SHAPE = (40, 44, 38)
@@ -108,7 +108,8 @@ def install(patch) -> None:
         volume: Volume, population: str = "adult", *, mode: str = "auto", device: str = "cpu"
     ) -> SkullStripResult:
         mask = torch.from_numpy(mask_of(volume.data.numpy()))
-        return SkullStripResult(volume.with_data(mask), volume, mode == "skip")
+        source = EXTENT if mode == "skip" else "deepbet"
+        return SkullStripResult(volume.with_data(mask), volume, mode == "skip", source=source)
 
     patch(skullstrip, "skullstrip", strip)
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))

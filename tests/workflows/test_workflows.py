@@ -149,6 +149,8 @@ def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
     assert outputs.notes[0] == "A note from the segmentation."
     assert outputs.notes[1].startswith("Quality control: failed")  # stripes are no brain
     assert outputs.stripped is False
+    masks = list(participant_session.out.rglob("*_desc-brain_mask.json"))
+    assert [json.loads(path.read_text())["MaskSource"] for path in masks] == ["deepbet"] * 2
     assert stages.tree(participant_session.out) == (DATA / "outputs_T1w.txt").read_text().split()
     about = json.loads((participant_session.out / "sub-01/anat/sub-01_desc-aseg_volumes.json").read_text())
     assert about["Notes"] == outputs.notes

@@ -1,15 +1,42 @@
-"""The brain mask on a participant's page."""
+"""The brain mask on a participant's page, and what made the masks of a study."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
 
 from ....models.geometry.axes import triple
+from ....models.segmentation.result import EXTENT, PRECOMPUTED, source_words
 from .. import colors, mosaic, scans
 from ..canvas import LINE, Canvas
+from ..derivatives import Result
 from ..mosaic import Mosaic
+
+COLUMN: dict[str, Any] = {
+    "Description": "What made the brain mask: the name of a network, or one of the levels",
+    "Levels": {name: source_words(name).capitalize() for name in (EXTENT, PRECOMPUTED)},
+}
+"""Entry of the column ``mask_source`` in a data dictionary."""
+
+
+def column(results: list[Result]) -> dict[str, list[Any]]:
+    """Return the column ``mask_source`` of the tables of a study; none if no source is known."""
+    sources = [result.mask_source for result in results]
+    return {"mask_source": sources} if any(sources) else {}
+
+
+def split(results: list[Result]) -> dict[str, dict[str, str]]:
+    """Return the sources by key, if the study has several: the page splits and lists by them."""
+    sources = {result.key: result.mask_source for result in results if result.mask_source}
+    return {"mask_source": sources} if len(set(sources.values())) > 1 else {}
+
+
+def words(results: list[Result]) -> str:
+    """Return how many masks of a study each source made, the most frequent first; empty for one source."""
+    counts = Counter(sources for found in split(results).values() for sources in found.values())
+    return ", ".join(f"{count} × {source_words(source)}" for source, count in counts.most_common())
 
 
 def draw(canvas: Canvas) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from ...status import arithmetic
 from .. import derivatives, group_quality, label_tables
 from ..derivatives import Result
 from ..group_quality import Outliers
-from ..sections import study_columns, study_ratings
+from ..sections import skullstrip, study_columns, study_ratings
 
 YES = {"yes": "Yes", "no": "No"}
 
@@ -43,6 +43,7 @@ def columns_about(results: list[Result], people: dict[str, dict[str, Any]]) -> d
         "state",
         "sloppy",
         "arithmetic",
+        "mask_source",
         "notes",
         *study_ratings.COLUMNS,
     }
@@ -51,6 +52,7 @@ def columns_about(results: list[Result], people: dict[str, dict[str, Any]]) -> d
     out["state"] = [result.state for result in results]
     if any(result.sloppy for result in results):
         out["sloppy"] = ["yes" if result.sloppy else "no" for result in results]
+    out |= skullstrip.column(results)
     if len(arithmetics(results)) > 1:
         out["arithmetic"] = [arithmetic.words(result.status) for result in results]
     return out
@@ -146,6 +148,7 @@ def _describe(name: str, study: dict[str, Any] | None = None) -> dict[str, Any]:
             },
         },
         "sloppy": {"Description": f"Whether the results are coarse. {SLOPPY}", "Levels": YES},
+        "mask_source": skullstrip.COLUMN,
         "arithmetic": {
             "Description": "Precision of the networks and instructions of the processor; results that differ "
             "in it differ in small details (see --reproducible)"

@@ -33,7 +33,9 @@ def science(monkeypatch):
         mask[5:-5, 5:-5, 5:-5] = 1
         if mode == "force":
             raise InputError(None, "no brain was found", "Look at the scan")
-        return SimpleNamespace(mask=volume.with_data(mask), stripped=mode == "skip", notes=[])
+        stripped = mode == "skip"
+        source = "extent" if stripped else "deepbet"
+        return SimpleNamespace(mask=volume.with_data(mask), stripped=stripped, notes=[], source=source)
 
     def segment(volume, mask, population, **_):
         structures = volume.with_data(mask.data.short() * 17)
@@ -63,7 +65,8 @@ def test_segment_writes_ids_on_the_grid_of_the_scan(scan, science, tmp_path, cap
     rows = {int(row["index"]): row for row in csv.DictReader(table.read_text().splitlines())}
     assert float(rows[17]["volume_mm3"]) == 1234.5
     assert rows[17]["name"] == "Left-Hippocampus"
-    assert "note: look at it" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "note: look at it" in said and "1 structures; brain mask: network deepbet" in said
 
 
 def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):
@@ -75,8 +78,8 @@ def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):
     assert brain.get_data_dtype() == np.int16
     assert (np.asarray(brain.dataobj) == np.where(inside, np.asarray(source.dataobj), 0)).all()
     said = capsys.readouterr().out.splitlines()
-    assert "already skull-stripped" not in said[0]
-    assert "already skull-stripped" in said[1]
+    assert said[0].endswith(" mL; mask: network deepbet")
+    assert said[1].endswith(" mL; mask: extent of the skull-stripped image")
 
 
 def test_a_stack_is_refused_before_birth_and_licenses_are_told_once(fake, science, tmp_path, capsys):

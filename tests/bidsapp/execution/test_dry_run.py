@@ -132,7 +132,7 @@ def test_only_the_networks_of_the_run_are_listed(app, fake, tmp_path, capsys):
         (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Networks")]
         return re.findall(r"([a-z-]+) \(\d", line)
 
-    common = ["head-coarse", "skullstrip", "segmentation"]
+    common = ["head-coarse", "skullstrip", "deepbet", "segmentation"]
     assert networks() == [*common, "registration"]
     assert "lesion" in networks("--steps", "lesion")
     assert "registration" not in networks("--registration", "ants")

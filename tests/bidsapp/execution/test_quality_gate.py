@@ -83,6 +83,7 @@ def test_masks_first_then_on_from_a_corrected_one(stages, tmp_path, monkeypatch)
     written = sorted(path.name for path in anat.iterdir())
     assert written == ["sub-01_desc-brain_mask.json", "sub-01_desc-brain_mask.nii.gz"]
     assert "stopped after the brain mask" in first.notes[0]
+    assert json.loads((anat / written[0]).read_text())["MaskSource"] == "deepbet"
 
     # the page shows the mask over the image as acquired
     source = participant_session.source

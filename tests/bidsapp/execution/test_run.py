@@ -49,7 +49,7 @@ def test_a_run_from_end_to_end(app, bids, out, tmp_path, capsys):
     content = records.read(out, "sub-02_ses-1")
     assert content["reference"] == str(bids / "sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz")
     assert content["notes"] == ["a note from the science"]
-    assert content["stripped"] is True
+    assert content["stripped"] is True and content["mask_source"] == "deepbet"
     assert content["version"] == __version__
     assert set(content["seconds"]) == {"conform", "segmentation", "outputs", "report"}
     assert content["outputs"][-1] == "sub-02_ses-1.html"

@@ -11,6 +11,7 @@ from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.group import run_group, write_index
 from brainseg.bidsapp.reports.group_quality import Outliers
+from brainseg.bidsapp.status import records
 from brainseg.models.errors import DatasetError, ReportError, UsageError
 from brainseg.models.population import labels
 
@@ -83,6 +84,25 @@ def test_every_column_is_described(tree, name):
     for column in columns:
         known = column == "brain" or column in labels.totals() or column.startswith(("Left-", "Right-"))
         assert not known or dictionary[column]["Units"] == "mm^3"
+
+
+def test_what_made_the_masks_is_told_where_it_differs(copy):
+    changed = {"sub-01": "deepbet", "sub-02": "deepbet", "sub-03": "skullstrip", "sub-04": "extent"}
+    for key, source in changed.items():
+        records.write(copy, key, records.read(copy, key) | {"mask_source": source})
+    page = run_group(copy).read_text()
+    for name in ("group_volumes", "group_quality"):
+        column = [row["mask_source"] for row in rows_of(copy / f"{name}.tsv")]
+        assert column == [*changed.values(), *["n/a"] * 5]
+        entry = json.loads((copy / f"{name}.json").read_text())["mask_source"]
+        assert set(entry["Levels"]) == {"extent", "precomputed"}
+    assert "2 × network deepbet, 1 × network skullstrip, 1 × extent of the skull-stripped image" in page
+    assert '<option value="study:mask_source">' in page, "plots are split by it"
+
+
+def test_one_source_of_masks_is_no_news(tree):
+    page = (tree / "group.html").read_text()
+    assert "Brain masks have several sources" not in page and "study:mask_source" not in page
 
 
 def test_missing_says_why(tree):

@@ -14,6 +14,7 @@ from brainseg.bidsapp.reports import derivatives, drawing, mosaic, provenance, s
 from brainseg.bidsapp.reports.canvas import Canvas
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.participant import write_participant
+from brainseg.bidsapp.status import records
 from brainseg.models.errors import ReportError
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
@@ -79,6 +80,19 @@ def test_page_tells_what_was_done(tree):
     assert "n = 3" in text and "Apache-2.0" in text
     left = derivatives.load(tree, "sub-01").volumes["Left-Hippocampus"]
     assert f'value="{left:.1f}"' in page.read_text()
+
+
+@pytest.mark.parametrize("source", ["deepbet", "skullstrip", "precomputed"])
+def test_page_tells_what_made_the_mask(copy, source):
+    records.write(copy, "sub-01", records.read(copy, "sub-01") | {"mask_source": source})
+    text = text_of(write_participant(copy, "sub-01"))
+    words = source if source == "precomputed" else f"network {source}"
+    assert f"Source of the mask: {words}." in text
+    listed = [card["name"] for card in provenance.cards(derivatives.load(copy, "sub-01"))]
+    assert {"head-coarse", "segmentation"} <= {*listed}
+    assert [name for name in listed if name in ("deepbet", "skullstrip")] == [source] * (
+        source != "precomputed"
+    )
 
 
 def test_every_picture_is_there_and_described(tree):
@@ -414,7 +428,7 @@ def test_only_the_networks_that_were_used_are_described(copy):
         status.write_text(json.dumps(content))
         return [card["name"] for card in provenance.cards(derivatives.load(copy, "sub-01"))]
 
-    assert networks() == ["head-coarse", "skullstrip", "segmentation", "registration"]
+    assert networks() == ["head-coarse", "skullstrip", "deepbet", "segmentation", "registration"]
     assert networks(registration="none", steps=["lesion"])[-2:] == ["segmentation", "lesion"]
     assert not [
         name for name in networks(steps=["posteriors"]) if name.startswith(("fetal", "hippo", "lesion"))

@@ -28,6 +28,7 @@ def dice(a: Volume, b: Volume) -> float:
 def test_head_is_stripped(head, scans):
     scan, found = head
     assert not found.stripped
+    assert found.source == "deepbet", "white matter is brightest"
     assert found.mask.data.dtype == torch.uint8 and found.mask.grid.shape == scan.grid.shape
     np.testing.assert_array_equal(found.mask.affine, scan.affine)
     truth = resample(scans.brain_of(scans.template()), scan.grid, mode="nearest")
@@ -69,7 +70,7 @@ def test_a_slab_of_60_mm_is_stripped_or_told_to_be_too_small(head, axis):
 def test_stripped_scan_is_recognized_and_kept(scans):
     scan = scans.template()
     found = stage.skullstrip(scan)
-    assert found.stripped
+    assert found.stripped and found.source == "extent"
     assert dice(scans.brain_of(scan), found.mask) > 0.985
     # a background that is not zero is background all the same
     lifted = scan.with_data(scan.data + 40)

@@ -8,7 +8,7 @@ from brainseg.models.geometry.volume import Grid, Volume, resample
 from brainseg.models.localization.head import Coarse
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
-from brainseg.models.segmentation import t1w_mask
+from brainseg.models.segmentation import signed_distance, skullstrip, t1w_mask
 
 TABLE = labels.load("adult").unsided
 SPACING = 3.0
@@ -80,6 +80,20 @@ def test_network_sees_an_upright_box_in_any_position(turn, monkeypatch):
     # the box is upright in the atlas frame: its axes are those of the atlas
     axes = found.affine[:3, :3] / np.linalg.norm(found.affine[:3, :3], axis=0)
     np.testing.assert_allclose(coarse.to_atlas[:3, :3] @ axes, np.eye(3), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "t1w", "expected"),
+    [("force", True, "deepbet"), ("force", False, "skullstrip"), ("skip", True, "extent")],
+)
+def test_a_mask_says_what_made_it(mode, t1w, expected, monkeypatch):
+    coarse = coarse_of()
+    image = image_of(coarse, 900, 600, 200)
+    monkeypatch.setattr(signed_distance.head, "find", lambda *_, **__: coarse)
+    monkeypatch.setattr(signed_distance.upright, "check", lambda *_, **__: None)
+    monkeypatch.setattr(signed_distance, "_t1w", lambda *_: coarse.distance if t1w else None)
+    monkeypatch.setattr(signed_distance, "refine", lambda *_: coarse.distance)
+    assert skullstrip.skullstrip(image, mode=mode).source == expected
 
 
 def test_a_mask_elsewhere_is_not_taken():
