@@ -119,8 +119,8 @@ class WriteDerivatives(Sink):
         inputs = self.inputs
         leave_out = tuple(inputs.leave_out or ())
         structures, volumes = outputs.ending("structures"), outputs.ending("volumes")
-        given = dict(inputs.precomputed or {})
-        native = derivatives.sidecars(names, bool(inputs.stripped), notes, given, inputs.mask_source)
+        native = derivatives.sidecars(names, bool(inputs.stripped), notes, dict(inputs.precomputed or {}))
+        native[outputs.ending("mask")] |= derivatives.mask_source(inputs.mask_source)
         age = read_age(inputs.in_measures)
         if age is not None:
             native[volumes]["Age"] = {

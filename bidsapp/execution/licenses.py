@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from ...models.population import populations
+from ...models.population import cards, populations
 from ..config.settings import Settings
 
 if TYPE_CHECKING:  # the single-file tools need no index of a dataset
@@ -30,7 +30,7 @@ def notes(settings: Settings, participant_sessions: list[ParticipantSession]) ->
     """
     steps = ("lesion",) if settings.step("lesion") else ()
     names = sorted({ps.population for ps in participant_sessions if ps.problem is None})
-    found = (populations.restricted(populations.load(name), *steps) for name in names)
+    found = (cards.restricted(populations.load(name), *steps) for name in names)
     return [note for note in found if note]
 
 
@@ -42,6 +42,6 @@ def print_note(given: argparse.Namespace) -> None:
     given : Namespace
         Arguments of the command.
     """
-    note = populations.restricted(populations.load(given.population))
+    note = cards.restricted(populations.load(given.population))
     if note:
         print(f"note: {note}", file=sys.stderr)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...models.errors import UsageError
-from ...models.population import populations
+from ...models.population import cards, populations
 from ..config.settings import Settings
 
 
@@ -32,7 +32,7 @@ def check(settings: Settings, population_names: Iterable[str]) -> None:
     if settings.effort != "fast" and refused and len(refused) == len(asked):
         raise refused[0]
     for step in _requested_parts(settings):
-        if records and not any(step in populations.finer_tables(record) for record in records):
+        if records and not any(step in cards.finer_tables(record) for record in records):
             listed = " and ".join(record.name for record in records)
             reason = f"the step {step} is not available for {listed} brains: no network predicts it"
             raise UsageError(None, reason, f"Leave {step} out of --steps")
@@ -40,7 +40,7 @@ def check(settings: Settings, population_names: Iterable[str]) -> None:
 
 def notes(settings: Settings, population: str) -> list[str]:
     """Return notes on requested steps that the networks of a population do not have."""
-    available = populations.finer_tables(populations.load(population))
+    available = cards.finer_tables(populations.load(population))
     return [
         f"The step {step} was left out: no network predicts it for {population} brains."
         for step in _requested_parts(settings)

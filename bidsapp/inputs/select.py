@@ -9,7 +9,7 @@ from typing import Any
 
 from ...models.errors import BrainsegError, InputError, UsageError
 from ...models.io import datalad
-from ...models.population import populations
+from ...models.population import cards, populations
 from ...models.population.populations import Population
 from ...models.templates import spaces
 from ..config.settings import TEMPLATES, Settings
@@ -305,7 +305,7 @@ def _population(
 
 def _label_table(settings: Settings, record: Population) -> str:
     """Return the label table of a population, or the finer one that a step asks for."""
-    finer = [table for step, table in populations.finer_tables(record).items() if settings.step(step)]
+    finer = [table for step, table in cards.finer_tables(record).items() if settings.step(step)]
     return finer[0] if finer else record.labels
 
 
@@ -327,7 +327,7 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
             given, settings.output_dir, participant_session.key, participant_session.image
         )
         steps = ("lesion",) if settings.step("lesion") else ()
-        terms = populations.restricted(populations.load(participant_session.population), *steps)
+        terms = cards.restricted(populations.load(participant_session.population), *steps)
         said = [*participant_session.notes, *read, *([terms] if terms else []), *given.notes]
         return replace(
             participant_session,

@@ -188,7 +188,6 @@ def sidecars(
     stripped: bool,
     notes: list[str],
     precomputed: dict[str, str] | None = None,
-    source: str = "",
 ) -> dict[str, dict[str, Any]]:
     """Return the sidecar of every derivative on the grid of the source image.
 
@@ -203,8 +202,6 @@ def sidecars(
     precomputed : dict of str to str, optional
         BIDS URIs of precomputed inputs: ``mask``, ``structures``, ``dseg``, ``GM``, ``WM``, ``CSF``. They
         are the sources of the results made of them.
-    source : str
-        Network that made the brain mask, ``extent`` or ``precomputed``; empty if unknown.
 
     Returns
     -------
@@ -231,7 +228,6 @@ def sidecars(
             "Type": "Brain",
             "Sources": [precomputed["mask"]] if "mask" in precomputed else names.raws,
             "RawSources": [uri.removeprefix("bids:raw:") for uri in names.raws],
-            **mask_source(source),
             **native,
         },
         outputs.ending("dseg"): {**described("dseg"), **tissues},

@@ -6,7 +6,6 @@ depend on its name.
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -192,58 +191,8 @@ class Population:
         """
         further = {"lesion": self.lesion, "hippocampus": self.hippocampus}
         start = self.velocity if registration == "deep" else ""
-        names = [
-            *self.masking,
-            self.segmentation,
-            start,
-            *(further[step] for step in steps if step in further),
-        ]
+        names = [*self.masking, self.segmentation, start, *(further[s] for s in steps if s in further)]
         return list(dict.fromkeys(filter(None, names)))
-
-
-def restricted(record: Population, *steps: str) -> str | None:
-    """Return the restrictions on use in the licenses of a population's networks; None without any.
-
-    Parameters
-    ----------
-    record : Population
-        The population.
-    steps : str
-        Fields of further networks, such as ``lesion``.
-    """
-    found: list[str] = []
-    more: list[str] = []
-    further = [getattr(record, step) for step in steps]
-    for name in dict.fromkeys((*record.masking, record.segmentation, *further)):
-        terms = _card(name).get("license", "")
-        if "research use" in terms.lower():
-            (more if name in further else found).append(terms)
-    words = [f"The networks for {record.name} brains: {'; '.join(dict.fromkeys(found))}."] if found else []
-    words += [f"The networks for lesions: {'; '.join(dict.fromkeys(more))}."] if more else []
-    return " ".join(words) or None
-
-
-def finer_tables(record: Population) -> dict[str, str]:
-    """Return the finer label tables that a population's network predicts.
-
-    Parameters
-    ----------
-    record : Population
-        The population.
-
-    Returns
-    -------
-    dict of str to str
-        Label tables by optional step.
-    """
-    table = _card(record.segmentation).get("label_table")
-    return {step: finer for step, finer in record.parts.items() if finer == table}
-
-
-def _card(name: str) -> dict[str, Any]:
-    """Return the model card of installed weights; empty if there is none."""
-    path = FOLDER / "weights" / f"{name}.json"
-    return json.loads(path.read_text()) if name and path.is_file() else {}
 
 
 def refusal(record: Population, option: str) -> UsageError | None:

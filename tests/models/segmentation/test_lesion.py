@@ -17,7 +17,7 @@ from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
 from brainseg.models.networks.slice_unet import SliceUNet
-from brainseg.models.population import populations
+from brainseg.models.population import cards, populations
 from brainseg.models.quality import rating
 from brainseg.models.segmentation import lesion
 from helpers.graphs import participant_wf as chain
@@ -113,9 +113,9 @@ def test_slices_are_independent_and_keep_their_shape(fold):
 
 def test_the_license_is_told_where_the_step_is_on():
     adult = populations.load("adult")
-    assert populations.restricted(adult) is None
-    assert "lesions: Research use only (LGG CC BY-NC-SA" in populations.restricted(adult, "lesion")
-    assert "fetal" in populations.restricted(populations.load("fetal"), "lesion")
+    assert cards.restricted(adult) is None
+    assert "lesions: Research use only (LGG CC BY-NC-SA" in cards.restricted(adult, "lesion")
+    assert "fetal" in cards.restricted(populations.load("fetal"), "lesion")
 
 
 def test_the_better_contrast_is_chosen_and_others_are_told():

@@ -13,7 +13,7 @@ from brainseg.bidsapp.status.facts import facts_of
 from brainseg.interfaces import growth as ages
 from brainseg.interfaces import registration as registering
 from brainseg.models.errors import InputError, UsageError
-from brainseg.models.population import growth, labels, populations
+from brainseg.models.population import cards, growth, labels, populations
 from brainseg.models.preprocessing import thick_slices
 from brainseg.models.templates import age_template, bundled, catalog
 
@@ -79,8 +79,8 @@ def test_ages_that_no_network_knows_are_refused_unless_insisted():
 
 
 def test_licenses_are_told():
-    assert "esearch use" in populations.restricted(populations.load("fetal"))
-    assert populations.restricted(populations.load("adult")) is None
+    assert "esearch use" in cards.restricted(populations.load("fetal"))
+    assert cards.restricted(populations.load("adult")) is None
 
 
 def test_thick_stacks_get_a_mask_only(tmp_path):
