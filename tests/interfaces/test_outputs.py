@@ -191,6 +191,7 @@ def test_stripped_input_is_said_to_be(stages, tmp_path):
         assert json.loads(path.read_text())["SkullStripped"] is True
 
 
+@pytest.mark.slow
 def test_the_validator_finds_no_error(participant_sessions):
     program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:

@@ -83,6 +83,7 @@ def _scan(folder):
     return path, Volume(torch.from_numpy(ours), np.diag([-1.0, 1, 1, 1]))
 
 
+@pytest.mark.slow
 def test_headline(scripts, tmp_path):
     bench = scripts("adult_manual")
     path, ours = _scan(tmp_path)
@@ -147,6 +148,7 @@ def test_scans_made_worse(scripts):
     assert bench.cropped(scan).grid.shape == (20, 24, 21)
 
 
+@pytest.mark.slow
 def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
     bench = scripts("perturbations")
     path, ours = _scan(tmp_path)
@@ -165,6 +167,7 @@ def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
     assert "| 0.775 | amygdala 0.60 | 2.000 | 0.000 | 9.000 |" in text
 
 
+@pytest.mark.slow
 def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, tmp_path, monkeypatch):
     bench = scripts("registration")
     names = ("sub-01", "sub-02")

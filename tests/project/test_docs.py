@@ -106,6 +106,7 @@ def test_every_flag_of_every_command_is_on_the_page():
         assert f"usage: brainseg {command} " in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", PACKAGES)
 def test_examples_in_the_code_run(package):
     """Every module's own examples, at once."""

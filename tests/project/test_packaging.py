@@ -77,6 +77,7 @@ def test_weights_stay_small_and_carry_cards():
     assert not [path.name for path in weights if not path.with_suffix(".json").is_file()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES + BESIDE, ids=_name)
 def test_no_second_copy_of_the_code_is_imported(path):
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -54,6 +54,7 @@ def test_folders_are_small():
     assert {_name(folder): n for folder, n in count.items() if n > MAX_MODULES} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", SOURCES, ids=_name)
 def test_module_is_short_and_says_what_it_is(path):
     text = path.read_text(encoding="utf-8")

@@ -84,6 +84,7 @@ BAD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", BAD)
 def test_a_bad_image_fails_by_name_and_alone(app, fake, tmp_path, capsys, case):
     spoil, reason = BAD[case]
@@ -139,6 +140,7 @@ def test_output_inside_the_dataset(app, fake, tmp_path, capsys, where):
     assert sorted(bids.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_output_below_derivatives_is_what_bids_allows(app, fake, tmp_path):
     bids = fake.dataset(tmp_path / "bids", ["sub-01"])
     out = bids / "derivatives" / "brainseg"
@@ -209,6 +211,7 @@ def test_no_space_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
     assert "only 30 MB are free" in _refused(capsys)
 
 
+@pytest.mark.slow
 def test_a_disk_that_becomes_full(app, fake, tmp_path, capsys):
     bids, out = fake.dataset(tmp_path / "bids"), tmp_path / "out"
     assert app(bids, out, "participant", sub_01={"segmentation": "full"}) == 1

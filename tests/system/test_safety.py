@@ -50,6 +50,7 @@ def test_telemetry_is_off_whatever_the_environment_says(monkeypatch):
     assert os.environ["NO_ET"] == "1"
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled_or_evaluated():
     """No pickles, no ``torch.load`` that would take them, no text that becomes code, no shell."""
     for path in [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]:

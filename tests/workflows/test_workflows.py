@@ -141,6 +141,7 @@ def test_missing_networks_are_told_before_anything_runs(monkeypatch):
         chain()
 
 
+@pytest.mark.slow
 def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     participant_session = stages.participant_session(tmp_path)
@@ -165,6 +166,7 @@ def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
     assert lost.is_file()
 
 
+@pytest.mark.slow
 def test_notes_of_all_stages_come_in_their_order(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     participant_session = stages.participant_session(tmp_path)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 from brainseg.bidsapp.config.environment import quiet_environment
 quiet_environment()
@@ -11,6 +13,7 @@ import matplotlib.pyplot
 """
 
 
+@pytest.mark.slow
 def test_a_home_that_cannot_be_written_is_not_worth_a_word(tmp_path):
     (tmp_path / "file").touch()
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MPL", "XDG", "TEMPLATEFLOW"))}

@@ -32,6 +32,7 @@ def judge(out, key, verdict):
     (anat / f"{key}_desc-quality_metrics.json").write_text(json.dumps(content))
 
 
+@pytest.mark.slow
 def test_gate_is_an_exit_code(app, bids, tmp_path, capsys):
     out = tmp_path / "out"
     assert app(bids, out, "participant", "--quality-gate") == 0  # nothing was judged

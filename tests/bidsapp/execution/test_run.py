@@ -84,6 +84,7 @@ def test_notes_are_printed_once_with_their_participants(app, bids, out, capsys):
     assert "No readable age for 1 of 3 (sub-01)" in said
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, capsys):
     assert app(bids, out, "participant") == 0
     before = len(app.calls())
@@ -214,6 +215,7 @@ def test_stop_on_first_crash(app, bids, out):
     assert summary == {"sub-01": "failed", "sub-02_ses-1": "waiting", "sub-02_ses-2": "waiting"}
 
 
+@pytest.mark.slow
 def test_boilerplate_and_graph(app, bids, out, capsys):
     assert app(bids, out, "participant", "--boilerplate-only") == 0
     assert "Nothing was done" in (out / "logs" / "CITATION.md").read_text()

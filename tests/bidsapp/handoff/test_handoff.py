@@ -150,12 +150,14 @@ def test_several_reconstructions_and_runs_leave_one_path_for_each_key(both):
     assert Path(found["t2w_preproc"]).name == "sub-01_acq-mprage_run-2_desc-preproc_T2w.nii.gz"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("session", ["a", "b"])
 def test_sessions_have_their_own(sessions, session):
     one_each(collect(sessions, session=session))
     one_each(collect(sessions, session=[session]))
 
 
+@pytest.mark.slow
 def test_an_anatomy_merged_over_sessions_is_found_without_tracking_them(make, tmp_path):
     participant_session = make("sub-01_ses-1_T1w", key="sub-01")
     assert (participant_session.out / "sub-01" / "anat" / "sub-01_desc-preproc_T1w.nii.gz").is_file()
@@ -168,6 +170,7 @@ def test_an_anatomy_merged_over_sessions_is_found_without_tracking_them(make, tm
     assert command.endswith("--fs-no-reconall --no-track-sessions")
 
 
+@pytest.mark.slow
 def test_cohorts_are_found(make, tmp_path):
     participant_session = make()
     anat = participant_session.out / "sub-01" / "anat"
@@ -184,6 +187,7 @@ def test_cohorts_are_found(make, tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "extra", "key", "stage"),
     [
@@ -255,6 +259,7 @@ def test_labels_that_mean_something_else_are_told(single, tmp_path):
     assert "expected 1 gray matter" in verdicts(lookup.check(out))["tissue segmentation"]
 
 
+@pytest.mark.slow
 def test_flavors(single, both, make):
     why = verdicts(lookup.check(single.out), "NiBabies")
     assert why["skull-stripping"] == "there is no sub-01_space-T1w_desc-brain_mask.nii.gz"

@@ -83,6 +83,7 @@ def test_a_participant_whose_label_goes_on_is_another_one(dataset):
     assert "BIDS wants sub-Pat08/anat/sub-Pat08_T1w.nii.gz" in _problems(found)["sub-Pat_08"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "wanted"),
     [

@@ -77,6 +77,7 @@ def test_units_in_the_json_file_in_any_words(dataset, described):
     assert Demographics(root)("01", None).age == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "table",
     [

@@ -134,6 +134,7 @@ def test_a_filter_that_cannot_be_meant_is_an_error(bids, tmp_path, text, words):
     assert all(word in str(caught.value) for word in [str(path), *words])
 
 
+@pytest.mark.slow
 def test_the_index_is_kept_and_renewed(bids, tmp_path, monkeypatch):
     root, kept = bids("sub-01_T1w.nii.gz"), tmp_path / "index"
     made = []

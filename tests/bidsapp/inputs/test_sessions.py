@@ -129,6 +129,7 @@ def test_on_their_own_grids_for_nibabies(scans_of, tmp_path, monkeypatch):
     assert not [name for name in names if "probseg" in name]
 
 
+@pytest.mark.slow
 def test_one_anatomy_of_two_sessions(scans_of, tmp_path):
     root = scans_of("sub-01_ses-1_T1w", "sub-01_ses-1_T2w", "sub-01_ses-2_T1w")
     assert [ps.key for ps in participant_sessions(root)[1]] == ["sub-01_ses-1", "sub-01_ses-2"]
@@ -205,6 +206,7 @@ def refuse(*_, **__):
     raise AssertionError("it was computed all the same")
 
 
+@pytest.mark.slow
 def test_given_results_are_used_and_recorded(scans_of, stages, tmp_path, monkeypatch):
     root = scans_of("sub-01_T1w")
     derivatives_of_others(tmp_path / "theirs", stages)

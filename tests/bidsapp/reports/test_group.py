@@ -128,6 +128,7 @@ def test_reports_know_the_others_afterwards(tree):
     assert "n = 6" in page and 'href="index.html"' in page
 
 
+@pytest.mark.slow
 def test_vanished_files_are_told(copy):
     next((copy / "sub-03" / "anat").glob("*_desc-aseg_dseg.nii.gz")).unlink()
     run_group(copy)
@@ -162,6 +163,7 @@ def test_page_that_cannot_be_written(copy):
         run_group(copy)
 
 
+@pytest.mark.slow
 def test_damaged_tables_cost_one_unit_only(copy):
     path = next((copy / "sub-02" / "anat").glob("*_volumes.tsv"))
     path.write_text("index\tname\nx\ty\n3\n")
@@ -170,6 +172,7 @@ def test_damaged_tables_cost_one_unit_only(copy):
     assert rows[1]["brain"] == "n/a" and rows[0]["brain"] != "n/a"
 
 
+@pytest.mark.slow
 def test_texts_of_others_are_shown_not_obeyed(copy, phantoms):
     phantoms.failed(copy, "sub-07", reason=HOSTILE + "\tand\na line", file=HOSTILE, remedy=HOSTILE)
     phantoms.status(copy, "sub-01", age=30, sex=HOSTILE)

@@ -58,6 +58,7 @@ def text_of(page) -> str:
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
+@pytest.mark.slow
 def test_page_tells_what_was_done(tree):
     page = write_participant(tree, "sub-01")
     assert page == tree / "sub-01.html"
@@ -95,6 +96,7 @@ def test_page_tells_what_made_the_mask(copy, source):
     )
 
 
+@pytest.mark.slow
 def test_every_picture_is_there_and_described(tree):
     page = write_participant(tree, "sub-02_ses-a")
     images = re.findall(r"<img[^>]*>", page.read_text())
@@ -123,6 +125,7 @@ def test_made_within_fifteen_seconds_at_1_mm(phantoms, tmp_path):
     assert sum(path.stat().st_size for path in [page, *drawn]) <= 8e6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axcodes", ["RAS", "LAS", "LIA", "PSR", "SPL"])
 def test_orientation_of_the_grid_does_not_matter(phantoms, tmp_path, axcodes):
     phantoms.participant_session(tmp_path, "sub-01", axcodes=axcodes)
@@ -193,6 +196,7 @@ def test_layers_are_clear_but_for_their_labels():
     assert picture[..., 3].astype(bool).sum() == 1
 
 
+@pytest.mark.slow
 def test_field_of_the_bias_is_found(phantoms, tmp_path):
     image, aseg, affine = phantoms.phantom()
     field = np.exp(np.linspace(-0.2, 0.2, image.shape[0], dtype=np.float32))[:, None, None]
@@ -213,6 +217,7 @@ def test_field_of_the_bias_is_found(phantoms, tmp_path):
     assert set(drawing.draw(derivatives.load(tmp_path / "out", "sub-01"))["figures"]["bias"]) == {"after"}
 
 
+@pytest.mark.slow
 def test_second_page_reads_no_image(copy, monkeypatch):
     write_participant(copy, "sub-01")
     monkeypatch.setattr(scans, "read", lambda *_: pytest.fail("an image was read"))
@@ -320,6 +325,7 @@ def test_damaged_derivative_is_named(copy):
     assert "could not be drawn" in text and "Brain mask" in text
 
 
+@pytest.mark.slow
 def test_alone_there_is_no_place(phantoms, tmp_path):
     phantoms.participant_session(tmp_path, "sub-01")
     assert "no other participant to compare with" in text_of(write_participant(tmp_path, "sub-01"))

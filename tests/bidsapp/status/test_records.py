@@ -104,6 +104,7 @@ def test_a_full_disk_ends_no_run(tmp_path, participant_session, monkeypatch, cap
     assert told[0].startswith(f"{tmp_path}/out/logs/status/sub-01.json: the status cannot be written")
 
 
+@pytest.mark.slow
 def test_a_claimed_unit_is_left_alone_until_its_process_dies(tmp_path):
     code = (
         "import sys; from pathlib import Path; from brainseg.bidsapp.status import records\n"

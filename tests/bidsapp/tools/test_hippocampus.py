@@ -32,6 +32,7 @@ def crops(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_every_file_is_written(crops, capsys):
     out = {
         name: str(crops / name)

@@ -48,6 +48,7 @@ def run(*words) -> int:
     return main.main([str(word) for word in words])
 
 
+@pytest.mark.slow
 def test_transforms_and_images(scans, known, tmp_path, capsys):
     there, back = tmp_path / "there.h5", tmp_path / "back.h5"
     moved, labels, change = (tmp_path / f"{n}.nii.gz" for n in ("moved", "labels", "jacobian"))
@@ -68,6 +69,7 @@ def test_transforms_and_images(scans, known, tmp_path, capsys):
     assert abs(np.median(np.asarray(nib.load(change).dataobj)) - 1) < 0.05
 
 
+@pytest.mark.slow
 def test_only_rigid(scans, known, tmp_path):
     out = tmp_path / "rigid.h5"
     assert run("register", scans / "moving.nii.gz", scans / "fixed.nii.gz", out, "--kind", "rigid") == 0
@@ -110,6 +112,7 @@ def test_mistakes_are_told_before_anything_is_computed(scans, words, said, monke
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words, population",
     [

@@ -65,6 +65,7 @@ def head(rotation: float = 0.0):
     return Volume(torch.rand(grid.shape), affine), Volume(structures, affine), centroids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rotation", [0.0, 25.0])
 def test_each_side_gets_its_labels_on_the_grid_of_the_image(half_and_half, rotation):
     image, structures, centroids = head(rotation)
@@ -94,6 +95,7 @@ def test_each_side_gets_its_labels_on_the_grid_of_the_image(half_and_half, rotat
     assert found.notes == []
 
 
+@pytest.mark.slow
 def test_a_missing_side_is_noted_and_a_wrong_place_too(half_and_half):
     image, structures, centroids = head()
     del centroids[53]

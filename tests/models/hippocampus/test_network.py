@@ -1,6 +1,7 @@
 """The network of the hippocampus that comes with the program."""
 
 import numpy as np
+import pytest
 import torch
 
 from brainseg.models.geometry.volume import Volume
@@ -8,6 +9,7 @@ from brainseg.models.hippocampus import hippocampus
 from brainseg.models.networks import zoo
 
 
+@pytest.mark.slow
 def test_the_network_is_installed_with_its_license_and_takes_a_crop():
     card = zoo.read_card("hippocampus")
     assert card["license"] == "CC BY-SA 4.0" and "Decathlon" in card["training_data"]
@@ -19,6 +21,7 @@ def test_the_network_is_installed_with_its_license_and_takes_a_crop():
     assert float(total.min()) >= 0 and float(total.max()) <= 1 + 1e-5
 
 
+@pytest.mark.slow
 def test_the_network_does_not_care_for_the_side():
     noise = torch.rand(40, 56, 40)
     there = hippocampus.find(Volume(noise, np.eye(4)))

@@ -57,6 +57,7 @@ def test_there_and_back(both, found):
     assert np.linalg.norm(back - points, axis=1).mean() < 0.2
 
 
+@pytest.mark.slow
 def test_changing_places_gives_the_inverse(both, found):
     other = registration.register(both[1], both[0])
     points = np.argwhere(both[1].labels.data.numpy() > 0)[::7] + both[1].image.affine[:3, 3]

@@ -61,11 +61,13 @@ def network(monkeypatch):
     return install
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", [T1W, T2W])
 def test_a_right_header_is_not_blamed(network, contrast):
     assert upright.check(scan(contrast)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["LIA", "RPI", "ARS"])
 def test_a_header_that_lies_is_told(network, codes):
     wrong = stored(scan(), codes)
@@ -77,6 +79,7 @@ def test_a_header_that_lies_is_told(network, codes):
     np.testing.assert_allclose((turn.affine @ [*center, 1])[:3], (wrong.affine @ [*center, 1])[:3], atol=1e-9)
 
 
+@pytest.mark.slow
 def test_an_empty_header_gets_the_radiological_order(network):
     wrong = stored(scan(), "LIA")
     corrected, change = upright.correct(wrong, "auto")
@@ -86,6 +89,7 @@ def test_an_empty_header_gets_the_radiological_order(network):
     assert upright.codes(corrected.affine) == "LIA"
 
 
+@pytest.mark.slow
 def test_the_network_can_contradict(network):
     wrong = stored(scan(), "LIA")
     network(wrong.affine)
@@ -136,6 +140,7 @@ def test_a_misfit_is_rated_fail_and_a_correction_check():
     assert rating.rate([], brain, brain, norms=None, cautions=["Left and right"]).rating == "check"
 
 
+@pytest.mark.slow
 def test_results_of_a_corrected_copy_have_its_orientation_and_say_so(stages, tmp_path, monkeypatch):
     stages.install(monkeypatch.setattr)
     unit = stages.participant_session(tmp_path)

@@ -68,6 +68,7 @@ def test_weights_without_a_prior_fit_a_network_with_one(network):
     torch.testing.assert_close(a.softmax(1), b.softmax(1))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_bfloat16_agrees(network):
     network.eval()

@@ -119,6 +119,7 @@ def test_trains_and_exports_what_a_registration_can_begin_from(tmp_path, toy_arr
     assert after > linear
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path, toy_arrays):
     torch.manual_seed(0)
     trainer = VelocityTrainer(_recipe(tmp_path), toy_arrays, tmp_path / "out")

@@ -67,6 +67,7 @@ def test_a_usual_brain_passes(brain, norms):
     assert all(check.words and np.isfinite(check.value) for check in found.checks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("voxels", [(7, 0, 0), (-7, 0, 0), (0, 7, 0), (0, -7, 0), (0, 0, 7), (0, 0, -7)])
 def test_shifted_mask_is_flagged(brain, norms, voxels):
     found = rated(brain, norms, mask=rolled(brain[1], voxels))
@@ -80,6 +81,7 @@ def test_exchanged_sides_are_flagged(brain, norms):
     assert found.score < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_half_a_brain_is_flagged(brain, norms, axis):
     keep = torch.ones(norms.grid.shape, dtype=torch.bool)
@@ -89,6 +91,7 @@ def test_half_a_brain_is_flagged(brain, norms, axis):
     assert rated(brain, norms, mask=mask, structures=structures).rating == "fail"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["shift", "turn", "mirror", "scale"])
 def test_wrong_alignment_is_flagged(brain, norms, change):
     matrix = np.eye(4)
@@ -152,6 +155,7 @@ def test_folds_count(brain, norms):
     assert "folds" in flagged(found) and found.rating == "fail"
 
 
+@pytest.mark.slow
 def test_everything_at_once_is_plain(brain):
     image, mask, structures = brain
     dseg = labels.load("adult").lookup("dseg")[structures.data.numpy()]

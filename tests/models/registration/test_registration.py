@@ -41,6 +41,7 @@ def fixed():
     return balls.brain()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind, truth",
     [
@@ -59,6 +60,7 @@ def test_known_motions_come_back_whatever_the_orientation(fixed, kind, truth):
         assert np.linalg.det(found.matrix[:3, :3]) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_head_cut_off_in_part_is_aligned_by_the_rest(fixed):
     truth = motion(10, (6, -4, 3))
     whole = balls.brain(np.linalg.inv(truth))

@@ -37,6 +37,7 @@ def overlap(found, truth):
     return float(2 * (a & b).sum() / (a.sum() + b.sum()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("levels", ([0.0, 200.0, 90.0], [0.0, 60.0, 180.0]))
 def test_it_follows_a_shape_that_moved_and_grew_in_any_contrast(levels):
     shapes = Atlas(balls([0.0, 0.0, 0.0]), {"together": [[1], [2]]})
@@ -88,6 +89,7 @@ def test_the_common_prior_is_a_distribution_between_both():
     assert float(one.data[0]) == pytest.approx(0.2)
 
 
+@pytest.mark.slow
 def test_the_shipped_atlas_is_whole_symmetric_and_of_the_tables_structures():
     shapes = deformable_atlas.load("adult")
     data = shapes.maps.data

@@ -62,6 +62,7 @@ def head(size=(1.0, 1.0, 1.0)):
     return Volume(torch.from_numpy(data), affine), Volume(torch.from_numpy(brain.astype(np.uint8)), affine)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1, 1), (1, 1, 5)])
 def test_every_lesion_is_kept_and_specks_are_not(bright, size):
     image, brain = head(size)
@@ -77,6 +78,7 @@ def test_every_lesion_is_kept_and_specks_are_not(bright, size):
     assert float(found.mask.data.sum()) * image.grid.voxel_volume == pytest.approx(sum(volumes))
 
 
+@pytest.mark.slow
 def test_it_does_not_matter_how_the_scan_is_stored(bright):
     image, brain = head((1, 1, 3))
     flip = np.diag([-1.0, -1, 1, 1])
@@ -137,6 +139,7 @@ def test_no_lesion_in_t2w_without_force():
         assert len(cautions) == force
 
 
+@pytest.mark.slow
 def test_lesions_in_t2w_cover_no_ventricle_and_no_sulcus(bright):
     image, brain = head()
     x, y, z = (axis - 60 for axis in np.indices(image.grid.shape))
@@ -251,6 +254,7 @@ def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
     assert any("No lesion in the FLAIR image" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_nobody_takes_lesions_for_the_brain(stages, tmp_path, monkeypatch):
     bids = pytest.importorskip("smriprep.utils.bids")
     stages.install(monkeypatch.setattr)

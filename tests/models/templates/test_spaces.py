@@ -101,6 +101,7 @@ def test_a_template_of_ones_own_with_its_labels(home, tmp_path):
         reference.load(f"Mine={path}")
 
 
+@pytest.mark.slow
 def test_labels_are_found_once(home, tmp_path, monkeypatch):
     calls = []
 
@@ -119,6 +120,7 @@ def test_labels_are_found_once(home, tmp_path, monkeypatch):
     assert [p.name[:5] for p in reference.folder().iterdir()] == ["Mine-"]
 
 
+@pytest.mark.slow
 def test_the_embedded_templates_labels_come_with_the_program():
     found = reference.load(spaces.DEFAULT)
     assert len(found.centroids) > 25

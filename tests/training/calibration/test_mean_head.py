@@ -3,10 +3,12 @@
 import json
 
 import numpy as np
+import pytest
 
 from brainseg.training.calibration import mean_head
 
 
+@pytest.mark.slow
 def test_a_mean_head_of_toy_heads(toy_arrays, tmp_path):
     path = mean_head.write(tmp_path / "new" / "head.npz", toy_arrays, "toy heads", "CC0")
     with np.load(path) as arrays:

@@ -114,6 +114,7 @@ def test_trains_resumes_and_exports(tmp_path, toy_arrays):
     assert float((found.softmax(1) - twice.softmax(1)).abs().mean()) < 0.01
 
 
+@pytest.mark.slow
 def test_it_learns(tmp_path, toy_arrays):
     torch.manual_seed(0)
     trainer = HeadTrainer(_recipe(tmp_path, COARSE, rate=0.01), toy_arrays, tmp_path / "out")
@@ -265,6 +266,7 @@ def test_checkpoints_of_the_plain_loop_go_on(tmp_path, toy_arrays):
     assert again.step > 40
 
 
+@pytest.mark.slow
 def test_stopped_by_hand_it_keeps_the_last_step(tmp_path, toy_arrays):
     trainer, clock = _steps(tmp_path, COARSE, toy_arrays, tmp_path / "out", minutes=1, loggers=[])
     note = trainer.note

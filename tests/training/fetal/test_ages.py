@@ -28,6 +28,7 @@ def test_the_shipped_growth_curves():
     assert curves.estimate({6: 0.0}, "fetal") is None
 
 
+@pytest.mark.slow
 def test_the_template_grows():
     young, old = bundled.load("BrainsegFetal+22"), bundled.load("BrainsegFetal+36")
     for template in (young, old):
@@ -116,6 +117,7 @@ def test_growth_is_drawn_from_the_derivatives():
     assert pages.section([adult]) == ""
 
 
+@pytest.mark.slow
 def test_the_family_of_the_template_is_that_of_the_nearest_shares():
     """Wide ventricles and no outer fluid: before repair; wide ventricles with fluid: after it."""
     for stem, cohort in (

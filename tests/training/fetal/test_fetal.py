@@ -161,6 +161,7 @@ def test_the_pose_of_a_brain_that_lies_in_any_way(seed, monkeypatch):
     assert np.abs(between[:3, 3]).max() < 2.5
 
 
+@pytest.mark.slow
 def test_results_come_back_in_the_scans_own_millimeters(scan, monkeypatch):
     monkeypatch.setattr(rotation_search, "search", lambda *a: (scan.true, 0.9))
     mask = scan.volume.with_data(torch.from_numpy((scan.brain > 0).astype(np.uint8)))
@@ -227,6 +228,7 @@ def test_synthetic_images_have_subclasses_of_their_own(arrays):
     assert torch.equal(generator.source(case, real=True), case.image.float())
 
 
+@pytest.mark.slow
 def test_the_trainer_exports_what_the_chain_reads(arrays, tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(RECIPE)
@@ -302,6 +304,7 @@ def test_parts_are_added_to_their_whole():
     assert read_table("fetal-callosum")["structure"][8] == 192
 
 
+@pytest.mark.slow
 def test_what_is_weighted_in_training_is_not_seen_more_often(scan, monkeypatch):
     """Cross-entropy weights that stand on the card are taken out of the posteriors again."""
     placed = SimpleNamespace(to_atlas=scan.true, upright=lambda v: Volume(v.data, scan.true @ v.affine))
@@ -322,6 +325,7 @@ def test_what_moves_between_the_ages_of_a_template_stays_sharp():
     assert sure[0] > 1.3 * sure[1]
 
 
+@pytest.mark.slow
 def test_a_template_of_a_family_is_written_and_read(arrays, tmp_path, monkeypatch):
     monkeypatch.setattr(fetal_template, "FAMILIES", {"toy": ("sub-toy",)})
     monkeypatch.setattr(fetal_template, "CARDS", {"toy": {"about": "toys", "license": "CC0"}})
@@ -343,6 +347,7 @@ def test_the_seeds_own_network():
     assert sum(type(m) is torch.nn.Dropout3d for m in built.modules()) == 8
 
 
+@pytest.mark.slow
 def test_both_recipes_train(arrays, tmp_path):
     """`brainseg train fetal.yaml` and the seed's network, with outputs that the start's network lacks."""
     changes = {"minutes": 0.001, "stages": [{"until": 1.0, "shape": [32, 32, 32], "spacing": 3.5}]}

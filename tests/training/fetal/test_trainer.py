@@ -187,6 +187,7 @@ def test_the_card_tells_whose_data_trained(tmp_path):
     assert half.data.startswith("ours") and half.license.startswith("not stated")
 
 
+@pytest.mark.slow
 def test_the_command_trains_on_a_folder(tmp_path, monkeypatch, quick, capsys):
     """From `brainseg train fetal --maps` to the trainer: held-out subjects and the data's own words."""
     seen = {}

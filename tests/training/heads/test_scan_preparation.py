@@ -38,6 +38,7 @@ def test_tissues_are_not_taken_for_structures(tmp_path):
     assert not (tmp_path / "out.npz").exists()
 
 
+@pytest.mark.slow
 def test_cortex_by_area_is_not_taken_for_background(tmp_path):
     pairs = _case(tmp_path / "a", (7, 8, 2, 1024, 2024, 41, 47, 46))
     with pytest.raises(InputError, match=r"1024, 2024 are not.*--mapping \(freesurfer"):

@@ -124,6 +124,7 @@ def _scaled(image):
     return models_hippocampus.normalized(image, torch.ones(image.shape, dtype=torch.bool))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [CROP, PAIR])
 def test_trains_resumes_and_exports(arrays, tmp_path, text):
     first = HippocampusTrainer(_recipe(tmp_path, text), arrays, tmp_path / "out", arrays)
@@ -138,6 +139,7 @@ def test_trains_resumes_and_exports(arrays, tmp_path, text):
     assert model.card["license"] == "CC BY-SA 4.0" and model.card["kind"] == first.recipe.kind
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_taken(arrays, tmp_path):
     first = HippocampusTrainer(_recipe(tmp_path, PAIR), arrays, tmp_path / "a")
     path = train(first)

@@ -65,6 +65,7 @@ def test_patients_are_split_in_three(patients):
     assert sorted(together) == [f"sub-{k}" for k in range(8)]
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_goes_on_and_is_exported(patients, tmp_path):
     (tmp_path / "toy.yaml").write_text(RECIPE)
     toy, out = registry.read(tmp_path / "toy.yaml"), tmp_path / "run"

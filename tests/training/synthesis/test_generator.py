@@ -120,6 +120,7 @@ def test_a_seed_decides_everything(moving):
     assert not torch.equal(out[0].image, out[2].image)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spacing", [1.0, 1.5])
 def test_still_head_is_the_map(toy, still, spacing):
     """With every range at zero the head comes out as it went in, at its own size and place."""
@@ -209,6 +210,7 @@ def test_images_are_finite_and_in_range(moving):
         assert float(image.std()) > 0.02
 
 
+@pytest.mark.slow
 def test_examples_of_both_kinds(toy_arrays):
     from brainseg.models.networks.stem_unet import StemUNet
 
@@ -245,6 +247,7 @@ def test_context_lies_where_the_fine_grid_is(still):
         torch.testing.assert_close(line, pairs[:, None].expand_as(line), rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_classes_are_split_into_subclasses(toy_arrays):
     """With no other variation white matter has as many intensities as subclasses, and two draws differ."""
     config = replace(STILL, split=1.0, subclasses=3, split_spread=30.0, texture=0)
@@ -325,6 +328,7 @@ def _acquired(draw, **changes):
     return replace(draw, acquisition=replace(draw.acquisition, **changes))
 
 
+@pytest.mark.slow
 def test_seeds_of_an_image_split_its_meta_labels(toy, tmp_path):
     """EM finds the two intensities of white matter; the generator gives each its own mean."""
     import nibabel as nib

@@ -57,6 +57,7 @@ def test_the_reference_is_not_mistaken(phantoms, tmp_path):
     assert derivatives.load(tmp_path, "sub-01").suffix == "T1w"
 
 
+@pytest.mark.slow
 def test_without_others_there_is_no_section(phantoms, tmp_path):
     phantoms.participant_session(tmp_path, "sub-01")
     assert 'id="contrasts"' not in write_participant(tmp_path, "sub-01").read_text()
