@@ -116,7 +116,7 @@ class Population:
     coarse, skullstrip, segmentation : str
         Names of the networks' weights.
     t1w_mask : str
-        Weights for the brain mask of T1-weighted scans; empty if ``skullstrip`` serves all contrasts.
+        Weights for the brain mask of T1- and T2-weighted scans; empty if ``skullstrip`` serves all contrasts.
     methods : dict of str to Method
         By stage (``skullstrip``, ``segmentation``, ``registration``) its procedure.
     brain_ml : tuple of float

@@ -1,8 +1,8 @@
 """Skull-stripping by the signed distance to the brain's surface, at 3 mm and then finer.
 
 The regression of the distance follows SynthStrip (Hoopes et al. 2022); the final surface is the boundary of
-the network's tissue, closed over the sulci. Scans with the contrast of T1-weighted ones get the mask of
-:mod:`brainseg.models.segmentation.t1w_mask`, where it agrees with the coarse brain.
+the network's tissue, closed over the sulci. Scans with the contrast of T1- or T2-weighted ones get the mask
+of :mod:`brainseg.models.segmentation.t1w_mask`, where it agrees with the coarse brain.
 """
 
 from __future__ import annotations
@@ -120,16 +120,17 @@ def _located(volume: Volume, record: Population, device: str, notes: list[str]) 
 def _t1w(
     volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str]
 ) -> Volume | None:
-    """Return the signed distance (mm) to the surface of a T1-weighted scan's mask; None for other scans."""
+    """Return the signed distance (mm) to the surface of a T1- or T2-weighted scan's mask; None for others."""
     if not record.t1w_mask:
         return None
     structures = labels.load(zoo.read_card(record.coarse)["label_table"]).unsided
-    if not t1w_mask.is_t1w(volume, coarse, structures):
+    image = t1w_mask.as_t1w(volume, coarse, structures)
+    if image is None:
         return None
-    found = t1w_mask.probability(volume, coarse, record.t1w_mask, device, notes)
+    found = t1w_mask.probability(image, coarse, record.t1w_mask, device, notes)
     if not t1w_mask.agrees(found, coarse):
         notes.append(
-            "The brain mask for T1-weighted scans differs from the brain that was found first; "
+            "The brain mask for T1- and T2-weighted scans differs from the brain that was found first; "
             "the mask for any contrast was used instead: check it."
         )
         return None

@@ -1,8 +1,9 @@
-"""Brain mask of T1-weighted scans by a network trained on thousands of them (deepbet; Fisch et al. 2024).
+"""Brain mask by a network trained on thousands of T1-weighted scans (deepbet; Fisch et al. 2024).
 
 The network sees the brain's box, stretched to a cube, as in its training. The box is upright in the atlas
 frame, so that the position of the head does not matter. Scans are recognized by their intensities, not by
-their name: white matter is brighter than gray matter, which is brighter than fluid.
+their name: white matter is brighter than gray matter, which is brighter than fluid. T2-weighted scans, with
+the reverse order and far brighter fluid, are inverted.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ MEAN, SPREAD = 0.449, 0.226
 CONTRAST = 0.04
 """Smallest difference of the tissues' mean intensities, relative to the image's range."""
 
+BRIGHT_FLUID = 0.15
+"""Smallest difference of fluid and gray matter in a T2-weighted scan, relative to the image's range."""
+
+DARK = 0.08
+"""Intensity below which a T2-weighted image has bone or background, relative to the image's range."""
+
 LEAST_OVERLAP = 0.85
 """Dice coefficient with the coarse brain below which the mask is not used."""
 
@@ -38,8 +45,8 @@ WHITE, GRAY, FLUID = 2, 3, 4
 """FreeSurfer ids of the tissues that are compared."""
 
 
-def is_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> bool:
-    """Return whether white matter is brighter than gray matter, and gray matter brighter than fluid.
+def as_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> Volume | None:
+    """Return a scan with the contrast of a T1-weighted one, if its tissues allow it.
 
     Parameters
     ----------
@@ -52,17 +59,24 @@ def is_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> bool:
 
     Returns
     -------
-    bool
-        Whether the contrast is that of a T1-weighted scan.
+    Volume or None
+        A T1-weighted scan as it is, a T2-weighted scan inverted with dark bone and background, None for other
+        contrasts.
     """
     image = resample(volume.canonical(), coarse.structures.grid).data
     low, high = _range(volume.data)
+    span = max(high - low, 1e-6)
     levels = []
     for index in (WHITE, GRAY, FLUID):
         weight = coarse.structures.data[structures.index(index)] ** 2
-        levels.append(float((image * weight).sum() / weight.sum().clamp(min=1e-3)))
-    white, gray, fluid = ((level - low) / max(high - low, 1e-6) for level in levels)
-    return white - gray > CONTRAST and gray - fluid > CONTRAST
+        levels.append((float((image * weight).sum() / weight.sum().clamp(min=1e-3)) - low) / span)
+    white, gray, fluid = levels
+    if white - gray > CONTRAST and gray - fluid > CONTRAST:
+        return volume
+    if gray - white > CONTRAST and fluid - gray > BRIGHT_FLUID:
+        bright = volume.data > low + DARK * span
+        return volume.with_data(torch.where(bright, (high - volume.data).clamp(min=0), torch.zeros(())))
+    return None
 
 
 def probability(
@@ -73,7 +87,7 @@ def probability(
     Parameters
     ----------
     volume : Volume
-        T1-weighted scan.
+        Result of :func:`as_t1w`.
     coarse : Coarse
         Result of the coarse network.
     model : str

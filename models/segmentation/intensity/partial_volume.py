@@ -21,14 +21,16 @@ GROUPS = {
 }  # fmt: skip
 """Group of structures with one intensity distribution, by FreeSurfer id."""
 
-BORDERS = (("wm", "gm"), ("gm", "csf"), ("cerebellar-wm", "cerebellar-gm"), ("cerebellar-gm", "csf"))
-"""Groups that share voxels."""
+BORDERS = (("wm", "gm"), ("gm", "csf"), ("cerebellar-wm", "cerebellar-gm"))
+"""Groups that share voxels. The folia of the cerebellum are thinner than a voxel: protocols label the fluid
+between them as cortex, so that it has no border with fluid."""
 
-TIED = (("wm", "gm"), ("cerebellar-wm", "cerebellar-gm"))
-"""Groups with one variance: what remains without partial volume is noise."""
+TIED = (("wm", "gm"),)
+"""Groups with one variance: what remains without partial volume is noise. Cerebellar cortex holds fluid."""
 
-PAIRS = ((2, 3), (7, 8))
-"""Structures (FreeSurfer ids) whose prior log odds have the exponent of :func:`exponent`."""
+PAIRS = ((2, 3, 1.0), (7, 8, 0.85))
+"""Structures (FreeSurfer ids) whose prior log odds have an exponent, and the share of the softening of
+:func:`exponent` that they get: less in the cerebellum, whose branches are finer than the voxels."""
 
 SAME = ("fluid", "csf")
 """Groups with one mean and variance. Lateral ventricles have no shared voxels: their walls would thicken."""
@@ -241,19 +243,19 @@ def softened(prior: Tensor, structures: tuple[int, ...], power: float) -> Tensor
     structures : tuple of int
         FreeSurfer ids of the rows.
     power : float
-        Factor of the log odds.
+        Factor of the log odds in the cerebrum.
 
     Returns
     -------
     Tensor, shape (C, N)
         The changed probabilities.
     """
-    for white, gray in PAIRS:
+    for white, gray, share in PAIRS:
         if white not in structures or gray not in structures:
             continue
         a, b = structures.index(white), structures.index(gray)
         both = prior[a] + prior[b]
         odds = (prior[a] / both.clamp(min=1e-9)).clamp(1e-6, 1 - 1e-6).logit()
-        prior[a] = both * (odds * power).sigmoid()
+        prior[a] = both * (odds * (1 - share * (1 - power))).sigmoid()
         prior[b] = both - prior[a]
     return prior

@@ -42,16 +42,24 @@ def image_of(coarse: Coarse, white: float, gray: float, fluid: float) -> Volume:
 @pytest.mark.parametrize(
     ("levels", "expected"),
     [
-        ((900, 600, 200), True),  # T1w
-        ((300, 500, 900), False),  # T2w
-        ((500, 600, 150), False),  # FLAIR
-        ((600, 700, 800), False),  # PDw
-        ((500, 505, 200), False),  # no contrast
+        ((900, 600, 200), "as it is"),  # T1w
+        ((300, 500, 900), "inverted"),  # T2w
+        ((500, 600, 150), None),  # FLAIR
+        ((600, 700, 800), None),  # PDw
+        ((500, 505, 200), None),  # no contrast
     ],
 )
 def test_contrast_is_recognized_by_intensities(levels, expected):
     coarse = coarse_of()
-    assert t1w_mask.is_t1w(image_of(coarse, *levels), coarse, TABLE) is expected
+    image = image_of(coarse, *levels)
+    found = t1w_mask.as_t1w(image, coarse, TABLE)
+    if expected != "inverted":
+        assert found is (image if expected else None)
+        return
+    white, gray, fluid, around = (
+        float(found.data[coarse.structures.data[TABLE.index(k)] > 0].median()) for k in (2, 3, 4, 0)
+    )
+    assert white > gray >= fluid and around == 0
 
 
 @pytest.mark.parametrize("turn", [0.0, 30.0, 90.0])

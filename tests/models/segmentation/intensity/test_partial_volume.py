@@ -67,6 +67,27 @@ def test_softened_prior_keeps_sums_and_order():
     torch.testing.assert_close(partial_volume.softened(prior.clone(), STRUCTURES, 1.0), prior)
 
 
+def test_prior_of_the_cerebellum_is_softened_less():
+    prior = torch.tensor([[0.0], [0.9], [0.1]])
+    cerebrum = partial_volume.softened(prior.clone(), (0, 2, 3), 0.2)
+    cerebellum = partial_volume.softened(prior.clone(), (0, 7, 8), 0.2)
+    assert 0.5 < float(cerebrum[1, 0]) < float(cerebellum[1, 0]) < 0.9
+
+
 def test_every_structure_of_the_adult_table_has_a_class():
     classes = partial_volume.Classes(labels.load("adult").unsided)
-    assert len(classes.group) == len(labels.load("adult").unsided) and len(classes.borders) == 4
+    assert len(classes.group) == len(labels.load("adult").unsided) and len(classes.borders) == 3
+
+
+def test_fissures_of_the_cerebellum_are_cortex():
+    """Voxels between cortex and fluid stay cortex where the prior says so: protocols include the fissures."""
+    structures = (0, 7, 8, 24, 2, 3)
+    torch.manual_seed(0)
+    share = torch.rand(4000)
+    y = torch.cat([30 + 70 * share, torch.full((2000,), 30.0), torch.full((4000,), 100.0)])
+    y = torch.cat([y, torch.full((4000,), 160.0)]) + 3 * torch.randn(14000)
+    prior = torch.full((6, len(y)), 1e-3)
+    prior[2, :4000], prior[3, 4000:6000], prior[5, 6000:10000], prior[4, 10000:] = 0.8, 1.0, 1.0, 1.0
+    prior[3, :4000] = 0.2
+    found = gaussian_mixture.fit_with_partial_volume(y, prior / prior.sum(0), structures, fluid=1.0)
+    assert float((found.posteriors[2, :4000] > 0.5).float().mean()) > 0.85
