@@ -117,6 +117,7 @@ def app(fake, monkeypatch, tmp_path):
     fake.install(monkeypatch.setattr)
     monkeypatch.setattr(workflow, "POLL", 0.01)
     monkeypatch.setenv("FAKE_CALLS", str(tmp_path / "calls.txt"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "")  # a run sets it for its workers
     monkeypatch.chdir(tmp_path)
 
     def run(*argv, **behaviors) -> int:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+
+JOBS = {
+    "SLURM_JOB_ID": ("SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID"),
+    "PBS_JOBID": ("PBS_JOBID", ""),
+    "LSB_JOBID": ("LSB_JOBID", "LSB_JOBINDEX"),
+    "JOB_ID": ("JOB_ID", "SGE_TASK_ID"),
+}
+"""Variables with the number of the job of a batch system, and those with the numbers of array and task."""
 
 
 def quiet_environment() -> None:
@@ -35,6 +44,24 @@ def quiet_environment() -> None:
         home = _temporary("templateflow")
         (home / ".no-templates-needed").touch()
         os.environ["TEMPLATEFLOW_HOME"] = str(home)
+
+
+def job(environ: Mapping[str, str] = os.environ) -> str:
+    """Return the job of the batch system that this process is part of; empty if there is none.
+
+    Examples
+    --------
+    >>> job({"SLURM_JOB_ID": "78", "SLURM_ARRAY_JOB_ID": "77", "SLURM_ARRAY_TASK_ID": "3"})
+    '77_3'
+    >>> job({"PBS_JOBID": "12[3].server"}), job({"JOB_ID": "5", "SGE_TASK_ID": "undefined"}), job({})
+    ('12[3].server', '5', '')
+    """
+    for name, (array, task) in JOBS.items():
+        if environ.get(name):
+            number = environ.get(task, "")
+            whole = number.isdigit() and number != "0" and environ.get(array)
+            return f"{environ[array]}_{number}" if whole else environ[name]
+    return ""
 
 
 def _temporary(name: str) -> Path:

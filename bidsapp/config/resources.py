@@ -1,8 +1,9 @@
-"""CPUs and memory available to this process, limited by hardware, CPU affinity, control groups and Slurm."""
+"""CPUs and memory available to this process: hardware, CPU affinity, control groups and the batch system."""
 
 from __future__ import annotations
 
 import os
+import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: P
     Parameters
     ----------
     environ : mapping of str to str
-        Environment variables, with the limits of Slurm.
+        Environment variables, with the limits of Slurm, SGE, PBS or LSF.
     root : Path
         Root of the control groups.
     groups : Path
@@ -38,9 +39,7 @@ def cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: P
     int
         At least 1.
     """
-    limits = [float(_affinity())]
-    if "SLURM_JOB_ID" in environ:
-        limits += _numbers(environ, "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")[:1]
+    limits = [float(_affinity()), *_of_job(environ)]
     for folder in _folders("cpu", root, groups):
         words = _read(folder / "cpu.max").split()
         quota, period = (
@@ -54,6 +53,18 @@ def cpus(environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: P
         if quota.isdigit() and period.isdigit() and int(period):
             limits.append(int(quota) / int(period))
     return max(1, int(min(limits)))
+
+
+def threads(environ: Mapping[str, str] = os.environ) -> int | None:
+    """Return the threads of one step that ``OMP_NUM_THREADS`` asks for; None if it asks for none.
+
+    Examples
+    --------
+    >>> threads({"OMP_NUM_THREADS": "4"}), threads({"OMP_NUM_THREADS": "4,2"}), threads({})
+    (4, 4, None)
+    """
+    text = environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if text.isdigit() and int(text) else None
 
 
 def memory_gb(
@@ -80,8 +91,11 @@ def memory_gb(
         node = _numbers(environ, "SLURM_MEM_PER_NODE")
         each = _numbers(environ, "SLURM_MEM_PER_CPU")
         count = _numbers(environ, "SLURM_CPUS_ON_NODE", "SLURM_CPUS_PER_TASK")
+        gpu = _numbers(environ, "SLURM_MEM_PER_GPU")
+        gpus = _numbers(environ, "SLURM_GPUS_ON_NODE", "SLURM_GPUS")
+        products = [*zip(each, count, strict=False), *zip(gpu, gpus, strict=False)]
         # Slurm's megabytes are 2**20 bytes.
-        limits += [m * 2**20 for m in node] or [m * n * 2**20 for m, n in zip(each, count, strict=False)]
+        limits += [m * 2**20 for m in node] or [m * n * 2**20 for m, n in products]
     for folder in _folders("memory", root, groups):
         for name in ("memory.max", "memory.limit_in_bytes"):
             text = _read(folder / name)
@@ -125,6 +139,30 @@ def parse_memory(text: str) -> float:
         remedy = f"Give the unit, such as {found[1]}G"
         raise UsageError(None, f"--mem {text}: a number alone is in MB, and {text} MB are too few", remedy)
     return float(found[1]) * UNITS[found[2] or "M"] / 1e9
+
+
+def _of_job(environ: Mapping[str, str]) -> list[float]:
+    """Return the number of CPUs on this computer that the batch system gave to the job; empty if unknown."""
+    if "SLURM_JOB_ID" in environ:
+        return _numbers(environ, "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")[:1]
+    if "PBS_JOBID" in environ:
+        hosts = _read(Path(environ.get("PBS_NODEFILE") or os.devnull)).split()
+        # One line for each CPU, or one for each host with the number in NCPUS.
+        here = float(sum(host.partition(".")[0] == _host() for host in hosts))
+        found = [number for number in (here, *_numbers(environ, "NCPUS", "PBS_NUM_PPN")) if number]
+        return [max(found)] if found else []
+    if "LSB_JOBID" in environ:
+        words = environ.get("LSB_MCPU_HOSTS", "").split()
+        pairs = dict(zip(words[::2], words[1::2], strict=False))
+        own = [float(n) for host, n in pairs.items() if host.partition(".")[0] == _host() and n.isdigit()]
+        return own or _numbers(environ, "LSB_DJOB_NUMPROC")
+    if "JOB_ID" in environ:
+        return _numbers(environ, "NSLOTS")
+    return []
+
+
+def _host() -> str:
+    return platform.node().partition(".")[0]
 
 
 def _affinity() -> int:

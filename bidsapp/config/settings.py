@@ -174,7 +174,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     options : mapping
         Values by name of field, as the command line gives them; ``mem`` is a text with a unit.
     environ : mapping
-        Environment variables (Slurm's are read).
+        Environment variables (those of batch systems are read).
 
     Raises
     ------
@@ -213,8 +213,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             )
     if values.get("reproducible"):
         values = reproducible.restrict(values)
-    values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
-    values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
+    _threads(values, environ)
     memory = resources.memory_gb(environ)
     mem = options.get("mem")
     values["mem_gb"] = resources.parse_memory(mem) if mem else memory * resources.SHARE
@@ -224,6 +223,16 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     if values.get("debug"):
         values.setdefault("plugin", "linear")
     return Settings(**values)
+
+
+def _threads(values: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Complete the number of threads of one step."""
+    if "omp_nthreads" not in values and (asked := resources.threads(environ)):
+        values["omp_nthreads"] = min(asked, MAX_THREADS)
+        if asked < min(values["nprocs"], MAX_THREADS):
+            values["notes"] += (f"OMP_NUM_THREADS={asked}: at most {asked} CPUs per step",)
+    values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
+    values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:

@@ -1,9 +1,13 @@
-"""Time that a run still needs, estimated from the stages that are done."""
+"""Memory and time of participant-sessions, and the time that a run still needs."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...workflows.common.resources import memory
 
 SHARES = {
     "conform": 0.03,
@@ -17,8 +21,68 @@ SHARES = {
 }
 """Shares of the stages in the time of a participant-session, measured (``benchmarks/README.md``)."""
 
+BASE_GB = 0.8
+"""Memory (GB) beside that of the largest step: the main process, and workers that wait."""
+
 ENOUGH = 0.1
 """Share of the stages that must be done before the first estimate."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory that one participant-session needs.
+
+    Attributes
+    ----------
+    gb : float
+        In GB, with that of the main process.
+    step : str
+        The step that needs most.
+    image : Path
+        The image.
+    """
+
+    gb: float
+    step: str
+    image: Path
+
+    @property
+    def short(self) -> str:
+        """In words."""
+        return f"{self.image.name} needs about {self.gb:.1f} GB of memory (for {self.step})"
+
+
+def needed(images: Collection[Path]) -> Memory | None:
+    """Return the memory for the largest of some images, by the size of their files; None without images.
+
+    Parameters
+    ----------
+    images : collection of Path
+        The images.
+    """
+    sizes = {path: path.stat().st_size for path in images if path.is_file()}
+    if not sizes:
+        return None
+    largest = max(sizes, key=lambda path: sizes[path])
+    steps = memory(str(largest))
+    step = max(steps, key=lambda name: steps[name])
+    return Memory(round(steps[step] + BASE_GB, 2), step, largest)
+
+
+def why_killed(before: Mapping[str, Any], image: Path | None) -> str:
+    """Return the likely reason why a run was killed, in words.
+
+    Parameters
+    ----------
+    before : mapping
+        The status that it left.
+    image : Path or None
+        The image that it processed.
+    """
+    need, had = needed([image] if image else []), before.get("memory_gb")
+    if need and isinstance(had, (int, float)) and need.gb > had:
+        return f"Memory is the likely reason: it had {had:.1f} GB, and {need.short}."
+    return "If the job had not come to the end of its time, ask for more memory."
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import defaultdict
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any
 
 from ...models.errors import BrainsegError, MissingFileError, ReportError, UsageError
@@ -13,9 +13,10 @@ from ...models.io import atomic
 from ..inputs import validator
 from ..inputs.select import ParticipantSession
 from ..reports.participant import write_participant
-from ..status import failures, records
+from ..status import claims, failures, records
 from ..status.records import Record
-from . import directories, dry_run, licenses, participants_tsv, progress, quality_gate
+from ..status.sharing import ELSEWHERE
+from . import directories, dry_run, estimate, licenses, participants_tsv, progress, quality_gate
 from . import workflow as graph
 from .context import Run
 from .scheduler.devices import devices
@@ -23,6 +24,9 @@ from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")
 OK, FAILED, REPORT_FAILED = 0, 1, ReportError.exit_code
+BUSY = 75
+"""Exit code if other processes are at work on all that is left to do."""
+
 FEW = 10
 """Largest number of failures that are all still visible at the end, and of notes that are printed there."""
 
@@ -47,13 +51,14 @@ def process(run: Run) -> int:
     graph.describe_dataset(out, settings.bids_dir, settings.precomputed, settings.sloppy)
     participants_tsv.write(out, settings.bids_dir, participant_sessions)
     validation = _validate(run)
-    with ExitStack() as claims:
-        to_do, reports = _triage(run, claims)
+    with tracker.sharing.claims:
+        to_do, reports = _triage(run)
         run.progress.total = len(to_do) + len(reports) + len(tracker.records)
         if not (settings.keep_work_dir or settings.debug):
             tracker.on_end = lambda record: _clean(record, run)
         try:
             _compute(run, to_do, reports)
+            _compute(run, _left_by_others(run), [])
         finally:
             tracker.write_again()
             _report_failures(run)
@@ -72,8 +77,11 @@ def process(run: Run) -> int:
     return code
 
 
-def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list[str]]:
-    """Return the participant-sessions to process, and the keys of those without report only."""
+def _triage(run: Run) -> tuple[list[ParticipantSession], list[str]]:
+    """Return the participant-sessions to process, and the keys of those without report only.
+
+    None is claimed yet: several processes with the same selection share it.
+    """
     settings, tracker, out = run.settings, run.tracker, run.directories.out
     to_do, reports = [], []
     for ps in run.selection.participant_sessions:
@@ -85,14 +93,20 @@ def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list
             continue
         if settings.resume_failed and records.read(out, ps.key).get("state") != "failed":
             tracker.skip(ps, "did not fail in an earlier run (--resume-failed)")
-        elif not claims.enter_context(records.claim(out, ps.key)):
-            tracker.skip(ps, "another process is processing it")
         elif ps.problem is not None:
-            tracker.refuse(ps, failures.of_error(ps.problem, "dataset"))
+            if tracker.sharing.claims.take(ps.key):
+                tracker.refuse(ps, failures.of_error(ps.problem, "dataset"))
+                tracker.sharing.claims.release(ps.key)
+            else:
+                tracker.skip(ps, ELSEWHERE)
         else:
+            tracker.sharing.look(
+                ps.key
+            )  # before it is asked whether it is finished: another process may end it now
             stands = records.finished(out, ps, tracker.settings) if settings.resume else "no"
             if stands == "yes":
                 records.keep_times(out, ps)
+                tracker.sharing.claims.tidy(ps.key)
                 # Another machine may have finished it after a run here was killed.
                 if not (settings.keep_work_dir or settings.debug):
                     directories.clean_work(run.directories, graph.workflow_name(ps.key))
@@ -104,6 +118,18 @@ def _triage(run: Run, claims: ExitStack) -> tuple[list[ParticipantSession], list
     return to_do, reports
 
 
+def _left_by_others(run: Run) -> list[ParticipantSession]:
+    """Return the participant-sessions that other processes worked on and left without result."""
+    tracker, settings, out = run.tracker, run.settings, run.directories.out
+    if settings.stop_on_first_crash and tracker.faults:
+        return []
+    skipped = [ps for ps in run.selection.participant_sessions if tracker.skipped.get(ps.key) == ELSEWHERE]
+    free = [ps for ps in skipped if ps.problem is None and claims.holder(out, ps.key) is None]
+    left = [ps for ps in free if tracker.retry(ps)]
+    run.progress.total += len(left)
+    return left
+
+
 def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> None:
     """Run the workflows in batches."""
     settings = run.settings
@@ -113,6 +139,12 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
     at_once = run.progress.at_once = max(1, settings.nprocs // settings.omp_nthreads)
     for note in directories.prepare_work(run.directories, len(to_do), at_once):
         run.progress.warn(note)
+    need = estimate.needed([ps.image for ps in to_do if ps.image])
+    if need and need.gb > settings.mem_gb:
+        run.progress.warn(
+            f"{need.short}, but this run may use {settings.mem_gb:.1f} GB: the system may kill it. "
+            "Ask for more (--mem of the batch system or container, and --mem here)."
+        )
     names = devices(settings) if to_do else ["cpu"]
     gpus = sum(name.startswith("cuda") for name in names)
     if to_do:
@@ -129,6 +161,7 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
             if first == 0:
                 _describe(run, workflow, to_do)
             graph.execute(workflow, run, gpus)
+            run.tracker.sharing.claims.release_all()  # those of failed ones
             if settings.stop_on_first_crash and run.tracker.faults:
                 break
 
@@ -194,7 +227,9 @@ def exit_code(tracker: Tracker) -> int:
         return MissingFileError.exit_code
     if grave or any(state in ("waiting", "running") for state in tracker.summary().values()):
         return FAILED
-    return REPORT_FAILED if tracker.faults else OK
+    if tracker.faults:
+        return REPORT_FAILED
+    return BUSY if tracker.elsewhere and not tracker.records else OK
 
 
 def _sum_up(run: Run) -> None:
@@ -209,6 +244,9 @@ def _sum_up(run: Run) -> None:
         run.progress.warn(f"  {progress.describe(record)}")
     if any(fault.crash for fault in tracker.faults):
         say(f"Details of the failures: {run.directories.log}")
+    if tracker.elsewhere:
+        begin = "" if tracker.records else "Nothing to do here: "
+        say(f"{begin}{len(tracker.elsewhere)} are being processed by other processes")
     if "failed" in states or "waiting" in states:
         say("Run the same command again to process what is missing; finished participants are kept.")
 

@@ -54,7 +54,7 @@ def run(settings: Settings, argv: list[str]) -> int:
     folders = directories.prepare(settings)
     plain = bool(settings.verbose or settings.debug or settings.plugin == "linear")
     shown = progress.choose(len(selection.participant_sessions), plain=plain)
-    tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, work=folders.work)
+    tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, folders.work, settings.mem_gb)
     context = Run(settings, selection, folders, shown, tracker)
     with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping(), scratch():
         files.write_text(folders.log / "brainseg.toml", to_toml(settings, _record(argv)))
@@ -77,6 +77,13 @@ def _levels(run: Run) -> int:
     """Run the analysis levels; return the exit code of the first failure, or of a later, more severe one."""
     code = OK
     for level in run.settings.analysis_level:
+        if level == "group" and run.tracker.elsewhere:
+            run.progress.warn(
+                f"The group level is left to the process that ends last: {len(run.tracker.elsewhere)} "
+                "participants of this run are being processed by others"
+            )
+            code = code or participant_level.BUSY
+            continue
         try:
             found = participant_level.process(run) if level == "participant" else _group(run)
         except BrainsegError as error:

@@ -16,13 +16,12 @@ from multiprocessing import util
 from pathlib import Path
 from typing import IO
 
+from ..config import environment
+
 try:
     import fcntl
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
-
-JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
-"""Variables with the number of the job of a batch system."""
 
 LOCK = ".lock"
 
@@ -123,7 +122,7 @@ def job(environ: Mapping[str, str] = os.environ) -> str:
     >>> job({"SLURM_JOB_ID": "77"}), job({"PBS_JOBID": "12[3].server"})
     ('77', '123')
     """
-    found = next((environ[name] for name in JOBS if environ.get(name)), str(os.getpid()))
+    found = next((environ[name] for name in environment.JOBS if environ.get(name)), str(os.getpid()))
     return re.sub(r"\W", "", found.partition(".")[0])[:16]
 
 

@@ -7,25 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from ...models.errors import InputError
-from ...models.io import outputs
-from ..inputs import sidecars
 from ..inputs.select import ParticipantSession
-from ..status import inputs, records
+from ..status import failures, inputs, notes, records
 from ..status.arithmetic import words
 from ..status.failures import FULL_REASON
 from ..status.records import REPORT, Fault, Record
+from ..status.sharing import ELSEWHERE, Sharing
+from .estimate import why_killed
 from .progress import Progress
-
-NOTED = tuple(f"_{outputs.sidecar(outputs.ending(name))}" for name in ("volumes", "mask"))
-"""Ends of the names of sidecars with notes."""
-
-PREPROC = f"*_{outputs.sidecar(outputs.ending('preproc', suffix='*'))}"
-"""Pattern for sidecars of the bias-corrected image."""
 
 FINISH = "finish"
 """Name of the node at which all results are complete."""
@@ -49,6 +41,8 @@ class Tracker:
         Settings that change results; each status file stores them.
     work : Path, optional
         The work folder.
+    memory_gb : float, optional
+        Memory (GB) that the run may use.
     """
 
     def __init__(
@@ -58,13 +52,16 @@ class Tracker:
         progress: Progress,
         settings: dict[str, Any] | None = None,
         work: Path | None = None,
+        memory_gb: float | None = None,
     ) -> None:
-        self.work = work
+        self.work, self.memory_gb = work, memory_gb
         self.out_dir, self.run, self.progress, self.settings = out_dir, run, progress, settings or {}
         self.records: dict[str, Record] = {}
         self.skipped: dict[str, str] = {}
         self.pending: set[str] = set()
         self.on_end: Callable[[Record], None] = lambda record: None
+        self.sharing = Sharing(out_dir, self.settings)
+        self._admitted: set[str] = set()
         self._names: dict[str, str] = {}
         self._running: dict[tuple[str, str], set[str]] = {}
         self._before: dict[str, dict[str, float]] = {}
@@ -90,16 +87,17 @@ class Tracker:
         arithmetic : dict of str to str, optional
             Precision, device, instructions and processor, if they are known.
         """
-        self._names[workflow] = participant_session.key
-        record = Record(participant_session, state="waiting", settings=self.settings, run=self.run)
-        record.arithmetic = arithmetic or {}
-        before = records.read(self.out_dir, participant_session.key)
-        record.earlier = records.outdated(before, participant_session)
-        if before.get("state") != "done" and inputs.unchanged(before.get("inputs"), participant_session):
-            self._before[participant_session.key] = before.get("seconds") or {}
-            self._computed[participant_session.key] = words(before)
-        self.records[participant_session.key] = record
-        self.pending.add(participant_session.key)
+        key = participant_session.key
+        self._names[workflow] = key
+        self.records[key] = Record(
+            participant_session,
+            state="waiting",
+            settings=self.settings,
+            run=self.run,
+            memory_gb=self.memory_gb,
+            arithmetic=arithmetic or {},
+        )
+        self.pending.add(key)
 
     def expect_report(self, key: str, workflow: str) -> None:
         """Expect only the report of a participant-session with complete results."""
@@ -110,10 +108,71 @@ class Tracker:
         self.records[key] = Record(participant_session, state="waiting", run=self.run, report_only=True)
         self.pending.add(key)
 
+    def admit(self, key: str) -> bool:
+        """Claim a participant-session whose work is about to begin.
+
+        If another process works on it or has done so since this run began, it is skipped.
+
+        Parameters
+        ----------
+        key : str
+            The participant-session; one that is not of this run is admitted.
+
+        Returns
+        -------
+        bool
+            Whether its nodes may run.
+        """
+        if key in self._admitted or key not in self.pending:
+            return key in self._admitted or key not in self.skipped.keys() | self.records.keys()
+        record = self.records[key]
+        try:
+            why = self._claim(record)
+        except OSError as error:
+            self._fail(record, failures.of_error(error, "start"))
+            return False
+        if not why:
+            self._admitted.add(key)
+            return True
+        self.pending.discard(key)
+        self.progress.total -= 1
+        self.skip(self.records.pop(key).participant_session, why)
+        return False
+
+    def _claim(self, record: Record) -> str:
+        """Claim a participant-session; return why it is skipped, empty if it is not."""
+        participant_session = record.participant_session
+        why, before = self.sharing.take(participant_session)
+        if why or record.report_only:
+            return why
+        if killed := records.killed(before):
+            killed = f"{killed} {why_killed(before, participant_session.image)}"
+            self.progress.warn(f"{participant_session.key}  {killed} It is processed again.")
+            record.notes.append(killed)
+        record.earlier = records.outdated(before, participant_session)
+        if before.get("state") != "done" and inputs.unchanged(before.get("inputs"), participant_session):
+            self._before[participant_session.key] = before.get("seconds") or {}
+            self._computed[participant_session.key] = words(before)
+        return ""
+
     def skip(self, participant_session: ParticipantSession, reason: str) -> None:
         """Skip a participant-session and keep its status."""
         self.skipped[participant_session.key] = reason
         self.progress.skipped(participant_session.key, reason)
+
+    def retry(self, participant_session: ParticipantSession) -> bool:
+        """Forget that a participant-session was skipped, if the process that had it gave no result."""
+        before = self.sharing.look(participant_session.key)
+        if why := self.sharing.ended(participant_session, before):
+            self.skipped[participant_session.key] = why
+            return False
+        del self.skipped[participant_session.key]
+        return True
+
+    @property
+    def elsewhere(self) -> list[str]:
+        """Participant-sessions that other processes were at work on."""
+        return [key for key, why in self.skipped.items() if why == ELSEWHERE]
 
     def refuse(self, participant_session: ParticipantSession, fault: Fault) -> None:
         """Record a participant-session that fails before its workflow starts."""
@@ -126,6 +185,8 @@ class Tracker:
     def callback(self, node: Any, event: str) -> None:
         """Handle an event of a node (``start``, ``end`` or ``exception``): Nipype's status callback."""
         key, stage = self.locate(node)
+        if event == "start" and not self.admit(key):
+            return
         record = self.records.get(key)
         if record is None or record.fault or record.participant_session.key not in self.pending:
             return
@@ -182,7 +243,7 @@ class Tracker:
                         reason,
                         str(record.participant_session.image or ""),
                         remedy,
-                        kind="Stopped",
+                        kind=records.STOPPED,
                     ),
                 )
 
@@ -245,7 +306,8 @@ class Tracker:
         """Record complete results, which the report reads from the status file."""
         paths = [Path(name) for name in ([files] if isinstance(files, (str, Path)) else files)]
         record.outputs = sorted(self._relative(path) for path in paths)
-        record.notes, record.stripped, record.mask_source = read_notes(paths)
+        found_notes, record.stripped, record.mask_source = notes.read(paths)
+        record.notes = [*record.notes, *found_notes]
         # Cached stages took their time in an earlier run.
         before = self._before.get(record.participant_session.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < CACHED <= took}
@@ -272,6 +334,8 @@ class Tracker:
         self._write(record)
         self.progress.ended(record)
         self.on_end(record)
+        if record.state == "done":  # nodes of a failed one may still run
+            self.sharing.claims.release(record.participant_session.key)
 
     def _write(self, record: Record) -> None:
         key = record.participant_session.key
@@ -314,38 +378,3 @@ def _joined(before: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """Return the outputs of an earlier run and of this one."""
     listed = before.get("outputs")
     return list(dict.fromkeys([*(listed if isinstance(listed, list) else []), *content["outputs"]]))
-
-
-def read_notes(paths: Iterable[Path]) -> tuple[list[str], bool, str]:
-    """Return what the sidecars of results say: notes, and where the brain mask is from.
-
-    Parameters
-    ----------
-    paths : iterable of Path
-        Files of a participant-session.
-
-    Returns
-    -------
-    notes : list of str
-        Notes of all stages.
-    stripped : bool
-        Whether the input was already skull-stripped.
-    mask_source : str
-        Network that made the brain mask, ``extent`` or ``precomputed``; empty if unknown.
-    """
-    notes: list[str] = []
-    stripped, mask_source = False, ""
-    for path in paths:
-        if path.suffix != ".json" or "_space-" in path.name or "_desc-" not in path.name:
-            continue
-        try:
-            content = sidecars.read_object(path)
-        except InputError:
-            continue
-        if path.name.endswith(NOTED):
-            found = content.get("Notes", [])
-            notes += [found] if isinstance(found, str) else [str(note) for note in found]
-        if fnmatch(path.name, PREPROC):
-            stripped = bool(content.get("SkullStripped", False))
-        mask_source = str(content.get("MaskSource", "")) or mask_source
-    return notes, stripped, mask_source

@@ -273,14 +273,17 @@ def _plugin(run: Run, gpus: int) -> Any:
         "n_gpu_procs": gpus,
         "status_callback": _guarded(tracker.callback),
     }
+    rank = lambda node: ranks.get(tracker.locate(node)[0], -1)  # noqa: E731
+    admit = lambda node: tracker.admit(tracker.locate(node)[0])  # noqa: E731
     hooks: dict[str, Any] = {
         "on_failure": _guarded(tracker.failure),
-        "order": lambda node: ranks.get(tracker.locate(node)[0], 0),
+        "order": rank,
+        "admit": admit,
         "seed": settings.random_seed,
     }
     if settings.nipype_plugin_file:
         name, more = plugin_file.read(settings.nipype_plugin_file)
-        return plugins.foreign(name, arguments | more, _guarded(tracker.failure))
+        return plugins.foreign(name, arguments | more, _guarded(tracker.failure), admit, rank)
     if settings.plugin == "linear":
         return plugins.LinearPlugin(arguments, **hooks)
     log: dict[str, Any] = {

@@ -22,7 +22,8 @@ def sweep_participant_session(out_dir: Path, key: str) -> None:
     folders = [place / "anat", out_dir / participant / "figures"]
     for folder in folders:
         _remove(path for path in _partial(folder) if path.name.startswith(f".{key}_"))
-    _remove(path for path in _partial(out_dir / "logs" / "status") if path.name.startswith(f".{key}.json."))
+    ours = (f".{key}.json.", f".{key}.lock.")
+    _remove(path for path in _partial(out_dir / "logs" / "status") if path.name.startswith(ours))
 
 
 def sweep_old(out_dir: Path) -> None:

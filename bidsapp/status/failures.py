@@ -9,13 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 from ...models import errors
+from . import records
 from .records import Fault
 
 KILLED = Fault(
     stage="",
     reason="its process was killed, as a rule because the machine's memory ran out",
     remedy="Give more memory, or run fewer at once with --nprocs and --mem",
-    kind="Killed",
+    kind=records.KILLED,
 )
 FULL_REASON = "the disk is full"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import platform
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ...models.io import atomic
 from .. import __version__
+from ..config import environment
 from ..config.settings import present_names
 from ..inputs.select import ParticipantSession
-from . import cleanup, inputs
-
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # a platform without file locks
-    fcntl = None
+from . import inputs
 
 REPORT = "report"
 """Name of the stage whose failure leaves the results complete."""
+
+STOPPED, KILLED = "Stopped", "Killed"
+"""Kinds of the faults of a run that was stopped, and of a process that was killed."""
 
 FORMER = {"others": "left_out", "beside": "other_contrasts", "given": "precomputed"}
 """Present names of the fields that status files of earlier versions name differently."""
@@ -62,7 +58,7 @@ class Fault:
 
     def as_dict(self) -> dict[str, str]:
         """Return the error as in the status file."""
-        names = ("node", "stage", "file", "reason", "remedy", "crash")
+        names = ("node", "stage", "file", "reason", "remedy", "crash", "kind")
         return {name: getattr(self, name) for name in names}
 
 
@@ -71,7 +67,7 @@ class Record:
     """The status of one participant-session, as in its file.
 
     ``earlier`` are files that were made from another image; they are removed when the new results are
-    complete.
+    complete. ``memory_gb`` is the memory (GB) that the run may use.
     """
 
     participant_session: ParticipantSession
@@ -89,6 +85,7 @@ class Record:
     settings: dict[str, Any] = field(default_factory=dict)
     arithmetic: dict[str, str] = field(default_factory=dict)
     run: str = ""
+    memory_gb: float | None = None
     report_only: bool = False
 
     def as_dict(self) -> dict[str, Any]:
@@ -122,6 +119,9 @@ class Record:
             "version": __version__,
             "arithmetic": self.arithmetic,
             "run": self.run,
+            "host": platform.node(),
+            "job": environment.job(),
+            "memory_gb": self.memory_gb,
             "settings": self.settings,
             "inputs": inputs.of(participant_session, checksums=self.state in ("running", "done")),
             "outputs": self.outputs,
@@ -148,6 +148,11 @@ def read(out_dir: Path, key: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         return {}
     return {str(FORMER.get(name, name)): value for name, value in content.items()}
+
+
+def version_of(content: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what differs between two versions of a status file: who wrote it, and in which state."""
+    return tuple(content.get(name) for name in ("run", "state", "finished"))
 
 
 def any_sloppy(out_dir: Path) -> bool:
@@ -228,36 +233,24 @@ def remove(out_dir: Path, participant: str, names: list[str]) -> None:
                 path.unlink()
 
 
-@contextmanager
-def claim(out_dir: Path, key: str) -> Iterator[bool]:
-    """Claim a participant-session for this process; yields False if another one has it.
+def killed(before: dict[str, Any]) -> str:
+    """Return the sentence on a run that was killed, by the status that it left; empty if it ended.
 
-    The claim is a lock on a file, so the system releases it when the process dies.
-    Partial files of an earlier process are removed.
-    On file systems without locks every claim succeeds.
+    It holds if no living process has claimed the participant-session.
+
+    Parameters
+    ----------
+    before : dict
+        Content of the status file.
+
+    Examples
+    --------
+    >>> killed({"state": "running", "stage": "bias", "host": "node7", "job": "12_3", "started": "2026-01-05"})
+    'Its run of 2026-01-05 (node7, job 12_3) was killed at bias.'
     """
-    if fcntl is None:
-        yield True
-        return
-    path = folder(out_dir) / f".{key}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        handle = path.open("a")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            yield False
-            return
-        except OSError:
-            break
-        with suppress(OSError):
-            if path.stat().st_ino == os.fstat(handle.fileno()).st_ino:
-                cleanup.sweep_participant_session(out_dir, key)
-                break
-        handle.close()  # its owner removed it while we waited: take the new one
-    try:
-        yield True
-    finally:
-        path.unlink(missing_ok=True)
-        handle.close()
+    if before.get("state") != "running":
+        return ""
+    job = f"job {before['job']}" if before.get("job") else ""
+    where = ", ".join(str(word) for word in (before.get("host"), job) if word)
+    when = f" of {before['started']}" if before.get("started") else ""
+    return f"Its run{when}{f' ({where})' if where else ''} was killed at {before.get('stage') or 'start'}."

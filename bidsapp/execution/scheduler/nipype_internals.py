@@ -19,15 +19,37 @@ from ...status.records import Fault
 
 
 class CrashHook:
-    """Report why a node failed.
+    """Report why a node failed, and leave out nodes that are not admitted.
 
     Attributes
     ----------
     on_failure : callable
         Takes the node and its fault.
+    admit : callable
+        Takes a node that is about to run, and returns whether it may.
+    group : callable
+        Takes a node and returns what it belongs to; if it may not run, all nodes of its group are left out.
     """
 
     on_failure: Callable[[Any, Fault], None]
+    admit: Callable[[Any], bool] = staticmethod(lambda node: True)
+    group: Callable[[Any], Any] = staticmethod(id)
+
+    # Of the plugin that follows in the order of bases.
+    procs: list[Any]
+    proc_done: Any
+    proc_pending: Any
+
+    def _local_hash_check(self, jobid, graph):
+        # The last of Nipype's steps before a node runs; true means that nothing is left to do for it.
+        if self.admit(self.procs[jobid]):
+            # The plugin that follows in the order of bases has this method.
+            return super()._local_hash_check(jobid, graph)  # type: ignore[misc]
+        group = self.group(self.procs[jobid])
+        for number, node in enumerate(self.procs):
+            if self.group(node) == group:
+                self.proc_done[number], self.proc_pending[number] = True, False
+        return True
 
     def _report_crash(self, node, result=None):
         known = result or {}
@@ -88,7 +110,8 @@ class RankedSubmission(SchedulerHooks):
 
     Nipype takes one list of ready nodes. After a node that needs no worker (cached, or run in the main
     process) it would give the resources to the next participant, whose long node then delays the successors
-    of the first.
+    of the first. The work on further participants begins only when their stages have processors soon: what
+    has not begun is free for other processes.
     """
 
     # Of the plugin that follows in the order of bases.
@@ -102,7 +125,7 @@ class RankedSubmission(SchedulerHooks):
 
     def _send_procs_to_workers(self, updatehash=False, graph=None):
         tried: set[int] = set()
-        while waiting := [job for job in self._fitting() if job not in tried]:
+        while waiting := [job for job in self._timely(self._fitting()) if job not in tried]:
             rank = self.order(self.procs[waiting[0]])
             self._turn = tuple(job for job in waiting if self.order(self.procs[job]) == rank)
             tried.update(self._turn)
@@ -111,6 +134,16 @@ class RankedSubmission(SchedulerHooks):
 
     def _sort_jobs(self, jobids, scheduler="tsort"):
         return list(self._turn)
+
+    def _timely(self, jobs: list[int]) -> list[int]:
+        """Return the jobs of ranks that have begun, or may begin: one more than can be worked on at once."""
+        ranks = np.array([self.order(node) for node in self.procs])
+        begun = set(ranks[self.proc_done].tolist())
+        unfinished = begun & set(ranks[~self.proc_done | self.proc_pending].tolist())
+        widest = max(min(node.n_procs, self.processors) for node in self.procs)
+        room = self.processors // max(1, widest) + 1 - len(unfinished)
+        new = list(dict.fromkeys(rank for job in jobs if (rank := ranks[job]) not in begun))
+        return [job for job in jobs if ranks[job] in begun or ranks[job] in new[: max(0, room)]]
 
     def _fitting(self) -> list[int]:
         """Return the ready nodes that the free resources suffice for, in the order of their ranks."""

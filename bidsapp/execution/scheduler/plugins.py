@@ -110,9 +110,12 @@ def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
 class LinearPlugin(SchedulerHooks, DistributedPluginBase):
     """Run nodes one by one in this process, for debugging."""
 
-    def __init__(self, plugin_args: dict[str, Any], *, on_failure, order, seed: int = 0) -> None:
+    def __init__(
+        self, plugin_args: dict[str, Any], *, on_failure, order, admit=lambda node: True, seed: int = 0
+    ) -> None:
         super().__init__(plugin_args=plugin_args | {"max_jobs": 1})
         self.on_failure, self.order, self.seed = on_failure, order, seed
+        self.admit, self.group = admit, order
         self._results: dict[int, dict[str, Any]] = {}
 
     def submit(self, node: Any, updatehash: bool) -> int:
@@ -149,6 +152,7 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         *,
         on_failure: Callable[[Any, Fault], None],
         order: Callable[[Any], int],
+        admit: Callable[[Any], bool] = lambda node: True,
         seed: int,
         log_file: Path,
         level: int = logging.INFO,
@@ -158,6 +162,7 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         super().__init__(plugin_args=plugin_args | {"mp_context": "forkserver", "raise_insufficient": False})
         self.pool.shutdown(wait=False)
         self.on_failure, self.order, self.seed = on_failure, order, seed
+        self.admit, self.group = admit, order
         self._worker = (str(Path.cwd()), str(log_file), level, echo)
         self._pools: list[ProcessPoolExecutor] = []
         self._size = max(1, min(self.processors, int(self.memory_gb)))
@@ -237,7 +242,13 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
                 worker.terminate()
 
 
-def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fault], None]) -> Any:
+def foreign(
+    name: str,
+    arguments: dict[str, Any],
+    on_failure: Callable[[Any, Fault], None],
+    admit: Callable[[Any], bool],
+    group: Callable[[Any], Any],
+) -> Any:
     """Return one of Nipype's own plugins that also reports why a node failed.
 
     Parameters
@@ -248,6 +259,8 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
         Arguments of the plugin.
     on_failure : callable
         Takes the node and its fault.
+    admit, group : callable
+        See :class:`CrashHook`.
 
     Raises
     ------
@@ -268,7 +281,7 @@ def foreign(name: str, arguments: dict[str, Any], on_failure: Callable[[Any, Fau
 
     try:
         plugin = Foreign(plugin_args=arguments)
-        plugin.on_failure = on_failure
+        plugin.on_failure, plugin.admit, plugin.group = on_failure, admit, group
         return plugin
     except Exception as error:
         raise UsageError(

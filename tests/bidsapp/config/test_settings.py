@@ -1,5 +1,6 @@
 """Settings: from command line and TOML to one value, and back."""
 
+import platform
 import tomllib
 from pathlib import Path
 
@@ -169,6 +170,47 @@ def test_limits_of_slurm(tmp_path):
     # --mem=0 is all of the node's memory, and without a job the variables mean nothing
     assert resources.memory_gb(job | {"SLURM_MEM_PER_NODE": "0"}, tmp_path, groups) > 0.1
     assert resources.memory_gb({"SLURM_MEM_PER_NODE": "1000"}, tmp_path, groups) > 1.1
+
+
+HOST = platform.node().partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("environ", "count"),
+    [
+        ({"JOB_ID": "1", "NSLOTS": "3"}, 3),
+        ({"PBS_JOBID": "1.server", "NCPUS": "5"}, 5),
+        ({"PBS_JOBID": "1.server", "PBS_NODEFILE": "nodes"}, 2),
+        ({"PBS_JOBID": "1.server", "PBS_NODEFILE": "missing", "PBS_NUM_PPN": "6"}, 6),
+        ({"LSB_JOBID": "1", "LSB_DJOB_NUMPROC": "7"}, 7),
+        ({"LSB_JOBID": "1", "LSB_DJOB_NUMPROC": "9", "LSB_MCPU_HOSTS": f"other 5 {HOST}.site 4"}, 4),
+        ({"SLURM_JOB_ID": "1", "SLURM_CPUS_PER_TASK": "2", "NSLOTS": "9"}, 2),
+        # left in a shell outside of any job
+        ({"NSLOTS": "1", "NCPUS": "1", "LSB_DJOB_NUMPROC": "1", "SLURM_CPUS_PER_TASK": "1"}, 64),
+    ],
+)
+def test_cpus_of_a_job(monkeypatch, tmp_path, environ, count):
+    monkeypatch.setattr(resources, "_affinity", lambda: 64)
+    (tmp_path / "nodes").write_text(f"other\n{HOST}\n{HOST}.site\n")
+    if "PBS_NODEFILE" in environ:
+        environ = environ | {"PBS_NODEFILE": str(tmp_path / environ["PBS_NODEFILE"])}
+    assert resources.cpus(environ, tmp_path, tmp_path / "none") == count
+
+
+def test_memory_for_each_gpu(tmp_path):
+    job = {"SLURM_JOB_ID": "7", "SLURM_MEM_PER_GPU": "1000", "SLURM_GPUS_ON_NODE": "2"}
+    found = resources.memory_gb(job, tmp_path, tmp_path / "none")
+    assert found == pytest.approx(2 * 1000 * 2**20 / 1e9)
+
+
+def test_threads_of_a_step_that_the_environment_asks_for():
+    options = {"bids_dir": "/b", "output_dir": "/o", "analysis_level": ["participant"], "nprocs": 4}
+    found = settings.build(options, {"OMP_NUM_THREADS": "2"})
+    assert (found.nprocs, found.omp_nthreads) == (4, 2)
+    assert "OMP_NUM_THREADS=2: at most 2 CPUs per step" in found.notes
+    assert settings.build(options | {"omp_nthreads": 3}, {"OMP_NUM_THREADS": "2"}).omp_nthreads == 3
+    assert settings.build(options, {"OMP_NUM_THREADS": "64"}).omp_nthreads == 4
+    assert settings.build(options, {}).notes == ()
 
 
 @pytest.mark.parametrize(

@@ -256,13 +256,6 @@ def test_keep_work_dir_and_verbose(app, bids, out, tmp_path, capsys):
     assert "[Node] Executing" in capsys.readouterr().out
 
 
-def test_a_unit_of_another_process_is_left_alone(app, bids, out, capsys):
-    with records.claim(out, "sub-01"):
-        assert app(bids, out, "participant") == 0
-    assert "sub-01" not in _states(out)
-    assert "sub-01  skipped: another process is processing it" in capsys.readouterr().out
-
-
 def test_graphics_cards_that_are_not_there():
     base = ["/b", "/o", "participant"]
     assert devices.devices(parse([*base, "--device", "cpu"])) == ["cpu"]

@@ -1,8 +1,6 @@
 """Status files: written whole, believed only where they are true."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -102,26 +100,6 @@ def test_a_full_disk_ends_no_run(tmp_path, participant_session, monkeypatch, cap
     told = [record.message for record in caplog.records if "No space" in record.message]
     assert len(told) == 1
     assert told[0].startswith(f"{tmp_path}/out/logs/status/sub-01.json: the status cannot be written")
-
-
-@pytest.mark.slow
-def test_a_claimed_unit_is_left_alone_until_its_process_dies(tmp_path):
-    code = (
-        "import sys; from pathlib import Path; from brainseg.bidsapp.status import records\n"
-        "with records.claim(Path(sys.argv[1]), 'sub-01') as mine:\n"
-        "    print(mine, flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout.readline().strip() == "True"
-        with records.claim(tmp_path, "sub-01") as mine:
-            assert not mine
-        with records.claim(tmp_path, "sub-02") as mine:
-            assert mine
-        other.kill()
-    with records.claim(tmp_path, "sub-01") as mine:
-        assert mine
-    assert not list((tmp_path / "logs" / "status").iterdir())
 
 
 def test_a_failure_is_told_in_one_line(participant_session):
