@@ -55,6 +55,7 @@ def test_page_has_a_place_for_every_table():
         "brain_mask",
         "stages",
         "backends",
+        "gpu",
         "overhead",
         "kill",
         "registration",
