@@ -13,7 +13,7 @@ from typing import Any
 
 from ...models.errors import BrainsegError, UsageError
 from ..config.settings import LEVELS, Settings, build, read_toml
-from . import dispatch
+from . import dispatch, status
 from .bids_options import parser
 
 RUN = "brainseg.bidsapp.execution.run:run"
@@ -21,6 +21,9 @@ RUN = "brainseg.bidsapp.execution.run:run"
 
 SHOW = "brainseg.bidsapp.execution.plan:show"
 """The function that says what a run would do (``--dry-run``); it needs few libraries."""
+
+WRITE_JOB = "brainseg.bidsapp.jobs.write:show"
+"""The function that writes the jobs of a batch system (``--write-job``)."""
 
 MANY = (
     "participant_label",
@@ -150,8 +153,11 @@ def _main(argv: Sequence[str] | None) -> int:
             answer = dispatch.resolve("brainseg.bidsapp.cli.completion:answer")
             print(answer(*words[1:3], lambda before: (parser(), before, [])))
             return 0
+        if status.asked(words):
+            return status.main(words)
         settings = parse(words)
-        return dispatch.resolve(SHOW if settings.dry_run else RUN)(settings, words)
+        target = SHOW if settings.dry_run else WRITE_JOB if settings.write_job else RUN
+        return dispatch.resolve(target)(settings, words)
     except BrainsegError as error:
         if debug:
             raise

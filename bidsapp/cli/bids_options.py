@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 
 from .. import __version__
+from ..config.batch import SYSTEMS
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES
 from . import dispatch
 from .parser import DEVICES, SHELLS, HelpFormatter, Noted, Parser, device_name
@@ -40,7 +41,8 @@ def parser() -> Parser:
         prog="brainseg-bids",
         description=DESCRIPTION,
         epilog=EPILOG,
-        usage="brainseg-bids BIDS OUT {participant,group} ... [options]",
+        usage="brainseg-bids BIDS OUT {participant,group} ... [options]\n"
+        "       brainseg-bids OUT status [--tsv | --json]",
         formatter_class=HelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
@@ -51,6 +53,7 @@ def parser() -> Parser:
     _add_processing(out.section("how they are processed"))
     _add_resources(out.section("resources"))
     _add_execution(out.section("execution"))
+    _add_jobs(out.section("jobs of a batch system"))
     _add_other(out.section("other"))
     _add_elsewhere(out)
     return out
@@ -284,6 +287,33 @@ def _add_execution(add: Add) -> None:
         metavar="TOML",
         complete="file",
         help="file with options; every run stores its own in OUT/logs/RUN",
+    )
+
+
+def _add_jobs(add: Add) -> None:
+    add(
+        "--write-job",
+        choices=SYSTEMS,
+        help="compute nothing; write the scripts of a job array for this batch system, with these options, "
+        "and a list of the participants that are left to do, into OUT/logs/jobs",
+    )
+    add(
+        "--image",
+        metavar="SIF",
+        complete="file",
+        help="container image that the jobs run with Apptainer or Singularity (default: this installation)",
+    )
+    add("--per-task", type=int, metavar="K", help="participants of each task of the array (default: 1)")
+    add(
+        "--max-array",
+        type=int,
+        metavar="N",
+        help="largest index of an array; longer lists become several arrays (default: by Slurm, or 1000)",
+    )
+    add(
+        "--only-failed",
+        action="store_true",
+        help="jobs only for participants that failed or were killed in an earlier run",
     )
 
 

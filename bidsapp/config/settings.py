@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,8 @@ class Settings:
         ``participant``, ``group``, in the order to run.
     notes : tuple of str
         What the user is told about the options; not stored in the TOML.
+    given : tuple of str
+        Names of the options that the user gave; not stored either.
     """
 
     bids_dir: Path
@@ -116,9 +118,15 @@ class Settings:
     boilerplate_only: bool = False
     dry_run: bool = False
     write_graph: bool = False
+    write_job: str | None = None
+    image: str | None = None
+    per_task: int = 1
+    max_array: int | None = None
+    only_failed: bool = False
     verbose: int = 0
     debug: bool = False
     notes: tuple[str, ...] = ()
+    given: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def suffixes(self) -> tuple[str, ...]:
@@ -182,6 +190,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
         If a value is impossible; the message says what is possible.
     """
     values = {k: v for k, v in options.items() if k in {f.name for f in fields(Settings)} and v is not None}
+    values["given"] = tuple(sorted(options))
     _refuse_blanks(options)
     _check_folders(values)
     values["analysis_level"] = _levels(values.get("analysis_level", ()))
@@ -206,7 +215,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     values["reorient"] = orientation.codes(values.get("reorient", ""))
     available = resources.cpus(environ)
     values.setdefault("nprocs", available)
-    for name in ("nprocs", "omp_nthreads", "n_gpus"):
+    for name in ("nprocs", "omp_nthreads", "n_gpus", "per_task", "max_array"):
         if values.get(name, 1) < (0 if name == "n_gpus" else 1):
             raise UsageError(
                 None, f"--{name.replace('_', '-')} {values[name]} is too few", "Give a positive number"
@@ -277,7 +286,7 @@ def to_toml(settings: Settings, record: Mapping[str, Any] | None = None) -> str:
         if entry.name == "mem_gb":
             # Rounded down: read back, it must not be more than there is.
             lines.append(f'mem = "{int(value * 1000)}M"')
-        elif value not in (None, (), "") and entry.name != "notes":
+        elif value not in (None, (), "") and entry.name not in ("notes", "given"):
             lines.append(f"{entry.name} = {_toml_value(value)}")
     if record:
         lines += ["", f"[{RECORD}]"] + [f"{k} = {_toml_value(v)}" for k, v in record.items()]

@@ -162,7 +162,9 @@ def install(patch=setattr) -> None:
     from brainseg.bidsapp.execution import nodes
     from brainseg.bidsapp.execution import workflow as graph
     from brainseg.bidsapp.execution.scheduler import plugins
+    from brainseg.bidsapp.jobs import write as jobs
 
+    patch(jobs, "program", lambda: [sys.executable, __file__])
     patch(graph, "init_participant_wf", chain)
     patch(nodes, "report_node", report_node)
     patch(graph, "describe_dataset", describe)

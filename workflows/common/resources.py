@@ -33,8 +33,19 @@ def memory(source_file: str) -> dict[str, float]:
     dict of str to float
         Memory (GB) by stage.
     """
-    try:
-        size = float(np.prod(open_image(source_file).shape[:3])) / 256**3
-    except Exception:  # the conform stage reports what is wrong with it
-        size = 1.0
+    size = voxels(source_file) / 256**3
     return {stage: round(fixed + more * size, 2) for stage, (fixed, more) in MEMORY.items()}
+
+
+def voxels(source_file: str) -> float:
+    """Return the number of voxels of an image; 256^3 if it cannot be read.
+
+    Parameters
+    ----------
+    source_file : str
+        The image; only its header is read.
+    """
+    try:
+        return float(np.prod(open_image(source_file).shape[:3]))
+    except Exception:  # the conform stage reports what is wrong with it
+        return 256.0**3
