@@ -33,7 +33,7 @@ from .io import derivatives, files
 from .io.derivatives import Names
 from .io.spaces import InSpace, Native
 from .registration import read_alignment
-from .segmentation import read_measures, read_uncertainty
+from .segmentation import read_intervals, read_measures, read_uncertainty
 
 
 class _WriteDerivativesInputSpec(StageInputSpec):
@@ -172,6 +172,7 @@ class WriteDerivatives(Sink):
             scan.mask.grid.voxel_volume,
             scan.label_table,
             read_uncertainty(self.inputs.in_measures),
+            read_intervals(self.inputs.in_measures),
         )
         tables = {"volumes": (tuple(derivatives.VOLUME_COLUMNS), rows)}
         if isdefined(self.inputs.in_hippocampus):

@@ -62,7 +62,7 @@ class Segment(Stage):
 
 
 def write_measures(path: Path, result: SegmentationResult) -> str:
-    """Write volumes, centroids and uncertainty of the structures.
+    """Write volumes with their intervals, centroids and uncertainty of the structures.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def write_measures(path: Path, result: SegmentationResult) -> str:
     str
         The path.
     """
-    names = ("volumes", "centroids", "uncertainty")
+    names = ("volumes", "centroids", "uncertainty", "intervals")
     path.write_text(json.dumps({name: getattr(result, name) for name in names}))
     return str(path)
 
@@ -99,6 +99,25 @@ def read_measures(path: str | Path) -> tuple[dict[int, float], dict[int, tuple[f
     content = json.loads(Path(path).read_text())
     volumes = {int(index): float(volume) for index, volume in content["volumes"].items()}
     return volumes, {int(index): tuple(point) for index, point in content["centroids"].items()}
+
+
+def read_intervals(path: str | Path) -> dict[int, tuple[float, float]]:
+    """Read the intervals of the structures' volumes.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON file of :func:`write_measures`.
+
+    Returns
+    -------
+    dict of int to tuple of float
+        Lower and upper end (mm3) by FreeSurfer id; empty for precomputed segmentations.
+    """
+    content = json.loads(Path(path).read_text())
+    return {
+        int(index): (float(low), float(high)) for index, (low, high) in content.get("intervals", {}).items()
+    }
 
 
 def read_uncertainty(path: str | Path) -> dict[int, float]:

@@ -211,11 +211,18 @@ def _row(
         "left": left,
         "right": right,
         "both": both,
+        "interval": interval_of(result, parts),
         "share": both / brain if both is not None and brain else None,
         "asymmetry": asymmetry,
         "place": cohort.place(result.key, parts),
         "norm": normal_range(result, parts),
     }
+
+
+def interval_of(result: Result, parts: tuple[str, ...]) -> tuple[float, float] | None:
+    """Return the interval (mm3) of a volume, the ends of both sides added up; None without one."""
+    found = [result.intervals[part] for part in parts if part in result.intervals]
+    return (sum(x for x, _ in found), sum(x for _, x in found)) if len(found) == len(parts) else None
 
 
 def tiles_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:

@@ -207,6 +207,17 @@ class Result:
             return {}
         return {"brain": self._brain(sum(found.values())), **labels.add_up(known, self.table), **found}
 
+    @cached_property
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """Lower and upper end (mm3) of the structures' volumes by name; none if they were precomputed."""
+        out = {}
+        for index, row in self.rows.items():
+            low, high = number(row.get("volume_low_mm3")), number(row.get("volume_high_mm3"))
+            label = self.table.by_index.get(index)
+            if low is not None and high is not None:
+                out[label.name if label else str(row.get("name") or index)] = (low, high)
+        return out
+
     def _brain(self, total: float) -> float:
         """Volume of the brain mask, from the fractions in the table; else the sum of the structures."""
         largest = max(self.rows.values(), key=lambda row: number(row.get("volume_mm3")) or 0.0)

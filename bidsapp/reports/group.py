@@ -28,8 +28,8 @@ COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 def run_group(out_dir: Path, group_by: str | None = None) -> Path:
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
-    Writes ``group_volumes.tsv``, ``group_quality.tsv`` and ``group_missing.tsv`` with their
-    dictionaries, ``group.html`` and ``index.html``.
+    Writes ``group_volumes.tsv``, ``group_intervals.tsv``, ``group_quality.tsv`` and ``group_missing.tsv``
+    with their dictionaries, ``group.html`` and ``index.html``.
 
     Parameters
     ----------
@@ -62,6 +62,7 @@ def run_group(out_dir: Path, group_by: str | None = None) -> Path:
     try:
         about = tables.columns_about(results, people)
         tables.write_volumes(out_dir, results, about)
+        tables.write_intervals(out_dir, results, about)
         judged = study_ratings.Judged.of(out_dir, results)
         judged.write()
         tables.write_quality(out_dir, results, about | judged.columns, outliers)
@@ -201,7 +202,8 @@ def _context(
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
         "has": {name: any(row[name] is not None for row in rows) for name in tables.PERSON}
-        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")},
+        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
+        | {"intervals": any(result.intervals for result in results)},
         "inferred": sum(bool(result.rows) and result.facts.inferred for result in results),
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],

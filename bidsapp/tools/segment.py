@@ -116,6 +116,7 @@ def _write_volumes(path: Path, result: Any, structures: np.ndarray, mask: Volume
         mask.grid.voxel_volume,
         table,
         uncertainty=result.uncertainty,
+        intervals=result.intervals,
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -21,6 +21,12 @@ VOLUME_COLUMNS = {
     "name": {"Description": "Name of the structure"},
     "hemisphere": {"Description": "Side of the brain", "Levels": {"L": "left", "R": "right"}},
     "volume_mm3": {"Description": "Sum of the structure's probability over all voxels", "Units": "mm^3"},
+    "volume_low_mm3": {
+        "Description": "Lower end of a 95 % interval of volume_mm3 from the spread of the probabilities; "
+        "errors that are the same in all scans are not included",
+        "Units": "mm^3",
+    },
+    "volume_high_mm3": {"Description": "Upper end of that interval", "Units": "mm^3"},
     "label_volume_mm3": {"Description": "Volume of the voxels with the label", "Units": "mm^3"},
     "fraction_of_brain": {"Description": "volume_mm3 divided by the volume of the brain mask"},
     "uncertainty": {
@@ -286,6 +292,7 @@ def volume_rows(
     voxel_mm3: float,
     label_table: str = "adult",
     uncertainty: dict[int, float] | None = None,
+    intervals: dict[int, tuple[float, float]] | None = None,
 ) -> list[tuple[Any, ...]]:
     """Return the rows of the table of volumes, one per structure of the label table.
 
@@ -299,8 +306,8 @@ def volume_rows(
         Volume of a voxel (mm3).
     label_table : str
         Label table.
-    uncertainty : dict of int to float, optional
-        Uncertainty by index.
+    uncertainty, intervals : dict, optional
+        Uncertainty, and interval (mm3) of the soft volume, by index.
 
     Returns
     -------
@@ -317,8 +324,9 @@ def volume_rows(
         soft, hard = volumes.get(label.index, 0.0), float(counts[label.index]) * voxel_mm3
         side = {"Left": "L", "Right": "R"}.get(label.name.split("-")[0], "n/a")
         entropy = f"{uncertainty[label.index]:.4f}" if uncertainty and label.index in uncertainty else "n/a"
-        row = (label.index, label.name, side, f"{soft:.2f}", f"{hard:.2f}", f"{soft / brain:.6f}", entropy)
-        rows.append(row)
+        ends = [f"{end:.2f}" for end in (intervals or {}).get(label.index, ())] or ["n/a", "n/a"]
+        cells = (f"{soft:.2f}", *ends, f"{hard:.2f}", f"{soft / brain:.6f}", entropy)
+        rows.append((label.index, label.name, side, *cells))
     return rows
 
 

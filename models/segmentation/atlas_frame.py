@@ -216,5 +216,8 @@ def _in_scan(result: SegmentationResult, volume: Volume, found: Pose) -> Segment
         tissue=volume.with_data(result.tissue.data),
         probabilities={k: volume.with_data(p.data) for k, p in result.probabilities.items()},
         volumes={k: v / found.scale**3 for k, v in result.volumes.items()},
+        intervals={
+            k: (low / found.scale**3, high / found.scale**3) for k, (low, high) in result.intervals.items()
+        },
         centroids=centroids,
     )

@@ -12,6 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..geometry import interval
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, resample
 from ..population import labels
@@ -50,6 +51,7 @@ class _Sums:
         self.total, self.entropy = torch.zeros(shape), torch.zeros(shape)
         self.tissues = torch.zeros(len(labels.DSEG_NAMES), *shape)
         self.volumes: dict[int, float] = {}
+        self.intervals: dict[int, tuple[float, float]] = {}
         self.centroids: dict[int, tuple[float, float, float]] = {}
 
     def add(self, index: int, probability: Volume) -> None:
@@ -70,8 +72,12 @@ class _Sums:
             self._measure(partner, p * (1 - self.share))
 
     def _measure(self, index: int, weight: Tensor) -> None:
-        """Store volume and centroid of a structure of one side."""
-        self.volumes[index] = float((weight / self.expected).sum()) * self.grid.voxel_volume
+        """Store volume, its interval and centroid of a structure of one side."""
+        share = weight / self.expected
+        volume = float(share.sum()) * self.grid.voxel_volume
+        self.volumes[index] = volume
+        spread = interval.deviation(share, self.grid)
+        self.intervals[index] = interval.ends(volume, spread)
         mass = float(weight.sum())
         if mass > 0:
             axes = [torch.arange(n, dtype=torch.float32) for n in self.grid.shape]
@@ -127,7 +133,6 @@ def label(
     structure = _filled(sums.structure, within)
     whole = torch.zeros(grid.shape, dtype=torch.int16)
     whole[window] = structure
-    entropy = _normalized_entropy(sums.entropy, sums.total, len(table.unsided))
     probabilities = {}
     for name, values in zip(labels.DSEG_NAMES, sums.tissues, strict=True):
         out = torch.zeros(grid.shape)
@@ -141,7 +146,8 @@ def label(
         sums.volumes,
         sums.centroids,
         notes,
-        _mean_by_label(entropy, structure),
+        _mean_by_label(_normalized_entropy(sums.entropy, sums.total, len(table.unsided)), structure),
+        intervals=sums.intervals,
     )
 
 

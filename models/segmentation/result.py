@@ -85,6 +85,9 @@ class SegmentationResult:
         Probabilities of the label table's unsided structures at the working voxel size.
     label_table : str
         Name of that table.
+    intervals : dict of int to tuple
+        By FreeSurfer id, lower and upper end (mm3) of the volume
+        (:mod:`brainseg.models.geometry.interval`); empty without probabilities.
     """
 
     structures: Volume
@@ -96,6 +99,7 @@ class SegmentationResult:
     uncertainty: dict[int, float] = field(default_factory=dict)
     posteriors: Volume | None = None
     label_table: str = "adult"
+    intervals: dict[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int], list[str], np.ndarray]:

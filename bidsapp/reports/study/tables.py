@@ -79,6 +79,27 @@ def write_volumes(out_dir: Path, results: list[Result], about: dict[str, list[An
     _write_table(out_dir / "group_volumes.tsv", about | cells, {name: _measure(name) for name in names})
 
 
+def write_intervals(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> None:
+    """Write ``group_intervals.tsv``, the ends of the structures' volumes; without any of them remove it."""
+    path = out_dir / "group_intervals.tsv"
+    known = [label.name for label in label_tables.every() if any(label.name in r.intervals for r in results)]
+    if not known:
+        path.unlink(missing_ok=True)
+        path.with_suffix(".json").unlink(missing_ok=True)
+        return
+    cells: dict[str, list[Any]] = {}
+    described: dict[str, dict[str, Any]] = {}
+    for name in known:
+        for place, end in enumerate(("low", "high")):
+            column = f"{name}_{end}"
+            cells[column] = [
+                rounded(r.intervals[name][place]) if name in r.intervals else None for r in results
+            ]
+            words = f"{'Upper' if place else 'Lower'} end of the 95 % interval of the volume of {name}"
+            described[column] = {"Description": words, "Units": "mm^3"}
+    _write_table(path, about | cells, described)
+
+
 def write_quality(
     out_dir: Path, results: list[Result], about: dict[str, list[Any]], outliers: Outliers
 ) -> None:

@@ -40,7 +40,11 @@ def science(monkeypatch):
     def segment(volume, mask, population, **_):
         structures = volume.with_data(mask.data.short() * 17)
         return SimpleNamespace(
-            structures=structures, volumes={17: 1234.5}, notes=["look at it"], uncertainty={17: 0.25}
+            structures=structures,
+            volumes={17: 1234.5},
+            notes=["look at it"],
+            uncertainty={17: 0.25},
+            intervals={17: (1200.0, 1300.0)},
         )
 
     monkeypatch.setattr("brainseg.models.segmentation.skullstrip.skullstrip", skullstrip)
@@ -64,6 +68,7 @@ def test_segment_writes_ids_on_the_grid_of_the_scan(scan, science, tmp_path, cap
     assert set(np.unique(found.dataobj)) == {0, 17}
     rows = {int(row["index"]): row for row in csv.DictReader(table.read_text().splitlines())}
     assert float(rows[17]["volume_mm3"]) == 1234.5
+    assert (rows[17]["volume_low_mm3"], rows[17]["volume_high_mm3"]) == ("1200.00", "1300.00")
     assert rows[17]["name"] == "Left-Hippocampus"
     said = capsys.readouterr().out
     assert "note: look at it" in said and "1 structures; brain mask: network deepbet" in said

@@ -65,6 +65,15 @@ def test_one_row_a_participant_session(tree):
     assert set(list(rows[6].values())[5:]) == {"n/a"}
 
 
+def test_intervals_have_a_table_of_their_own(tree):
+    rows, volumes = rows_of(tree / "group_intervals.tsv"), rows_of(tree / "group_volumes.tsv")
+    assert [row["participant_id"] for row in rows] == [row["participant_id"] for row in volumes]
+    for end, share in (("low", 0.9), ("high", 1.1)):
+        found = float(rows[1][f"Left-Hippocampus_{end}"])
+        assert found == pytest.approx(share * float(volumes[1]["Left-Hippocampus"]), abs=0.02)
+        assert rows[6][f"Left-Hippocampus_{end}"] == "n/a", "it failed"
+
+
 def test_totals_add_up(tree):
     row = rows_of(tree / "group_volumes.tsv")[0]
     names = [label.name for label in labels.load("adult") if label.name in row]
@@ -75,7 +84,7 @@ def test_totals_add_up(tree):
     assert parts == pytest.approx(float(row["brain"]), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", ["group_volumes", "group_missing"])
+@pytest.mark.parametrize("name", ["group_volumes", "group_intervals", "group_missing"])
 def test_every_column_is_described(tree, name):
     columns = (tree / f"{name}.tsv").read_text().splitlines()[0].split("\t")
     dictionary = json.loads((tree / f"{name}.json").read_text())

@@ -79,7 +79,11 @@ def test_page_tells_what_was_done(tree):
     assert "The field of view ends in the cerebellum." in text and "Left-Amygdala is small." in text
     assert "sub-01/anat/sub-01_T2w.nii.gz" in text and "/data/" not in text
     assert "n = 3" in text and "Apache-2.0" in text
-    left = derivatives.load(tree, "sub-01").volumes["Left-Hippocampus"]
+    found = derivatives.load(tree, "sub-01")
+    left = found.volumes["Left-Hippocampus"]
+    both = found.volumes["Right-Hippocampus"] + left
+    for share in (0.9, 1.1):  # the ends of the interval
+        assert f'value="{share * both:.1f}"' in page.read_text()
     assert f'value="{left:.1f}"' in page.read_text()
 
 

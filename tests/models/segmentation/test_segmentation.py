@@ -128,6 +128,16 @@ def test_network_alone(found):
     assert 0.7 < total < 1 and 0.5 < np.mean(list(scores.values())) < 1
 
 
+def test_every_volume_lies_in_its_interval(found):
+    _, _, result = found
+    assert set(result.intervals) == set(result.volumes)
+    for index, (low, high) in result.intervals.items():
+        assert 0 <= low <= result.volumes[index] <= high, index
+    relative = {k: (high - low) / result.volumes[k] for k, (low, high) in result.intervals.items()}
+    # Small structures are relatively less sure; the thalamus (10) is larger than the accumbens (26).
+    assert 0.01 < relative[2] < 0.3 and relative[26] > relative[10]
+
+
 def test_empty_mask_is_refused(found):
     scan, mask, _ = found
     with pytest.raises(InputError, match="mask is empty"):
