@@ -52,6 +52,8 @@ def test_page_has_a_place_for_every_table():
         "learning deep",
         "perturbations",
         "synthetic_heads",
+        "contrasts",
+        "intervals",
         "brain_mask",
         "stages",
         "backends",
@@ -208,3 +210,51 @@ def test_registrations_are_kept_and_those_of_ants_outlive_our_networks(scripts, 
     for _ in range(2):
         assert bench.main([*words, "--out", str(page)]) == 0 and len(calls) == 16
         assert "| through the template: deep | 2 | 1.0000 |" in page.read_text()
+
+
+@pytest.mark.slow
+def test_a_head_has_one_anatomy_in_every_contrast(scripts, toy_arrays, monkeypatch):
+    bench = scripts("contrasts")
+    monkeypatch.setattr(bench, "SHAPE", (96, 96, 96))
+    names = ("T1w", "FLAIR", bench.ENHANCED, bench.LOW_FIELD)
+    drawn = {name: bench.head(toy_arrays, 0, name) for name in names}
+    first = drawn["T1w"]
+    for name, one in drawn.items():
+        assert np.array_equal(one.structures, first.structures), name
+        assert one.scan.grid.shape == ((60, 60, 19) if name == bench.LOW_FIELD else (96, 96, 96))
+    white, gray = (first.structures == 2, first.structures == 3)
+    for name, brighter in (("T1w", True), ("FLAIR", False)):
+        data = drawn[name].scan.data.numpy()
+        assert (np.median(data[white]) > np.median(data[gray])) == brighter
+    changed = drawn[bench.ENHANCED].scan.data != first.scan.data
+    assert 0 < int(changed.sum()) < 0.2 * changed.numel()
+    # low field covers the same field of view
+    low, high = first.scan.grid, drawn[bench.LOW_FIELD].scan.grid
+    np.testing.assert_allclose(low.affine[:3, 3] - 0.5, high.affine[:3, 3] - np.array(high.spacing) / 2)
+    assert bench.spread([9.0, 10.0, 11.0]) == pytest.approx(10)
+
+
+def test_spread_of_volumes_leaves_low_field_out(scripts):
+    bench = scripts("contrasts")
+    one = {
+        name: {
+            "volume": {"Putamen": 10.0 if name != bench.LOW_FIELD else 99.0, "speck": 1.0},
+            "truth": {"Putamen": 10.0, "speck": 1.0},
+            "dice": {"mean": 0.8},
+        }
+        for name in bench.CONTRASTS
+    }
+    text = bench.report({0: one})
+    assert "| Putamen | 10.0 | 0.0 | 1.00 |" in text and "| 9.90 |" in text
+    assert "speck" not in text and "0 of 1 structures vary" in text
+
+
+def test_coverage_of_intervals(scripts):
+    bench = scripts("intervals")
+    inside = bench.Case("Putamen", 100.0, 80.4, 119.6, 110.0)
+    outside = inside._replace(truth=130.0)
+    assert (inside.error, outside.error) == (pytest.approx(-1.0), pytest.approx(-3.0))
+    assert bench.covered([inside, outside]) == 0.5 and bench.covered([inside], 0.9) == 0
+    text = bench.report({bench.SYNTHETIC: [[inside, outside]], bench.REAL: [[inside]]})
+    assert "| Putamen | 20 | -16 | 1 of 2 | -9 | 1 of 1 |" in text
+    assert "| synthetic | 1 | 2 | 50.0 |" in text
