@@ -32,7 +32,8 @@ class BrainsegError(Exception):
 
     def __str__(self) -> str:
         head = f"{self.path}: " if self.path else ""
-        tail = f" {self.remedy}." if self.remedy else ""
+        end = "" if self.remedy.endswith("?") else "."
+        tail = f" {self.remedy}{end}" if self.remedy else ""
         return f"{head}{self.reason}.{tail}"
 
 

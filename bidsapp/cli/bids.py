@@ -96,7 +96,9 @@ def _from_file(path: Path) -> dict[str, Any]:
         action = known.get(name)
         if action is None or name in NOT_IN_FILES:
             close = difflib.get_close_matches(name, known, n=3)
-            hint = f"Did you mean {' or '.join(close)}" if close else "See brainseg-bids --help for the names"
+            hint = (
+                f"Did you mean {' or '.join(close)}?" if close else "See brainseg-bids --help for the names"
+            )
             raise UsageError(path, f"unknown setting {name!r}", hint)
         if not action.option_strings:
             out[name] = value

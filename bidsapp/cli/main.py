@@ -92,8 +92,8 @@ def _run(name: str, words: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         close = difflib.get_close_matches(name, COMMANDS, n=3)
-        hint = f"Did you mean {' or '.join(close)}" if close else f"Commands are {', '.join(COMMANDS)}"
-        raise UsageError(None, f"unknown command {name!r}", f"{hint}; see brainseg --help")
+        hint = f"Did you mean {' or '.join(close)}?" if close else f"Commands are {', '.join(COMMANDS)}."
+        raise UsageError(None, f"unknown command {name!r}", f"{hint} See brainseg --help")
     return COMMANDS[name].resolve()(_parser(name).parse_intermixed_args(words))
 
 

@@ -34,13 +34,14 @@ def check_dataset(root: Path) -> list[str]:
             p for p in root.parents if (p / "dataset_description.json").exists()
         ]
         if nearby:
-            remedy = f"Did you mean {nearby[0]}"
+            remedy = f"Did you mean {nearby[0]}?"
         raise DatasetError(root, "it has no dataset_description.json, so it is not a BIDS dataset", remedy)
     try:
         notes: list[str] = []
         description = sidecars.read_object(path, notes)
     except InputError as error:
-        raise DatasetError(error.path, error.reason, error.remedy) from None
+        remedy = error.remedy.replace(" or remove it", "")  # a dataset needs the file
+        raise DatasetError(error.path, error.reason, remedy) from None
     if description.get("DatasetType", "raw") != "raw":
         notes.append(f"The dataset says that it is of type {description['DatasetType']!r}, not raw.")
     return notes
@@ -70,8 +71,8 @@ def participants(settings: Settings, people: Demographics) -> list[str]:
     unknown = [label for label in settings.participant_label if label not in known]
     if unknown:
         listed = ", ".join(f"sub-{label}" for label in unknown)
-        remedy = f"Nearest are {', '.join(f'sub-{n}' for n in nearest(unknown, known))}" if known else ""
-        reason = f"it has no participant {listed} ({len(there)} are there)"
+        remedy = f"Nearest are {', '.join(f'sub-{n}' for n in nearest(unknown, there))}" if there else ""
+        reason = f"it has no participant {listed} (number of participants: {len(there)})"
         raise UsageError(root, reason, remedy)
     return sorted(settings.participant_label, key=natural)
 

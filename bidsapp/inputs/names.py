@@ -168,10 +168,18 @@ def near_misses(root: Path, label: str, known: set[Path]) -> list[Fault]:
 
 
 def folders(root: Path) -> list[str]:
-    """Return the folders that look like participants and have no BIDS name, such as ``Sub-01``."""
+    """Return the folders that look like participants and have no BIDS name, such as ``Sub-01`` or ``01``."""
     with suppress(OSError):
         names = [path.name for path in root.iterdir() if path.is_dir()]
         found = sorted(n for n in names if re.match(r"(?i)sub(ject)?[-_ ]?[0-9A-Za-z]*\d", n))
+        # Without a prefix, such as 01, only the folder of images shows that it is a participant.
+        found += sorted(
+            n
+            for n in names
+            if n.isalnum()
+            and n not in ("derivatives", "sourcedata", "rawdata")
+            and (root / n / "anat").is_dir()
+        )
         return [name for name in found if not name.startswith("sub-")]
     return []
 

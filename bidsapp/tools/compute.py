@@ -26,7 +26,7 @@ def set_threads(args: argparse.Namespace) -> None:
     UsageError
         If the number is not positive.
     """
-    count = args.threads or min(resources.cpus(), MAX_THREADS)
+    count = min(resources.cpus(), MAX_THREADS) if args.threads is None else args.threads
     if count < 1:
         raise UsageError(None, f"--threads {count} is too few", "Give a positive number")
     os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(count)

@@ -160,9 +160,9 @@ def find(space: Space) -> Files | None:
         reason = f"--output-spaces {space}: it has no image of that cohort or resolution (cohorts: {named})"
         raise MissingFileError(root, reason, "Check the folder after NAME=, and the cohort's label")
     folder = root / f"cohort-{space.cohort}" if space.cohort else root
-    raise MissingFileError(
-        folder, f"--output-spaces {space}: the template is not on this machine", f"Run: {fetch(space)}"
-    )
+    bundled = ", ".join([DEFAULT, *catalog.names()])
+    reason = f"--output-spaces {space}: the template is not on this machine (bundled are {bundled})"
+    raise MissingFileError(folder, reason, f"Run: {fetch(space)}")
 
 
 def by_age(space: Space) -> dict[str, float]:

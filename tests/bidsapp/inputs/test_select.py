@@ -78,8 +78,23 @@ def test_participants_by_label(bids):
     assert list(_references(_select(root, "--participant-label", "sub-02", "01"))) == ["sub-01", "sub-02"]
     with pytest.raises(UsageError) as caught:
         _select(root, "--participant-label", "1")
-    assert "sub-1 (3 are there)" in str(caught.value)
+    assert "sub-1 (number of participants: 3)" in str(caught.value)
     assert "Nearest are sub-01" in str(caught.value)
+
+
+def test_only_participants_with_a_folder_are_suggested(bids):
+    root = bids("sub-01_T1w.nii.gz")
+    (root / "participants.tsv").write_text("participant_id\nsub-01\nsub-07\n")
+    with pytest.raises(UsageError, match=r"Nearest are sub-01\.$"):
+        _select(root, "--participant-label", "7")
+
+
+def test_folders_of_participants_without_prefix_are_named(bids):
+    root = bids()
+    (root / "01" / "anat").mkdir(parents=True)
+    (root / "code").mkdir()
+    with pytest.raises(DatasetError, match=r"Found 01; BIDS wants names like sub-01\."):
+        _select(root)
 
 
 def test_sessions_by_label(bids):
@@ -157,11 +172,14 @@ def test_a_dataset_must_be_one(bids, tmp_path):
     root = bids()
     with pytest.raises(DatasetError, match="no participants"):
         _select(root)
-    with pytest.raises(DatasetError, match=r"no dataset_description.json.*Did you mean .*bids"):
+    with pytest.raises(DatasetError, match=r"no dataset_description.json.*Did you mean .*bids\?$"):
         _select(tmp_path)
     (root / "dataset_description.json").write_text("{,}")
-    with pytest.raises(DatasetError, match=r"dataset_description.json: it is not valid JSON \(line 1"):
+    with pytest.raises(
+        DatasetError, match=r"dataset_description.json: it is not valid JSON \(line 1"
+    ) as caught:
         _select(root)
+    assert "remove it" not in str(caught.value)
 
 
 def test_ages_from_the_tables(bids):
