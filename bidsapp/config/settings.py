@@ -239,7 +239,7 @@ def _threads(values: dict[str, Any], environ: Mapping[str, str]) -> None:
     if "omp_nthreads" not in values and (asked := resources.threads(environ)):
         values["omp_nthreads"] = min(asked, MAX_THREADS)
         if asked < min(values["nprocs"], MAX_THREADS):
-            values["notes"] += (f"OMP_NUM_THREADS={asked}: at most {asked} CPUs per step",)
+            values["notes"] += (f"OMP_NUM_THREADS={asked}: at most {asked} CPU{'s' * (asked != 1)} per step",)
     values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
     values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
 

@@ -230,7 +230,7 @@ def tiles_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     color = {label.name: label.color for label in label_tables.every()}
     totals = (labels.totals()[name] for name in TILES)
     rows = [
-        ("Brain", ("brain",), ""),
+        ("Brain mask", ("brain",), ""),
         *((total.title, (total.name,), total.color) for total in totals),
         ("Hippocampi", HIPPOCAMPI, color.get(HIPPOCAMPI[0], "")),
     ]

@@ -17,6 +17,10 @@ from PIL import Image, ImageDraw, ImageFont
 from ...models.io import atomic
 from .scans import Box
 
+BESIDE_MIDLINE = 0.06
+"""Distance of a single sagittal slice from the midline, relative to the width of the brain: in the fissure, a
+correct segmentation looks as if the cortex were missing."""
+
 PLANES = {"axial": (0, 1, 2), "coronal": (0, 2, 1), "sagittal": (1, 2, 0)}
 """For each plane the axes across, up and through it."""
 
@@ -80,7 +84,7 @@ class Mosaic:
             sizes = [
                 (plane, index, *(max(1, round(extent[a] * self.scale)) for a in PLANES[plane][:2]))
                 for plane, n in row
-                for index in self._spread(span[PLANES[plane][2]], n)
+                for index in self._spread(span[PLANES[plane][2]], n, plane)
             ]
             spare = (width - sum(size[2] for size in sizes)) / (len(sizes) + 1)
             left, tall = spare, max(size[3] for size in sizes)
@@ -91,8 +95,10 @@ class Mosaic:
         self.height = top
 
     @staticmethod
-    def _spread(ends: tuple[int, int], count: int) -> list[int]:
+    def _spread(ends: tuple[int, int], count: int, plane: str) -> list[int]:
         low, high = ends[0], ends[1] - 1
+        if plane == "sagittal" and count == 1:
+            return [round((low + high) / 2 + BESIDE_MIDLINE * (high - low))]
         # Not to the ends, which show little.
         where = (
             np.linspace(low, high, count + 2)[1:-1]

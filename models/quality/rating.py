@@ -280,13 +280,17 @@ def _scores(
     if not known:
         return None, []
     score = float(np.mean([one.score for one in known]))
-    words = f"Mean expected Dice of the structures: {score:.2f}"
+    words = f"Mean expected Dice of the structures without ventricles and CSF: {score:.2f}"
     checks = [_below("score", "Expected Dice, mean", score, words, limits, "score")]
     poor = [one for one in known if one.score is not None and one.score < limits["poor"]]
     poor.sort(key=lambda one: one.score or 0.0)
     share = len(poor) / len(known)
     names = [labels.load(table)[one.index].name.replace("-", " ") for one in poor]
     listed = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    words = f"Expected Dice below {limits['poor']:g}: {listed}" if poor else "No structure is doubtful"
+    words = (
+        f"Expected Dice below {limits['poor']:g}: {listed}"
+        if poor
+        else "No structure is doubtful (ventricles and CSF do not count)"
+    )
     checks.append(_above("poor", "Doubtful structures", share, "", words, limits, "poor"))
     return score, checks

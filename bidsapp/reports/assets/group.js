@@ -111,8 +111,10 @@ if (source && one("#overview-plot")) {
       if (measure.group === "Sides") return state.sides;
       return !(state.sides && measure.group === "Structures" && measure.parts.length === 2);
     });
-    const longest = Math.max(...rows.map(({ measure }) => measure.name.length));
-    const width = 1100, left = Math.min(420, Math.max(160, 40 + 7.2 * longest)), right = 20, top = 8, step = 24, height = top + rows.length * step + 42;
+    const room = one("#overview-plot").clientWidth, narrow = room > 0 && room < 700;
+    const title = (measure) => (narrow ? measure.name.replace(/ \([a-z_]+\)$/, "") : measure.name);
+    const longest = Math.max(...rows.map(({ measure }) => title(measure).length));
+    const width = narrow ? Math.max(420, room) : 1100, left = Math.min(420, Math.max(160, 40 + 7.2 * longest)), right = 20, top = 8, step = 24, height = top + rows.length * step + 42;
     const found = rows.map(({ m }) => {
       const values = results.map((result) => valueOf(result, m)).filter((v) => v !== null).sort((a, b) => a - b);
       return { values, median: values.length ? quantile(values, 0.5) : 0 };
@@ -121,15 +123,15 @@ if (source && one("#overview-plot")) {
     const reach = Math.max(10, Math.min(100, Math.ceil((spread.length ? quantile(spread, 0.98) : 10) / 10) * 10));
     const across = (percent) => left + (width - left - right) * (0.5 + Math.max(-1, Math.min(1, percent / reach)) / 2);
     const svg = node("svg", { viewBox: `0 0 ${width} ${height}` });
-    for (const percent of [-1, -0.5, 0, 0.5, 1].map((part) => part * reach)) {
+    for (const percent of (narrow ? [-1, 0, 1] : [-1, -0.5, 0, 0.5, 1]).map((part) => part * reach)) {
       svg.append(node("line", { class: percent ? "grid" : "zero", x1: across(percent), x2: across(percent), y1: top, y2: height - 38 }));
       svg.append(node("text", { x: across(percent), y: height - 22, "text-anchor": "middle" }, percent ? signed(percent).replace(".0", "") : "median"));
     }
-    svg.append(node("text", { x: across(0), y: height - 4, "text-anchor": "middle" }, `deviation from the median; points beyond ±${reach} % are drawn at the edge`));
+    svg.append(node("text", { x: narrow ? width - 4 : across(0), y: height - 4, "text-anchor": narrow ? "end" : "middle" }, `deviation from the median; points beyond ±${reach} % are drawn at the edge`));
     const painted = rows.length * results.length > MANY ? [] : null;
     rows.forEach(({ measure, m }, i) => {
       const y = top + i * step + step / 2, { values, median } = found[i], percent = (v) => 100 * (v / median - 1);
-      const label = node("text", { class: "label pick", x: left - 28, y: y + 4.5, "text-anchor": "end" }, measure.name);
+      const label = node("text", { class: "label pick", x: left - 28, y: y + 4.5, "text-anchor": "end" }, title(measure));
       label.addEventListener("click", () => { choose(m); one("#one").scrollIntoView(); });
       if (measure.color) svg.append(node("rect", { x: left - 21, y: y - 5.5, width: 11, height: 11, rx: 3, fill: measure.color, stroke: "#0003" }));
       svg.append(label);

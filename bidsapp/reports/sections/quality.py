@@ -111,8 +111,11 @@ def _check(check: dict[str, Any]) -> dict[str, Any]:
 
 
 def _short(value: float) -> str:
-    """Return a value with three digits, without powers of ten."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Return a value with three digits or one decimal, without powers of ten.
+
+    Stored values are rounded already; one more rounding of 1886.5 would contradict the 1887 of the words.
+    """
+    return f"{value:,.1f}".removesuffix(".0") if abs(value) >= 100 else f"{value:.3g}"
 
 
 def metrics(result: Result) -> list[dict[str, Any]]:

@@ -208,6 +208,8 @@ def test_threads_of_a_step_that_the_environment_asks_for():
     found = settings.build(options, {"OMP_NUM_THREADS": "2"})
     assert (found.nprocs, found.omp_nthreads) == (4, 2)
     assert "OMP_NUM_THREADS=2: at most 2 CPUs per step" in found.notes
+    one = settings.build(options, {"OMP_NUM_THREADS": "1"})
+    assert "OMP_NUM_THREADS=1: at most 1 CPU per step" in one.notes
     assert settings.build(options | {"omp_nthreads": 3}, {"OMP_NUM_THREADS": "2"}).omp_nthreads == 3
     assert settings.build(options, {"OMP_NUM_THREADS": "64"}).omp_nthreads == 4
     assert settings.build(options, {}).notes == ()

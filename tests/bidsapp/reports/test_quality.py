@@ -62,7 +62,19 @@ def test_scores_and_metrics_are_shown(tree):
         "CJV Coefficient of joint variation 0.41" in text and "Foreground-background energy ratio n/a" in text
     )
     assert iqm.DEFINITIONS["cjv"]["source"] in (tree / "sub-02.html").read_text()
-    assert "1,234 mL" in text or "1,235 mL" in text  # no powers of ten
+    assert "1,234.5 mL" in text  # no powers of ten, and no second rounding
+
+
+def test_what_does_not_count_in_the_rating_is_said(tree):
+    text = text_of(tree / "sub-01.html")
+    assert "on average over the structures (without ventricles and CSF)" in text
+    assert "Ventricles and CSF have one too, but do not count in the rating" in text
+
+
+def test_the_volume_of_the_mask_is_not_called_that_of_the_brain(tree):
+    assert "Brain mask" in text_of(tree / "index.html")
+    for page in ("index.html", "group.html", "sub-01.html"):
+        assert not re.search(r"Brain (?:[\d,.]+ mL|Gray matter)", text_of(tree / page)), page
 
 
 def test_usual_volumes_grow_with_the_brain(tree):
