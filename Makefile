@@ -29,6 +29,7 @@ venv: $(STAMP)
 $(STAMP): setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@echo "Installing into $(VENV), 2 to 3 GB, most of it PyTorch: some minutes, without further messages ..."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --editable '.[test,dev,docs,train,smriprep]'
 	@touch $@
