@@ -45,7 +45,7 @@ def _add_skullstrip(parser: Parser) -> None:
 def _add_segment(parser: Parser) -> None:
     _add_image(parser)
     add = parser.add_argument
-    add("--volumes", metavar="CSV", complete="file", help="also write the volume of every structure")
+    add("--volumes", metavar="CSV", complete="file", help="also write the volumes of the structures (mm3)")
     add(
         "--posteriors", metavar="NII", complete="file", help="also write the probabilities of structures, 4-D"
     )
@@ -53,7 +53,7 @@ def _add_segment(parser: Parser) -> None:
         "--model",
         metavar="NAME",
         complete="network",
-        help="another network: an installed one, or a .safetensors file",
+        help="another network: one of brainseg models list, or a .safetensors file",
     )
     add(
         "--effort",

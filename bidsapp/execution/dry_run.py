@@ -50,7 +50,7 @@ def describe(settings: Settings, selection: Selection) -> str:
         *(_line("Options", note) for note in settings.notes),
     ]
     if "participant" in settings.analysis_level:
-        lines += [*_options(settings, selection), "", *_participants(settings, selection), ""]
+        lines += [*_options(settings, selection), "", *_participants(settings, selection)]
         lines += _outputs(settings, selection)
     if "group" in settings.analysis_level:
         lines += ["", "Group level: group_volumes.tsv, group.html and index.html"]
@@ -158,7 +158,7 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
     rows = []
     for ps in selection.participant_sessions:
         image = _short(ps.image, settings.bids_dir) if ps.image else ""
-        rows.append(f"  {ps.key}  {_action(settings, ps)}  {image}")
+        rows.append(f"  {ps.key}  {_action(settings, ps)}  {image}".rstrip())
         if len({ps.image, *ps.averaged, *ps.other_contrasts, *ps.left_out}) > 1:
             rows.append(f"      chosen: {ps.choice}")
         lists = {
@@ -170,7 +170,9 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
         for word, paths in lists.items():
             rows += [f"      {word}: {_short(path, settings.bids_dir)}" for path in paths]
         rows += [f"      note: {note}" for note in ps.notes]
-    return [f"{len(selection.participant_sessions)} selected:", *rows]
+    failing = sum(ps.problem is not None for ps in selection.participant_sessions)
+    of_them = f", {failing} of them would fail" if failing else ""
+    return [f"{len(selection.participant_sessions)} selected{of_them}:", *rows]
 
 
 def _action(settings: Settings, participant_session: ParticipantSession) -> str:
@@ -219,8 +221,9 @@ def _outputs(settings: Settings, selection: Selection) -> list[str]:
     participant_session = next((ps for ps in selection.participant_sessions if ps.problem is None), None)
     if participant_session is None or participant_session.image is None:
         return []
-    space = directories.OUT_GB * len(selection.participant_sessions)
+    space = directories.OUT_GB * sum(ps.problem is None for ps in selection.participant_sessions)
     return [
+        "",
         f"Files of each participant-session (about {space:.1f} GB in all), for example",
         *(f"  {name}" for name in planned(settings, participant_session)),
         f"  {participant_session.key}.html",

@@ -225,6 +225,16 @@ def test_a_dry_run_explains(app, fake, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_dry_run_counts_those_that_would_fail(app, fake, tmp_path, capsys):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01"])
+    (bids / "sub-02" / "func").mkdir(parents=True)
+    assert app(bids, tmp_path / "out", "participant", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "2 selected, 1 of them would fail:" in said and "sub-02  would fail: " in said
+    assert "\n\n\n" not in said and all(line == line.rstrip() for line in said.splitlines())
+    assert "(about 0.1 GB in all)" in said  # of those that can be processed
+
+
 def test_sloppy_is_quicker():
     workflow = participant_wf(sloppy=True, other_contrasts=("/b/sub-01_T2w.nii.gz",))
     assert workflow.get_node("bias_wf.bias").inputs.shrink == 8

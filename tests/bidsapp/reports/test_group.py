@@ -327,3 +327,17 @@ def test_a_column_of_the_study_in_a_browser(study, browser):
     cell = "document.querySelector('tr[data-key=\"sub-01\"] .study')"
     assert browser.run(f"{cell}.textContent") == "21.5" and not browser.run(f"{cell}.hidden")
     assert browser.complaints() == []
+
+
+@pytest.mark.browser
+def test_a_narrow_window_shows_names_and_points(tree, browser):
+    size = browser.driver.get_window_size()
+    browser.driver.set_window_size(500, 900)
+    try:
+        browser.visit(tree / "group.html")
+        browser.until("document.body.dataset.ready")
+        assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+        tall = "document.querySelector('#overview-plot .label').getBoundingClientRect().height"
+        assert browser.run(tall) >= 9  # pixels; legible
+    finally:
+        browser.driver.set_window_size(size["width"], size["height"])
