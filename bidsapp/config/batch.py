@@ -51,7 +51,7 @@ SYSTEMS = {
             "#SBATCH --cpus-per-task={cpus}",
             "#SBATCH --mem={memory_mib}M",
             "#SBATCH --time={clock}",
-            "#SBATCH --output={logs}/%x-%A_%a.log",
+            "#SBATCH --output={logs}/%x-{job_log}.log",
         ),
         array="#SBATCH --array=1-{count}",
         gpu="#SBATCH --gres=gpu:{gpus}",

@@ -113,7 +113,7 @@ def of(settings: Settings, tasks: Sequence[Sequence[ParticipantSession]]) -> Req
         mib = math.ceil(settings.mem_gb / GIB * 1024)
     longest = max((sum(seconds(settings, ps) for ps in task) for task in usable), default=0.0)
     minutes = max(SHORTEST, PATIENCE * (START + longest * CPUS / min(cpus, 8)) / 60)
-    on_gpu = settings.device.startswith("cuda") or bool(settings.n_gpus)
+    on_gpu = settings.device.startswith("cuda") or bool("n_gpus" in settings.given and settings.n_gpus)
     return Request(
         cpus=cpus,
         memory_mib=mib,

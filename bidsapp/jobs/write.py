@@ -201,6 +201,7 @@ class Writer:
                 "gpus": needs.gpus,
                 "gpu_chunk": f":ngpus={needs.gpus}" if needs.gpus else "",
                 "logs": self.folder,
+                "job_log": "%A_%a" if count else "%j",
                 "count": count,
             }
             lines = [*self.system.directives]

@@ -2,9 +2,9 @@
 
 Run as a program, it is ``brainseg-bids`` with that chain. The variable FAKE_CHAIN says what happens to
 a participant-session: JSON ``{key: {stage: behavior}}``, where a behavior is ``raise``, ``input``,
-``missing``, ``full``, ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``, ``light``
-(nothing heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that runs writes
-a line.
+``missing``, ``full``, ``fill`` (3 GB), ``numpy memory``, ``torch memory``, ``kill``, ``SIGINT``, ``SIGTERM``,
+``light`` (nothing heavy is imported) or seconds to sleep; FAKE_CALLS names a file in which every node that
+runs writes a line.
 """
 
 from __future__ import annotations
@@ -56,6 +56,10 @@ def work(in_file, key, behavior, calls):
         __import__(behavior.split()[0]).ones(2**50)
     if behavior in ("SIGINT", "SIGTERM"):
         os.kill(os.getpid(), signal.Signals[behavior])
+        time.sleep(60)
+    if behavior == "fill":
+        taken = bytearray(3 * 10**9)
+        taken[:: 2**12] = b"x" * len(taken[:: 2**12])
         time.sleep(60)
     if behavior == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
