@@ -261,6 +261,11 @@ def _add_execution(add: Add) -> None:
         help="group level: sum up the volumes by a column of group_volumes.tsv, such as sex or one of the "
         "study's participants.tsv, in group_summary.tsv, and split the page by it",
     )
+    add(
+        "--no-pages",
+        action="store_true",
+        help="group level: write only the tables, and leave the pages of study and participants as they are",
+    )
     add("--dry-run", action="store_true", help="print what would be done, and do nothing")
     add("--reports-only", action="store_true", help="write only the reports, from existing derivatives")
     add("--boilerplate-only", action="store_true", help="write only the methods text")

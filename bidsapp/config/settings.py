@@ -114,6 +114,7 @@ class Settings:
     stop_after: str | None = None
     quality_gate: str | None = None
     group_by: str | None = None
+    no_pages: bool = False
     reports_only: bool = False
     boilerplate_only: bool = False
     dry_run: bool = False
@@ -196,6 +197,8 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     values["analysis_level"] = _levels(values.get("analysis_level", ()))
     if values.get("group_by") and "group" not in values["analysis_level"]:
         raise UsageError(None, "--group-by is for the level group", "Add group after participant")
+    if values.get("no_pages") and "group" not in values["analysis_level"]:
+        raise UsageError(None, "--no-pages is for the level group", "Add group after participant")
     values["derivatives"] = _derivatives(values.get("derivatives", ()))
     values["steps"] = _steps(values.get("steps", ()))
     paths = ("bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "nipype_plugin_file")

@@ -66,7 +66,8 @@ def process(run: Run) -> int:
                 text = json.dumps(tracker.summary(), indent=2)
                 atomic.write_text(run.directories.log / "summary.json", f"{text}\n")
             with suppress(BrainsegError, OSError):  # sloppy results may have been computed properly now
-                graph.describe_dataset(out, settings.bids_dir, settings.precomputed)
+                coarse = settings.sloppy and records.any_sloppy(out)
+                graph.describe_dataset(out, settings.bids_dir, settings.precomputed, coarse)
             directories.clean_work(run.directories)
     _say_validation(run, validation)
     _sum_up(run)

@@ -101,14 +101,14 @@ def _group(run: Run) -> int:
     try:
         if directories.has_results_of(out, bids_dir):  # columns that the study got since
             participants_tsv.write(out, bids_dir)
-        page = group.run_group(out, run.settings.group_by)
+        pages, processes = not run.settings.no_pages, run.settings.nprocs
+        page = group.run_group(out, run.settings.group_by, pages=pages, processes=processes)
     except BrainsegError:
         raise
     except Exception as error:
         LOG.exception("the group report failed")
         raise ReportError(out, f"the group report failed ({type(error).__name__}: {error})") from error
-    keys = [result.key for result in derivatives.load_all(out)]
-    for problem in ratings.read(out, keys)[1]:
+    for problem in ratings.read(out, derivatives.keys(out))[1]:
         run.progress.warn(problem)
     run.progress.say(f"Group: {page}")
     return OK

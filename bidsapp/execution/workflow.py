@@ -13,7 +13,7 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from ...interfaces.io import files
-from ...interfaces.io.dataset import SLOPPY, write_dataset_description
+from ...interfaces.io.dataset import SLOPPY, is_marked_sloppy, write_dataset_description
 from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from ...workflows.participant import init_participant_wf
@@ -68,7 +68,8 @@ def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path], slo
     sloppy : bool
         Whether this run, or one whose results are still there, is for trying only.
     """
-    sloppy = sloppy or records.any_sloppy(out_dir)
+    # A sloppy run marks the description before its first result, so all status files are read only then.
+    sloppy = sloppy or (is_marked_sloppy(out_dir) and records.any_sloppy(out_dir))
     write_dataset_description(out_dir, bids_root, __version__, links, sloppy=sloppy)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,10 @@ def decide(found: Mapping[str, Found], ratings: Sequence[Rating]) -> dict[str, D
     ratings : sequence of Rating
         Ratings by readers, which go before the automatic ones.
     """
-    return {key: _decide(key, known, [r for r in ratings if r.key == key]) for key, known in found.items()}
+    by_key = defaultdict(list)
+    for rating in ratings:
+        by_key[rating.key].append(rating)
+    return {key: _decide(key, known, by_key[key]) for key, known in found.items()}
 
 
 def _decide(key: str, found: Found, ratings: list[Rating]) -> Decision:

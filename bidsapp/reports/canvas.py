@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from functools import cached_property
 from pathlib import Path
 
@@ -9,12 +11,16 @@ import numpy as np
 from PIL import Image
 
 from ...models.io import outputs
+from ...models.io.atomic import write_bytes, write_text
 from . import mosaic, scans
 from .derivatives import PREPROC, Result
 from .mosaic import Mosaic
 from .scans import Scan
 
 MASK, DSEG, ASEG = map(outputs.ending, ("mask", "dseg", "structures"))
+PACK = "desc-figures.js"
+"""End of the name of the script with the figures of a participant-session."""
+
 FILL, LINE = 105, 255
 """Opacity (0 to 255) of filled labels and of outlines."""
 
@@ -30,6 +36,7 @@ class Canvas:
 
     def __init__(self, result: Result) -> None:
         self.result = result
+        self.packed: dict[str, bytes] = {}
         self.table = result.table
         self.position = np.zeros(max(self.table.by_index) + 1, np.uint8)
         for place, label in enumerate(self.table):
@@ -86,16 +93,42 @@ class Canvas:
         return scan.data
 
     def save(self, figure: Image.Image, ending: str) -> str:
-        """Write a figure to the participant's figures and return its file name.
+        """Put a figure into the pack of the participant-session and return its name.
 
         Parameters
         ----------
         figure : Image
             The figure.
         ending : str
-            End of the file name; its extension (``.png`` or ``.webp``) tells the format.
+            End of the name; its extension (``.png`` or ``.webp``) tells the format.
         """
-        return mosaic.save(figure, self.result.figures / f"{self.result.key}_{ending}").name
+        name = f"{self.result.key}_{ending}"
+        self.packed[name] = mosaic.encoded(figure, Path(ending).suffix)
+        return name
+
+    def keep(self, figure: Image.Image, ending: str) -> str:
+        """Write a figure, which several pages show, to a file of its own and return the file name.
+
+        Parameters
+        ----------
+        figure : Image
+            The figure.
+        ending : str
+            End of the file name, as for :meth:`save`.
+        """
+        path = self.result.figures / f"{self.result.key}_{ending}"
+        return write_bytes(path, mosaic.encoded(figure, path.suffix)).name
+
+    def write_pack(self) -> str:
+        """Write the figures as a script, one file for all, and return its name; empty without figures."""
+        if not self.packed:
+            return ""
+        texts = {
+            name: f"data:image/{name.rpartition('.')[2]};base64,{base64.b64encode(content).decode()}"
+            for name, content in self.packed.items()
+        }
+        path = self.result.figures / f"{self.result.key}_{PACK}"
+        return write_text(path, f"window.brainsegFigures({json.dumps(texts, indent=0)});\n").name
 
     def overlays(self, data: np.ndarray, colors: dict[int, mosaic.Color], name: str) -> dict[str, str]:
         """Save labels as fill and outlines over the brain.
@@ -112,7 +145,7 @@ class Canvas:
         Returns
         -------
         dict of str to str
-            File names of ``base``, ``fill`` and ``lines``.
+            Names of ``base``, ``fill`` and ``lines``.
         """
         drawn = self.brain.labels(data)
         return {
@@ -179,7 +212,7 @@ class Canvas:
 
     @cached_property
     def brain_base(self) -> str:
-        """File name of the brain in gray, the base of several overlays."""
+        """Name of the brain in gray, the base of several overlays."""
         return self.save(
             self.brain.gray(self.image.data, self.levels), f"desc-brain_{self.result.suffix}.webp"
         )

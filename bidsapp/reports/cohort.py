@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,7 @@ def ordinal(n: int) -> str:
     return f"{n}{end}"
 
 
+@cache
 def structures() -> list[tuple[str, str, tuple[str, ...], str]]:
     """Return name without side, total, names to add up (both sides or one) and color of each structure.
 

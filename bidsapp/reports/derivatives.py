@@ -7,10 +7,11 @@ is checked here, and it is escaped where it is shown.
 from __future__ import annotations
 
 import csv
+import fnmatch
 import json
 import math
+import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -135,10 +136,16 @@ class Result:
         return {str(k): str(v) for k, v in error.items() if v} if isinstance(error, dict) else {}
 
     @cached_property
+    def listed(self) -> list[str]:
+        """Names of the files of the session, those of other prefixes too."""
+        return sorted(_names(self.folder / "anat"))
+
+    @cached_property
     def prefix(self) -> str | None:
         """Beginning of the names of its files: the name of the source image without suffix."""
+        native = [name for name in self.listed if "_space-" not in name and not name.startswith(".")]
         for ending in (VOLUMES, outputs.ending("mask"), PREPROC):
-            found = [p.name for p in sorted(self.folder.glob(f"anat/*_{ending}")) if "_space-" not in p.name]
+            found = fnmatch.filter(native, f"*_{ending}")
             mine = [name for name in found if any(name in text for text in texts(self.status.get("outputs")))]
             for name in mine or found:
                 return name[: name.rindex("_desc-")]
@@ -151,8 +158,7 @@ class Result:
         if self.prefix is None:
             return known
         # Images of other contrasts may have names of the same kind.
-        names = self.folder.glob(f"anat/{_literal(self.prefix)}_{PREPROC}")
-        found = sorted(path.name.split("_")[-1].removesuffix(".nii.gz") for path in names)
+        found = [name.split("_")[-1].removesuffix(".nii.gz") for name in self._named(PREPROC)]
         if known in found or not found:
             return known
         return min(found, key=lambda name: MODALITIES.index(name) if name in MODALITIES else len(MODALITIES))
@@ -163,10 +169,21 @@ class Result:
             return None
         ending = ending.replace(PREPROC, outputs.ending("preproc", suffix=self.suffix or "*"))
         for name in (ending, f"space-{self.suffix}_{ending}"):
-            found = sorted(self.folder.glob(f"anat/{_literal(self.prefix)}_{name}"))
-            if found:
-                return found[0]
+            if found := self._named(name):
+                return self.folder / "anat" / found[0]
         return None
+
+    @cached_property
+    def _endings(self) -> dict[str, str]:
+        """Names of its files by what follows their prefix."""
+        start = f"{self.prefix}_"
+        return {name.removeprefix(start): name for name in self.listed if name.startswith(start)}
+
+    def _named(self, ending: str) -> list[str]:
+        """Return the names of its files with that ending (a pattern), in order."""
+        if "*" not in ending and "?" not in ending and "[" not in ending:
+            return [self._endings[ending]] if ending in self._endings else []
+        return [self._endings[found] for found in fnmatch.filter(self._endings, ending)]
 
     def sidecar(self, ending: str) -> dict[str, Any]:
         """Return the content of the JSON file that describes the file with that ending."""
@@ -229,8 +246,8 @@ class Result:
         """Source image, if it still exists."""
         inputs = self.status.get("inputs")  # with the whole path in status files of earlier versions
         before = inputs.get("path") if isinstance(inputs, dict) else ""
-        path = Path(self.facts.reference or str(before or ""))
-        return path if path.is_absolute() and path.is_file() else None
+        paths = (Path(str(text or "")) for text in (self.facts.reference, before))
+        return next((path for path in paths if path.is_absolute() and path.is_file()), None)
 
     @cached_property
     def quality(self) -> dict[str, Any]:
@@ -267,10 +284,13 @@ class Result:
         found = self.status.get("mask_source") or self.sidecar(outputs.ending("mask")).get("MaskSource")
         return found if isinstance(found, str) else ""
 
-    @property
+    @cached_property
     def missing_outputs(self) -> list[str]:
         """Outputs in the status file that do not exist."""
-        return [name for name in texts(self.status.get("outputs")) if not (self.out_dir / name).exists()]
+        start = f"{self.folder.relative_to(self.out_dir).as_posix()}/anat/"
+        there = {f"{start}{name}" for name in self.listed}
+        named = texts(self.status.get("outputs"))
+        return [name for name in named if name not in there and not (self.out_dir / name).exists()]
 
 
 def load(out_dir: Path, key: str) -> Result:
@@ -293,13 +313,27 @@ def load_all(out_dir: Path) -> list[Result]:
     Participants of ``participants.tsv`` without either are returned too, unless no run selected them.
     """
     out_dir = Path(out_dir)
-    keys = {path.stem for path in out_dir.glob("logs/status/*.json")}
-    for folder in out_dir.glob("sub-*"):
-        keys |= {"_".join(filter(None, (folder.name, session))) for session in _sessions(folder)}
+    begun = keys(out_dir)
     listed = {str(row.get("participant_id")) for row in read_tsv(out_dir / "participants.tsv")}
-    begun = {key.partition("_ses-")[0] for key in keys}
-    keys |= listed - begun - {f"sub-{label}" for label in left_out(out_dir)}
-    return [load(out_dir, key) for key in sorted(keys) if KEY.fullmatch(key)]
+    missing = listed - {key.partition("_ses-")[0] for key in begun}
+    if missing:
+        missing -= {f"sub-{label}" for label in left_out(out_dir)}
+    return [load(out_dir, key) for key in sorted(begun | missing) if KEY.fullmatch(key)]
+
+
+def keys(out_dir: Path) -> set[str]:
+    """Return the participant-sessions with a status file or derivatives."""
+    out_dir = Path(out_dir)
+    out = {path.stem for path in records.folder(out_dir).glob("*.json")}
+    for name in _names(out_dir):
+        if not name.startswith("sub-") or name.endswith(".html"):
+            continue
+        sessions = [below for below in _names(out_dir / name) if below == "anat" or below.startswith("ses-")]
+        for below in sessions:
+            key, folder = (name, below) if below == "anat" else (f"{name}_{below}", f"{below}/anat")
+            if key not in out and any(n.endswith(f"_{VOLUMES}") for n in _names(out_dir / name / folder)):
+                out.add(key)
+    return {key for key in out if KEY.fullmatch(key)}
 
 
 def left_out(out_dir: Path) -> list[str]:
@@ -311,11 +345,13 @@ def left_out(out_dir: Path) -> list[str]:
     return [name.removeprefix("sub-") for name in listed if name.removeprefix("sub-") not in chosen]
 
 
-def _sessions(folder: Path) -> Iterator[str]:
-    """Yield the sessions (``ses-...``, or empty) with volumes in the folder of a participant."""
-    if any(folder.glob(f"anat/*_{VOLUMES}")):
-        yield ""
-    yield from {path.parts[-3] for path in folder.glob(f"ses-*/anat/*_{VOLUMES}")}
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder without links to nowhere; empty if it cannot be read or is a file."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries if not entry.is_symlink() or Path(entry.path).exists()]
+    except OSError:
+        return []
 
 
 def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
@@ -352,8 +388,3 @@ def notes_of(result: Result) -> list[str]:
     """Return what was ignored, guessed or replaced for a participant-session: notes of all stages."""
     found = texts(result.status.get("notes")) + texts(result.sidecar(VOLUMES).get("Notes"))
     return list(dict.fromkeys(found))
-
-
-def _literal(name: str) -> str:
-    """Return ``name`` for use within a glob pattern."""
-    return re.sub(r"([*?[])", r"[\1]", name)

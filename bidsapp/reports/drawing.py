@@ -1,13 +1,16 @@
 """Draw the figures of one participant-session from its derivatives.
 
-Figures go to ``sub-01/figures``. A JSON file next to them holds their names and what was measured. With it, a
-page can be written again without reading an image, as long as the derivatives stay the same.
+Figures go to ``sub-01/figures``: a thumbnail, the data of the viewer, and a script with all others. A JSON
+file next to them holds their names and what was measured. With it, a page can be written again without
+reading an image, as long as the derivatives stay the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from ...models.io import outputs
@@ -41,16 +44,18 @@ def draw(result: Result) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``figures`` (file names by section), ``problems`` (reason by section that could not be drawn) and what
-        the sections measured.
+        ``figures`` (names by section), ``pack`` (script with the figures), ``files`` (all names of files),
+        ``problems`` (reason by section that could not be drawn) and what the sections measured.
     """
     path = result.figures / f"{result.key}_desc-report_facts.json"
     state = _state(result)
     facts = read_json(path)
-    names = [name for section in facts.get("figures", {}).values() for name in section.values()]
-    if facts.get("derivatives") == state and all((result.figures / name).is_file() for name in names):
+    files = facts.get("files")
+    known = isinstance(files, list) and all((result.figures / str(name)).is_file() for name in files)
+    if known and facts.get("derivatives") == state:
         return facts
-    facts = {"derivatives": state, "figures": {}, "problems": {}}
+    before = [name for section in facts.get("figures", {}).values() for name in section.values()]
+    facts = {"derivatives": state, "figures": {}, "problems": {}, "pack": "", "files": []}
     if result.file(PREPROC) is None and not (result.file(MASK) and result.source):
         return facts
     canvas = Canvas(result)
@@ -62,8 +67,20 @@ def draw(result: Result) -> dict[str, Any]:
             continue
         facts["figures"][section] = drawn.pop("figures", {})
         facts |= drawn
+    facts["pack"] = canvas.write_pack()
+    names = {name for drawn in facts["figures"].values() for name in drawn.values()} - {*canvas.packed}
+    facts["files"] = sorted(filter(None, {*names, facts["pack"]}))
+    _remove(result, {*before} - {*facts["files"]})  # an earlier version wrote a file for every figure
     write_text(path, json.dumps(facts, indent=1) + "\n")
     return facts
+
+
+def _remove(result: Result, names: set[str]) -> None:
+    """Remove figures of the participant-session; names of other files are passed over."""
+    for name in names:
+        if name == Path(name).name and name.startswith(f"{result.key}_"):
+            with suppress(OSError):
+                (result.figures / name).unlink(missing_ok=True)
 
 
 def sections_of(canvas: Canvas) -> dict[str, Section]:

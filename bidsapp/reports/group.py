@@ -17,15 +17,15 @@ from .cohort import HIPPOCAMPI, Cohort, measures_of, total
 from .derivatives import Result
 from .group_quality import Outliers
 from .outliers import ENOUGH
-from .participant import write_participant
 from .sections import growth, quality, skullstrip, study_columns, study_ratings
+from .study import pages as study_pages
 from .study import tables
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
 
 
-def run_group(out_dir: Path, group_by: str | None = None) -> Path:
+def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True, processes: int = 1) -> Path:
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
     Writes ``group_volumes.tsv``, ``group_intervals.tsv``, ``group_quality.tsv`` and ``group_missing.tsv``
@@ -37,11 +37,15 @@ def run_group(out_dir: Path, group_by: str | None = None) -> Path:
         Root of the derivatives.
     group_by : str, optional
         Column by which ``group_summary.tsv`` sums up the volumes, and the page splits.
+    pages : bool
+        Whether to write pages; without, only tables are written.
+    processes : int
+        Processes that write the participants' pages.
 
     Returns
     -------
     Path
-        ``group.html``.
+        ``group.html``, or ``group_volumes.tsv`` without pages.
 
     Raises
     ------
@@ -67,19 +71,22 @@ def run_group(out_dir: Path, group_by: str | None = None) -> Path:
         judged.write()
         tables.write_quality(out_dir, results, about | judged.columns, outliers)
         tables.write_missing(out_dir, results)
-        write_index(out_dir, results)
-        path = render.write(
-            out_dir / "group.html",
-            "group.html.j2",
-            script="group.js",
-            **_context(results, people, cohort, outliers),
-            group_by=group_by,
-            **judged.context,
-        )
+        path = out_dir / "group_volumes.tsv"
+        if pages:
+            write_index(out_dir, results)
+            path = render.write(
+                out_dir / "group.html",
+                "group.html.j2",
+                script="group.js",
+                **_context(results, people, cohort, outliers),
+                group_by=group_by,
+                **judged.context,
+            )
     except OSError as error:
         reason = f"the group level could not be written ({error.strerror or error})"
         raise ReportError(out_dir / "group.html", reason, "Check free space and permissions") from error
-    _refresh(results, cohort)
+    if pages:
+        study_pages.write(out_dir, results, cohort, processes)
     study_columns.write_summary(out_dir, group_by, about, [result.volumes for result in results])
     return path
 
@@ -111,20 +118,6 @@ def write_index(out_dir: Path, results: list[Result] | None = None) -> Path:
         counts=_counts(results),
         has_group=(out_dir / "group_volumes.tsv").is_file(),
     )
-
-
-def _refresh(results: list[Result], cohort: Cohort) -> None:
-    """Write the participants' pages again, with their rank among all; raise the first failure at the end."""
-    failed = []
-    for result in results:
-        if result.state == "missing":
-            continue
-        try:
-            write_participant(result.out_dir, result.key, cohort=cohort)
-        except ReportError as error:
-            failed.append(error)
-    if failed:
-        raise failed[0]
 
 
 # -- page ------------------------------------------------------------------------------------------

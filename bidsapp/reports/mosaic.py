@@ -6,15 +6,14 @@ slice is the participant's right.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from PIL import Image, ImageDraw, ImageFont
 
-from ...models.io import atomic
 from .scans import Box
 
 BESIDE_MIDLINE = 0.06
@@ -263,12 +262,12 @@ def over(base: Image.Image, layers: list[Image.Image]) -> Image.Image:
     return out.convert("RGB")
 
 
-def save(figure: Image.Image, path: Path) -> Path:
-    """Write a figure as PNG or WebP, by the extension of its name."""
-    options = {"compress_level": 6} if path.suffix == ".png" else {"quality": 80, "method": 2}
-    with atomic.replacing(path) as temporary:
-        figure.save(temporary, "PNG" if path.suffix == ".png" else "WEBP", **options)
-    return path
+def encoded(figure: Image.Image, extension: str) -> bytes:
+    """Return a figure as the content of a PNG or WebP file, by the extension (``.png`` or ``.webp``)."""
+    options = {"compress_level": 6} if extension == ".png" else {"quality": 80, "method": 2}
+    out = io.BytesIO()
+    figure.save(out, "PNG" if extension == ".png" else "WEBP", **options)
+    return out.getvalue()
 
 
 def color_of(text: str) -> Color:

@@ -35,6 +35,9 @@ INFERRED = (
     "Population, label table and age were inferred from the derivatives: the status file, of an earlier "
     "version, does not have them."
 )
+MOST_RANKED = 100
+"""Participant-sessions that a page written alone is compared with; the group level has no limit."""
+
 PLOT_WIDTH, PLOT_HEIGHT, CURVE_HEIGHT = 620, 132, 112
 """Size of the histogram of intensities, and height of its highest curve (pixels)."""
 
@@ -49,7 +52,7 @@ def write_participant(out_dir: Path, key: str, *, cohort: Cohort | None = None) 
     key : str
         ``sub-01`` or ``sub-01_ses-02``.
     cohort : Cohort, optional
-        Volumes of all participant-sessions; by default they are read from ``out_dir``.
+        Volumes of all participant-sessions; by default they are read from ``out_dir`` if they are few.
 
     Returns
     -------
@@ -66,16 +69,34 @@ def write_participant(out_dir: Path, key: str, *, cohort: Cohort | None = None) 
     except ValueError as error:
         remedy = "Use sub-LABEL or sub-LABEL_ses-LABEL of a participant in the output folder"
         raise ReportError(out_dir, str(error), remedy) from None
-    cohort = cohort or Cohort.of(derivatives.load_all(result.out_dir))
     try:
-        context = _context(result, drawing.draw(result), cohort)
-        path = render.write(result.page, "report.html.j2", script="report.js", **context)
+        path = write_page(result, _few(result.out_dir) if cohort is None else cohort)
         quality.write_list(result.out_dir)
     except OSError as error:
         reason = f"the report could not be written ({error.strerror or error})"
         remedy = "Check free space and permissions, then use --reports-only"
         raise ReportError(result.page, reason, remedy) from error
     return path
+
+
+def write_page(result: Result, cohort: Cohort) -> Path:
+    """Write the report of a participant-session, without the list of reports; returns the page.
+
+    Parameters
+    ----------
+    result : Result
+        The participant-session.
+    cohort : Cohort
+        Volumes of all participant-sessions.
+    """
+    context = _context(result, drawing.draw(result), cohort)
+    return render.write(result.page, "report.html.j2", script="report.js", **context)
+
+
+def _few(out_dir: Path) -> Cohort:
+    """Return the volumes of all participant-sessions if they are few; of many the group level ranks."""
+    found = sorted(derivatives.keys(out_dir))
+    return Cohort.of([derivatives.load(out_dir, key) for key in (found if len(found) <= MOST_RANKED else ())])
 
 
 def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str, Any]:
@@ -87,6 +108,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "sections": [(name, label) for name, label in SECTIONS.items() if name in shown],
         "figures": defaultdict(dict, facts["figures"]),
         "folder": f"sub-{result.participant}/figures",
+        "pack": facts.get("pack", ""),
         "problems": facts["problems"],
         "quality": rating,
         "groups": groups,
@@ -292,6 +314,8 @@ def _viewer_labels(result: Result) -> dict[str, Any]:
 
 def _cohort_words(result: Result, cohort: Cohort) -> str:
     count = len(cohort)
+    if not count and result.volumes:
+        return f"With more than {MOST_RANKED} participants the group level writes the ranks."
     if result.key not in cohort or count < 2:
         return "The output folder has no other participant to compare with yet."
     return f"The last column gives the rank among n = {count} in the output folder at the time of this page."

@@ -89,7 +89,7 @@ def crash(result: Result) -> dict[str, str]:
 
 def command(result: Result) -> str:
     """Return the command line that runs the participant-session again."""
-    settings = _settings(result.out_dir)
+    settings = _settings(result)
     bids = str(settings.get("bids_dir") or "BIDS")
     parts = [
         "brainseg-bids",
@@ -104,11 +104,12 @@ def command(result: Result) -> str:
     return shlex.join(parts)
 
 
-def _settings(out_dir: Path) -> dict[str, Any]:
-    """Return the settings of the latest run."""
-    found = sorted(out_dir.glob("logs/*/brainseg.toml"), key=lambda path: path.stat().st_mtime)
+def _settings(result: Result) -> dict[str, Any]:
+    """Return the settings of the run of a participant-session."""
+    name = _run_name(result)
     try:
-        content = tomllib.loads(found[-1].read_text(encoding="utf-8")) if found else {}
+        text = (result.out_dir / "logs" / name / "brainseg.toml").read_text(encoding="utf-8")
+        content = tomllib.loads(text) if name else {}
     except (OSError, ValueError):
         return {}
     flat = dict(content)
@@ -142,10 +143,16 @@ def run(result: Result) -> list[tuple[str, str]]:
 
 def _validation(result: Result) -> str:
     """Return whether the BIDS validator ran, and the errors that it found."""
+    name = _run_name(result)
+    return validator.words(
+        derivatives.read_json(result.out_dir / "logs" / name / validator.FILE if name else None)
+    )
+
+
+def _run_name(result: Result) -> str:
+    """Return the name of the run that processed a participant-session; empty if it is not known."""
     name = str(result.status.get("run") or "")
-    if not re.fullmatch(r"[0-9A-Za-z_-]+", name):
-        return ""
-    return validator.words(derivatives.read_json(result.out_dir / "logs" / name / validator.FILE))
+    return name if re.fullmatch(r"[0-9A-Za-z_-]+", name) else ""
 
 
 def seconds(result: Result) -> list[tuple[str, str]]:

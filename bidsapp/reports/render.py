@@ -6,14 +6,14 @@ import base64
 import hashlib
 import re
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from markdown_it import MarkdownIt
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ...models.io.atomic import write_text
 from .. import __version__
@@ -103,9 +103,8 @@ def volume(value: Any, unit: str = "mL") -> Markup:
         return Markup("–")
     millilitres = found / 1000
     digits = 0 if millilitres >= 100 else 1 if millilitres >= 10 else 2
-    return Markup('<data class="volume" value="{}">{} {}</data>').format(
-        f"{found:.1f}", f"{millilitres:,.{digits}f}", unit
-    )
+    words = f"{millilitres:,.{digits}f} {escape(unit)}"
+    return Markup(f'<data class="volume" value="{found:.1f}">{words}</data>')
 
 
 def signed(value: Any, digits: int = 1) -> str:
@@ -120,6 +119,7 @@ def signed(value: Any, digits: int = 1) -> str:
     return "–" if found is None else f"{found:+.{digits}f}".replace("-", "−")
 
 
+@lru_cache(maxsize=8)
 def markdown(text: str) -> Markup:
     """Return Markdown as HTML with DOIs as links; HTML in it is escaped, and images are not loaded."""
     text = re.sub(r"doi:(10\.[^\s<>()\[\]]*[\w/])", r"[doi:\1](https://doi.org/\1)", text)

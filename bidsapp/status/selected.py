@@ -8,6 +8,9 @@ from pathlib import Path
 NO_PROCESSING = ("reports_only", "boilerplate_only", "resume_failed")
 """Settings of runs that select nobody for the first time."""
 
+NEEDED = ("analysis_level", "participant_label", *NO_PROCESSING)
+"""Settings that are read; each has its line."""
+
 
 def participants(out_dir: Path) -> set[str] | None:
     """Return the participants that were selected, or None if a run selected all, or no run is known.
@@ -26,7 +29,9 @@ def participants(out_dir: Path) -> set[str] | None:
     known = False
     for path in Path(out_dir).glob("logs/*/brainseg.toml"):
         try:
-            settings = tomllib.loads(path.read_text(encoding="utf-8"))
+            lines = path.read_text(encoding="utf-8").splitlines()
+            # An array of jobs leaves one file for each participant: the other settings are not parsed.
+            settings = tomllib.loads("\n".join(line for line in lines if line.startswith(NEEDED)))
         except (OSError, ValueError):
             continue
         levels = settings.get("analysis_level")

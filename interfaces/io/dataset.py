@@ -140,6 +140,11 @@ def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = Fal
     return content
 
 
+def is_marked_sloppy(out_dir: Path) -> bool:
+    """Return whether the description of the derivatives says that some results are sloppy."""
+    return str(_read(Path(out_dir) / "dataset_description.json").get("Name")).endswith(SLOPPY_NAME)
+
+
 def link_to(bids_root: Path, out_dir: Path, known: object = None) -> str:
     """Return the link from the derivatives to a dataset: a relative path if they are close, else a URI.
 

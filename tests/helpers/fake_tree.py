@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def phantom(
     image[(np.abs(x - 60) < 6) & (np.abs(y - 50) < 6) & (np.abs(z - 40) < 6)] = 250
     rng = np.random.default_rng(7)
     return (image + rng.normal(0, 3, shape)).clip(0).astype(np.float32), aseg, affine
+
+
+def figures(out: Path, key: str) -> dict[str, bytes]:
+    """Figures in the pack of a participant-session, as the content of image files by their names."""
+    text = (out / key.partition("_")[0] / "figures" / f"{key}_desc-figures.js").read_text()
+    packed = json.loads(text.removeprefix("window.brainsegFigures(").rstrip().removesuffix(");"))
+    return {name: base64.b64decode(uri.partition("base64,")[2]) for name, uri in packed.items()}
 
 
 def status(out: Path, key: str, state: str = "done", **more) -> Path:

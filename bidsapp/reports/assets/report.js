@@ -1,3 +1,15 @@
+/* the figures: a script in the figures folder, one file for all */
+window.brainsegFigures = (found) => {
+  for (const image of all("img[data-figure]")) if (found[image.dataset.figure]) image.src = found[image.dataset.figure];
+};
+const pack = one("#pack");
+if (pack) {
+  const script = document.createElement("script");
+  script.src = pack.dataset.script;
+  script.onerror = () => { pack.hidden = false; };
+  document.body.append(script);
+}
+
 /* layers over a figure */
 for (const view of all("[data-view]")) {
   const layers = (name) => all(`img[data-layer="${name}"]`, view);

@@ -45,5 +45,5 @@ def draw(canvas: Canvas) -> dict[str, Any]:
         "orientation": "".join(nib.aff2axcodes(header.affine)),
         "tilt": round(float(tilt), 1),
         "mask_volume": float(np.count_nonzero(canvas.mask) * canvas.image.voxel_volume),
-        "figures": {"thumbnail": canvas.save(mosaic.over(base, layers), "desc-thumbnail_dseg.webp")},
+        "figures": {"thumbnail": canvas.keep(mosaic.over(base, layers), "desc-thumbnail_dseg.webp")},
     }

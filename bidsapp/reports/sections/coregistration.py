@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def found(result: Result) -> list[tuple[str, Path]]:
     Contrasts whose image lies on its own grid (for NiBabies) are among them.
     """
     own = result.file(PREPROC)
-    paths = [p for p in sorted(result.folder.glob(f"anat/*_{PREPROC}")) if "_space-" not in p.name]
+    names = [name for name in fnmatch.filter(result.listed, f"*_{PREPROC}") if "_space-" not in name]
+    paths = [result.folder / "anat" / name for name in names]
     listed = [(path.name.split("_")[-1].removesuffix(".nii.gz"), path) for path in paths if path != own]
     return [(suffix, path) for suffix, path in listed if suffix != result.suffix]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from functools import cache
 from typing import Any
@@ -31,7 +32,7 @@ def space_of(result: Result) -> Space | None:
     """Return the output space that the page shows: the default template, or else the first by name."""
     if result.prefix is None:
         return None
-    found = [IN_SPACE.search(path.name) for path in sorted(result.folder.glob(f"anat/*_space-*_{MASK}"))]
+    found = [IN_SPACE.search(name) for name in fnmatch.filter(result.listed, f"*_space-*_{MASK}")]
     known = [Space(m[1], m[2], m[3]) for m in found if m and m[1] not in ("T1w", "T2w", "FLAIR")]
     own = [space for space in known if result.file(f"{space.entities}_{MASK}")]
     return min(own, key=lambda space: space.name != spaces.DEFAULT, default=None)

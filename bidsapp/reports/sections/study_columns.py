@@ -92,8 +92,10 @@ def write_summary(
         remedy = f"There are {listed}" if listed else "participants.tsv has no further columns"
         raise UsageError(out_dir, f"--group-by: there is no column {column!r}", remedy)
     lines = ["\t".join([column, *SUMMARY])]
-    for group in sorted({str(cell or "n/a") for cell in about[column]}):
-        mine = [v for cell, v in zip(about[column], volumes, strict=True) if str(cell or "n/a") == group]
+    by_group: dict[str, list[dict[str, float]]] = {}
+    for cell, found in zip(about[column], volumes, strict=True):
+        by_group.setdefault(str(cell or "n/a"), []).append(found)
+    for group, mine in sorted(by_group.items()):
         for name in dict.fromkeys(name for found in mine for name in found):
             values = [found[name] for found in mine if name in found]
             spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "n/a"

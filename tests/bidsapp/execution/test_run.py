@@ -241,12 +241,12 @@ def test_levels_run_in_order_and_the_first_failure_counts(app, bids, out, monkey
     done = []
     monkeypatch.setattr(
         "brainseg.bidsapp.reports.group.run_group",
-        lambda path, group_by: done.append(_states(path)) or path,
+        lambda path, group_by, **_: done.append(_states(path)) or path,
         raising=False,
     )
     assert app(bids, out, "participant", "group", sub_01={"segmentation": "raise"}) == 1
     assert done == [{"sub-01": "failed", "sub-02_ses-1": "done", "sub-02_ses-2": "done"}]
-    monkeypatch.setattr("brainseg.bidsapp.reports.group.run_group", lambda path, group_by: 1 / 0)
+    monkeypatch.setattr("brainseg.bidsapp.reports.group.run_group", lambda path, group_by, **_: 1 / 0)
     assert app(bids, out, "group") == 3
 
 

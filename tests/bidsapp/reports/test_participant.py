@@ -1,6 +1,7 @@
 """The participant's report: what it shows, that it shows it the right way round, and that it asks nobody."""
 
 import html
+import io
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from brainseg.bidsapp.reports import derivatives, drawing, mosaic, provenance, scans
 from brainseg.bidsapp.reports.canvas import Canvas
@@ -101,13 +103,37 @@ def test_page_tells_what_made_the_mask(copy, source):
 
 
 @pytest.mark.slow
-def test_every_picture_is_there_and_described(tree):
+def test_every_picture_is_there_and_described(tree, phantoms):
     page = write_participant(tree, "sub-02_ses-a")
     images = re.findall(r"<img[^>]*>", page.read_text())
     assert len(images) > 8
+    packed = phantoms.figures(tree, "sub-02_ses-a")
     for image in images:
         assert 'alt="' in image
-        assert (tree / re.search(r'src="([^"]+)"', image)[1]).is_file()
+        if name := re.search(r'data-figure="([^"]+)"', image):
+            assert Image.open(io.BytesIO(packed[name[1]])).width > 100
+        else:
+            assert (tree / re.search(r'src="([^"]+)"', image)[1]).is_file()
+    assert len(packed) > 8
+    files = {path.name.removeprefix("sub-02_ses-a_") for path in (tree / "sub-02" / "figures").iterdir()}
+    assert {"desc-thumbnail_dseg.webp", "desc-figures.js", "desc-viewer_dseg.js"} < files and len(files) == 4
+
+
+def test_figures_of_earlier_versions_are_replaced_and_no_other_file(copy):
+    """They were one file each; names from outside of the folder are those of somebody else."""
+    write_participant(copy, "sub-01")
+    folder = copy / "sub-01" / "figures"
+    facts = folder / "sub-01_desc-report_facts.json"
+    content = json.loads(facts.read_text())
+    old, kept = folder / "sub-01_desc-brain_mask.png", [copy / "precious.png", folder / "mine.png"]
+    for path in (old, *kept):
+        path.write_bytes(b"x")
+    content["figures"]["mask"] |= {"more": "../../precious.png", "mine": "mine.png"}
+    del content["files"]
+    facts.write_text(json.dumps(content))
+    write_participant(copy, "sub-01")
+    assert not old.exists() and all(path.exists() for path in kept)
+    assert "sub-01_desc-figures.js" in json.loads(facts.read_text())["files"]
 
 
 def test_small_enough(tree):
@@ -240,7 +266,8 @@ def test_failed_unit_gets_a_page(copy, phantoms):
     crash.parent.mkdir(parents=True)
     crash.write_text("Traceback\nOSError: it ends early\n")
     (copy / "logs" / "run" / "brainseg.toml").write_text('bids_dir = "/data/my study"\n')
-    phantoms.failed(copy, "sub-04", crash="logs/run/crash-1.txt")
+    path = phantoms.failed(copy, "sub-04", crash="logs/run/crash-1.txt")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"run": "run"}))
     text = text_of(write_participant(copy, "sub-04"))
     for part in (
         "Failed at conform",
@@ -312,14 +339,14 @@ def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("space, label", [("Mine", "Mine"), ("MNIInfant_cohort-2", "MNIInfant+2")])
-def test_another_space_is_shown(copy, space, label):
+def test_another_space_is_shown(copy, phantoms, space, label):
     write_participant(copy, "sub-01")  # pictures of another space are there already
     for path in (copy / "sub-01" / "anat").glob("*MNI152NLin2009aSym*"):
         name = path.name.replace("space-MNI152NLin2009aSym", f"space-{space}")
         path.rename(path.with_name(name.replace("MNI152NLin2009aSym", label)))
     page = write_participant(copy, "sub-01")
     assert "Registration to the template" in page.read_text() and space.split("_")[0] in text_of(page)
-    assert (copy / "sub-01" / "figures" / f"sub-01_space-{space}_desc-image.webp").is_file()
+    assert f"sub-01_space-{space}_desc-image.webp" in phantoms.figures(copy, "sub-01")
 
 
 def test_damaged_derivative_is_named(copy):

@@ -176,7 +176,7 @@ def thousand(phantoms, tmp_path_factory):
         phantoms.status(out, key, age=float(rng.uniform(20, 80)), sex="FM"[number % 2])
         (out / f"{key}.html").write_text("<p>report</p>")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(group, "_refresh", lambda *_: None)  # their own pages are not looked at here
+        patch.setattr(group.study_pages, "write", lambda *_: None)  # their own pages are not looked at here
         return run_group(out)
 
 

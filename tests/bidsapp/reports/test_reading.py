@@ -1,5 +1,6 @@
 """What a reader meets on the pages: pictures first, visible borders, whole tables, distinct ticks."""
 
+import io
 import shutil
 
 import numpy as np
@@ -44,9 +45,9 @@ def test_pictures_stand_before_the_tables_of_quality(built):
     assert menu == sorted(menu)
 
 
-def test_outlines_show_the_border_of_gray_and_white_matter(built):
-    (path,) = built.glob("sub-01/figures/*desc-tissuelines_dseg.png")
-    pixels = np.asarray(Image.open(path).convert("RGBA"))
+def test_outlines_show_the_border_of_gray_and_white_matter(built, phantoms):
+    figure = io.BytesIO(phantoms.figures(built, "sub-01")["sub-01_desc-tissuelines_dseg.png"])
+    pixels = np.asarray(Image.open(figure).convert("RGBA"))
     drawn = {tuple(int(c) for c in color[:3]) for color in np.unique(pixels[pixels[..., 3] > 0], axis=0)}
     assert mosaic.WHITE_LINE in drawn
     assert not [color for color in drawn if min(color) > mosaic.LIGHT]
@@ -123,3 +124,15 @@ def test_the_viewer_is_no_black_block_without_its_data(tree, browser):
     browser.visit(tree / "sub-01.html", "#segmentation")
     browser.until("document.querySelector('#readout').textContent.includes('missing')")
     assert browser.run("document.querySelector('.planes').offsetHeight") == 0
+
+
+@pytest.mark.browser
+def test_figures_are_shown_and_missing_ones_are_told(tree, browser):
+    browser.visit(tree / "sub-01.html")
+    images = "[...document.querySelectorAll('img[data-figure]')]"
+    browser.until(f"{images}.length > 8 && {images}.every((image) => image.naturalWidth > 100)")
+    assert browser.run("document.querySelector('#pack').offsetHeight") == 0
+    (tree / "sub-01" / "figures" / "sub-01_desc-figures.js").rename(tree / "figures.js")
+    browser.visit(tree / "sub-01.html")
+    browser.until("document.querySelector('#pack').offsetHeight > 0")
+    (tree / "figures.js").rename(tree / "sub-01" / "figures" / "sub-01_desc-figures.js")
