@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import json
 import re
 
 import nibabel as nib
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.bidsapp.reports import derivatives
 from brainseg.models.geometry.volume import Volume
 from brainseg.training.evaluation import segmentation
 from helpers import ROOT
@@ -59,6 +61,7 @@ def test_page_has_a_place_for_every_table():
         "backends",
         "gpu",
         "overhead",
+        "scale",
         "kill",
         "registration",
         "pseudolabels",
@@ -124,6 +127,30 @@ def test_what_stages_used(scripts, tmp_path):
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4)), image)
     made = bench.dataset(image, tmp_path / "bids")
     assert (made / "sub-01" / "anat" / "sub-01_FLAIR.nii.gz").is_file()
+
+
+@pytest.mark.slow
+def test_a_simulated_study(scripts, phantoms, tmp_path):
+    """Every participant of it has the files of the model under its own name, and the program runs on them."""
+    bench, results = scripts("scale"), tmp_path / "results"
+    phantoms.participant_session(results, "sub-01", pictures=False, run="run1")
+    (results / "logs" / "run1").mkdir()
+    (results / "logs" / "run1" / "brainseg.toml").write_text('analysis_level = ["participant"]\n')
+    (results / "logs" / "CITATION.md").write_text("Methods.\n")
+    (results / "sub-01.html").write_text("<p>report</p>")
+    page = tmp_path / "page.md"
+    words = [str(results), "--participants", "12", "--work", str(tmp_path / "w"), "--out", str(page)]
+    assert bench.main(words) == 0
+    assert "| 12 participants | CPU (s) |" in page.read_text() and "--no-pages" in page.read_text()
+    number, size = bench.footprint(results, "sub-01")
+    assert f"{number} files of {size:.1f} MB" in page.read_text()
+    bench.simulate(results, tmp_path / "study", 3)
+    out = tmp_path / "study" / "out"
+    found = [derivatives.load(out, f"sub-0000{n}").volumes["brain"] for n in range(3)]
+    assert len(set(found)) == 3
+    assert json.loads((out / "logs" / "status" / "sub-00002.json").read_text())["outputs"][0].startswith(
+        "sub-00002/anat/sub-00002_"
+    )
 
 
 def test_scans_made_worse(scripts):
