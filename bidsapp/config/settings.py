@@ -195,10 +195,9 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     _refuse_blanks(options)
     _check_folders(values)
     values["analysis_level"] = _levels(values.get("analysis_level", ()))
-    if values.get("group_by") and "group" not in values["analysis_level"]:
-        raise UsageError(None, "--group-by is for the level group", "Add group after participant")
-    if values.get("no_pages") and "group" not in values["analysis_level"]:
-        raise UsageError(None, "--no-pages is for the level group", "Add group after participant")
+    for name, flag in (("group_by", "--group-by"), ("no_pages", "--no-pages")):
+        if values.get(name) and "group" not in values["analysis_level"]:
+            raise UsageError(None, f"{flag} is for the level group", "Add group after participant")
     values["derivatives"] = _derivatives(values.get("derivatives", ()))
     values["steps"] = _steps(values.get("steps", ()))
     paths = ("bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "nipype_plugin_file")

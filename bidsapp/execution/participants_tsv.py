@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...interfaces.io import files
+from ..inputs import names
 from ..inputs.labels import natural
 from ..inputs.participants import Demographics, Person
 from ..inputs.select import ParticipantSession
@@ -51,7 +52,7 @@ def write(out_dir: Path, bids_dir: Path, participant_sessions: Sequence[Particip
         If the table cannot be written.
     """
     path = out_dir / "participants.tsv"
-    there = {folder.name.removeprefix("sub-") for folder in bids_dir.glob("sub-*") if folder.is_dir()}
+    there = names.participants(bids_dir)
     labels = sorted((label for label in there if derivatives.KEY.fullmatch(f"sub-{label}")), key=natural)
     people = Demographics(bids_dir)
     rows = {f"sub-{label}": _row(label, people, participant_sessions) for label in labels}

@@ -1,4 +1,4 @@
-"""Index of the anatomical images, by pybids.
+"""Index of the anatomical images; one that is kept between runs is made by pybids.
 
 Sidecars are not indexed, since a damaged one would stop the indexing of the whole dataset. Derivatives and
 other datatypes are not searched. A stored index is rebuilt when the dataset has changed. Entities are read
@@ -11,6 +11,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ from bids.layout import parse_file_entities
 from bids.layout.models import Config
 
 from ...models.errors import DatasetError, UsageError
+from ...models.io import folders
 from ..config.settings import MODALITIES, Settings
 from . import names
 
@@ -86,9 +88,12 @@ def anatomical_images(settings: Settings, labels: list[str]) -> list[Image]:
     """
     root, folder = settings.bids_dir, settings.bids_database_dir
     try:
-        layout = _kept(root, folder) if folder else _index(root, labels)
-        found = (_image(root, Path(path).relative_to(layout.root)) for path in sorted(layout.get_files()))
-        images = [image for image in found if image is not None]
+        if folder:
+            layout = _kept(root, folder)
+            files = sorted(Path(path).relative_to(layout.root) for path in layout.get_files())
+        else:
+            files = sorted(path for label in labels for path in _below(root, label))
+        images = [image for path in files if (image := _image(root, path)) is not None]
     except (DatasetError, UsageError):
         raise
     except Exception as error:
@@ -133,11 +138,21 @@ def _image(root: Path, relative: Path) -> Image | None:
     return Image(root / relative, entities | {"subject": label}, names.fault(root, relative))
 
 
-def _index(root: Path, labels: list[str] | None, database: Path | None = None) -> BIDSLayout:
-    """Index the anatomical images of the participants, or of all."""
+def _below(root: Path, label: str) -> list[Path]:
+    """Return the files of a participant's anatomical folders, as paths below the dataset.
+
+    pybids looks at every folder of the dataset, whoever is asked for.
+    """
+    out: list[Path] = []
+    for folder in _folders_of(root / f"sub-{label}"):
+        with suppress(OSError):  # who has no image that can be read is told so
+            out += [path.relative_to(root) for path in folders.files_below(folder)]
+    return out
+
+
+def _index(root: Path, database: Path) -> BIDSLayout:
+    """Index the anatomical images of all participants."""
     ignore = [re.compile(OUTSIDE), re.compile(OTHER_DATATYPES), re.compile(HIDDEN)]
-    if labels is not None:
-        ignore.append(re.compile(rf"^/sub-(?!(?:{'|'.join(map(re.escape, labels))})(?:/|$))"))
     indexer = BIDSLayoutIndexer(validate=False, ignore=ignore, index_metadata=False)
     return BIDSLayout(str(root), validate=False, database_path=database, indexer=indexer)
 
@@ -158,7 +173,7 @@ def _kept(root: Path, folder: Path) -> BIDSLayout:
     # Written elsewhere, then moved: several processes may do this at once.
     partial = folder / f".{uuid.uuid4().hex}"
     try:
-        _index(root, None, partial)
+        _index(root, partial)
         (partial / DATABASE).replace(folder / DATABASE)
     except OSError as error:
         raise UsageError(
@@ -179,7 +194,12 @@ def _newest(root: Path) -> float:
 def _folders(root: Path) -> Iterator[Path]:
     for participant in root.glob("sub-*"):
         yield participant
-        yield from participant.glob("anat")
-        for session in participant.glob("ses-*"):
-            yield session
-            yield from session.glob("anat")
+        yield from participant.glob("ses-*")
+        yield from _folders_of(participant)
+
+
+def _folders_of(participant: Path) -> Iterator[Path]:
+    """Yield the anatomical folders of a participant."""
+    yield from participant.glob("anat")
+    for session in participant.glob("ses-*"):
+        yield from session.glob("anat")

@@ -58,7 +58,7 @@ def participants(settings: Settings, people: Demographics) -> list[str]:
         If a selected one does not exist.
     """
     root = settings.bids_dir
-    there = {path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir()}
+    there = set(names.participants(root))
     if not settings.participant_label:
         if not there:
             alike = names.folders(root)

@@ -167,20 +167,25 @@ def near_misses(root: Path, label: str, known: set[Path]) -> list[Fault]:
     return [found for path in sorted(paths) if (found := fault(root, path.relative_to(root)))]
 
 
+def participants(root: Path) -> list[str]:
+    """Return the labels of the folders of participants, without ``sub-``."""
+    with os.scandir(root) as entries:
+        return [entry.name[4:] for entry in entries if entry.name.startswith("sub-") and entry.is_dir()]
+
+
 def folders(root: Path) -> list[str]:
     """Return the folders that look like participants and have no BIDS name, such as ``Sub-01`` or ``01``."""
-    with suppress(OSError):
-        names = [path.name for path in root.iterdir() if path.is_dir()]
+    with suppress(OSError), os.scandir(root) as entries:
+        names = [e.name for e in entries if not e.name.startswith("sub-") and e.is_dir()]
         found = sorted(n for n in names if re.match(r"(?i)sub(ject)?[-_ ]?[0-9A-Za-z]*\d", n))
         # Without a prefix, such as 01, only the folder of images shows that it is a participant.
-        found += sorted(
+        return found + sorted(
             n
             for n in names
             if n.isalnum()
             and n not in ("derivatives", "sourcedata", "rawdata")
             and (root / n / "anat").is_dir()
         )
-        return [name for name in found if not name.startswith("sub-")]
     return []
 
 

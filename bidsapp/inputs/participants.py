@@ -24,7 +24,7 @@ from ...models.population.age_parsing import (
     years_in,
 )
 from ...models.population.populations import WEEKS
-from . import tables, texts
+from . import names, tables, texts
 from .tables import Table, plain
 
 TABLE = "participants.tsv"
@@ -113,8 +113,7 @@ class Demographics:
         for row in table.rows if name else ():
             self.people.setdefault(_label(row[name or ""]), []).append(row)
         self.ages = _has_ages(table.rows, self.units)
-        folders = [path.name.removeprefix("sub-") for path in root.glob("sub-*") if path.is_dir()]
-        self._labels = self._match(folders)
+        self._labels = self._match(names.participants(root))
         self._known: dict[tuple[str, str | None], Person] = {}
 
     def __call__(self, participant: str, session: str | None) -> Person:

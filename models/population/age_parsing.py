@@ -181,6 +181,7 @@ def years(text: str | None, unit: float = 1.0) -> float | None:
     return _alone(bare, unit) if re.fullmatch(NUMBER, bare) else _sum_of_parts(bare)
 
 
+@cache
 def unit_of(text: str) -> str:
     """Return the unit of age that a text names, such as that of a column; empty if it names none.
 
@@ -199,6 +200,7 @@ def unit_of(text: str) -> str:
     return next((unit for unit, written in UNITS.items() if re.fullmatch(written, named)), "")
 
 
+@cache
 def years_in(unit: str) -> float | None:
     """Return the years in a unit of age.
 
@@ -245,6 +247,7 @@ def weeks_in(unit: str, column: str) -> float:
     return 1 / 7 if in_days else 1.0
 
 
+@cache
 def is_before_birth(unit: str) -> bool:
     """Return whether a unit is one of gestational age, such as ``weeks of gestation``.
 

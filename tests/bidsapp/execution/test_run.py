@@ -104,6 +104,7 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, c
     assert len(app.calls()) == before + 6
 
 
+@pytest.mark.slow
 def test_a_copied_study_is_not_computed_again(app, bids, out, tmp_path, capsys):
     """Neither its place nor the times of its files matter, and the files are read once for that."""
     assert app(bids, out, "participant") == 0
@@ -124,6 +125,7 @@ def test_a_copied_study_is_not_computed_again(app, bids, out, tmp_path, capsys):
     assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01"}
 
 
+@pytest.mark.slow
 def test_the_status_says_with_what_it_was_computed(app, bids, out, monkeypatch):
     assert app(bids, out, "participant", sub_01={"segmentation": "raise"}) == 1
     found = records.read(out, "sub-02_ses-1")

@@ -149,3 +149,21 @@ def test_two_thousand_participants_are_indexed_in_seconds(tmp_path, nifti, capsy
     assert main(argv) == 0
     assert time.process_time() - begin < 60
     assert "2000 selected" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_one_of_ten_thousand_is_found_within_seconds(tmp_path, nifti):
+    """An array of jobs asks so for each: nothing may look at every participant's folder."""
+    bids, scan = tmp_path / "bids", nifti(tmp_path / "scan.nii.gz", (4, 4, 4)).read_bytes()
+    bids.mkdir()
+    (bids / "dataset_description.json").write_text('{"Name": "many", "BIDSVersion": "1.9.0"}')
+    for number in range(10_000):
+        folder = bids / f"sub-{number:05d}" / "anat"
+        folder.mkdir(parents=True)
+        (folder / f"sub-{number:05d}_T1w.nii.gz").write_bytes(scan)
+    rows = [f"sub-{number:05d}\t{20 + number % 60}\tF" for number in range(10_000)]
+    (bids / "participants.tsv").write_text("\n".join(["participant_id\tage\tsex", *rows]) + "\n")
+    begin = time.process_time()
+    (found,) = select(bids, "--participant-label", "05000").participant_sessions
+    assert time.process_time() - begin < 4
+    assert (found.key, found.age) == ("sub-05000", 20.0)

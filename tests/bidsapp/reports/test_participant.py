@@ -119,6 +119,7 @@ def test_every_picture_is_there_and_described(tree, phantoms):
     assert {"desc-thumbnail_dseg.webp", "desc-figures.js", "desc-viewer_dseg.js"} < files and len(files) == 4
 
 
+@pytest.mark.slow
 def test_figures_of_earlier_versions_are_replaced_and_no_other_file(copy):
     """They were one file each; names from outside of the folder are those of somebody else."""
     write_participant(copy, "sub-01")

@@ -15,7 +15,8 @@ def out(phantoms, tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
 def test_every_page_has_its_rank(out, monkeypatch, processes):
     monkeypatch.setattr(pages, "ENOUGH", 2)
     monkeypatch.setattr(pages, "CHUNK", 2)
@@ -26,6 +27,7 @@ def test_every_page_has_its_rank(out, monkeypatch, processes):
     assert all(f'"sub-{number}"' in listed for number in range(5))
 
 
+@pytest.mark.slow
 def test_one_page_that_cannot_be_written_leaves_the_others(out, monkeypatch):
     (out / "sub-2.html").mkdir()
     (out / "sub-2.html" / "x").touch()
@@ -34,6 +36,7 @@ def test_one_page_that_cannot_be_written_leaves_the_others(out, monkeypatch):
     assert (out / "sub-1.html").is_file() and (out / "sub-4.html").is_file()
 
 
+@pytest.mark.slow
 def test_tables_only(out):
     before = (out / "sub-1.html").exists()
     assert group.run_group(out, pages=False) == out / "group_volumes.tsv"
@@ -48,6 +51,7 @@ def test_no_pages_is_for_the_group_level():
         parse(["/b", "/o", "participant", "--no-pages"])
 
 
+@pytest.mark.slow
 def test_a_page_of_one_among_many_leaves_the_ranks_to_the_group_level(out, monkeypatch):
     """Else every participant of a large study would read the results of all."""
     monkeypatch.setattr(participant, "MOST_RANKED", 4)

@@ -10,6 +10,7 @@ from brainseg.bidsapp.reports.group import run_group
 KNOWN = {"precision": "float32", "device": "cpu", "instructions": "AVX2", "processor": "A CPU"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mixed", [True, False])
 def test_mixed_arithmetic_is_said(phantoms, tmp_path, mixed):
     others = KNOWN | {"precision": "bfloat16", "instructions": "AMX"} if mixed else KNOWN | {"processor": "B"}
