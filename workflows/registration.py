@@ -10,6 +10,7 @@ from ..interfaces.io.precomputed import PrecomputedAlignment
 from ..interfaces.registration import Register, check_cohort
 from ..models.pipeline import methods
 from ..models.population import populations
+from ..models.registration import reference
 from ..models.templates import spaces
 
 AFFINE = """\
@@ -105,7 +106,9 @@ def init_registration_wf(
     everything = pe.Node(Merge(len(templates)), name="everything", run_without_submitting=True)
     notes = pe.Node(Merge(len(templates)), name="notes", run_without_submitting=True)
     for number, text in enumerate(templates, 1):
-        register = Register(template=text, engine=engine, device=device)
+        # Only networks that segment the template use a GPU; without a slot none may be used.
+        own = "cpu" if device.startswith("cuda") and reference.is_shipped(text) else device
+        register = Register(template=text, engine=engine, device=own, use_gpu=own.startswith("cuda"))
         register.inputs.population = population
         if velocity:
             register.inputs.velocity = velocity

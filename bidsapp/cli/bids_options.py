@@ -223,7 +223,13 @@ def _add_resources(add: Add) -> None:
         complete=DEVICES,
         help="device that the networks run on (default: auto)",
     )
-    add("--n-gpus", type=int, metavar="N", help="number of GPUs to share between participants (default: 1)")
+    add(
+        "--n-gpus",
+        type=int,
+        metavar="N",
+        help="number of GPUs to share between participants (default: those of CUDA_VISIBLE_DEVICES or of the "
+        "Slurm job, else 1)",
+    )
     add(
         "-w",
         "--work-dir",

@@ -147,7 +147,6 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
             "Ask for more (--mem of the batch system or container, and --mem here)."
         )
     names = devices(settings) if to_do else ["cpu"]
-    gpus = sum(name.startswith("cuda") for name in names)
     if to_do:
         resources = f"{settings.nprocs} CPUs, {settings.mem_gb:.1f} GB of memory"
         run.progress.say(f"{len(to_do)} to process with {resources}, networks on {', '.join(names)}")
@@ -161,7 +160,7 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
             workflow = graph.build(to_do[first : first + BATCH], run, names)
             if first == 0:
                 _describe(run, workflow, to_do)
-            graph.execute(workflow, run, gpus)
+            graph.execute(workflow, run, names)
             run.tracker.sharing.claims.release_all()  # those of failed ones
             if settings.stop_on_first_crash and run.tracker.faults:
                 break

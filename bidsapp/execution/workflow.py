@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from ..status import failures, records
 from . import nodes
 from .context import Run
 from .directories import Directories
-from .scheduler import logs, plugins, reproducible
+from .scheduler import logs, plugins, reproducible, slots
 from .scheduler.devices import arithmetic
 from .tracker import Tracker
 
@@ -207,7 +207,7 @@ def _empty(run: Run) -> pe.Workflow:
     return workflow
 
 
-def execute(workflow: pe.Workflow, run: Run, gpus: int = 0) -> None:
+def execute(workflow: pe.Workflow, run: Run, devices: Sequence[str] = ()) -> None:
     """Run a workflow; the tracker records failures.
 
     Parameters
@@ -216,8 +216,8 @@ def execute(workflow: pe.Workflow, run: Run, gpus: int = 0) -> None:
         The workflow.
     run : Run
         The context of the run.
-    gpus : int
-        Number of GPUs.
+    devices : sequence of str
+        Devices of the networks.
 
     Raises
     ------
@@ -226,7 +226,7 @@ def execute(workflow: pe.Workflow, run: Run, gpus: int = 0) -> None:
     """
     if not workflow.list_node_names():
         return
-    plugin = _plugin(run, gpus)
+    plugin = _plugin(run, devices)
     try:
         workflow.run(plugin=plugin)
     except KeyboardInterrupt as stop:
@@ -265,13 +265,13 @@ def _account(error: Exception, settings: Settings, tracker: Tracker) -> None:
             tracker.fail(key, failures.of_error(error, tracker.records[key].stage or "start"))
 
 
-def _plugin(run: Run, gpus: int) -> Any:
+def _plugin(run: Run, devices: Sequence[str]) -> Any:
     settings, tracker = run.settings, run.tracker
     ranks = {key: rank for rank, key in enumerate(tracker.records)}
     arguments = {
         "n_procs": settings.nprocs,
         "memory_gb": settings.mem_gb,
-        "n_gpu_procs": gpus,
+        "n_gpu_procs": sum(name.startswith("cuda") for name in devices),
         "status_callback": _guarded(tracker.callback),
     }
     rank = lambda node: ranks.get(tracker.locate(node)[0], -1)  # noqa: E731
@@ -291,6 +291,7 @@ def _plugin(run: Run, gpus: int) -> Any:
         "log_file": run.directories.log / logs.FILE,
         "level": logs.level(settings.verbose),
         "echo": bool(settings.verbose),
+        "slots": slots.slots(devices),
     }
     return plugins.WorkersPlugin(arguments, **hooks, **log)
 

@@ -74,6 +74,18 @@ def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
     return _labeled(image, mask, None, space, population, device)
 
 
+def is_shipped(text: str) -> bool:
+    """Return whether the structures of a template come with the program, so that no network segments it.
+
+    Parameters
+    ----------
+    text : str
+        Output space as the user writes it.
+    """
+    space = spaces.parse(text)
+    return space.path is None and (space.name in catalog.names() or _shipped(space.name) is not None)
+
+
 def grid_of(text: str):
     """Return the grid of a template, without its structures.
 

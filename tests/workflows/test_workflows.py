@@ -98,6 +98,28 @@ def test_networks_take_a_gpu_slot(device, slot):
     assert not hasattr(workflow.get_node("bias_wf.bias").inputs, "use_gpu")
 
 
+@pytest.mark.parametrize(
+    ("space", "device", "expected"),
+    [
+        (None, "cuda:1", ("cpu", False)),  # its structures come with the program
+        ("MNI152NLin2009cAsym", "cuda:1", ("cuda:1", True)),
+        ("MNI152NLin2009cAsym", "cpu", ("cpu", False)),
+    ],
+)
+def test_registration_takes_a_slot_where_networks_segment_the_template(space, device, expected):
+    workflow = chain(device=device, **({"output_spaces": (space,)} if space else {}))
+    inputs = workflow.get_node("registration_wf.registration").inputs
+    assert (inputs.device, inputs.use_gpu) == expected
+
+
+def test_every_node_with_a_device_says_whether_it_uses_a_gpu():
+    workflow = chain(device="cuda:0", hippocampus=True, lesion=True)
+    nodes = [workflow.get_node(name) for name in workflow.list_node_names()]
+    devices = [node for node in nodes if hasattr(node.inputs, "device")]
+    assert len(devices) > 4
+    assert all(node.inputs.use_gpu == node.inputs.device.startswith("cuda") for node in devices)
+
+
 def test_where_it_is_computed_is_no_reason_to_compute_again(tmp_path):
     (tmp_path / "a.nii").touch()
     hashes = set()

@@ -108,6 +108,9 @@ class SchedulerHooks(CrashHook):
 class RankedSubmission(SchedulerHooks):
     """Give free resources to the nodes of the lowest rank, also to those that become ready meanwhile.
 
+    A node that uses a GPU takes one of ``gpu_slots``, however many threads it has; Nipype would take as many
+    slots as it has threads.
+
     Nipype takes one list of ready nodes. After a node that needs no worker (cached, or run in the main
     process) it would give the resources to the next participant, whose long node then delays the successors
     of the first. The work on further participants begins only when their stages have processors soon: what
@@ -119,9 +122,25 @@ class RankedSubmission(SchedulerHooks):
     memory_gb: float
     n_gpu_procs: int
     pending_tasks: list[tuple[int, int]]
-    _check_resources: Callable[[list[tuple[int, int]]], tuple[float, int, int]]
 
+    gpu_slots: int = 0
     _turn: tuple[int, ...] = ()
+
+    def take_gpu_slots(self) -> None:
+        """Count the GPUs that the plugin was given as slots; for Nipype every node needs one."""
+        self.gpu_slots = self.n_gpu_procs
+        self.n_gpu_procs = min(1, self.gpu_slots)
+
+    def _check_resources(self, running_tasks):
+        # The plugin that follows in the order of bases has this method.
+        memory, processors, _ = super()._check_resources(running_tasks)  # type: ignore[misc]
+        busy = sum(self.procs[job].is_gpu_node() for _, job in running_tasks)
+        return memory, processors, max(0, self.gpu_slots - busy)
+
+    def _prerun_check(self, graph):
+        kept, self.n_gpu_procs = self.n_gpu_procs, self.processors  # else Nipype warns of every GPU node
+        super()._prerun_check(graph)  # type: ignore[misc]
+        self.n_gpu_procs = kept
 
     def _send_procs_to_workers(self, updatehash=False, graph=None):
         tried: set[int] = set()
@@ -157,5 +176,5 @@ class RankedSubmission(SchedulerHooks):
         return (
             need <= processors
             and min(node.mem_gb, self.memory_gb) <= memory
-            and (not node.is_gpu_node() or min(node.n_procs, self.n_gpu_procs) <= gpus)
+            and (not node.is_gpu_node() or gpus > 0)
         )

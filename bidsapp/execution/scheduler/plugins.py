@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -34,6 +34,7 @@ from ...status import failures
 from ...status.records import Fault
 from . import logs, signals
 from .nipype_internals import CrashHook, RankedSubmission, SchedulerHooks
+from .slots import HIDDEN, PINNED, VISIBLE, Slot
 
 PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
 """Modules that worker processes share."""
@@ -86,7 +87,7 @@ def start_server() -> None:
     forkserver.ensure_running()
 
 
-def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
+def start_worker(cwd: str, log_file: str, level: int, echo: bool, gpu: str | None = None) -> None:
     """Prepare a worker: send its output to the log, and end it with the main process.
 
     Parameters
@@ -99,8 +100,12 @@ def start_worker(cwd: str, log_file: str, level: int, echo: bool) -> None:
         Level at which Nipype logs.
     echo : bool
         Whether printed text goes to the terminal.
+    gpu : str, optional
+        The only GPU that the worker sees; empty for none, and None for all.
     """
     os.chdir(cwd)
+    if gpu is not None:
+        os.environ[VISIBLE] = gpu
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -142,6 +147,9 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
     A killed worker (usually for lack of memory) breaks its pool, and the node that caused it is unknown.
     The nodes that were running are then repeated, each in a separate process; the one whose process is
     killed again has failed.
+
+    Every GPU has a worker of its own, which sees only this GPU and runs one node at a time. The others see
+    none, so that there is one CUDA context for each GPU.
     """
 
     pool: ProcessPoolExecutor
@@ -157,15 +165,21 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         log_file: Path,
         level: int = logging.INFO,
         echo: bool = False,
+        slots: Sequence[Slot] = (),
     ) -> None:
         self._others = set(mp.active_children())
+        plugin_args = plugin_args | {"n_gpu_procs": len(slots)}
         super().__init__(plugin_args=plugin_args | {"mp_context": "forkserver", "raise_insufficient": False})
         self.pool.shutdown(wait=False)
+        self.take_gpu_slots()
         self.on_failure, self.order, self.seed = on_failure, order, seed
         self.admit, self.group = admit, order
         self._worker = (str(Path.cwd()), str(log_file), level, echo)
         self._pools: list[ProcessPoolExecutor] = []
         self._size = max(1, min(self.processors, int(self.memory_gb)))
+        self._slots = list(slots)
+        self._gpu_pools: dict[Slot, ProcessPoolExecutor] = {}
+        self._on: dict[int, Slot] = {}
         self.pool = self._new_pool(self._size)
         self._numbers = itertools.count(1)
         self._tasks: dict[int, tuple[Any, bool]] = {}
@@ -174,11 +188,12 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         self._suspects: deque[int] = deque()
         self._alone: int | None = None
 
-    def _new_pool(self, workers: int) -> ProcessPoolExecutor:
+    def _new_pool(self, workers: int, slot: Slot | None = None) -> ProcessPoolExecutor:
+        gpu = slot.visible if slot else HIDDEN if self._slots else None
         pool = ProcessPoolExecutor(
             max_workers=workers,
             initializer=start_worker,
-            initargs=self._worker,
+            initargs=(*self._worker, gpu),
             mp_context=mp.get_context("forkserver"),
         )
         self._pools.append(pool)
@@ -188,12 +203,28 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         """Send a node to a worker."""
         taskid = next(self._numbers)
         self._tasks[taskid] = (node, updatehash)
+        if self._slots and node.is_gpu_node():
+            self._send_to_gpu(taskid)
+            return taskid
         try:
             self._send(self.pool, taskid)
         except BrokenProcessPool:
             self.pool = self._new_pool(self._size)
             self._send(self.pool, taskid)
         return taskid
+
+    def _send_to_gpu(self, taskid: int) -> None:
+        """Send a node to the worker of a free GPU."""
+        busy = list(self._on.values())
+        slot = min(self._slots, key=busy.count)
+        self._on[taskid] = slot
+        self._tasks[taskid][0].inputs.device = PINNED  # no part of the hash
+        pool = self._gpu_pools.get(slot) or self._gpu_pools.setdefault(slot, self._new_pool(1, slot))
+        try:
+            self._send(pool, taskid)
+        except BrokenProcessPool:
+            self._gpu_pools[slot] = self._new_pool(1, slot)
+            self._send(self._gpu_pools[slot], taskid)
 
     def _send(self, pool: ProcessPoolExecutor, taskid: int) -> None:
         node, updatehash = self._tasks[taskid]
@@ -224,12 +255,13 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
             self._alone = None
         if self._alone is None and self._suspects:
             self._alone = self._suspects.popleft()
-            self._send(self._new_pool(1), self._alone)
+            self._send(self._new_pool(1, self._on.get(self._alone)), self._alone)
         return self._results.get(taskid)
 
     def forget(self, taskid: int) -> None:
         """Drop a node and its result."""
         del self._tasks[taskid]
+        self._on.pop(taskid, None)
         self._results[taskid] = {}
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ class StandIn(RankedSubmission, MultiProcPlugin):
     def __init__(self, durations, **resources):
         super().__init__(plugin_args={"raise_insufficient": False, **resources})
         self.pool.shutdown()
+        self.take_gpu_slots()
         self.durations, self.left, self.events, self.names = durations, {}, [], {}
         self.order = lambda node: int(node.name.split("_")[0][1:])
         self._status_callback = None
@@ -48,7 +49,7 @@ class StandIn(RankedSubmission, MultiProcPlugin):
         pass
 
 
-def _participants(folder, count, stages, threads):
+def _participants(folder, count, stages, threads, gpu=()):
     """A workflow of participants whose stages follow each other; ``finish`` runs in the main process."""
     workflow = pe.Workflow("ranks", base_dir=str(folder))
     options = {"poll_sleep_duration": str(POLL), "create_report": "false", "crashdump_dir": str(folder)}
@@ -56,7 +57,10 @@ def _participants(folder, count, stages, threads):
     for number in range(count):
         before = None
         for stage in stages:
-            node = pe.Node(Function(["x", "before"], ["out"], _pass), name=f"p{number}_{stage}", mem_gb=0.1)
+            names = ["x", "before", *(["use_gpu"] if stage in gpu else [])]
+            node = pe.Node(Function(names, ["out"], _pass), name=f"p{number}_{stage}", mem_gb=0.1)
+            if stage in gpu:
+                node.inputs.use_gpu = True
             node.n_procs = threads.get(stage, 2)
             node.run_without_submitting = stage == "finish"
             node.inputs.x = number
@@ -67,7 +71,7 @@ def _participants(folder, count, stages, threads):
     return workflow
 
 
-def _pass(x, before=None):
+def _pass(x, before=None, use_gpu=False):
     return x
 
 
@@ -120,6 +124,42 @@ def test_processors_that_are_free_are_used_by_the_next_participants(tmp_path):
     _participants(tmp_path, 3, ("segment", "finish", "report"), {}).run(plugin=plugin)
     assert plugin.events[:2] == ["+p0_segment", "+p1_segment"]
     assert plugin.events.index("+p2_segment") > plugin.events.index("+p0_report")
+
+
+def _at_once(events, stage):
+    """Largest number of nodes of a stage that ran at the same time."""
+    running = most = 0
+    for event in events:
+        if event.endswith(f"_{stage}"):
+            running += 1 if event[0] == "+" else -1
+            most = max(most, running)
+    return most
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("slots", "threads", "expected"), [(2, 2, 2), (1, 2, 1), (3, 1, 3), (2, 8, 1)])
+def test_a_node_takes_one_gpu_whatever_its_threads(tmp_path, slots, threads, expected):
+    """As many GPU stages run at once as there are slots and processors; the other stages do not wait."""
+    plugin = StandIn({"segment": 8, "bias": 2}, n_procs=8, memory_gb=8, n_gpu_procs=slots)
+    stages, used = ("bias", "segment", "report"), {"segment": threads, "bias": 1, "report": 1}
+    _participants(tmp_path, 4, stages, used, gpu=("segment",)).run(plugin=plugin)
+    assert _at_once(plugin.events, "segment") == expected
+    assert len(plugin.events) == 2 * 4 * 3
+    if threads == 2:
+        assert _at_once(plugin.events, "bias") > slots
+
+
+@pytest.mark.slow
+def test_several_gpu_nodes_of_one_participant_share_the_slots(tmp_path):
+    plugin = StandIn({"a": 5, "b": 5, "c": 5}, n_procs=8, memory_gb=8, n_gpu_procs=2)
+    workflow = pe.Workflow("one", base_dir=str(tmp_path))
+    workflow.config["execution"] = {"poll_sleep_duration": str(POLL), "crashdump_dir": str(tmp_path)}
+    for name in "abc":
+        node = pe.Node(Function(["x", "use_gpu"], ["out"], _pass), name=f"p0_{name}", mem_gb=0.1, n_procs=2)
+        node.inputs.trait_set(x=1, use_gpu=True)
+        workflow.add_nodes([node])
+    workflow.run(plugin=plugin)
+    assert plugin.events[:2] == ["+p0_a", "+p0_b"] and plugin.events.index("+p0_c") > 2
 
 
 @pytest.mark.slow
