@@ -166,4 +166,4 @@ def test_one_of_ten_thousand_is_found_within_seconds(tmp_path, nifti):
     begin = time.process_time()
     (found,) = select(bids, "--participant-label", "05000").participant_sessions
     assert time.process_time() - begin < 4
-    assert (found.key, found.age) == ("sub-05000", 20.0)
+    assert (found.key, found.age) == ("sub-05000", 40.0)
