@@ -74,14 +74,7 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
         path = out_dir / "group_volumes.tsv"
         if pages:
             write_index(out_dir, results)
-            path = render.write(
-                out_dir / "group.html",
-                "group.html.j2",
-                script="group.js",
-                **_context(results, people, cohort, outliers),
-                group_by=group_by,
-                **judged.context,
-            )
+            path = _write_page(out_dir, results, group_by, judged, people, cohort, outliers)
     except OSError as error:
         reason = f"the group level could not be written ({error.strerror or error})"
         raise ReportError(out_dir / "group.html", reason, "Check free space and permissions") from error
@@ -89,6 +82,15 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
         study_pages.write(out_dir, results, cohort, processes)
     study_columns.write_summary(out_dir, group_by, about, [result.volumes for result in results])
     return path
+
+
+def _write_page(
+    out_dir: Path, results: list[Result], group_by: str | None, judged: study_ratings.Judged, *found: Any
+) -> Path:
+    """Write ``group.html``; ``found`` are the people, their cohort and its outliers."""
+    context = _context(results, *found) | judged.context
+    path = out_dir / "group.html"
+    return render.write(path, "group.html.j2", script="group.js", **context, group_by=group_by)
 
 
 def write_index(out_dir: Path, results: list[Result] | None = None) -> Path:
