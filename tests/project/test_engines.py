@@ -50,9 +50,9 @@ def test_the_descriptor_has_the_options_of_the_parser(descriptor):
     assert (inputs["sloppy"]["type"], inputs["nprocs"]["type"]) == ("Flag", "Number")
     assert all(one["value-key"] in descriptor["command-line"] for one in inputs.values())
     flags = [one["command-line-flag"] for one in inputs.values() if one["type"] == "Flag"]
-    assert parse(
-        ["/b", "/o", "participant", *(flag for flag in flags if flag not in ("--verbose", "--debug"))]
-    )
+    apart = ("--verbose", "--debug", "--no-pages")  # the last is for the group level
+    assert parse(["/b", "/o", "participant", *(flag for flag in flags if flag not in apart)])
+    assert parse(["/b", "/o", "group", "--no-pages"])
     assert len({one["value-key"] for one in inputs.values()}) == len(inputs)
 
 

@@ -76,7 +76,8 @@ def test_nothing_is_asked_of_those_who_forget_a_name():
             parse(argv)
 
 
-def test_toml_comes_back_as_it_went(tmp_path):
+def test_toml_comes_back_as_it_went(tmp_path, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # a note on it is of this run, no setting
     argv = [
         *BASE,
         "--participant-label",

@@ -286,6 +286,7 @@ def test_transforms_are_read_by_their_reader(both):
         assert np.isfinite(chain.map(np.zeros((1, 3)))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tree", ["both", "sessions"])
 def test_the_validator_finds_no_error(tree, request):
     program = shutil.which("bids-validator-deno") or str(

@@ -123,6 +123,7 @@ def test_only_what_is_left_to_do(app, bids, out, place, capsys):
         assert (_job(out) / write.LIST).read_text().split() == ["03"]
 
 
+@pytest.mark.slow
 def test_memory_and_time_follow_from_the_images(nifti, bids, tmp_path):
     def needs(*argv, shape, count=1):
         path = nifti(tmp_path / f"sub-01_T1w_{shape[0]}.nii.gz", shape=shape)

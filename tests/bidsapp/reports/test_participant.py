@@ -89,6 +89,7 @@ def test_page_tells_what_was_done(tree):
     assert f'value="{left:.1f}"' in page.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["deepbet", "skullstrip", "precomputed"])
 def test_page_tells_what_made_the_mask(copy, source):
     records.write(copy, "sub-01", records.read(copy, "sub-01") | {"mask_source": source})
@@ -137,6 +138,7 @@ def test_figures_of_earlier_versions_are_replaced_and_no_other_file(copy):
     assert "sub-01_desc-figures.js" in json.loads(facts.read_text())["files"]
 
 
+@pytest.mark.slow
 def test_small_enough(tree):
     page = write_participant(tree, "sub-01")
     drawn = list((tree / "sub-01" / "figures").iterdir())

@@ -35,6 +35,7 @@ def tree(built, tmp_path):
     return shutil.copytree(built, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_pictures_stand_before_the_tables_of_quality(built):
     page = (built / "sub-01.html").read_text()
     places = [
@@ -45,6 +46,7 @@ def test_pictures_stand_before_the_tables_of_quality(built):
     assert menu == sorted(menu)
 
 
+@pytest.mark.slow
 def test_outlines_show_the_border_of_gray_and_white_matter(built, phantoms):
     figure = io.BytesIO(phantoms.figures(built, "sub-01")["sub-01_desc-tissuelines_dseg.png"])
     pixels = np.asarray(Image.open(figure).convert("RGBA"))

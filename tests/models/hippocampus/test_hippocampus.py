@@ -143,7 +143,8 @@ def test_the_table_lists_both_sides_with_partners():
     assert table.unsided == (0, 1, 2)
 
 
-@pytest.mark.parametrize("suffix", ["T1w", pytest.param("FLAIR", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["T1w", "FLAIR"])
 def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     stages.install(monkeypatch.setattr)
     unit = stages.participant_session(tmp_path, f"sub-01_{suffix}")

@@ -44,6 +44,7 @@ def found(both):
     return registration.register(*both)
 
 
+@pytest.mark.slow
 def test_the_parts_come_together_without_folds(both, found):
     moving, fixed = (one.labels for one in both)
     scores = pairs.pair_scores(found.forward, moving, fixed)
@@ -51,6 +52,7 @@ def test_the_parts_come_together_without_folds(both, found):
     assert scores["folds"] == 0 and scores["sd_log_jacobian"] < 0.5
 
 
+@pytest.mark.slow
 def test_there_and_back(both, found):
     points = np.argwhere(both[1].labels.data.numpy() > 0)[::7] + both[1].image.affine[:3, 3]
     back = found.inverse.points(found.forward.points(points))

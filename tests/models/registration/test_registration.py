@@ -104,6 +104,7 @@ def test_deformation_matches_structures_and_does_not_fold(fixed, both_ways):
     assert (found.forward.jacobian(fixed.image.grid).data <= 0).float().mean() <= 1e-4
 
 
+@pytest.mark.slow
 def test_changing_places_gives_the_inverse(both_ways):
     _, (there, back) = both_ways
     assert np.abs(there.matrix @ back.matrix - np.eye(4)).max() < 0.02

@@ -163,7 +163,8 @@ def test_lesions_outside_flair_are_never_rated_pass():
     assert found.rating == "check" and found.checks[-1].words == words[0]
 
 
-@pytest.mark.parametrize("suffix", ["FLAIR", pytest.param("T1w", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", ["FLAIR", "T1w"])
 def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     stages.install(monkeypatch.setattr)
     unit = stages.participant_session(tmp_path, f"sub-01_{suffix}")

@@ -176,7 +176,8 @@ def _steps(folder, text, data, out, **changes):
     return trainer, lambda: float(trainer.step)
 
 
-@pytest.mark.parametrize("killed_at", [5, pytest.param(11, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_at", [5, 11])
 def test_a_killed_run_goes_on_as_if_nothing_had_been(tmp_path, toy_arrays, killed_at, monkeypatch):
     """It loses what came after its last checkpoint and then ends with the very weights of an unbroken one."""
     minutes = {"minutes": 14 / 60, "checkpoint_seconds": 3.0, "loggers": []}

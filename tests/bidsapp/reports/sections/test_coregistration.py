@@ -31,6 +31,7 @@ def out(phantoms, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_they_are_shown_with_how_they_moved(out, phantoms):
     page = (out / "sub-01.html").read_text()
     assert 'id="contrasts"' in page
