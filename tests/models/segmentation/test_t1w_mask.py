@@ -14,14 +14,14 @@ TABLE = labels.load("adult").unsided
 SPACING = 3.0
 
 
-def coarse_of(turn: float = 0.0) -> Coarse:
+def coarse_of(turn: float = 0.0, fluid: float = 15) -> Coarse:
     """A ball of white matter in a shell of gray matter with fluid in its middle, turned."""
     shape, affine = (64, 80, 64), np.diag([SPACING] * 3 + [1.0])
     affine[:3, 3] = -SPACING * (np.array(shape) - 1) / 2
     axes = torch.meshgrid(*(torch.arange(n) - (n - 1) / 2 for n in shape), indexing="ij")
     radius = SPACING * (axes[0] ** 2 + (axes[1] / 1.2) ** 2 + axes[2] ** 2).sqrt()
     structures = torch.zeros(len(TABLE), *shape)
-    for index, low, high in ((4, 0, 15), (2, 15, 50), (3, 50, 65)):
+    for index, low, high in ((4, 0, fluid), (2, fluid, 50), (3, 50, 65)):
         structures[TABLE.index(index)] = ((radius >= low) & (radius < high)).float()
     structures[0] = 1 - structures.sum(0)
     c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
@@ -43,14 +43,14 @@ def image_of(coarse: Coarse, white: float, gray: float, fluid: float) -> Volume:
     ("levels", "expected"),
     [
         ((900, 600, 200), "as it is"),  # T1w
-        ((300, 500, 900), "inverted"),  # T2w
+        ((300, 450, 900), "inverted"),  # T2w
         ((500, 600, 150), None),  # FLAIR
         ((600, 700, 800), None),  # PDw
         ((500, 505, 200), None),  # no contrast
     ],
 )
 def test_contrast_is_recognized_by_intensities(levels, expected):
-    coarse = coarse_of()
+    coarse = coarse_of(fluid=30)
     image = image_of(coarse, *levels)
     found = t1w_mask.as_t1w(image, coarse, TABLE)
     if expected != "inverted":
