@@ -41,7 +41,7 @@ setup(
     include_package_data=False,
     package_data={
         "brainseg.models": ["data/*.toml", "data/*/*"],
-        "brainseg.bidsapp": ["reports/assets/**", "reports/templates/**"],
+        "brainseg.bidsapp": ["jobs/engines/*/*", "reports/assets/**", "reports/templates/**"],
         "brainseg.training": ["recipes/*.yaml", "sources/*.tsv"],
     },
     python_requires=">=3.11",
@@ -72,6 +72,7 @@ setup(
         # ruff is held at one minor version: its rules and its formatting change between them
         "test": [
             "bids-validator-deno>=2.0",
+            "boutiques>=0.5.30",
             "hypothesis>=6.100",
             "import-linter>=2.5",
             "mypy>=1.18,<3",

@@ -7,7 +7,7 @@ import functools
 from collections.abc import Callable
 
 from .. import __version__
-from ..config.batch import SYSTEMS
+from ..config.batch import ENGINES, SYSTEMS
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES
 from . import dispatch
 from .parser import DEVICES, SHELLS, HelpFormatter, Noted, Parser, device_name
@@ -304,8 +304,8 @@ def _add_execution(add: Add) -> None:
 def _add_jobs(add: Add) -> None:
     add(
         "--write-job",
-        choices=SYSTEMS,
-        help="compute nothing; write the scripts of a job array for this batch system, with these options, "
+        choices=(*SYSTEMS, *ENGINES),
+        help="compute nothing; write the jobs for this batch system or workflow engine, with these options, "
         "and a list of the participants that are left to do, into OUT/logs/jobs",
     )
     add(

@@ -110,6 +110,20 @@ SYSTEMS = {
 }
 """Batch systems by name."""
 
+ENGINES = ("snakemake", "nextflow", "babs")
+"""Workflow engines, which submit tasks themselves."""
+
+ENGINE = System(
+    directives=(),
+    array="",
+    gpu="",
+    index="${1:?give the number of a line of participants.txt}",
+    job=(),
+    submit="",
+    after="",
+)
+"""A workflow engine: it calls the script with the number of the task."""
+
 
 def largest_index() -> int:
     """Return the largest index of an array that Slurm here allows; its default where there is no Slurm."""

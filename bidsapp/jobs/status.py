@@ -15,7 +15,7 @@ from ...models.errors import UsageError
 from ..execution.estimate import why_killed
 from ..inputs.labels import natural
 from ..status import claims, records, selected
-from .write import LIST
+from .scripts import LIST
 
 STATES = ("done", "failed", "killed", "running", "never begun")
 """All states, in the order of the summary."""

@@ -166,7 +166,7 @@ def install(patch=setattr) -> None:
     from brainseg.bidsapp.execution import nodes
     from brainseg.bidsapp.execution import workflow as graph
     from brainseg.bidsapp.execution.scheduler import plugins
-    from brainseg.bidsapp.jobs import write as jobs
+    from brainseg.bidsapp.jobs import scripts as jobs
 
     patch(jobs, "program", lambda: [sys.executable, __file__])
     patch(graph, "init_participant_wf", chain)

@@ -32,11 +32,20 @@ def test_the_documented_commands(fake, tmp_path):
         'while [ "${1%.sif}" = "$1" ]; do shift; done\nshift\nexec brainseg-bids "$@"\n'
     )
     container.chmod(0o755)
+    engine = place / "snakemake"  # snakemake participants|group --snakefile FOLDER/Snakefile ...
+    engine.write_text(
+        '#!/bin/sh\nset -e\ncd "$(dirname "$3")"\n'
+        'if [ "$1" = group ]; then exec bash group.sh; fi\n'
+        'for line in $(seq "$(wc -l < participants.txt)"); do bash task.sh "$line"; done\n'
+    )
+    engine.chmod(0o755)
     env = os.environ | {"PATH": f"{place}:{os.environ['PATH']}", "LOGNAME": "me"}
     commands = _commands()
     assert len(commands) > 7
     said = []
     for command in commands:
+        if "--write-job snakemake" in command:  # everyone is done in the other folder
+            out = tmp_path / "by-snakemake"
         here = command.replace("/data/study", str(bids)).replace("/data/derivatives", str(out))
         here = here.replace("/scratch", str(tmp_path / "scratch"))
         done = subprocess.run(
@@ -46,4 +55,6 @@ def test_the_documented_commands(fake, tmp_path):
         said.append(done.stdout)
     # the array of the first job did everyone, and the group level followed
     assert "2 in all: 2 done" in said[2]
-    assert (out / "group.html").is_file()
+    for folder in (tmp_path / "derivatives", tmp_path / "by-snakemake"):
+        assert (folder / "group.html").is_file()
+    assert len(list((out / "logs" / "status").glob("*.json"))) == 2

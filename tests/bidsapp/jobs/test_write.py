@@ -8,7 +8,7 @@ import pytest
 
 from brainseg.bidsapp.cli.bids import parse
 from brainseg.bidsapp.config.batch import SYSTEMS
-from brainseg.bidsapp.jobs import request, write
+from brainseg.bidsapp.jobs import request, scripts, write
 from brainseg.bidsapp.status import claims, records
 from helpers import fake_batch
 
@@ -33,7 +33,7 @@ def place(tmp_path, monkeypatch):
     program.write_text(f'#!/bin/sh\nprintf "%s|" "$@" >> {folder / "ran"}; echo >> {folder / "ran"}\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(write, "program", lambda: [str(program)])
+    monkeypatch.setattr(scripts, "program", lambda: [str(program)])
     monkeypatch.setattr("brainseg.bidsapp.config.batch.largest_index", lambda: 1000)
     return folder
 
