@@ -22,11 +22,12 @@ from nipype.interfaces.base import (
     traits,
 )
 
+from ..models.data import model_files
 from ..models.geometry.volume import Volume
 from ..models.io import itk, outputs
 from ..models.io.images import open_image
 from ..models.population import labels
-from . import hippocampus, lesion, quality
+from . import hippocampus, lesion, own_labels, quality
 from .base import Sink, StageInputSpec, load
 from .growth import read_age
 from .io import derivatives, files
@@ -56,6 +57,9 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_lesions = InputMultiObject(
         File(exists=True), desc="lesion mask, lesion probability, JSON with every lesion"
     )
+    in_labels = File(exists=True, desc="labels of a network of the user")
+    in_label_volumes = File(exists=True, desc="JSON: their volumes (mm3)")
+    networks = traits.Dict(Str, Str, usedefault=True, desc="networks of the user by step")
     in_dseg = File(exists=True, desc="tissue segmentation, if it is not derived from the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged images to the reference (mm)")
     grid_file = File(exists=True, desc="image with the grid of the results, if not the source image")
@@ -135,6 +139,10 @@ class WriteDerivatives(Sink):
             native |= hippocampus.sidecars(names, native[structures], notes)
         if isdefined(inputs.in_lesions):
             native |= lesion.sidecars(names, inputs.in_lesions[2], native[structures])
+        if isdefined(inputs.in_labels):
+            native |= own_labels.sidecars(names, self._own_network, native[structures])
+        own_tissues = isdefined(inputs.in_dseg) and "dseg" not in dict(inputs.precomputed or {})
+        own_labels.mark(native, inputs.networks, own_tissues=own_tissues)
         out = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
         return out + [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
 
@@ -178,10 +186,17 @@ class WriteDerivatives(Sink):
         if isdefined(self.inputs.in_hippocampus):
             rows = hippocampus.rows(self.inputs.in_hippocampus_volumes)
             tables["hippocampus_volumes"] = tuple(hippocampus.COLUMNS), rows
-        return [
-            partial(files.write_table, names.path(outputs.ending(name)), *table)
-            for name, table in tables.items()
-        ]
+        named = {outputs.ending(name): table for name, table in tables.items()}
+        if scan.labels is not None:
+            model, path = self._own_network, self.inputs.in_label_volumes
+            rows = own_labels.rows(model, path, scan.labels.data.numpy(), scan.mask.grid.voxel_volume)
+            desc = outputs.own_desc(model_files.title(model))
+            named[outputs.ending("own_volumes", network=desc)] = tuple(own_labels.COLUMNS), rows
+        return [partial(files.write_table, names.path(ending), *table) for ending, table in named.items()]
+
+    @property
+    def _own_network(self) -> str:
+        return own_labels.own_labels_of(self.inputs.networks)
 
     def _runs(self, names: Names) -> list[Callable[[], Path]]:
         """Return functions that write the transforms from the averaged images to the reference."""
@@ -212,6 +227,8 @@ class _Scan:
     label_table: str
     dseg: Volume | None = None
     hippocampus: Volume | None = None
+    labels: Volume | None = None
+    own_desc: str = ""
 
     @classmethod
     def read(cls, inputs: Any) -> _Scan:
@@ -230,6 +247,8 @@ class _Scan:
             inputs.label_table,
             load(inputs.in_dseg) if isdefined(inputs.in_dseg) else None,
             load(inputs.in_hippocampus) if isdefined(inputs.in_hippocampus) else None,
+            load(inputs.in_labels) if isdefined(inputs.in_labels) else None,
+            outputs.own_desc(model_files.title(inputs.networks.get("segmentation", ""))),
         )
 
     def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
@@ -245,6 +264,7 @@ class _Scan:
             "tissue": self.tissue.data.numpy(),
             "feta": labels.numbering(self.label_table, "feta"),
             "hippocampus": self.hippocampus.data.numpy() if self.hippocampus is not None else None,
+            "own_labels": self.labels.data.numpy() if self.labels is not None else None,
         }
         if data["feta"] is not None:
             data["feta"] = data["feta"][structures]
@@ -254,7 +274,7 @@ class _Scan:
         for name, values in data.items():
             if values is not None:
                 output = outputs.load()[name]
-                images[output.ending()] = values.astype(output.dtype)
+                images[output.ending(network=self.own_desc)] = values.astype(output.dtype)
         for label, volume in self.probabilities.items():
             values = derivatives.as_probability(volume.data.numpy())
             images[outputs.ending("probseg", label=label)] = values

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
+from ..models.pipeline.networks import record_of
 from ..models.population import labels, populations
 from ..models.segmentation import segmentation
 from ..models.segmentation.result import SegmentationResult
@@ -18,6 +19,7 @@ class _SegmentInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="bias-corrected scan")
     in_mask = File(exists=True, mandatory=True, desc="brain mask, on the scan's grid")
     population = Str("adult", usedefault=True, desc="population of the brain")
+    networks = traits.Dict(Str, Str, usedefault=True, desc="networks of the user by step")
     label_table = Str("", usedefault=True, desc="a coarser label table than the network's")
     effort = traits.Enum("fast", "accurate", usedefault=True, desc="accurate averages with the mirror image")
 
@@ -46,7 +48,7 @@ class Segment(Stage):
             segmentation.segment,
             scan,
             mask,
-            self.inputs.population,
+            record_of(self.inputs.population, self.inputs.networks),
             effort="fast" if refused else effort,
             label_table=self.inputs.label_table or None,
         )

@@ -9,6 +9,7 @@ from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
 from ..models.errors import InputError
 from ..models.geometry.volume import Volume
+from ..models.pipeline.networks import record_of
 from ..models.preprocessing import mp2rage
 from ..models.segmentation import skullstrip
 from .base import NetworkInputSpec, Stage, load, on_device, save
@@ -20,6 +21,7 @@ class _SkullStripInputSpec(NetworkInputSpec):
         "auto", "skip", "force", usedefault=True, desc="scans without skull: detect, assume, rule out"
     )
     population = Str("adult", usedefault=True, desc="population of the brain")
+    networks = traits.Dict(Str, Str, usedefault=True, desc="networks of the user by step")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible volumes (mL) of the brain mask")
 
 
@@ -42,7 +44,7 @@ class SkullStrip(Stage):
         find = partial(
             skullstrip.skullstrip,
             volume,
-            self.inputs.population,
+            record_of(self.inputs.population, self.inputs.networks),
             mode=self.inputs.mode,
         )
         try:

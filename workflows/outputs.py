@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
@@ -31,6 +33,8 @@ OPTIONAL = (
     "in_hippocampus",
     "in_hippocampus_volumes",
     "in_lesions",
+    "in_labels",
+    "in_label_volumes",
 )
 """Inputs that only some participant-sessions have."""
 
@@ -43,6 +47,7 @@ NOTES = (
     "coregistration_notes",
     "hippocampus_notes",
     "lesion_notes",
+    "own_labels_notes",
     "quality_notes",
 )
 """Notes of the stages, in the order of the chain."""
@@ -62,6 +67,9 @@ def init_outputs_wf(
     leave_out: list[str] | None = None,
     hippocampus: bool = False,
     lesion: bool = False,
+    networks: Mapping[str, str] | None = None,
+    own_labels: bool = False,
+    own_tissues: bool = False,
     reorient: bool = False,
     sloppy: bool = False,
     num_threads: int = 1,
@@ -91,6 +99,10 @@ def init_outputs_wf(
         Whether the hippocampus stage runs.
     lesion : bool
         Whether the lesion stage has a result.
+    networks : mapping of str to str, optional
+        Networks of the user by step.
+    own_labels, own_tissues : bool
+        Whether one of them segments labels of its own, and whether the tissues are theirs.
     reorient : bool
         Whether the orientation may be corrected.
     sloppy : bool
@@ -115,7 +127,9 @@ def init_outputs_wf(
     mask_source : str
         Network that made the mask, ``extent`` or ``precomputed``.
     in_dseg : str
-        Precomputed tissues on the same grid.
+        Tissues on the same grid that are not those of the structures.
+    in_labels, in_label_volumes : str
+        Labels of a network of the user on the same grid, and JSON with their volumes (mm3).
     in_runs, grid_file : str
         JSON with matrices of the averaged images, and their average or the reoriented image.
     reoriented : str
@@ -128,7 +142,7 @@ def init_outputs_wf(
         Coregistered images, as :func:`brainseg.workflows.coregistration.init_coregistration_wf` returns them.
     conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes : list of str
         Notes of the stages.
-    coregistration_notes, hippocampus_notes, lesion_notes, quality_notes : list of str
+    coregistration_notes, hippocampus_notes, lesion_notes, own_labels_notes, quality_notes : list of str
         Notes of the stages.
 
     Outputs
@@ -143,13 +157,15 @@ def init_outputs_wf(
     workflow = LiterateWorkflow(name)
     workflow.__desc__ = DESC
     wanted = (
-        "dseg" in (precomputed or {}),
+        own_tissues or "dseg" in (precomputed or {}),
         averaged,
         averaged or reorient,
         reorient,
         hippocampus,
         hippocampus,
         lesion,
+        own_labels,
+        own_labels,
     )
     optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
     passed = ("source_file", "stripped", "mask_source", *IMAGES, *optional)
@@ -165,6 +181,7 @@ def init_outputs_wf(
         averaged=averaged or [],
         precomputed=precomputed or {},
         flavor=flavor,
+        networks=dict(networks or {}),
         leave_out=["jacobian"] if leave_out is None else leave_out,
         sloppy=sloppy,
     )

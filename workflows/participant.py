@@ -54,7 +54,6 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("bias", "out_file", "outputs", "in_preproc"),
     ("segmentation", "out_structures", "outputs", "in_structures"),
     ("segmentation", "out_tissue", "outputs", "in_tissue"),
-    ("segmentation", "out_probabilities", "outputs", "in_probabilities"),
     ("growth", "out_measures", "outputs", "in_measures"),
     ("growth", "notes", "outputs", "growth_notes"),
     ("segmentation", "notes", "outputs", "segmentation_notes"),
@@ -80,6 +79,19 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("hippocampus", "out_volumes", "outputs", "in_hippocampus_volumes"),
         ("hippocampus", "notes", "outputs", "hippocampus_notes"),
     ),
+    "own labels": (
+        ("inputnode", "source_file", "own_labels", "source_file"),
+        ("skullstrip", "out_mask", "own_labels", "in_mask"),
+        ("bias", "out_file", "own_labels", "in_file"),
+        ("own_labels", "out_file", "outputs", "in_labels"),
+        ("own_labels", "out_volumes", "outputs", "in_label_volumes"),
+        ("own_labels", "notes", "outputs", "own_labels_notes"),
+    ),
+    "tissues of own labels": (
+        ("own_labels", "out_dseg", "outputs", "in_dseg"),
+        ("own_labels", "out_probabilities", "outputs", "in_probabilities"),
+    ),
+    "tissues of the structures": (("segmentation", "out_probabilities", "outputs", "in_probabilities"),),
     "lesion": (
         ("inputnode", "source_file", "lesion", "source_file"),
         ("skullstrip", "out_mask", "lesion", "in_mask"),
@@ -181,6 +193,9 @@ def select_connections(plan: Plan) -> list[Connection]:
     lesion, other = plan.options.lesion, bool(plan.inputs.other_contrasts)
     wanted = {
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
+        "own labels": bool(plan.record.own_labels),
+        "tissues of own labels": plan.own_tissues,
+        "tissues of the structures": not plan.own_tissues,
         "corrected orientation": bool(plan.options.reorient),
         "corrected grid": bool(plan.options.reorient) and not plan.inputs.averaged,
         "averaged images": bool(plan.inputs.averaged),

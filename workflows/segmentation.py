@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
+from ..interfaces.own_labels import SegmentOwnLabels, has_tissues
 from ..interfaces.segmentation import Segment
 from ..models.pipeline import methods
-from ..models.population import populations
+from ..models.pipeline.networks import record_of
 from .common.base import init_stage_wf
+
+OWN_OUTPUTS = ["out_file", "out_volumes", "notes"]
+TISSUES = ["out_dseg", "out_probabilities"]
+"""Outputs of a network of own labels, and those that it has if its labels are tissues."""
 
 INPUTS = ["source_file", "in_file", "in_mask"]
 OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
@@ -19,6 +26,7 @@ def init_segmentation_wf(
     *,
     name: str = "segmentation_wf",
     population: str = "adult",
+    networks: Mapping[str, str] | None = None,
     effort: str = "fast",
     label_table: str | None = None,
     device: str = "cpu",
@@ -33,6 +41,8 @@ def init_segmentation_wf(
         Name of the workflow.
     population : str
         Population of the brain.
+    networks : mapping of str to str, optional
+        Networks of the user by step, in place of those of the population.
     effort : {'fast', 'accurate'}
         ``accurate`` averages the posteriors of the image and its mirror image; it becomes a note where the
         population's method does not have this option.
@@ -71,10 +81,11 @@ def init_segmentation_wf(
         If a network is not installed.
     """
     with about(None):
-        desc = methods.segmentation(populations.load(population), label_table, effort)
+        desc = methods.segmentation(record_of(population, networks), label_table, effort)
     segmentation = pe.Node(
         Segment(
             population=population,
+            networks=dict(networks or {}),
             effort=effort,
             label_table=label_table or "",
             device=device,
@@ -85,3 +96,55 @@ def init_segmentation_wf(
         mem_gb=mem_gb,
     )
     return init_stage_wf(name, segmentation, INPUTS, OUTPUTS, desc)
+
+
+def init_own_labels_wf(
+    *,
+    model: str,
+    name: str = "own_labels_wf",
+    contrast: str = "T1w",
+    device: str = "cpu",
+    num_threads: int = 1,
+    mem_gb: float = 3.0,
+) -> LiterateWorkflow:
+    """Segment the labels of a network of the user, beside the structures.
+
+    Parameters
+    ----------
+    model : str
+        Weights of the network.
+    name : str
+        Name of the workflow.
+    contrast : str
+        Suffix of the image.
+    device : str
+        Device of the network.
+    num_threads, mem_gb : int, float
+        Threads and memory (GB) of the node.
+
+    Inputs
+    ------
+    source_file, in_file, in_mask
+        As of :func:`init_segmentation_wf`.
+
+    Outputs
+    -------
+    out_file
+        Labels of the network's table, int16, on the scan's grid.
+    out_volumes
+        JSON with their volumes (mm3).
+    out_dseg, out_probabilities
+        Tissues and their probabilities, if the table has them.
+    notes
+        Notes on the results.
+    """
+    node = pe.Node(
+        SegmentOwnLabels(model=model, contrast=contrast, device=device, use_gpu=device.startswith("cuda")),
+        name="own_labels",
+        n_procs=num_threads,
+        mem_gb=mem_gb,
+    )
+    with about(None):
+        desc = methods.own_labels(model)
+    found = [*OWN_OUTPUTS, *(TISSUES if has_tissues(model) else [])]
+    return init_stage_wf(name, node, INPUTS, found, desc)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
 from ..interfaces.skullstrip import SkullStrip
 from ..models.pipeline import methods
-from ..models.population import populations
+from ..models.pipeline.networks import record_of
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file"]
@@ -19,6 +21,7 @@ def init_skullstrip_wf(
     *,
     name: str = "skullstrip_wf",
     population: str = "adult",
+    networks: Mapping[str, str] | None = None,
     mode: str = "auto",
     device: str = "cpu",
     num_threads: int = 1,
@@ -32,6 +35,8 @@ def init_skullstrip_wf(
         Name of the workflow.
     population : str
         Population of the brain.
+    networks : mapping of str to str, optional
+        Networks of the user by step, in place of those of the population.
     mode : {'auto', 'skip', 'force'}
         Whether a scan without skull is detected, assumed or ruled out.
     device : str
@@ -64,12 +69,13 @@ def init_skullstrip_wf(
     MissingFileError
         If a network is not installed.
     """
-    record = populations.load(population)
+    record = record_of(population, networks)
     with about(None):
         desc = methods.skullstrip(record, mode)
     skullstrip = pe.Node(
         SkullStrip(
             population=population,
+            networks=dict(networks or {}),
             mode=mode,
             plausible_ml=record.brain_ml,
             device=device,

@@ -12,8 +12,11 @@ from nipype.interfaces.utility import Merge, Select
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
+from ..interfaces.base import about
 from ..interfaces.lesion import shown_in, skipped
-from ..models.population import labels, populations
+from ..interfaces.own_labels import has_tissues
+from ..models.pipeline.networks import record_of
+from ..models.population import labels
 from ..models.population.contrasts import DARK_CSF
 from ..models.population.populations import Population
 from ..models.preprocessing.thick_slices import too_coarse
@@ -30,7 +33,7 @@ from .outputs import init_outputs_wf
 from .precomputed import init_precomputed_mask_wf, init_precomputed_segmentation_wf, replace_tissues
 from .quality import init_quality_wf
 from .registration import init_registration_wf
-from .segmentation import init_segmentation_wf
+from .segmentation import init_own_labels_wf, init_segmentation_wf
 from .skullstrip import init_skullstrip_wf
 
 STOPPED = (
@@ -65,7 +68,8 @@ class Plan:
 
     @cached_property
     def record(self) -> Population:
-        return populations.load(self.inputs.population)
+        with about(None):
+            return record_of(self.inputs.population, self.options.networks)
 
     @cached_property
     def memory(self) -> dict[str, float]:
@@ -96,6 +100,12 @@ class Plan:
     @property
     def label_table(self) -> str:
         return self.options.label_table or self.record.labels
+
+    @cached_property
+    def own_tissues(self) -> bool:
+        """Whether the tissues are those of a network of own labels."""
+        model = self.record.own_labels
+        return bool(model) and has_tissues(model) and "dseg" not in self.inputs.precomputed
 
     @property
     def tissue_probabilities(self) -> list[str]:
@@ -143,7 +153,9 @@ def build_skullstrip(plan: Plan) -> LiterateWorkflow:
         return init_precomputed_mask_wf(
             mask=mask, population=plan.inputs.population, plausible_ml=plan.record.brain_ml, **common
         )
-    return init_skullstrip_wf(population=plan.inputs.population, **common, **plan.network)
+    return init_skullstrip_wf(
+        population=plan.inputs.population, networks=plan.options.networks, **common, **plan.network
+    )
 
 
 def build_bias(plan: Plan) -> LiterateWorkflow:
@@ -162,12 +174,26 @@ def build_segmentation(plan: Plan) -> LiterateWorkflow:
         )
     else:
         workflow = init_segmentation_wf(
-            population=plan.inputs.population, effort=plan.options.effort, **common, **plan.network
+            population=plan.inputs.population,
+            networks=plan.options.networks,
+            effort=plan.options.effort,
+            **common,
+            **plan.network,
         )
     if "dseg" not in precomputed:
         return workflow
     return replace_tissues(
         workflow, dseg=precomputed["dseg"], probabilities=probabilities, mem_gb=plan.memory["outputs"]
+    )
+
+
+def build_own_labels(plan: Plan) -> LiterateWorkflow:
+    """Build the stage of a network of own labels."""
+    return init_own_labels_wf(
+        model=plan.record.own_labels,
+        contrast=plan.suffix,
+        mem_gb=plan.memory["segmentation"],
+        **plan.network,
     )
 
 
@@ -263,6 +289,9 @@ def build_outputs(plan: Plan) -> LiterateWorkflow:
         leave_out=list(options.leave_out),
         hippocampus=options.hippocampus,
         lesion=plan.segments_lesions,
+        networks=options.networks,
+        own_labels=bool(plan.record.own_labels),
+        own_tissues=plan.own_tissues,
         reorient=bool(options.reorient),
         sloppy=options.sloppy,
         mem_gb=plan.memory["outputs"],
@@ -275,6 +304,7 @@ BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
     "skullstrip": build_skullstrip,
     "bias": build_bias,
     "segmentation": build_segmentation,
+    "own_labels": build_own_labels,
     "growth": build_growth,
     "registration": build_registration,
     "quality": build_quality,

@@ -31,6 +31,7 @@ MANY = (
     "modalities",
     "output_spaces",
     "steps",
+    "network",
     "derivatives",
 )
 """Options of many values, which also take the names of folders and levels that follow them."""

@@ -6,6 +6,7 @@ import argparse
 import functools
 from collections.abc import Callable
 
+from ...models.population.populations import NETWORK_STEPS
 from .. import __version__
 from ..config.batch import ENGINES, SYSTEMS
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES
@@ -178,6 +179,14 @@ def _add_processing(add: Add) -> None:
         complete=tuple(word for name in STEPS for word in (name, f"no-{name}")),
         help="switch steps on, or off as no-STEP: "
         + "; ".join(f"{name} ({'on' if on else 'off'}): {what}" for name, (on, what) in STEPS.items()),
+    )
+    add(
+        "--network",
+        nargs="+",
+        metavar="STEP=NETWORK",
+        complete="network",
+        help="networks of your own by step, each a name of brainseg models list or a .safetensors file with "
+        "its model card: " + "; ".join(f"{step}: {what}" for step, what in NETWORK_STEPS.items()),
     )
     add(
         "--force",

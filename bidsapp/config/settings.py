@@ -12,7 +12,7 @@ from typing import Any
 
 from ...models.errors import UsageError
 from ...models.population import populations
-from . import orientation, output_spaces, reproducible, resources
+from . import folders, networks, orientation, output_spaces, reproducible, resources
 
 LEVELS = ("participant", "group")
 TEMPLATES = output_spaces.DEFAULT
@@ -21,7 +21,7 @@ TEMPLATES = output_spaces.DEFAULT
 MODALITIES = ("T1w", "UNIT1", "T2w", "FLAIR", "PDw", "T2starw", "PDT2", "inplaneT1", "inplaneT2")
 """Suffixes of anatomical images; the first one that a participant has becomes the reference."""
 
-POPULATIONS = {name: populations.load(name).untrained for name in populations.names()}
+POPULATIONS = {name: populations.unusable(name) for name in populations.names()}
 """Populations, with the reason where one cannot be processed."""
 
 MAX_THREADS = 8
@@ -89,6 +89,7 @@ class Settings:
     derivatives: tuple[str, ...] = ()
     derivatives_flavor: str = "fmriprep"
     steps: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
     force: bool = False
     sloppy: bool = False
     output_spaces: tuple[str, ...] = TEMPLATES
@@ -150,6 +151,7 @@ class Settings:
             "derivatives_flavor": self.derivatives_flavor,
             "steps": sorted(name for name in STEPS if self.step(name)),
             **({"force": True} if self.force else {}),
+            **({"network": networks.digests(self.networks)} if self.network else {}),
             **({"reorient": self.reorient} if self.reorient else {}),
             **({"reproducible": True} if self.reproducible else {}),
             "sloppy": self.sloppy,
@@ -167,6 +169,11 @@ class Settings:
         """
         said = [word for word in self.steps if word.removeprefix("no-") == name]
         return not said[-1].startswith("no-") if said else STEPS[name][0]
+
+    @property
+    def networks(self) -> dict[str, str]:
+        """Networks of the user by step, each an installed name or a file."""
+        return dict(text.split("=", 1) for text in self.network)
 
     @property
     def precomputed(self) -> dict[str, Path]:
@@ -198,8 +205,9 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     for name, flag in (("group_by", "--group-by"), ("no_pages", "--no-pages")):
         if values.get(name) and "group" not in values["analysis_level"]:
             raise UsageError(None, f"{flag} is for the level group", "Add group after participant")
-    values["derivatives"] = _derivatives(values.get("derivatives", ()))
+    values["derivatives"] = folders.named(values.get("derivatives", ()))
     values["steps"] = _steps(values.get("steps", ()))
+    values["network"], values["steps"], said = networks.choose(values.get("network", ()), values["steps"])
     paths = ("bids_dir", "output_dir", "bids_filter_file", "bids_database_dir", "nipype_plugin_file")
     for name in (*paths, "work_dir"):
         if name in values or name == "work_dir":
@@ -210,7 +218,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             raise _blank(name)
     values["modalities"] = _modalities(values.get("modalities", ()))
     values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
-    values["notes"] = (*values.get("notes", ()), *notes, *([SLOPPY] if values.get("sloppy") else ()))
+    values["notes"] = (*values.get("notes", ()), *notes, *said, *([SLOPPY] if values.get("sloppy") else ()))
     if values.get("registration_refine", 0) < 0:
         raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
     _check_population(values.get("population", "auto"))
@@ -359,25 +367,6 @@ def _modalities(names: Any) -> tuple[str, ...]:
             raise UsageError(None, f"unknown modality {text!r}", f"Known are {', '.join(MODALITIES)}")
         out.append(known[name])
     return tuple(dict.fromkeys(out))
-
-
-def _derivatives(texts: Any) -> tuple[str, ...]:
-    """``NAME=PATH`` with absolute paths; a path alone is named after its folder."""
-    out: dict[str, Path] = {}
-    for text in (texts,) if isinstance(texts, str) else texts:
-        name, equals, path = str(text).partition("=")
-        folder = Path(path if equals else name).expanduser().resolve()
-        name = name if equals else folder.name
-        if not folder.is_dir():
-            raise UsageError(folder, "--derivatives: there is no such folder", "Check the path")
-        if not name.isalnum():
-            name = "".join(letter for letter in name if letter.isalnum()) or "derivatives"
-        if name in out and out[name] != folder:
-            raise UsageError(
-                folder, f"--derivatives: two folders are named {name!r}", "Give them as NAME=PATH"
-            )
-        out[name] = folder
-    return tuple(f"{name}={folder}" for name, folder in out.items())
 
 
 def _steps(texts: Any) -> tuple[str, ...]:

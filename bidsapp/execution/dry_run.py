@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...models.data import FOLDER
+from ...models.data import model_files
 from ...models.io import outputs
-from ...models.population import contrasts, labels, populations
+from ...models.population import contrasts, labels
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
+from ..inputs import options
 from ..inputs.select import ParticipantSession, Selection, spaces_of
 from ..status import records
 from . import directories
@@ -82,6 +83,7 @@ def planned(settings: Settings, participant_session: ParticipantSession) -> list
             _conditions(settings, participant_session),
             [(space.label, space.entities) for space in named],
             settings.derivatives_flavor,
+            outputs.own_desc(model_files.title(settings.networks.get("segmentation", ""))),
         )
     folder = "/".join([*participant_session.key.split("_"), "anat"])
     prefix = participant_session.key
@@ -110,11 +112,13 @@ def _names_of_others(settings: Settings, participant_session: ParticipantSession
 def _conditions(settings: Settings, participant_session: ParticipantSession) -> set[str]:
     """Return the conditions of outputs that hold for a participant-session."""
     assert participant_session.image is not None
-    record = populations.load(participant_session.population)
+    record = options.record(settings, participant_session.population)
     suffixes = {_suffix(path) for path in (participant_session.image, *participant_session.other_contrasts)}
     holding = {name for name in STEPS if settings.step(name)}
     if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
         holding.discard("hippocampus")
+    if record.own_labels:
+        holding.add("own")
     shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
     if not (record.lesion and suffixes & set(shown)):
         holding.discard("lesion")
@@ -235,12 +239,18 @@ def _networks(settings: Settings, selection: Selection) -> list[str]:
     steps = [name for name in STEPS if settings.step(name)]
     names: dict[str, None] = {}
     for name in sorted({ps.population for ps in selection.participant_sessions if ps.problem is None}):
-        record = populations.load(name)
+        record = options.record(settings, name)
         masks = settings.stop_after == "skullstrip"
         names |= dict.fromkeys(record.masking if masks else record.used(settings.registration, steps))
-    paths = [FOLDER / "weights" / f"{name}.safetensors" for name in names]
-    sizes = [f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not installed" for path in paths]
-    return [f"{name} ({size})" for name, size in zip(names, sizes, strict=True)]
+    return [f"{model_files.title(name)} ({_size(name)})" for name in names]
+
+
+def _size(name: str) -> str:
+    """Return the size of weights in words."""
+    try:
+        return f"{model_files.path_of(name).stat().st_size / 1e6:.1f} MB"
+    except model_files.ModelError:
+        return "not installed"
 
 
 def _suffix(path: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ...models.population import cards, populations
 from ..config.settings import Settings
+from ..inputs import options
 
 if TYPE_CHECKING:  # the single-file tools need no index of a dataset
     from ..inputs.select import ParticipantSession
@@ -30,7 +31,7 @@ def notes(settings: Settings, participant_sessions: list[ParticipantSession]) ->
     """
     steps = ("lesion",) if settings.step("lesion") else ()
     names = sorted({ps.population for ps in participant_sessions if ps.problem is None})
-    found = (cards.restricted(populations.load(name), *steps) for name in names)
+    found = (cards.restricted(options.record(settings, name), *steps) for name in names)
     return [note for note in found if note]
 
 

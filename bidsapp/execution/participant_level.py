@@ -49,6 +49,7 @@ def process(run: Run) -> int:
     if settings.boilerplate_only:
         return _methods(run)
     graph.describe_dataset(out, settings.bids_dir, settings.precomputed, settings.sloppy)
+    graph.describe_networks(settings, out)
     participants_tsv.write(out, settings.bids_dir, participant_sessions)
     validation = _validate(run)
     with tracker.sharing.claims:

@@ -13,15 +13,25 @@ from typing import Any
 from nipype.pipeline import engine as pe
 
 from ...interfaces.io import files
-from ...interfaces.io.dataset import SLOPPY, is_marked_sloppy, write_dataset_description
+from ...interfaces.io.dataset import (
+    SLOPPY,
+    is_marked_sloppy,
+    write_dataset_description,
+    write_label_table,
+)
+from ...interfaces.own_labels import own_labels_of
+from ...models.data import model_files
 from ...models.errors import BrainsegError, MissingFileError, UsageError
+from ...models.io import outputs
+from ...models.population import labels
 from ...workflows.common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from ...workflows.participant import init_participant_wf
 from .. import __version__
 from ..config import plugin_file
 from ..config.settings import Settings
+from ..inputs import options
 from ..inputs.select import ParticipantSession, spaces_of
-from ..status import failures, records
+from ..status import cards, failures, records
 from . import nodes
 from .context import Run
 from .directories import Directories
@@ -71,6 +81,15 @@ def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path], slo
     # A sloppy run marks the description before its first result, so all status files are read only then.
     sloppy = sloppy or (is_marked_sloppy(out_dir) and records.any_sloppy(out_dir))
     write_dataset_description(out_dir, bids_root, __version__, links, sloppy=sloppy)
+
+
+def describe_networks(settings: Settings, out_dir: Path) -> None:
+    """Write the model cards of the user's networks, and the label table of one with labels of its own."""
+    cards.keep(settings, out_dir)
+    own = own_labels_of(settings.networks)
+    if own:
+        table = labels.of_card(model_files.read_card(own))
+        write_label_table(out_dir, outputs.own_desc(model_files.title(own)), table)
 
 
 def build(participant_sessions: list[ParticipantSession], run: Run, devices: list[str]) -> pe.Workflow:
@@ -155,6 +174,7 @@ def participant_session_workflow(
             reorient=settings.reorient,
             effort=settings.effort,
             label_table=participant_session.label_table,
+            networks=options.pinned(settings, participant_session.population),
             hippocampus=settings.step("hippocampus"),
             lesion=settings.step("lesion"),
             force=settings.force,

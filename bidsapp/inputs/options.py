@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...models.data import model_files
 from ...models.errors import UsageError
+from ...models.pipeline.networks import record_of
 from ...models.population import cards, populations
+from ...models.population.populations import Population
 from ..config.settings import Settings
 
 
 def check(settings: Settings, population_names: Iterable[str]) -> None:
-    """Refuse options that no selected population has.
+    """Refuse options and networks that no selected population has.
 
     Where some populations have an option, the others get a note.
 
@@ -26,29 +29,90 @@ def check(settings: Settings, population_names: Iterable[str]) -> None:
     UsageError
         If no population has an option.
     """
-    records = [populations.load(name) for name in dict.fromkeys(population_names)]
-    asked = [record for record in records if record.methods]
-    refused = [error for record in asked if (error := populations.refusal(record, "effort"))]
+    population_names = list(population_names)
+    check_networks(settings, population_names)
+    records = [record(settings, name) for name in dict.fromkeys(population_names)]
+    asked = [one for one in records if one.methods]
+    refused = [error for one in asked if (error := populations.refusal(one, "effort"))]
     if settings.effort != "fast" and refused and len(refused) == len(asked):
         raise refused[0]
     for step in _requested_parts(settings):
-        if records and not any(step in cards.finer_tables(record) for record in records):
-            listed = " and ".join(record.name for record in records)
+        if records and not any(step in cards.finer_tables(one) for one in records):
+            listed = " and ".join(one.name for one in records)
             reason = f"the step {step} is not available for {listed} brains: no network predicts it"
             raise UsageError(None, reason, f"Leave {step} out of --steps")
 
 
 def notes(settings: Settings, population: str) -> list[str]:
-    """Return notes on requested steps that the networks of a population do not have."""
-    available = cards.finer_tables(populations.load(population))
+    """Return notes on requested steps and networks that a population does not have."""
+    available = cards.finer_tables(record(settings, population))
     return [
         f"The step {step} was left out: no network predicts it for {population} brains."
         for step in _requested_parts(settings)
         if step not in available
-    ]
+    ] + networks(settings, population)[1]
 
 
 def _requested_parts(settings: Settings) -> list[str]:
     """Return the requested steps that need a finer label table."""
-    known = {step for name in populations.names() for step in populations.load(name).parts}
+    known = {step for name in populations.valid() for step in populations.load(name).parts}
     return [step for step in sorted(known) if settings.step(step)]
+
+
+def networks(settings: Settings, population: str) -> tuple[dict[str, str], list[str]]:
+    """Return the networks that fit a population by step, and notes on the others.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    population : str
+        The population.
+    """
+    fit: dict[str, str] = {}
+    notes = []
+    for step, name in settings.networks.items():
+        try:
+            record_of(population, {step: name})
+            fit[step] = name
+        except UsageError as error:
+            notes.append(f"The network {model_files.title(name)} was not used: {error.reason}.")
+    return fit, notes
+
+
+def record(settings: Settings, population: str) -> Population:
+    """Return the record of a population, with the networks of the user that fit it."""
+    return record_of(population, networks(settings, population)[0])
+
+
+def pinned(settings: Settings, population: str) -> dict[str, str]:
+    """Return the networks of the user that fit a population, with the SHA-256 of each."""
+    return {step: model_files.pinned(name) for step, name in networks(settings, population)[0].items()}
+
+
+def check_networks(settings: Settings, population_names: Iterable[str]) -> None:
+    """Refuse networks that fit no selected population.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    population_names : iterable of str
+        Populations of the selected participant-sessions; with none, every population counts.
+
+    Raises
+    ------
+    UsageError
+        If a network fits none.
+    """
+    names = list(dict.fromkeys(population_names)) or populations.trained()
+    for step, name in settings.networks.items():
+        errors = []
+        for population in names:
+            try:
+                record_of(population, {step: name})
+            except UsageError as error:
+                errors.append(error)
+        if len(errors) == len(names):
+            first = errors[0]
+            raise UsageError(None, f"--network {step}={name}: {first.reason}", first.remedy)

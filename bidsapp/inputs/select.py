@@ -278,7 +278,7 @@ def _participant_session(
         averaged=[image.path for image in average],
         other_contrasts=[image.path for image in other_contrasts],
         population=record.name,
-        label_table=_label_table(settings, record),
+        label_table=_label_table(settings, options.record(settings, record.name)),
         age=person.age_in(record.age_unit),
         sex=person.sex,
         columns=people.session_row(first.participant, first.session),
@@ -327,7 +327,7 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
             given, settings.output_dir, participant_session.key, participant_session.image
         )
         steps = ("lesion",) if settings.step("lesion") else ()
-        terms = cards.restricted(populations.load(participant_session.population), *steps)
+        terms = cards.restricted(options.record(settings, participant_session.population), *steps)
         said = [*participant_session.notes, *read, *([terms] if terms else []), *given.notes]
         return replace(
             participant_session,

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from ...interfaces.io import container
-from ...models.networks import zoo
+from ...models.data import model_files
+from ...models.networks import purpose
 from ...models.population import populations
 from .. import __version__
 from ..inputs import validator
 from ..status import arithmetic
+from ..status import cards as kept
 from . import derivatives
 from .derivatives import Result
 
@@ -185,25 +187,35 @@ def cards(result: Result) -> list[dict[str, Any]]:
     chosen = chosen if isinstance(chosen, dict) else {}
     record = populations.load(result.facts.population)
     names = record.used(str(chosen.get("registration", "deep")), derivatives.texts(chosen.get("steps")))
+    own = kept.kept(result.out_dir, chosen)
+    for step, card in own.items():
+        replaced = {"segmentation": record.segmentation, "lesion": record.lesion}.get(step)
+        if replaced and purpose.purpose_of(card) != "labels" and replaced in names:
+            names.remove(replaced)
     if chosen.get("stop_after") == "skullstrip":
         names = list(record.masking)
     if source := result.mask_source:
         unused = {record.skullstrip, record.t1w_mask} - {source, record.coarse, record.segmentation}
         names = [name for name in names if name not in unused]
     found = []
-    for name in names:
-        try:
-            card = zoo.read_card(name)
-        except zoo.ModelError:
-            continue
+    shipped = [card for name in names if (card := _card(name))]
+    for card in [*shipped, *own.values()]:
         rows = [
             (term, card[key]) for key, term in CARD_FACTS.items() if card.get(key) not in (None, "", {}, [])
         ]
         found.append(
             {
-                "name": str(card.get("name") or name),
+                "name": str(card.get("name")),
                 "description": str(card.get("description") or ""),
                 "facts": rows,
             }
         )
     return found
+
+
+def _card(name: str) -> dict[str, Any]:
+    """Return the model card of weights with its name; empty if they are not installed."""
+    try:
+        return {"name": name} | model_files.read_card(name)
+    except model_files.ModelError:
+        return {}

@@ -75,7 +75,7 @@ def facts_of(
     ('fetal', 'fetal', 27.0, 'gestational weeks', True)
     """
     population, table = _text(content.get("population")), _text(content.get("label_table"))
-    inferred = population not in populations.names()
+    inferred = population not in populations.valid()
     age, unit = _number(content.get("age")), _text(content.get("age_unit"))
     if inferred and (weeks := _number(content.get("gestational_age"))) is not None:
         age, unit = weeks, WEEKS
@@ -110,7 +110,7 @@ def label_tables() -> tuple[str, ...]:
     >>> label_tables()
     ('adult', 'fetal', 'fetal-callosum')
     """
-    records = [populations.load(name) for name in populations.names()]
+    records = [populations.load(name) for name in populations.valid()]
     found = [name for record in records for name in (record.labels, *record.parts.values()) if name]
     return tuple(dict.fromkeys([DEFAULT, *found]))
 
@@ -118,7 +118,7 @@ def label_tables() -> tuple[str, ...]:
 def _infer(indices: Iterable[int], unit: str) -> tuple[str, str]:
     """Return the first population and label table with all indices, those with this unit of age first."""
     wanted = set(indices)
-    records = [populations.load(name) for name in dict.fromkeys([DEFAULT, *populations.names()])]
+    records = [populations.load(name) for name in dict.fromkeys([DEFAULT, *populations.valid()])]
     records.sort(key=lambda record: record.age_unit != unit)
     for record in records:
         for table in filter(None, (record.labels, *record.parts.values())):

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from ...models.data import model_files, user
 from ...models.errors import MissingFileError, UsageError
 from ...models.networks import purpose, zoo
 
@@ -47,9 +48,25 @@ def run(args: argparse.Namespace) -> int:
         else:
             size = zoo.path_of(name).stat().st_size / 1e6
             about = f"{size:5.1f} MB  {card.get('spacing', '?')} mm  labels {card.get('label_table', '?')}"
-            about += f"  {purpose.kind_of(card)}"
-            print(f"{card.get('name', name):<14} {about}  license {card.get('license', '?')}")
+            about += f"  {purpose.kind_of(card)}  license {card.get('license', '?')}"
+            print(f"{name:<14} {about}{_where(model_files.path_of(name))}")
+    if args.action == "list" and not args.name:
+        _list_others()
     return MissingFileError.exit_code if bad else 0
+
+
+def _where(path: Path) -> str:
+    """Return the folder of a network of the user in words; empty for shipped ones."""
+    return "" if user.is_shipped(path) else f"  yours, in {path.parent}"
+
+
+def _list_others() -> None:
+    """Print the user's label tables and populations, and where files of the user are looked for."""
+    for kind, ending, word in (("labels", ".tsv", "label table"), ("populations", ".toml", "population")):
+        for name, path in user.every(kind, ending).items():
+            if not user.is_shipped(path):
+                print(f"{word} {name}{_where(path)}")
+    print(f"Your own are looked for in {', '.join(map(str, user.folders()))}")
 
 
 def _add(name: str | None) -> int:

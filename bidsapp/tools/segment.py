@@ -11,13 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from ...interfaces import own_labels
 from ...interfaces.io import derivatives, files
+from ...models.data import model_files
 from ...models.errors import InputError, MissingFileError, UsageError
 from ...models.geometry.volume import Volume
 from ...models.io.folders import IMAGES, files_below
 from ...models.io.images import open_image
-from ...models.networks import zoo
 from ...models.pipeline import process
+from ...models.pipeline.process import with_network
 from ...models.population import populations
 from ...models.segmentation.result import posteriors_on, source_words
 from ..execution import licenses
@@ -64,6 +66,8 @@ def _segment(args: argparse.Namespace) -> int:
     """Segment one scan."""
     wanted = {"effort": args.effort != "fast", "posteriors": bool(args.posteriors)}
     populations.check_options(populations.load(args.population), (name for name in wanted if wanted[name]))
+    if own := _own_labels(args):
+        return _segment_own(args, own)
     table = _label_table(args)
     scan = scans.read(args)
     try:
@@ -93,12 +97,54 @@ def _segment(args: argparse.Namespace) -> int:
     return 0
 
 
+def _own_labels(args: argparse.Namespace) -> str:
+    """Return the network of ``--model`` if it has labels of its own; empty otherwise."""
+    if not args.model:
+        return ""
+    try:
+        return with_network(populations.load(args.population), args.model).own_labels
+    except model_files.ModelError as error:
+        raise MissingFileError(None, str(error), "See brainseg models list") from None
+
+
+def _segment_own(args: argparse.Namespace, model: str) -> int:
+    """Segment the labels of a network of the user in one scan."""
+    refused = {"--posteriors": args.posteriors, "--effort accurate": args.effort != "fast"}
+    refused["--corpus-callosum"] = args.corpus_callosum
+    if given := [flag for flag, there in refused.items() if there]:
+        reason = f"{given[0]} is not for networks with labels of their own"
+        raise UsageError(args.model, reason, f"Leave {given[0]} out")
+    scan = scans.read(args)
+    try:
+        brain, found = process.own_labels(
+            scan,
+            args.population,
+            model=model,
+            skull_strip=args.skull_strip,
+            device=device(args),
+            progress=lambda stage: print(stage, file=sys.stderr),
+        )
+    except InputError as error:
+        raise InputError(error.path or args.image, error.reason, error.remedy) from None
+    labeled = found.labels.data.numpy()
+    scans.write(labeled, scan, args)
+    if args.volumes:
+        soft = {str(index): volume for index, volume in found.volumes.items()}
+        rows = own_labels.volume_rows(model, soft, labeled, scan.grid.voxel_volume)
+        _write_csv(Path(args.volumes), list(own_labels.COLUMNS), rows)
+    for note in [*brain.notes, *found.notes]:
+        print(f"note: {note}")
+    count = len(set(labeled.ravel().tolist()) - {0})
+    print(f"{args.out}: {count} labels; brain mask: {source_words(brain.source)}")
+    return 0
+
+
 def _label_table(args: argparse.Namespace) -> str:
     """Return the label table: the population's, or the finer one of ``--corpus-callosum``."""
     record = populations.load(args.population)
     try:
-        finest = zoo.read_card(args.model or record.segmentation).get("label_table", record.labels)
-    except zoo.ModelError as error:
+        finest = model_files.read_card(args.model or record.segmentation).get("label_table", record.labels)
+    except model_files.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
     if args.corpus_callosum and record.parts.get("corpuscallosum") != finest:
         reason = f"this network does not segment the corpus callosum of {record.name} brains"
@@ -118,9 +164,13 @@ def _write_volumes(path: Path, result: Any, structures: np.ndarray, mask: Volume
         uncertainty=result.uncertainty,
         intervals=result.intervals,
     )
+    _write_csv(path, list(derivatives.VOLUME_COLUMNS), rows)
+
+
+def _write_csv(path: Path, columns: list[str], rows: list[Any]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(list(derivatives.VOLUME_COLUMNS))
+    writer.writerow(columns)
     writer.writerows(rows)
     files.write_text(path, text.getvalue())
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ...models.errors import InputError, UsageError
 from ...models.io.folders import IMAGES, files_below
-from ...models.networks import zoo
+from ...training.core.recipe_check import built
 from ...training.data.prepare import prepare as prepare_maps
 from ...training.data.seeds import write_seeds
 from ...training.evaluation.mapping import read_mapping
@@ -59,7 +59,7 @@ def scans(args: argparse.Namespace) -> int:
             None, f"the recipe {recipe.name} is not a cascade", "Choose one, such as segmentation"
         )
     check_coarse(recipe)
-    stride = zoo.ARCHITECTURES[recipe.network](**recipe.architecture).stride
+    stride = int(built(recipe).stride)  # type: ignore[arg-type]
     pairs = _scans_and_labels(Path(args.folder), Path(args.images) if args.images else None)
     prepare_scans(
         pairs,

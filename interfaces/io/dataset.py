@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ...models.io import outputs
+from ...models.population.labels import LabelTable
 from . import container, derivatives, files
 
 BIDS_VERSION = "1.10.0"
@@ -39,7 +40,8 @@ For every participant (and session) a folder `anat` with these files, images on 
 
 {table}
 
-`M` is the suffix of the source image (such as T1w), `M2` that of another contrast, and `SPACE` a template.
+`M` is the suffix of the source image (such as T1w), `M2` that of another contrast, `SPACE` a template, and
+`NETWORK` a network of your own.
 Images in template space have `space-SPACE_` in their names.
 
 `sub-*.html` are the reports, `index.html` their list (group level). `logs/CITATION.md` describes the methods,
@@ -109,6 +111,22 @@ def write_dataset_description(
         if not (out_dir / name).is_file():
             files.write_table(out_dir / name, derivatives.LABEL_COLUMNS, rows)
     return [*texts, *(out_dir / name for name in tables)]
+
+
+def write_label_table(out_dir: Path, desc: str, table: LabelTable) -> Path:
+    """Write the label table of a network of the user and return its path.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    desc : str
+        Value of ``desc`` in the names of its labels.
+    table : LabelTable
+        The table.
+    """
+    path = out_dir / outputs.ending("own_labels", network=desc).replace(".nii.gz", ".tsv")
+    return files.write_table(path, derivatives.LABEL_COLUMNS, [derivatives.label_cells(x) for x in table])
 
 
 def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = False) -> dict[str, Any]:

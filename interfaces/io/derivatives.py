@@ -343,7 +343,12 @@ def label_rows(name: str) -> list[tuple[Any, ...]]:
     list of tuple
         Cells in the order of ``LABEL_COLUMNS``.
     """
-    return [tuple(getattr(label, column) for column in LABEL_COLUMNS) for label in labels.load(name)]
+    return [label_cells(label) for label in labels.load(name)]
+
+
+def label_cells(label: labels.Label) -> tuple[Any, ...]:
+    """Return the cells of a label in the order of ``LABEL_COLUMNS``."""
+    return tuple(getattr(label, column) for column in LABEL_COLUMNS)
 
 
 def as_stored(data: np.ndarray, on_disk: np.dtype) -> np.ndarray:

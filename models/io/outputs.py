@@ -31,7 +31,8 @@ class Output:
     id : str
         Name in the specification.
     entities : dict of str to str
-        BIDS entities, suffix and extension; may hold ``{suffix}``, ``{label}``, ``{space}``, ``{contrast}``.
+        BIDS entities, suffix and extension; may hold ``{suffix}``, ``{label}``, ``{space}``, ``{contrast}``,
+        ``{network}``.
     description : str
         Content of the file.
     labels : tuple of str
@@ -136,6 +137,19 @@ def ending(name: str, **values: str) -> str:
     return load()[name].ending(**values)
 
 
+def own_desc(name: str) -> str:
+    """Return the value of ``desc`` for the labels of a user's network: its name as BIDS can have it.
+
+    Examples
+    --------
+    >>> own_desc("my_labels-2"), own_desc("tissue")
+    ('mylabels2', 'owntissue')
+    """
+    found = re.sub("[^0-9A-Za-z]", "", name) or "own"
+    taken = {output.entities.get("desc") for output in load().values()}
+    return f"own{found}" if found in taken else found
+
+
 def sidecar(name: str) -> str:
     """Return the name of the JSON file that describes a file.
 
@@ -192,6 +206,7 @@ def plan(
     holding: Collection[str],
     spaces: Iterable[tuple[str, str]] = (),
     flavor: str = "fmriprep",
+    network: str = "own",
 ) -> list[str]:
     """Return the endings of all files that a complete run writes in the name of the reference image.
 
@@ -206,6 +221,8 @@ def plan(
         ``space-MNIInfant_cohort-2``).
     flavor : {'fmriprep', 'nibabies', 'both'}
         Programs that the names are for.
+    network : str
+        Value of ``desc`` for the labels of a user's network.
 
     Returns
     -------
@@ -216,7 +233,7 @@ def plan(
     out: list[str] = []
     for output in written:
         if output.native and not output.per_space:
-            for name in _endings(output, suffix):
+            for name in _endings(output, suffix, network):
                 out += native_endings(name, suffix, flavor)
     for label, entities in spaces:
         out += [output.ending(suffix=suffix, space=label) for output in written if output.per_space]
@@ -261,13 +278,13 @@ def prefix(name: str, key: str) -> str:
 def table() -> list[tuple[str, str, str]]:
     """Return name, description and condition of every file.
 
-    Names have ``M`` and ``M2`` for the suffixes of the reference and of another contrast, and
-    ``SPACE`` for a template.
+    Names have ``M`` and ``M2`` for the suffixes of the reference and of another contrast, ``SPACE`` for a
+    template and ``NETWORK`` for a user's network.
     """
     rows = []
     for output in load().values():
         labels = f"{{{','.join(output.labels)}}}"
-        name = output.ending(suffix="M", contrast="M2", space="SPACE", label=labels)
+        name = output.ending(suffix="M", contrast="M2", space="SPACE", label=labels, network="NETWORK")
         words = output.description.format(label=labels)
         words += f"; names in `{output.label_file}`" if output.label_file else ""
         when = "; ".join(conditions()[one] for one in output.when)
@@ -275,5 +292,5 @@ def table() -> list[tuple[str, str, str]]:
     return rows
 
 
-def _endings(output: Output, suffix: str) -> list[str]:
-    return [output.ending(suffix=suffix, label=label) for label in output.labels or ("",)]
+def _endings(output: Output, suffix: str, network: str = "own") -> list[str]:
+    return [output.ending(suffix=suffix, label=label, network=network) for label in output.labels or ("",)]

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..data import FOLDER
+from ..data import model_files, user
 from ..errors import UsageError
 from ..population import labels
-from . import zoo
 
 PURPOSES = {
     "localization": "find the brain in a head",
     "skullstrip": "skull-strip",
     "t1w mask": "skull-strip T1-weighted scans",
     "segmentation": "segment the brain in a head",
+    "labels": "segment labels of its own",
     "pose": "find the pose of a fetal brain",
     "upright segmentation": "segment a fetal brain in the atlas frame",
     "lesion": "segment lesions",
@@ -23,6 +23,12 @@ PURPOSES = {
     "hippocampus registration": "register hippocampi",
 }
 """What networks do, by purpose."""
+
+SUPERVISED = "supervised"
+"""Kind of networks that are trained on images with labels."""
+
+USES = {"labels": "labels", "lesion": "lesion", "mask": "skullstrip"}
+"""Purpose of such a network by the ``use`` on its card."""
 
 OF_KIND = {
     "whole-head": "localization",
@@ -49,7 +55,7 @@ TASKS = {
 
 
 def outputs(architecture: str, arguments: Mapping[str, Any]) -> dict[str, int]:
-    """Return the number of outputs of every task of a network of structures, empty for other networks.
+    """Return the number of outputs of every task of a network with tasks, empty for other networks.
 
     Parameters
     ----------
@@ -68,15 +74,16 @@ def outputs(architecture: str, arguments: Mapping[str, Any]) -> dict[str, int]:
     if architecture in ("StemUNet", "StridedUNet"):
         default = {"structure": {"outputs": 19 if architecture == "StemUNet" else 8}}
         return {name: spec["outputs"] for name, spec in (arguments.get("tasks") or default).items()}
-    return {}
+    return {"structure": arguments["outputs"]} if "outputs" in arguments else {}
 
 
 def kind_of(card: Mapping[str, Any]) -> str:
     """Return the kind of a network's training; that of cards without it follows from the architecture."""
     if card.get("kind"):
         return str(card["kind"])
-    architecture = card["architecture"]["class"]
-    arguments, table = card["architecture"]["arguments"], str(card.get("label_table"))
+    made = card.get("architecture") or {}
+    architecture, arguments = made.get("class"), made.get("arguments") or {}
+    table = str(card.get("label_table"))
     if architecture == "LinkNet":
         return "t1w-mask"
     if architecture == "SliceUNet":
@@ -95,6 +102,8 @@ def kind_of(card: Mapping[str, Any]) -> str:
 def purpose_of(card: Mapping[str, Any]) -> str:
     """Return the purpose of a network, a key of :data:`PURPOSES`; empty if its kind is unknown."""
     kind = kind_of(card)
+    if kind == SUPERVISED:
+        return USES.get(str(card.get("use", "labels")), "")
     if kind == "cascade":
         found = outputs(card["architecture"]["class"], card["architecture"]["arguments"])
         return "segmentation" if "structure" in found else "skullstrip"
@@ -118,21 +127,24 @@ def check(name: str, purpose: str) -> dict[str, Any]:
     UsageError
         If the network is for something else, or its outputs do not fit its label table.
     """
-    card = zoo.read_card(name)
+    card = model_files.read_card(name)
     own = purpose_of(card)
     found = outputs(card["architecture"]["class"], card["architecture"]["arguments"])
-    if own != purpose or not TASKS.get(purpose, set()) <= set(found):
+    supervised = kind_of(card) == SUPERVISED
+    if own != purpose or not (supervised or TASKS.get(purpose, set()) <= set(found)):
         does = f"it is made to {PURPOSES[own]}" if own in PURPOSES else "its purpose is unknown"
         listed = f" (kind {kind_of(card)}{', outputs ' + ', '.join(found) if found else ''})"
-        fitting = [one for one in zoo.installed() if _is_for(one, purpose)]
+        fitting = [one for one in model_files.installed() if _is_for(one, purpose)]
         remedy = f"Installed networks for it: {', '.join(fitting) or 'none'}"
         raise UsageError(name, f"this network does not {PURPOSES[purpose]}; {does}{listed}", remedy)
     if own == "t1w mask":  # no structures, no label table
         return card
     table = str(card.get("label_table"))
-    if not (FOLDER / "labels" / f"{table}.tsv").is_file():
-        raise UsageError(name, f"its card names the label table {table}, which is not installed")
-    count = len(labels.load(table).unsided)
+    if not card.get("labels") and user.find("labels", f"{table}.tsv") is None:
+        reason = f"its card names the label table {table}, which is not installed"
+        raise UsageError(name, reason, f"Copy {table}.tsv to {user.folders()[0]}")
+    own_table = labels.of_card(card)
+    count = len(own_table.labels if supervised else own_table.unsided)
     if found.get("structure", count) != count:
         reason = f"it predicts {found['structure']} structures, but its label table {table} has {count}"
         raise UsageError(name, reason, "Train it with the label table of its recipe")
@@ -141,6 +153,6 @@ def check(name: str, purpose: str) -> dict[str, Any]:
 
 def _is_for(name: str, purpose: str) -> bool:
     try:
-        return purpose_of(zoo.read_card(name)) == purpose
-    except (zoo.ModelError, KeyError, TypeError):
+        return purpose_of(model_files.read_card(name)) == purpose
+    except (model_files.ModelError, KeyError, TypeError):
         return False

@@ -41,6 +41,8 @@ class SliceUNet(nn.Module):
     fold : int
         Side of the squares of voxels that are folded into channels and unfolded at the end. With 2 the
         network works at half the resolution, in a quarter of the time, and predicts at full resolution.
+    outputs : int
+        Number of logits.
 
     Notes
     -----
@@ -54,6 +56,7 @@ class SliceUNet(nn.Module):
         channels: Sequence[int] = (16, 32, 64, 96, 128),
         task: str = "lesion",
         fold: int = 1,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.task, self.fold, self.stride = task, fold, fold * 2 ** (len(channels) - 1)
@@ -66,10 +69,10 @@ class SliceUNet(nn.Module):
             for deeper, width in zip(channels[:0:-1], channels[-2::-1], strict=True)
         )
         self.up = nn.ModuleList(SliceBlock(2 * width, width) for width in channels[-2::-1])
-        self.out = nn.Conv3d(channels[0], fold**2, 1)
+        self.out = nn.Conv3d(channels[0], outputs * fold**2, 1)
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-        """Compute the logit of the task.
+        """Compute the logits of the task.
 
         Parameters
         ----------
@@ -81,7 +84,7 @@ class SliceUNet(nn.Module):
         Returns
         -------
         dict
-            The logit (B, 1, X, Y, Z) twice, since there is none at half resolution.
+            The logits (B, outputs, X, Y, Z) twice, since there is none at half resolution.
         """
         x = _folded(x, self.fold)
         features = []
@@ -106,9 +109,9 @@ def _folded(x: Tensor, fold: int) -> Tensor:
 
 
 def _unfolded(x: Tensor, fold: int) -> Tensor:
-    """Unfold channels into squares of voxels, shape (B, 1, X * fold, Y * fold, Z)."""
+    """Unfold channels into squares of voxels, shape (B, outputs, X * fold, Y * fold, Z)."""
     if fold == 1:
         return x
-    b, _, nx, ny, nz = x.shape
-    parts = x.reshape(b, fold, fold, nx, ny, nz).permute(0, 3, 1, 4, 2, 5)
-    return parts.reshape(b, 1, nx * fold, ny * fold, nz)
+    b, c, nx, ny, nz = x.shape
+    parts = x.reshape(b, c // fold**2, fold, fold, nx, ny, nz).permute(0, 1, 4, 2, 5, 3, 6)
+    return parts.reshape(b, c // fold**2, nx * fold, ny * fold, nz)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,17 +16,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ..data import FOLDER
+from ..data import user
+from ..data.model_files import ModelError, installed, path_of, read_card, verified
 from ..io import atomic
 from .coarse_to_fine import CoarseToFine
 from .gradient_net import GradientNet
 from .link_net import LinkNet
+from .monai_networks import NETWORKS
 from .slice_unet import SliceUNet
 from .stem_unet import StemUNet
 from .strided_unet import StridedUNet
 from .velocity_unet import VelocityUNet
 
-ARCHITECTURES = {
+__all__ = ["ModelError", "installed", "path_of", "read_card", "verified"]
+
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "StemUNet": StemUNet,
     "StridedUNet": StridedUNet,
     "CoarseToFine": CoarseToFine,
@@ -33,15 +38,12 @@ ARCHITECTURES = {
     "SliceUNet": SliceUNet,
     "VelocityUNet": VelocityUNet,
     "LinkNet": LinkNet,
+    **NETWORKS,
 }
-"""Architectures by their name on a model card."""
+"""Architectures by their name on a model card; to these :func:`build` adds ``Ensemble``."""
 
 SCALE = ".scale"
 """Ending of the scale of weights in eight bits."""
-
-
-class ModelError(Exception):
-    """Missing or damaged weights, or weights that do not match their card."""
 
 
 @dataclass(frozen=True)
@@ -65,80 +67,67 @@ class Model:
         return cast(int, self.network.stride)
 
 
-def own_folder() -> Path:
-    """Return the folder of the user's own networks: ``$BRAINSEG_MODELS``, else the user's data folder."""
-    chosen = os.environ.get("BRAINSEG_MODELS")
-    if chosen:
-        return Path(chosen)
-    data = os.environ.get("XDG_DATA_HOME")
-    return (Path(data) if data else Path.home() / ".local" / "share") / "brainseg" / "models"
-
-
-def installed() -> list[str]:
-    """Return the names of all weights: the bundled ones, then the user's own."""
-    folders = (FOLDER / "weights", own_folder())
-    names = [path.stem for folder in folders for path in sorted(folder.glob("*.safetensors"))]
-    return list(dict.fromkeys(names))
-
-
-def path_of(name: str) -> Path:
-    """Return the path of weights.
+class Ensemble(nn.Module):
+    """Several networks in one file, whose probabilities are averaged.
 
     Parameters
     ----------
-    name : str
-        Path of a ``.safetensors`` file, or name of bundled weights or of the user's own.
+    members : sequence of mapping
+        Of each its ``class`` and ``arguments``, and optionally ``axes``, the axes across its slices.
+    """
+
+    def __init__(self, members: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(build(one) for one in members)
+        self.axes = [tuple(one.get("axes") or ()) for one in members]
+        self.stride = math.lcm(*(cast(int, one.stride) for one in self.members))
+
+    def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, None]]:
+        """Return the logarithm of the mean probabilities as the logits of ``structure``."""
+        found = [one(x, prior)["structure"][0].float().softmax(1) for one in self.members]
+        return {"structure": (torch.stack(found).mean(0).clamp(min=1e-8).log(), None)}
+
+
+def build(spec: Mapping[str, Any]) -> nn.Module:
+    """Return the network of the entry ``architecture`` of a model card.
 
     Raises
     ------
     ModelError
-        If there are none; the message lists the available weights.
+        If the architecture is unknown.
+    UsageError
+        If it needs a package that is not installed.
     """
-    if Path(name).suffix == ".safetensors":
-        path = Path(name)
-        known = sorted(p.stem for p in path.parent.glob("*.safetensors"))
-    else:
-        path = FOLDER / "weights" / f"{name}.safetensors"
-        known = installed()
-        if not path.is_file() and (own_folder() / path.name).is_file():
-            return own_folder() / path.name
-    if not path.is_file():
-        raise ModelError(f"no weights at {path}; available: {', '.join(known) or 'none'}")
-    return path
+    if spec["class"] == "Ensemble":
+        return Ensemble(**spec["arguments"])
+    if spec["class"] not in ARCHITECTURES:
+        raise ModelError(f"unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
+    return ARCHITECTURES[spec["class"]](**spec["arguments"])
 
 
 def add(path: Path) -> str:
     """Check weights and their card, copy both to the user's own folder and return their name.
+
+    A label table beside them (``TABLE.tsv``, if the card has none in it) is copied, too.
 
     Raises
     ------
     ModelError
         If weights and card do not match, or bundled weights have that name.
     """
-    name = load(str(path)).card.get("name", path.stem)
-    if (FOLDER / "weights" / f"{name}.safetensors").is_file():
+    card = load(str(path)).card
+    name = card.get("name", path.stem)
+    known = user.find("weights", f"{name}.safetensors")
+    if known and user.is_shipped(known):
         raise ModelError(f"{path}: the name {name!r} belongs to bundled weights; choose another name")
-    folder = own_folder()
+    folder = user.folders()[0]
+    table = path.with_name(f"{card.get('label_table')}.tsv")
+    if table.is_file() and user.find("labels", table.name) is None:
+        atomic.write_bytes(folder / table.name, table.read_bytes())
     # The card first: weights without a card are useless.
     for ending in (".json", ".safetensors"):
         atomic.write_bytes(folder / f"{name}{ending}", path.with_suffix(ending).read_bytes())
     return name
-
-
-def read_card(name: str) -> dict[str, Any]:
-    """Read the card of the weights ``name``."""
-    path = path_of(name).with_suffix(".json")
-    try:
-        card = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ModelError(
-            f"missing model card of the weights {path.stem}: {path}; copy it to the folder of the weights"
-        ) from None
-    except ValueError as error:
-        raise ModelError(f"invalid JSON in the model card {path} ({error}); fetch it again") from None
-    if "licence" in card:  # cards of networks trained with earlier versions
-        card.setdefault("license", card.pop("licence"))
-    return card
 
 
 def load(name: str) -> Model:
@@ -149,14 +138,11 @@ def load(name: str) -> Model:
     ModelError
         If a file is missing or damaged, or the SHA-256 of the weights differs from that on the card.
     """
-    path, card = path_of(name), read_card(name)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if card.get("sha256") != digest:
-        raise ModelError(f"{path} does not match its model card (SHA-256 differs); fetch it again")
-    spec = card["architecture"]
-    if spec["class"] not in ARCHITECTURES:
-        raise ModelError(f"{path}: unknown architecture {spec['class']!r}; known: {', '.join(ARCHITECTURES)}")
-    network = ARCHITECTURES[spec["class"]](**spec["arguments"])
+    path, card = path_of(name), verified(name)
+    try:
+        network = build(card["architecture"])
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     try:
         state = _restored(load_file(path))
     except (SafetensorError, OSError) as error:

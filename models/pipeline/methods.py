@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from ..networks import zoo
+from collections.abc import Mapping
+from typing import Any
+
+from ..data import model_files, user
+from ..networks import purpose, zoo
 from ..population import labels
 from ..population.contrasts import DARK_CSF
 from ..population.populations import Population
 from ..segmentation import lesion as lesions
+from ..segmentation.own.labels import has_tissues
+
+FEW = 8
+"""Largest number of labels that a text lists."""
 
 
 def skullstrip(record: Population, mode: str = "auto") -> str:
@@ -28,7 +36,8 @@ def skullstrip(record: Population, mode: str = "auto") -> str:
     if mode == "skip":
         return method.cases["skip"]
     active = {"auto"} & {mode} | ({"t1w"} if record.t1w_mask else set())
-    return _filled(record, "skullstrip", active, threshold=f"{method.threshold:g}")
+    text = _filled(record, "skullstrip", active, threshold=f"{method.threshold:g}")
+    return text + "".join(map(_user, filter(None, (record.skullstrip, record.t1w_mask))))
 
 
 def segmentation(record: Population, label_table: str | None = None, effort: str = "fast") -> str:
@@ -50,7 +59,7 @@ def segmentation(record: Population, label_table: str | None = None, effort: str
     """
     active = {effort} | ({"atlas"} if "atlas" in zoo.read_card(record.segmentation) else set())
     structures = len(labels.load(label_table or record.labels).labels) - 1
-    return _filled(record, "segmentation", active, structures=str(structures))
+    return _filled(record, "segmentation", active, structures=str(structures)) + _user(record.segmentation)
 
 
 def deformation(record: Population, predicted: bool = False) -> str:
@@ -84,13 +93,61 @@ def lesion(model: str, contrast: str) -> str:
     ModelError
         If the network is not installed.
     """
+    card = zoo.read_card(model)
+    if purpose.kind_of(card) == purpose.SUPERVISED:
+        return (
+            f"Lesions were segmented in the {contrast} image by a {card['architecture']['class']} network. "
+            f"Every connected lesion of at least {lesions.SMALLEST:g} mm³ was kept. "
+            f"{_data(card)}{_user(model)}"
+        )
     csf = "" if contrast in DARK_CSF else f"Voxels of CSF and within {lesions.RIM:g} mm of it were excluded. "
     return (
         f"Lesions were segmented in the {contrast} image by a U-Net (Ronneberger et al., 2015, "
         f"doi:10.1007/978-3-319-24574-4_28) on axial slices with their neighbors {lesions.REACH:g} mm above "
         f"and below. Every connected lesion of at least {lesions.SMALLEST:g} mm³ was kept. {csf}"
-        f"Training data: {zoo.read_card(model)['training_data']}. "
+        f"{_data(card)}{_user(model)}"
     )
+
+
+def own_labels(model: str) -> str:
+    """Return the methods text of a network of own labels.
+
+    Parameters
+    ----------
+    model : str
+        Weights.
+
+    Raises
+    ------
+    ModelError
+        If the network is not installed.
+    """
+    card = zoo.read_card(model)
+    table = labels.of_card(card)
+    names = [label.name for label in table if label.index]
+    listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+    tissues = (
+        "; the tissues (gray matter, white matter, cerebrospinal fluid) are sums of their probabilities"
+        if has_tissues(table)
+        else ""
+    )
+    return (
+        f"{len(names)} further labels ({listed}) were segmented by a {card['architecture']['class']} "
+        f"network{tissues}. {_data(card)}{_user(model)}"
+    )
+
+
+def _data(card: Mapping[str, Any]) -> str:
+    """Return the sentence on the training data of a network; empty if they are not known."""
+    return f"Training data: {card['training_data']}. " if card.get("training_data") else ""
+
+
+def _user(name: str) -> str:
+    """Return a sentence on a network of the user with its SHA-256; empty for shipped ones."""
+    if user.is_shipped(model_files.path_of(name)):
+        return ""
+    digest = zoo.read_card(name).get("sha256")
+    return f"The network {model_files.title(name)} is the user's own (SHA-256 {digest}). "
 
 
 def hippocampus(model: str) -> str:
@@ -111,7 +168,7 @@ def hippocampus(model: str) -> str:
         f"Both hippocampi were divided into an anterior and a posterior part by a convolutional network at "
         f"{card['spacing']:g} mm, in upright boxes around the segmentation's hippocampi, as the mean over "
         f"each box and its mirror image. Training data: {card['training_data']} (Antonelli et al., 2022, "
-        f"doi:10.1038/s41467-022-30695-9). "
+        f"doi:10.1038/s41467-022-30695-9). {_user(model)}"
     )
 
 
@@ -119,7 +176,7 @@ def _filled(record: Population, stage: str, active: set[str], **values: str) -> 
     """Return the text of a stage with networks and the texts of its ``active`` cases."""
     method = record.methods[stage]
     coarse, fine = zoo.read_card(record.coarse), zoo.read_card(getattr(record, stage))
-    data = "; ".join(dict.fromkeys(card["training_data"] for card in (coarse, fine)))
+    data = "; ".join(dict.fromkeys(card.get("training_data") or "not stated" for card in (coarse, fine)))
     sizes = {"coarse": coarse["spacing"], "fine": fine["spacing"], "spacing": method.spacing}
     return _substituted(method.text, method.cases, active, training_data=data, **sizes, **values)
 

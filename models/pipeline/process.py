@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ..errors import InputError, MissingFileError, UsageError
+from ..data import model_files
+from ..errors import InputError, MissingFileError
 from ..geometry.volume import Volume
-from ..networks import purpose, zoo
 from ..population import populations
 from ..population.populations import Population
 from ..preprocessing import bias, thick_slices
 from ..registration.result import Anatomy
 from ..segmentation import segmentation, skullstrip
+from ..segmentation.own import labels as own
+from ..segmentation.own.labels import OwnLabels
 from ..segmentation.result import SegmentationResult, SkullStripResult
+from . import networks
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,37 @@ def process(
     return Processed(scan, brain, corrected, found)
 
 
+def own_labels(
+    scan: Volume,
+    population: str | Population = "adult",
+    *,
+    model: str,
+    skull_strip: str = "auto",
+    device: str = "cpu",
+    progress: Callable[[str], None] = lambda stage: None,
+) -> tuple[SkullStripResult, OwnLabels]:
+    """Skull-strip and correct a scan, and segment the labels of a network of the user.
+
+    Parameters
+    ----------
+    scan, population, skull_strip, device, progress
+        As for :func:`process`.
+    model : str
+        Network that was trained on the user's labels.
+
+    Raises
+    ------
+    InputError
+        If the scan has no brain.
+    """
+    progress("skull-stripping")
+    brain = skullstrip.skullstrip(scan, populations.resolve(population), mode=skull_strip, device=device)
+    progress("bias correction")
+    corrected, _ = bias.correct(scan, brain.mask)
+    progress("segmentation")
+    return brain, own.segment(corrected, brain.mask, model, device=device)
+
+
 def check_slices(scan: Volume, record: Population) -> None:
     """Refuse a scan with slices too thick for a population's networks.
 
@@ -150,23 +184,6 @@ def with_network(record: Population, name: str) -> Population:
         If it is not for the segmentation of this population.
     """
     try:
-        method = record.methods["segmentation"].method
-        upright = method == "atlas-frame"
-        _check_fits(name, "upright segmentation" if upright else "segmentation", record)
-        card = zoo.load(name).card
-        coarse = card.get("coarse") or record.coarse
-        purpose.check(coarse, "pose" if upright else "localization")
-        if finer := card.get("finer"):
-            purpose.check(finer, "segmentation")
-    except zoo.ModelError as error:
+        return networks.with_networks(record, {"segmentation": name})
+    except model_files.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
-    return replace(record, segmentation=name, coarse=coarse)
-
-
-def _check_fits(name: str, wanted: str, record: Population) -> None:
-    """Refuse a network that does not fit the segmentation method of a population."""
-    try:
-        purpose.check(name, wanted)
-    except UsageError as error:
-        reason = f"the network does not fit the segmentation of {record.name} brains: {error.reason}"
-        raise UsageError(name, reason, error.remedy) from None

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from ..data import FOLDER
+from ..data import model_files
 from .populations import Population
 
 
@@ -22,7 +21,7 @@ def restricted(record: Population, *steps: str) -> str | None:
     found: list[str] = []
     more: list[str] = []
     further = [getattr(record, step) for step in steps]
-    for name in dict.fromkeys((*record.masking, record.segmentation, *further)):
+    for name in dict.fromkeys((*record.masking, record.segmentation, record.own_labels, *further)):
         terms = _card(name).get("license", "")
         if "research use" in terms.lower():
             (more if name in further else found).append(terms)
@@ -49,6 +48,8 @@ def finer_tables(record: Population) -> dict[str, str]:
 
 
 def _card(name: str) -> dict[str, Any]:
-    """Return the model card of installed weights; empty if there is none."""
-    path = FOLDER / "weights" / f"{name}.json"
-    return json.loads(path.read_text()) if name and path.is_file() else {}
+    """Return the model card of weights; empty if there is none."""
+    try:
+        return model_files.read_card(name) if name else {}
+    except model_files.ModelError:
+        return {}

@@ -14,16 +14,26 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..data import FOLDER
+from ..data import FOLDER, user
+from ..errors import UsageError
+from . import label_rows
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    """Return the rows of a file of the folder ``labels``."""
-    text = (FOLDER / "labels" / f"{name}.tsv").read_text()
-    return list(csv.DictReader(text.splitlines(), delimiter="\t"))
+    """Return the rows of a table: of a shipped one, one in a folder of the user, or a TSV file."""
+    shipped = FOLDER / "labels" / f"{name}.tsv"
+    if shipped.is_file():
+        return list(csv.DictReader(shipped.read_text().splitlines(), delimiter="\t"))
+    path = Path(name) if name.endswith(".tsv") else user.find("labels", f"{name}.tsv")
+    if path is None:
+        known = ", ".join(user.every("labels", ".tsv"))
+        raise UsageError(None, f"no label table {name!r}", f"Give a TSV file, or one of: {known}")
+    return label_rows.complete(label_rows.read(path), path, TISSUES[1:])
 
 
 DSEG = {row["name"]: int(row["dseg"]) for row in _rows("tissue")}
@@ -207,18 +217,59 @@ def numbering(name: str, column: str) -> np.ndarray | None:
 
 @cache
 def load(name: str) -> LabelTable:
-    """Read a label table of the package.
+    """Read a label table.
 
     Parameters
     ----------
     name : str
-        Name of the table, such as ``adult`` or ``tissue``.
+        Name of a shipped table, such as ``adult`` or ``tissue``, or of one in a folder of the user
+        (:mod:`brainseg.models.data.user`), or a TSV file.
 
     Returns
     -------
     LabelTable
         The table.
+
+    Raises
+    ------
+    UsageError
+        If there is no such table, or it is not valid.
     """
+    return _table(_rows(name))
+
+
+def of_card(card: Mapping[str, Any]) -> LabelTable:
+    """Return the label table of a network: that in its model card (``labels``), or the one that it names.
+
+    Parameters
+    ----------
+    card : mapping of str to Any
+        Model card.
+
+    Raises
+    ------
+    UsageError
+        If the table is missing or not valid.
+
+    Examples
+    --------
+    >>> table = of_card({"labels": [{"index": 1, "name": "GM"}, {"index": 2, "name": "WM"}]})
+    >>> [(label.index, label.name, label.tissue) for label in table]
+    [(0, 'Background', 'background'), (1, 'GM', 'gm'), (2, 'WM', 'wm')]
+    """
+    rows = card.get("labels")
+    if not rows:
+        return load(str(card.get("label_table")))
+    return _table(label_rows.complete(rows, f"model card {card.get('name', '')}".strip(), TISSUES[1:]))
+
+
+def as_rows(table: LabelTable) -> list[dict[str, Any]]:
+    """Return the rows of a table as they stand in a model card."""
+    columns = ("index", "name", "abbreviation", "color", "mapping", "tissue", "partner")
+    return [{column: getattr(label, column) for column in columns} for label in table]
+
+
+def _table(rows: list[dict[str, str]]) -> LabelTable:
     return LabelTable(
         [
             Label(
@@ -227,13 +278,13 @@ def load(name: str) -> LabelTable:
                 row["abbreviation"],
                 row["color"],
                 int(row["mapping"]),
-                row.get("tissue") or row["name"],
+                row["tissue"] if "tissue" in row else row["name"],
                 int(row.get("partner") or row["index"]),
                 row.get("pieces") or "many",
                 int(row.get("part_of") or row["index"]),
                 row.get("total") or "",
             )
-            for row in _rows(name)
+            for row in rows
         ]
     )
 

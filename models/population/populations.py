@@ -6,17 +6,29 @@ depend on its name.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any
 
-from ..data import FOLDER
+from ..data import user
 from ..errors import UsageError
+from . import record_files
+
+NOT_VALID = "its record is not valid"
+"""Begin of the reason why a population of the user cannot be used."""
 
 WEEKS, YEARS = "gestational weeks", "years"
 """Units of age, before and after birth."""
+
+NETWORK_STEPS = {
+    "skullstrip": "the brain mask",
+    "segmentation": "structures, or labels and tissues of the network's own",
+    "lesion": "lesions",
+    "hippocampus": "the parts of the hippocampus",
+    "registration": "the start of the registration",
+}
+"""Steps whose network can be replaced, and what it computes."""
 
 FLAGS = {
     "effort": "--effort accurate",
@@ -143,6 +155,8 @@ class Population:
     registration : dict of str to object
         ``spacing`` (mm), ``emphasis`` and ``steps`` of the deformation where they differ from the defaults
         (:meth:`brainseg.models.deformation.diffeomorphic.Options.finer`).
+    own_labels : str
+        Weights of a network whose labels and tissues are written beside the structures; empty without one.
     """
 
     name: str
@@ -168,6 +182,7 @@ class Population:
     parts: dict[str, str] = field(default_factory=dict)
     registration: dict[str, Any] = field(default_factory=dict)
     velocity: str = ""
+    own_labels: str = ""
 
     @property
     def networks(self) -> tuple[str, str, str]:
@@ -191,7 +206,13 @@ class Population:
         """
         further = {"lesion": self.lesion, "hippocampus": self.hippocampus}
         start = self.velocity if registration == "deep" else ""
-        names = [*self.masking, self.segmentation, start, *(further[s] for s in steps if s in further)]
+        names = [
+            *self.masking,
+            self.segmentation,
+            self.own_labels,
+            start,
+            *(further[s] for s in steps if s in further),
+        ]
         return list(dict.fromkeys(filter(None, names)))
 
 
@@ -239,14 +260,31 @@ def check_options(record: Population, options: Iterable[str]) -> None:
 
 
 def names() -> list[str]:
-    """Return the names of the populations with a record."""
-    folder = FOLDER / "populations"
-    return sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml"))
+    """Return the names of the populations with a record: the shipped ones, then the user's."""
+    return list(user.every("populations", ".toml"))
+
+
+def shipped() -> list[str]:
+    """Return the names of the shipped populations, among which age and reconstruction decide."""
+    return [name for name, path in user.every("populations", ".toml").items() if user.is_shipped(path)]
+
+
+def valid() -> list[str]:
+    """Return the names of the populations whose record is valid, with or without networks."""
+    return [name for name in names() if not unusable(name).startswith(NOT_VALID)]
 
 
 def trained() -> list[str]:
-    """Return the names of the populations with networks."""
-    return [name for name in names() if not load(name).untrained]
+    """Return the names of the populations with networks; a record that is not valid is left out."""
+    return [name for name in names() if not unusable(name)]
+
+
+def unusable(name: str) -> str:
+    """Return why a population cannot be processed; empty if it can."""
+    try:
+        return load(name).untrained
+    except UsageError as error:
+        return f"{NOT_VALID} ({error.path}: {error.reason})"
 
 
 @cache
@@ -256,7 +294,9 @@ def load(name: str) -> Population:
     Parameters
     ----------
     name : str
-        Name of the population.
+        Name of the population: a shipped one, or one in a folder of the user
+        (:mod:`brainseg.models.data.user`). A user's record can have a ``base``, the population whose values
+        it changes.
 
     Returns
     -------
@@ -266,11 +306,24 @@ def load(name: str) -> Population:
     Raises
     ------
     UsageError
-        If the population is unknown.
+        If the population is unknown, or its record is not valid.
     """
-    if name not in names():
+    path = user.find("populations", f"{name}.toml")
+    if path is None:
         raise UsageError(None, f"unknown population {name!r}", f"Use one of: {', '.join(names())}")
-    record = tomllib.loads((FOLDER / "populations" / f"{name}.toml").read_text())
+    content = record_files.read(path)
+    try:
+        return _population(content)
+    except KeyError as error:
+        raise UsageError(
+            path, f"the record has no {error}", 'Add it, or a base, as in base = "adult"'
+        ) from None
+    except (TypeError, ValueError, AttributeError) as error:
+        known = ", ".join(one.name for one in fields(Population))
+        raise UsageError(path, f"the record does not fit ({error})", f"A record has {known}") from None
+
+
+def _population(record: dict[str, Any]) -> Population:
     plausible = record.pop("plausible", {})
     cohorts = {
         template: Cohorts(c["unit"], tuple(map(str, c["names"])), tuple(c["until"]))
@@ -312,7 +365,7 @@ def resolve(population: str | Population) -> Population:
 
 
 def by_age(age: float, unit: str) -> Population | None:
-    """Return the population of an age, with or without networks.
+    """Return the shipped population of an age, with or without networks.
 
     Parameters
     ----------
@@ -331,7 +384,7 @@ def by_age(age: float, unit: str) -> Population | None:
     >>> by_age(28, WEEKS).name, by_age(0.5, YEARS).name, by_age(16, WEEKS)
     ('fetal', 'infant', None)
     """
-    for name in names():
+    for name in shipped():
         record = load(name)
         if record.age_unit == unit and record.ages[0] <= age <= record.ages[1]:
             return record
@@ -339,7 +392,7 @@ def by_age(age: float, unit: str) -> Population | None:
 
 
 def by_reconstruction(label: str) -> Population | None:
-    """Return the population of a ``rec-`` entity.
+    """Return the shipped population of a ``rec-`` entity.
 
     Parameters
     ----------
@@ -351,7 +404,7 @@ def by_reconstruction(label: str) -> Population | None:
     Population or None
         The population; None if the label identifies none.
     """
-    for name in names():
+    for name in shipped():
         if label and label.lower().startswith(load(name).reconstructions):
             return load(name)
     return None

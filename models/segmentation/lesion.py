@@ -14,9 +14,10 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry.volume import Grid, Volume, resample, transform_points
-from ..networks import zoo
+from ..networks import purpose, zoo
 from ..networks.inference import run
 from ..population import labels
+from .own import labels as own_labels
 
 THINNEST = 2.0
 """Smallest distance (mm) of the slices."""
@@ -121,12 +122,10 @@ def find(
         raise InputError(None, "the brain mask is empty", "Check the mask")
     loaded = zoo.load_once(model, device)
     notes: list[str] = []
-    image, brain = prepared(volume, mask, float(loaded.card["spacing"]))
-    start = [(-n) % loaded.stride for n in image.grid.shape[:2]]
-    x = torch.nn.functional.pad(channels(image, brain), (0, 0, 0, start[1], 0, start[0]))
-    logit = run(loaded.network, x[0], x[1:], device=device, notes=notes)["lesion"][0]
-    shape = image.grid.shape
-    on_slices = Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
+    if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
+        on_slices = own_labels.foreground(volume, mask, model, device, notes)
+    else:
+        on_slices = _on_slices(volume, mask, loaded, device, notes)
     inside = mask.data > 0
     if structures is not None:
         inside = inside & ~fluid(structures)
@@ -135,6 +134,16 @@ def find(
     return LesionResult(
         volume.with_data(torch.from_numpy(found)), volume.with_data(probability), lesions, notes
     )
+
+
+def _on_slices(volume: Volume, mask: Volume, loaded: zoo.Model, device: str, notes: list[str]) -> Volume:
+    """Return the probability of a lesion in axial slices."""
+    image, brain = prepared(volume, mask, float(loaded.card["spacing"]))
+    start = [(-n) % loaded.stride for n in image.grid.shape[:2]]
+    x = torch.nn.functional.pad(channels(image, brain), (0, 0, 0, start[1], 0, start[0]))
+    logit = run(loaded.network, x[0], x[1:], device=device, notes=notes)["lesion"][0]
+    shape = image.grid.shape
+    return Volume(logit[: shape[0], : shape[1]].sigmoid(), image.affine)
 
 
 def fluid(structures: Volume, label_table: str = "adult") -> Tensor:

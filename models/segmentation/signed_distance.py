@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data import model_files
 from ..errors import InputError
 from ..geometry import distance as surface
 from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample
 from ..localization import head, upright
-from ..networks import zoo
+from ..networks import purpose, zoo
 from ..networks.inference import COORDINATE_SCALE, run
 from ..population import labels
 from ..population.populations import Population
 from . import t1w_mask
 from .grids import brain_grid, half
 from .masks import extent, is_stripped, largest, tidy
+from .own import labels as own_labels
 from .result import EXTENT, SkullStripResult
 
 MARGIN = 12.0
@@ -78,7 +80,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
             wide = head.continued(volume) if partial else volume
             found = refine(wide, coarse, record, device, notes)
         on_input = resample(found, volume.grid, outside=-20.0)
-        mask = tidy(on_input.data > 0)
+        mask, source = tidy(on_input.data > 0), model_files.title(source)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
     if not PLAUSIBLE[0] < size < PLAUSIBLE[1]:
@@ -160,6 +162,8 @@ def refine(
         Notes on the results are appended.
     """
     loaded = zoo.load_once(record.skullstrip, device)
+    if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
+        return _of_own(volume, coarse, record, device, notes)
     grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.stride)
     image = normalize(resample(volume.canonical(), grid).data)
     context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
@@ -172,6 +176,18 @@ def refine(
     return _end_of_tissue(
         out["tissue"], distance, brain_grid(volume, coarse.distance, spacing, MARGIN, 1), spacing
     )
+
+
+def _of_own(
+    volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str] | None
+) -> Volume:
+    """Return the signed distance to the surface of the mask of a network that a user trained."""
+    spacing = record.methods["skullstrip"].spacing
+    grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
+    box = resample(Volume(torch.ones(grid.shape), grid.affine), volume.grid)
+    found = own_labels.foreground(volume, box, record.skullstrip, device, notes)
+    mask = tidy(resample(found, grid).data > 0.5)
+    return Volume(torch.from_numpy(surface.signed_distance(mask, spacing).astype(np.float32)), grid.affine)
 
 
 def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, spacing: float) -> Volume:

@@ -60,6 +60,8 @@ class ProcessingOptions:
         ``accurate`` averages the segmentation network over the image and its mirror image.
     label_table : str, optional
         Label table that replaces the population's own.
+    networks : mapping of str to str
+        Networks of the user by step, in place of those of the population.
     hippocampus : bool
         Divide the hippocampus into an anterior and a posterior part.
     lesion : bool
@@ -86,6 +88,7 @@ class ProcessingOptions:
     skull_strip: str = "auto"
     effort: str = "fast"
     label_table: str | None = None
+    networks: Mapping[str, str] = field(default_factory=dict)
     hippocampus: bool = False
     lesion: bool = False
     force: bool = False

@@ -130,7 +130,7 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
         (["train", "segmentation", "minutes", *training], 2, "'minutes' is not key=value"),
         (["train", "segmentation", "--data", here / "x.npz", "--out", here], 2, "train prepare"),
         (["train", "prepare", here / "x.npz", here / "gone.nii.gz"], 2, "does not exist"),
-        (["models", "show", "nothing"], 126, "no weights at"),
+        (["models", "show", "nothing"], 126, "no weights named"),
         (["evaluate", here / "a", here / "b"], 126, "no such file"),
     ]:
         assert _run(*words) == code, words

@@ -191,7 +191,7 @@ def test_the_list_of_participants_has_gestational_ages(tmp_path, columns, cells,
 
 
 def test_licenses_are_told_once_for_each_population():
-    settings = SimpleNamespace(step=lambda name: False)
+    settings = SimpleNamespace(step=lambda name: False, networks={})
     participant_sessions = [ParticipantSession(str(k), None, None, population="fetal") for k in range(3)]
     participant_sessions.append(ParticipantSession("9", None, None))
     (note,) = licenses.notes(settings, participant_sessions)

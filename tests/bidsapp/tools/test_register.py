@@ -97,7 +97,7 @@ def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
         (["moving.nii.gz", "fixed.nii.gz", "o.mat"], "End its name with .h5"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--moved", "m.mgz"], "End its name with .nii.gz"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "segmentation"], "does not predict velocities"),
-        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "nothing"], "no weights at"),
+        (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--start", "nothing"], "no weights named"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--moved", "moving.nii.gz"], "the output is the input"),
         (["moving.nii.gz", "fixed.nii.gz", "o.h5", "--inverse", "./o.h5"], "two outputs have this name"),
         (["moving.nii.gz", "Moon", "o.h5"], "the template is not on this machine"),

@@ -26,7 +26,7 @@ def test_entries_are_complete():
 
 
 def test_conditions_are_steps_or_facts():
-    assert set(outputs.conditions()) - set(STEPS) == {"feta", "averaged"}
+    assert set(outputs.conditions()) - set(STEPS) == {"feta", "averaged", "own"}
     used = {one for output in outputs.load().values() for one in output.when} | {"template-outputs"}
     assert used == set(outputs.conditions())
 

@@ -1,12 +1,12 @@
 """The chain on arrays: order of the stages, refusals, another network."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from brainseg.models.data import model_files
 from brainseg.models.errors import InputError, MissingFileError, UsageError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
@@ -74,6 +74,6 @@ def test_another_network_replaces_the_populations(monkeypatch, tmp_path):
     monkeypatch.setenv("BRAINSEG_MODELS", str(tmp_path))
     for ending in (".safetensors", ".json"):
         shutil.copy(zoo.path_of("head-coarse").with_suffix(ending), tmp_path / f"mine{ending}")
-    own = replace(zoo.load("segmentation"), card={"coarse": "mine"})
-    monkeypatch.setattr(zoo, "load", lambda name: own)
+    card = zoo.read_card("segmentation") | {"coarse": "mine"}
+    monkeypatch.setattr(model_files, "verified", lambda name: card)
     assert process.with_network(adult, "segmentation").coarse == "mine"

@@ -1,0 +1,1 @@
+"""Networks that were trained on images with labels of a user."""

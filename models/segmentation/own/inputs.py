@@ -1,0 +1,144 @@
+"""Inputs of networks that were trained on images with labels of a user, in training and afterwards.
+
+The entry ``inputs`` of the model card says what the network sees: ``frame`` (``box``: the box of the brain;
+``cascade``: as the shipped network of structures, with coordinates and the posteriors of a coarse network),
+``sampler`` with ``axes``, ``image`` (``brain``, or ``head``: not masked), ``normalize``, ``contrasts``,
+``margin`` (mm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...geometry.volume import Grid, Volume, resample, transform_points
+from ...localization import head
+from ...preprocessing.intensity import NORMALIZATIONS
+from .. import fusion
+
+DEFAULTS: dict[str, Any] = {
+    "frame": "box",
+    "sampler": "patches",
+    "axes": [2],
+    "image": "brain",
+    "normalize": "robust",
+    "contrasts": ["T1w"],
+    "margin": 6.0,
+}
+"""Values of ``inputs`` that a card or recipe does not have."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of a network.
+
+    Attributes
+    ----------
+    grid : Grid
+        Upright grid.
+    x : Tensor, shape (C, X, Y, Z)
+        Normalized images, and in the cascade coordinates.
+    prior : Tensor, shape (P, X/2, Y/2, Z/2), or None
+        Posteriors of the coarse network, in the cascade.
+    """
+
+    grid: Grid
+    x: Tensor
+    prior: Tensor | None = None
+
+
+def specification(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entry ``inputs`` of a card with all of its values."""
+    return DEFAULTS | dict(card.get("inputs") or {})
+
+
+def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> Grid:
+    """Return the upright grid around a mask; where voxels have its size, it goes through their centers.
+
+    Parameters
+    ----------
+    brain : Volume
+        More than 0 in the brain, not empty.
+    spacing : float or sequence of float
+        Voxel size (mm), of all axes or of each (left-right, back-front, down-up).
+    margin : float
+        Margin (mm).
+    """
+    size = np.broadcast_to(np.asarray(spacing, float), (3,))
+    index = np.argwhere(brain.data.numpy() > 0)
+    corners = np.stack([index.min(0), index.max(0)])
+    every = np.array(
+        [[corners[i, 0], corners[j, 1], corners[k, 2]] for i in (0, 1) for j in (0, 1) for k in (0, 1)]
+    )
+    points = transform_points(brain.affine, every)
+    low, high = points.min(0) - margin, points.max(0) + margin
+    upright = np.abs(brain.affine[:3, :3])
+    for axis in range(3):
+        row = upright[axis]
+        if np.isclose(row.max(), size[axis], atol=1e-3) and np.isclose(row.sum(), row.max(), atol=1e-3):
+            offset = brain.affine[axis, 3] % size[axis]
+            low[axis] = np.floor((low[axis] - offset) / size[axis] + 1e-4) * size[axis] + offset
+    count = np.ceil((high - low) / size - 1e-4).astype(int) + 1
+    affine = np.diag([*size, 1.0])
+    affine[:3, 3] = low
+    return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
+
+
+def inputs(
+    images: Sequence[Volume],
+    brain: Volume,
+    spec: Mapping[str, Any],
+    spacing: float | Sequence[float],
+    *,
+    stride: int = 2,
+    coarse: str | None = None,
+    device: str = "cpu",
+    notes: list[str] | None = None,
+) -> Inputs:
+    """Return the inputs of a network.
+
+    Parameters
+    ----------
+    images : sequence of Volume
+        One image for each contrast of the network, on any grids.
+    brain : Volume
+        Brain mask, on the grid of the first image; for a network of the brain mask its box.
+    spec : mapping
+        Values of :data:`DEFAULTS`.
+    spacing : float or sequence of float
+        Voxel size (mm).
+    stride : int
+        Number that divides the sides of the network's input, for the cascade.
+    coarse : str, optional
+        Coarse network of the cascade.
+    device : str
+        Device of the coarse network.
+    notes : list of str, optional
+        Notes on the results are appended.
+
+    Raises
+    ------
+    InputError
+        If the mask is empty, or the coarse network finds no brain.
+    """
+    if not bool((brain.data > 0).any()):
+        raise InputError(None, "the brain mask is empty", "Check the mask")
+    if spec["frame"] == "cascade":
+        masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
+        found = head.find(masked, model=str(coarse), device=device, notes=notes)
+        made = fusion.network_inputs(masked, brain, found, float(np.mean(spacing)), stride)
+        return Inputs(made.grid, torch.cat([made.image[None], made.coordinates]), made.context)
+    grid = box_grid(brain, spacing, float(spec["margin"]))
+    inside = resample(brain.with_data((brain.data > 0).float()), grid).data > 0.5
+    channels = []
+    for image in images:
+        on_grid = resample(image.with_data(image.data.float()), grid).data
+        counts = inside if spec["image"] == "brain" else on_grid != 0
+        channels.append(NORMALIZATIONS[spec["normalize"]](on_grid, counts))
+    return Inputs(grid, torch.stack(channels))
