@@ -82,7 +82,7 @@ def kind_of(card: Mapping[str, Any]) -> str:
     if card.get("kind"):
         return str(card["kind"])
     made = card.get("architecture") or {}
-    architecture, arguments = made.get("class"), made.get("arguments") or {}
+    architecture, arguments = str(made.get("class") or ""), made.get("arguments") or {}
     table = str(card.get("label_table"))
     if architecture == "LinkNet":
         return "t1w-mask"
