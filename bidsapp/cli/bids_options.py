@@ -6,7 +6,7 @@ import argparse
 import functools
 from collections.abc import Callable
 
-from ...models.population.populations import NETWORK_STEPS
+from ...models.population.steps import NETWORK_STEPS
 from .. import __version__
 from ..config.batch import ENGINES, SYSTEMS
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...models.data import model_files
 from ...models.errors import UsageError
-from ...models.population.populations import NETWORK_STEPS
+from ...models.population.steps import NETWORK_STEPS
 
 OPTIONAL = ("lesion", "hippocampus")
 """Steps of the chain that are off by default; a network for one of them switches it on."""

@@ -31,7 +31,7 @@ def with_networks(record: Population, networks: Mapping[str, str]) -> Population
         The population.
     networks : mapping of str to str
         Installed names or ``.safetensors`` files by step, a key of
-        :data:`brainseg.models.population.populations.NETWORK_STEPS`.
+        :data:`brainseg.models.population.steps.NETWORK_STEPS`.
 
     Raises
     ------

@@ -21,15 +21,6 @@ NOT_VALID = "its record is not valid"
 WEEKS, YEARS = "gestational weeks", "years"
 """Units of age, before and after birth."""
 
-NETWORK_STEPS = {
-    "skullstrip": "the brain mask",
-    "segmentation": "structures, or labels and tissues of the network's own",
-    "lesion": "lesions",
-    "hippocampus": "the parts of the hippocampus",
-    "registration": "the start of the registration",
-}
-"""Steps whose network can be replaced, and what it computes."""
-
 FLAGS = {
     "effort": "--effort accurate",
     "label_table": "a coarser label table",
