@@ -16,8 +16,6 @@ from ..errors import UsageError
 from . import record_files
 
 NOT_VALID = "its record is not valid"
-"""Begin of the reason why a population of the user cannot be used."""
-
 WEEKS, YEARS = "gestational weeks", "years"
 """Units of age, before and after birth."""
 
