@@ -41,7 +41,12 @@ setup(
     include_package_data=False,
     package_data={
         "brainseg.models": ["data/*.toml", "data/*/*"],
-        "brainseg.bidsapp": ["jobs/engines/*/*", "reports/assets/**", "reports/templates/**"],
+        "brainseg.bidsapp": [
+            "config/*.json",
+            "jobs/engines/*/*",
+            "reports/assets/**",
+            "reports/templates/**",
+        ],
         "brainseg.training": ["recipes/*.yaml", "sources/*.tsv"],
     },
     python_requires=">=3.11",

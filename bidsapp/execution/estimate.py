@@ -8,21 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ...workflows.common.resources import memory
+from ..config import measured
 
-SHARES = {
-    "conform": 0.03,
-    "skullstrip": 0.10,
-    "bias": 0.13,
-    "segmentation": 0.24,
-    "registration": 0.12,
-    "quality": 0.17,
-    "outputs": 0.14,
-    "report": 0.07,
-}
-"""Shares of the stages in the time of a participant-session, measured (``benchmarks/README.md``)."""
-
-BASE_GB = 0.8
-"""Memory (GB) beside that of the largest step: the main process, and workers that wait."""
+SHARES = measured.read().shares
+"""Shares of the stages in the time of a participant-session."""
 
 ENOUGH = 0.1
 """Share of the stages that must be done before the first estimate."""
@@ -66,7 +55,7 @@ def needed(images: Collection[Path]) -> Memory | None:
     largest = max(sizes, key=lambda path: sizes[path])
     steps = memory(str(largest))
     step = max(steps, key=lambda name: steps[name])
-    return Memory(round(steps[step] + BASE_GB, 2), step, largest)
+    return Memory(round(steps[step] + measured.read().base_gb, 2), step, largest)
 
 
 def why_killed(before: Mapping[str, Any], image: Path | None) -> str:

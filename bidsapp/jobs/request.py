@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...workflows.common.resources import memory, voxels
+from ..config import measured
 from ..config.settings import Settings
-from ..execution.estimate import BASE_GB
 from ..inputs.select import ParticipantSession
 
 CPUS = 2
-"""CPUs of a task by default, as in the measurement."""
+"""CPUs of a task by default."""
 
 MARGIN = 1.15
 """Factor between the measured memory and the memory that is asked for."""
@@ -23,15 +23,6 @@ PATIENCE = 6.0
 
 SHORTEST = 20
 """Shortest time limit (min)."""
-
-START = 20.0
-"""Seconds of a run, and of each participant-session, that do not depend on the image."""
-
-WHOLE = 43.0
-"""Seconds of all stages for 256^3 voxels on two CPUs, measured (``benchmarks/README.md``)."""
-
-MORE = {"ants": 120.0, "accurate": 15.0, "lesion": 20.0, "hippocampus": 10.0, "image": 15.0, "space": 10.0}
-"""Further seconds for 256^3 voxels: options, each further image, each further template."""
 
 GIB = 2**30 / 1e9
 
@@ -81,13 +72,15 @@ def seconds(settings: Settings, participant_session: ParticipantSession) -> floa
     participant_session : ParticipantSession
         The participant-session.
     """
-    size = voxels(str(participant_session.image)) / 256**3
+    known = measured.read()
+    size = voxels(str(participant_session.image)) / known.voxels
     images = len(participant_session.averaged) + len(participant_session.other_contrasts)
     names = [name for name in ("lesion", "hippocampus") if settings.step(name)]
     names += [settings.registration, settings.effort]
-    whole = WHOLE + sum(MORE.get(name, 0.0) for name in names)
-    whole += MORE["image"] * images + MORE["space"] * max(0, len(settings.output_spaces) - 1)
-    return START + whole * size
+    more = known.more_seconds
+    whole = known.image_seconds + sum(more.get(name, 0.0) for name in names)
+    whole += more["image"] * images + more["space"] * max(0, len(settings.output_spaces) - 1)
+    return known.start_seconds + whole * size
 
 
 def of(settings: Settings, tasks: Sequence[Sequence[ParticipantSession]]) -> Request:
@@ -100,6 +93,7 @@ def of(settings: Settings, tasks: Sequence[Sequence[ParticipantSession]]) -> Req
     tasks : sequence of sequence of ParticipantSession
         The participant-sessions of each task.
     """
+    known = measured.read()
     cpus = settings.nprocs if "nprocs" in settings.given else CPUS
     threads = min(settings.omp_nthreads if "omp_nthreads" in settings.given else cpus, cpus)
     usable = [[ps for ps in task if ps.problem is None and ps.image] for task in tasks]
@@ -108,16 +102,16 @@ def of(settings: Settings, tasks: Sequence[Sequence[ParticipantSession]]) -> Req
     needs = {path: max(memory(str(path)).values()) for path in images}
     largest = max(needs, key=lambda path: needs[path], default=None)
     step = needs[largest] if largest else 2.0
-    mib = 512 * math.ceil((BASE_GB + at_once * step) * MARGIN / GIB * 2)
+    mib = 512 * math.ceil((known.base_gb + at_once * step) * MARGIN / GIB * 2)
     if "mem" in settings.given:
         mib = math.ceil(settings.mem_gb / GIB * 1024)
     longest = max((sum(seconds(settings, ps) for ps in task) for task in usable), default=0.0)
-    minutes = max(SHORTEST, PATIENCE * (START + longest * CPUS / min(cpus, 8)) / 60)
+    minutes = max(SHORTEST, PATIENCE * (known.start_seconds + longest * known.cores / min(cpus, 8)) / 60)
     on_gpu = settings.device.startswith("cuda") or bool("n_gpus" in settings.given and settings.n_gpus)
     return Request(
         cpus=cpus,
         memory_mib=mib,
         minutes=5 * math.ceil(minutes / 5),
         gpus=(settings.n_gpus or 1) if on_gpu else 0,
-        why=f"{Path(largest).name} needs {BASE_GB + step:.1f} GB" if largest else "",
+        why=f"{Path(largest).name} needs {known.base_gb + step:.1f} GB" if largest else "",
     )

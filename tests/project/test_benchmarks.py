@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.bidsapp.config import measured
+from brainseg.bidsapp.jobs import request
 from brainseg.bidsapp.reports import derivatives
 from brainseg.models.geometry.volume import Volume
 from brainseg.training.evaluation import segmentation
+from brainseg.workflows.common.resources import MEMORY
 from helpers import ROOT
 
 FOLDER = ROOT / "benchmarks"
@@ -74,6 +77,20 @@ def test_page_has_a_place_for_every_table():
         assert f"<!-- {name}: end -->" in page
     for script in FOLDER.glob("*.py"):
         assert script.name == "tables.py" or f"`{script.name} " in page
+
+
+def test_jobs_are_planned_with_the_figures_of_the_page(scripts):
+    estimates = scripts("estimates")
+    file = json.loads(measured.FILE.read_text())
+    assert file["measured"] == estimates.of_page((FOLDER / "README.md").read_text())
+    assert set(file["measured"]["stage_seconds"]) >= {"segmentation", "report"}
+    # a job of the measured participant asks for more than it took
+    known = measured.read()
+    assert known.start_seconds + known.image_seconds == pytest.approx(file["measured"]["wall_seconds"])
+    assert known.image_seconds > 0
+    assert sum(known.shares.values()) == pytest.approx(1)
+    step = max(fixed + more for fixed, more in MEMORY.values())
+    assert (known.base_gb + step) * request.MARGIN > 0.9 * file["measured"]["peak_gib"]
 
 
 def _scan(folder):
