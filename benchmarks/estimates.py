@@ -1,7 +1,7 @@
 """The figures that jobs are planned with, from the table of the stages on the page of benchmarks.
 
-``python benchmarks/estimates.py [--page PAGE] [--out bidsapp/config/measured.json]`` prints them, or writes the
-file that the program reads. The part ``estimated``, which no table has, is kept as it is.
+``python benchmarks/estimates.py [--page PAGE] [--out bidsapp/config/measured.json]`` prints them, or writes
+the file that the program reads. The part ``estimated``, which no table has, is kept as it is.
 """
 
 from __future__ import annotations
