@@ -143,8 +143,10 @@ def chain(*, name, inputs, **_):
 
 def describe(out_dir, bids_root, links, sloppy=False):
     """Stand in for the description of the output as a dataset."""
+    from brainseg.models.io import atomic
+
     description = {"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "brainseg-bids"}]}
-    (out_dir / "dataset_description.json").write_text(json.dumps(description))
+    atomic.write_text(out_dir / "dataset_description.json", json.dumps(description))
 
 
 def report_node(out_dir, key):

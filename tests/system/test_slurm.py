@@ -1,6 +1,7 @@
-"""Written jobs on a real Slurm: killed by time, killed for memory, submitted again; then the group level."""
+"""Written jobs on a real Slurm: killed by time, for memory, submitted again; the group level; Snakemake."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ pytestmark = [
     pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing() or "there is a Slurm"),
 ]
 
+SNAKEMAKE = os.environ.get("SNAKEMAKE") or shutil.which("snakemake")
 FAKE = TESTS / "helpers" / "fake_chain.py"
 LIMIT = 400
 """Seconds after which jobs must have ended, also on a busy computer."""
@@ -48,9 +50,9 @@ def study(node, demo_dataset, tmp_path_factory):
     return bids, out
 
 
-def _write(program, bids, out, *options):
+def _write(program, bids, out, *options, engine="slurm"):
     """Write a job; returns its folder and its list."""
-    words = [str(bids), str(out), "participant", "--write-job", "slurm", "--device", "cpu", *options]
+    words = [str(bids), str(out), "participant", "--write-job", engine, "--device", "cpu", *options]
     done = subprocess.run([sys.executable, *program, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = Path(re.search(r"bash (\S+)/submit.sh", done.stdout)[1])
@@ -107,3 +109,23 @@ def test_a_real_participant_has_the_memory_and_the_time_that_it_needs(node, stud
     assert (out / "sub-06" / "anat" / "sub-06_desc-aseg_dseg.nii.gz").is_file()
     assert (out / "group.html").stat().st_mtime >= (out / "logs/status/sub-06.json").stat().st_mtime
     assert set(states.values()) == {"done"}
+
+
+@pytest.mark.skipif(not SNAKEMAKE, reason="Snakemake or its plugin for Slurm is not installed")
+def test_snakemake_submits_six_participants(node, tmp_path):
+    bids, out = fake_chain.dataset(tmp_path / "bids", [f"sub-{n:02d}" for n in range(1, 7)]), tmp_path / "out"
+    job, listed = _write([FAKE], bids, out, "--plugin", "linear", engine="snakemake")
+    assert len(listed) == 6
+    srun = tmp_path / "bin" / "srun"  # jobs do not know the Slurm of the tests
+    srun.parent.mkdir()
+    srun.write_text(f'#!/bin/sh\nSLURM_CONF={node.env["SLURM_CONF"]} exec {shutil.which("srun")} "$@"\n')
+    srun.chmod(0o755)
+    path = f"{srun.parent}:{Path(SNAKEMAKE).parent}:{os.environ['PATH']}"
+    options = ["--executor", "slurm", "--jobs", "6", "--slurm-status-command", "squeue", "--slurm-no-account"]
+    options += ["--slurm-init-seconds-before-status-checks", "5"]
+    submit = ["timeout", "-k", "5", str(LIMIT), "bash", str(job / "submit.sh")]
+    said = node.run(*submit, *options, check=False, PATH=path)
+    assert set(_states(out).values()) == {"done"}, said[-4000:]
+    assert len(_states(out)) == 6
+    assert said.count("submitted with SLURM jobid") == 7  # and the group level
+    assert (out / "group.html").is_file()
