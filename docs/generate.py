@@ -59,6 +59,7 @@ def command_line() -> str:
     """Return the arguments of ``brainseg-bids`` by group, and the help of every ``brainseg`` command."""
     parser = bids.parser()
     lines = ["# Command line", "", "```bash", str(parser.usage), "```", "", str(parser.description), ""]
+    lines += ["```text", parser.examples.rstrip(), "```", ""]
     for title, actions in parser.sections.items():
         lines += [f"## {title.capitalize()}", ""]
         for action in actions:

@@ -24,6 +24,14 @@ failed; 4 the quality gate was not passed; 65 the dataset is not usable; 70 inte
 here, other processes are at work on what is left; 126, 127 a needed file or program is missing; 128+N stopped
 by signal N"""
 
+EXAMPLES = """\
+  brainseg-bids BIDS OUT participant group             all participants, then tables and pages of the study
+  brainseg-bids BIDS OUT participant --dry-run         what would be processed and written
+  brainseg-bids BIDS OUT participant --participant-label 01 02 --nprocs 8 --mem 16G
+  brainseg-bids BIDS OUT participant --write-job slurm  a script for a cluster
+  brainseg-bids OUT status                          who is done, runs or has failed
+"""
+
 Add = Callable[..., argparse.Action]
 
 
@@ -49,6 +57,7 @@ def parser() -> Parser:
         allow_abbrev=False,
         add_help=False,
     )
+    out.examples = EXAMPLES
     _add_level(out.section("what to do"))
     _add_selection(out.section("which images"))
     _add_processing(out.section("how they are processed"))

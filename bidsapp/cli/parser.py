@@ -68,7 +68,11 @@ class Parser(argparse.ArgumentParser):
     elsewhere : dict of str to str
         Names of options in other BIDS Apps, which are accepted and not shown, and the names here; empty for
         options that mean nothing here.
+    examples : str
+        Commands at the end of the help.
     """
+
+    examples = ""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.sections: dict[str, list[argparse.Action]] = {}
@@ -78,6 +82,10 @@ class Parser(argparse.ArgumentParser):
         self.elsewhere: dict[str, str] = {}
         self._options: dict[str, tuple[str, dict[str, Any]]] = {}
         super().__init__(*args, **options)
+
+    def format_help(self) -> str:
+        """Return the help, with the examples."""
+        return super().format_help() + (f"\nexamples:\n{self.examples}" if self.examples else "")
 
     def add_argument(self, *names: str, **options: Any) -> argparse.Action:
         """Add an argument outside of the sections; see :meth:`section` for the options."""

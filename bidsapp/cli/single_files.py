@@ -9,8 +9,8 @@ from .parser import Parser, add_compute
 
 def _add_image(parser: Parser) -> None:
     add = parser.add_argument
-    add("image", metavar="IN", complete="file", help="a scan, .nii or .nii.gz")
-    add("out", metavar="OUT", complete="file", help="file to write, .nii or .nii.gz")
+    add("image", metavar="IN", complete="file", help="a scan (.nii, .nii.gz or .mgz), or a folder of scans")
+    add("out", metavar="OUT", complete="file", help="file to write (.nii or .nii.gz); a folder if IN is one")
     add(
         "--reorient",
         nargs="?",

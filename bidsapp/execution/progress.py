@@ -46,6 +46,7 @@ class Progress:
         # Replaced, never changed: another thread draws them.
         self.stages: dict[str, Stages] = {}
         self.times: list[dict[str, float]] = []
+        self.entered: dict[str, list[str]] = {}
 
     def __enter__(self) -> Progress:
         return self
@@ -65,9 +66,12 @@ class Progress:
         """Show the start of a participant-session."""
         self.states[key] = "running"
 
-    def stage(self, key: str, stage: str) -> None:
-        """Show that a participant-session enters a stage."""
-        LOG.info("%s  %s", key, stage)
+    def stage(self, key: str, stage: str, total: int = 0) -> None:
+        """Show that a participant-session enters a stage, once, with its number if the total is known."""
+        entered = self.entered.setdefault(key, [])
+        if stage not in entered:
+            entered.append(stage)
+            LOG.info("%s  %s%s", key, stage, f" (stage {len(entered)} of {total})" if total else "")
 
     def works(self, key: str, stage: str, on: bool) -> None:
         """Note that a stage of a participant-session works, or that it waits or has ended."""
@@ -94,6 +98,7 @@ class Progress:
         key = record.participant_session.key
         self.states[key] = record.state
         self.stages.pop(key, None)
+        self.entered.pop(key, None)
         if record.state == "done" and not record.report_only:
             self.times.append(record.seconds)
 

@@ -63,6 +63,7 @@ class Tracker:
         self.sharing = Sharing(out_dir, self.settings)
         self._admitted: set[str] = set()
         self._names: dict[str, str] = {}
+        self._stages: dict[str, int] = {}
         self._running: dict[tuple[str, str], set[str]] = {}
         self._before: dict[str, dict[str, float]] = {}
         self._computed: dict[str, str] = {}
@@ -75,6 +76,7 @@ class Tracker:
         participant_session: ParticipantSession,
         workflow: str,
         arithmetic: dict[str, str] | None = None,
+        stages: int = 0,
     ) -> None:
         """Expect the events of a participant-session from a workflow.
 
@@ -86,8 +88,11 @@ class Tracker:
             Name of its workflow.
         arithmetic : dict of str to str, optional
             Precision, device, instructions and processor, if they are known.
+        stages : int, optional
+            Number of its stages, 0 if unknown.
         """
         key = participant_session.key
+        self._stages[key] = stages
         self._names[workflow] = key
         self.records[key] = Record(
             participant_session,
@@ -267,7 +272,8 @@ class Tracker:
         self._clock(record, stage, name, on=True)
         if record.stage != stage:
             record.stage = stage
-            self.progress.stage(record.participant_session.key, stage)
+            key = record.participant_session.key
+            self.progress.stage(key, stage, self._stages.get(key, 0))
             self._write(record)
 
     def _end(self, record: Record, stage: str, node: Any) -> None:

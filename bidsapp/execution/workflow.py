@@ -128,9 +128,14 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
                 LOG.exception("%s: its workflow cannot be built", ps.key)
             run.tracker.refuse(ps, failures.of_error(error, "start"))
             continue
-        run.tracker.expect(ps, name, known.get(device))
+        run.tracker.expect(ps, name, known.get(device), stages=_stages(one))
         workflow.add_nodes([one])
     return workflow
+
+
+def _stages(workflow: pe.Workflow) -> int:
+    """Return the number of stages of a participant-session's workflow, the report included."""
+    return len({name.partition(".")[0] for name in workflow.list_node_names() if "." in name}) + 1
 
 
 def participant_session_workflow(

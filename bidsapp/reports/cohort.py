@@ -17,8 +17,8 @@ TILES = ("total_gm", "cortex_gm", "total_wm", "lateral_ventricles", "total_csf")
 """Totals at the top of a participant's page."""
 
 HIPPOCAMPI = ("Left-Hippocampus", "Right-Hippocampus")
-PERCENTILES_FROM, MOST_DOTS = 20, 120
-"""Number of values from which percentiles are shown, and most dots of a strip."""
+RANKS_FROM, PERCENTILES_FROM, MOST_DOTS = 5, 20, 120
+"""Numbers of values from which ranks and percentiles are shown, and most dots of a strip."""
 
 
 class Cohort:
@@ -240,7 +240,6 @@ def tiles_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     for name, parts, hue in rows:
         value, place = total(result.volumes, parts), cohort.place(result.key, parts)
         if value is not None:
-            tiles.append(
-                {"name": name, "value": value, "color": hue, "place": place["words"] if place else ""}
-            )
+            told = place["words"] if place and len(cohort.values(parts)) >= RANKS_FROM else ""
+            tiles.append({"name": name, "value": value, "color": hue, "place": told})
     return tiles

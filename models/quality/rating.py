@@ -239,12 +239,12 @@ def _placed(
     words = "Left and right structures are exchanged" if mirrored else "Left structures are on the left"
     checks = [Check("sides", "Left and right", float(mirrored), "", FAIL if mirrored else PASS, words)]
     found = quality.brain_overlap(mask, own, norms)
-    words = f"Dice of the mask, aligned by its structures, and the usual brain: {found:.2f}"
-    checks.append(_below("mask_place", "Mask against the usual brain", found, words, limits, "place"))
+    words = f"Dice of the mask, aligned by its structures, and the template's brain: {found:.2f}"
+    checks.append(_below("mask_place", "Mask against the template's brain", found, words, limits, "place"))
     if matrix is None:
         return checks
     found = quality.brain_overlap(mask, matrix, norms)
-    words = f"Dice of the mask in the template's space and the usual brain: {found:.2f}"
+    words = f"Dice of the mask in the template's space and the template's brain: {found:.2f}"
     checks.append(_below("alignment_overlap", "Alignment: brain", found, words, limits, "place"))
     expected = bundled.load(norms.template).centroids
     away = [

@@ -187,7 +187,7 @@ def _describe(name: str, study: dict[str, Any] | None = None) -> dict[str, Any]:
 def _measure(name: str) -> dict[str, Any]:
     """Return the entry of a data dictionary for a volume."""
     if name == "brain":
-        return {"LongName": "Brain", "Description": "Volume of the brain mask", "Units": "mm^3"}
+        return {"LongName": "Brain mask", "Description": "Volume of the brain mask", "Units": "mm^3"}
     if total := labels.totals().get(name):
         return {"LongName": total.title, "Description": total.description, "Units": "mm^3"}
     index = next((label.index for label in label_tables.every() if label.name == name), None)

@@ -24,6 +24,16 @@ def test_help_is_quick_grouped_and_complete():
         assert heading in done.stdout
 
 
+def test_the_examples_of_the_help_are_commands_of_the_program():
+    parser = bids.parser()
+    lines = [line.strip().split("  ")[0].split() for line in parser.examples.splitlines()]
+    assert len(lines) > 3 and parser.format_help().endswith(parser.examples)
+    for line in lines:
+        assert line[0] == "brainseg-bids"
+        if line[-1] != "status":
+            parser.parse_args(line[1:])
+
+
 @pytest.mark.parametrize("lines", ["bids.parser().format_help()", "main.main(['--help'])"])
 def test_help_imports_nothing_heavy(lines):
     code = (
