@@ -9,8 +9,8 @@ from ..interfaces.bias import CorrectBias
 from .common.base import init_stage_wf
 
 DESC = """\
-Intensity non-uniformity was corrected with N4 (Tustison et al., 2010, doi:10.1109/TMI.2010.2046908) as \
-ANTs implements it, estimated in the brain on a grid thinned {shrink} times. """
+Intensity non-uniformity was corrected with N4 (Tustison et al., 2010, doi:10.1109/TMI.2010.2046908) with \
+the steps and constants of ITK, estimated in the brain on a grid thinned {shrink} times. """
 
 
 def init_bias_wf(

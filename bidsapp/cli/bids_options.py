@@ -25,11 +25,11 @@ here, other processes are at work on what is left; 126, 127 a needed file or pro
 by signal N"""
 
 EXAMPLES = """\
-  brainseg-bids BIDS OUT participant group             all participants, then tables and pages of the study
-  brainseg-bids BIDS OUT participant --dry-run         what would be processed and written
+  brainseg-bids BIDS OUT participant group              all participants, then tables and pages of the study
+  brainseg-bids BIDS OUT participant --dry-run          what would be processed and written
   brainseg-bids BIDS OUT participant --participant-label 01 02 --nprocs 8 --mem 16G
   brainseg-bids BIDS OUT participant --write-job slurm  a script for a cluster
-  brainseg-bids OUT status                          who is done, runs or has failed
+  brainseg-bids OUT status                              who is done, runs or has failed
 """
 
 Add = Callable[..., argparse.Action]

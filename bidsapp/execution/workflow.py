@@ -37,7 +37,7 @@ from .context import Run
 from .directories import Directories
 from .scheduler import logs, plugins, reproducible, slots
 from .scheduler.devices import arithmetic
-from .tracker import Tracker
+from .tracker import FINISH, Tracker
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
@@ -135,7 +135,8 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
 
 def _stages(workflow: pe.Workflow) -> int:
     """Return the number of stages of a participant-session's workflow, the report included."""
-    return len({name.partition(".")[0] for name in workflow.list_node_names() if "." in name}) + 1
+    stages = {name.partition(".")[0] for name in workflow.list_node_names()}
+    return len(stages - {"inputnode", "outputnode", FINISH})
 
 
 def participant_session_workflow(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..geometry.volume import Volume, transform_points
 from ..templates.age_template import AgeTemplate
+from .adam import Adam
 
 ROTATIONS = 1200
 """Number of candidate rotations, about 18 degrees apart."""
@@ -172,14 +173,11 @@ def _refine(
     spin = torch.zeros(len(turn), 3, requires_grad=True)
     move = torch.zeros(len(turn), 3, requires_grad=True)
     grow = torch.zeros(len(turn), requires_grad=True)
-    optimizer = torch.optim.Adam([{"params": [spin, grow], "lr": 0.03}, {"params": [move], "lr": 0.06}])
+    optimizer = Adam([((spin, grow), 0.03), ((move,), 0.06)])
     # A unit of translation is ten millimeters, so that all parameters have about the same effect.
     for _ in range(STEPS):
-        optimizer.zero_grad()
         where = _placed(matrices_of(spin) @ turn, offset + 10 * move, scale + grow, points)
-        loss = -explained(where, values, maps, spacing).sum()
-        loss.backward()
-        optimizer.step()
+        optimizer.step(-explained(where, values, maps, spacing).sum())
     with torch.no_grad():
         return matrices_of(spin) @ turn, offset + 10 * move, scale + grow
 

@@ -23,6 +23,7 @@ from ..errors import InputError
 from ..geometry.orientation import closest_axes
 from ..geometry.volume import Volume, lattice, normalize, resample, transform_points
 from . import head
+from .adam import Adam
 from .head import Coarse
 from .rotation_search import explained, matrices_of
 
@@ -341,9 +342,7 @@ def _refine(turns: Tensor, points: Tensor, values: Tensor, offset: Tensor) -> Te
     maps, spacing, _ = _mean_head()
     blurred = F.avg_pool3d(maps[None], 3, 1, 1)[0]
     spin, move, grow, stretch = (torch.zeros(len(turns), n, requires_grad=True) for n in (3, 3, 1, 3))
-    optimizer = torch.optim.Adam(
-        [{"params": [spin, grow, stretch], "lr": 0.04}, {"params": [move], "lr": 0.2}]
-    )
+    optimizer = Adam([((spin, grow, stretch), 0.04), ((move,), 0.2)])
 
     def place() -> Tensor:
         size = spin.norm(dim=1, keepdim=True).clamp(min=1e-6)
@@ -353,9 +352,7 @@ def _refine(turns: Tensor, points: Tensor, values: Tensor, offset: Tensor) -> Te
         return (scale[:, :, None] * rotation) @ points.T + (offset + 10 * move)[:, :, None]
 
     for step in range(STEPS):
-        optimizer.zero_grad()
         fit = explained(place(), values, blurred if step < STEPS * 2 // 3 else maps, spacing)
-        (-fit.sum()).backward()
-        optimizer.step()
+        optimizer.step(-fit.sum())
     with torch.no_grad():
         return explained(place(), values, maps, spacing)

@@ -142,7 +142,7 @@ def chain(*, name, inputs, **_):
 
 
 def describe(out_dir, bids_root, links, sloppy=False):
-    """Stand in for the description of the output as a dataset."""
+    """Stand in for the description of the output as a dataset; several runs may write it at once."""
     from brainseg.models.io import atomic
 
     description = {"Name": "x", "BIDSVersion": "1.10.0", "GeneratedBy": [{"Name": "brainseg-bids"}]}

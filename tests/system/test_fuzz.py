@@ -24,7 +24,7 @@ from helpers import mutations
 pytestmark = pytest.mark.slow
 
 COUNT, INDEXED = 500, 120
-IN_ONE_RUN = 36
+IN_ONE_RUN = len(mutations.ALL)
 DESCRIPTION = {"Name": "fuzz", "BIDSVersion": "1.10.0"}
 
 

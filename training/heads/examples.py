@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.errors import UsageError
+from ...models.networks.device import precision
 from ...models.networks.inference import COORDINATE_SCALE
 from ...models.population import labels
 from ..core.example import Example
@@ -207,7 +208,8 @@ class Cascade:
         """Return the output of the coarse network, shape (1, C, X, Y, Z) on the coarse grid."""
         device = whole.x.device.type
         x = whole.x.to(memory_format=torch.channels_last_3d)
-        with torch.autocast(device, dtype=torch.bfloat16):
+        dtype = precision(device)
+        with torch.autocast(device, dtype=dtype, enabled=dtype != torch.float32):
             assert self.network is not None
             out = self.network(x)
         if self.context == "distance":

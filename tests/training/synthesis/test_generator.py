@@ -230,6 +230,21 @@ def test_examples_of_both_kinds(toy_arrays):
         assert fine[0].x.shape == (1, 4, 16, 24, 16)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_coarse_network_computes_as_fast_as_the_machine_can(still, monkeypatch, dtype):
+    """Emulated bfloat16 takes minutes where float32 takes a second."""
+    seen = []
+
+    def network(x):
+        seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+        return {"structure": (torch.zeros(1, 19, *x.shape[2:]), None)}
+
+    monkeypatch.setattr("brainseg.training.heads.examples.precision", lambda device: dtype)
+    whole = WholeHead(still, (24, 32, 24), 3.0)
+    Cascade(whole, network, (16, 24, 16), 2.0).examples(0)
+    assert seen == [dtype]
+
+
 def test_context_lies_where_the_fine_grid_is(still):
     """Context brought to the fine grid at half its resolution points to the same places."""
     whole = WholeHead(still, (24, 32, 24), 3.0)
