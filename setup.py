@@ -97,7 +97,16 @@ setup(
         # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is held to
         "smriprep": ["smriprep>=0.19"],
         "docs": ["furo>=2024.8", "myst-parser>=4.0", "sphinx>=8.1"],
-        "train": ["lightning>=2.5,<2.7", "mlflow-skinny>=3.0", "pandas>=2.2.2", "tensorboard>=2.16"],
+        # monai changes images with labels at random
+        "train": [
+            "lightning>=2.5,<2.7",
+            "mlflow-skinny>=3.0",
+            "monai>=1.4",
+            "pandas>=2.2.2",
+            "tensorboard>=2.16",
+        ],
+        # networks of MONAI, for training and for their use
+        "zoo": ["einops>=0.7", "monai>=1.4"],
     },
     entry_points={
         "console_scripts": [

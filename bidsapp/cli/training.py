@@ -13,8 +13,23 @@ def _add_train(parser: Parser) -> None:
     add("recipe", metavar="RECIPE", complete="recipe", help="a YAML file, or the name of an installed recipe")
     add("changes", metavar="key=value", nargs="*", help="values that replace those of the recipe")
     add("--data", metavar="NPZ", complete="file", help="prepared label maps, from: brainseg train prepare")
-    add("--maps", metavar="FOLDER", complete="folder", help="label maps, in place of --data")
-    add("--table", help=f"{TABLE}; of fetal brains fetal or feta")
+    add(
+        "--maps",
+        metavar="FOLDER",
+        complete="folder",
+        help="label maps, or images with labels, in place of --data",
+    )
+    add(
+        "--table",
+        help=f"{TABLE}; of fetal brains fetal or feta; of your own labels a .tsv file (index, name)",
+    )
+    add(
+        "--split",
+        metavar="TSV",
+        complete="file",
+        help="which images with labels train, validate and are left for a test (columns case, part)",
+    )
+    add("--fold", type=int, metavar="K", help="fold that validates, of the folds of the recipe")
     add(
         "--out",
         metavar="DIR",

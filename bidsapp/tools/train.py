@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...models.errors import UsageError
 from ...training.core.lightning import train
 from ...training.kinds.assemble import Data, assemble
 from . import recipes
@@ -35,8 +36,14 @@ def run(args: argparse.Namespace) -> int:
         validation=_existing(args.validation, PREPARE),
         scans=_existing(args.scans, SCANS),
         labeled=_existing(args.labeled, SCANS),
+        split=_existing(args.split, "It is written into the folder of every run"),
+        fold=args.fold,
     )
     recipe = recipes.read(args.recipe, changes)
+    if recipe.kind == "supervised" and args.table:
+        recipe = recipes.read(args.recipe, changes | {"table": args.table})
+    elif args.split or args.fold:
+        raise UsageError(None, "--split and --fold are for recipes of the kind supervised", "Omit them")
     set_threads(args)
     print(train(assemble(recipe, data, Path(args.out), changes, device(args))))
     return 0

@@ -135,7 +135,7 @@ def efficient_unet(
 
 
 NETWORKS: dict[str, Callable[..., nn.Module]] = {
-    "UNet": unet,
+    "UNet3D": unet,
     "AttentionUNet": attention_unet,
     "SegResNet": segresnet,
     "UNETR": unetr,

@@ -73,7 +73,9 @@ def outputs(architecture: str, arguments: Mapping[str, Any]) -> dict[str, int]:
         return {"structure": arguments.get("structures", 19), "tissue": arguments.get("tissues", 6)}
     if architecture in ("StemUNet", "StridedUNet"):
         default = {"structure": {"outputs": 19 if architecture == "StemUNet" else 8}}
-        return {name: spec["outputs"] for name, spec in (arguments.get("tasks") or default).items()}
+        merged = {name: len(groups) for name, groups in (arguments.get("merge") or {}).items()}
+        tasks = (arguments.get("tasks") or default).items()
+        return {name: merged.get(name, spec["outputs"]) for name, spec in tasks}
     return {"structure": arguments["outputs"]} if "outputs" in arguments else {}
 
 

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+ABSENT = -3.0
+"""Logarithm of the prior of classes that a prior does not have, times the trust in it."""
+
 
 class InstanceNorm(nn.Module):
     """Instance normalization with learned scale and shift, fast for channels-last bfloat16 on CPUs.
@@ -91,6 +94,8 @@ class Decoder(nn.Module):
             x = block(torch.cat([_double(x), shallow], 1))
         low = self.low(x)
         if skip is not None:
+            if low.shape[1] > skip.shape[1]:  # classes that the prior does not have
+                skip = F.pad(skip, (0, 0, 0, 0, 0, 0, 0, low.shape[1] - skip.shape[1]), value=ABSENT)
             low = low + skip.to(low.dtype)
         full = F.interpolate(low, scale_factor=2, mode="trilinear", align_corners=False)
         if self.refine:
@@ -119,6 +124,9 @@ class StemUNet(nn.Module):
         (a distance).
     detail : int
         Channels of the full-resolution features.
+    merge : mapping of str to sequence of sequence of int
+        For a task the outputs that each of its classes sums up, as probabilities. A network of coarser labels
+        so begins as one of finer ones.
 
     Notes
     -----
@@ -134,8 +142,10 @@ class StemUNet(nn.Module):
         prior_task: str = "structure",
         link: str = "log",
         detail: int = 8,
+        merge: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> None:
         super().__init__()
+        self.merge = {name: [list(group) for group in groups] for name, groups in (merge or {}).items()}
         tasks = tasks or {"structure": {"outputs": 19}}
         self.stride = 2 ** len(channels)
         self.prior_task = prior_task if prior else None
@@ -194,10 +204,19 @@ class StemUNet(nn.Module):
             features.append(h)
         needs_detail = any(decoder.refine for decoder in self.decoders.values())
         detail = self.detail(x[:, :1]) if needs_detail else None
-        return {
+        out = {
             name: decoder(features, detail, skip if name == self.prior_task else None)
             for name, decoder in self.decoders.items()
         }
+        for name, groups in self.merge.items():
+            full, low = out[name]
+            out[name] = _merged(full, groups), _merged(low, groups)
+        return out
+
+
+def _merged(logits: Tensor, groups: Sequence[Sequence[int]]) -> Tensor:
+    """Return the logits of classes whose probabilities are sums of outputs'."""
+    return torch.stack([logits[:, group].float().logsumexp(1) for group in groups], 1)
 
 
 def _double(x: Tensor) -> Tensor:

@@ -238,6 +238,28 @@ def load(name: str) -> LabelTable:
     return _table(_rows(name))
 
 
+@cache
+def own(name: str) -> LabelTable:
+    """Read a label table as a network of own labels has it: with the background first, and tissues by name.
+
+    Parameters
+    ----------
+    name : str
+        As for :func:`load`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such table, or it is not valid.
+
+    Examples
+    --------
+    >>> [(label.index, label.tissue) for label in own("dseg")]
+    [(0, 'background'), (1, 'gm'), (2, 'wm'), (3, 'csf')]
+    """
+    return _table(label_rows.complete(_rows(name), name, TISSUES[1:]))
+
+
 def of_card(card: Mapping[str, Any]) -> LabelTable:
     """Return the label table of a network: that in its model card (``labels``), or the one that it names.
 

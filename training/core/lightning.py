@@ -23,7 +23,7 @@ from ...models.networks.device import precision
 from ...models.networks.malloc import kept
 from .dataloader import Stream
 from .example import Example
-from .loggers import loggers
+from .loggers import draw, loggers
 from .trainer import Trainer
 
 PRECISION: dict[torch.dtype, Any] = {
@@ -53,7 +53,8 @@ class Task(pl.LightningModule):
 
     def __init__(self, run: Trainer) -> None:
         super().__init__()
-        self.network = run.network
+        compiled: Any = torch.compile(run.network) if run.recipe.compile else run.network
+        self.network: torch.nn.Module = compiled
         # A tuple, so that Lightning does not inspect it.
         self._run = (run,)
 
@@ -150,6 +151,8 @@ class Pace(pl.Callback):
     def _log(self, trainer: pl.Trainer, values: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics(values, self.run.step)
+        if any(name.startswith("validation/") for name in values):
+            draw(trainer.loggers, self.run.pictures(), self.run.step, self.run.folder)
 
 
 def train(run: Trainer, clock: Callable[[], float] | None = None) -> Path:

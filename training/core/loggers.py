@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from pkgutil import resolve_name
 
+import numpy as np
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from PIL import Image
 
 from ...models.errors import UsageError
 from .trainer import Trainer
 
 MLFLOW = f"{__package__}.mlflow_logger:mlflow_logger"
 """Resolved only when a recipe names MLflow, which need not be installed."""
+
+
+def draw(known: Sequence[Logger], pictures: Mapping[str, np.ndarray], step: int, folder: Path) -> None:
+    """Write pictures of predictions into the folder of a run, and to TensorBoard.
+
+    Parameters
+    ----------
+    known : sequence of Logger
+        Loggers of the run.
+    pictures : mapping of str to ndarray of uint8, shape (H, W, 3)
+        Pictures by name.
+    step : int
+        Training step.
+    folder : Path
+        Folder of the run.
+    """
+    for name, picture in pictures.items():
+        Image.fromarray(picture).save(folder / f"{name}.png")
+        for logger in known:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(name, picture, step, dataformats="HWC")
 
 
 def loggers(run: Trainer) -> list[Logger]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
-from ...models.data import FOLDER
+from ...models.data import user
 from ...models.errors import UsageError
 from ...models.networks import zoo
 
@@ -116,6 +116,13 @@ class Recipe:
     second_pass : float
         Share of the examples whose prior is the output of the network's own first pass instead of the coarse
         network's posteriors. A network trained this way runs in two passes. Alias: ``again``.
+    inputs : dict
+        What a network of the kind ``supervised`` sees (:mod:`brainseg.models.segmentation.own.inputs`), its
+        ``use`` (``labels``, ``lesion``, ``mask``), and ``weights`` of labels in the sampling of patches.
+    compile : bool
+        Whether ``torch.compile`` compiles the network for training; it needs a C++ compiler.
+    folds : int
+        Number of folds, of which ``--fold`` trains one; 0 for none (kind ``supervised``).
     text : str
         Text of the YAML file.
     """
@@ -147,6 +154,9 @@ class Recipe:
     class_weights: dict[int, float] = field(default_factory=dict)
     real: float = 0.0
     second_pass: float = 0.0
+    inputs: dict[str, Any] = field(default_factory=dict)
+    compile: bool = False
+    folds: int = 0
     text: str = ""
 
     @property
@@ -249,8 +259,8 @@ def check(recipe: Recipe, path: str | Path, kinds: Mapping[str, Allowed]) -> Non
     """
     _one_of(path, "kind", [recipe.kind], kinds)
     _one_of(path, "network", [recipe.network], zoo.ARCHITECTURES)
-    tables = [p.stem for p in (FOLDER / "labels").glob("*.tsv")]
-    _one_of(path, "table", [recipe.table], tables)
+    if not Path(recipe.table).is_file():
+        _one_of(path, "table", [recipe.table], user.every("labels", ".tsv"))
     allowed = kinds[recipe.kind]
     for key in ("architecture", "losses", "generator"):
         if not isinstance(getattr(recipe, key), dict):

@@ -96,11 +96,14 @@ def check(recipe: Recipe, path: str | Path) -> None:
         _refuse(
             path, f"table {recipe.table} does not fit the kind {recipe.kind}", f"Use {' or '.join(tables)}"
         )
-    unsided = labels.load(recipe.table).unsided
+    supervised = recipe.kind == purpose.SUPERVISED
+    table = (labels.own if supervised else labels.load)(recipe.table)
+    unsided = tuple(table.by_index) if supervised else table.unsided
     found = purpose.outputs(recipe.network, recipe.architecture)
     for task, count in (("structure", len(unsided)), ("tissue", len(labels.TISSUES))):
         if found.get(task, count) != count:
-            listed = f"the label table {recipe.table} has {count} structures without sides"
+            sides = "labels with the background" if supervised else "structures without sides"
+            listed = f"the label table {recipe.table} has {count} {sides}"
             listed = listed if task == "structure" else f"there are {count} tissues"
             reason = f"architecture: the task {task} has {found[task]} outputs, but {listed}"
             _refuse(path, reason, f"Set its outputs to {count}")
@@ -139,6 +142,8 @@ def _check_inputs(recipe: Recipe, path: str | Path, structures: int) -> None:
         )
         _refuse(path, reason, f"Set inputs to {wanted}")
     prior = arguments.get("prior", 0)
+    if recipe.kind == purpose.SUPERVISED:
+        return  # completed from its inputs
     if recipe.kind != "cascade":
         if prior:
             _refuse(path, f"architecture: prior: examples of the kind {recipe.kind} have none", "Omit prior")
@@ -154,7 +159,7 @@ def _check_stages(recipe: Recipe, path: str | Path, stride: int) -> None:
     ends = [stage["until"] for stage in recipe.stages]
     if ends != sorted(ends) or ends[-1] < 1:
         _refuse(path, f"stages: until is {ends}", "Let it increase, and end with 1.0")
-    dimensions = 2 if recipe.kind == "lesion" else 3
+    dimensions = 2 if recipe.kind == "lesion" or recipe.inputs.get("sampler") == "slices" else 3
     for number, stage in enumerate(recipe.stages, 1):
         shape = stage["shape"]
         if not isinstance(shape, list | tuple) or len(shape) != dimensions:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -245,6 +246,10 @@ class Trainer(ABC):
     def validation_data(self) -> list[Path | None]:
         """Return the files whose data are scored."""
         return [self.validation]
+
+    def pictures(self) -> dict[str, np.ndarray]:
+        """Return pictures of the last validation by name, shape (H, W, 3), uint8."""
+        return {}
 
     def scores(self) -> dict[str, dict[str, float]]:
         """Return the scores of the averaged weights by the description of the validation data."""

@@ -16,7 +16,9 @@ from ..hippocampus.prepare import prepare_split
 from ..hippocampus.trainer import HippocampusTrainer, HippocampusVelocityTrainer
 from ..lesion.prepare import prepare_folder
 from ..lesion.trainer import LesionTrainer
+from ..supervised.trainer import SupervisedTrainer
 from . import cache, held_out
+from . import supervised as prepare
 from .registry import KINDS
 
 
@@ -38,6 +40,10 @@ class Data:
         Prepared real scans for scores.
     labeled : Path, optional
         Prepared real scans for training.
+    split : Path, optional
+        Split of images with labels (:mod:`brainseg.training.supervised.split`).
+    fold : int, optional
+        Number of the fold that validates, from 1.
     """
 
     arrays: Path | None = None
@@ -46,6 +52,8 @@ class Data:
     validation: Path | None = None
     scans: Path | None = None
     labeled: Path | None = None
+    split: Path | None = None
+    fold: int | None = None
 
 
 def assemble(
@@ -75,6 +83,9 @@ def assemble(
     """
     kind = KINDS[recipe.kind].trainer
     _check(recipe, data, kind)
+    if kind is SupervisedTrainer:
+        recipe, cases, kept = _labeled(recipe, data, out, changes or {})
+        return SupervisedTrainer(recipe, cases, out, kept, device)
     if kind is LesionTrainer:
         arrays = validation = None
         if data.maps:
@@ -109,6 +120,18 @@ def _check(recipe: Recipe, data: Data, kind: type[Trainer]) -> None:
         )
     if not recipe.real:
         raise UsageError(None, f"the recipe {recipe.name} has no share of real scans", "Set real=0.3")
+
+
+def _labeled(
+    recipe: Recipe, data: Data, out: Path, changes: Mapping[str, Any]
+) -> tuple[Recipe, Path, Path | None]:
+    """Return the recipe with a description of the images with labels, and their arrays."""
+    if data.maps is None:
+        assert data.arrays is not None
+        held_out.check(recipe.kind, data.arrays, data.validation)
+        return recipe, data.arrays, data.validation
+    arrays, kept, count = prepare.folder(recipe, data.maps, out, split=data.split, fold=data.fold)
+    return cache.described(recipe, changes, data.maps, count), arrays, kept
 
 
 def _prepared(

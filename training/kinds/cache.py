@@ -10,7 +10,7 @@ from typing import Any
 
 from ...models.errors import UsageError
 from ...models.io.folders import IMAGES, files_below
-from ...models.networks import zoo
+from ...models.networks import purpose, zoo
 from ..core.recipe import Recipe, canonical, shipped_data
 from ..data.prepare import prepare
 from ..data.sources import table_path
@@ -58,7 +58,7 @@ def heads(folder: Path, out: Path, table: str) -> tuple[Path, Path | None, int]:
             made[name] = out / f"{name}.npz"
             listed = [table, *(f"{path} {path.stat().st_size}" for path in paths)]
             make = partial(_prepare_heads, paths, table)
-            _make_if_changed(made[name], listed, f"{len(paths)} maps", make)
+            make_if_changed(made[name], listed, f"{len(paths)} maps", make)
     return made["training"], made.get("validation"), len(parts["training"])
 
 
@@ -100,7 +100,7 @@ def fetuses(folder: Path, out: Path, table: str = "fetal") -> tuple[Path, Path |
             made[name] = out / f"{name}.npz"
             listed = [text, *(_line(one) for one in subjects)]
             make = partial(_prepare_fetuses, subjects, table)
-            _make_if_changed(made[name], listed, f"{len(subjects)} subjects", make)
+            make_if_changed(made[name], listed, f"{len(subjects)} subjects", make)
     return made["training"], made.get("validation"), len(parts["training"])
 
 
@@ -121,7 +121,8 @@ def described(recipe: Recipe, changes: Mapping[str, Any], folder: Path, count: i
         Number of training maps or subjects.
     """
     changes = canonical(changes)
-    own = "data" in changes or recipe.data not in shipped_data()
+    unsaid = recipe.kind == purpose.SUPERVISED and not recipe.data
+    own = "data" in changes or not (unsaid or recipe.data in shipped_data())
     if own and ("license" in changes or "data" not in changes):
         return recipe
     data = recipe.data if own else f"{folder.resolve().name} ({count})"
@@ -147,8 +148,20 @@ def _line(one: dataset.Subject) -> str:
     return " ".join([*known, f"{one.weeks:g}"])
 
 
-def _make_if_changed(path: Path, listed: list[str], what: str, make: Callable[[Path], None]) -> None:
-    """Make a file unless the list next to it names the same inputs."""
+def make_if_changed(path: Path, listed: list[str], what: str, make: Callable[[Path], None]) -> None:
+    """Make a file unless the list next to it names the same inputs.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    listed : list of str
+        Lines that change with the inputs.
+    what : str
+        What is prepared, in words.
+    make : callable
+        Makes the file.
+    """
     beside, text = path.with_suffix(".txt"), "\n".join(listed)
     if path.is_file() and beside.is_file() and beside.read_text() == text:
         return

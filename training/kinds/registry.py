@@ -19,8 +19,12 @@ from ..hippocampus import trainer as hippocampus
 from ..hippocampus.generator import CropConfig
 from ..hippocampus.pairs import AlignedPairs
 from ..lesion import trainer as lesion
+from ..losses import named
 from ..losses import registration as registration_losses
 from ..registration import trainer as registration
+from ..supervised import trainer as supervised
+from ..supervised.ranges import NAMES
+from ..supervised.recipe import completed
 from ..synthesis.config import GeneratorConfig
 
 
@@ -57,6 +61,7 @@ def _kinds() -> dict[str, Kind]:
             name: Kind(of_velocity, of_heads, of_brains, registration.VelocityTrainer)
             for name in registration.KINDS
         },
+        supervised.KIND: Kind(named.LOSSES, NAMES, frozenset(), supervised.SupervisedTrainer),
         lesion.KIND: Kind(lesion.LOSSES, of_heads, of_heads | {"real"}, lesion.LesionTrainer),
         "crop": Kind(LOSSES, of_crops, of_crops, hippocampus.HippocampusTrainer),
         "pair": Kind((*of_velocity, "steps"), of_crops, of_crops, hippocampus.HippocampusTrainer),
@@ -88,5 +93,7 @@ def read(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
         together.
     """
     found = recipe.read(name, changes, kinds=KINDS)
+    if found.kind == supervised.KIND:
+        found = completed(found, name)
     recipe_check.check(found, name)
     return found

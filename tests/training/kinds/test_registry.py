@@ -11,6 +11,7 @@ from brainseg.training.kinds import registry
 from brainseg.training.kinds.assemble import Data, assemble
 from brainseg.training.lesion import trainer as lesion
 from brainseg.training.registration import trainer as registration
+from brainseg.training.supervised import trainer as supervised
 
 
 def test_every_kind_of_every_trainer_is_known():
@@ -21,6 +22,7 @@ def test_every_kind_of_every_trainer_is_known():
         *registration.KINDS,
         *hippocampus.KINDS,
         *hippocampus.VELOCITY_KINDS,
+        supervised.KIND,
     }
 
 

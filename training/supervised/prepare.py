@@ -1,0 +1,144 @@
+"""Preparation of images with labels as arrays, on the grid and in the intensities that the network sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from ...models.errors import InputError
+from ...models.geometry.volume import Volume, resample
+from ...models.io import conform
+from ...models.localization import head
+from ...models.population import label_sets
+from ...models.population.labels import LabelTable
+from ...models.segmentation import skullstrip
+from ...models.segmentation.own.inputs import inputs
+from ..data import tiff_slices
+from ..data.arrays import write_arrays
+from ..evaluation.label_files import read_labels
+from .cases import Case
+
+LEAST_INSIDE = 0.8
+"""Least share of the labeled volume that lies on the image."""
+
+
+def prepare(
+    cases: Sequence[Case],
+    out: Path,
+    table: LabelTable,
+    spec: Mapping[str, Any],
+    spacing: float | Sequence[float],
+    *,
+    stride: int = 2,
+    coarse: str | None = None,
+) -> None:
+    """Write prepared arrays of cases.
+
+    Parameters
+    ----------
+    cases : sequence of Case
+        The cases.
+    out : Path
+        File to write (npz); it contains images of people, so do not share it.
+    table : LabelTable
+        Labels; others are refused.
+    spec : mapping
+        ``use`` and the values of :data:`brainseg.models.segmentation.own.inputs.DEFAULTS`.
+    spacing : float or sequence of float
+        Voxel size (mm).
+    stride, coarse
+        Stride and coarse network of a cascade.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or a label is not in the table.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    position = {label.index: k for k, label in enumerate(table)}
+    for k, case in enumerate(cases):
+        images, truth = read(case, spec["contrasts"])
+        _check_labels(truth, table, case)
+        brain = _brain(case, images, truth, str(spec["use"]))
+        made = inputs(images, brain, spec, spacing, stride=stride, coarse=coarse)
+        values = truth.data.numpy()
+        classes = np.zeros(values.shape, np.uint8)
+        for index, place in position.items():
+            classes[values == index] = place
+        on_grid = resample(truth.with_data(torch.from_numpy(classes)), made.grid, "nearest")
+        arrays[f"x{k}"] = made.x.half().numpy()
+        arrays[f"truth{k}"] = on_grid.data.numpy()
+        if made.prior is not None:
+            arrays[f"prior{k}"] = made.prior.half().numpy()
+        print(f"{case.name}: {' x '.join(map(str, made.grid.shape))} voxels", flush=True)
+    size = np.broadcast_to(np.asarray(spacing, float), (3,)).tolist()
+    meta = {"names": [case.name for case in cases], "spacing": size, "labels": list(position)}
+    write_arrays(out, meta, arrays)
+
+
+def read(case: Case, contrasts: Sequence[str]) -> tuple[list[Volume], Volume]:
+    """Return the images and the labels of a case.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or slices have fewer channels than there are contrasts.
+    """
+    if case.labels.is_dir():
+        images, truth = tiff_slices.read(case.labels)
+        if len(images) < len(contrasts):
+            reason = f"the slices have {len(images)} channels, and the recipe {len(contrasts)} contrasts"
+            raise InputError(case.labels, reason, "Set contrasts of the recipe's inputs")
+        return images[: len(contrasts)], truth
+    least = min(conform.LEAST_MM, 1.0)
+    return [conform.read(path, least) for path in case.images], read_labels(case.labels)
+
+
+def _check_labels(truth: Volume, table: LabelTable, case: Case) -> None:
+    """Refuse labels that are not in the table, and a case without any."""
+    found = set(np.unique(truth.data.numpy()).tolist()) - {0}
+    unknown = found - set(table.by_index)
+    known = label_sets.shown(label.index for label in table if label.index)
+    if unknown:
+        reason = f"the labels {label_sets.shown(unknown)} are not in the label table ({known})"
+        raise InputError(case.labels, reason, "Add them to the table (--table), or correct the image")
+
+
+def _brain(case: Case, images: list[Volume], truth: Volume, use: str) -> Volume:
+    """Return the brain mask of a case on the grid of its first image."""
+    grid = images[0].grid
+    labeled = resample(truth.with_data((truth.data > 0).float()), grid).data > 0.5
+    if case.brain is not None:
+        given = conform.read(case.brain, 1.0)
+        inside = resample(given.with_data((given.data > 0).float()), grid).data > 0.5
+        where = case.brain
+    elif use == "lesion":
+        inside, where = _found(case, images[0]), case.labels
+    else:
+        inside, where = labeled, case.labels
+        if use == "labels":  # holes that no label covers belong to the brain
+            inside = torch.from_numpy(ndimage.binary_fill_holes(inside.numpy()))
+    if not bool(inside.any()):
+        raise InputError(
+            where, "there is no labeled voxel on the image", "Give labels in the space of the image"
+        )
+    share = float((labeled & inside).sum()) / max(float(labeled.sum()), 1.0)
+    if share < LEAST_INSIDE and use != "lesion":
+        reason = f"only {100 * share:.0f} % of the labels lie in the brain mask"
+        raise InputError(case.labels, reason, "Give labels in the space of the image")
+    return Volume(inside.to(torch.uint8), grid.affine)
+
+
+def _found(case: Case, image: Volume) -> torch.Tensor:
+    """Return the brain of an image without mask; of slices without geometry all that is bright."""
+    if case.labels.is_dir():
+        level = 0.12 * float(np.percentile(image.data.numpy(), 98))
+        return torch.from_numpy(ndimage.binary_fill_holes((image.data > level).numpy()))
+    if head.field_of_view(image).min() < conform.LEAST_MM:
+        return image.data != 0
+    return skullstrip.skullstrip(image).mask.data > 0
