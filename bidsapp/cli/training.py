@@ -59,6 +59,12 @@ def _add_train(parser: Parser) -> None:
     add_compute(parser)
 
 
+def _add_combine(parser: Parser) -> None:
+    add = parser.add_argument
+    add("out", metavar="OUT", complete="file", help="file to write, NAME.safetensors, with its card")
+    add("networks", metavar="NETWORK", nargs="+", complete="network", help="networks of one label table")
+
+
 def _add_prepare(parser: Parser) -> None:
     add = parser.add_argument
     add("out", metavar="OUT", complete="file", help="file to write, .npz")
@@ -223,6 +229,13 @@ COMMANDS: dict[str, Command] = {
         "Prepare label maps (NIfTI) for training.",
         _add_prepare,
         "training_data:prepare",
+    ),
+    "train combine": _command(
+        "OUT NETWORK ...",
+        "combine networks, such as those of the folds, into one",
+        "Write networks of your own labels as one network, whose probabilities are the mean of theirs.",
+        _add_combine,
+        "train:combine",
     ),
     "train scans": _command(
         "OUT FOLDER",

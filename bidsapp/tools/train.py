@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ...models.errors import UsageError
+from ...models.data import model_files
+from ...models.errors import MissingFileError, UsageError
 from ...training.core.lightning import train
 from ...training.kinds.assemble import Data, assemble
+from ...training.supervised import ensemble
 from . import recipes
 from .compute import device, set_threads
 
@@ -46,6 +48,27 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(None, "--split and --fold are for recipes of the kind supervised", "Omit them")
     set_threads(args)
     print(train(assemble(recipe, data, Path(args.out), changes, device(args))))
+    return 0
+
+
+def combine(args: argparse.Namespace) -> int:
+    """Write several networks as one; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg train combine``.
+
+    Raises
+    ------
+    MissingFileError
+        If a network is missing or damaged.
+    """
+    try:
+        paths = [model_files.path_of(name) for name in args.networks]
+        print(ensemble.combine(paths, Path(args.out)))
+    except model_files.ModelError as error:
+        raise MissingFileError(None, str(error), "See brainseg models list") from None
     return 0
 
 

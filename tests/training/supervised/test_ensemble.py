@@ -1,0 +1,45 @@
+"""Several networks in one file."""
+
+import torch
+
+from brainseg.bidsapp.cli import main
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.networks import purpose, zoo
+from brainseg.models.segmentation.own import labels as own
+from helpers import own_networks
+
+
+def test_networks_become_one(stages, tmp_path, capsys):
+    one, other = own_networks.make(tmp_path / "a", "one"), own_networks.make(tmp_path / "b", "other", other=1)
+    out = tmp_path / "c" / "both.safetensors"
+    assert main.main(["train", "combine", str(out), str(one), str(other)]) == 0
+    assert capsys.readouterr().out.strip() == str(out)
+    card = zoo.read_card(str(out))
+    assert [member["name"] for member in card["members"]] == ["one", "other"] and card["name"] == "both"
+    assert card["training_data"] == "two scans of mine"
+    purpose.check(str(out), "labels")
+    data = stages.scan()
+    scan = Volume(torch.from_numpy(data.astype("f4")), stages.affine())
+    mask = scan.with_data(torch.from_numpy(stages.mask_of(data)))
+    found = own.probabilities([scan], mask, str(out))
+    parts = torch.stack([own.probabilities([scan], mask, str(p)).data for p in (one, other)])
+    torch.testing.assert_close(found.data, parts.mean(0), atol=2e-3, rtol=0)
+
+
+def test_networks_that_do_not_fit_together(tmp_path, capsys):
+    first = own_networks.make(tmp_path, "first")
+    rows = [{"index": 1, "name": "Other"}]
+    table = own_networks.make(tmp_path, "table", rows, dark=1, other=0)
+    spacing = own_networks.make(tmp_path, "spacing", spacing=2.0)
+    inputs = own_networks.make(tmp_path, "inputs", inputs={"sampler": "slices", "normalize": "zscore"})
+    for second, words in (
+        (table, "has another label table"),
+        (spacing, "its spacing differs"),
+        (inputs, "its normalize differs"),
+        ("segmentation", "it is of the kind cascade"),
+    ):
+        assert main.main(["train", "combine", str(tmp_path / "o.safetensors"), str(first), str(second)]) == 2
+        assert words in capsys.readouterr().err
+    assert main.main(["train", "combine", str(tmp_path / "o.safetensors"), str(first)]) == 2
+    assert main.main(["train", "combine", str(tmp_path / "o"), str(first), str(first)]) == 2
+    assert main.main(["train", "combine", str(tmp_path / "o.safetensors"), str(first), "nothing"]) == 126

@@ -1,0 +1,81 @@
+"""Several networks of one label table in one file, such as those of the folds, with one card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...models.errors import UsageError
+from ...models.networks import purpose, zoo
+from ...models.population import labels
+from ...models.segmentation.own.inputs import specification
+
+SAME = ("spacing", "coarse", "use")
+"""Entries of the cards that must agree, as do label table and inputs but for the axes of slices."""
+
+
+def combine(paths: Sequence[Path], out: Path) -> Path:
+    """Write networks whose probabilities are averaged as one network.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Weights of the kind ``supervised``, two or more.
+    out : Path
+        Weights to write, ``NAME.safetensors``, with their card.
+
+    Returns
+    -------
+    Path
+        The weights.
+
+    Raises
+    ------
+    UsageError
+        If there are too few, or they do not fit together.
+    ModelError
+        If one is missing or damaged.
+    """
+    if len(paths) < 2:
+        raise UsageError(None, f"{len(paths)} networks are no ensemble", "Give two or more")
+    if out.suffix != ".safetensors":
+        raise UsageError(out, "the ensemble is no .safetensors file", "Name it NAME.safetensors")
+    members: list[dict[str, Any]] = []
+    state: dict[str, Tensor] = {}
+    cards = []
+    for path in paths:
+        loaded = zoo.load(str(path))
+        purpose.check(str(path), purpose.purpose_of(loaded.card))
+        cards.append(loaded.card)
+        _check(cards[0], loaded.card, path)
+        inputs = specification(loaded.card)
+        axes = inputs["axes"] if inputs["sampler"] == "slices" else []
+        members.append(loaded.card["architecture"] | {"axes": axes})
+        prefix = f"members.{len(members) - 1}."
+        state |= {prefix + key: value for key, value in loaded.network.state_dict().items()}
+    own = {"name": out.stem, "architecture": {"class": "Ensemble", "arguments": {"members": members}}}
+    own["members"] = [{key: card.get(key) for key in ("name", "sha256", "scores")} for card in cards]
+    for key, word in (("training_data", "; "), ("license", "; ")):
+        own[key] = word.join(dict.fromkeys(str(card.get(key)) for card in cards))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return zoo.save(out.parent, state, cards[0] | own | {"scores": {}})
+
+
+def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:
+    """Refuse a network that does not see and label what the first one does."""
+    if purpose.kind_of(card) != purpose.SUPERVISED:
+        reason = f"it is of the kind {purpose.kind_of(card)}"
+        raise UsageError(path, reason, "Give networks that were trained on images with labels")
+    if labels.of_card(card).labels != labels.of_card(first).labels:
+        raise UsageError(
+            path, "it has another label table than the first network", "Give networks of one table"
+        )
+    differing = [key for key in SAME if card.get(key) != first.get(key)]
+    one, other = specification(first), specification(card)
+    differing += [key for key in one if key != "axes" and one[key] != other[key]]
+    if differing:
+        reason = f"its {differing[0]} differs from that of the first network"
+        raise UsageError(path, reason, "Give networks that see the same")
