@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from ...models.data import model_files
+from ...models.data import model_files, user
 from ...models.errors import UsageError
 from ...models.population.steps import NETWORK_STEPS
 
@@ -52,8 +51,9 @@ def choose(
             model_files.verified(name)
         except model_files.ModelError as error:
             raise UsageError(None, f"--network {step}={name}: {error}", REMEDY) from None
-        is_file = name.endswith(model_files.SUFFIX)
-        out.append(f"{step}={Path(name).expanduser().resolve() if is_file else name}")
+        # A path, so that jobs on other machines and in containers find the user's own.
+        path = model_files.path_of(name)
+        out.append(f"{step}={name if user.is_shipped(path) else path.resolve()}")
         said = [word for word in steps if word.removeprefix("no-") == step]
         if step in OPTIONAL and said and said[-1].startswith("no-"):
             raise UsageError(None, f"--network names a network for {step}, which --steps switches off")

@@ -189,6 +189,7 @@ class Writer:
         settings = self.settings
         files = (settings.bids_filter_file, settings.nipype_plugin_file)
         folders = [*([settings.output_dir] if output else []), *settings.precomputed.values()]
+        folders += [Path(name).parent for name in settings.networks.values() if Path(name).is_absolute()]
         folders += [path.parent for path in files if path] + [p for p in [settings.bids_database_dir] if p]
         for text in settings.output_spaces:
             path = Path(text.partition("=")[2])

@@ -62,7 +62,8 @@ def test_networks_by_name_and_by_file(tmp_path, monkeypatch):
     monkeypatch.setenv("BRAINSEG_MODELS", f"{tmp_path / 'a'}:{tmp_path / 'b'}")
     own_networks.make(tmp_path / "b", "byname")
     path = own_networks.make(tmp_path / "c", "byfile")
-    assert networks.choose(["segmentation=byname"])[0] == ("segmentation=byname",)
+    assert networks.choose(["segmentation=byname"])[0] == (f"segmentation={tmp_path}/b/byname.safetensors",)
+    assert networks.choose(["lesion=lesion"])[0] == ("lesion=lesion",), "a shipped one"
     monkeypatch.chdir(tmp_path)
     assert networks.choose("segmentation=c/byfile.safetensors")[0] == (f"segmentation={path}",)
     with pytest.raises(UsageError, match="two networks for segmentation"):
@@ -160,3 +161,13 @@ def test_populations_of_a_user(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="it is not valid TOML"):
         populations.load("notoml60")
     assert "not valid" in populations.unusable("notoml60")
+
+
+def test_jobs_in_a_container_see_the_network(dataset, tmp_path):
+    path, image, out = own_networks.make(tmp_path / "networks"), tmp_path / "app.sif", tmp_path / "out"
+    image.write_text("image")
+    given = ("--network", f"segmentation={path}", "--write-job", "slurm", "--image", image)
+    assert _run(dataset, out, "participant", *given) == 0
+    (job,) = (out / "logs" / "jobs").iterdir()
+    texts = "\n".join(one.read_text() for one in job.iterdir() if one.is_file())
+    assert f"--bind {path.parent}:{path.parent}" in texts and f"segmentation={path}" in texts

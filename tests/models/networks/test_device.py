@@ -59,3 +59,16 @@ def test_no_emulated_bfloat16_on_a_gpu(monkeypatch, native, expected):
     device._fastest.cache_clear()
     assert device.precision("cuda:0") == expected
     device._fastest.cache_clear()
+
+
+def test_no_network_runs_in_a_precision_that_the_hardware_lacks():
+    """Emulated bfloat16 is up to seventy times slower than float32."""
+    import re
+    from pathlib import Path
+
+    from brainseg import models, training
+
+    for package in (models, training):
+        for path in Path(package.__path__[0]).rglob("*.py"):
+            for call in re.findall(r"autocast\(.*", path.read_text(encoding="utf-8")):
+                assert "enabled=" in call, f"{path}: {call}"
