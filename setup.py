@@ -72,6 +72,7 @@ setup(
         "scipy>=1.13",
         "templateflow>=25.0",
         "torch>=2.6,<2.14",
+        "zlib-ng>=0.5",
     ],
     extras_require={
         # ruff is held at one minor version: its rules and its formatting change between them

@@ -165,8 +165,9 @@ def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
     known = inside & (after > 1e-6) & (before > 0)
     if not bool(known.any()):
         return None
-    ratio = torch.where(known, before / after.clamp(min=1e-6), torch.ones(()))
-    return scan.with_data(ratio / ratio[known].median())
+    ratio, values = torch.ones(before.shape), before[known] / after[known]
+    ratio[known] = values
+    return scan.with_data(ratio.div_(values.median()))
 
 
 def jobs(names: Names, path: str | Path, marks: dict[str, Any] | None = None) -> list[Callable[[], Path]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
@@ -13,12 +12,16 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
+from zlib_ng import zlib_ng
 
 from ...models.errors import OutputError
 from ...models.io import atomic
 
-LEVEL = 4
-"""Compression level; higher levels take twice the time for a few percent."""
+LEVEL = 3
+"""Compression level of zlib-ng: a quarter of the time of zlib's level 4, and smaller files."""
+
+GZIP = 31
+"""Window size of zlib for a gzip file, whose header then has no name and no time."""
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -169,10 +172,14 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, code: int = 1)
         The file.
     """
     header = nifti_header(data, affine, code)
-    with whole(path) as file, gzip.GzipFile("", "wb", LEVEL, file, mtime=0) as packed:
-        header.write_to(packed)
+    start = io.BytesIO()
+    header.write_to(start)
+    packer = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, GZIP)
+    with whole(path) as file:
+        file.write(packer.compress(start.getvalue()))
         for part in np.array_split(np.asarray(data).reshape(-1, order="F"), 16):
-            packed.write(part.tobytes())
+            file.write(packer.compress(part.data if part.size else b""))
+        file.write(packer.flush())
     return path
 
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...models.geometry.volume import Grid, Volume
+from ...models.geometry.axes import triple
+from ...models.geometry.volume import Grid, Volume, box
 from ...models.io import itk, outputs
 from ...models.population import labels
 from ...models.registration import reference
@@ -82,14 +83,15 @@ class InSpace:
             Steps that are off.
         """
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
-        volumes = [scan.preproc, scan.mask, *(scan.probabilities[name] for name in names)]
+        preproc = self.found.forward.resample(scan.preproc, self.grid).data.numpy()
+        aseg, part = self._labels(scan.structures)
+        volumes = [scan.mask, *(scan.probabilities[name] for name in names)]
         # All at once: the coordinates, which take most of the time, are the same for all.
         together = scan.preproc.with_data(torch.stack([volume.data.float() for volume in volumes]))
-        preproc, brain, *shares = self.found.forward.resample(together, self.grid).data.numpy()
+        brain, *shares = self._within(together, part)
         inside = brain > 0.5
         maps = {name: values * inside for name, values in zip(names, shares, strict=True)}
         dseg = (np.stack(list(maps.values())).argmax(0) + 1) * inside
-        aseg = self.found.forward.resample(scan.structures, self.grid, "label").data.numpy()
         labeled = {"mask": inside, "dseg": dseg, "structures": aseg}
         data = {
             self.own.preproc: derivatives.as_stored(preproc, scan.on_disk),
@@ -107,6 +109,29 @@ class InSpace:
             partial(files.write_image, self.own.path(self.own.in_space(end)), values, self.grid.affine, code)
             for end, values in data.items()
         ]
+
+    def _labels(self, structures: Volume) -> tuple[np.ndarray, tuple[slice, ...]]:
+        """Return the labels on the template's grid, and the part of the grid that has the brain."""
+        if bool((structures.data > 0).any()):
+            structures = structures.crop(*box(structures, 2 * float(max(structures.grid.spacing))))
+        found = self.found.forward.resample(structures, self.grid, "label")
+        if not bool((found.data > 0).any()):
+            return found.data.numpy(), tuple(slice(0, n) for n in self.grid.shape)
+        start, shape = box(found, 2 * float(max(self.grid.spacing)))
+        ends = [a + n for a, n in zip(start, shape, strict=True)]
+        part = tuple(
+            slice(max(0, a), min(b, n)) for a, b, n in zip(start, ends, self.grid.shape, strict=True)
+        )
+        return found.data.numpy(), part
+
+    def _within(self, volumes: Volume, part: tuple[slice, ...]) -> np.ndarray:
+        """Return volumes (C, X, Y, Z) on the template's grid, computed in a part of it and 0 elsewhere."""
+        affine = self.grid.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [one.start for one in part]
+        grid = Grid(triple(one.stop - one.start for one in part), affine)
+        out = np.zeros((len(volumes.data), *self.grid.shape), np.float32)
+        out[(slice(None), *part)] = self.found.forward.resample(volumes, grid).data.numpy()
+        return out
 
     def transforms(self) -> list[Callable[[], Path]]:
         """Return functions that write the transforms in both directions."""

@@ -201,4 +201,15 @@ def write(volume: Volume, path: str | Path) -> None:
     path : path-like
         ``.nii`` or ``.nii.gz``.
     """
-    nib.Nifti1Image(volume.data.numpy(), volume.affine).to_filename(path)
+    image = nib.Nifti1Image(volume.data.numpy(), volume.affine)
+    if not str(path).endswith(".nii"):
+        image.to_filename(path)
+        return
+    # nibabel writes plane by plane and looks for what has to be scaled: several times slower.
+    header = image.header
+    header.set_data_offset(header.single_vox_offset)
+    header["magic"] = header.single_magic
+    voxels = volume.data.permute(*range(volume.data.ndim)[::-1]).contiguous()
+    with Path(path).open("wb") as file:
+        header.write_to(file)
+        voxels.numpy().tofile(file)

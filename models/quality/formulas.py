@@ -215,13 +215,15 @@ def kurtosis(values: np.ndarray) -> float:
     return float((away**4).mean() / (away**2).mean() ** 2 - 3)
 
 
-def rpve(probability: np.ndarray) -> float:
+def rpve(probability: np.ndarray, size: int | None = None) -> float:
     """Return the residual partial volume error of a tissue, after MRIQC's code, which counts all voxels.
 
     Parameters
     ----------
     probability : ndarray, shape (X, Y, Z)
         Probability of the tissue.
+    size : int, optional
+        Number of voxels of the image, if ``probability`` is a part of it without the voxels of 0.
 
     Returns
     -------
@@ -233,7 +235,7 @@ def rpve(probability: np.ndarray) -> float:
         return math.nan
     low, high = np.percentile(inside, (2, 98))
     kept = inside[(inside >= low) & (inside <= high)]
-    beyond = probability.size - kept.size  # set to zero, so each counts as one
+    beyond = (size or probability.size) - kept.size  # set to zero, so each counts as one
     major, minor = kept[kept > 0.5], kept[kept <= 0.5]
     return float((major.sum() + (1 - minor).sum() + beyond) / inside.size)
 

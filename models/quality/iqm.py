@@ -59,8 +59,11 @@ def measure(
     stripped : bool
         Whether the scan is skull-stripped; then there is no background.
     """
-    maps = {name: probabilities[name.upper()].data.numpy() for name in TISSUES}
-    data = _scaled(image, maps["wm"])
+    whole = {name: probabilities[name.upper()].data.numpy() for name in TISSUES}
+    # Most measures are of the brain only, which fills a fifth of the image.
+    part = _box([mask.data.numpy() > 0, *whole.values()])
+    maps = {name: np.ascontiguousarray(values[part]) for name, values in whole.items()}
+    data = _scaled(image, maps["wm"], part)
     head, background, frame, away = (
         (None, None, data == 0, None)
         if stripped
@@ -69,7 +72,7 @@ def measure(
     if background is not None and np.count_nonzero(data[background]) < LEAST_VOXELS:
         head, background = None, None
     found: dict[str, dict[str, float]] = {
-        name: formulas.statistics(data, weight) for name, weight in maps.items()
+        name: formulas.statistics(data[part], weight) for name, weight in maps.items()
     }
     outside: dict[str, float | None] = dict.fromkeys(("fber", "qi_1", "qi_2"))
     found["bg"] = {}
@@ -81,9 +84,10 @@ def measure(
     out["efc"] = formulas.efc(data[~frame]) if (~frame).any() else None
     out["wm2max"] = found["wm"]["median"] / float(np.percentile(data, 99.95)) if found["wm"] else None
     out |= {"qi_1": outside["qi_1"], "qi_2": outside["qi_2"]}
-    inside = mask.data.numpy() > 0
-    out |= _smoothness(data, inside) | _volume_fractions(maps) | _bias(field, inside)
-    out |= _tissue_overlap(image, maps, matrix, tissue_maps)
+    inside = mask.data.numpy()[part] > 0
+    out |= _smoothness(data[part], inside) | _volume_fractions(maps, data.size)
+    out |= _bias(field.data.numpy()[part] if field is not None else None, inside)
+    out |= _tissue_overlap(image, whole, matrix, tissue_maps)
     for name in (*TISSUES, "bg"):
         for key in ("mean", "median", "p05", "p95", "stdv", "k", "mad", "n"):
             out[f"summary_{name}_{key}"] = found[name].get(key)
@@ -103,10 +107,20 @@ def _outside(
     }
 
 
-def _scaled(image: Volume, white_matter: np.ndarray) -> np.ndarray:
-    """Return the intensities, float32, scaled to the reference median of white matter."""
+def _box(masks: list[np.ndarray]) -> tuple[slice, ...]:
+    """Return the box around what is above zero in any of some arrays; all if nothing is."""
+    out = []
+    for axis, size in enumerate(masks[0].shape):
+        others = tuple(a for a in range(3) if a != axis)
+        found = np.flatnonzero(np.any([(one > 0).any(others) for one in masks], 0))
+        out.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, size))
+    return tuple(out)
+
+
+def _scaled(image: Volume, white_matter: np.ndarray, part: tuple[slice, ...]) -> np.ndarray:
+    """Return the intensities, float32, scaled to the reference median of white matter in a box."""
     inside = white_matter > 0.5
-    level = float(np.median(image.data.numpy()[inside])) if inside.any() else 0.0
+    level = float(np.median(image.data.numpy()[part][inside])) if inside.any() else 0.0
     data = np.clip(np.nan_to_num(image.data.numpy()), 0, None).astype(np.float32)
     data *= WM_LEVEL / level if level > 0 else 1.0
     return data
@@ -143,19 +157,22 @@ def _smoothness(data: np.ndarray, inside: np.ndarray) -> dict[str, float | None]
     return {"fwhm_x": x, "fwhm_y": y, "fwhm_z": z, "fwhm_avg": float(np.mean(found))}
 
 
-def _volume_fractions(maps: dict[str, np.ndarray]) -> dict[str, float | None]:
-    """Return the tissues' shares of the intracranial volume, and their residual partial volume errors."""
+def _volume_fractions(maps: dict[str, np.ndarray], size: int) -> dict[str, float | None]:
+    """Return the tissues' shares of the intracranial volume, and their residual partial volume errors.
+
+    ``size`` is the number of voxels of the image that the maps are a part of.
+    """
     total = max(sum(float(weight.sum(dtype=np.float64)) for weight in maps.values()), 1e-6)
     out: dict[str, float | None] = {
         f"icvs_{name}": float(weight.sum(dtype=np.float64)) / total for name, weight in maps.items()
     }
-    return out | {f"rpve_{name}": formulas.rpve(weight) for name, weight in maps.items()}
+    return out | {f"rpve_{name}": formulas.rpve(weight, size) for name, weight in maps.items()}
 
 
-def _bias(field: Volume | None, inside: np.ndarray) -> dict[str, float | None]:
+def _bias(field: np.ndarray | None, inside: np.ndarray) -> dict[str, float | None]:
     if field is None or not inside.any():
         return {"inu_range": None, "inu_med": None}
-    values = field.data.numpy()[inside]
+    values = field[inside]
     low, high = np.percentile(values, (5, 95))
     return {"inu_range": float(abs(high - low)), "inu_med": float(np.median(values))}
 

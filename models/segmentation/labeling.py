@@ -14,10 +14,13 @@ from torch import Tensor
 
 from ..geometry import interval
 from ..geometry.axes import triple
-from ..geometry.volume import Grid, Volume, resample
+from ..geometry.volume import Grid, Volume, box, resample, transform_points
 from ..population import labels
 from ..population.labels import LabelTable
 from .result import SegmentationResult
+
+MARGIN = 4.0
+"""Margin of the box around a structure, in its own voxels, or in those of a coarser grid."""
 
 LEAST_TOTAL = 1e-3
 """Smallest sum of probabilities by which they are divided."""
@@ -55,37 +58,60 @@ class _Sums:
         self.centroids: dict[int, tuple[float, float, float]] = {}
 
     def add(self, index: int, probability: Volume) -> None:
-        """Add one unsided structure by its FreeSurfer id and probability, on any grid."""
-        p = resample(probability, self.grid).data * self.within
-        self.total += p
-        self.entropy -= torch.xlogy(p, p)
-        self.tissues[labels.DSEG[self.table[index].tissue] - 1] += p
-        better = p > self.best
-        self.best = torch.where(better, p, self.best)
-        partner = self.table[index].partner
-        sided = torch.where(self.share > 0.5, index, partner).to(torch.int16)
-        self.structure = torch.where(better, sided, self.structure)
-        if partner == index:
-            self._measure(index, p)
-        else:
-            self._measure(index, p * self.share)
-            self._measure(partner, p * (1 - self.share))
+        """Add one unsided structure by its FreeSurfer id and probability, on any grid.
 
-    def _measure(self, index: int, weight: Tensor) -> None:
-        """Store volume, its interval and centroid of a structure of one side."""
-        share = weight / self.expected
-        volume = float(share.sum()) * self.grid.voxel_volume
+        All is computed in the box around the structure; most are small.
+        """
+        probability, part, window = self._around(probability)
+        p = resample(probability, part).data * self.within[window]
+        self.total[window] += p
+        self.entropy[window] -= torch.xlogy(p, p)
+        self.tissues[labels.DSEG[self.table[index].tissue] - 1][window] += p
+        better = p > self.best[window]
+        self.best[window] = torch.where(better, p, self.best[window])
+        partner, share = self.table[index].partner, self.share[window]
+        sided = torch.where(share > 0.5, index, partner).to(torch.int16)
+        self.structure[window] = torch.where(better, sided, self.structure[window])
+        expected = self.expected[window]
+        if partner == index:
+            self._measure(index, p, expected, part)
+        else:
+            self._measure(index, p * share, expected, part)
+            self._measure(partner, p * (1 - share), expected, part)
+
+    def _around(self, probability: Volume) -> tuple[Volume, Grid, tuple[slice, ...]]:
+        """Return a structure's probability in its box, and that box of the grid with its window."""
+        some = probability.with_data(probability.data > 0)
+        if not bool(some.data.any()):
+            empty = Grid((1, 1, 1), self.grid.affine)
+            return probability, empty, (slice(0, 1), slice(0, 1), slice(0, 1))
+        coarser = max(1.0, float((self.grid.spacing / probability.grid.spacing).max()))
+        near = probability.crop(*box(some, MARGIN * coarser * float(probability.grid.spacing.max())))
+        to_grid = np.linalg.inv(self.grid.affine) @ near.affine
+        ends = transform_points(to_grid, np.array([*np.ndindex(2, 2, 2)]) * (np.array(near.grid.shape) - 1))
+        low, high = np.floor(ends.min(0)), np.ceil(ends.max(0)) + 1
+        start = [min(max(0, int(a)), n - 1) for a, n in zip(low, self.grid.shape, strict=True)]
+        stop = [min(max(int(b), a + 1), n) for a, b, n in zip(start, high, self.grid.shape, strict=True)]
+        affine = self.grid.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ start
+        part = Grid(triple(b - a for a, b in zip(start, stop, strict=True)), affine)
+        return near, part, tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
+
+    def _measure(self, index: int, weight: Tensor, expected: Tensor, part: Grid) -> None:
+        """Store volume, its interval and centroid of a structure of one side, from a part of the grid."""
+        share = weight / expected
+        volume = float(share.sum()) * part.voxel_volume
         self.volumes[index] = volume
-        spread = interval.deviation(share, self.grid)
+        spread = interval.deviation(share, part)
         self.intervals[index] = interval.ends(volume, spread)
         mass = float(weight.sum())
         if mass > 0:
-            axes = [torch.arange(n, dtype=torch.float32) for n in self.grid.shape]
+            axes = [torch.arange(n, dtype=torch.float32) for n in part.shape]
             center = [
                 float((weight.sum(tuple(a for a in range(3) if a != axis)) * axes[axis]).sum()) / mass
                 for axis in range(3)
             ]
-            point = self.grid.affine[:3, :3] @ np.array(center) + self.grid.affine[:3, 3]
+            point = part.affine[:3, :3] @ np.array(center) + part.affine[:3, 3]
             self.centroids[index] = (float(point[0]), float(point[1]), float(point[2]))
 
 

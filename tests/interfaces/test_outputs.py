@@ -2,17 +2,18 @@
 
 import doctest
 import errno
-import gzip
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
+from zlib_ng import zlib_ng
 
 from brainseg.interfaces.io import dataset, derivatives, files
 from brainseg.interfaces.outputs import WriteDerivatives
@@ -268,15 +269,22 @@ def test_the_same_input_gives_the_same_bytes(participant_session, stages, tmp_pa
 
 def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
     participant_session = stages.participant_session(tmp_path)
-    room, packed = [4000], gzip.GzipFile.write
+    room, compressor = [4000], zlib_ng.compressobj
 
-    def write_some(self, data):
-        room[0] -= len(data)
-        if room[0] < 0:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return packed(self, data)
+    class Full:
+        def __init__(self, *options):
+            self.own = compressor(*options)
 
-    monkeypatch.setattr(gzip.GzipFile, "write", write_some)
+        def compress(self, data):
+            room[0] -= len(data)
+            if room[0] < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self.own.compress(data)
+
+        def flush(self):
+            return self.own.flush()
+
+    monkeypatch.setattr(files, "zlib_ng", SimpleNamespace(compressobj=Full, DEFLATED=zlib_ng.DEFLATED))
     with pytest.raises(
         BrainsegError, match=r"sub-01_.*\.nii\.gz: the disk is full\. Free disk space"
     ) as caught:

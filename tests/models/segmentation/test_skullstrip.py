@@ -40,20 +40,16 @@ def test_head_is_stripped(head, scans):
     assert float(found.distance.data[~inside].median()) < -5
 
 
-@pytest.mark.parametrize("change", ["reoriented padded", "resampled"])
-def test_mask_does_not_depend_on_how_the_head_is_stored(head, scans, change):
+def test_mask_does_not_depend_on_how_the_head_is_stored(head, scans):
     scan, found = head
-    copy = scan
-    for name in change.split():
-        copy = getattr(scans, name)(copy)
+    copy = scans.padded(scans.reoriented(scans.resampled(scan)))
     again = stage.skullstrip(copy)
     assert again.mask.grid.shape == copy.grid.shape and not again.stripped
     assert dice(found.mask, again.mask) >= 0.97
 
 
-@pytest.mark.parametrize("axis", [0, 1])
-def test_a_slab_of_60_mm_is_stripped_or_told_to_be_too_small(head, axis):
-    scan, found = head
+def test_a_slab_of_60_mm_is_stripped_or_told_to_be_too_small(head):
+    (scan, found), axis = head, 0
     scan, mask = scan.canonical(), found.mask.canonical()
     middle = round(float((mask.data > 0).nonzero().double().mean(0)[axis]))
     start, shape = [0, 0, 0], list(scan.grid.shape)
