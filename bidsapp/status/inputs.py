@@ -7,6 +7,7 @@ decides: the place and the size are the same, and the time is another.
 from __future__ import annotations
 
 import hashlib
+import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def fingerprint(path: Path | None, participant: str, *, checksums: bool = False)
     if path is None or found is None:
         return out
     out |= {"size": found.st_size, "mtime": round(found.st_mtime, 3)}
-    if checksums and (text := _checksum(path, found.st_size, found.st_mtime_ns)):
+    finite = stat.S_ISREG(found.st_mode)  # devices and pipes have no end
+    if checksums and finite and (text := _checksum(path, found.st_size, found.st_mtime_ns)):
         out[CHECKSUM] = text
     return out
 

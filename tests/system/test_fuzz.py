@@ -24,7 +24,7 @@ from helpers import mutations
 pytestmark = pytest.mark.slow
 
 COUNT, INDEXED = 500, 120
-IN_ONE_RUN = len(mutations.ALL)
+IN_ONE_RUN = 3 * len(mutations.ALL)
 DESCRIPTION = {"Name": "fuzz", "BIDSVersion": "1.10.0"}
 
 

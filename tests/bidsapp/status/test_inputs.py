@@ -104,3 +104,16 @@ def test_folders_of_derivatives_may_move_and_their_names_count(session, tmp_path
     copy = _moved(session, tmp_path / "copy")
     assert records.finished(tmp_path / "out", copy, {"derivatives": ["theirs=/c/d"]}) == "yes"
     assert records.finished(tmp_path / "out", copy, {"derivatives": ["others=/a/b"]}) == "no"
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["device", "pipe", "folder", "nothing"])
+def test_what_has_no_end_is_not_read(tmp_path, kind):
+    path = tmp_path / "sub-01_T1w.nii.gz"
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    assert inputs.CHECKSUM not in inputs.fingerprint(path, "01", checksums=True)
