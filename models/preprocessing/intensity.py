@@ -29,7 +29,7 @@ def robust(image: Tensor, inside: Tensor) -> Tensor:
     Examples
     --------
     >>> image = torch.tensor([0.0, 1.0, 2.0, 3.0, 100.0])
-    >>> robust(image, image > 0).round(decimals=2).tolist()
+    >>> [round(value, 2) for value in robust(image, image > 0).tolist()]
     [0.0, -1.01, -0.34, 0.34, 5.0]
     """
     values = _values(image, inside)
