@@ -56,7 +56,10 @@ def combine(paths: Sequence[Path], out: Path) -> Path:
         members.append(loaded.card["architecture"] | {"axes": axes})
         prefix = f"members.{len(members) - 1}."
         state |= {prefix + key: value for key, value in loaded.network.state_dict().items()}
-    own = {"name": out.stem, "architecture": {"class": "Ensemble", "arguments": {"members": members}}}
+    own: dict[str, Any] = {
+        "name": out.stem,
+        "architecture": {"class": "Ensemble", "arguments": {"members": members}},
+    }
     own["members"] = [{key: card.get(key) for key in ("name", "sha256", "scores")} for card in cards]
     for key, word in (("training_data", "; "), ("license", "; ")):
         own[key] = word.join(dict.fromkeys(str(card.get(key)) for card in cards))
