@@ -123,8 +123,9 @@ def test_the_figures_of_the_front_page_are_those_of_the_benchmarks():
     measured = front.split("**As measured**")[1].split("**How it differs**")[0]
     figures = set(re.findall(r"\d+\.\d+", measured))
     printed = set(re.findall(r"\d+\.\d+", (ROOT / "benchmarks" / "README.md").read_text()))
+    rounded = {f"{float(one):.{digits}f}" for one in printed for digits in range(1, len(one.split(".")[1]))}
     assert len(figures) > 10
-    assert sorted(figures - printed) == []
+    assert sorted(figures - printed - rounded) == []
 
 
 def test_examples_in_the_pages_run():
