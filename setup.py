@@ -98,8 +98,9 @@ setup(
         # the installed query file of fMRIPrep's anatomical part is the contract that the hand-off is held to
         "smriprep": ["smriprep>=0.19"],
         "docs": ["furo>=2024.8", "myst-parser>=4.0", "sphinx>=8.1"],
-        # monai changes images with labels at random
+        # monai changes images with labels at random; its transformers need einops
         "train": [
+            "einops>=0.7",
             "lightning>=2.5,<2.7",
             "mlflow-skinny>=3.0",
             "monai>=1.4",
