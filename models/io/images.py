@@ -212,4 +212,4 @@ def write(volume: Volume, path: str | Path) -> None:
     voxels = volume.data.permute(*range(volume.data.ndim)[::-1]).contiguous()
     with Path(path).open("wb") as file:
         header.write_to(file)
-        voxels.numpy().tofile(file)
+        file.write(voxels.numpy().data)  # tofile does not say why it failed
