@@ -59,6 +59,7 @@ def test_it_segments_a_scan(installed, tmp_path):
         template_image().slicer[::2, ::2, ::2], scan
     )  # voxels of 2 mm: what is computed is not of interest
     command = [str(installed.site / "bin" / "brainseg"), "segment", str(scan), str(tmp_path / "dseg.nii.gz")]
+    command += ["--threads", "1"]
     installed.run(*command)
     labels = np.asarray(nib.load(tmp_path / "dseg.nii.gz").dataobj)
     assert labels.shape == nib.load(scan).shape
