@@ -26,6 +26,11 @@ CACHED = 0.1
 """Duration (s) below which the results of a stage were cached."""
 
 
+def passes_on(node: Any) -> bool:
+    """Return whether a node only passes something on, so that it is no work of a stage."""
+    return node.name == FINISH or bool(getattr(node, "run_without_submitting", False))
+
+
 class Tracker:
     """The participant-sessions of a run and their states.
 
@@ -195,7 +200,7 @@ class Tracker:
         record = self.records.get(key)
         if record is None or record.fault or record.participant_session.key not in self.pending:
             return
-        if event == "start" and node.name != FINISH:
+        if event == "start" and not passes_on(node):
             self._begin(record, stage, node.fullname)
         elif event == "end":
             self._end(record, stage, node)

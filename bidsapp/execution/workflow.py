@@ -37,7 +37,7 @@ from .context import Run
 from .directories import Directories
 from .scheduler import logs, plugins, reproducible, slots
 from .scheduler.devices import arithmetic
-from .tracker import FINISH, Tracker
+from .tracker import Tracker, passes_on
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
@@ -135,8 +135,8 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
 
 def _stages(workflow: pe.Workflow) -> int:
     """Return the number of stages of a participant-session's workflow, the report included."""
-    stages = {name.partition(".")[0] for name in workflow.list_node_names()}
-    return len(stages - {"inputnode", "outputnode", FINISH})
+    names = [name for name in workflow.list_node_names() if not passes_on(workflow.get_node(name))]
+    return len({name.partition(".")[0] for name in names} - {"inputnode", "outputnode"})
 
 
 def participant_session_workflow(
