@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -188,7 +189,13 @@ def measures_of(results: list[Result]) -> list[dict[str, Any]]:
         for one in labels.totals().values()
     ]
     kept = [entry for entry in structures() if all(part in known for part in entry[2])]
-    out += [{"name": n, "parts": [*parts], "color": c, "group": "Structures"} for n, _, parts, c in kept]
+    # A total of one structure is that structure.
+    single = {of for of, count in Counter(of for _, of, _, _ in kept).items() if of in known and count == 1}
+    out += [
+        {"name": n, "parts": [*parts], "color": c, "group": "Structures"}
+        for n, of, parts, c in kept
+        if of not in single
+    ]
     out += [
         {"name": part.replace("-", " "), "parts": [part], "color": color, "group": "Sides"}
         for _, _, parts, color in kept
