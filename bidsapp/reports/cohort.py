@@ -190,11 +190,12 @@ def measures_of(results: list[Result]) -> list[dict[str, Any]]:
     ]
     kept = [entry for entry in structures() if all(part in known for part in entry[2])]
     # A total of one structure is that structure.
-    single = {of for of, count in Counter(of for _, of, _, _ in kept).items() if of in known and count == 1}
+    smallest = {label.name: label.total for label in label_tables.every()}
+    count = Counter(smallest[parts[0]] for _, _, parts, _ in kept)
     out += [
         {"name": n, "parts": [*parts], "color": c, "group": "Structures"}
-        for n, of, parts, c in kept
-        if of not in single
+        for n, _, parts, c in kept
+        if smallest[parts[0]] not in known or count[smallest[parts[0]]] > 1
     ]
     out += [
         {"name": part.replace("-", " "), "parts": [part], "color": color, "group": "Sides"}
