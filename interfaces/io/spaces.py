@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ...models.geometry.axes import triple
 from ...models.geometry.volume import Grid, Volume, box
 from ...models.io import itk, outputs
 from ...models.population import labels
@@ -83,13 +82,13 @@ class InSpace:
             Steps that are off.
         """
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
-        preproc = self.found.forward.resample(scan.preproc, self.grid).data.numpy()
-        aseg, part = self._labels(scan.structures)
-        volumes = [scan.mask, *(scan.probabilities[name] for name in names)]
-        # All at once: the coordinates, which take most of the time, are the same for all.
-        together = scan.preproc.with_data(torch.stack([volume.data.float() for volume in volumes]))
-        brain, *shares = self._within(together, part)
+        # Several at once: the coordinates, which take most of the time, are the same for all.
+        preproc, brain = self.found.forward.resample(
+            _stacked(scan.preproc, scan.mask), self.grid
+        ).data.numpy()
         inside = brain > 0.5
+        shares = self._within(_stacked(*(scan.probabilities[name] for name in names)), inside)
+        aseg = self._labels(scan.structures)
         maps = {name: values * inside for name, values in zip(names, shares, strict=True)}
         dseg = (np.stack(list(maps.values())).argmax(0) + 1) * inside
         labeled = {"mask": inside, "dseg": dseg, "structures": aseg}
@@ -110,27 +109,22 @@ class InSpace:
             for end, values in data.items()
         ]
 
-    def _labels(self, structures: Volume) -> tuple[np.ndarray, tuple[slice, ...]]:
-        """Return the labels on the template's grid, and the part of the grid that has the brain."""
+    def _labels(self, structures: Volume) -> np.ndarray:
+        """Return the labels on the template's grid, from their box in the image."""
         if bool((structures.data > 0).any()):
             structures = structures.crop(*box(structures, 2 * float(max(structures.grid.spacing))))
-        found = self.found.forward.resample(structures, self.grid, "label")
-        if not bool((found.data > 0).any()):
-            return found.data.numpy(), tuple(slice(0, n) for n in self.grid.shape)
-        start, shape = box(found, 2 * float(max(self.grid.spacing)))
-        ends = [a + n for a, n in zip(start, shape, strict=True)]
-        part = tuple(
-            slice(max(0, a), min(b, n)) for a, b, n in zip(start, ends, self.grid.shape, strict=True)
-        )
-        return found.data.numpy(), part
+        return self.found.forward.resample(structures, self.grid, "label").data.numpy()
 
-    def _within(self, volumes: Volume, part: tuple[slice, ...]) -> np.ndarray:
-        """Return volumes (C, X, Y, Z) on the template's grid, computed in a part of it and 0 elsewhere."""
-        affine = self.grid.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [one.start for one in part]
-        grid = Grid(triple(one.stop - one.start for one in part), affine)
+    def _within(self, volumes: Volume, inside: np.ndarray) -> np.ndarray:
+        """Return volumes (C, X, Y, Z) on the template's grid, computed in the box of a mask, else 0."""
         out = np.zeros((len(volumes.data), *self.grid.shape), np.float32)
-        out[(slice(None), *part)] = self.found.forward.resample(volumes, grid).data.numpy()
+        if inside.any():
+            start, shape = box(Volume(torch.from_numpy(inside), self.grid.affine), 0.0)
+            affine = self.grid.affine.copy()
+            affine[:3, 3] += affine[:3, :3] @ start
+            part = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+            found = self.found.forward.resample(volumes, Grid(shape, affine))
+            out[(slice(None), *part)] = found.data.numpy()
         return out
 
     def transforms(self) -> list[Callable[[], Path]]:
@@ -198,6 +192,11 @@ class InSpace:
             "MedianResidualUnits": "mm",
             "FoldingVoxels": round(self.found.folds, 7),
         }
+
+
+def _stacked(*volumes: Volume) -> Volume:
+    """Return volumes on one grid as one of several channels, float32."""
+    return volumes[0].with_data(torch.stack([volume.data.float() for volume in volumes]))
 
 
 def _typed(name: str, values: np.ndarray) -> tuple[str, np.ndarray]:

@@ -364,3 +364,18 @@ def test_dataset_description(stages, tmp_path):
     before = path.stat().st_mtime_ns
     dataset.write_dataset_description(participant_session.out, participant_session.bids, "1.2.4")
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_mask_beyond_the_structures_is_whole_in_template_space(stages, participant_session, tmp_path):
+    """A precomputed segmentation may cover a part of the brain only."""
+    other = stages.participant_session(tmp_path)
+    path = Path(other.inputs["in_structures"])
+    image = nib.load(path)
+    data = np.array(image.dataobj)
+    data[: data.shape[0] // 2] = 0
+    nib.save(nib.Nifti1Image(data, image.affine), path)
+    write(other)
+    for ending in ("desc-brain_mask", "label-GM_probseg"):
+        (name,) = (participant_session.out / "sub-01" / "anat").glob(f"*space-*_{ending}.nii.gz")
+        again = other.out / name.relative_to(participant_session.out)
+        assert np.array_equal(nib.load(name).get_fdata(), nib.load(again).get_fdata()), ending
