@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from ...models.data import model_files
-from ...models.io import outputs
+from ...models.errors import InputError
+from ...models.io import conform, outputs
 from ...models.population import contrasts, labels
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
@@ -80,7 +82,7 @@ def planned(settings: Settings, participant_session: ParticipantSession) -> list
         named = [spaces.parse(text) for text in spaces_of(settings, participant_session)]
         endings = outputs.plan(
             participant_session.suffix,
-            _conditions(settings, participant_session),
+            conditions(settings, participant_session),
             [(space.label, space.entities) for space in named],
             settings.derivatives_flavor,
             outputs.own_desc(model_files.title(settings.networks.get("segmentation", ""))),
@@ -95,6 +97,48 @@ def planned(settings: Settings, participant_session: ParticipantSession) -> list
     return [f"{folder}/{name}" for name in names]
 
 
+def conditions(settings: Settings, participant_session: ParticipantSession) -> set[str]:
+    """Return the conditions of outputs that hold for a participant-session.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    participant_session : ParticipantSession
+        The participant-session.
+    """
+    record = options.record(settings, participant_session.population)
+    images = (participant_session.image, *participant_session.other_contrasts)
+    suffixes = {_suffix(path) for path in images if path is not None}
+    holding = {name for name in STEPS if settings.step(name)}
+    if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
+        holding.discard("hippocampus")
+    if record.own_labels:
+        holding.add("own")
+    shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
+    if not (record.lesion and suffixes & set(shown)):
+        holding.discard("lesion")
+    return holding | (
+        {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()
+    )
+
+
+def label_files(settings: Settings, selection: Selection) -> set[str]:
+    """Return the names of the label tables of all files that a run may write.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    selection : Selection
+        Participant-sessions to process.
+    """
+    if settings.stop_after == "skullstrip":
+        return set()
+    usable = [ps for ps in selection.participant_sessions if ps.problem is None]
+    return set().union(*(outputs.label_files(conditions(settings, ps)) for ps in usable))
+
+
 def _names_of_others(settings: Settings, participant_session: ParticipantSession) -> list[str]:
     """Return the names of the files of averaged images and of other contrasts."""
     names = []
@@ -107,24 +151,6 @@ def _names_of_others(settings: Settings, participant_session: ParticipantSession
         )
         names += [f"{outputs.prefix(path.name, participant_session.key)}_{ending}" for ending in endings]
     return names
-
-
-def _conditions(settings: Settings, participant_session: ParticipantSession) -> set[str]:
-    """Return the conditions of outputs that hold for a participant-session."""
-    assert participant_session.image is not None
-    record = options.record(settings, participant_session.population)
-    suffixes = {_suffix(path) for path in (participant_session.image, *participant_session.other_contrasts)}
-    holding = {name for name in STEPS if settings.step(name)}
-    if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
-        holding.discard("hippocampus")
-    if record.own_labels:
-        holding.add("own")
-    shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
-    if not (record.lesion and suffixes & set(shown)):
-        holding.discard("lesion")
-    return holding | (
-        {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()
-    )
 
 
 def _line(name: str, text: object) -> str:
@@ -174,15 +200,16 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
         for word, paths in lists.items():
             rows += [f"      {word}: {_short(path, settings.bids_dir)}" for path in paths]
         rows += [f"      note: {note}" for note in ps.notes]
-    failing = sum(ps.problem is not None for ps in selection.participant_sessions)
+    failing = sum((ps.problem or _unusable(ps)) is not None for ps in selection.participant_sessions)
     of_them = f", {failing} of them would fail" if failing else ""
     return [f"{len(selection.participant_sessions)} selected{of_them}:", *rows]
 
 
 def _action(settings: Settings, participant_session: ParticipantSession) -> str:
     """Return the planned action for a participant-session."""
-    if participant_session.problem is not None:
-        return f"would fail: {participant_session.problem}"
+    problem = participant_session.problem or _unusable(participant_session)
+    if problem is not None:
+        return f"would fail: {problem}"
     before = records.read(settings.output_dir, participant_session.key).get("state")
     if settings.resume_failed and before != "failed":
         return "not failed in an earlier run, skipped"
@@ -196,6 +223,22 @@ def _action(settings: Settings, participant_session: ParticipantSession) -> str:
     if finished == "report":
         return "only the report is missing"
     return "would resume" if before in ("failed", "running") and settings.resume else "would be processed"
+
+
+@cache
+def _header(path: Path) -> InputError | None:
+    """Return what the header of an image says against it; voxels are not read."""
+    try:
+        conform.check_header(path)
+    except InputError as error:
+        return error
+    return None
+
+
+def _unusable(participant_session: ParticipantSession) -> InputError | None:
+    """Return why the images of a participant-session cannot be used, by their headers; None if they can."""
+    images = participant_session.averaged or [participant_session.image]
+    return next((error for path in images if path and (error := _header(path))), None)
 
 
 def _steps(settings: Settings) -> str:

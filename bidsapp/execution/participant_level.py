@@ -48,7 +48,8 @@ def process(run: Run) -> int:
         run.progress.say(note)
     if settings.boilerplate_only:
         return _methods(run)
-    graph.describe_dataset(out, settings.bids_dir, settings.precomputed, settings.sloppy)
+    tables = dry_run.label_files(settings, run.selection)
+    graph.describe_dataset(out, settings.bids_dir, settings.precomputed, settings.sloppy, tables)
     graph.describe_networks(settings, out)
     participants_tsv.write(out, settings.bids_dir, participant_sessions)
     validation = _validate(run)
@@ -68,7 +69,7 @@ def process(run: Run) -> int:
                 atomic.write_text(run.directories.log / "summary.json", f"{text}\n")
             with suppress(BrainsegError, OSError):  # sloppy results may have been computed properly now
                 coarse = settings.sloppy and records.any_sloppy(out)
-                graph.describe_dataset(out, settings.bids_dir, settings.precomputed, coarse)
+                graph.describe_dataset(out, settings.bids_dir, settings.precomputed, coarse, tables)
             directories.clean_work(run.directories)
     _say_validation(run, validation)
     _sum_up(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,13 @@ def workflow_name(key: str) -> str:
     return key.replace("-", "_").replace("+", "_plus_") + "_wf"
 
 
-def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path], sloppy: bool = False) -> None:
+def describe_dataset(
+    out_dir: Path,
+    bids_root: Path,
+    links: dict[str, Path],
+    sloppy: bool = False,
+    label_files: Collection[str] | None = None,
+) -> None:
     """Write the files that make the output folder a BIDS dataset.
 
     Parameters
@@ -77,10 +83,14 @@ def describe_dataset(out_dir: Path, bids_root: Path, links: dict[str, Path], slo
         Further datasets by name, for BIDS URIs.
     sloppy : bool
         Whether this run, or one whose results are still there, is for trying only.
+    label_files : collection of str, optional
+        Names of the label tables to write (default: all).
     """
     # A sloppy run marks the description before its first result, so all status files are read only then.
     sloppy = sloppy or (is_marked_sloppy(out_dir) and records.any_sloppy(out_dir))
-    write_dataset_description(out_dir, bids_root, __version__, links, sloppy=sloppy)
+    write_dataset_description(
+        out_dir, bids_root, __version__, links, sloppy=sloppy, label_files=label_files
+    )
 
 
 def describe_networks(settings: Settings, out_dir: Path) -> None:

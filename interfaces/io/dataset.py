@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def write_dataset_description(
     links: dict[str, Path] | None = None,
     *,
     sloppy: bool = False,
+    label_files: Collection[str] | None = None,
 ) -> list[Path]:
     """Write description, README, label tables and `.bidsignore` of a BIDS derivative dataset.
 
@@ -75,6 +77,8 @@ def write_dataset_description(
         Other datasets that the derivatives refer to, by name.
     sloppy : bool
         Whether some of the results are coarse, for trying only.
+    label_files : collection of str, optional
+        Names of the label tables to write (default: all). Tables that are there stay.
 
     Returns
     -------
@@ -106,6 +110,7 @@ def write_dataset_description(
     tables = {
         file: sorted({row for name in names for row in derivatives.label_rows(name)})
         for file, names in outputs.label_tables().items()
+        if label_files is None or file in label_files
     }
     for name, rows in tables.items():
         if not (out_dir / name).is_file():

@@ -52,16 +52,51 @@ def read(path: str | Path, least_mm: float = LEAST_MM, notes: list[str] | None =
         If the file is missing, damaged, not 3-D, too small, constant, or without a usable affine.
     """
     notes = [] if notes is None else notes
-    image, said = _open(Path(path))
-    _check_shape(path, image.shape)
-    notes += [*said, *notes_on(image)]
-    affine = images.affine_of(image)
-    _check_affine(path, image, affine, least_mm)
+    image = _checked(path, least_mm, notes)
     data = _data(path, image)
     while data.ndim > 3:
         data = data[..., 0]
     _check_values(path, data, notes)
-    return Volume(torch.from_numpy(data), affine)
+    return Volume(torch.from_numpy(data), images.affine_of(image))
+
+
+def check_header(path: str | Path, least_mm: float = LEAST_MM) -> list[str]:
+    """Refuse a scan that its header or the size of its file shows to be unusable; no voxels are read.
+
+    Parameters
+    ----------
+    path : path-like
+        The scan.
+    least_mm : float
+        Smallest field of view (mm) that is no error.
+
+    Returns
+    -------
+    list of str
+        The notes of :func:`read` that come from the header.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, in no known format, too short for its voxels, not 3-D, too small, or without
+        a usable affine.
+    """
+    notes: list[str] = []
+    _check_size(path, _checked(path, least_mm, notes))
+    return notes
+
+
+def _checked(path: str | Path, least_mm: float, notes: list[str]) -> images.Image:
+    """Open a scan with a usable header; notes on it are appended."""
+    image, said = _open(Path(path))
+    _check_shape(path, image.shape)
+    notes += [*said, *notes_on(image)]
+    _check_affine(path, image, images.affine_of(image), least_mm)
+    if image.get_data_dtype().names is not None or image.get_data_dtype().kind == "c":
+        raise InputError(
+            path, "its voxels are colors or complex numbers", "Give a scan of single intensities"
+        )
+    return image
 
 
 def notes_on(image: images.Image) -> list[str]:
@@ -156,10 +191,6 @@ def _check_affine(path: str | Path, image: images.Image, affine: np.ndarray, lea
 
 def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
-    if image.get_data_dtype().names is not None or image.get_data_dtype().kind == "c":
-        raise InputError(
-            path, "its voxels are colors or complex numbers", "Give a scan of single intensities"
-        )
     _check_size(path, image)
     try:
         return np.array(image.dataobj, dtype=np.float32)

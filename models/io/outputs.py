@@ -126,6 +126,18 @@ def label_tables() -> dict[str, list[str]]:
     return _specification()["label_tables"]
 
 
+def label_files(holding: Collection[str]) -> set[str]:
+    """Return the names of the label tables of the files that are written under these conditions.
+
+    Examples
+    --------
+    >>> sorted(label_files([]))
+    ['desc-aseg_dseg.tsv', 'desc-tissue_dseg.tsv', 'dseg.tsv']
+    """
+    written = (output for output in load().values() if set(output.when) <= set(holding))
+    return {output.label_file for output in written} - {""}
+
+
 def ending(name: str, **values: str) -> str:
     """Return the ending of the output ``name``.
 

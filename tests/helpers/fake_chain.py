@@ -141,7 +141,7 @@ def chain(*, name, inputs, **_):
     return workflow
 
 
-def describe(out_dir, bids_root, links, sloppy=False):
+def describe(out_dir, bids_root, links, sloppy=False, label_files=None):
     """Stand in for the description of the output as a dataset; several runs may write it at once."""
     from brainseg.models.io import atomic
 

@@ -13,6 +13,7 @@ import torch
 from brainseg.interfaces import base
 from brainseg.interfaces.io import dataset
 from brainseg.models.geometry.volume import Volume
+from brainseg.models.io import outputs
 from brainseg.models.population import labels
 from brainseg.models.registration import linear, reference, registration
 from brainseg.models.registration.result import Anatomy
@@ -189,7 +190,7 @@ def participant_session(root: Path, name: str = "sub-01_T1w", dtype: str = "int1
         "in_quality": str(quality),
         "notes": ["One thing.", "Another thing.", "One thing."],
     }
-    dataset.write_dataset_description(out, bids, "1.2.3")
+    dataset.write_dataset_description(out, bids, "1.2.3", label_files=outputs.label_files([]))
     return ParticipantSession(bids, out, source, inputs["key"], inputs)
 
 

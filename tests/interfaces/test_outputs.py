@@ -364,6 +364,9 @@ def test_dataset_description(stages, tmp_path):
     before = path.stat().st_mtime_ns
     dataset.write_dataset_description(participant_session.out, participant_session.bids, "1.2.4")
     assert path.stat().st_mtime_ns == before
+    fresh = participant_session.out.parent / "fresh"
+    dataset.write_dataset_description(fresh, participant_session.bids, "1", label_files={"dseg.tsv"})
+    assert [file.name for file in fresh.glob("*.tsv")] == ["dseg.tsv"]
 
 
 def test_a_mask_beyond_the_structures_is_whole_in_template_space(stages, participant_session, tmp_path):

@@ -1,16 +1,18 @@
 """The plan of a run: the files that it lists are the files that are written."""
 
+import gzip
 import json
 import re
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from brainseg.bidsapp.config.settings import Settings
 from brainseg.bidsapp.execution import dry_run
-from brainseg.bidsapp.inputs.select import ParticipantSession
+from brainseg.bidsapp.inputs.select import ParticipantSession, Selection
 from brainseg.interfaces import base
 from brainseg.interfaces.coregistration import WriteCoregistered
 from brainseg.interfaces.outputs import WriteDerivatives
@@ -138,3 +140,50 @@ def test_only_the_networks_of_the_run_are_listed(app, fake, tmp_path, capsys):
     assert "registration" not in networks("--registration", "ants")
     assert "segmentation" not in networks("--stop-after", "skullstrip")
     assert not [name for name in networks("--steps", "lesion") if name.startswith(("fetal", "hippocampus"))]
+
+
+@pytest.mark.parametrize("case", ["cut", "flat", "lost", "text"])
+def test_an_image_that_its_header_shows_to_be_unusable_would_fail(app, fake, tmp_path, capsys, case):
+    """Only the header and the size of the file are read; the other participants go on."""
+    bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"])
+    path = bids / "sub-02" / "anat" / "sub-02_T1w.nii.gz"
+    image = nib.load(path)
+    if case == "cut":
+        large = nib.Nifti1Image(np.zeros((300, 300, 300), np.int16), np.eye(4))
+        path.write_bytes(gzip.compress(large.to_bytes()[:4000]))
+        reason = "300x300x300 voxels cannot be in it"
+    elif case == "flat":
+        nib.save(image.slicer[..., :1], path)
+        reason = "it is a 2-D image"
+    elif case == "lost":
+        header = image.header.copy()
+        header["sform_code"] = header["qform_code"] = 0
+        nib.Nifti1Image(np.asarray(image.dataobj), None, header).to_filename(path)
+        reason = "its header says nothing of orientation"
+    else:
+        path.write_text("not an image")
+        reason = "not a readable NIfTI file"
+    assert app(bids, tmp_path / "out", "participant", "--dry-run", "--skip-bids-validation") == 0
+    out = capsys.readouterr().out
+    (line,) = [x for x in out.splitlines() if "would fail" in x and "sub-02" in x]
+    assert reason in line
+    assert "3 selected, 1 of them would fail" in out
+    assert out.count("would be processed") == 2
+
+
+def test_label_tables_of_the_steps_of_a_run(tmp_path):
+    """Tables of files that no participant gets are left out."""
+
+    def tables(*participant_sessions, **options):
+        settings = Settings(tmp_path, tmp_path / "out", ("participant",), **options)
+        return dry_run.label_files(settings, Selection(list(participant_sessions), []))
+
+    adult = ParticipantSession("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
+    fetal = ParticipantSession(
+        "02", None, tmp_path / "sub-02_T2w.nii.gz", "T2w", population="fetal", label_table="fetal"
+    )
+    common = {"desc-aseg_dseg.tsv", "desc-tissue_dseg.tsv", "dseg.tsv"}
+    assert tables(adult) == common
+    assert tables(adult, steps=("hippocampus",)) == common | {"desc-hippocampus_dseg.tsv"}
+    assert tables(adult, fetal) == common | {"desc-feta_dseg.tsv"}
+    assert tables(adult, stop_after="skullstrip") == set()
