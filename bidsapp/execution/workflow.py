@@ -88,9 +88,7 @@ def describe_dataset(
     """
     # A sloppy run marks the description before its first result, so all status files are read only then.
     sloppy = sloppy or (is_marked_sloppy(out_dir) and records.any_sloppy(out_dir))
-    write_dataset_description(
-        out_dir, bids_root, __version__, links, sloppy=sloppy, label_files=label_files
-    )
+    write_dataset_description(out_dir, bids_root, __version__, links, sloppy=sloppy, label_files=label_files)
 
 
 def describe_networks(settings: Settings, out_dir: Path) -> None:
