@@ -237,7 +237,7 @@ def _header(path: Path) -> InputError | None:
 
 def _unusable(participant_session: ParticipantSession) -> InputError | None:
     """Return why the images of a participant-session cannot be used, by their headers; None if they can."""
-    images = participant_session.averaged or [participant_session.image]
+    images = (participant_session.image, *participant_session.averaged)
     return next((error for path in images if path and (error := _header(path))), None)
 
 
