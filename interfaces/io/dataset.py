@@ -106,16 +106,21 @@ def write_dataset_description(
     for place, text in texts.items():
         if not (place.is_file() and place.read_text(encoding="utf-8") == text):
             files.write_text(place, text)
+    return [*texts, *_write_label_tables(out_dir, label_files)]
+
+
+def _write_label_tables(out_dir: Path, wanted: Collection[str] | None) -> list[Path]:
+    """Write the label tables of the labels of all populations, of which those that are there stay."""
     # An index has the same meaning in every table, so those of all populations go into one file.
     tables = {
-        file: sorted({row for name in names for row in derivatives.label_rows(name)})
+        out_dir / file: sorted({row for name in names for row in derivatives.label_rows(name)})
         for file, names in outputs.label_tables().items()
-        if label_files is None or file in label_files
+        if wanted is None or file in wanted
     }
-    for name, rows in tables.items():
-        if not (out_dir / name).is_file():
-            files.write_table(out_dir / name, derivatives.LABEL_COLUMNS, rows)
-    return [*texts, *(out_dir / name for name in tables)]
+    for path, rows in tables.items():
+        if not path.is_file():
+            files.write_table(path, derivatives.LABEL_COLUMNS, rows)
+    return list(tables)
 
 
 def write_label_table(out_dir: Path, desc: str, table: LabelTable) -> Path:
