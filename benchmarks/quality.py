@@ -30,7 +30,7 @@ from brainseg.models.io import conform
 from brainseg.models.preprocessing import bias
 from brainseg.models.quality import measures, quality, rating
 from brainseg.models.segmentation import segmentation, skullstrip
-from brainseg.models.templates import bundled
+from brainseg.models.templates import catalog
 from brainseg.training.evaluation import segmentation as evaluate
 from brainseg.training.synthesis import corruption
 
@@ -61,8 +61,8 @@ class Case:
 
 
 def align(structures: Volume) -> np.ndarray:
-    """Return the affine alignment with the default template by centroids; the identity if too few exist."""
-    found = quality.fit(measures.centroids(structures.data.numpy(), structures.affine), bundled.DEFAULT)
+    """Return the affine alignment with the template of the norms by centroids; the identity if too few exist."""
+    found = quality.fit(measures.centroids(structures.data.numpy(), structures.affine), catalog.SYMMETRIC)
     return found[0] if found else np.eye(4)
 
 

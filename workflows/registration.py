@@ -11,7 +11,7 @@ from ..interfaces.registration import Register, check_cohort
 from ..models.pipeline import methods
 from ..models.population import populations
 from ..models.registration import reference
-from ..models.templates import spaces
+from ..models.templates import catalog, spaces
 
 AFFINE = """\
 The image was aligned to {templates} by an affine that was fitted robustly, in closed form, to the \
@@ -21,7 +21,8 @@ SYN = """\
 A diffeomorphism followed, by SyN of ANTs (Avants et al., 2008, doi:10.1016/j.media.2007.06.004) with the \
 default settings of ANTsPy. """
 REFERENCES = {
-    spaces.DEFAULT: "MNI152NLin2009aSym (Fonov et al., 2011, doi:10.1016/j.neuroimage.2010.07.033)",
+    catalog.DEFAULT: f"{catalog.DEFAULT} (Fonov et al., 2009, doi:10.1016/S1053-8119(09)70884-5)",
+    catalog.SYMMETRIC: f"{catalog.SYMMETRIC} (Fonov et al., 2011, doi:10.1016/j.neuroimage.2010.07.033)",
 }
 FIELDS = ("in_file", "in_mask", "in_structures", "in_probabilities", "in_measures")
 
@@ -46,7 +47,7 @@ def init_registration_wf(
     name : str
         Name of the workflow.
     templates : tuple of str
-        Output spaces as the user writes them. Quality is judged in the first.
+        Output spaces as the user writes them. Quality is judged with the first.
     engine : {'deep', 'ants', 'none'}
         Registration method; ``none`` is affine only.
     refine : int, optional

@@ -15,7 +15,7 @@ from .parser import SHELLS, HelpFormatter, Parser
 COMMANDS: dict[str, Command] = {
     **single_files.COMMANDS,
     **training.COMMANDS,
-    **single_files.CHECK_DERIVATIVES,
+    **single_files.FOR_DATASETS,
 }
 """All commands by name, in the order of the help."""
 

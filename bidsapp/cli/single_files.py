@@ -195,6 +195,19 @@ def _add_check_derivatives(parser: Parser) -> None:
     )
 
 
+def _add_templates(parser: Parser) -> None:
+    add = parser.add_argument
+    add("action", choices=("list", "get"), help="list templates, or fetch some from TemplateFlow")
+    add(
+        "name",
+        metavar="NAME",
+        nargs="*",
+        complete="template",
+        help="NAME[:cohort-N][:res-N], as in --output-spaces of brainseg-bids; list: its cohorts and "
+        "resolutions (default: all templates)",
+    )
+
+
 COMMANDS: dict[str, Command] = {
     "skullstrip": Command(
         "IN OUT [--mask]",
@@ -237,7 +250,15 @@ COMMANDS: dict[str, Command] = {
     ),
 }
 
-CHECK_DERIVATIVES: dict[str, Command] = {
+FOR_DATASETS: dict[str, Command] = {
+    "templates": Command(
+        "{list,get} [NAME ...]",
+        "list templates, or fetch them from TemplateFlow",
+        "List the templates that --output-spaces of brainseg-bids takes, or fetch TemplateFlow's into its "
+        "folder (TEMPLATEFLOW_HOME). The default template comes with the program.",
+        _add_templates,
+        "brainseg.bidsapp.tools.templates.command:run",
+    ),
     "check-derivatives": Command(
         "OUT",
         "show what fMRIPrep and NiBabies would use of a folder",

@@ -142,7 +142,15 @@ def _add_quality(parser: Parser) -> None:
 
 
 def _add_template(parser: Parser) -> None:
-    parser.add_argument("folder", metavar="DIR", complete="folder", help="folder for the JSON file")
+    add = parser.add_argument
+    add("folder", metavar="DIR", complete="folder", help="folder for the files NAME.json and NAME.npz")
+    add("--name", metavar="NAME", help="the bundled template (default: that of adults)")
+    add(
+        "--image",
+        metavar="IMAGE",
+        complete="file",
+        help="store this image, finer, of the brain alone; segment nothing",
+    )
     add_compute(parser)
 
 
@@ -256,8 +264,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "train template": _command(
         "DIR",
-        "compute the centroids of the template's structures",
-        "Segment the template and write the centroids of its structures, which registration starts from.",
+        "segment a bundled template, or store its image",
+        "Segment a bundled template and write its structures and their centroids, which registration starts "
+        "from; or store its image on the grid of 1 mm (--image).",
         _add_template,
         "calibration:template",
     ),

@@ -10,13 +10,15 @@ from ...models.templates import spaces
 DEFAULT = (spaces.DEFAULT,)
 """Templates if none are named."""
 
-NATIVE = ("anat", "T1w", "T2w")
+NATIVE = ("anat", "native", "individual", "session", "T1w", "T2w")
 """Names of the space of the image, in which results are always written."""
 
 ABSENT = {
-    **dict.fromkeys(("fsaverage", "fsnative", "fsLR"), "surfaces are not computed"),
+    **dict.fromkeys(("fsaverage", "fsnative", "fsLR", "onavg"), "surfaces are not computed"),
     **dict.fromkeys(("func", "bold", "boldref", "sbref", "run"), "functional images are not processed"),
     **dict.fromkeys(("dwi", "b0"), "diffusion images are not processed"),
+    "asl": "perfusion images are not processed",
+    "petref": "PET images are not processed",
 }
 """Spaces of other programs without results here, and why."""
 
@@ -46,13 +48,16 @@ def choose(texts: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     >>> choose(["anat", "MNIInfant:cohort-02"])[0]
     ('MNIInfant:cohort-2',)
     """
-    words = [str(text) for text in texts]
-    native = [text for text in words if text in NATIVE]
+    words = [str(text).rstrip(":") for text in texts]
+    native = [text for text in words if text.partition(":")[0] in NATIVE]
+    if modified := [text for text in native if ":" in text]:
+        reason = f"--output-spaces {modified[0]}: the space of the image has no cohort or resolution"
+        raise UsageError(None, reason, f"Write {modified[0].partition(':')[0]}")
     for text in words:
         if why := ABSENT.get(text.partition(":")[0].rstrip("3456")):  # fsaverage5
             reason = f"--output-spaces {text}: {why}"
             raise UsageError(None, reason, "Leave it out; spaces here are templates of volumes")
-    found = [spaces.parse(text) for text in words if text not in NATIVE]
+    found = [space for text in words if text not in native for space in spaces.expand(text)]
     _check_names(found)
     templates = tuple(dict.fromkeys(map(str, found))) or DEFAULT
     if not native:

@@ -52,7 +52,7 @@ Images were processed with *brainseg-bids* {version}, a BIDS App [1] built on *N
 skull-stripped by a convolutional network that was trained on synthetic images and predicts the distance to
 the surface of the brain; its bias field was corrected with N4 [3] as implemented in ANTs. Structures and
 tissues were segmented at 1 mm by a convolutional network that was trained on synthetic images [4]. The
-image was registered to its template (MNI152NLin2009aSym [5] by default) by an affine transform between the
+image was registered to its template (MNI152NLin2009cAsym [5] by default) by an affine transform between the
 centroids of the labels and, unless disabled, by a symmetric diffeomorphism that matches structures and
 intensities. Volumes are sums of the probabilities of each structure.
 
@@ -60,8 +60,8 @@ intensities. Volumes are sums of the probabilities of each structure.
 2. Gorgolewski K et al. Nipype. *Front Neuroinform* 5:13 (2011). doi:10.3389/fninf.2011.00013
 3. Tustison NJ et al. N4ITK. *IEEE Trans Med Imaging* 29:1310 (2010). doi:10.1109/TMI.2010.2046908
 4. Billot B et al. SynthSeg. *Med Image Anal* 86:102789 (2023). doi:10.1016/j.media.2023.102789
-5. Fonov V et al. Unbiased average age-appropriate atlases for pediatric studies. *NeuroImage* 54:313 (2011).
-   doi:10.1016/j.neuroimage.2010.07.033
+5. Fonov VS et al. Unbiased nonlinear average age-appropriate brain templates from birth to adulthood.
+   *NeuroImage* 47 Suppl 1:S102 (2009). doi:10.1016/S1053-8119(09)70884-5
 """
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ...models.templates import catalog
 from ...training.calibration import atlas as atlas_builder
-from ...training.calibration import centroids, mean_head, qc_norms
+from ...training.calibration import centroids, mean_head, qc_norms, template_image
 from . import recipes
 from .compute import device, set_threads
 
@@ -24,7 +25,7 @@ def quality(args: argparse.Namespace) -> int:
 
 
 def template(args: argparse.Namespace) -> int:
-    """Segment the template and write the centroids of its structures; return the exit code.
+    """Segment a template and write its structures, or store its image; return the exit code.
 
     Parameters
     ----------
@@ -32,7 +33,11 @@ def template(args: argparse.Namespace) -> int:
         The arguments of ``brainseg train template``.
     """
     set_threads(args)
-    print(centroids.write_centroids(Path(args.folder), device=device(args)))
+    folder, name = Path(args.folder), args.name or catalog.DEFAULT
+    if args.image:
+        print(template_image.write_image(Path(args.image), folder, name))
+    else:
+        print(centroids.write_centroids(folder, name, device(args)))
     return 0
 
 

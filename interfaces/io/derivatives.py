@@ -11,10 +11,14 @@ import numpy as np
 
 from ...models.io import outputs
 from ...models.population import labels
-from ...models.templates import bundled, spaces
+from ...models.templates import catalog, spaces
 
-REFERENCES = {bundled.DEFAULT: "https://osf.io/7pj92"}
-"""Address of a template's description."""
+REFERENCES = {
+    "MNI152NLin2009cAsym": "https://templateflow.s3.amazonaws.com/"
+    "tpl-MNI152NLin2009cAsym/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz",
+    "MNI152NLin2009aSym": "https://osf.io/7pj92",
+}
+"""Address of a template's image or description."""
 
 VOLUME_COLUMNS = {
     "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
@@ -76,7 +80,7 @@ class Names:
     bids_root: Path
     source_file: Path
     key: str
-    template: str = bundled.DEFAULT
+    template: str = catalog.DEFAULT
     averaged: tuple[Path, ...] = ()
     flavor: str = "fmriprep"
     reoriented: bool = False

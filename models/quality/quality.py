@@ -24,7 +24,7 @@ from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume
 from ..population import labels
 from ..registration import linear
-from ..templates import bundled
+from ..templates import bundled, catalog
 from . import measures
 
 Point = tuple[float, float, float]
@@ -152,7 +152,7 @@ def load(name: str) -> Norms | None:
     )
 
 
-def prior_grid(template: str = bundled.DEFAULT) -> Grid:
+def prior_grid(template: str = catalog.SYMMETRIC) -> Grid:
     """Return the grid of the prior over a template.
 
     Parameters
@@ -195,6 +195,27 @@ def fit(found: dict[int, tuple[float, float, float]], template: str) -> tuple[np
         return None
     mirrored = float(np.linalg.det(matrix[:3, :3])) < 0
     return matrix, mirrored
+
+
+def to_norms(matrix: np.ndarray | None, template: str, norms: Norms | None) -> np.ndarray | None:
+    """Return the affine of a registration to any bundled template, continued to the template of the norms.
+
+    Parameters
+    ----------
+    matrix : ndarray, shape (4, 4), or None
+        From mm of the scan to mm of ``template``.
+    template : str
+        Template that the scan was registered to.
+    norms : Norms or None
+        Usual values.
+
+    Returns
+    -------
+    ndarray, shape (4, 4), or None
+        From mm of the scan to mm of the norms' template; None if the way there is not known.
+    """
+    there = catalog.affine_to(template, norms.template) if norms is not None else None
+    return None if matrix is None or there is None else there @ matrix
 
 
 def measure(

@@ -101,7 +101,10 @@ def grid_of(text: str):
     """
     space = spaces.parse(text)
     found = _files(space)
-    return bundled.load(space.label).image.grid if found is None else conform.read(found.image).grid
+    if found is not None:
+        return conform.read(found.image).grid
+    grid = bundled.load(space.label).image.grid
+    return bundled.coarser(grid, int(space.resolution or 1)) if space.name == catalog.DEFAULT else grid
 
 
 def _files(space: Space) -> spaces.Files | None:
@@ -186,7 +189,7 @@ def _labeled(
     path = shipped or _cache(image, mask, space, population)
     if path is not None and path.is_file():
         with suppress(OSError, ValueError, KeyError):
-            return _read(path, image, mask)
+            return _read(path, image, mask, space.name)
     try:
         result = segmentation.segment(image, mask, population, device=device)
     except BrainsegError as error:
@@ -239,13 +242,13 @@ def write(path: Path, made: Anatomy, probabilities: bool = True) -> None:
         np.savez_compressed(file, **arrays)
 
 
-def _read(path: Path, image: Volume, mask: Volume) -> Anatomy:
+def _read(path: Path, image: Volume, mask: Volume, name: str) -> Anatomy:
     with np.load(path) as arrays:
         structures = image.with_data(torch.from_numpy(arrays["structures"]))
         names = [n for n in DSEG_NAMES if n in arrays]
         found = {n: image.with_data(torch.from_numpy(arrays[n]).float() / 255) for n in names}
     if structures.data.shape != image.data.shape:
         raise ValueError(f"{path}: shape differs from the template's; delete the file")
-    if not found and (maps := bundled.tissue_maps()) is not None and maps[0].shape == image.grid.shape:
+    if not found and (maps := bundled.tissue_maps(name)) is not None and maps[0].shape == image.grid.shape:
         found = {name: image.with_data(maps[1][name.lower()]) for name in DSEG_NAMES}
     return anatomy(image, mask, structures, found)

@@ -1,8 +1,9 @@
 """Bundled templates: image, brain mask and centroids of the structures.
 
-The default is ICBM152 2009a symmetric (Fonov et al. 2011) from nilearn's wheel, under its TemplateFlow name.
-The centroids come from the program's segmentation of it (``brainseg train template``) and are stored in
-``models/data/templates/<name>.json``.
+The default is ICBM152 2009c asymmetric (Fonov et al. 2009) on TemplateFlow's grid of 1 mm, in
+``models/data/templates/<name>.npz``; ICBM152 2009a symmetric (Fonov et al. 2011) is that in nilearn's wheel,
+under its TemplateFlow name. The structures and their centroids come from the program's segmentation
+(``brainseg train template``).
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from ..io import images
 from ..population.labels import DSEG, LabelTable
 from ..population.labels import load as load_table
 from . import age_template, catalog
-from .catalog import DEFAULT
+from .catalog import DEFAULT, SYMMETRIC
 
 BRAIN = 0.2
-"""Intensity threshold of the brain in the stripped default template, as in nilearn."""
+"""Intensity threshold of the brain in the stripped symmetric template, as in nilearn."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,27 @@ def load(name: str = DEFAULT) -> Template:
     """
     if name.partition("+")[0] in catalog.names():
         return _by_age(name)
-    if name != DEFAULT:
-        raise UsageError(None, f"the template {name!r} is not bundled", f"Use {DEFAULT}")
-    image = _default_map("t1")
-    brain = (image.data > BRAIN).to(torch.uint8)
+    if name == SYMMETRIC:
+        image = _symmetric_map("t1")
+        brain = (image.data > BRAIN).to(torch.uint8)
+    elif name == DEFAULT:
+        image = _stored(name, "image")
+        brain = (image.data > 0).to(torch.uint8)
+    else:
+        raise UsageError(None, f"the template {name!r} is not bundled", f"Use {' or '.join(catalog.ADULT)}")
     return Template(name, image, image.with_data(brain), catalog.centroids(name))
 
 
+def _stored(name: str, kind: str) -> Volume:
+    """Return ``image``, ``GM``, ``WM`` or ``CSF`` of a template that is stored with the program, 0 to 1."""
+    with np.load(catalog.folder() / f"{name}.npz") as arrays:
+        data = torch.from_numpy(arrays[kind]).float() / 255
+    return Volume(data, np.array(catalog.card(name)["grid"], float))
+
+
 @cache
-def _default_map(kind: str) -> Volume:
-    """Return ``t1``, ``gm`` or ``wm`` of the default template, scaled to a maximum of 1.
+def _symmetric_map(kind: str) -> Volume:
+    """Return ``t1``, ``gm`` or ``wm`` of the symmetric template, scaled to a maximum of 1.
 
     The file is read without an import of nilearn, which takes two seconds.
 
@@ -96,7 +108,8 @@ def _default_map(kind: str) -> Volume:
 def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
     """Return the grid and the probabilities of ``csf``, ``gm`` and ``wm`` of a template; None without them.
 
-    In the default template, CSF is the part of the brain mask outside gray and white matter.
+    Those of the default template are the program's own; in the symmetric one, CSF is the part of the brain
+    mask outside gray and white matter.
     """
     if name.partition("+")[0] in catalog.names():
         found, table = probabilities(name)
@@ -104,11 +117,28 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
         for position, index in enumerate(table.unsided[1:], 2):
             maps[("gm", "wm", "csf")[DSEG[table[index].tissue] - 1]] += found.data[position]
         return found.grid, maps
-    if name != DEFAULT:
+    if name == DEFAULT:
+        own = {kind: _stored(name, kind.upper()) for kind in ("csf", "gm", "wm")}
+        return own["gm"].grid, {kind: volume.data for kind, volume in own.items()}
+    if name != SYMMETRIC:
         return None
-    gm, wm = (_default_map(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
-    csf = (1 - gm - wm).clamp(0, 1) * (_default_map("t1").data > BRAIN)
-    return _default_map("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
+    gm, wm = (_symmetric_map(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
+    csf = (1 - gm - wm).clamp(0, 1) * (_symmetric_map("t1").data > BRAIN)
+    return _symmetric_map("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
+
+
+def coarser(grid: Grid, step: int) -> Grid:
+    """Return the grid of every ``step``-th voxel, from the first: TemplateFlow's grids of res-2 and so on.
+
+    Examples
+    --------
+    >>> coarser(Grid((193, 229, 193), np.eye(4)), 2).shape
+    (97, 115, 97)
+    """
+    affine = grid.affine.copy()
+    affine[:3, :3] *= step
+    x, y, z = ((n + step - 1) // step for n in grid.shape)
+    return Grid((x, y, z), affine)
 
 
 def probabilities(name: str) -> tuple[Volume, LabelTable]:

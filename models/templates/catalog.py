@@ -11,10 +11,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..data import FOLDER
 
-DEFAULT = "MNI152NLin2009aSym"
-"""Name of the bundled template of adults."""
+DEFAULT = "MNI152NLin2009cAsym"
+"""Name of the bundled template of adults (ICBM 2009c, asymmetric), on TemplateFlow's grid of 1 mm."""
+
+SYMMETRIC = "MNI152NLin2009aSym"
+"""Name of the other bundled template of adults (ICBM 2009a, symmetric), in which quality is measured."""
+
+ADULT = (DEFAULT, SYMMETRIC)
 
 
 def folder() -> Path:
@@ -52,12 +59,37 @@ def parse_cohort(name: str, cohort: str) -> tuple[str, float] | None:
 
 
 def card(name: str) -> dict[str, Any]:
-    """Read the card of a template by age: training data, license, ages, tissues."""
+    """Read the card of a bundled template: license, source, ages or centroids."""
     return json.loads((folder() / f"{name}.json").read_text())
 
 
 def centroids(name: str = DEFAULT) -> dict[int, tuple[float, float, float]]:
     """Return the centroid (mm) of every structure by FreeSurfer id; empty if the template has none."""
-    file = folder() / f"{name}.json"
-    found = json.loads(file.read_text())["centroids"] if file.is_file() else {}
+    found = card(name).get("centroids", {}) if (folder() / f"{name}.json").is_file() else {}
     return {int(k): (point[0], point[1], point[2]) for k, point in found.items()}
+
+
+def affine_to(name: str, other: str) -> np.ndarray | None:
+    """Return the affine (mm to mm) from a bundled template to another.
+
+    It is that of their structures' maps (``brainseg train template``), stored on the card of the first.
+
+    Parameters
+    ----------
+    name, other : str
+        Names of the templates.
+
+    Returns
+    -------
+    ndarray, shape (4, 4), or None
+        The affine; None if it is not known.
+
+    Examples
+    --------
+    >>> affine_to(SYMMETRIC, SYMMETRIC)[0, 0].item(), affine_to("BrainsegFetal", SYMMETRIC)
+    (1.0, None)
+    """
+    if name == other:
+        return np.eye(4)
+    found = card(name).get("affine_to", {}) if (folder() / f"{name}.json").is_file() else {}
+    return np.array(found[other], float) if other in found else None

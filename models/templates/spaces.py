@@ -2,7 +2,8 @@
 
 A space is a TemplateFlow name with cohort and resolution (``MNIInfant:cohort-2:res-1``), or
 ``NAME=path.nii.gz``, or ``NAME=folder`` with TemplateFlow's file names. Folders are read directly, because
-TemplateFlow's client indexes thousands of files when imported. Files are never fetched automatically.
+TemplateFlow's client indexes thousands of files when imported. Files are never fetched automatically:
+``brainseg templates get`` does that.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ CONTRASTS = ("T1w", "T2w")
 """Suffixes of templates' images, in order of preference."""
 
 NAME = re.compile(r"[A-Za-z0-9]+")
+
+RESOLUTIONS = ("1", "2")
+"""Resolutions of the bundled default template: voxel sizes (mm) of TemplateFlow's grids."""
 
 
 @dataclass(frozen=True)
@@ -79,32 +83,65 @@ class Files:
 
 
 def parse(text: str) -> Space:
-    """Parse an argument of ``--output-spaces``.
+    """Parse an argument of ``--output-spaces`` that stands for one space.
+
+    Raises
+    ------
+    UsageError
+        If it is invalid, or stands for several spaces (:func:`expand`).
+    """
+    found = expand(text)
+    if len(found) > 1:
+        raise _wrong(text, "it stands for several spaces, where one is meant")
+    return found[0]
+
+
+def expand(text: str) -> list[Space]:
+    """Parse an argument of ``--output-spaces``: one space for each cohort and resolution, as in niworkflows.
+
+    ``res-native`` is the resolution of the template's own image.
 
     Raises
     ------
     UsageError
         If it is invalid.
+
+    Examples
+    --------
+    >>> [str(space) for space in expand("MNIInfant:cohort-1:cohort-02:res-1")]
+    ['MNIInfant:cohort-1:res-1', 'MNIInfant:cohort-2:res-1']
     """
     named, equals, path = str(text).partition("=")
-    name, *modifiers = named.split(":")
+    name, *modifiers = named.rstrip(":").split(":")
     if equals and not (NAME.fullmatch(name) and path):
         raise _wrong(text, "a user's template is NAME=PATH, with letters and digits in NAME")
     if not NAME.fullmatch(name):
         raise _wrong(text, f"invalid template name {name!r} (use letters and digits only)")
-    values: dict[str, str] = {}
+    values: dict[str, list[str | None]] = {"cohort": [], "res": []}
     for modifier in modifiers:
-        key, dash, value = modifier.partition("-")
-        if key not in ("cohort", "res") or not dash or not value.isalnum() or key in values:
+        key, _, value = modifier.partition("-")
+        if key not in values or not value.isalnum():
             raise _wrong(text, f"{modifier!r} is neither cohort-N nor res-N")
-        values[key] = value.lstrip("0") or "0"
-    if equals:
-        own = Path(path).expanduser().absolute()
-        return Space(name, values.get("cohort"), values.get("res"), own)
-    if name == DEFAULT and values and values not in ({"res": "1"},):
-        raise _wrong(text, f"{DEFAULT} has one cohort and 1 mm (res-1) only")
-    resolution = None if name == DEFAULT else values.get("res")
-    return Space(name, values.get("cohort"), resolution)
+        native = key == "res" and value == "native"
+        values[key].append(None if native else value.lstrip("0") or "0")
+    own = Path(path).expanduser().absolute() if equals else None
+    cohorts, resolutions = values["cohort"] or [None], values["res"] or [None]
+    return [
+        _of_adults(text, Space(name, cohort, resolution, own))
+        for cohort in dict.fromkeys(cohorts)
+        for resolution in dict.fromkeys(resolutions)
+    ]
+
+
+def _of_adults(text: str, space: Space) -> Space:
+    """Return a space without the resolution that a bundled template of adults has anyway; refuse others."""
+    if space.path is not None or space.name not in catalog.ADULT:
+        return space
+    known = RESOLUTIONS if space.name == DEFAULT else RESOLUTIONS[:1]
+    if space.cohort or space.resolution not in (None, *known):
+        sizes = " and ".join(f"{size} mm (res-{size})" for size in known)
+        raise _wrong(text, f"{space.name} has one cohort and {sizes} only")
+    return replace(space, resolution=None) if space.resolution == RESOLUTIONS[0] else space
 
 
 def _wrong(text: str, reason: str) -> UsageError:
@@ -160,7 +197,7 @@ def find(space: Space) -> Files | None:
         reason = f"--output-spaces {space}: it has no image of that cohort or resolution (cohorts: {named})"
         raise MissingFileError(root, reason, "Check the folder after NAME=, and the cohort's label")
     folder = root / f"cohort-{space.cohort}" if space.cohort else root
-    bundled = ", ".join([DEFAULT, *catalog.names()])
+    bundled = ", ".join([*catalog.ADULT, *catalog.names()])
     reason = f"--output-spaces {space}: the template is not on this machine (bundled are {bundled})"
     raise MissingFileError(folder, reason, f"Run: {fetch(space)}")
 
@@ -200,8 +237,6 @@ def _own_file(space: Space, path: Path) -> Files:
 
 def _check_embedded(space: Space) -> None:
     """Reject unknown cohorts and resolutions of a bundled template by age."""
-    if space.name == DEFAULT:
-        return
     if space.name not in catalog.names():
         return
     if space.resolution not in (None, "1"):
@@ -267,14 +302,9 @@ def fetch(space: Space) -> str:
     Examples
     --------
     >>> fetch(parse("MNIInfant:cohort-2"))
-    'python -c "from templateflow import api; api.get(\\'MNIInfant\\', cohort=\\'2\\', resolution=[None, 1])"'
+    'brainseg templates get MNIInfant:cohort-2'
     """
-    cohort = f", cohort='{space.cohort}'" if space.cohort else ""
-    # Templates of one resolution have file names without it.
-    number = space.resolution or "[None, 1]"
-    resolution = f"'{number}'" if number.isalnum() and not number.isdigit() else number
-    get = f"api.get('{space.name}'{cohort}, resolution={resolution})"
-    return f'python -c "from templateflow import api; {get}"'
+    return f"brainseg templates get {space}"
 
 
 def _pick(folder: Path, name: str, space: Space, descs: tuple[str, ...], suffix: str) -> Path | None:

@@ -132,7 +132,7 @@ def participant_session(
         image, aseg, affine = more.pop("template", None) or phantom(
             shape, (size,) * 3, scale=1.05, origin=origin
         )
-        _images(anat / key, "space-MNI152NLin2009aSym_", image, aseg, affine, "RAS")
+        _images(anat / key, "space-MNI152NLin2009cAsym_", image, aseg, affine, "RAS")
     else:
         _nifti(f"{anat / key}_desc-aseg_dseg.nii.gz", aseg, affine, axcodes, np.int16)
     outputs = [str(path.relative_to(out)) for path in sorted(anat.iterdir()) if path.name.startswith(key)]

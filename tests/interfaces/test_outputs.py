@@ -86,9 +86,9 @@ def test_tree(participant_sessions, stages, expected):
         ("desc-aseg_dseg", "int16"),
         ("desc-tissue_dseg", "uint8"),
         *((f"label-{tissue}_probseg", "float32") for tissue in ("GM", "WM", "CSF")),
-        ("space-MNI152NLin2009aSym_desc-preproc_T1w", "int16"),
-        ("space-MNI152NLin2009aSym_desc-brain_mask", "uint8"),
-        ("space-MNI152NLin2009aSym_dseg", "int16"),
+        ("space-MNI152NLin2009cAsym_desc-preproc_T1w", "int16"),
+        ("space-MNI152NLin2009cAsym_desc-brain_mask", "uint8"),
+        ("space-MNI152NLin2009cAsym_dseg", "int16"),
     ],
 )
 def test_types_and_geometry(participant_session, stages, path, ending, dtype):
@@ -124,7 +124,7 @@ def test_values(participant_session, stages, path):
     np.testing.assert_array_equal(read("desc-tissue_dseg.nii.gz"), table.lookup("tissue")[structures])
     total = sum(read(f"label-{tissue}_probseg.nii.gz") for tissue in ("GM", "WM", "CSF"))
     np.testing.assert_allclose(total, mask, atol=1e-3)
-    moved = {end: read(f"space-MNI152NLin2009aSym_{end}.nii.gz") for end in ("desc-brain_mask", "dseg")}
+    moved = {end: read(f"space-MNI152NLin2009cAsym_{end}.nii.gz") for end in ("desc-brain_mask", "dseg")}
     np.testing.assert_array_equal(moved["dseg"] > 0, moved["desc-brain_mask"] > 0)
     grown = moved["desc-brain_mask"].sum() * 5**3 / (mask.sum() * 4**3)
     assert grown == pytest.approx(np.linalg.det(stages.MATRIX), rel=0.03)
@@ -226,10 +226,10 @@ def test_each_query_downstream_finds_one_file(participant_sessions, expected):
             f"label-{t}_probseg.nii.gz": image | {"label": t, "suffix": "probseg"}
             for t in ("GM", "WM", "CSF")
         },
-        f"from-{suffix}_to-MNI152NLin2009aSym_mode-image_xfm.h5": moved
-        | {"from": suffix, "to": "MNI152NLin2009aSym"},
-        f"from-MNI152NLin2009aSym_to-{suffix}_mode-image_xfm.h5": moved
-        | {"from": "MNI152NLin2009aSym", "to": suffix},
+        f"from-{suffix}_to-MNI152NLin2009cAsym_mode-image_xfm.h5": moved
+        | {"from": suffix, "to": "MNI152NLin2009cAsym"},
+        f"from-MNI152NLin2009cAsym_to-{suffix}_mode-image_xfm.h5": moved
+        | {"from": "MNI152NLin2009cAsym", "to": suffix},
     }
     for ending, query in queries.items():
         found = layout.get(return_type="filename", **entities, **query)
@@ -242,7 +242,7 @@ def test_each_query_downstream_finds_one_file(participant_sessions, expected):
 def test_transforms_are_read_by_itk_and_say_the_same(participant_session, stages, path):
     import SimpleITK as sitk
 
-    names = ("from-T1w_to-MNI152NLin2009aSym", "from-MNI152NLin2009aSym_to-T1w")
+    names = ("from-T1w_to-MNI152NLin2009cAsym", "from-MNI152NLin2009cAsym_to-T1w")
     there, back = (sitk.ReadTransform(str(path(f"{name}_mode-image_xfm.h5"))) for name in names)
     flip = np.array([-1, -1, 1])
     point = np.array([12.0, -30.0, 25.0])
@@ -252,10 +252,10 @@ def test_transforms_are_read_by_itk_and_say_the_same(participant_session, stages
     np.testing.assert_allclose(back.TransformPoint(list(point * flip)) * flip, moved, atol=1e-6)
     moved = sitk.Resample(
         sitk.ReadImage(str(path("desc-brain_mask.nii.gz")), sitk.sitkFloat32),
-        sitk.ReadImage(str(path("space-MNI152NLin2009aSym_dseg.nii.gz"))),
+        sitk.ReadImage(str(path("space-MNI152NLin2009cAsym_dseg.nii.gz"))),
         there,
     )
-    ours = np.asarray(nib.load(path("space-MNI152NLin2009aSym_desc-brain_mask.nii.gz")).dataobj)
+    ours = np.asarray(nib.load(path("space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")).dataobj)
     theirs = sitk.GetArrayFromImage(moved).T > 0.5
     assert 2 * (ours & theirs).sum() / (ours.sum() + theirs.sum()) > 0.98
 

@@ -16,7 +16,7 @@ from helpers import DATA, WATCH
 
 pytestmark = pytest.mark.slow
 
-SPACE = "space-MNI152NLin2009aSym"
+SPACE = "space-MNI152NLin2009cAsym"
 
 
 @pytest.fixture(scope="module")

@@ -102,8 +102,8 @@ def test_networks_take_a_gpu_slot(device, slot):
     ("space", "device", "expected"),
     [
         (None, "cuda:1", ("cpu", False)),  # its structures come with the program
-        ("MNI152NLin2009cAsym", "cuda:1", ("cuda:1", True)),
-        ("MNI152NLin2009cAsym", "cpu", ("cpu", False)),
+        ("MNI152NLin6Asym", "cuda:1", ("cuda:1", True)),
+        ("MNI152NLin6Asym", "cpu", ("cpu", False)),
     ],
 )
 def test_registration_takes_a_slot_where_networks_segment_the_template(space, device, expected):
@@ -138,7 +138,7 @@ def test_methods_are_told_in_the_order_of_the_chain():
         "signed distance",
         "N4",
         "32 structures",
-        "MNI152NLin2009aSym",
+        "MNI152NLin2009cAsym",
         "derivatives",
     ]
     assert sorted(told, key=text.index) == told
@@ -257,7 +257,7 @@ def test_missing_templates_and_networks_are_told(nifti, tmp_path, monkeypatch):
     fault = fault_of(pe.Node(register, name="registration", base_dir=str(tmp_path)))
     assert fault.kind == "MissingFileError"
     assert "the template is not on this machine" in fault.reason
-    assert "api.get('Moon'" in fault.remedy
+    assert "brainseg templates get Moon" in fault.remedy
 
 
 def test_a_gpu_without_memory_falls_back_to_the_cpu():

@@ -24,7 +24,7 @@ from ...models.quality import measures, quality
 from ...models.quality.quality import Norms, Structure
 from ...models.registration import linear
 from ...models.segmentation import segmentation
-from ...models.templates import bundled
+from ...models.templates import bundled, catalog
 from ..synthesis import corruption
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
@@ -126,7 +126,7 @@ def synthetic(generator: HeadGenerator, number: int, seed: int, device: str = "c
     return Head(image, mask, found.structures, truth, dict(found.uncertainty))
 
 
-def prior(found: Iterable[Volume], template: str = bundled.DEFAULT) -> dict[int, np.ndarray]:
+def prior(found: Iterable[Volume], template: str = catalog.SYMMETRIC) -> dict[int, np.ndarray]:
     """Return the mean probability map of every structure over segmentations and their mirror images.
 
     Parameters
@@ -266,7 +266,7 @@ def build(arrays: list[Path], folder: Path, heads: int = 8, each: int = 1, devic
     """
     generators = [HeadGenerator(path, MILD, device) for path in arrays]
     brains = [volume for generator in generators for volume in maps(generator)]
-    found = Norms("adult", bundled.DEFAULT, quality.prior_grid(), prior(brains), {})
+    found = Norms("adult", catalog.SYMMETRIC, quality.prior_grid(), prior(brains), {})
     measured = []
     for brain in brains:
         whole = brain.with_data((brain.data > 0).to(torch.uint8))

@@ -69,7 +69,7 @@ class ProcessingOptions:
     force : bool
         Do what is refused as unreliable: lesions in images with bright CSF.
     output_spaces : tuple of str
-        Templates as the user writes them. Quality is judged in the first.
+        Templates as the user writes them. Quality is judged with the first.
     engine : {'deep', 'ants', 'none'}
         Registration method.
     refine : int, optional

@@ -204,7 +204,7 @@ def test_a_dry_run_explains(app, fake, tmp_path, capsys):
     said = capsys.readouterr().out
     for words in (
         "Networks    ",
-        "Templates   MNI152NLin2009aSym",
+        "Templates   MNI152NLin2009cAsym",
         "Steps       coregistration, posteriors",
         "template-outputs",
         "Reference   first-lex: the first image of all sessions",

@@ -28,7 +28,7 @@ SPELLINGS = {
     "--work_dir /data/w": "--work-dir /data/w",
     "--skull-strip-t1w force": "--skull-strip force",
     "--use-plugin /data/p.yml": "--nipype-plugin-file /data/p.yml",
-    "--output_spaces MNI152NLin2009aSym:res-1": "--output-spaces MNI152NLin2009aSym",
+    "--output_spaces MNI152NLin2009cAsym:res-1": "--output-spaces MNI152NLin2009cAsym",
     "-vvv": "--verbose --verbose --verbose",
 }
 

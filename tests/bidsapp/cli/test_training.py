@@ -71,7 +71,7 @@ def test_a_folder_of_maps_becomes_a_network_that_segments(toy, tmp_path, monkeyp
     assert _run(*command) == 0
     assert "preparing" not in capsys.readouterr().out
 
-    template = bundled.load("MNI152NLin2009aSym")
+    template = bundled.load("MNI152NLin2009cAsym")
     grid = lattice(template.image, 3.0)
     scan = resample(template.image, grid)
     mask = resample(template.mask.with_data(template.mask.data.float()), grid)
@@ -154,7 +154,7 @@ def test_real_scans_score_a_training(tmp_path, toy_arrays, scans):
     from brainseg.training.heads.trainer import HeadTrainer
     from brainseg.training.kinds import registry
 
-    template = bundled.load("MNI152NLin2009aSym")
+    template = bundled.load("MNI152NLin2009cAsym")
     grid = lattice(template.image, 2.0)
     scan, folder = resample(template.image, grid), tmp_path / "sub-1" / "anat"
     folder.mkdir(parents=True)

@@ -59,9 +59,9 @@ def test_options_may_stand_between_the_names():
         (["--modalities", "bold"], ["'bold'", "T1w"]),
         (["--population", "infant"], ["infant", "adult", "fetal"]),
         (["--population", "martian"], ["martian"]),
-        (["--output-spaces", "MNI-152"], ["MNI-152", "MNI152NLin2009aSym"]),
+        (["--output-spaces", "MNI-152"], ["MNI-152", "MNI152NLin2009cAsym"]),
         (["--registration-refine", "-1"], ["--registration-refine"]),
-        (["--output-spaces", "MNI152NLin2009aSym:res-2"], ["res-1"]),
+        (["--output-spaces", "MNI152NLin2009cAsym:res-3"], ["res-1", "res-2"]),
     ],
 )
 def test_impossible_values_are_refused_by_name(argv, words):

@@ -234,7 +234,7 @@ def test_dry_run_writes_nothing(app, bids, out, tmp_path, capsys):
     assert "sub-01  would fail: " in said
     assert "sub-02_ses-1  would be processed  sub-02/ses-1/anat/sub-02_ses-1_T1w.nii.gz" in said
     assert "sub-02/ses-1/anat/sub-02_ses-1_desc-aseg_dseg.nii.gz" in said
-    assert "MNI152NLin2009aSym" in said
+    assert "MNI152NLin2009cAsym" in said
     assert not out.exists()
     assert not (tmp_path / "work").exists()
 

@@ -17,7 +17,7 @@ from brainseg.models.segmentation import precomputed as given
 from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.workflows.participant import init_participant_wf
 
-SPACE = "MNI152NLin2009aSym"
+SPACE = "MNI152NLin2009cAsym"
 SHIFT = np.array([[1, 0, 0, 4.0], [0, 1, 0, 0], [0, 0, 1, -8.0], [0, 0, 0, 1]])
 
 
@@ -270,8 +270,8 @@ def test_which_given_files_count(scans_of, tmp_path):
         "a": ["sub-01_run-1_desc-brain_mask.nii.gz", "sub-01_run-2_desc-brain_mask.nii.gz"],
         "b": ["sub-01_run-2_dseg.nii.gz", "sub-01_run-2_label-GM_probseg.nii.gz"],
         "c": [
-            "sub-01_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz",
-            "sub-01_from-T1w_to-MNI152NLin2009aSym_mode-image_xfm.h5",
+            "sub-01_space-MNI152NLin6Asym_desc-brain_mask.nii.gz",
+            "sub-01_from-T1w_to-MNI152NLin2009cAsym_mode-image_xfm.h5",
             "sub-01_from-T1w_to-elsewhere_mode-image_xfm.h5",
         ],
     }.items():

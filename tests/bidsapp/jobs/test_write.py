@@ -56,7 +56,7 @@ def _labels(words):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_participant_once_and_the_group_level_last(app, bids, out, place, system):
-    options = ["--per-task", "2", "--max-array", "2", "--output-spaces", "MNI152NLin2009aSym", "--sloppy"]
+    options = ["--per-task", "2", "--max-array", "2", "--output-spaces", "MNI152NLin2009cAsym", "--sloppy"]
     assert app(bids, out, "participant", "--write-job", system, *options) == 0
     assert not (out / "logs" / "status").exists()
     _submit(out, "-q", "short")
@@ -66,7 +66,7 @@ def test_every_participant_once_and_the_group_level_last(app, bids, out, place, 
     # options of the user, and explicit CPUs and memory
     settings = parse([*tasks[0], "--mem", "1G"])
     assert settings.sloppy
-    assert settings.output_spaces == ("MNI152NLin2009aSym",)
+    assert settings.output_spaces == ("MNI152NLin2009cAsym",)
     assert tasks[0][tasks[0].index("--nprocs") + 1] == "2"
     assert re.fullmatch(r"\d+M", tasks[0][tasks[0].index("--mem") + 1])
     calls = (place / "calls").read_text().splitlines()

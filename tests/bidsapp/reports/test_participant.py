@@ -21,7 +21,7 @@ from brainseg.models.errors import ReportError
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
 IN_SPACE = [
-    f"space-MNI152NLin2009aSym_{ending}"
+    f"space-MNI152NLin2009cAsym_{ending}"
     for ending in ("desc-preproc_*.nii.gz", "desc-brain_mask.nii.gz", "dseg.nii.gz")
 ]
 OUTSIDE = re.compile(
@@ -344,9 +344,9 @@ def test_page_without_one_of_the_derivatives(copy, ending, monkeypatch):
 @pytest.mark.parametrize("space, label", [("Mine", "Mine"), ("MNIInfant_cohort-2", "MNIInfant+2")])
 def test_another_space_is_shown(copy, phantoms, space, label):
     write_participant(copy, "sub-01")  # pictures of another space are there already
-    for path in (copy / "sub-01" / "anat").glob("*MNI152NLin2009aSym*"):
-        name = path.name.replace("space-MNI152NLin2009aSym", f"space-{space}")
-        path.rename(path.with_name(name.replace("MNI152NLin2009aSym", label)))
+    for path in (copy / "sub-01" / "anat").glob("*MNI152NLin2009cAsym*"):
+        name = path.name.replace("space-MNI152NLin2009cAsym", f"space-{space}")
+        path.rename(path.with_name(name.replace("MNI152NLin2009cAsym", label)))
     page = write_participant(copy, "sub-01")
     assert "Registration to the template" in page.read_text() and space.split("_")[0] in text_of(page)
     assert f"sub-01_space-{space}_desc-image.webp" in phantoms.figures(copy, "sub-01")

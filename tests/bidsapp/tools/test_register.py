@@ -120,7 +120,7 @@ def test_mistakes_are_told_before_anything_is_computed(scans, words, said, monke
         (["fixed.nii.gz", "--population", "fetal"], "fetal"),
         (["BrainsegFetal:cohort-28"], "fetal"),
         (["BrainsegFetal"], "fetal"),
-        (["MNI152NLin2009aSym"], "adult"),
+        (["MNI152NLin2009cAsym"], "adult"),
     ],
 )
 def test_the_populations_networks_and_options_are_used(scans, words, population, monkeypatch, tmp_path):

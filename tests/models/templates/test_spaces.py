@@ -30,8 +30,10 @@ def image(path: Path, value: float = 100.0) -> Path:
 @pytest.mark.parametrize(
     "text, label, entities",
     [
-        ("MNI152NLin2009aSym", "MNI152NLin2009aSym", "space-MNI152NLin2009aSym"),
-        ("MNI152NLin2009aSym:res-01", "MNI152NLin2009aSym", "space-MNI152NLin2009aSym"),
+        ("MNI152NLin2009cAsym", "MNI152NLin2009cAsym", "space-MNI152NLin2009cAsym"),
+        ("MNI152NLin2009cAsym:res-01", "MNI152NLin2009cAsym", "space-MNI152NLin2009cAsym"),
+        ("MNI152NLin2009cAsym:res-2", "MNI152NLin2009cAsym", "space-MNI152NLin2009cAsym_res-2"),
+        ("MNI152NLin2009aSym:res-1:", "MNI152NLin2009aSym", "space-MNI152NLin2009aSym"),
         ("MNIInfant:cohort-2:res-01", "MNIInfant+2", "space-MNIInfant_cohort-2_res-1"),
         ("Mine=/a/b.nii.gz", "Mine", "space-Mine"),
         ("CRL:cohort-28=/a/tpl-CRL", "CRL+28", "space-CRL_cohort-28"),
@@ -44,7 +46,17 @@ def test_names_of_files(text, label, entities):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "My-Template", "MNIInfant:2", "MNIInfant:cohort-", "A:res-1:res-2", "=x.nii.gz", "A b=x"]
+    "text",
+    [
+        "",
+        "My-Template",
+        "MNIInfant:2",
+        "MNIInfant:cohort-",
+        "A:den-10k",
+        "A:res-1:res-2",
+        "=x.nii.gz",
+        "A b=x",
+    ],
 )
 def test_what_is_no_space_is_refused(text):
     with pytest.raises(UsageError, match="--output-spaces"):
@@ -53,14 +65,25 @@ def test_what_is_no_space_is_refused(text):
 
 def test_the_embedded_template_needs_no_file(home):
     assert spaces.find(spaces.parse(spaces.DEFAULT)) is None
+    with pytest.raises(UsageError, match="one cohort and 1 mm"):
+        spaces.parse(f"{spaces.DEFAULT}:res-3")
     with pytest.raises(UsageError, match="1 mm"):
-        spaces.parse(f"{spaces.DEFAULT}:res-2")
+        spaces.parse("MNI152NLin2009aSym:res-2")
+
+
+@pytest.mark.parametrize(("text", "step", "shape"), [("", 1, (193, 229, 193)), (":res-2", 2, (97, 115, 97))])
+def test_the_embedded_template_has_templateflows_grids(home, text, step, shape):
+    grid = reference.grid_of(f"MNI152NLin2009cAsym{text}")
+    assert grid.shape == shape
+    expected = np.diag([step, step, step, 1.0])
+    expected[:3, 3] = -96, -132, -78
+    assert np.array_equal(grid.affine, expected)
 
 
 def test_what_is_missing_is_told_with_the_command(home):
     with pytest.raises(MissingFileError, match="not on this machine") as caught:
         spaces.find(spaces.parse("MNIInfant:cohort-3:res-2"))
-    assert "api.get('MNIInfant', cohort='3', resolution=2)" in caught.value.remedy
+    assert "brainseg templates get MNIInfant:cohort-3:res-2" in caught.value.remedy
     with pytest.raises(MissingFileError, match="missing image of the template"):
         spaces.find(spaces.parse("Mine=/nowhere/T.nii.gz"))
 

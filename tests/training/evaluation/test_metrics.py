@@ -145,7 +145,7 @@ def test_bids_folders(tmp_path):
 
 def _derivatives(folder, template=True):
     """What the program writes: three tissues, structures and six tissues, each in two spaces."""
-    for space in ("", "space-MNI152NLin2009aSym_")[: 1 + template]:
+    for space in ("", "space-MNI152NLin2009cAsym_")[: 1 + template]:
         for desc, labels in (("", _tissues()), ("desc-aseg_", _labels()), ("desc-tissue_", _tissues())):
             _save(folder / "sub-01" / "anat" / f"sub-01_{space}{desc}dseg.nii.gz", labels)
     return folder
@@ -156,7 +156,7 @@ def _tissues():
 
 
 @pytest.mark.parametrize(
-    ("template", "space"), [(False, ""), (True, ""), (True, "space-MNI152NLin2009aSym_")]
+    ("template", "space"), [(False, ""), (True, ""), (True, "space-MNI152NLin2009cAsym_")]
 )
 @pytest.mark.parametrize("desc", ["", "desc-manual_"])
 def test_own_derivatives_match_by_space_and_by_what_the_labels_are(tmp_path, template, space, desc):

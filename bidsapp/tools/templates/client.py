@@ -1,0 +1,141 @@
+"""TemplateFlow's client: which templates there are, and their files fetched into its folder."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from templateflow.client import TemplateFlowClient
+
+from ....models.errors import MissingFileError, UsageError
+from ....models.templates import spaces
+from ....models.templates.spaces import Space
+
+WANTED = (
+    {"suffix": "T1w", "desc": None},
+    {"suffix": "T2w", "desc": None},
+    {"suffix": "mask", "desc": "brain"},
+    {"suffix": "dseg", "desc": "aseg"},
+)
+"""Files that a registration to a template uses, as queries of the client."""
+
+MODIFIER = re.compile(r"_(cohort|res)-([0-9A-Za-z]+)")
+
+
+@cache
+def client() -> TemplateFlowClient:
+    """Return the client on TemplateFlow's folder; its list of all files comes with it and needs no network.
+
+    Raises
+    ------
+    MissingFileError
+        If the folder cannot be written.
+    """
+    root = spaces.home()
+    try:
+        found = TemplateFlowClient(root=root)
+        found.cache.manager.update(root, local=True, overwrite=False, silent=True, timeout=10)
+    except OSError as error:
+        reason = f"TemplateFlow's folder cannot be written ({error.strerror or error})"
+        raise MissingFileError(root, reason, "Set TEMPLATEFLOW_HOME to a folder of yours") from None
+    return found
+
+
+def names() -> list[str]:
+    """Return the names of TemplateFlow's templates that are images."""
+    return client().templates(suffix=["T1w", "T2w"])
+
+
+def variants(name: str) -> dict[str, list[str]]:
+    """Return the cohorts and resolutions of a template.
+
+    Parameters
+    ----------
+    name : str
+        Name of the template.
+
+    Returns
+    -------
+    dict of str to list of str
+        ``cohort`` and ``res``, without leading zeros; empty where a template has none.
+    """
+    found: dict[str, set[str]] = {"cohort": set(), "res": set()}
+    for path in client().ls(name, suffix=["T1w", "T2w"], extension=".nii.gz"):
+        for key, value in MODIFIER.findall(path.name):
+            found[key].add(value.lstrip("0") or "0")
+    return {key: sorted(values, key=lambda v: (len(v), v)) for key, values in found.items()}
+
+
+def queries(space: Space) -> list[dict[str, Any]]:
+    """Return the client's queries for the files of a space that a registration uses, those that find any.
+
+    Parameters
+    ----------
+    space : Space
+        Template with its cohort and resolution; without a resolution the finest one.
+
+    Raises
+    ------
+    UsageError
+        If TemplateFlow has no such template, cohort or resolution.
+    """
+    if space.name not in names():
+        reason = f"TemplateFlow has no template {space.name}"
+        raise UsageError(None, reason, "See brainseg templates list")
+    known = variants(space.name)
+    for key, asked in (("cohort", space.cohort), ("res", space.resolution)):
+        if asked is not None and asked not in known[key]:
+            there = ", ".join(f"{key}-{value}" for value in known[key]) or "none"
+            raise UsageError(None, f"{space}: the template has no {key}-{asked}", f"It has {there}")
+    if known["cohort"] and space.cohort is None:
+        there = ", ".join(f"cohort-{value}" for value in known["cohort"])
+        raise UsageError(None, f"{space}: the template has cohorts, but none was named", f"Add one: {there}")
+    size = space.resolution or (known["res"][0] if known["res"] else None)
+    common: dict[str, Any] = {"template": space.name, "extension": ".nii.gz", "atlas": None}
+    common |= {"cohort": space.cohort} if space.cohort else {}
+    common |= {"resolution": int(size)} if size is not None and size.isdigit() else {}
+    return [found for one in WANTED if client().ls(**(found := common | one))]
+
+
+def get(space: Space) -> list[Path]:
+    """Fetch the files of a space that a registration uses, and return them.
+
+    Raises
+    ------
+    UsageError
+        If TemplateFlow has no such template, cohort or resolution.
+    MissingFileError
+        If they cannot be fetched.
+    """
+    asked = queries(space)
+    wanted = [path for query in asked for path in client().ls(**query)]
+    with _fetching(space, [path for path in wanted if not _is_here(path)]):
+        for query in asked:
+            client().get(**query)
+    return wanted
+
+
+def _is_here(path: Path) -> bool:
+    return path.is_file() and path.stat().st_size > 0
+
+
+@contextmanager
+def _fetching(space: Space, missing: list[Path]) -> Iterator[None]:
+    """Turn what the client raises into an error with a remedy; leave no part of a file behind."""
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        for path in missing:
+            if path.is_file():
+                path.write_bytes(b"")  # as in the client's list of files
+        words = " ".join(str(error).split())[:160]
+        reason = f"the template {space} cannot be fetched ({words})"
+        remedy = (
+            f"Run on a machine with internet access: brainseg templates get {space}; then copy its folder "
+            f"tpl-{space.name} from TemplateFlow's folder there to {client().cache.config.root}"
+        )
+        raise MissingFileError(None, reason, remedy) from None
