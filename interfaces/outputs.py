@@ -27,7 +27,7 @@ from ..models.geometry.volume import Volume
 from ..models.io import itk, outputs
 from ..models.io.images import open_image
 from ..models.population import labels
-from . import hippocampus, lesion, own_labels, quality
+from . import hippocampus, lesion, own_labels, parcellation, quality
 from .base import Sink, StageInputSpec, load
 from .growth import read_age
 from .io import derivatives, files
@@ -59,6 +59,9 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     )
     in_labels = File(exists=True, desc="labels of a network of the user")
     in_label_volumes = File(exists=True, desc="JSON: their volumes (mm3)")
+    in_parcels = InputMultiObject(File(exists=True), desc="parcels of every atlas")
+    in_parcel_tables = InputMultiObject(File(exists=True), desc="JSON: tables of the parcels")
+    maps = traits.Dict(Str, Str, usedefault=True, desc="images that were measured in the parcels, by name")
     networks = traits.Dict(Str, Str, usedefault=True, desc="networks of the user by step")
     in_dseg = File(exists=True, desc="tissue segmentation, if it is not derived from the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged images to the reference (mm)")
@@ -139,6 +142,8 @@ class WriteDerivatives(Sink):
             native |= hippocampus.sidecars(names, native[structures], notes)
         if isdefined(inputs.in_lesions):
             native |= lesion.sidecars(names, inputs.in_lesions[2], native[structures])
+        if isdefined(inputs.in_parcel_tables):
+            native |= parcellation.sidecars(names, inputs.in_parcel_tables, native[structures], inputs.maps)
         if isdefined(inputs.in_labels):
             native |= own_labels.sidecars(names, self._own_network, native[structures])
         own_tissues = isdefined(inputs.in_dseg) and "dseg" not in dict(inputs.precomputed or {})
@@ -161,8 +166,11 @@ class WriteDerivatives(Sink):
             for end in names.stored(ending, leave_out)
         ]
         jobs += self._tables(names, scan)
+        affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
+        if isdefined(self.inputs.in_parcels):
+            found = self.inputs.in_parcels, self.inputs.in_parcel_tables
+            jobs += parcellation.jobs(names, *found, affine, code)
         if isdefined(self.inputs.in_lesions):
-            affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
             mask, probability, table = self.inputs.in_lesions
             jobs += lesion.jobs(names, mask, probability, table, affine, code, leave_out)
         for one in aligned:

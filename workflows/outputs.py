@@ -32,6 +32,8 @@ OPTIONAL = (
     "reoriented",
     "in_hippocampus",
     "in_hippocampus_volumes",
+    "in_parcels",
+    "in_parcel_tables",
     "in_lesions",
     "in_labels",
     "in_label_volumes",
@@ -46,6 +48,7 @@ NOTES = (
     "registration_notes",
     "coregistration_notes",
     "hippocampus_notes",
+    "parcellation_notes",
     "lesion_notes",
     "own_labels_notes",
     "quality_notes",
@@ -66,6 +69,7 @@ def init_outputs_wf(
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
     hippocampus: bool = False,
+    maps: Mapping[str, str] | None = None,
     lesion: bool = False,
     networks: Mapping[str, str] | None = None,
     own_labels: bool = False,
@@ -97,6 +101,8 @@ def init_outputs_wf(
         Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
     hippocampus : bool
         Whether the hippocampus stage runs.
+    maps : mapping of str to str, optional
+        Images that are measured in the parcels of atlases, by name; None if there are no atlases.
     lesion : bool
         Whether the lesion stage has a result.
     networks : mapping of str to str, optional
@@ -136,13 +142,17 @@ def init_outputs_wf(
         Corrected orientation, such as ``RAS>LIA``; empty if unchanged.
     in_hippocampus, in_hippocampus_volumes : str
         Parts of the hippocampus on the same grid, and JSON with their volumes (mm3).
+    in_parcels, in_parcel_tables : list of str
+        Parcels of each atlas on the same grid, and JSON with their table.
     in_lesions : list of str
         Lesion mask, lesion probability, and JSON of the lesions.
     in_files, in_natives, in_transforms : list of str
         Coregistered images, as :func:`brainseg.workflows.coregistration.init_coregistration_wf` returns them.
     conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes : list of str
         Notes of the stages.
-    coregistration_notes, hippocampus_notes, lesion_notes, own_labels_notes, quality_notes : list of str
+    coregistration_notes, hippocampus_notes, parcellation_notes, lesion_notes : list of str
+        Notes of the stages.
+    own_labels_notes, quality_notes : list of str
         Notes of the stages.
 
     Outputs
@@ -163,6 +173,8 @@ def init_outputs_wf(
         reorient,
         hippocampus,
         hippocampus,
+        maps is not None,
+        maps is not None,
         lesion,
         own_labels,
         own_labels,
@@ -181,6 +193,7 @@ def init_outputs_wf(
         averaged=averaged or [],
         precomputed=precomputed or {},
         flavor=flavor,
+        maps=dict(maps or {}),
         networks=dict(networks or {}),
         leave_out=["jacobian"] if leave_out is None else leave_out,
         sloppy=sloppy,

@@ -92,6 +92,16 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("own_labels", "out_probabilities", "outputs", "in_probabilities"),
     ),
     "tissues of the structures": (("segmentation", "out_probabilities", "outputs", "in_probabilities"),),
+    "atlases": (
+        ("inputnode", "source_file", "parcellation", "source_file"),
+        ("segmentation", "out_structures", "parcellation", "in_structures"),
+        ("registration", "out_transforms", "parcellation", "in_alignments"),
+        ("parcellation", "out_files", "outputs", "in_parcels"),
+        ("parcellation", "out_tables", "outputs", "in_parcel_tables"),
+        ("parcellation", "notes", "outputs", "parcellation_notes"),
+    ),
+    "atlases in own tissues": (("own_labels", "out_probabilities", "parcellation", "in_probabilities"),),
+    "atlases in tissues": (("segmentation", "out_probabilities", "parcellation", "in_probabilities"),),
     "lesion": (
         ("inputnode", "source_file", "lesion", "source_file"),
         ("skullstrip", "out_mask", "lesion", "in_mask"),
@@ -191,6 +201,7 @@ def select_connections(plan: Plan) -> list[Connection]:
         Rows of source stage, output, target stage and input, in the order in which the stages are added.
     """
     lesion, other = plan.options.lesion, bool(plan.inputs.other_contrasts)
+    atlases = bool(plan.atlases)
     wanted = {
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
         "own labels": bool(plan.record.own_labels),
@@ -200,6 +211,9 @@ def select_connections(plan: Plan) -> list[Connection]:
         "corrected grid": bool(plan.options.reorient) and not plan.inputs.averaged,
         "averaged images": bool(plan.inputs.averaged),
         "hippocampus": plan.options.hippocampus,
+        "atlases": atlases,
+        "atlases in own tissues": atlases and plan.own_tissues,
+        "atlases in tissues": atlases and not plan.own_tissues,
         "lesion": lesion,
         "lesion beside bright CSF": plan.lesions_beside_csf,
         "lesion in the reference image": lesion and not plan.lesion_number,

@@ -15,12 +15,14 @@ from niworkflows.engine.workflows import LiterateWorkflow
 from ..interfaces.base import about
 from ..interfaces.lesion import shown_in, skipped
 from ..interfaces.own_labels import has_tissues
+from ..models.parcellation import names
 from ..models.pipeline.networks import record_of
 from ..models.population import labels
 from ..models.population.contrasts import DARK_CSF
 from ..models.population.populations import Population
 from ..models.preprocessing.thick_slices import too_coarse
 from ..models.segmentation.skullstrip import upright_model
+from ..models.templates import spaces
 from .bias import init_bias_wf
 from .common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from .common.resources import memory
@@ -30,7 +32,8 @@ from .growth import init_growth_wf
 from .hippocampus import init_hippocampus_wf
 from .lesion import init_lesion_wf
 from .outputs import init_outputs_wf
-from .precomputed import init_precomputed_mask_wf, init_precomputed_segmentation_wf, replace_tissues
+from .parcellation import init_parcellation_wf
+from .precomputed.graphs import init_precomputed_mask_wf, init_precomputed_segmentation_wf, replace_tissues
 from .quality import init_quality_wf
 from .registration import init_registration_wf
 from .segmentation import init_own_labels_wf, init_segmentation_wf
@@ -117,6 +120,13 @@ class Plan:
     def images(self) -> list[str]:
         """The reference image, then those of other contrasts."""
         return [self.inputs.source_file, *self.inputs.other_contrasts]
+
+    @cached_property
+    def atlases(self) -> tuple[str, ...]:
+        """Atlases in the output spaces of this participant-session."""
+        with about(None):
+            there = {spaces.parse(text).name for text in self.options.output_spaces}
+            return tuple(text for text in self.options.atlases if names.parse(text).template in there)
 
     @property
     def lesion_number(self) -> int:
@@ -227,6 +237,18 @@ def build_quality(plan: Plan) -> LiterateWorkflow:
     )
 
 
+def build_parcellation(plan: Plan) -> LiterateWorkflow:
+    """Build the stage that carries the parcels of atlases into the image."""
+    return init_parcellation_wf(
+        atlases_named=plan.atlases,
+        maps=plan.inputs.maps,
+        population=plan.inputs.population,
+        label_table=plan.label_table,
+        mem_gb=plan.memory["parcellation"],
+        **plan.threads,
+    )
+
+
 def build_hippocampus(plan: Plan) -> LiterateWorkflow:
     """Build the division of the hippocampus."""
     return init_hippocampus_wf(
@@ -288,6 +310,7 @@ def build_outputs(plan: Plan) -> LiterateWorkflow:
         flavor=options.flavor,
         leave_out=list(options.leave_out),
         hippocampus=options.hippocampus,
+        maps=inputs.maps if plan.atlases else None,
         lesion=plan.segments_lesions,
         networks=options.networks,
         own_labels=bool(plan.record.own_labels),
@@ -308,6 +331,7 @@ BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
     "growth": build_growth,
     "registration": build_registration,
     "quality": build_quality,
+    "parcellation": build_parcellation,
     "hippocampus": build_hippocampus,
     "coregistration": build_coregistration,
     "lesion": build_lesion,

@@ -11,6 +11,7 @@ from .. import __version__
 from ..config.batch import ENGINES, SYSTEMS
 from ..config.settings import FLAVORS, LEVELS, MODALITIES, POPULATIONS, REFERENCES, STEPS, TEMPLATES
 from . import dispatch
+from .atlas_options import add_atlases
 from .parser import DEVICES, SHELLS, HelpFormatter, Noted, Parser, device_name
 
 DESCRIPTION = """\
@@ -150,6 +151,7 @@ def _add_processing(add: Add) -> None:
         help="templates to align to: NAME[:cohort-N][:res-N] of TemplateFlow, NAME=IMAGE or NAME=FOLDER "
         f"(default: {', '.join(TEMPLATES)})",
     )
+    add_atlases(add)
     add(
         "--registration",
         choices=("deep", "ants", "none"),

@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 
 from ...models.data import FOLDER
+from ...models.parcellation import names
 from ...models.templates import spaces
 from .parser import Parser
 
@@ -281,6 +282,7 @@ SOURCES: dict[str, tuple[str, Callable[[_Typed], list[str]]]] = {
     "participant": ("words", _labels),
     "session": ("words", _sessions),
     "template": ("file", _templates),
+    "atlas": ("file", lambda typed: names.shipped()),
     "recipe": ("file", _recipes),
     "mapping": ("file", _mappings),
     "table": ("file", _tables),

@@ -206,6 +206,12 @@ def _add_templates(parser: Parser) -> None:
         help="NAME[:cohort-N][:res-N], as in --output-spaces of brainseg-bids; list: its cohorts and "
         "resolutions (default: all templates)",
     )
+    add(
+        "--atlas",
+        nargs="+",
+        metavar="ATLAS",
+        help="get: also these atlases in the template, as in --atlases of brainseg-bids: NAME[:desc-DESC]",
+    )
 
 
 COMMANDS: dict[str, Command] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from ...models.errors import UsageError
 from ...models.population import populations
-from . import folders, networks, orientation, output_spaces, reproducible, resources
+from . import atlases, folders, networks, orientation, output_spaces, reproducible, resources
 
 LEVELS = ("participant", "group")
 TEMPLATES = output_spaces.DEFAULT
@@ -52,7 +52,6 @@ FORMER = {"quality": "effort"}
 """Former names of settings, in configuration files and status files, and the present names."""
 
 SLOPPY = "--sloppy: coarse and fast, for trying only; the results are marked"
-
 USAGE = "Usage: brainseg-bids BIDS OUT {participant,group} ... [options], the options last"
 
 RECORD = "record"
@@ -93,6 +92,8 @@ class Settings:
     force: bool = False
     sloppy: bool = False
     output_spaces: tuple[str, ...] = TEMPLATES
+    atlases: tuple[str, ...] = ()
+    maps: tuple[str, ...] = ()
     registration: str = "deep"
     registration_refine: int | None = None
     reorient: str = ""
@@ -151,6 +152,8 @@ class Settings:
             "derivatives_flavor": self.derivatives_flavor,
             "steps": sorted(name for name in STEPS if self.step(name)),
             **({"force": True} if self.force else {}),
+            **({"atlases": atlases.digests(self.atlases)} if self.atlases else {}),
+            **({"maps": sorted(self.map_paths)} if self.maps else {}),
             **({"network": networks.digests(self.networks)} if self.network else {}),
             **({"reorient": self.reorient} if self.reorient else {}),
             **({"reproducible": True} if self.reproducible else {}),
@@ -174,6 +177,11 @@ class Settings:
     def networks(self) -> dict[str, str]:
         """Networks of the user by step, each an installed name or a file."""
         return dict(text.split("=", 1) for text in self.network)
+
+    @property
+    def map_paths(self) -> dict[str, str]:
+        """Paths of the maps to measure in parcels by name, with fields for the participant."""
+        return dict(text.split("=", 1) for text in self.maps)
 
     @property
     def precomputed(self) -> dict[str, Path]:
@@ -218,6 +226,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             raise _blank(name)
     values["modalities"] = _modalities(values.get("modalities", ()))
     values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
+    values["atlases"], values["maps"] = atlases.both(values, values["output_spaces"])
     values["notes"] = (*values.get("notes", ()), *notes, *said, *([SLOPPY] if values.get("sloppy") else ()))
     if values.get("registration_refine", 0) < 0:
         raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")

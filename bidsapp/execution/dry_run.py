@@ -8,6 +8,7 @@ from pathlib import Path
 from ...models.data import model_files
 from ...models.errors import InputError
 from ...models.io import conform, outputs
+from ...models.parcellation import names
 from ...models.population import contrasts, labels
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
@@ -56,7 +57,8 @@ def describe(settings: Settings, selection: Selection) -> str:
         lines += [*_options(settings, selection), "", *_participants(settings, selection)]
         lines += _outputs(settings, selection)
     if "group" in settings.analysis_level:
-        lines += ["", "Group level: group_volumes.tsv, group.html and index.html"]
+        more = ", group_parcels.tsv" if settings.atlases else ""
+        lines += ["", f"Group level: group_volumes.tsv{more}, group.html and index.html"]
     return "\n".join([*lines, "", "Nothing was computed or written (--dry-run)."])
 
 
@@ -86,6 +88,7 @@ def planned(settings: Settings, participant_session: ParticipantSession) -> list
             [(space.label, space.entities) for space in named],
             settings.derivatives_flavor,
             outputs.own_desc(model_files.title(settings.networks.get("segmentation", ""))),
+            [name.label for name in _atlases(settings, participant_session)],
         )
     folder = "/".join([*participant_session.key.split("_"), "anat"])
     prefix = participant_session.key
@@ -115,6 +118,8 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
         holding.discard("hippocampus")
     if record.own_labels:
         holding.add("own")
+    if _atlases(settings, participant_session):
+        holding.add("atlases")
     shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
     if not (record.lesion and suffixes & set(shown)):
         holding.discard("lesion")
@@ -153,6 +158,12 @@ def _names_of_others(settings: Settings, participant_session: ParticipantSession
     return names
 
 
+def _atlases(settings: Settings, participant_session: ParticipantSession) -> list[names.AtlasName]:
+    """Return the atlases in the output spaces of a participant-session."""
+    there = {spaces.parse(text).name for text in spaces_of(settings, participant_session)}
+    return [name for name in map(names.parse, settings.atlases) if name.template in there]
+
+
 def _line(name: str, text: object) -> str:
     return f"{name:<12}{text}"
 
@@ -167,6 +178,8 @@ def _options(settings: Settings, selection: Selection) -> list[str]:
         _line("Device", _device(settings)),
         _line("Networks", ", ".join(_networks(settings, selection)) or "none"),
         _line("Templates", f"{', '.join(settings.output_spaces)} ({settings.registration})"),
+        *([_line("Atlases", ", ".join(settings.atlases))] if settings.atlases else []),
+        *([_line("Maps", ", ".join(settings.maps))] if settings.maps else []),
         _line("Steps", _steps(settings)),
         _line("Reference", f"{reference}: {REFERENCES[reference]}"),
         _line("Names", f"for {FLAVORS[settings.derivatives_flavor]}"),
@@ -195,6 +208,7 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
             "averaged": ps.averaged,
             "aligned to it": ps.other_contrasts,
             "precomputed": ps.precomputed.files.values(),
+            "measured": ps.maps.values(),
             "not used": ps.left_out,
         }
         for word, paths in lists.items():

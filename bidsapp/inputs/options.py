@@ -6,9 +6,11 @@ from collections.abc import Iterable
 
 from ...models.data import model_files
 from ...models.errors import UsageError
+from ...models.parcellation import names
 from ...models.pipeline.networks import record_of
 from ...models.population import cards, populations
 from ...models.population.populations import Population
+from ...models.templates import spaces
 from ..config.settings import Settings
 
 
@@ -51,6 +53,24 @@ def notes(settings: Settings, population: str) -> list[str]:
         for step in _requested_parts(settings)
         if step not in available
     ] + networks(settings, population)[1]
+
+
+def atlases(settings: Settings, spaces_named: Iterable[str]) -> list[str]:
+    """Return notes on atlases in none of the output spaces of a participant-session.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    spaces_named : iterable of str
+        Output spaces of the participant-session.
+    """
+    there = {spaces.parse(text).name: text for text in spaces_named}
+    return [
+        names.not_in_space(name, there.values())
+        for name in map(names.parse, settings.atlases)
+        if name.template not in there
+    ]
 
 
 def _requested_parts(settings: Settings) -> list[str]:
@@ -105,14 +125,14 @@ def check_networks(settings: Settings, population_names: Iterable[str]) -> None:
     UsageError
         If a network fits none.
     """
-    names = list(dict.fromkeys(population_names)) or populations.trained()
+    asked = list(dict.fromkeys(population_names)) or populations.trained()
     for step, name in settings.networks.items():
         errors = []
-        for population in names:
+        for population in asked:
             try:
                 record_of(population, {step: name})
             except UsageError as error:
                 errors.append(error)
-        if len(errors) == len(names):
+        if len(errors) == len(asked):
             first = errors[0]
             raise UsageError(None, f"--network {step}={name}: {first.reason}", first.remedy)

@@ -193,3 +193,45 @@ def _drop_incomplete(found: Precomputed) -> None:
         found.notes.append(f"Precomputed {', '.join(there)} not used: {', '.join(lacking)} missing.")
         for role in there:
             del found.files[role], found.uris[role]
+
+
+def maps(paths: dict[str, str], root: Path, key: str) -> tuple[dict[str, Path], list[str]]:
+    """Return the images to measure in the parcels of a participant-session, and notes on missing ones.
+
+    Parameters
+    ----------
+    paths : dict of str to str
+        Paths by name of the map, with fields for the participant; relative ones are in the dataset.
+    root : Path
+        The dataset.
+    key : str
+        ``sub-01`` or ``sub-01_ses-02``.
+
+    Raises
+    ------
+    InputError
+        If several files match.
+    """
+    out, notes = {}, []
+    participant, _, session = key.removeprefix("sub-").partition("_ses-")
+    fields = {
+        "key": key,
+        "folder": key.replace("_ses-", "/ses-"),
+        "participant": participant,
+        "session": session,
+    }
+    for name, text in paths.items():
+        pattern = root / Path(text.format(**fields)).expanduser()
+        start, below = Path(pattern.anchor), str(pattern.relative_to(pattern.anchor))
+        of_others = re.search(r"(?:^|/)sub-([0-9A-Za-z+]+)", below)
+        found = sorted(path for path in start.glob(below) if path.is_file())
+        if of_others and of_others[1] != participant and "{" not in text:
+            found = []
+        if len(found) > 1:
+            reason = f"{len(found)} files could be the map {name}: {found[0].name}, {found[1].name}"
+            raise InputError(pattern, reason, "Name one of them in --maps")
+        if found:
+            out[name] = found[0]
+        else:
+            notes.append(f"The map {name} was not measured: there is no {pattern.name} of this participant.")
+    return out, notes

@@ -56,6 +56,8 @@ class ParticipantSession:
         Other columns of the dataset's tables for this session, as written.
     precomputed : Precomputed
         Precomputed results.
+    maps : dict of str to Path
+        Images to measure in the parcels of atlases, by name.
     problem : BrainsegError or None
         Why it cannot be processed.
     notes : list of str
@@ -78,6 +80,7 @@ class ParticipantSession:
     sex: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     precomputed: Precomputed = field(default_factory=Precomputed)
+    maps: dict[str, Path] = field(default_factory=dict)
     problem: BrainsegError | None = None
     notes: list[str] = field(default_factory=list)
     choice: str = ""
@@ -328,10 +331,13 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
         )
         steps = ("lesion",) if settings.step("lesion") else ()
         terms = cards.restricted(options.record(settings, participant_session.population), *steps)
-        said = [*participant_session.notes, *read, *([terms] if terms else []), *given.notes]
+        maps, missing = precomputed.maps(settings.map_paths, settings.bids_dir, participant_session.key)
+        missing += options.atlases(settings, spaces_of(settings, participant_session))
+        said = [*participant_session.notes, *read, *([terms] if terms else []), *given.notes, *missing]
         return replace(
             participant_session,
             precomputed=given,
+            maps=maps,
             notes=[*said, *options.notes(settings, participant_session.population)],
         )
     except InputError as error:

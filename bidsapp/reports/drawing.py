@@ -24,6 +24,7 @@ from .sections import (
     coregistration,
     hippocampus,
     lesion,
+    parcels,
     registration,
     segmentation,
     skullstrip,
@@ -96,6 +97,7 @@ def sections_of(canvas: Canvas) -> dict[str, Section]:
         "tissues": (canvas.has(DSEG), segmentation.draw_tissues),
         "alignment": (bool(space) and canvas.has(space[0]), registration.draw),
         "hippocampus": (canvas.has(hippocampus.IMAGE), hippocampus.draw),
+        "parcels": (bool(parcels.found(result)), parcels.draw),
         "lesion": (canvas.has(lesion.MASK), lesion.draw),
         "contrasts": (bool(coregistration.found(result)), coregistration.draw),
     }
@@ -105,6 +107,7 @@ def sections_of(canvas: Canvas) -> dict[str, Section]:
 def _state(result: Result) -> list[Any]:
     """Return the version, and size and time of every file that the figures depend on."""
     endings = [*IMAGES, hippocampus.IMAGE, lesion.MASK, *registration.files(result)]
+    endings += [parcels.image_of(atlas) for atlas in parcels.found(result)]
     found = [path.stat() if (path := result.file(ending)) else None for ending in endings]
     found += [path.stat() for _, path in coregistration.found(result)]
     found.append(None if found[0] else (path.stat() if (path := result.source) else None))

@@ -19,7 +19,7 @@ from .group_quality import Outliers
 from .outliers import ENOUGH
 from .sections import growth, quality, skullstrip, study_columns, study_ratings
 from .study import pages as study_pages
-from .study import tables
+from .study import parcels, tables
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
@@ -29,7 +29,7 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
     Writes ``group_volumes.tsv``, ``group_intervals.tsv``, ``group_quality.tsv`` and ``group_missing.tsv``
-    with their dictionaries, ``group.html`` and ``index.html``.
+    with their dictionaries, those of parcels if there are any, ``group.html`` and ``index.html``.
 
     Parameters
     ----------
@@ -71,6 +71,7 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
         judged.write()
         tables.write_quality(out_dir, results, about | judged.columns, outliers)
         tables.write_missing(out_dir, results)
+        parcels.write(out_dir, results, about)
         path = out_dir / "group_volumes.tsv"
         if pages:
             write_index(out_dir, results)

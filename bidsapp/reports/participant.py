@@ -14,7 +14,7 @@ from ...models.segmentation.result import EXTENT, source_words
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, Result
-from .sections import coregistration, growth, hippocampus, lesion, quality, registration
+from .sections import coregistration, growth, hippocampus, lesion, parcels, quality, registration
 
 SECTIONS = {
     "summary": "Summary",
@@ -24,6 +24,7 @@ SECTIONS = {
     "tissues": "Tissues",
     "lesion": "Lesions",
     "hippocampus": "Hippocampus",
+    "parcels": "Parcels",
     "contrasts": "Contrasts",
     "alignment": "Registration",
     "quality": "Quality",
@@ -180,6 +181,7 @@ def _stages(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
         "bias_scale": facts.get("bias_scale"),
         "hippocampus": hippocampus.rows(result),
         "lesion": lesion.context(result),
+        "parcels": parcels.rows(result),
         "contrasts": coregistration.rows(result, facts["figures"].get("contrasts", {})),
         "space": str(space or ""),
         "dice": facts.get("dice"),

@@ -149,6 +149,7 @@ def _files(participant_session: ParticipantSession) -> list[Path | None]:
         *participant_session.averaged,
         *participant_session.other_contrasts,
         *participant_session.precomputed.files.values(),
+        *participant_session.maps.values(),
     ]
 
 

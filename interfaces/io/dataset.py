@@ -29,6 +29,7 @@ sub-*/figures
 sub-*/ses-*/figures
 *_xfm.*
 *_volumes.*
+*_morph.*
 *_desc-quality_*
 *_jacobian.*
 *_cohort-*
@@ -41,8 +42,8 @@ For every participant (and session) a folder `anat` with these files, images on 
 
 {table}
 
-`M` is the suffix of the source image (such as T1w), `M2` that of another contrast, `SPACE` a template, and
-`NETWORK` a network of your own.
+`M` is the suffix of the source image (such as T1w), `M2` that of another contrast, `SPACE` a template,
+`ATLAS` an atlas, and `NETWORK` a network of your own.
 Images in template space have `space-SPACE_` in their names.
 
 `sub-*.html` are the reports, `index.html` their list (group level). `logs/CITATION.md` describes the methods,

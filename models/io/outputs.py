@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
@@ -32,7 +32,7 @@ class Output:
         Name in the specification.
     entities : dict of str to str
         BIDS entities, suffix and extension; may hold ``{suffix}``, ``{label}``, ``{space}``, ``{contrast}``,
-        ``{network}``.
+        ``{network}``, ``{atlas}``.
     description : str
         Content of the file.
     labels : tuple of str
@@ -219,6 +219,7 @@ def plan(
     spaces: Iterable[tuple[str, str]] = (),
     flavor: str = "fmriprep",
     network: str = "own",
+    atlases: Sequence[str] = (),
 ) -> list[str]:
     """Return the endings of all files that a complete run writes in the name of the reference image.
 
@@ -235,6 +236,8 @@ def plan(
         Programs that the names are for.
     network : str
         Value of ``desc`` for the labels of a user's network.
+    atlases : sequence of str
+        Values of ``seg`` for the parcels of atlases.
 
     Returns
     -------
@@ -245,7 +248,7 @@ def plan(
     out: list[str] = []
     for output in written:
         if output.native and not output.per_space:
-            for name in _endings(output, suffix, network):
+            for name in _endings(output, suffix, network, atlases):
                 out += native_endings(name, suffix, flavor)
     for label, entities in spaces:
         out += [output.ending(suffix=suffix, space=label) for output in written if output.per_space]
@@ -291,18 +294,22 @@ def table() -> list[tuple[str, str, str]]:
     """Return name, description and condition of every file.
 
     Names have ``M`` and ``M2`` for the suffixes of the reference and of another contrast, ``SPACE`` for a
-    template and ``NETWORK`` for a user's network.
+    template, ``ATLAS`` for an atlas and ``NETWORK`` for a user's network.
     """
     rows = []
     for output in load().values():
         labels = f"{{{','.join(output.labels)}}}"
-        name = output.ending(suffix="M", contrast="M2", space="SPACE", label=labels, network="NETWORK")
-        words = output.description.format(label=labels)
+        values = {"space": "SPACE", "network": "NETWORK", "atlas": "ATLAS", "label": labels}
+        name = output.ending(suffix="M", contrast="M2", **values)
+        words = output.description.format(**values)
         words += f"; names in `{output.label_file}`" if output.label_file else ""
         when = "; ".join(conditions()[one] for one in output.when)
         rows.append((name if output.native else f"space-SPACE_{name}", words, when))
     return rows
 
 
-def _endings(output: Output, suffix: str, network: str = "own") -> list[str]:
-    return [output.ending(suffix=suffix, label=label, network=network) for label in output.labels or ("",)]
+def _endings(output: Output, suffix: str, network: str = "own", atlases: Sequence[str] = ()) -> list[str]:
+    values = {"suffix": suffix, "network": network}
+    if output.entities.get("seg") == "{atlas}":
+        return [output.ending(atlas=atlas, **values) for atlas in atlases]
+    return [output.ending(label=label, **values) for label in output.labels or ("",)]

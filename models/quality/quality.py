@@ -214,7 +214,7 @@ def to_norms(matrix: np.ndarray | None, template: str, norms: Norms | None) -> n
     ndarray, shape (4, 4), or None
         From mm of the scan to mm of the norms' template; None if the way there is not known.
     """
-    there = catalog.affine_to(template, norms.template) if norms is not None else None
+    there = bundled.affine_to(template, norms.template) if norms is not None else None
     return None if matrix is None or there is None else there @ matrix
 
 

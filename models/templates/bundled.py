@@ -127,6 +127,33 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
     return _symmetric_map("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
 
 
+def affine_to(name: str, other: str) -> np.ndarray | None:
+    """Return the affine (mm to mm) from a bundled template to another.
+
+    It is that of their structures' maps (``brainseg train template``), stored on the card of the first.
+
+    Parameters
+    ----------
+    name, other : str
+        Names of the templates.
+
+    Returns
+    -------
+    ndarray, shape (4, 4), or None
+        The affine; None if it is not known.
+
+    Examples
+    --------
+    >>> affine_to(SYMMETRIC, SYMMETRIC)[0, 0].item(), affine_to("BrainsegFetal", SYMMETRIC)
+    (1.0, None)
+    """
+    if name == other:
+        return np.eye(4)
+    path = catalog.folder() / f"{name}.json"
+    found = catalog.card(name).get("affine_to", {}) if path.is_file() else {}
+    return np.array(found[other], float) if other in found else None
+
+
 def coarser(grid: Grid, step: int) -> Grid:
     """Return the grid of every ``step``-th voxel, from the first: TemplateFlow's grids of res-2 and so on.
 

@@ -11,8 +11,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..data import FOLDER
 
 DEFAULT = "MNI152NLin2009cAsym"
@@ -67,29 +65,3 @@ def centroids(name: str = DEFAULT) -> dict[int, tuple[float, float, float]]:
     """Return the centroid (mm) of every structure by FreeSurfer id; empty if the template has none."""
     found = card(name).get("centroids", {}) if (folder() / f"{name}.json").is_file() else {}
     return {int(k): (point[0], point[1], point[2]) for k, point in found.items()}
-
-
-def affine_to(name: str, other: str) -> np.ndarray | None:
-    """Return the affine (mm to mm) from a bundled template to another.
-
-    It is that of their structures' maps (``brainseg train template``), stored on the card of the first.
-
-    Parameters
-    ----------
-    name, other : str
-        Names of the templates.
-
-    Returns
-    -------
-    ndarray, shape (4, 4), or None
-        The affine; None if it is not known.
-
-    Examples
-    --------
-    >>> affine_to(SYMMETRIC, SYMMETRIC)[0, 0].item(), affine_to("BrainsegFetal", SYMMETRIC)
-    (1.0, None)
-    """
-    if name == other:
-        return np.eye(4)
-    found = card(name).get("affine_to", {}) if (folder() / f"{name}.json").is_file() else {}
-    return np.array(found[other], float) if other in found else None

@@ -29,6 +29,8 @@ class ParticipantInputs:
         Images whose average replaces ``source_file``.
     other_contrasts : tuple of str
         Images of other contrasts that are coregistered to the reference image.
+    maps : mapping of str to str
+        Images to measure in the parcels of atlases, by name.
     precomputed, precomputed_uris : mapping of str to str
         Precomputed inputs and their BIDS URIs, by role: ``mask``, ``structures``, ``dseg`` with ``GM``,
         ``WM`` and ``CSF``, ``forward:SPACE`` with ``inverse:SPACE``.
@@ -42,6 +44,7 @@ class ParticipantInputs:
     age: float | None = None
     averaged: tuple[str, ...] = ()
     other_contrasts: tuple[str, ...] = ()
+    maps: Mapping[str, str] = field(default_factory=dict)
     precomputed: Mapping[str, str] = field(default_factory=dict)
     precomputed_uris: Mapping[str, str] = field(default_factory=dict)
 
@@ -70,6 +73,8 @@ class ProcessingOptions:
         Do what is refused as unreliable: lesions in images with bright CSF.
     output_spaces : tuple of str
         Templates as the user writes them. Quality is judged with the first.
+    atlases : tuple of str
+        Atlases whose parcels are carried into the image, as the user writes them.
     engine : {'deep', 'ants', 'none'}
         Registration method.
     refine : int, optional
@@ -93,6 +98,7 @@ class ProcessingOptions:
     lesion: bool = False
     force: bool = False
     output_spaces: tuple[str, ...] = (spaces.DEFAULT,)
+    atlases: tuple[str, ...] = ()
     engine: str = "deep"
     refine: int | None = None
     flavor: str = "fmriprep"

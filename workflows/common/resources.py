@@ -15,6 +15,7 @@ MEMORY = {
     "hippocampus": (0.8, 1.0),
     "lesion": (0.9, 1.0),
     "quality": (0.9, 1.0),
+    "parcellation": (0.9, 1.0),
     "outputs": (0.8, 1.3),
 }
 """Measured memory (GB) of each stage's process: a fixed part, and a part per 256^3 voxels of the image."""

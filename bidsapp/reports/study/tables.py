@@ -76,7 +76,7 @@ def write_volumes(out_dir: Path, results: list[Result], about: dict[str, list[An
     """Write ``group_volumes.tsv``."""
     names = _volume_columns(results)
     cells = {name: [rounded(result.volumes.get(name)) for result in results] for name in names}
-    _write_table(out_dir / "group_volumes.tsv", about | cells, {name: _measure(name) for name in names})
+    write_table(out_dir / "group_volumes.tsv", about | cells, {name: _measure(name) for name in names})
 
 
 def write_intervals(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> None:
@@ -97,7 +97,7 @@ def write_intervals(out_dir: Path, results: list[Result], about: dict[str, list[
             ]
             words = f"{'Upper' if place else 'Lower'} end of the 95 % interval of the volume of {name}"
             described[column] = {"Description": words, "Units": "mm^3"}
-    _write_table(path, about | cells, described)
+    write_table(path, about | cells, described)
 
 
 def write_quality(
@@ -110,11 +110,21 @@ def write_quality(
     cells: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
     if any(notes := ["; ".join(derivatives.notes_of(result)) for result in results]):
         cells["notes"], described["notes"] = notes, {"Description": "What was ignored, guessed or replaced"}
-    _write_table(out_dir / "group_quality.tsv", about | cells, described)
+    write_table(out_dir / "group_quality.tsv", about | cells, described)
 
 
-def _write_table(path: Path, cells: dict[str, list[Any]], described: dict[str, dict[str, Any]]) -> None:
-    """Write columns and their dictionary; those about the participant-session are described here."""
+def write_table(path: Path, cells: dict[str, list[Any]], described: dict[str, dict[str, Any]]) -> None:
+    """Write columns and their dictionary; those about the participant-session are described here.
+
+    Parameters
+    ----------
+    path : Path
+        TSV file.
+    cells : dict of str to list
+        Columns by name.
+    described : dict of str to dict
+        Entries of the dictionary for the columns that are results.
+    """
     study = derivatives.read_json(path.with_name("participants.json"))
     _write_tsv(path, list(cells), [list(row) for row in zip(*cells.values(), strict=True)])
     _write_json(

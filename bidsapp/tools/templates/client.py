@@ -12,6 +12,7 @@ from typing import Any
 from templateflow.client import TemplateFlowClient
 
 from ....models.errors import MissingFileError, UsageError
+from ....models.parcellation.names import AtlasName
 from ....models.templates import spaces
 from ....models.templates.spaces import Space
 
@@ -116,6 +117,30 @@ def get(space: Space) -> list[Path]:
     with _fetching(space, [path for path in wanted if not _is_here(path)]):
         for query in asked:
             client().get(**query)
+    return wanted
+
+
+def get_atlas(atlas: AtlasName, space: Space) -> list[Path]:
+    """Fetch an atlas in a space, image and table, and return its files.
+
+    Raises
+    ------
+    UsageError
+        If TemplateFlow has no such atlas in the template.
+    MissingFileError
+        If it cannot be fetched.
+    """
+    query: dict[str, Any] = {"template": space.name, "atlas": atlas.name, "suffix": "dseg"}
+    query |= {"desc": atlas.desc or None, "extension": [".nii.gz", ".tsv"]}
+    query |= {"cohort": space.cohort} if space.cohort else {}
+    wanted = client().ls(**query)
+    if not {path.name.partition(".")[2] for path in wanted} >= {"nii.gz", "tsv"}:
+        every = client().ls(space.name, suffix="dseg", extension=".nii.gz")
+        known = sorted({m[1] for path in every if (m := re.search(r"_atlas-(.+)_dseg", path.name))})
+        listed = ", ".join(name.replace("_desc-", ":desc-") for name in known) or "none"
+        raise UsageError(None, f"TemplateFlow has no atlas {atlas.label} in {space}", f"It has: {listed}")
+    with _fetching(space, [path for path in wanted if not _is_here(path)]):
+        client().get(**query)
     return wanted
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from ....models.errors import UsageError
+from ....models.parcellation import names
 from ....models.templates import catalog, spaces
 from . import client
 
@@ -25,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
         If it cannot be fetched.
     """
     if args.action == "get":
-        return _get(args.name)
+        return _get(args.name, args.atlas or [])
     print("\n".join(_variants(args.name) if args.name else _all()))
     return 0
 
@@ -63,8 +65,8 @@ def _variants(names: list[str]) -> list[str]:
     return lines
 
 
-def _get(texts: list[str]) -> int:
-    """Fetch spaces, each ``NAME[:cohort-N][:res-N]``."""
+def _get(texts: list[str], atlases: list[str]) -> int:
+    """Fetch spaces, each ``NAME[:cohort-N][:res-N]``, and atlases in them."""
     if not texts:
         raise UsageError(
             None, "no template was named", "Usage: brainseg templates get NAME[:cohort-N][:res-N]"
@@ -72,6 +74,9 @@ def _get(texts: list[str]) -> int:
     for space in [space for text in texts for space in spaces.expand(text)]:
         if space.path is not None:
             raise UsageError(None, f"{space} is a file of yours", "Give a name of TemplateFlow")
+        for text in atlases:
+            atlas = replace(names.parse(text), space=space.label)
+            print("\n".join(map(str, client.get_atlas(atlas, space))))
         if space.name in spaces.embedded():
             print(f"{space}: it comes with the program")
             continue

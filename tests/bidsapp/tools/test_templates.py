@@ -115,9 +115,7 @@ def test_what_is_not_there_is_told(home, capsys, text, said):
 def test_spaces_are_parsed_as_niworkflows_does(home):
     """Their parser runs in a process of its own, for it reads TemplateFlow's folder when it is imported."""
     texts = ["MNIInfant:cohort-1:cohort-2:res-1", "MNIInfant:res-2:cohort-2", "OASIS30ANTs", "anat", "T1w"]
-    done = subprocess.run(
-        [sys.executable, "-c", PARSER, *texts], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", PARSER, *texts], capture_output=True, text=True, check=True)
     theirs = json.loads(done.stdout.splitlines()[-1])
     for text, expected in zip(texts, theirs["found"], strict=True):
         ours = [(one.name, one.cohort, one.resolution) for one in spaces.expand(text)]

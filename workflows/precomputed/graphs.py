@@ -6,9 +6,9 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.io.precomputed import PrecomputedMask, PrecomputedSegmentation, PrecomputedTissues
-from . import segmentation, skullstrip
-from .common.base import init_stage_wf
+from ...interfaces.io.precomputed import PrecomputedMask, PrecomputedSegmentation, PrecomputedTissues
+from .. import segmentation, skullstrip
+from ..common.base import init_stage_wf
 
 MASK_DESC = "The brain masks were precomputed and used unchanged. "
 SEGMENTATION_DESC = "The segmentation into structures was precomputed and used unchanged. "

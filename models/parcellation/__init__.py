@@ -1,0 +1,1 @@
+"""Parcels of atlases in a participant's own gray matter."""

@@ -1,0 +1,190 @@
+"""Names of atlases as the user writes them (``--atlases``).
+
+``NAME`` is an atlas that comes with the program, or one of TemplateFlow (``NAME[:desc-DESC][:SPACE]``);
+``NAME=dseg.nii.gz[:SPACE]`` is a file of the user, with its labels in ``dseg.tsv`` beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data import FOLDER
+from ..errors import MissingFileError, UsageError
+from ..templates import catalog, spaces
+
+WORD = re.compile(r"[A-Za-z0-9]+")
+IMAGES = (".nii.gz", ".nii")
+
+
+@dataclass(frozen=True)
+class AtlasName:
+    """An atlas as the user names it.
+
+    Attributes
+    ----------
+    name : str
+        Its name, letters and digits.
+    space : str
+        Template that it lies in, as in the names of transforms (``MNIInfant+2`` for a cohort).
+    desc : str
+        TemplateFlow's ``desc``; empty without one.
+    path : Path or None
+        Image of the user.
+
+    Examples
+    --------
+    >>> parse("Schaefer2018:desc-200Parcels7Networks").label
+    'Schaefer2018200Parcels7Networks'
+    """
+
+    name: str
+    space: str
+    desc: str = ""
+    path: Path | None = None
+
+    def __str__(self) -> str:
+        space = f":{self.space}" if self.space != catalog.DEFAULT else ""
+        if self.path is not None:
+            return f"{self.name}={self.path}{space}"
+        return f"{self.name}{f':desc-{self.desc}' if self.desc else ''}{space}"
+
+    @property
+    def template(self) -> str:
+        """Name of the template without its cohort."""
+        return self.space.partition("+")[0]
+
+    @property
+    def label(self) -> str:
+        """Value of ``seg`` in the names of files."""
+        return f"{self.name}{self.desc}"
+
+
+@dataclass(frozen=True)
+class AtlasFiles:
+    """Files of an atlas: image of labels, their table, and what is known of it (JSON) or None."""
+
+    image: Path
+    table: Path
+    about: Path | None = None
+
+
+def folder() -> Path:
+    """Return the folder of the atlases that come with the program."""
+    return FOLDER / "parcellations"
+
+
+def shipped() -> list[str]:
+    """Return the names of the atlases that come with the program."""
+    return sorted(path.name.removesuffix(".json") for path in folder().glob("*.json"))
+
+
+def parse(text: str) -> AtlasName:
+    """Parse an argument of ``--atlases``.
+
+    Raises
+    ------
+    UsageError
+        If it is invalid.
+
+    Examples
+    --------
+    >>> str(parse("Lab=/data/lab_dseg.nii.gz:MNI152NLin6Asym"))
+    'Lab=/data/lab_dseg.nii.gz:MNI152NLin6Asym'
+    """
+    name, equals, rest = str(text).partition("=")
+    if equals:
+        path, space = _split(rest)
+        if not WORD.fullmatch(name) or not path.endswith(IMAGES):
+            raise _wrong(text, "an atlas of yours is NAME=IMAGE[:SPACE], with letters and digits in NAME")
+        return AtlasName(name, _space(text, space), path=Path(path).expanduser().absolute())
+    name, *more = name.split(":")
+    desc = [word.removeprefix("desc-") for word in more if word.startswith("desc-")]
+    space = ":".join(word for word in more if not word.startswith("desc-"))
+    if len(desc) > 1 or not all(WORD.fullmatch(word) for word in (name, *desc)):
+        raise _wrong(text, "it is not NAME[:desc-DESC][:SPACE]")
+    return AtlasName(name, _space(text, space), "".join(desc))
+
+
+def _split(rest: str) -> tuple[str, str]:
+    """Split ``IMAGE[:SPACE]``, where the path may have colons."""
+    end = max((at + len(end) for end in IMAGES if (at := rest.rfind(f"{end}:")) >= 0), default=-1)
+    return (rest[:end], rest[end + 1 :]) if end >= 0 else (rest, "")
+
+
+def _space(text: str, space: str) -> str:
+    if not space:
+        return catalog.DEFAULT
+    try:
+        return spaces.parse(space).label
+    except UsageError:
+        raise _wrong(text, f"{space!r} is no template") from None
+
+
+def _wrong(text: str, reason: str) -> UsageError:
+    known = ", ".join(shipped())
+    return UsageError(None, f"--atlases {text}: {reason}", f"Examples: {known}, Mine=dseg.nii.gz")
+
+
+def find(atlas: AtlasName) -> AtlasFiles:
+    """Return the files of an atlas.
+
+    Raises
+    ------
+    UsageError
+        If it is none of the program's, but another template is asked for.
+    MissingFileError
+        If the files are not on this machine.
+    """
+    if atlas.path is not None:
+        return _own(atlas, atlas.path)
+    if atlas.name in shipped() and not atlas.desc:
+        if atlas.space != catalog.DEFAULT:
+            reason = f"--atlases {atlas}: {atlas.name} lies in {catalog.DEFAULT}"
+            raise UsageError(None, reason, f"Write {atlas.name}")
+        stem = folder() / atlas.name
+        return AtlasFiles(*(stem.with_name(f"{stem.name}{end}") for end in (".nii.gz", ".tsv", ".json")))
+    return _of_templateflow(atlas)
+
+
+def _own(atlas: AtlasName, path: Path) -> AtlasFiles:
+    table = path.with_name(path.name.removesuffix(".gz").removesuffix(".nii") + ".tsv")
+    for file, what in ((path, "image"), (table, "table of labels (columns index and name)")):
+        if not file.is_file():
+            raise MissingFileError(file, f"missing {what} of the atlas {atlas.name}", "Check --atlases")
+    about = table.with_suffix(".json")
+    return AtlasFiles(path, table, about if about.is_file() else None)
+
+
+def _of_templateflow(atlas: AtlasName) -> AtlasFiles:
+    """Return the files in TemplateFlow's folder: the finest image, and the table without resolution."""
+    space = spaces.parse(atlas.space.replace("+", ":cohort-"))
+    root = spaces.home() / f"tpl-{space.name}"
+    middle = f"atlas-{atlas.name}" + (f"_desc-{atlas.desc}" if atlas.desc else "")
+    images = sorted(p for p in root.rglob(f"tpl-*_{middle}_dseg.nii.gz") if _fits(p, space))
+    tables = sorted(p for p in root.rglob(f"tpl-*_{middle}_dseg.tsv") if _fits(p, space))
+    if images and tables:
+        return AtlasFiles(images[0], tables[0])
+    there = {
+        m[1] for p in root.rglob("tpl-*_atlas-*_dseg.nii.gz") if (m := re.search(r"_atlas-(.*)_dseg", p.name))
+    }
+    here = ", ".join(sorted(name.replace("_desc-", ":desc-") for name in there)) or "none"
+    reason = (
+        f"--atlases {atlas}: it is neither with the program ({', '.join(shipped())}) nor on this machine "
+        f"(TemplateFlow's in {atlas.space} here: {here})"
+    )
+    raise MissingFileError(root, reason, f"Run: brainseg templates get {space} --atlas {atlas}")
+
+
+def _fits(path: Path, space: spaces.Space) -> bool:
+    """Return whether a file of TemplateFlow was fetched and is one of the cohort."""
+    cohort = f"_cohort-{space.cohort}_" if space.cohort else ""
+    return path.stat().st_size > 0 and cohort in path.name
+
+
+def not_in_space(name: AtlasName, aligned: Iterable[str]) -> str:
+    """Return the note on an atlas in a space that the image is not registered to."""
+    there = ", ".join(aligned)
+    return f"The atlas {name.label} was left out: it lies in {name.space}; the image is registered to {there}"

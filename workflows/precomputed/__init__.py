@@ -1,0 +1,1 @@
+"""Stages that take precomputed results instead of computing them."""
