@@ -61,7 +61,7 @@ class Case:
 
 
 def align(structures: Volume) -> np.ndarray:
-    """Return the affine alignment with the template of the norms by centroids; the identity if too few exist."""
+    """Return the affine alignment with the norms' template by centroids; the identity if too few exist."""
     found = quality.fit(measures.centroids(structures.data.numpy(), structures.affine), catalog.SYMMETRIC)
     return found[0] if found else np.eye(4)
 

@@ -241,7 +241,7 @@ def sidecars(
         found = json.loads(Path(table).read_text())
         image = outputs.ending("parcels", atlas=found["label"])
         back = outputs.ending("inverse_transform", suffix=names_of.suffix, space=found["space"])
-        about = {k: v for k, v in found["about"].items() if k != "name"}
+        about = {k: v for k, v in found["about"].items() if k not in ("name", "space", "license_text")}
         out[image] = {
             **segmented,
             **derivatives.described("parcels", atlas=found["label"]),

@@ -245,7 +245,6 @@ def build_parcellation(plan: Plan) -> LiterateWorkflow:
         population=plan.inputs.population,
         label_table=plan.label_table,
         mem_gb=plan.memory["parcellation"],
-        **plan.threads,
     )
 
 

@@ -16,8 +16,14 @@ from ..population.labels import DSEG, LabelTable
 from .names import AtlasName, find
 from .tables import Parcel, about, read_table
 
-GRAY = 0.3
-"""Share of a parcel's voxels in the template's gray matter from which it is one of gray matter."""
+GRAY = 0.25
+"""Share of gray in a parcel's gray and white matter of the template from which it is one of gray matter.
+
+Parcels that were drawn on the cortex of a group also hold white matter and fluid of the template."""
+
+LEAST = 0.1
+"""Least share of gray matter in all voxels of such a parcel, and of an atlas in a structure that is not the
+main one of a parcel."""
 
 PART = 0.2
 """Share of a parcel's gray matter in a structure from which the parcel belongs to that structure."""
@@ -126,20 +132,21 @@ def places(atlas: Atlas, structures: Volume, table: LabelTable) -> Places:
     parcels = atlas.image.data.numpy().ravel()
     count = int(max(label.index for label in table)) + 1
     pairs = np.bincount(parcels[parcels > 0] * count + found[parcels > 0])
-    gray = [label.index for label in table if DSEG.get(label.tissue) == 1]
+    gray, white = ([x.index for x in table if DSEG.get(x.tissue) == kind] for kind in (1, 2))
     whole = np.bincount(found, minlength=count)
+    labeled = np.bincount(found[parcels > 0], minlength=count)
     inside: dict[int, list[int]] = {}
     elsewhere = []
     for parcel in atlas.parcels:
         row = pairs[parcel.index * count : (parcel.index + 1) * count]
         row = np.pad(row, (0, count - len(row)))
         own = row[gray].sum()
-        if own < GRAY * row.sum():
+        if own < max(GRAY * (own + row[white].sum()), LEAST * row.sum()):
             elsewhere.append(parcel.index)
             continue
         for index in gray:
-            if row[index] >= max(PART * own, row[table[index].partner] / ONE_SIDED):
+            some = row[index] == row[gray].max() or labeled[index] >= LEAST * whole[index]
+            if some and row[index] >= max(PART * own, row[table[index].partner] / ONE_SIDED):
                 inside.setdefault(index, []).append(parcel.index)
-    labeled = np.bincount(found[parcels > 0], minlength=count)
     dense = frozenset(k for k in inside if labeled[k] >= DENSE * whole[k])
     return Places({k: tuple(v) for k, v in inside.items()}, dense, tuple(elsewhere))

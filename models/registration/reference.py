@@ -249,6 +249,10 @@ def _read(path: Path, image: Volume, mask: Volume, name: str) -> Anatomy:
         found = {n: image.with_data(torch.from_numpy(arrays[n]).float() / 255) for n in names}
     if structures.data.shape != image.data.shape:
         raise ValueError(f"{path}: shape differs from the template's; delete the file")
-    if not found and (maps := bundled.tissue_maps(name)) is not None and maps[0].shape == image.grid.shape:
+    if (
+        len(found) < len(DSEG_NAMES)
+        and (maps := bundled.tissue_maps(name)) is not None
+        and maps[0].shape == image.grid.shape
+    ):
         found = {name: image.with_data(maps[1][name.lower()]) for name in DSEG_NAMES}
     return anatomy(image, mask, structures, found)

@@ -75,7 +75,7 @@ def load(name: str = DEFAULT) -> Template:
 
 
 def _stored(name: str, kind: str) -> Volume:
-    """Return ``image``, ``GM``, ``WM`` or ``CSF`` of a template that is stored with the program, 0 to 1."""
+    """Return ``image``, ``GM`` or ``WM`` of a template that is stored with the program, 0 to 1."""
     with np.load(catalog.folder() / f"{name}.npz") as arrays:
         data = torch.from_numpy(arrays[kind]).float() / 255
     return Volume(data, np.array(catalog.card(name)["grid"], float))
@@ -108,8 +108,8 @@ def _symmetric_map(kind: str) -> Volume:
 def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
     """Return the grid and the probabilities of ``csf``, ``gm`` and ``wm`` of a template; None without them.
 
-    Those of the default template are the program's own; in the symmetric one, CSF is the part of the brain
-    mask outside gray and white matter.
+    Those of the default template are the program's own. In both templates of adults, CSF is the part of the
+    brain mask outside gray and white matter.
     """
     if name.partition("+")[0] in catalog.names():
         found, table = probabilities(name)
@@ -117,14 +117,15 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
         for position, index in enumerate(table.unsided[1:], 2):
             maps[("gm", "wm", "csf")[DSEG[table[index].tissue] - 1]] += found.data[position]
         return found.grid, maps
-    if name == DEFAULT:
-        own = {kind: _stored(name, kind.upper()) for kind in ("csf", "gm", "wm")}
-        return own["gm"].grid, {kind: volume.data for kind, volume in own.items()}
-    if name != SYMMETRIC:
+    if name not in catalog.ADULT:
         return None
-    gm, wm = (_symmetric_map(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
-    csf = (1 - gm - wm).clamp(0, 1) * (_symmetric_map("t1").data > BRAIN)
-    return _symmetric_map("gm").grid, {"csf": csf, "gm": gm, "wm": wm}
+    if name == DEFAULT:
+        gm, wm = (_stored(name, kind).data for kind in ("GM", "WM"))
+    else:
+        gm, wm = (_symmetric_map(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
+    template = load(name)
+    csf = (1 - gm - wm).clamp(0, 1) * (template.mask.data > 0)
+    return template.image.grid, {"csf": csf, "gm": gm, "wm": wm}
 
 
 def affine_to(name: str, other: str) -> np.ndarray | None:

@@ -39,11 +39,13 @@ STAGES = (
     "bias",
     "segmentation",
     "registration",
+    "parcellation",
     "hippocampus",
     "lesion",
     "quality",
     "outputs",
 )
+EVERYTHING = {"hippocampus": True, "lesion": True, "atlases": ("Schaefer100",)}
 
 
 def run(workflow, folder):
@@ -59,7 +61,7 @@ def run(workflow, folder):
 
 
 def test_every_stage_is_a_workflow_with_one_node_of_its_name():
-    workflow = chain(hippocampus=True, lesion=True)
+    workflow = chain(**EVERYTHING)
     for stage in STAGES:
         inner = workflow.get_node(f"{stage}_wf")
         assert inner is not None
@@ -72,14 +74,14 @@ def test_every_stage_is_a_workflow_with_one_node_of_its_name():
 
 
 def test_nodes_declare_what_they_need():
-    workflow = chain(num_threads=3, mem_gb=64.0, hippocampus=True, lesion=True)
+    workflow = chain(num_threads=3, mem_gb=64.0, **EVERYTHING)
     nodes = {stage: workflow.get_node(f"{stage}_wf.{stage}") for stage in STAGES}
     assert {stage: node.mem_gb for stage, node in nodes.items()} == memory("of a head at 1 mm")
     threads = {stage: node.n_procs for stage, node in nodes.items()}
-    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1}
+    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1, "parcellation": 1}
     for stage, node in nodes.items():
         assert node.inputs.num_threads == threads[stage]
-    small = chain(mem_gb=1.0, hippocampus=True, lesion=True)
+    small = chain(mem_gb=1.0, **EVERYTHING)
     assert max(small.get_node(f"{stage}_wf.{stage}").mem_gb for stage in STAGES) == 1.0
 
 
@@ -240,6 +242,15 @@ def test_errors_that_name_no_file_are_given_the_scan(nifti, tmp_path, monkeypatc
     fault = fault_of(pe.Node(interface, name="skullstrip", base_dir=str(tmp_path)))
     assert fault.file == "/bids/sub-01_T1w.nii.gz"
     assert (fault.reason, fault.remedy) == ("no brain was found in it", "Look at the image")
+
+
+def test_atlases_in_other_templates_add_no_stage():
+    named = ("Schaefer100", "Lab=/a/dseg.nii.gz:MNIInfant:cohort-2")
+    workflow = chain(atlases=named[1:])
+    assert workflow.get_node("parcellation_wf") is None
+    text = chain(atlases=named).visit_desc()
+    assert "the atlas Schaefer 2018 of 100 parcels and 17 networks (Schaefer et al., 2018" in text
+    assert "confined to the gray matter" in text
 
 
 def test_missing_templates_and_networks_are_told(nifti, tmp_path, monkeypatch):

@@ -65,7 +65,7 @@ def _arrays(template: bundled.Template, found: Anatomy) -> dict[str, np.ndarray]
     """Return what is stored of a template: image, structures and tissues, in few levels."""
     levels = (template.image.data.numpy() * 255).round().astype(np.uint8)
     out = {"image": levels, "structures": found.structures.data.numpy().astype(np.uint8)}
-    for name in DSEG_NAMES:
+    for name in DSEG_NAMES[:2]:  # CSF is the rest of the brain
         share = (found.probabilities[name].data.numpy() * STEPS).round() / STEPS
         out[name] = (share * 255).round().astype(np.uint8)
     return out

@@ -41,7 +41,8 @@ def home(tmp_path, monkeypatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}" if path.suffix == ".json" else "")
     monkeypatch.setenv("TEMPLATEFLOW_HOME", str(root))
-    monkeypatch.setattr(client, "client", lambda found=TemplateFlowClient(root=root): found)
+    found = TemplateFlowClient(root=root)
+    monkeypatch.setattr(client, "client", lambda: found)
     return root
 
 
