@@ -162,9 +162,11 @@ def _of_templateflow(atlas: AtlasName) -> AtlasFiles:
     """Return the files in TemplateFlow's folder: the finest image, and the table without resolution."""
     space = spaces.parse(atlas.space.replace("+", ":cohort-"))
     root = spaces.home() / f"tpl-{space.name}"
-    middle = f"atlas-{atlas.name}" + (f"_desc-{atlas.desc}" if atlas.desc else "")
+    plain = f"atlas-{atlas.name}"
+    middle = f"{plain}_desc-{atlas.desc}" if atlas.desc else plain
     images = sorted(p for p in root.rglob(f"tpl-*_{middle}_dseg.nii.gz") if _fits(p, space))
-    tables = sorted(p for p in root.rglob(f"tpl-*_{middle}_dseg.tsv") if _fits(p, space))
+    # Atlases of several thresholds have one table.
+    tables = [p for name in (middle, plain) for p in root.rglob(f"tpl-*_{name}_dseg.tsv") if _fits(p, space)]
     if images and tables:
         return AtlasFiles(images[0], tables[0])
     there = {

@@ -120,12 +120,12 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
     if name not in catalog.ADULT:
         return None
     if name == DEFAULT:
-        gm, wm = (_stored(name, kind).data for kind in ("GM", "WM"))
+        image, gm, wm = (_stored(name, kind) for kind in ("image", "GM", "WM"))
     else:
-        gm, wm = (_symmetric_map(kind).data.clamp(0, 1) for kind in ("gm", "wm"))
-    template = load(name)
-    csf = (1 - gm - wm).clamp(0, 1) * (template.mask.data > 0)
-    return template.image.grid, {"csf": csf, "gm": gm, "wm": wm}
+        image, gm, wm = map(_symmetric_map, ("t1", "gm", "wm"))
+    maps = {"gm": gm.data.clamp(0, 1), "wm": wm.data.clamp(0, 1)}
+    brain = image.data > (0 if name == DEFAULT else BRAIN)
+    return image.grid, {"csf": (1 - maps["gm"] - maps["wm"]).clamp(0, 1) * brain} | maps
 
 
 def affine_to(name: str, other: str) -> np.ndarray | None:

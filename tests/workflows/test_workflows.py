@@ -10,6 +10,8 @@ import pytest
 import torch
 from nipype.pipeline import engine as pe
 
+from brainseg.bidsapp.reports import derivatives
+from brainseg.bidsapp.reports.study import parcels
 from brainseg.bidsapp.status import failures
 from brainseg.interfaces import base
 from brainseg.interfaces import skullstrip as skullstrip_node
@@ -188,6 +190,51 @@ def test_the_chain_runs_from_scan_to_derivatives(stages, tmp_path, monkeypatch):
     monkeypatch.setattr(segmentation, "segment", None)
     run(chain(participant_session), tmp_path / "wf")
     assert lost.is_file()
+
+
+@pytest.mark.slow
+def test_parcels_go_through_the_chain(stages, tmp_path, monkeypatch):
+    """An atlas of two halves and a map: images, tables, sidecars, notes and the tables of the study."""
+    stages.install(monkeypatch.setattr)
+    participant_session = stages.participant_session(tmp_path)
+    grid = stages.small_template().image
+    halves = np.ones(grid.data.shape, np.int16)
+    halves[20:] = 2
+    nib.save(nib.Nifti1Image(halves, grid.affine), tmp_path / "lab_dseg.nii.gz")
+    (tmp_path / "lab_dseg.tsv").write_text("index\tname\n1\tLeft half\n2\tRight half\n3\tNowhere\n")
+    atlas = f"Lab={tmp_path / 'lab_dseg.nii.gz'}"
+    workflow = chain(participant_session, atlases=(atlas,), maps={"Own": str(participant_session.source)})
+    outputs = run(workflow, tmp_path / "wf")["outputs"].result.outputs
+    anat = participant_session.out / "sub-01" / "anat"
+    written = {Path(path).name for path in outputs.out_files}
+    ends = ("seg-Lab_desc-parcels_dseg.nii.gz", "seg-Lab_desc-parcels_dseg.tsv", "seg-Lab_morph.tsv")
+    assert {f"sub-01_{end}" for end in ends} <= written
+    found = np.asarray(nib.load(anat / f"sub-01_{ends[0]}").dataobj)
+    inside = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj) > 0
+    assert np.array_equal(found > 0, inside)  # the template has no structures: parcels of no gray matter
+    assert (anat / f"sub-01_{ends[1]}").read_text().splitlines()[1].split("\t")[:2] == ["1", "Left half"]
+    rows = [line.split("\t") for line in (anat / f"sub-01_{ends[2]}").read_text().splitlines()]
+    assert rows[0] == ["index", "name", "volume_mm3", "gm_volume_mm3", "Own_mean", "Own_median", "Own_sd"]
+    data = np.asarray(nib.load(participant_session.source).dataobj)
+    assert [float(row[4]) for row in rows[1:]] == pytest.approx(
+        [data[found == k].mean() for k in (1, 2)], rel=1e-4
+    )
+    about = json.loads((anat / f"sub-01_{ends[0].replace('nii.gz', 'json')}").read_text())
+    assert about["Atlas"] == {"Name": "Lab", "Space": bundled.DEFAULT, "File": "lab_dseg.nii.gz"}
+    results = derivatives.load_all(participant_session.out)
+    names = [
+        path.name for path in parcels.write(participant_session.out, results, {"participant_id": ["sub-01"]})
+    ]
+    assert names[-1] == "group_parcels.tsv" and "group_seg-Lab_Own_mean.tsv" in names
+    lines = (participant_session.out / "group_parcels.tsv").read_text().splitlines()
+    assert lines[0].split("\t") == ["participant_id", "atlas", "index", "name", "measure", "value"]
+    assert len(lines) == 1 + 2 * 5
+    wide = (participant_session.out / "group_seg-Lab_volume_mm3.tsv").read_text().splitlines()
+    assert wide[0].split("\t") == ["participant_id", "Left half", "Right half"]
+    for end in ends:
+        (anat / f"sub-01_{end}").unlink()
+    assert parcels.write(participant_session.out, derivatives.load_all(participant_session.out), {}) == []
+    assert not list(participant_session.out.glob("group_*"))
 
 
 @pytest.mark.slow

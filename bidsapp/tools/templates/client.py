@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from templateflow.client import TemplateFlowClient
 
 from ....models.errors import MissingFileError, UsageError
 from ....models.parcellation.names import AtlasName
-from ....models.templates import spaces
+from ....models.templates import catalog, spaces
 from ....models.templates.spaces import Space
 
 WANTED = (
@@ -114,7 +115,7 @@ def get(space: Space) -> list[Path]:
     """
     asked = queries(space)
     wanted = [path for query in asked for path in client().ls(**query)]
-    with _fetching(space, [path for path in wanted if not _is_here(path)]):
+    with _fetching(str(space), [path for path in wanted if not _is_here(path)]):
         for query in asked:
             client().get(**query)
     return wanted
@@ -130,17 +131,25 @@ def get_atlas(atlas: AtlasName, space: Space) -> list[Path]:
     MissingFileError
         If it cannot be fetched.
     """
-    query: dict[str, Any] = {"template": space.name, "atlas": atlas.name, "suffix": "dseg"}
-    query |= {"desc": atlas.desc or None, "extension": [".nii.gz", ".tsv"]}
-    query |= {"cohort": space.cohort} if space.cohort else {}
-    wanted = client().ls(**query)
+    common: dict[str, Any] = {"template": space.name, "atlas": atlas.name, "suffix": "dseg"}
+    common |= {"cohort": space.cohort} if space.cohort else {}
+    # Atlases of several thresholds have one table.
+    asked = [
+        common | {"desc": desc, "extension": extension}
+        for extension, descs in ((".nii.gz", [atlas.desc or None]), (".tsv", [atlas.desc or None, None]))
+        for desc in dict.fromkeys(descs)
+    ]
+    found = [query for query in asked if client().ls(**query)]
+    wanted = [path for query in found for path in client().ls(**query)]
     if not {path.name.partition(".")[2] for path in wanted} >= {"nii.gz", "tsv"}:
         every = client().ls(space.name, suffix="dseg", extension=".nii.gz")
         known = sorted({m[1] for path in every if (m := re.search(r"_atlas-(.+)_dseg", path.name))})
         listed = ", ".join(name.replace("_desc-", ":desc-") for name in known) or "none"
         raise UsageError(None, f"TemplateFlow has no atlas {atlas.label} in {space}", f"It has: {listed}")
-    with _fetching(space, [path for path in wanted if not _is_here(path)]):
-        client().get(**query)
+    command = f"{space} --atlas {replace(atlas, space=catalog.DEFAULT)}"
+    with _fetching(command, [path for path in wanted if not _is_here(path)]):
+        for query in found:
+            client().get(**query)
     return wanted
 
 
@@ -149,7 +158,7 @@ def _is_here(path: Path) -> bool:
 
 
 @contextmanager
-def _fetching(space: Space, missing: list[Path]) -> Iterator[None]:
+def _fetching(command: str, missing: list[Path]) -> Iterator[None]:
     """Turn what the client raises into an error with a remedy; leave no part of a file behind."""
     try:
         yield
@@ -158,9 +167,10 @@ def _fetching(space: Space, missing: list[Path]) -> Iterator[None]:
             if path.is_file():
                 path.write_bytes(b"")  # as in the client's list of files
         words = " ".join(str(error).split())[:160]
-        reason = f"the template {space} cannot be fetched ({words})"
+        name = command.partition(":")[0].partition(" ")[0]
+        reason = f"{command} cannot be fetched ({words})"
         remedy = (
-            f"Run on a machine with internet access: brainseg templates get {space}; then copy its folder "
-            f"tpl-{space.name} from TemplateFlow's folder there to {client().cache.config.root}"
+            f"Run on a machine with internet access: brainseg templates get {command}; then copy its "
+            f"folder tpl-{name} from TemplateFlow's folder there to {client().cache.config.root}"
         )
         raise MissingFileError(None, reason, remedy) from None

@@ -12,6 +12,7 @@ from templateflow.client import TemplateFlowClient
 from brainseg.bidsapp.cli import main
 from brainseg.bidsapp.config import output_spaces
 from brainseg.bidsapp.tools.templates import client
+from brainseg.models.parcellation import names
 from brainseg.models.templates import spaces
 
 FILES = (
@@ -21,6 +22,8 @@ FILES = (
         for cohort in (1, 2)
         for end in ("1_T1w", "2_T1w", "1_desc-brain_mask", "1_desc-aseg_dseg")
     ),
+    "tpl-OASIS30ANTs/tpl-OASIS30ANTs_res-01_atlas-DK_desc-th25_dseg.nii.gz",
+    "tpl-OASIS30ANTs/tpl-OASIS30ANTs_atlas-DK_dseg.tsv",
     "tpl-OASIS30ANTs/tpl-OASIS30ANTs_res-01_T1w.nii.gz",
 )
 PARSER = """
@@ -82,6 +85,18 @@ def test_what_a_registration_needs_is_fetched(home, monkeypatch, capsys):
     assert _run("get", "MNIInfant:cohort-2", "MNI152NLin2009cAsym") == 0
     assert len(fetched) == 3
     assert "it comes with the program" in capsys.readouterr().out
+
+
+def test_atlases_are_fetched_with_their_tables(home, monkeypatch, capsys):
+    monkeypatch.setattr(
+        templateflow.client, "_s3_get", lambda config, path: path.write_text("index\tname\n1\tOne\n")
+    )
+    assert _run("get", "OASIS30ANTs", "--atlas", "DK:desc-th25") == 0
+    assert capsys.readouterr().out.splitlines() == [str(home / name) for name in FILES[-3:]]
+    found = names.find(names.parse("DK:desc-th25:OASIS30ANTs"))
+    assert (found.image, found.table) == (home / FILES[-3], home / FILES[-2])
+    assert _run("get", "OASIS30ANTs", "--atlas", "Yeo") == 2
+    assert "It has: DK:desc-th25" in capsys.readouterr().err
 
 
 def test_without_network_a_remedy_is_told_and_no_part_of_a_file_is_left(home, monkeypatch, capsys):
