@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,10 +62,10 @@ def _affine(found: Anatomy, other: str) -> list[list[float]]:
     return [[round(float(value), 5) for value in row] for row in matrix]
 
 
-def _arrays(template: bundled.Template, found: Anatomy) -> dict[str, np.ndarray]:
+def _arrays(template: bundled.Template, found: Anatomy) -> dict[str, Any]:
     """Return what is stored of a template: image, structures and tissues, in few levels."""
     levels = (template.image.data.numpy() * 255).round().astype(np.uint8)
-    out = {"image": levels, "structures": found.structures.data.numpy().astype(np.uint8)}
+    out: dict[str, Any] = {"image": levels, "structures": found.structures.data.numpy().astype(np.uint8)}
     for name in DSEG_NAMES[:2]:  # CSF is the rest of the brain
         share = (found.probabilities[name].data.numpy() * STEPS).round() / STEPS
         out[name] = (share * 255).round().astype(np.uint8)
