@@ -142,9 +142,7 @@ def assess(
         ``verdict``, ``score``, ``checks``, ``metrics``, ``structures`` and ``table``, ready for JSON.
     """
     norms = quality.load(table)
-    known = quality.to_norms(matrix, template, norms)
-    if known is not None and norms is not None:  # all adults are measured in one template
-        matrix, template = known, norms.template
+    matrix, template = quality.to_norms(matrix, template, norms)
     maps = bundled.tissue_maps(template) if matrix is not None else None
     field = _field(scan, image, mask) if scan is not None else None
     metrics = iqm.measure(
@@ -152,6 +150,7 @@ def assess(
     )
     given = (image, mask, structures)
     measured = quality.measure(*given, norms, table, uncertainty or {}) if norms else []
+    known = matrix if norms and norms.template == template else None
     expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "misfit": misfit}
     expected |= {"cautions": cautions, "table": table, "matrix": known, "folds": folds}
     whole = norms is not None and not stripped

@@ -14,16 +14,19 @@ FIELDS = {"key": "sub-01_ses-1", "folder": "sub-01/ses-1", "participant": "01", 
 """Fields of a map's path, and what they stand for."""
 
 
-def both(values: Mapping[str, Any], output_spaces: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return atlases and maps; see :func:`choose` and :func:`maps`.
+def both(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return ``atlases`` and ``maps`` of settings with their ``output_spaces``.
 
     Raises
     ------
     UsageError
         If there are maps, but no atlas.
     """
-    found = choose(values.get("atlases", ()), output_spaces), maps(values.get("maps", ()))
-    if found[1] and not found[0]:
+    found = {
+        "atlases": choose(values.get("atlases", ()), values["output_spaces"]),
+        "maps": maps(values.get("maps", ())),
+    }
+    if found["maps"] and not found["atlases"]:
         raise UsageError(None, "--maps needs parcels to measure in", "Add --atlases, such as Schaefer100")
     return found
 

@@ -226,14 +226,13 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
             raise _blank(name)
     values["modalities"] = _modalities(values.get("modalities", ()))
     values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
-    values["atlases"], values["maps"] = atlases.both(values, values["output_spaces"])
+    values |= atlases.both(values)
     values["notes"] = (*values.get("notes", ()), *notes, *said, *([SLOPPY] if values.get("sloppy") else ()))
     if values.get("registration_refine", 0) < 0:
         raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
     _check_population(values.get("population", "auto"))
     values["reorient"] = orientation.codes(values.get("reorient", ""))
-    available = resources.cpus(environ)
-    values.setdefault("nprocs", available)
+    values.setdefault("nprocs", resources.cpus(environ))
     for name in ("nprocs", "omp_nthreads", "n_gpus", "per_task", "max_array"):
         if values.get(name, 1) < (0 if name == "n_gpus" else 1):
             raise UsageError(

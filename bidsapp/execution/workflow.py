@@ -184,30 +184,35 @@ def participant_session_workflow(
             precomputed={role: str(path) for role, path in participant_session.precomputed.files.items()},
             precomputed_uris=participant_session.precomputed.uris,
         ),
-        options=ProcessingOptions(
-            skull_strip=settings.skull_strip,
-            reorient=settings.reorient,
-            effort=settings.effort,
-            label_table=participant_session.label_table,
-            networks=options.pinned(settings, participant_session.population),
-            hippocampus=settings.step("hippocampus"),
-            lesion=settings.step("lesion"),
-            force=settings.force,
-            output_spaces=spaces_of(settings, participant_session),
-            atlases=settings.atlases,
-            engine=settings.registration,
-            refine=settings.registration_refine,
-            flavor=settings.derivatives_flavor,
-            leave_out=tuple(name for name in LEFT_OUT if not settings.step(name)),
-            stop_after=settings.stop_after,
-            sloppy=settings.sloppy,
-        ),
+        options=_options(participant_session, settings),
         resources=Resources(device=device, num_threads=settings.omp_nthreads, mem_gb=settings.mem_gb),
     )
     finish, report = nodes.finish_node(), nodes.report_node(directories.out, participant_session.key)
     workflow.connect(workflow.get_node("outputnode"), "out_files", finish, "out_files")
     workflow.connect(finish, "out_files", report, "out_files")
     return workflow
+
+
+def _options(participant_session: ParticipantSession, settings: Settings) -> ProcessingOptions:
+    """Return the options of the processing of a participant-session."""
+    return ProcessingOptions(
+        skull_strip=settings.skull_strip,
+        reorient=settings.reorient,
+        effort=settings.effort,
+        label_table=participant_session.label_table,
+        networks=options.pinned(settings, participant_session.population),
+        hippocampus=settings.step("hippocampus"),
+        lesion=settings.step("lesion"),
+        force=settings.force,
+        output_spaces=spaces_of(settings, participant_session),
+        atlases=settings.atlases,
+        engine=settings.registration,
+        refine=settings.registration_refine,
+        flavor=settings.derivatives_flavor,
+        leave_out=tuple(name for name in LEFT_OUT if not settings.step(name)),
+        stop_after=settings.stop_after,
+        sloppy=settings.sloppy,
+    )
 
 
 def build_reports(keys: list[str], run: Run) -> pe.Workflow:

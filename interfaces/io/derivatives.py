@@ -13,13 +13,6 @@ from ...models.io import outputs
 from ...models.population import labels
 from ...models.templates import catalog, spaces
 
-REFERENCES = {
-    "MNI152NLin2009cAsym": "https://templateflow.s3.amazonaws.com/"
-    "tpl-MNI152NLin2009cAsym/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz",
-    "MNI152NLin2009aSym": "https://osf.io/7pj92",
-}
-"""Address of a template's image or description."""
-
 VOLUME_COLUMNS = {
     "index": {"Description": "FreeSurfer id of the structure, as in desc-aseg_dseg"},
     "name": {"Description": "Name of the structure"},

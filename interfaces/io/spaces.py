@@ -20,6 +20,13 @@ from ..registration import Alignment
 from . import derivatives, files
 from .derivatives import Names
 
+REFERENCES = {
+    "MNI152NLin2009cAsym": "https://templateflow.s3.amazonaws.com/"
+    "tpl-MNI152NLin2009cAsym/tpl-MNI152NLin2009cAsym_res-01_T1w.nii.gz",
+    "MNI152NLin2009aSym": "https://osf.io/7pj92",
+}
+"""Address of a template's image or description."""
+
 DESCRIPTIONS = {
     "deep": "Affine and diffeomorphic (stationary velocity field)",
     "ants": "Affine, and diffeomorphic by SyN of ANTs with its default settings",
@@ -175,7 +182,7 @@ class InSpace:
         return out
 
     def _reference(self) -> str:
-        known = derivatives.REFERENCES.get(self.space.name)
+        known = REFERENCES.get(self.space.name)
         if known or self.space.path is None:
             return known or self.space.label
         found = spaces.find(self.space) if self.space.path.is_dir() else None

@@ -197,8 +197,8 @@ def fit(found: dict[int, tuple[float, float, float]], template: str) -> tuple[np
     return matrix, mirrored
 
 
-def to_norms(matrix: np.ndarray | None, template: str, norms: Norms | None) -> np.ndarray | None:
-    """Return the affine of a registration to any bundled template, continued to the template of the norms.
+def to_norms(matrix: np.ndarray | None, template: str, norms: Norms | None) -> tuple[np.ndarray | None, str]:
+    """Return the affine of a registration, continued to the template of the norms, and that template.
 
     Parameters
     ----------
@@ -211,11 +211,15 @@ def to_norms(matrix: np.ndarray | None, template: str, norms: Norms | None) -> n
 
     Returns
     -------
-    ndarray, shape (4, 4), or None
-        From mm of the scan to mm of the norms' template; None if the way there is not known.
+    matrix : ndarray, shape (4, 4), or None
+        From mm of the scan to mm of the returned template.
+    template : str
+        The norms' template; ``template`` if the way there is not known.
     """
     there = bundled.affine_to(template, norms.template) if norms is not None else None
-    return None if matrix is None or there is None else there @ matrix
+    if matrix is None or there is None or norms is None:
+        return matrix, template
+    return there @ matrix, norms.template
 
 
 def measure(

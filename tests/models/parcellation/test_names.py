@@ -105,4 +105,4 @@ def test_maps_are_names_and_paths(text):
 
 def test_maps_need_atlases():
     with pytest.raises(UsageError, match="needs parcels"):
-        settings.both({"maps": ["T2w={key}.nii"]}, SPACES)
+        settings.both({"maps": ["T2w={key}.nii"], "output_spaces": SPACES})

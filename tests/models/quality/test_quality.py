@@ -12,6 +12,7 @@ from brainseg.interfaces.quality import assess
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.population import labels
 from brainseg.models.quality import iqm, measures, quality, rating
+from brainseg.models.templates import bundled, catalog
 from brainseg.training.calibration import qc_norms as calibration
 from brainseg.training.synthesis import corruption
 
@@ -224,3 +225,16 @@ def test_the_euler_number_is_that_of_scikit_image():
     for smooth in (0.6, 1.0, 2.0):
         part = ndimage.gaussian_filter(rng.normal(size=(24, 20, 22)), smooth) > 0.01
         assert measures.euler(part) == euler_number(part, connectivity=3)
+
+
+def test_quality_is_measured_in_the_template_of_the_norms():
+    """A registration to the default template is continued to the symmetric one; other templates stay."""
+    norms = quality.load("adult")
+    matrix, template = quality.to_norms(np.eye(4), catalog.DEFAULT, norms)
+    assert template == norms.template == catalog.SYMMETRIC
+    there, own = bundled.load(catalog.SYMMETRIC).centroids, bundled.load(catalog.DEFAULT).centroids
+    away = [np.linalg.norm((matrix @ [*own[k], 1])[:3] - there[k]) for k in own if k not in quality.LOOSE]
+    assert np.median(away) < 4
+    kept, template = quality.to_norms(np.eye(4), "BrainsegFetal+28", norms)
+    assert (template, kept[0, 0]) == ("BrainsegFetal+28", 1)
+    assert quality.to_norms(None, catalog.DEFAULT, norms) == (None, catalog.DEFAULT)
