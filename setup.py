@@ -47,7 +47,7 @@ setup(
             "reports/assets/**",
             "reports/templates/**",
         ],
-        "brainseg.training": ["recipes/*.yaml", "sources/*.tsv"],
+        "brainseg.training": ["recipes/*.yaml", "recipes/*.tsv", "sources/*.tsv"],
     },
     python_requires=">=3.11",
     install_requires=[

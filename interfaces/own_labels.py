@@ -8,9 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import (
+    File,
+    InputMultiPath,
+    OutputMultiObject,
+    Str,
+    TraitedSpec,
+    isdefined,
+    traits,
+)
 
 from ..models.data import model_files
+from ..models.errors import InputError
 from ..models.io import outputs
 from ..models.networks import purpose
 from ..models.population import labels
@@ -33,6 +42,9 @@ OF_STRUCTURES = (
 )
 """Note where the tissues are not those of the structures."""
 
+REMEDY = "Leave the participant out, use another network, or do not switch coregistration off"
+"""What to do without an image of a network's contrast."""
+
 OF_STEP = {
     "skullstrip": ("mask",),
     "segmentation": ("structures", "tissue", "dseg", "probseg", "feta"),
@@ -47,6 +59,8 @@ class _SegmentOwnLabelsInputSpec(NetworkInputSpec):
     in_mask = File(exists=True, mandatory=True, desc="brain mask, on the scan's grid")
     model = Str(mandatory=True, desc="weights of the network")
     contrast = Str("T1w", usedefault=True, desc="BIDS suffix of the scan")
+    in_others = InputMultiPath(File(exists=True), desc="images of other contrasts, on the scan's grid")
+    others = traits.List(Str, desc="BIDS suffixes of in_others")
 
 
 class _SegmentOwnLabelsOutputSpec(TraitedSpec):
@@ -64,13 +78,14 @@ class SegmentOwnLabels(Stage):
     output_spec = _SegmentOwnLabelsOutputSpec
 
     def _stage(self, folder: Path) -> None:
-        scan, mask, model = load(self.inputs.in_file), load(self.inputs.in_mask), self.inputs.model
-        found, notes = on_device(
-            lambda device: own.segment(scan, mask, model, device=device), self.inputs.device
-        )
+        mask, model = load(self.inputs.in_mask), self.inputs.model
         name, card = model_files.title(model), model_files.read_card(model)
         trained = specification(card)["contrasts"]
-        if self.inputs.contrast not in trained:
+        images = [load(path) for path in self._images(name, trained)]
+        found, notes = on_device(
+            lambda device: own.segment(images, mask, model, device=device), self.inputs.device
+        )
+        if len(trained) == 1 and self.inputs.contrast not in trained:
             notes.append(
                 f"The network {name} was trained on {', '.join(trained)}, and the image is "
                 f"{self.inputs.contrast}: check its labels."
@@ -89,10 +104,27 @@ class SegmentOwnLabels(Stage):
             ]
         self._results["notes"] = [*notes, *found.notes]
 
+    def _images(self, name: str, wanted: list[str]) -> list[str]:
+        """Return the files of the network's contrasts; the scan for a network of one."""
+        if len(wanted) == 1:
+            return [self.inputs.in_file]
+        inputs = self.inputs
+        files = dict(zip(inputs.others, inputs.in_others, strict=True)) if isdefined(inputs.in_others) else {}
+        files[self.inputs.contrast] = self.inputs.in_file
+        if missing := [one for one in wanted if one not in files]:
+            reason = f"the network {name} needs {' and '.join(wanted)}, and there is no {missing[0]} image"
+            raise InputError(self.inputs.in_file, reason, REMEDY)
+        return [files[one] for one in wanted]
+
 
 def has_tissues(model: str) -> bool:
     """Return whether the labels of a network include the tissues of a whole brain."""
     return own.has_tissues(labels.of_card(model_files.read_card(model)))
+
+
+def several_contrasts(model: str) -> bool:
+    """Return whether a network sees images of several contrasts."""
+    return len(specification(model_files.read_card(model))["contrasts"]) > 1
 
 
 def rows(model: str, path: str | Path, labeled: np.ndarray, voxel_mm3: float) -> list[tuple[Any, ...]]:

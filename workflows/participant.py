@@ -87,6 +87,7 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("own_labels", "out_volumes", "outputs", "in_label_volumes"),
         ("own_labels", "notes", "outputs", "own_labels_notes"),
     ),
+    "contrasts of own labels": (("coregistration", "out_files", "own_labels", "in_others"),),
     "tissues of own labels": (
         ("own_labels", "out_dseg", "outputs", "in_dseg"),
         ("own_labels", "out_probabilities", "outputs", "in_probabilities"),
@@ -205,6 +206,7 @@ def select_connections(plan: Plan) -> list[Connection]:
     wanted = {
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
         "own labels": bool(plan.record.own_labels),
+        "contrasts of own labels": other and plan.own_contrasts,
         "tissues of own labels": plan.own_tissues,
         "tissues of the structures": not plan.own_tissues,
         "corrected orientation": bool(plan.options.reorient),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
@@ -103,6 +103,7 @@ def init_own_labels_wf(
     model: str,
     name: str = "own_labels_wf",
     contrast: str = "T1w",
+    others: Sequence[str] = (),
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -117,6 +118,8 @@ def init_own_labels_wf(
         Name of the workflow.
     contrast : str
         Suffix of the image.
+    others : sequence of str
+        Suffixes of the images of other contrasts, for a network of several.
     device : str
         Device of the network.
     num_threads, mem_gb : int, float
@@ -126,6 +129,8 @@ def init_own_labels_wf(
     ------
     source_file, in_file, in_mask
         As of :func:`init_segmentation_wf`.
+    in_others
+        Images of other contrasts on the same grid, in the order of ``others``, if there are any.
 
     Outputs
     -------
@@ -139,7 +144,13 @@ def init_own_labels_wf(
         Notes on the results.
     """
     node = pe.Node(
-        SegmentOwnLabels(model=model, contrast=contrast, device=device, use_gpu=device.startswith("cuda")),
+        SegmentOwnLabels(
+            model=model,
+            contrast=contrast,
+            others=list(others),
+            device=device,
+            use_gpu=device.startswith("cuda"),
+        ),
         name="own_labels",
         n_procs=num_threads,
         mem_gb=mem_gb,
@@ -147,4 +158,4 @@ def init_own_labels_wf(
     with about(None):
         desc = methods.own_labels(model)
     found = [*OWN_OUTPUTS, *(TISSUES if has_tissues(model) else [])]
-    return init_stage_wf(name, node, INPUTS, found, desc)
+    return init_stage_wf(name, node, [*INPUTS, *(["in_others"] if others else [])], found, desc)

@@ -14,7 +14,7 @@ from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
 from ..interfaces.lesion import shown_in, skipped
-from ..interfaces.own_labels import has_tissues
+from ..interfaces.own_labels import has_tissues, several_contrasts
 from ..models.parcellation import names
 from ..models.pipeline.networks import record_of
 from ..models.population import labels
@@ -110,6 +110,11 @@ class Plan:
         model = self.record.own_labels
         return bool(model) and has_tissues(model) and "dseg" not in self.inputs.precomputed
 
+    @cached_property
+    def own_contrasts(self) -> bool:
+        """Whether a network of own labels sees images of other contrasts, too."""
+        return bool(self.record.own_labels) and several_contrasts(self.record.own_labels)
+
     @property
     def tissue_probabilities(self) -> list[str]:
         """Precomputed probabilities of GM, WM and CSF; empty if there are none."""
@@ -202,6 +207,7 @@ def build_own_labels(plan: Plan) -> LiterateWorkflow:
     return init_own_labels_wf(
         model=plan.record.own_labels,
         contrast=plan.suffix,
+        others=[_suffix(path) for path in plan.inputs.other_contrasts] if plan.own_contrasts else [],
         mem_gb=plan.memory["segmentation"],
         **plan.network,
     )

@@ -239,4 +239,5 @@ def add_compute(parser: Parser) -> None:
         complete=DEVICES,
         help="device that the networks run on (default: auto)",
     )
+    parser.also("--device", "--gpu", action="store_const", const="cuda")
     parser.add_argument("--threads", type=int, metavar="N", help="number of CPUs to use (default: at most 8)")

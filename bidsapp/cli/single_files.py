@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...models.population import populations
 from .dispatch import Command
 from .parser import Parser, add_compute
 
 
-def _add_image(parser: Parser) -> None:
+def _add_image(parser: Parser, *, several: bool = False) -> None:
     add = parser.add_argument
-    add("image", metavar="IN", complete="file", help="a scan (.nii, .nii.gz or .mgz), or a folder of scans")
-    add("out", metavar="OUT", complete="file", help="file to write (.nii or .nii.gz); a folder if IN is one")
+    what = (
+        "scans (.nii, .nii.gz or .mgz), or a folder of scans" if several else "a scan (.nii, .nii.gz or .mgz)"
+    )
+    count: dict[str, Any] = {"nargs": "+"} if several else {}
+    add("image", metavar="IN", complete="file", help=what, **count)
+    folder = "; a folder if there are several scans" if several else ""
+    add("out", metavar="OUT", complete="file", help=f"file to write (.nii or .nii.gz){folder}")
     add(
         "--reorient",
         nargs="?",
@@ -43,8 +50,14 @@ def _add_skullstrip(parser: Parser) -> None:
 
 
 def _add_segment(parser: Parser) -> None:
-    _add_image(parser)
+    _add_image(parser, several=True)
     add = parser.add_argument
+    add(
+        "--tissues",
+        metavar="NII",
+        complete="file",
+        help="also write the tissues: 1 gray matter, 2 white matter, 3 ventricles, 4 CSF, 5 deep gray matter",
+    )
     add("--volumes", metavar="CSV", complete="file", help="also write the volumes of the structures (mm3)")
     add(
         "--posteriors", metavar="NII", complete="file", help="also write the probabilities of structures, 4-D"
@@ -67,6 +80,73 @@ def _add_segment(parser: Parser) -> None:
         action="store_true",
         help="segment it separately from white matter (fetal brains)",
     )
+
+
+def _add_lesion(parser: Parser) -> None:
+    add = parser.add_argument
+    add(
+        "image",
+        metavar="IN",
+        complete="file",
+        help="a FLAIR image, a folder of TIFF slices (NAME_1.tif, ...), or a folder of patients with either",
+    )
+    add(
+        "out",
+        metavar="OUT",
+        complete="file",
+        help="mask to write (.nii.gz); a folder if IN is one, where slices get NAME_1_mask.tif, ...",
+    )
+    add(
+        "--model",
+        metavar="NAME",
+        default="lesion",
+        complete="network",
+        help="another network: one of brainseg models list, or a .safetensors file (default: lesion)",
+    )
+    add("--brain-mask", metavar="MASK", complete="file", help="brain mask of IN (default: computed)")
+    add(
+        "--with",
+        dest="further",
+        metavar="IMAGE",
+        nargs="+",
+        default=[],
+        complete="file",
+        help="images of the further contrasts of a network of yours, in the order of its card",
+    )
+    add(
+        "--channel",
+        type=int,
+        default=0,
+        metavar="N",
+        help="channel of slices for a network of one contrast (default: 2 of 3, FLAIR in the LGG data set)",
+    )
+    add("--largest", action="store_true", help="keep the largest lesion only (default: all of 15 mm3)")
+    add(
+        "--threshold",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="smallest probability of a lesion voxel (default: 0.5)",
+    )
+    add(
+        "--table",
+        metavar="TSV",
+        complete="file",
+        help="write number, volumes and Dice by patient (of a folder by default: OUT/lesions.tsv)",
+    )
+    add(
+        "--overlays",
+        metavar="DIR",
+        complete="folder",
+        help="draw slices, lesions in red and given masks in green (of a folder by default: OUT/overlays)",
+    )
+    add(
+        "--chart",
+        metavar="PNG",
+        complete="file",
+        help="draw Dice by patient where masks are given (of a folder by default: OUT/dice.png)",
+    )
+    add_compute(parser)
 
 
 def _add_register(parser: Parser) -> None:
@@ -106,10 +186,17 @@ def _add_register(parser: Parser) -> None:
     add_compute(parser)
 
 
-def _add_transforms(parser: Parser) -> None:
+def _add_transforms(parser: Parser, *, optional: bool = False) -> None:
     """Add the outputs of a registration."""
     add = parser.add_argument
-    add("out", metavar="OUT.h5", complete="file", help="transform that resamples MOVING onto FIXED (ITK)")
+    count: dict[str, Any] = {"nargs": "?"} if optional else {}
+    add(
+        "out",
+        metavar="OUT.h5",
+        complete="file",
+        help="transform that resamples MOVING onto FIXED (ITK)",
+        **count,
+    )
     add(
         "--inverse",
         metavar="OUT.h5",
@@ -128,9 +215,37 @@ def _add_transforms(parser: Parser) -> None:
 
 def _add_hippocampus(parser: Parser) -> None:
     add = parser.add_argument
-    add("moving", metavar="MOVING", complete="file", help="a T1w image cropped around one hippocampus")
-    add("fixed", metavar="FIXED", complete="file", help="another one, of the same side")
-    _add_transforms(parser)
+    add(
+        "moving",
+        metavar="MOVING",
+        nargs="?",
+        complete="file",
+        help="a T1w image cropped around one hippocampus",
+    )
+    add("fixed", metavar="FIXED", nargs="?", complete="file", help="another one, of the same side")
+    _add_transforms(parser, optional=True)
+    add(
+        "--pairs",
+        metavar="PAIRS",
+        complete="file",
+        help="table (.tsv or .csv) with the columns fixed and moving, in place of MOVING, FIXED and OUT.h5: "
+        "files, or the numbers at the end of their names",
+    )
+    add(
+        "--images",
+        metavar="DIR",
+        complete="folder",
+        help="folder of the images of --pairs (default: its own)",
+    )
+    add(
+        "--out",
+        dest="folder",
+        metavar="DIR",
+        complete="folder",
+        help="folder for the displacements of --pairs (disp_0001_0002.npz) and their table",
+    )
+    add("--zip", action="store_true", help="also write the displacements of --pairs as submission.zip")
+    add("--plots", action="store_true", help="also draw parts of every pair: fixed in green, moved in red")
     add(
         "--parts",
         metavar="IMAGE",
@@ -223,13 +338,22 @@ COMMANDS: dict[str, Command] = {
         "brainseg.bidsapp.tools.skullstrip:run",
     ),
     "segment": Command(
-        "IN OUT [--volumes CSV]",
+        "IN [IN ...] OUT [--volumes CSV]",
         "segment into structures (FreeSurfer labels), on the grid of IN",
         "Skull-strip and segment IN and write the structures (FreeSurfer labels, on the grid of IN) to "
-        "OUT. If IN is a folder, every image in it is segmented into the folder OUT, with the same "
-        "relative path.",
+        "OUT. Several images are segmented into the folder OUT, NAME_dseg.nii.gz; so is every image in a "
+        "folder, with the same relative path.",
         _add_segment,
         "brainseg.bidsapp.tools.segment:run",
+    ),
+    "lesion": Command(
+        "IN OUT [--model NAME]",
+        "segment lesions of FLAIR images, or of TIFF slices",
+        "Segment the lesions of IN, on its own grid: an image, a folder of TIFF slices, or a folder of "
+        "patients with either. Masks beside the images (NAME_label-lesion_mask.nii.gz, NAME_1_mask.tif) are "
+        "compared with.",
+        _add_lesion,
+        "brainseg.bidsapp.tools.lesions.command:run",
     ),
     "register": Command(
         "MOVING FIXED OUT.h5",
@@ -239,12 +363,12 @@ COMMANDS: dict[str, Command] = {
         "brainseg.bidsapp.tools.register:run",
     ),
     "hippocampus": Command(
-        "MOVING FIXED OUT.h5",
-        "register two crops of a hippocampus (Learn2Reg, task 4)",
+        "MOVING FIXED OUT.h5 | --pairs PAIRS --out DIR",
+        "register crops of a hippocampus (Learn2Reg, task 4)",
         "Register MOVING to FIXED, two T1w images cropped around one hippocampus each: affine, then "
-        "diffeomorphic.",
+        "diffeomorphic. Or register all pairs of a table.",
         _add_hippocampus,
-        "brainseg.bidsapp.tools.hippocampus:run",
+        "brainseg.bidsapp.tools.hippocampi.command:run",
     ),
     "pseudolabel": Command(
         "ATLAS LABELS SCAN ... --out DIR",

@@ -176,14 +176,33 @@ def _add_atlas(parser: Parser) -> None:
 def _add_evaluate(parser: Parser) -> None:
     add = parser.add_argument
     add("ref", metavar="REF", complete="file", help="reference: a label image, or a folder of them")
-    add("pred", metavar="PRED", complete="file", help="segmentation to score: a label image, or a folder")
+    add(
+        "pred",
+        metavar="PRED",
+        nargs="+",
+        complete="file",
+        help="segmentation to score: a label image, or a folder; of several, all are in one table and plot",
+    )
     add(
         "--mapping",
         metavar="TSV",
         complete="mapping",
-        help="labels of REF and our labels: a file, or freesurfer (aseg, aparc+aseg) or neuromorphometrics",
+        help="labels of REF and our labels: a file, or freesurfer (aseg, aparc+aseg), fastsurfer, synthseg "
+        "or neuromorphometrics",
     )
-    add("--mapping-pred", metavar="TSV", complete="mapping", help="the same for PRED")
+    add(
+        "--mapping-pred",
+        metavar="TSV",
+        action="append",
+        complete="mapping",
+        help="the same for PRED; once for all, or once for each in their order (none: our labels)",
+    )
+    add(
+        "--names",
+        metavar="NAME",
+        action="append",
+        help="name of a PRED in table and plot, once for each (default: from the path)",
+    )
     add(
         "--table",
         metavar="TABLE",

@@ -24,6 +24,7 @@ from .sections import (
     coregistration,
     hippocampus,
     lesion,
+    own,
     parcels,
     registration,
     segmentation,
@@ -95,6 +96,7 @@ def sections_of(canvas: Canvas) -> dict[str, Section]:
         "segmentation": (canvas.has(ASEG), segmentation.draw),
         "viewer": (canvas.has(ASEG), segmentation.draw_viewer),
         "tissues": (canvas.has(DSEG), segmentation.draw_tissues),
+        "own": (bool(own.endings(result)), own.draw),
         "alignment": (bool(space) and canvas.has(space[0]), registration.draw),
         "hippocampus": (canvas.has(hippocampus.IMAGE), hippocampus.draw),
         "parcels": (bool(parcels.found(result)), parcels.draw),
@@ -106,7 +108,7 @@ def sections_of(canvas: Canvas) -> dict[str, Section]:
 
 def _state(result: Result) -> list[Any]:
     """Return the version, and size and time of every file that the figures depend on."""
-    endings = [*IMAGES, hippocampus.IMAGE, lesion.MASK, *registration.files(result)]
+    endings = [*IMAGES, hippocampus.IMAGE, lesion.MASK, *own.endings(result), *registration.files(result)]
     endings += [parcels.image_of(atlas) for atlas in parcels.found(result)]
     found = [path.stat() if (path := result.file(ending)) else None for ending in endings]
     found += [path.stat() for _, path in coregistration.found(result)]

@@ -14,7 +14,7 @@ from ...models.segmentation.result import EXTENT, source_words
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, Result
-from .sections import coregistration, growth, hippocampus, lesion, parcels, quality, registration
+from .sections import coregistration, growth, hippocampus, lesion, own, parcels, quality, registration
 
 SECTIONS = {
     "summary": "Summary",
@@ -22,6 +22,7 @@ SECTIONS = {
     "bias": "Bias",
     "segmentation": "Segmentation",
     "tissues": "Tissues",
+    "own": "Your labels",
     "lesion": "Lesions",
     "hippocampus": "Hippocampus",
     "parcels": "Parcels",
@@ -181,6 +182,7 @@ def _stages(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
         "bias_scale": facts.get("bias_scale"),
         "hippocampus": hippocampus.rows(result),
         "lesion": lesion.context(result),
+        "own": own.context(result),
         "parcels": parcels.rows(result),
         "contrasts": coregistration.rows(result, facts["figures"].get("contrasts", {})),
         "space": str(space or ""),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from ...training.evaluation import plot, registration, segmentation
+from ...models.errors import UsageError
+from ...training.evaluation import comparison, plot, registration, segmentation
 
 
 def run(args: argparse.Namespace) -> int:
@@ -15,26 +17,45 @@ def run(args: argparse.Namespace) -> int:
     ----------
     args : Namespace
         The arguments of ``brainseg evaluate``.
+
+    Raises
+    ------
+    UsageError
+        If an option is for one segmentation, and there are several.
     """
+    several = len(args.pred) > 1
     if args.registration:
-        pairs = registration.evaluate_pairs(args.ref, args.pred, args.registration, args.out)
+        if several:
+            raise UsageError(args.pred[1], "--registration scores one PRED", "Give one")
+        pairs = registration.evaluate_pairs(args.ref, args.pred[0], args.registration, args.out)
         print(registration.summary_text(pairs))
         return 0
-    frame = segmentation.evaluate_paths(
-        args.ref,
-        args.pred,
-        args.mapping,
-        args.out,
-        mapping_pred=args.mapping_pred,
-        table=args.table,
-        resampled=args.resample,
-        surfaces=not args.no_surfaces,
-    )
+    given = args.mapping_pred or []
+    options: dict[str, Any] = {
+        "table": args.table,
+        "resampled": args.resample,
+        "surfaces": not args.no_surfaces,
+    }
+    if several:
+        frame = comparison.compare_paths(
+            args.ref,
+            args.pred,
+            names=args.names or (),
+            mapping=args.mapping,
+            mappings_pred=given,
+            **options,
+        )
+    else:
+        (own,) = comparison.mappings_of([Path(args.pred[0])], given)
+        frame = segmentation.evaluate_paths(args.ref, args.pred[0], args.mapping, mapping_pred=own, **options)
+    if args.out:
+        segmentation.write(frame, Path(args.out))
     if args.plot:
         plot.write_plot(frame, Path(args.plot))
     for note in frame.attrs["notes"]:
         print(f"note: {note}")
-    mean = segmentation.summarize(frame)
+    mean = comparison.summary(frame) if several else segmentation.summarize(frame)
     print(mean.to_string(float_format=lambda value: f"{value:.3f}", na_rep="n/a"))
-    print(f"mean Dice {mean['dice'].mean():.4f} over {len(mean)} structures")
+    if not several:
+        print(f"mean Dice {mean['dice'].mean():.4f} over {len(mean)} structures")
     return 0

@@ -36,7 +36,8 @@ def read(args: argparse.Namespace) -> Volume:
         raise UsageError(out, "the output must be a NIfTI file", "End its name with .nii.gz")
     if out.resolve() == Path(args.image).resolve():
         raise UsageError(out, "the output is the input itself", "Give another name")
-    for path in filter(None, (out, getattr(args, "volumes", None), getattr(args, "posteriors", None))):
+    others = (getattr(args, name, None) for name in ("volumes", "posteriors", "tissues"))
+    for path in filter(None, (out, *others)):
         folder = Path(path).absolute().parent
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +86,9 @@ def strip(scan: Volume, args: argparse.Namespace) -> SkullStripResult:
         raise type(error)(error.path or args.image, error.reason, error.remedy) from None
 
 
-def write(data: Any, scan: Volume, args: argparse.Namespace) -> None:
-    """Write an array (x, y, z) to OUT with the geometry of the scan."""
-    source, out = open_image(args.image), Path(args.out)
+def write(data: Any, scan: Volume, args: argparse.Namespace, path: str = "") -> None:
+    """Write an array (x, y, z) to OUT, or to another file, with the geometry of the scan."""
+    source, out = open_image(args.image), Path(path or args.out)
     affine, code = files.own_affine(source, scan.affine), files.geometry_code(source)
     if out.suffix == ".gz":
         files.write_image(out, data, affine, code)

@@ -28,7 +28,7 @@ from .compute import device
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment a scan, or all scans in a folder; return the exit code.
+    """Segment a scan, several, or all scans in a folder; return the exit code.
 
     Parameters
     ----------
@@ -36,24 +36,49 @@ def run(args: argparse.Namespace) -> int:
         The arguments of ``brainseg segment``.
     """
     licenses.print_note(args)
-    return _segment_folder(args) if Path(args.image).is_dir() else _segment(args)
+    images = [Path(text) for text in args.image]
+    if len(images) == 1 and not images[0].is_dir():
+        args.image = args.image[0]
+        return _segment(args)
+    for name in ("volumes", "posteriors", "tissues"):
+        if getattr(args, name):
+            raise UsageError(images[0], f"--{name} is for one image", "Give one file")
+    if args.out.endswith((".nii", ".nii.gz")):
+        raise UsageError(args.out, "several scans are segmented into a folder", "Give OUT without .nii.gz")
+    return _segment_all(args, _in_folder(images[0], Path(args.out)) if len(images) == 1 else _listed(images))
 
 
-def _segment_folder(args: argparse.Namespace) -> int:
-    """Segment all scans in a folder; one failure does not stop the others."""
-    folder, out = Path(args.image), Path(args.out)
-    if args.volumes or args.posteriors:
-        raise UsageError(folder, "--volumes and --posteriors are for one image", "Give one file")
+def _in_folder(folder: Path, out: Path) -> dict[str, Path]:
+    """Return the scans in a folder by the names of the segmentations, relative to the results."""
     images = files_below(folder, *IMAGES)
     inputs = [p for p in images if out.resolve() not in p.resolve().parents]
     wanted = [p for p in inputs if "_dseg" not in p.name and "_mask" not in p.name]
     if not wanted:
         raise UsageError(folder, "the folder has no images (.nii, .nii.gz)", "Give another folder")
+    return {str(path.relative_to(folder).parent / _segmented(path)): path for path in wanted}
+
+
+def _listed(images: list[Path]) -> dict[str, Path]:
+    """Return several scans by the names of their segmentations."""
+    found: dict[str, Path] = {}
+    for path in images:
+        if path.is_dir():
+            raise UsageError(path, "it is a folder beside other scans", "Give files, or one folder")
+        if found.setdefault(_segmented(path), path) != path:
+            reason = f"it has the name of {found[_segmented(path)]}"
+            raise UsageError(path, reason, "Give one after the other, with another OUT")
+    return found
+
+
+def _segmented(path: Path) -> str:
+    return f"{path.name.split('.nii')[0].removesuffix('.mgz')}_dseg.nii.gz"
+
+
+def _segment_all(args: argparse.Namespace, scans_by_name: dict[str, Path]) -> int:
+    """Segment several scans; one failure does not stop the others."""
     code = 0
-    for path in wanted:
-        one = argparse.Namespace(**vars(args) | {"image": str(path)})
-        stem = path.name.split(".nii")[0]
-        one.out = str(out / path.relative_to(folder).parent / f"{stem}_dseg.nii.gz")
+    for name, path in scans_by_name.items():
+        one = argparse.Namespace(**vars(args) | {"image": str(path), "out": str(Path(args.out) / name)})
         try:
             _segment(one)
         except InputError as error:
@@ -86,6 +111,8 @@ def _segment(args: argparse.Namespace) -> int:
     result = done.segmentation
     structures = result.structures.data.numpy().astype("int16")
     scans.write(structures, scan, args)
+    if args.tissues:
+        scans.write(result.tissue.data.numpy().astype("uint8"), scan, args, args.tissues)
     if args.volumes:
         _write_volumes(Path(args.volumes), result, structures, done.brain.mask, table)
     if args.posteriors:
@@ -128,6 +155,12 @@ def _segment_own(args: argparse.Namespace, model: str) -> int:
         raise InputError(error.path or args.image, error.reason, error.remedy) from None
     labeled = found.labels.data.numpy()
     scans.write(labeled, scan, args)
+    if args.tissues:
+        if found.dseg is None:
+            reason = "its labels have no gray and white matter, so there are no tissues"
+            raise UsageError(model, reason, "Omit --tissues")
+        scans.write(found.dseg.data.numpy().astype("uint8"), scan, args, args.tissues)
+        print(f"note: {args.tissues}: 1 gray matter, 2 white matter, 3 CSF")
     if args.volumes:
         soft = {str(index): volume for index, volume in found.volumes.items()}
         rows = own_labels.volume_rows(model, soft, labeled, scan.grid.voxel_volume)

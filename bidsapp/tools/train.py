@@ -8,6 +8,7 @@ from pathlib import Path
 from ...models.data import model_files
 from ...models.errors import MissingFileError, UsageError
 from ...training.core.lightning import train
+from ...training.core.recipe import UNSTATED
 from ...training.kinds.assemble import Data, assemble
 from ...training.supervised import ensemble
 from . import recipes
@@ -15,6 +16,11 @@ from .compute import device, set_threads
 
 PREPARE = "Make it with: brainseg train prepare OUT MAP ..."
 SCANS = "Make it with: brainseg train scans OUT FOLDER"
+
+NO_LICENSE = (
+    "the license of the training data is not stated, and the model card will say so; state it in the recipe "
+    "or with license=... and data='...'"
+)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,12 +48,15 @@ def run(args: argparse.Namespace) -> int:
         fold=args.fold,
     )
     recipe = recipes.read(args.recipe, changes)
-    if recipe.kind == "supervised" and args.table:
-        recipe = recipes.read(args.recipe, changes | {"table": args.table})
+    if recipe.kind == "supervised":
+        recipe = recipes.read(args.recipe, changes | ({"table": args.table} if args.table else {}))
     elif args.split or args.fold:
         raise UsageError(None, "--split and --fold are for recipes of the kind supervised", "Omit them")
     set_threads(args)
-    print(train(assemble(recipe, data, Path(args.out), changes, device(args))))
+    run = assemble(recipe, data, Path(args.out), changes, device(args))
+    if run.recipe.license.startswith(UNSTATED):
+        print(f"note: {NO_LICENSE}", flush=True)
+    print(train(run))
     return 0
 
 

@@ -5,6 +5,7 @@ The input of a U-Net is an axial slice of the scan's own thickness and its neigh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,6 +87,7 @@ def find(
     volume: Volume,
     mask: Volume,
     *,
+    others: Sequence[Volume] = (),
     structures: Volume | None = None,
     device: str = "cpu",
     model: str = "lesion",
@@ -99,6 +101,8 @@ def find(
         FLAIR or T2w scan, bias-corrected.
     mask : Volume
         Brain mask, on the same grid.
+    others : sequence of Volume
+        Images of the further contrasts of a network of the user, on any grids.
     structures : Volume, optional
         FreeSurfer ids on the same grid; no lesion covers their CSF. For contrasts with bright CSF.
     device : str
@@ -116,14 +120,14 @@ def find(
     Raises
     ------
     InputError
-        If the mask is empty.
+        If the mask is empty, or there is not one image for each contrast of the network.
     """
     if not bool((mask.data > 0).any()):
         raise InputError(None, "the brain mask is empty", "Check the mask")
     loaded = zoo.load_once(model, device)
     notes: list[str] = []
     if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
-        on_slices = own_labels.foreground(volume, mask, model, device, notes)
+        on_slices = own_labels.foreground([volume, *others], mask, model, device, notes)
     else:
         on_slices = _on_slices(volume, mask, loaded, device, notes)
     inside = mask.data > 0
@@ -313,3 +317,26 @@ def components(
     ]
     mask = np.isin(pieces, kept).astype(np.uint8)
     return mask, sorted(lesions, key=lambda lesion: -lesion.volume)
+
+
+def largest(mask: np.ndarray) -> np.ndarray:
+    """Return the largest connected lesion of a mask.
+
+    Parameters
+    ----------
+    mask : ndarray, shape (X, Y, Z)
+        More than 0 in lesions.
+
+    Returns
+    -------
+    ndarray of uint8, shape (X, Y, Z)
+        1 in the lesion.
+
+    Examples
+    --------
+    >>> largest(np.array([[[0, 1, 1, 0, 1]]])).tolist()
+    [[[0, 1, 1, 0, 0]]]
+    """
+    pieces, count = ndimage.label(mask > 0, ndimage.generate_binary_structure(3, 3))
+    most = np.bincount(pieces.ravel())[1:].argmax() + 1 if count else 1
+    return (pieces == most).astype(np.uint8)

@@ -185,7 +185,7 @@ def _of_own(
     spacing = record.methods["skullstrip"].spacing
     grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
     box = resample(Volume(torch.ones(grid.shape), grid.affine), volume.grid)
-    found = own_labels.foreground(volume, box, record.skullstrip, device, notes)
+    found = own_labels.foreground([volume], box, record.skullstrip, device, notes)
     mask = tidy(resample(found, grid).data > 0.5)
     return Volume(torch.from_numpy(surface.signed_distance(mask, spacing).astype(np.float32)), grid.affine)
 

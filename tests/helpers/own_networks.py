@@ -18,15 +18,15 @@ TISSUES = [
 """A label table of tissues, not in the order of a dseg."""
 
 
-def by_intensity(outputs: int, dark: int, other: int) -> tuple[SliceUNet, dict[str, Any]]:
-    """Return a network whose output ``dark`` wins where the normalized image is below -2, else ``other``."""
-    arguments = {"inputs": 1, "channels": [2], "task": "structure", "outputs": outputs}
+def by_intensity(outputs: int, dark: int, other: int, images: int = 1) -> tuple[SliceUNet, dict[str, Any]]:
+    """Return a network whose output ``dark`` wins where its last image is below -2, else ``other``."""
+    arguments = {"inputs": images, "channels": [2], "task": "structure", "outputs": outputs}
     network = SliceUNet(**arguments)
     state = {key: torch.zeros_like(value) for key, value in network.state_dict().items()}
     for key in state:
         if key.endswith("running_var") or (".1.weight" in key) or (".4.weight" in key):
             state[key] = torch.ones_like(state[key])
-    state["down.0.0.weight"][:, 0, 1, 1, 0] = torch.tensor([1.0, -1.0])
+    state["down.0.0.weight"][:, images - 1, 1, 1, 0] = torch.tensor([1.0, -1.0])
     state["down.0.3.weight"][[0, 1], [0, 1], 1, 1, 0] = 1.0
     state["out.weight"][dark, 1, 0, 0, 0] = 4.0
     state["out.bias"] += -8.0
@@ -45,7 +45,8 @@ def make(
 ) -> Path:
     """Write such a network with labels of its own; return the path of its weights."""
     rows = TISSUES if labels is None else labels
-    network, arguments = by_intensity(len(rows) + 1, dark, other)
+    images = len(card.get("inputs", {}).get("contrasts", "1"))
+    network, arguments = by_intensity(len(rows) + 1, dark, other, images)
     content = {
         "name": name,
         "kind": "supervised",

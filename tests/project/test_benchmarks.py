@@ -70,6 +70,7 @@ def test_page_has_a_place_for_every_table():
         "pseudolabels",
         "hippocampus",
         "lesion",
+        "ibsr18",
         "quality",
         "fetal",
     ]
@@ -212,6 +213,21 @@ def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
     row = dict.fromkeys(bench.HEADLINE, 0.8) | {"hd95": 2.0, "sides": 0.0, "seconds": 9.0}
     text = bench.report({"bias": [row, row | {"amygdala": 0.4}]}, True)
     assert "| 0.775 | amygdala 0.60 | 2.000 | 0.000 | 9.000 |" in text
+
+
+def test_tissues_of_ibsr18_are_scored_under_their_names(scripts):
+    bench = scripts("ibsr18")
+    truth = np.zeros((12, 12, 12), int)
+    truth[2:10, 2:10, 2:10] = 2
+    truth[4:8, 4:8, 4:8] = 3
+    truth[5:7, 5:7, 5:7] = 1
+    dseg = np.array([0, 3, 1, 2])[truth]
+    right = bench.score(truth, dseg, np.ones(3))
+    assert right == dict.fromkeys(("CSF", "GM", "WM"), (1.0, 0.0, 0.0))
+    wrong = bench.score(truth, np.array([0, 1, 3, 2])[truth], np.ones(3))
+    assert wrong["WM"][0] == 1 and wrong["CSF"][0] == 0 and wrong["GM"][2] > 0
+    text = bench.report({"a": [right, wrong]}, {"a": "45"})
+    assert "| a | 45 | 0.500 | 0.500 | 1.000 | **0.667** |" in text and "| 0.943 |" in text
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
+import shutil
 import sys
 import warnings
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from ...models.errors import UsageError
 from ...models.networks.device import precision
 from ...models.networks.malloc import kept
 from .dataloader import Stream
@@ -39,7 +42,10 @@ CLIP = 5.0
 """Maximum norm of the gradient."""
 
 WARM_UP = 100
-"""Training steps in which the learning rate increases."""
+"""Most training steps in which the learning rate increases."""
+
+WARM_SHARE = 0.03
+"""Largest share of the training time in which it does, for trainings of few steps."""
 
 
 class Task(pl.LightningModule):
@@ -53,8 +59,7 @@ class Task(pl.LightningModule):
 
     def __init__(self, run: Trainer) -> None:
         super().__init__()
-        compiled: Any = torch.compile(run.network) if run.recipe.compile else run.network
-        self.network: torch.nn.Module = compiled
+        self.network: torch.nn.Module = _compiled(run) if run.recipe.compile else run.network
         # A tuple, so that Lightning does not inspect it.
         self._run = (run,)
 
@@ -77,6 +82,21 @@ class Task(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return the optimizer of the run, whose state can come from a checkpoint."""
         return self._run[0].optimizer
+
+
+def _compiled(run: Trainer) -> torch.nn.Module:
+    """Return the network as compiled by torch; it shares its weights with the one that is saved.
+
+    Raises
+    ------
+    UsageError
+        If there is no C++ compiler, which the compilation for a CPU needs.
+    """
+    compilers = (os.environ.get("CXX", "g++"), "clang++")
+    if run.device == "cpu" and not any(map(shutil.which, compilers)):
+        raise UsageError(None, "compile: true needs a C++ compiler", "Install g++, or set compile=false")
+    network: Any = torch.compile(run.network)
+    return network
 
 
 class Pace(pl.Callback):
@@ -102,9 +122,9 @@ class Pace(pl.Callback):
             self.bar = _progress_bar(self.run)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        """Set the learning rate: a warm-up by steps, then a cosine over the recipe's training time."""
+        """Set the learning rate: a warm-up, then a cosine over the recipe's training time."""
         run = self.run
-        rate = run.recipe.rate * min(1, (run.step + 1) / WARM_UP)
+        rate = run.recipe.rate * min(1, max((run.step + 1) / WARM_UP, run.share / WARM_SHARE))
         for group in run.optimizer.param_groups:
             group["lr"] = rate * (0.5 * (1 + math.cos(math.pi * min(run.share, 1))) + 0.005)
 

@@ -31,6 +31,12 @@ REQUIRED = frozenset({"name", "kind", "architecture", "losses", "stages"})
 ALIASES = {"again": "second_pass", "licence": "license"}
 """Other accepted names of keys."""
 
+UNSTATED = "not stated"
+"""License on the card of a recipe that states none."""
+
+SHIPPED_LICENSE = "Apache-2.0"
+"""License of the training data of shipped recipes that state none."""
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -80,7 +86,7 @@ class Recipe:
         Differences from the default ranges of the generator, such as
         :class:`brainseg.training.synthesis.config.GeneratorConfig`.
     table : str
-        Label table.
+        Label table: a name, or a TSV file; a file that the recipe itself names is looked for beside it first.
     coarse : str or None
         Weights whose posteriors are the context of a cascade.
     context : {'structure', 'distance'}
@@ -107,7 +113,8 @@ class Recipe:
     tracking_uri : str or None
         Tracking server of MLflow; None is the folder ``mlruns`` of the run.
     license, data : str
-        License and description of the training data, for the model card.
+        License and description of the training data, for the model card. A shipped recipe without a license
+        is for label maps under Apache-2.0; of another one the card says that none is stated.
     class_weights : dict of int to float
         Weights of structures in the cross-entropy; the default is 1.
     real : float
@@ -149,7 +156,7 @@ class Recipe:
     checkpoint_seconds: float = 180.0
     loggers: list[str] | None = None
     tracking_uri: str | None = None
-    license: str = "Apache-2.0"
+    license: str = UNSTATED
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)
     real: float = 0.0
@@ -223,11 +230,16 @@ def read(
         If there is no such recipe, a required key is missing, or a key or name is unknown; the message lists
         the known ones.
     """
-    text = _text(name)
+    path, shipped = _file(name)
+    text = path.read_text()
     values = yaml.safe_load(text)
     if not isinstance(values, dict):
         raise UsageError(name, "not a valid recipe: expected a YAML mapping", "See training/recipes")
-    values = canonical(values) | canonical(changes or {})
+    values = {"license": SHIPPED_LICENSE if shipped else UNSTATED} | canonical(values)
+    beside = path.parent / str(values.get("table"))
+    if beside.suffix == ".tsv" and beside.is_file():
+        values["table"] = str(beside)
+    values |= canonical(changes or {})
     known = {f.name for f in fields(Recipe)}
     unknown = sorted(str(key) for key in set(values) - known)
     if unknown:
@@ -293,11 +305,12 @@ def _one_of(path: str | Path, key: str, found: Iterable[str], allowed: Collectio
         raise UsageError(path, f"{key}: unknown {', '.join(unknown)}", f"Known: {', '.join(sorted(allowed))}")
 
 
-def _text(name: str | Path) -> str:
+def _file(name: str | Path) -> tuple[Path, bool]:
+    """Return the file of a recipe, and whether the package ships it."""
     path = Path(name)
     if path.is_file():
-        return path.read_text()
-    folder = files("brainseg.training") / "recipes"
+        return path, False
+    folder = Path(str(files("brainseg.training") / "recipes"))
     shipped = sorted(p.name for p in folder.iterdir() if p.name.endswith(".yaml"))
     wanted = path.name if path.suffix == ".yaml" else f"{path.name}.yaml"
     if wanted not in shipped:
@@ -305,4 +318,4 @@ def _text(name: str | Path) -> str:
         raise UsageError(
             None, f"no recipe {str(name)!r}: neither a file nor a shipped recipe", f"Shipped recipes: {names}"
         )
-    return (folder / wanted).read_text()
+    return folder / wanted, True

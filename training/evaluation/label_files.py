@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from ...models.population import label_sets
 
 LOOSE = {"desc", "space", "seg", "atlas", "label", "res", "den", "hemi"}
 """BIDS entities in which a reference and its prediction can differ."""
+
+SURFER = ("aparc.DKTatlas+aseg.deep.mgz", "aparc.DKTatlas+aseg.mgz", "aparc+aseg.mgz", "aseg.mgz")
+"""Segmentations in the folder ``mri`` of a participant of FastSurfer or FreeSurfer, the first counts."""
 
 PLACE = ("space", "cohort", "res")
 """Entities of the grid: of several predictions, the one on the grid of the reference is scored."""
@@ -51,7 +55,8 @@ def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Pat
     have agree. Of several predictions, those in the space of the reference are kept, then the one with its
     description, otherwise the one with the same kind of labels: ``desc-aseg`` for structures (and for mapped
     labels), no description for the three tissues. Other files match by their path in the folder, otherwise by
-    their name.
+    their name. A folder of FreeSurfer or FastSurfer has one segmentation of each participant
+    (:data:`SURFER`).
 
     Parameters
     ----------
@@ -97,9 +102,20 @@ def pairs(ref: Path, pred: Path, *, mapped: bool = False) -> list[tuple[str, Pat
 
 
 def _label_files(folder: Path) -> list[Path]:
-    """Return the NIfTI files of a folder; only BIDS segmentations if there are any."""
+    """Return the NIfTI files of a folder; only BIDS segmentations if there are any.
+
+    Without NIfTI files, they are the segmentations of FreeSurfer and FastSurfer: one of each participant.
+    """
     found = files_below(folder, *IMAGES)
-    return [path for path in found if _stem(path).endswith("_dseg")] or found
+    if found:
+        return [path for path in found if _stem(path).endswith("_dseg")] or found
+    volumes = files_below(folder, *SURFER)
+    best: dict[Path, Path] = {}
+    for pattern in SURFER:
+        for path in volumes:
+            if fnmatch(path.name, pattern):
+                best.setdefault(path.parent, path)
+    return sorted(best.values())
 
 
 def _match(reference: Path, ref: Path, candidates: list[Path], pred: Path, mapped: bool) -> Path | None:
@@ -155,4 +171,7 @@ def _entities(path: Path) -> dict[str, str]:
 
 
 def _stem(path: Path) -> str:
+    """Return the name of a case: of the file, of FreeSurfer's volumes of the participant's folder."""
+    if path.parent.name == "mri" and path.suffix == ".mgz":
+        return path.parent.parent.name
     return re.sub(r"\.nii(\.gz)?$", "", path.name)

@@ -15,8 +15,12 @@ from ...models.population import label_sets
 IGNORED = -1
 """Value of voxels that are not scored: ``n/a`` in a mapping."""
 
-SHIPPED = ("freesurfer", "neuromorphometrics")
-"""Mappings that the package ships."""
+SHIPPED = ("freesurfer", "fastsurfer", "synthseg", "neuromorphometrics")
+"""Mappings that the package ships: FreeSurfer's aseg and aparc+aseg, FastSurfer's aparc.DKTatlas+aseg,
+SynthSeg's labels with and without parcels of the cortex, and Neuromorphometrics."""
+
+NONE = "none"
+"""Name of no mapping, where several sides have each their own."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ def read_mapping(name: str) -> Mapping:
     Parameters
     ----------
     name : str
-        TSV file, or the name of a table that the package ships (``freesurfer``, ``neuromorphometrics``).
+        TSV file, or the name of a table that the package ships (:data:`SHIPPED`).
 
     Raises
     ------

@@ -11,7 +11,7 @@ from typing import Any
 from ...models.errors import UsageError
 from ...models.io.folders import IMAGES, files_below
 from ...models.networks import purpose, zoo
-from ..core.recipe import Recipe, canonical, shipped_data
+from ..core.recipe import UNSTATED, Recipe, canonical, shipped_data
 from ..data.prepare import prepare
 from ..data.sources import table_path
 from ..fetal import dataset
@@ -123,7 +123,7 @@ def described(recipe: Recipe, changes: Mapping[str, Any], folder: Path, count: i
     changes = canonical(changes)
     unsaid = recipe.kind == purpose.SUPERVISED and not recipe.data
     own = "data" in changes or not (unsaid or recipe.data in shipped_data())
-    if own and ("license" in changes or "data" not in changes):
+    if own and ("license" in changes or "data" not in changes) and recipe.license != UNSTATED:
         return recipe
     data = recipe.data if own else f"{folder.resolve().name} ({count})"
     license = recipe.license if "license" in changes else "not stated (yours)"

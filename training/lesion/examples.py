@@ -69,6 +69,9 @@ class LesionSlices:
         Number of slices per draw.
     real : float
         Share of real slices.
+    rotation, scaling, mirror : float
+        Largest rotation (degrees) and relative change of size of real slices, and probability of a mirror
+        image.
     """
 
     def __init__(
@@ -79,10 +82,15 @@ class LesionSlices:
         spacing: float,
         repeat: int = 8,
         real: float = 0.6,
+        *,
+        rotation: float = 20.0,
+        scaling: float = 0.15,
+        mirror: float = 0.5,
     ) -> None:
         if not cases and generator is None:
             raise UsageError(None, "there is no training data", "Give scans with masks, heads or both")
         self.cases, self.generator, self.repeat = cases, generator, repeat
+        self.rotation, self.scaling, self.mirror = rotation, scaling, mirror
         self.shape, self.spacing = (int(shape[0]), int(shape[1])), spacing
         self.real = 1.0 if generator is None else real if cases else 0.0
         # Slices without lesions are drawn too; the weight increases with the area of lesions.
@@ -114,22 +122,23 @@ class LesionSlices:
 
     def _moved(self, planes: Tensor) -> Tensor:
         """Return planes on the grid of the network after a random affine, background outside the scan."""
-        angle = math.radians(uniform(-20, 20))
-        scale = [(1 + uniform(-0.15, 0.15)) * (1 + uniform(-0.06, 0.06)) for _ in range(2)]
-        if uniform(0, 1) < 0.5:
+        angle = math.radians(uniform(-self.rotation, self.rotation))
+        size = self.scaling
+        scale = [(1 + uniform(-size, size)) * (1 + uniform(-0.4 * size, 0.4 * size)) for _ in range(2)]
+        if uniform(0, 1) < self.mirror:
             scale[0] = -scale[0]
         cos, sin = math.cos(angle), math.sin(angle)
-        size = planes.shape[1:]
+        sides = planes.shape[1:]
         # From the grid of the network to the scan, in units of half the sides; y is the first column.
         rows = [
-            [cos * scale[1] * self.shape[1] / size[1], sin * scale[0] * self.shape[0] / size[1]],
-            [-sin * scale[1] * self.shape[1] / size[0], cos * scale[0] * self.shape[0] / size[0]],
+            [cos * scale[1] * self.shape[1] / sides[1], sin * scale[0] * self.shape[0] / sides[1]],
+            [-sin * scale[1] * self.shape[1] / sides[0], cos * scale[0] * self.shape[0] / sides[0]],
         ]
         shift = (torch.rand(2, 1) - 0.5) * 0.2
         theta = torch.cat([torch.tensor(rows), shift], 1)[None]
         where = F.affine_grid(theta, [1, 1, *self.shape], align_corners=False)
         found = F.grid_sample(planes[None], where, align_corners=False)[0]
-        beyond = F.grid_sample(torch.ones(1, 1, *size), where, align_corners=False)[0]
+        beyond = F.grid_sample(torch.ones(1, 1, *sides), where, align_corners=False)[0]
         found[3:6] += (1 - beyond) * FARTHEST
         return found
 

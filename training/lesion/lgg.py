@@ -37,6 +37,20 @@ def read(folder: Path, count: int) -> tuple[Volume, Volume]:
         image.append(np.asarray(Image.open(path.with_name(path.name.replace("_mask", ""))))[..., FLAIR])
     # Rows run to the back, columns to the left, slices upwards.
     data, lesions = (np.stack(found, -1).transpose(1, 0, 2) for found in (image, truth))
+    affine = geometry(data)
+    to_tensor = lambda values, kind: torch.from_numpy(np.ascontiguousarray(values.astype(kind)))  # noqa: E731
+    return Volume(to_tensor(data, np.float32), affine), Volume(to_tensor(lesions, np.uint8), affine)
+
+
+def geometry(data: np.ndarray) -> np.ndarray:
+    """Return the affine (4, 4) of slices, estimated from the length of the head.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        FLAIR image; rows run to the back, columns to the left, slices upwards.
+    """
+    count = data.shape[2]
     bright = data[..., count // 2 : max(count // 2 + 1, int(0.8 * count))] > 0.12 * np.percentile(data, 98)
     rows = np.flatnonzero((bright.mean(0) > 0.05).any(1))
     length = max(int(np.ptp(rows)) if rows.size else 0, 1)
@@ -44,5 +58,4 @@ def read(folder: Path, count: int) -> tuple[Volume, Volume]:
     step = 3.0 if count >= 50 else float(np.clip(SPAN_MM / count, 2.5, 7.5))
     affine = np.diag([-size, -size, step, 1.0])
     affine[:3, 3] = np.array([size * data.shape[0], size * data.shape[1], -step * count]) / 2
-    to_tensor = lambda values, kind: torch.from_numpy(np.ascontiguousarray(values.astype(kind)))  # noqa: E731
-    return Volume(to_tensor(data, np.float32), affine), Volume(to_tensor(lesions, np.uint8), affine)
+    return affine

@@ -20,6 +20,9 @@ from .examples import DARK, LesionSlices, load
 KIND = "lesion"
 """Kind of recipes of this trainer."""
 
+CHANGES = ("rotation", "scaling", "mirror")
+"""Keys of ``generator`` that hold for real slices too, where a recipe has them."""
+
 LOSSES = {"lesion": binary_loss, "slice-dice": slice_dice_loss}
 """Losses of a lesion network, of logits against masks."""
 
@@ -66,6 +69,7 @@ class LesionTrainer(Trainer):
             stage["spacing"],
             self.recipe.repeat,
             stage.get("real", 0.6),
+            **{name: float(self.recipe.generator[name]) for name in CHANGES if name in self.recipe.generator},
         )
 
     def losses(self, out: dict[str, Any], targets: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -137,8 +137,7 @@ def _brain(case: Case, images: list[Volume], truth: Volume, use: str) -> Volume:
 def _found(case: Case, image: Volume) -> torch.Tensor:
     """Return the brain of an image without mask; of slices without geometry all that is bright."""
     if case.labels.is_dir():
-        level = 0.12 * float(np.percentile(image.data.numpy(), 98))
-        return torch.from_numpy(ndimage.binary_fill_holes((image.data > level).numpy()))
+        return tiff_slices.bright(image)
     if head.field_of_view(image).min() < conform.LEAST_MM:
         return image.data != 0
     return skullstrip.skullstrip(image).mask.data > 0

@@ -82,7 +82,7 @@ def probabilities(
     wanted = list(spec["contrasts"])
     if len(wanted) != len(images):
         reason = f"the network {card.get('name')} needs {len(wanted)} images ({', '.join(wanted)})"
-        raise InputError(None, reason, "Give a network of one contrast")
+        raise InputError(None, reason, f"Give {len(wanted)} images in this order, or another network")
     if purpose.purpose_of(card) == "skullstrip":
         spec |= {"image": "head"}
     made = inputs(
@@ -107,15 +107,15 @@ def probabilities(
     return Volume(found, made.grid.affine)
 
 
-def segment(volume: Volume, mask: Volume, model: str, device: str = "cpu") -> OwnLabels:
+def segment(images: Volume | Sequence[Volume], mask: Volume, model: str, device: str = "cpu") -> OwnLabels:
     """Segment the labels of a network of the user in a brain.
 
     Parameters
     ----------
-    volume : Volume
-        Bias-corrected scan.
+    images : Volume or sequence of Volume
+        Bias-corrected scan; of a network of several contrasts one for each, in its order.
     mask : Volume
-        Brain mask, on the same grid.
+        Brain mask, on the grid of the first.
     model : str
         Weights.
     device : str
@@ -124,10 +124,11 @@ def segment(volume: Volume, mask: Volume, model: str, device: str = "cpu") -> Ow
     Raises
     ------
     InputError
-        If the mask is empty, or the network needs several images.
+        If the mask is empty, or there is not one image for each contrast of the network.
     """
     notes: list[str] = []
-    found = probabilities([volume], mask, model, device, notes)
+    every = [images] if isinstance(images, Volume) else list(images)
+    found = probabilities(every, mask, model, device, notes)
     table = labels.of_card(zoo.load_once(model, device).card)
     return on_scan(found, mask, table, notes)
 
@@ -170,8 +171,8 @@ def on_scan(found: Volume, mask: Volume, table: LabelTable, notes: list[str] | N
 
 
 def foreground(
-    volume: Volume, brain: Volume, model: str, device: str, notes: list[str] | None = None
+    images: Sequence[Volume], brain: Volume, model: str, device: str, notes: list[str] | None = None
 ) -> Volume:
     """Return the probability of a network's labels together, on its own grid: of a lesion or a brain mask."""
-    found = probabilities([volume], brain, model, device, notes)
+    found = probabilities(images, brain, model, device, notes)
     return Volume(1 - found.data[0], found.affine)

@@ -45,6 +45,7 @@ def science(monkeypatch):
             notes=["look at it"],
             uncertainty={17: 0.25},
             intervals={17: (1200.0, 1300.0)},
+            tissue=volume.with_data(mask.data * 5),
         )
 
     monkeypatch.setattr("brainseg.models.segmentation.skullstrip.skullstrip", skullstrip)
@@ -72,6 +73,25 @@ def test_segment_writes_ids_on_the_grid_of_the_scan(scan, science, tmp_path, cap
     assert rows[17]["name"] == "Left-Hippocampus"
     said = capsys.readouterr().out
     assert "note: look at it" in said and "1 structures; brain mask: network deepbet" in said
+
+
+def test_segment_takes_several_scans_and_writes_tissues(scan, science, tmp_path, capsys):
+    other, out = tmp_path / "b.nii.gz", tmp_path / "out"
+    other.write_bytes(scan.read_bytes())
+    assert _run("segment", scan, other, out, "--device", "cpu", "--threads", "1") == 0
+    assert sorted(path.name for path in out.iterdir()) == ["b_dseg.nii.gz", "scan_dseg.nii.gz"]
+    assert _run("segment", scan, tmp_path / "one.nii.gz", "--tissues", tmp_path / "new" / "t.nii.gz") == 0
+    tissues = nib.load(tmp_path / "new" / "t.nii.gz")
+    assert tissues.get_data_dtype() == np.uint8 and set(np.unique(tissues.dataobj)) == {0, 5}
+    for words, said in (
+        ((scan, other, tmp_path / "x.nii.gz"), "several scans are segmented into a folder"),
+        ((scan, other, out, "--tissues", tmp_path / "t.nii.gz"), "--tissues is for one image"),
+        ((scan, tmp_path, out), "it is a folder beside other scans"),
+        ((scan, tmp_path / "x" / scan.name, out), "it has the name of"),
+    ):
+        assert _run("segment", *words) == 2
+        assert said in capsys.readouterr().err
+    assert _run("segment", scan, tmp_path / "g.nii.gz", "--gpu") == (0 if torch.cuda.is_available() else 2)
 
 
 def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):

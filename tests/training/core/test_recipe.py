@@ -43,6 +43,22 @@ def test_recipes(tmp_path):
     assert replace(one, minutes=1).digest == one.digest
 
 
+def test_a_recipe_of_a_user_states_its_license_and_has_its_table_beside_it(tmp_path):
+    assert _recipe(tmp_path).license == "not stated"
+    assert _recipe(tmp_path, TEXT + "licence: CC0-1.0\n").license == "CC0-1.0"
+    assert _recipe(tmp_path, license="MIT").license == "MIT"
+    assert registry.read("head-coarse").license == "Apache-2.0"
+    table = Path(registry.read("ibsr18-volume").table)
+    assert table.is_file() and table.name == "ibsr18.tsv"
+    (tmp_path / "mine.tsv").write_text("index\tname\n1\tThing\n")
+    text = (Path(training.__path__[0]) / "recipes" / "labels-slices.yaml").read_text()
+    found = _recipe(tmp_path, text.replace("table: dseg", "table: mine.tsv"))
+    assert found.table == str(tmp_path / "mine.tsv") and found.architecture["outputs"] == 2
+    given = tmp_path / "other.tsv"
+    given.write_text("index\tname\n1\tA\n2\tB\n")
+    assert _recipe(tmp_path, text, table=str(given)).architecture["outputs"] == 3
+
+
 @pytest.mark.parametrize(
     "name", [p.name for p in sorted((Path(training.__path__[0]) / "recipes").glob("*.yaml"))]
 )

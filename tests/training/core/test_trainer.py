@@ -4,6 +4,7 @@ import doctest
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -370,6 +371,22 @@ class Scored(HeadTrainer):
         if self.validation is None:
             return {}
         return {"mean": self.turn[min(self.saves, len(self.turn)) - 1]}
+
+
+def test_the_warm_up_is_short_in_a_short_training():
+    run = SimpleNamespace(recipe=SimpleNamespace(rate=1.0), step=0, share=0.0)
+    run.optimizer = SimpleNamespace(param_groups=[{}])
+    pace = lightning.Pace(run, lambda: 0.0)
+
+    def rate(step, share):
+        run.step, run.share = step, share
+        pace.on_train_batch_start(None, None)
+        return run.optimizer.param_groups[0]["lr"]
+
+    assert rate(0, 0.0) == pytest.approx(0.01, rel=0.01)
+    assert rate(49, 0.001) == pytest.approx(0.5, rel=0.02)
+    assert rate(9, lightning.WARM_SHARE) > 0.95
+    assert rate(10, 1.0) == pytest.approx(0.005)
 
 
 def _scored(folder, arrays, turn, out="out", **changes):

@@ -1,6 +1,8 @@
 """Training on images with labels: cases, split, samplers, losses, and a network that the chain can use."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +15,7 @@ from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import purpose, zoo
 from brainseg.models.population import labels
 from brainseg.models.segmentation.own import labels as own
+from brainseg.training.core import lightning
 from brainseg.training.data import tiff_slices
 from brainseg.training.kinds import registry
 from brainseg.training.kinds.assemble import Data, assemble
@@ -291,6 +294,21 @@ def test_lesion_masks_and_slices_train_too(tmp_path):
     assert example.x.shape[1] == 3
     loss = run.losses(run.forward(example), example.targets)
     assert set(loss) == {"cross-entropy", "dice"} and all(bool(v.isfinite()) for v in loss.values())
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_and_is_saved_as_the_plain_one(tmp_path, recipe, table, monkeypatch):
+    root, out = labeled_images.write(tmp_path / "images", 2), tmp_path / "out"
+    # traced, but without machine code, which takes a minute to make
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    small = {"inputs": {"sampler": "slices", "axes": [2], "margin": 3}, "batch": 2, "repeat": 2}
+    found = registry.read(recipe, small | {"table": str(table), "compile": True, "minutes": 1e-4})
+    path = lightning.train(assemble(found, Data(maps=root), out))
+    assert zoo.load(str(path)).card["steps"] >= 1
+    monkeypatch.setattr(lightning.shutil, "which", lambda name: None)
+    run = assemble(replace(found, minutes=1), Data(maps=root), tmp_path / "out2")
+    with pytest.raises(UsageError, match=r"needs a C\+\+ compiler"):
+        lightning.train(run)
 
 
 def test_folds_need_their_number(tmp_path, recipe, table):

@@ -9,6 +9,7 @@ import torch
 
 from brainseg.bidsapp.reports import provenance
 from brainseg.bidsapp.reports.derivatives import Result
+from brainseg.interfaces.own_labels import SegmentOwnLabels
 from brainseg.models.data import model_files
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
@@ -68,11 +69,33 @@ def test_several_networks_in_one_file(stages, tmp_path):
     assert bool((one.labels.data == both.labels.data).float().mean() > 0.98)
 
 
-def test_a_network_of_several_images_is_refused(stages, tmp_path):
+def test_a_network_of_several_images(stages, tmp_path):
     scan, mask = ball(stages)
-    path = own_networks.make(tmp_path, inputs={"sampler": "slices", "contrasts": ["T1w", "FLAIR"]})
-    with pytest.raises(InputError, match=r"needs 2 images \(T1w, FLAIR\)"):
+    inputs = {"sampler": "slices", "contrasts": ["FLAIR", "T1w"]}
+    path = own_networks.make(tmp_path, inputs=inputs)
+    with pytest.raises(InputError, match=r"needs 2 images \(FLAIR, T1w\)"):
         own.segment(scan, mask, str(path))
+    flat = scan.with_data(scan.data * 0 + 7)
+    core = (mask.data > 0) & (scan.data < 800)
+    found = own.segment([flat, scan], mask, str(path)).labels.data
+    assert (found[core] == 3).float().mean() > 0.95
+    # as a node: the scan is one of the contrasts, the other comes from the coregistration
+    files = {name: str(tmp_path / f"{name}.nii.gz") for name in ("scan", "mask", "flat")}
+    for name, volume in (("scan", scan), ("mask", mask), ("flat", flat)):
+        nib.save(nib.Nifti1Image(volume.data.numpy(), volume.affine), files[name])
+    given = {"in_file": files["scan"], "in_mask": files["mask"], "model": str(path), "contrast": "T1w"}
+    node = SegmentOwnLabels(**given, others=["FLAIR"], in_others=[files["flat"]])
+    made = nib.load(node.run(cwd=str(tmp_path)).outputs.out_file)
+    assert (np.asarray(made.dataobj)[core.numpy()] == 3).mean() > 0.95
+    with pytest.raises(InputError, match="needs FLAIR and T1w, and there is no FLAIR image"):
+        SegmentOwnLabels(**given).run(cwd=str(tmp_path))
+    more = {"other_contrasts": ["/bids/sub-01/anat/sub-01_FLAIR.nii.gz"]}
+    graph = participant_wf(networks={"segmentation": str(path)}, **more)
+    assert graph.get_node("own_labels_wf.own_labels").inputs.others == ["FLAIR"]
+
+
+def test_a_network_needs_a_mask(stages, tmp_path):
+    scan, mask = ball(stages)
     one = own_networks.make(tmp_path, "one")
     with pytest.raises(InputError, match="mask is empty"):
         own.segment(scan, mask.with_data(mask.data * 0), str(one))

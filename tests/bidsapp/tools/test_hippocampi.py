@@ -1,5 +1,7 @@
 """``brainseg hippocampus``: all its files, and what it refuses."""
 
+import zipfile
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -65,3 +67,49 @@ def test_what_cannot_be_written_is_refused_first(crops, capsys):
         assert "does not register" in capsys.readouterr().err
     assert main.main(["hippocampus", str(crops / "none.nii.gz"), words[2], str(crops / "o.h5")]) != 0
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_table_of_pairs_becomes_a_submission(crops, capsys):
+    images = crops / "images"
+    images.mkdir()
+    for number, name in ((1, "a"), (12, "b")):
+        (images / f"hippocampus_{number:03d}.nii.gz").write_bytes((crops / f"{name}.nii.gz").read_bytes())
+    table, out = crops / "pairs_val.csv", crops / "results"
+    table.write_text("fixed,moving\n12,1\nhippocampus_001.nii.gz,12\n")
+    words = ["hippocampus", "--pairs", str(table), "--images", str(images), "--out", str(out)]
+    assert main.main([*words, "--zip", "--plots", "--threads", "1", "--device", "cpu"]) == 0
+    with zipfile.ZipFile(out / "submission.zip") as archive:
+        names = archive.namelist()
+    assert names == ["task_04/disp_0012_0001.npz", "task_04/disp_0001_0012.npz"]
+    with np.load(out / names[0]) as arrays:
+        stored = arrays[arrays.files[0]]
+    assert stored.dtype == np.float16 and stored[0, 13, 15, 14] == pytest.approx(-1, abs=0.3)
+    rows = (out / "pairs.tsv").read_text().splitlines()
+    assert rows[0].startswith("fixed\tmoving\ttransform") and "0.0000 %" in capsys.readouterr().out
+    assert rows[1].split("\t")[:2] == ["hippocampus_012.nii.gz", "hippocampus_001.nii.gz"]
+    assert (out / "figures" / "disp_0012_0001.png").stat().st_size > 1000
+    labels = crops / "labels"
+    labels.mkdir()
+    for number, name in ((1, "a"), (12, "b")):
+        (labels / f"hippocampus_{number:03d}.nii.gz").write_bytes(
+            (crops / f"{name}_labels.nii.gz").read_bytes()
+        )
+    scores = ["evaluate", str(labels), str(labels), "--registration", str(out / "pairs.tsv")]
+    assert main.main(scores) == 0
+
+
+def test_tables_of_pairs_that_do_not_fit(crops, capsys):
+    table = crops / "pairs.tsv"
+    table.write_text("fixed\tmoving\na.nii.gz\tb.nii.gz\n")
+    many = ["hippocampus", "--pairs", str(table)]
+    for words, said in (
+        (many, "Give --out DIR"),
+        ([*many, "--out", str(crops / "o"), "--moved", "m.nii.gz"], "--moved is for one pair"),
+        (["hippocampus", str(crops / "a.nii.gz")], "MOVING, FIXED and OUT.h5 are needed"),
+        (["hippocampus", *[str(crops / "a.nii.gz")] * 2, "o.h5", "--zip"], "are for a table of pairs"),
+    ):
+        assert main.main(words) == 2
+        assert said in capsys.readouterr().err
+    table.write_text("fixed\tmoving\n7\t8\n")
+    assert main.main([*many, "--out", str(crops / "o")]) != 0
+    assert "0 images are '7'" in capsys.readouterr().err

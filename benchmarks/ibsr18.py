@@ -1,0 +1,122 @@
+"""Score tissues against the manual labels of IBSR18: the program as it is, and networks trained on IBSR18.
+
+``python benchmarks/ibsr18.py DATA [NAME=FILE ...] [--out benchmarks/README.md]`` where DATA holds, for every
+``sub-*``, one stripped T1w image and one ``*_dseg.nii.gz`` (1 CSF, 2 GM, 3 WM) that no network saw in
+training. ``NAME=FILE`` are networks of the recipes ``ibsr18-volume``, ``ibsr18-patches`` and ``ibsr18-2d``,
+as ``brainseg train`` writes them; each runs as with ``--network segmentation=FILE`` in the chain.
+
+The CSF of this protocol is mostly that of the ventricles: most of the fluid around the brain is background.
+The tissues of the program have all fluid inside the brain mask, so its Dice of CSF says little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import tables
+import torch
+from adult_manual import cases
+
+from brainseg.models.geometry.volume import Volume
+from brainseg.models.io import conform
+from brainseg.models.pipeline import process
+from brainseg.models.population import labels
+from brainseg.models.segmentation.own import labels as own
+from brainseg.training.evaluation.label_files import read_labels
+from brainseg.training.evaluation.metrics import agreement, surface_distances
+
+TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
+"""Labels of IBSR18 by the names of the tissues of a dseg."""
+
+PUBLISHED = (
+    ("published, 2D ensemble, 5 scans", 0.921, 0.944, 0.941, 0.935),
+    ("published, volume, 5 scans", 0.904, 0.936, 0.927, 0.922),
+    ("published, ensemble of patches, 5 scans", 0.931, 0.952, 0.947, 0.943),
+)
+"""Dice of CSF, GM, WM and their mean, as the system with these three designs gives them for other scans."""
+
+
+def score(truth: np.ndarray, dseg: np.ndarray, spacing: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Return Dice, HD95 and HD (mm) by tissue.
+
+    Parameters
+    ----------
+    truth : ndarray of int, shape (X, Y, Z)
+        Labels of IBSR18.
+    dseg : ndarray of int, shape (X, Y, Z)
+        1 GM, 2 WM, 3 CSF.
+    spacing : ndarray, shape (3,)
+        Voxel size (mm).
+    """
+    out = {}
+    for name, index in TISSUES.items():
+        a, b = truth == index, dseg == labels.DSEG_NAMES.index(name) + 1
+        found = agreement(a, b, spacing)
+        far = max(d.max() for d in surface_distances(a, b, spacing)) if a.any() and b.any() else np.nan
+        out[name] = (found.dice, found.hd95_mm, float(far))
+    return out
+
+
+def minutes(network: str) -> str:
+    """Return the training time of a network by its card."""
+    hours = json.loads(Path(network).with_suffix(".json").read_text()).get("hours")
+    return "–" if hours is None else f"{60 * hours:.0f}"
+
+
+def report(scores: dict[str, list[dict[str, tuple[float, float, float]]]], times: dict[str, str]) -> str:
+    """Return the table: mean over the scans, the published figures last."""
+    rows: list[list[object]] = []
+    for name, every in scores.items():
+        means = {tissue: np.mean([one[tissue] for one in every], 0) for tissue in TISSUES}
+        dice = [float(means[tissue][0]) for tissue in TISSUES]
+        far = [float(means[tissue][k]) for k in (1, 2) for tissue in TISSUES]
+        hd = [float(np.mean(far[:3])), float(np.mean(far[3:]))]
+        rows.append([name, times.get(name, "–"), *dice, f"**{np.mean(dice):.3f}**", *far[:3], *hd])
+    rows += [[name, "–", *dice[:3], f"{dice[3]:.3f}", *[float("nan")] * 5] for name, *dice in PUBLISHED]
+    head = ["network", "training (min)", *(f"{name} Dice" for name in TISSUES), "mean"]
+    return tables.markdown([*head, *(f"{name} HD95" for name in TISSUES), "HD95 (mm)", "HD (mm)"], rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
+    parser.add_argument("networks", nargs="*", metavar="NAME=FILE", help="networks trained on IBSR18")
+    parser.add_argument("--threads", type=int, default=1, help="threads (default: 1)")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(args.threads)
+    networks = dict(text.split("=", 1) for text in args.networks)
+    zero = "as shipped (zero-shot)"
+    scores: dict[str, list[dict[str, tuple[float, float, float]]]] = {name: [] for name in (zero, *networks)}
+    found = cases(args.data)
+    for case, image, reference in found:
+        done = process.process(conform.read(image))
+        truth = read_labels(reference)
+        values = np.array(list(labels.DSEG.values()))[done.segmentation.tissue.data.numpy()]
+        seen: dict[str, Volume] = {zero: done.scan.with_data(torch.from_numpy(values))}
+        for name, file in networks.items():
+            made = own.segment(done.corrected, done.brain.mask, file)
+            if made.dseg is None:
+                raise SystemExit(f"{file}: its labels have no gray and white matter")
+            seen[name] = made.dseg
+        for name, dseg in seen.items():
+            values = dseg.canonical().data.numpy()
+            scores[name].append(score(truth.data.numpy(), values, truth.grid.spacing))
+            dice = " ".join(f"{t} {s[0]:.3f}" for t, s in scores[name][-1].items())
+            tables.say(f"{case}, {name}: {dice}")
+    text = (
+        f"Manual labels of IBSR18, {len(found)} scans that no network saw, mean of the scans by tissue.\n\n"
+        + report(scores, {name: minutes(file) for name, file in networks.items()})
+        + f"\n\n{tables.stamp('head-coarse', 'segmentation')}"
+    )
+    print(text)
+    if args.out:
+        tables.put(args.out, "ibsr18", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""``brainseg hippocampus``: one pair of hippocampi, or a table of pairs."""
