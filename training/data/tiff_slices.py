@@ -89,6 +89,46 @@ def channels(paths: Sequence[Path]) -> list[Volume]:
     return [Volume(torch.from_numpy(one), affine) for one in values]
 
 
+def of_contrasts(
+    found: Sequence[Volume], wanted: Sequence[str], path: Path, channel: int = 0
+) -> list[Volume]:
+    """Return the channels that a network of some contrasts sees.
+
+    Parameters
+    ----------
+    found : sequence of Volume
+        All channels.
+    wanted : sequence of str
+        Contrasts of the network.
+    path : Path
+        Folder of the slices, for the error message.
+    channel : int
+        Channel for a network of one contrast, from 1; 0 for the second of three (FLAIR in the LGG
+        Segmentation data set), or the only one.
+
+    Returns
+    -------
+    list of Volume
+        One for each contrast; of several, the first channels.
+
+    Raises
+    ------
+    InputError
+        If there are too few channels, or the one is not known.
+    """
+    if len(wanted) > len(found):
+        reason = f"the slices have {len(found)} channels, and the network {len(wanted)} contrasts"
+        raise InputError(path, reason, f"It needs {', '.join(wanted)}")
+    if len(wanted) > 1:
+        return list(found[: len(wanted)])
+    if not channel and len(found) in (1, 3):
+        channel = (len(found) + 1) // 2
+    if not 1 <= channel <= len(found):
+        reason = f"the slices have {len(found)} channels, and the network sees one"
+        raise InputError(path, reason, f"Choose one of 1 to {len(found)}; brainseg lesion has --channel")
+    return [found[channel - 1]]
+
+
 def labels(paths: Sequence[Path]) -> Volume:
     """Return the masks of slices as labels of 1 mm; see :func:`read`.
 

@@ -91,10 +91,7 @@ def read(case: Case, contrasts: Sequence[str]) -> tuple[list[Volume], Volume]:
     """
     if case.labels.is_dir():
         images, truth = tiff_slices.read(case.labels)
-        if len(images) < len(contrasts):
-            reason = f"the slices have {len(images)} channels, and the recipe {len(contrasts)} contrasts"
-            raise InputError(case.labels, reason, "Set contrasts of the recipe's inputs")
-        return images[: len(contrasts)], truth
+        return tiff_slices.of_contrasts(images, contrasts, case.labels), truth
     least = min(conform.LEAST_MM, 1.0)
     return [conform.read(path, least) for path in case.images], read_labels(case.labels)
 

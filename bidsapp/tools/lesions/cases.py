@@ -139,8 +139,8 @@ def load(
     own : bool
         Whether the network was trained on images with labels of a user; it sees slices as in its training.
     channel : int
-        Channel of slices for a network of one contrast, from 1; 0 for the second of three (FLAIR in the LGG
-        Segmentation data set), or the only one.
+        Channel of slices for a network of one contrast
+        (:func:`brainseg.training.data.tiff_slices.of_contrasts`).
     further : sequence of str
         Images of the network's further contrasts.
     brain : str, optional
@@ -174,13 +174,8 @@ def load(
 
 def _of_slices(patient: Patient, wanted: Sequence[str], *, own: bool, channel: int, device: str) -> Loaded:
     """Return the images of slices as the network saw them in training."""
-    channels = tiff_slices.channels(patient.slices)
-    if len(wanted) == 1:
-        channels = [_channel(channels, channel, patient.path)]
-    elif len(channels) < len(wanted):
-        reason = f"the slices have {len(channels)} channels, and the network {len(wanted)} contrasts"
-        raise InputError(patient.path, reason, f"It needs {', '.join(wanted)}")
-    channels = channels[: len(wanted)]
+    every = tiff_slices.channels(patient.slices)
+    channels = tiff_slices.of_contrasts(every, wanted, patient.path, channel)
     around = tiff_slices.bright(channels[0]).to(channels[0].data.dtype)
     if own:
         return Loaded(tuple(channels), channels[0].with_data(around))
@@ -191,15 +186,6 @@ def _of_slices(patient: Patient, wanted: Sequence[str], *, own: bool, channel: i
     except InputError as error:
         said = f"no brain mask ({error.reason}); lesions are looked for in the whole head"
         return Loaded((image,), image.with_data(around), (note, said))
-
-
-def _channel(channels: list[Volume], chosen: int, path: Path) -> Volume:
-    if not chosen and len(channels) in (1, 3):
-        chosen = (len(channels) + 1) // 2
-    if not 1 <= chosen <= len(channels):
-        reason = f"the slices have {len(channels)} channels, and the network sees one"
-        raise InputError(path, reason, f"Give --channel 1 to {len(channels)}")
-    return channels[chosen - 1]
 
 
 def _beside(path: Path, ending: str) -> Path | None:

@@ -167,7 +167,7 @@ def test_what_does_not_fit_is_refused(found, tmp_path, capsys):
         ((path, tmp_path / "o.nii.gz", "--threshold", "1.5"), "is no probability"),
         ((path, tmp_path / "o.nii.gz", "--model", "segmentation"), "does not segment lesions"),
         ((path, tmp_path / "o.nii.gz", "--model", net), "needs 3 images (pre, FLAIR, post)"),
-        ((root / "CASE_0", tmp_path / "o", "--channel", "7"), "Give --channel 1 to 3"),
+        ((root / "CASE_0", tmp_path / "o", "--channel", "7"), "brainseg lesion has --channel"),
     ):
         assert _run(*words) != 0
         assert said in capsys.readouterr().err

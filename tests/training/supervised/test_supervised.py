@@ -107,7 +107,7 @@ def test_slices_as_tiff(tmp_path):
     (root / "CASE_0" / "CASE_0_9.tif").unlink()
     with pytest.raises(InputError, match=r"no slice CASE_0_9\.tif"):
         tiff_slices.read(first.labels)
-    with pytest.raises(InputError, match="3 channels, and the recipe 4 contrasts"):
+    with pytest.raises(InputError, match="3 channels, and the network 4 contrasts"):
         prepare.read(cases.Case("b", "b", (root / "CASE_1",), root / "CASE_1"), ["a", "b", "c", "d"])
 
 
