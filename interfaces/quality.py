@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models.geometry.volume import Volume
+from ..models.geometry.volume import Volume, box
 from ..models.io import outputs
 from ..models.population import labels
 from ..models.quality import iqm, quality, rating, surroundings
@@ -162,13 +162,19 @@ def assess(
 
 def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
     """Return the bias field in the brain, scaled to median 1; None if it is unknown."""
-    before, after, inside = scan.data.float(), image.data.float(), mask.data > 0
-    known = inside & (after > 1e-6) & (before > 0)
+    if not bool((mask.data > 0).any()):
+        return None
+    start, shape = box(mask, 0.0)
+    part = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
+    before, after = scan.data[part].float(), image.data[part].float()
+    known = (mask.data[part] > 0) & (after > 1e-6) & (before > 0)
     if not bool(known.any()):
         return None
-    ratio, values = torch.ones(before.shape), before[known] / after[known]
-    ratio[known] = values
-    return scan.with_data(ratio.div_(values.median()))
+    values = before[known] / after[known]
+    middle = values.median()
+    ratio = torch.full(scan.data.shape, float(1 / middle))
+    ratio[part][known] = values / middle
+    return scan.with_data(ratio)
 
 
 def jobs(names: Names, path: str | Path, marks: dict[str, Any] | None = None) -> list[Callable[[], Path]]:

@@ -394,4 +394,6 @@ def as_probability(data: np.ndarray) -> np.ndarray:
     ndarray of float32
         Rounded probabilities.
     """
-    return (np.rint(data * PROBABILITY_STEPS) / PROBABILITY_STEPS).astype(np.float32)
+    out = np.multiply(data, PROBABILITY_STEPS, dtype=np.float32)
+    np.rint(out, out=out)
+    return np.divide(out, PROBABILITY_STEPS, out=out)

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from .regions import filled
+
 CLOSING = 4.0
 """Radius (mm) for the closing of tissue and ventricles to a brain mask, which then has the sulci."""
 
@@ -53,5 +55,5 @@ def closed(mask: np.ndarray, radius: float = CLOSING, spacing: float = 1.0) -> n
     shut = ndimage.distance_transform_edt(grown, spacing) > radius
     inner = tuple(slice(pad, -pad) for _ in range(3))
     out = np.zeros_like(mask)
-    out[window] = ndimage.binary_fill_holes(shut[inner] | mask[window])
+    out[window] = filled(shut[inner] | mask[window])
     return out

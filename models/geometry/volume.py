@@ -315,17 +315,23 @@ def _matched_axes(matrix: np.ndarray, sizes: tuple[int, ...]) -> tuple[int, int,
 def _separable(
     data: Tensor, matrix: np.ndarray, axes: tuple[int, int, int], shape: tuple[int, int, int], outside: float
 ) -> Tensor:
-    """Interpolate linearly between parallel grids: one matrix per axis, with the blur."""
-    weights = []
+    """Interpolate linearly between parallel grids: one matrix per old axis, with the blur.
+
+    The matrices are applied in the order of the memory, to the part of the data that they use.
+    """
+    weights, used = [torch.empty(0)] * 3, [slice(None)] * 3
     for k, axis in enumerate(axes):
         weight = _line(shape[k], matrix[axis, k], matrix[axis, 3], data.shape[1 + axis])
-        weights.append(torch.from_numpy(weight).to(data))
+        some = np.flatnonzero(weight.any(0))
+        used[axis] = slice(int(some[0]), int(some[-1]) + 1) if some.size else slice(0, 1)
+        weights[axis] = torch.from_numpy(weight[:, used[axis]]).to(data)
     out = torch.empty(data.shape[0], *shape, dtype=data.dtype, device=data.device)
     for channel, values in zip(out, data, strict=True):
-        moved = (values - outside if outside else values).permute(axes).contiguous()
-        moved = (weights[0] @ moved.flatten(1)).view(shape[0], *moved.shape[1:])
+        part = values[tuple(used)]
+        moved = torch.matmul(part - outside if outside else part, weights[2].T)
         moved = torch.matmul(weights[1], moved)
-        torch.matmul(moved, weights[2].T, out=channel)
+        moved = (weights[0] @ moved.flatten(1)).view(-1, *moved.shape[1:])
+        channel.copy_(moved.permute(axes))
     return out.add_(outside) if outside else out
 
 

@@ -103,13 +103,13 @@ def find(
     """
     loaded = zoo.load_once(model, device)
     spacing = loaded.card["spacing"]
-    whole = resample(volume.canonical(), lattice(volume, spacing))
+    whole = resample(volume, lattice(volume, spacing))
     center = _guess(whole)
     table = labels.load(loaded.card["label_table"])
     atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
     small = is_partial(volume)
     wide = continued(volume) if small else volume
-    seen = resample(wide.canonical(), lattice(wide, spacing)) if small else whole
+    seen = resample(wide, lattice(wide, spacing)) if small else whole
     for _ in range(PASSES):
         grid = _window(whole, center, spacing)
         out = _pass(loaded.network, seen, grid, device, notes)
@@ -303,7 +303,7 @@ def explained(volume: Volume, found: Coarse) -> float:
     float
         Share, 0 to 1; 0 without a brain.
     """
-    image = normalize(resample(volume.canonical(), found.structures.grid).data)
+    image = normalize(resample(volume, found.structures.grid).data)
     which = found.structures.data.argmax(0)
     values, which = image[which > 0].double(), which[which > 0]
     total = float(((values - values.mean()) ** 2).sum()) if len(values) else 0.0

@@ -320,7 +320,7 @@ def scores_of(volume: Volume, turns: list[np.ndarray]) -> Tensor:
         Shares, 0 to 1, after refinement of rotation, position and size.
     """
     maps, spacing, center = _mean_head()
-    small = resample(volume.canonical(), lattice(volume, spacing))
+    small = resample(volume, lattice(volume, spacing))
     image = normalize(small.data)
     bright = image > FOREGROUND
     near = (F.max_pool3d(bright[None, None].float(), 3, 1, 1)[0, 0] > 0).nonzero()

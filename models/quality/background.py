@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage, optimize, special
 from skimage.filters import threshold_otsu
 
+from ..geometry.regions import filled
 from ..geometry.volume import Volume
 
 HAT = ((85.0, -40.0), (-70.0, -65.0))
@@ -47,14 +48,14 @@ def surroundings(
     empty = data == 0
     frame = opened(empty, 2)
     if np.count_nonzero(frame) < 500:
-        frame = np.zeros_like(empty)
+        frame[:] = False
     step = [max(1, round(2 / size)) for size in image.grid.spacing]
     thin = tuple(slice(None, None, s) for s in step)
     small = ndimage.gaussian_filter(data[thin], 0.7)
     bright = small > 0.5 * _otsu(small[small > 0])
     bright |= mask.data.numpy()[thin] > 0
     closed = ndimage.binary_closing(np.pad(bright, 4), iterations=3)[4:-4, 4:-4, 4:-4] | bright
-    pieces, count = ndimage.label(ndimage.binary_fill_holes(closed))
+    pieces, count = ndimage.label(filled(closed))
     if count > 1:
         size = np.bincount(pieces.ravel())
         size[0] = 0
@@ -102,18 +103,30 @@ def opened(mask: np.ndarray, times: int = 1) -> np.ndarray:
     >>> bool(opened(speck).any()), bool(opened(np.ones((5, 5, 5), bool))[2, 2, 2])
     (False, True)
     """
-    out = np.pad(mask, 1)
-    inner, inverse = tuple(slice(1, -1) for _ in range(3)), False
-    for _ in range(2):  # erode the set, then the rest of it
+    out = np.pad(np.ascontiguousarray(mask), 1)
+    inner = tuple(slice(1, -1) for _ in range(3))
+    for frame in (False, True):  # erode the set, then the rest of it
         for _ in range(times):
-            near = out[inner].copy()
-            for axis in range(3):
-                for side in (slice(None, -2), slice(2, None)):
-                    near &= out[tuple(side if a == axis else slice(1, -1) for a in range(3))]
-            out[inner] = near
-        if not inverse:
-            out, inverse = ~out, True
+            _erode(out, frame)
+            if not frame and not out.any():
+                return np.zeros(mask.shape, bool)
+        if not frame:
+            np.logical_not(out, out=out)
     return ~out[inner]
+
+
+def _erode(mask: np.ndarray, frame: bool) -> None:
+    """Erode a contiguous mask in place; ``frame`` is the value of its outermost voxels, which stays.
+
+    Neighbors are shifts of the flat array; what runs over the end of a line ends in the frame.
+    """
+    before, after = mask.ravel().copy(), mask.ravel()
+    for step in (mask.shape[1] * mask.shape[2], mask.shape[2], 1):
+        after[step:] &= before[:-step]
+        after[:-step] &= before[step:]
+    for axis in range(3):
+        for end in (0, -1):
+            mask[tuple(end if a == axis else slice(None) for a in range(3))] = frame
 
 
 def _otsu(values: np.ndarray) -> float:

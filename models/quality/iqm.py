@@ -87,7 +87,7 @@ def measure(
     inside = mask.data.numpy()[part] > 0
     out |= _smoothness(data[part], inside) | _volume_fractions(maps, data.size)
     out |= _bias(field.data.numpy()[part] if field is not None else None, inside)
-    out |= _tissue_overlap(image, whole, matrix, tissue_maps)
+    out |= _tissue_overlap(image, whole, part, matrix, tissue_maps)
     for name in (*TISSUES, "bg"):
         for key in ("mean", "median", "p05", "p95", "stdv", "k", "mad", "n"):
             out[f"summary_{name}_{key}"] = found[name].get(key)
@@ -121,7 +121,8 @@ def _scaled(image: Volume, white_matter: np.ndarray, part: tuple[slice, ...]) ->
     """Return the intensities, float32, scaled to the reference median of white matter in a box."""
     inside = white_matter > 0.5
     level = float(np.median(image.data.numpy()[part][inside])) if inside.any() else 0.0
-    data = np.clip(np.nan_to_num(image.data.numpy()), 0, None).astype(np.float32)
+    data = np.nan_to_num(image.data.numpy())
+    data = np.clip(data, 0, None, out=data).astype(np.float32, copy=False)
     data *= WM_LEVEL / level if level > 0 else 1.0
     return data
 
@@ -180,6 +181,7 @@ def _bias(field: np.ndarray | None, inside: np.ndarray) -> dict[str, float | Non
 def _tissue_overlap(
     image: Volume,
     maps: dict[str, np.ndarray],
+    part: tuple[slice, ...],
     matrix: np.ndarray | None,
     tissue_maps: tuple[Grid, dict[str, torch.Tensor]] | None,
 ) -> dict[str, float | None]:
@@ -189,7 +191,7 @@ def _tissue_overlap(
     grid, expected = tissue_maps
     together = torch.stack([expected[name] for name in TISSUES])
     moved = Volume(together, np.linalg.inv(matrix) @ grid.affine)
-    window = _reach(image.grid, maps, moved)
+    window = _reach(image.grid, part, moved)
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
     shape = triple(part.stop - part.start for part in window)
@@ -200,22 +202,18 @@ def _tissue_overlap(
     }
 
 
-def _reach(grid: Grid, maps: dict[str, np.ndarray], moved: Volume) -> tuple[slice, ...]:
-    """Return the part of a grid that contains two sets of maps."""
+def _reach(grid: Grid, part: tuple[slice, ...], moved: Volume) -> tuple[slice, ...]:
+    """Return the part of a grid that contains a part of it and the maps of a template."""
     some = moved.data.sum(0) > 0
     ends = [torch.where(some.any(a).any(b))[0][[0, -1]].tolist() for a, b in ((1, 1), (0, 1), (0, 0))]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
     index = transform_points(np.linalg.inv(grid.affine) @ moved.affine, corners)
     margin = np.abs((np.linalg.inv(grid.affine) @ moved.affine)[:3, :3]).sum(1)
-    own = np.zeros(grid.shape, bool)
-    for values in maps.values():
-        own |= values > 0
     window = []
     for axis, size in enumerate(grid.shape):
-        line = np.flatnonzero(own.any(tuple(a for a in range(3) if a != axis)))
-        low = min([*line[:1], math.floor(index[:, axis].min() - margin[axis])])
-        high = max([*line[-1:], math.ceil(index[:, axis].max() + margin[axis])])
-        window.append(slice(max(0, int(low)), max(1, min(size, int(high) + 1))))
+        low = min(part[axis].start, math.floor(index[:, axis].min() - margin[axis]))
+        high = max(part[axis].stop - 1, math.ceil(index[:, axis].max() + margin[axis]))
+        window.append(slice(max(0, low), max(1, min(size, high + 1))))
     return tuple(window)
 
 

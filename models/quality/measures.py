@@ -66,15 +66,12 @@ def centroids(structures: np.ndarray, affine: np.ndarray) -> dict[int, tuple[flo
     dict of int to tuple of float
         Centroids by label, without the background.
     """
-    flat = structures.ravel().astype(np.int64)
-    count = np.bincount(flat)
-    mean = []
-    for axis, size in enumerate(structures.shape):
-        shape = [-1 if a == axis else 1 for a in range(3)]
-        line = np.broadcast_to(np.arange(size, dtype=np.float32).reshape(shape), structures.shape)
-        mean.append(np.bincount(flat, line.ravel()) / np.maximum(count, 1))
-    points = np.stack(mean, 1) @ affine[:3, :3].T + affine[:3, 3]
-    return {int(k): tuple(points[k].tolist()) for k in np.nonzero(count)[0] if k}
+    where = np.nonzero(structures)
+    labels = structures[where].astype(np.int64)
+    count = np.bincount(labels)
+    mean = np.stack([np.bincount(labels, line) for line in where], 1) / np.maximum(count, 1)[:, None]
+    points = mean @ affine[:3, :3].T + affine[:3, 3]
+    return {int(k): tuple(points[k].tolist()) for k in np.nonzero(count)[0]}
 
 
 def crop(structures: Volume, *others: Volume, margin: int = 3) -> list[Volume]:

@@ -128,7 +128,7 @@ def _center(volume: Volume, mask: Volume | None) -> np.ndarray:
 
 def _scaled(volume: Volume, spacing: float) -> Volume:
     """Return a volume on an upright lattice, with intensities between 0 and 1."""
-    small = resample(volume.canonical(), lattice(volume, spacing))
+    small = resample(volume, lattice(volume, spacing))
     return small.with_data(normalize(small.data))
 
 

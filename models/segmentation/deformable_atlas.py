@@ -284,7 +284,7 @@ def deform(
     grid, shapes, matrix = before.coarse, before.atlas, before.place
     here = resample(posteriors, grid).data
     here[0] += 1 - here.sum(0)
-    image = resample(masked.canonical(), grid).data
+    image = resample(masked, grid).data
     level = _levels(image, here)
     fixed = _feature_maps(here, image, 1 - here[0], shapes.card["together"])
     if before.velocity is None:

@@ -143,7 +143,7 @@ def sample(masked: Volume, mask: Volume, grid: Grid) -> Scan:
         The grid.
     """
     image = resample(masked.canonical(), grid, mode="cubic").data
-    inside = resample(mask.with_data(mask.data.float()).canonical(), grid).data > 0.5
+    inside = resample(mask.with_data(mask.data.float()), grid).data > 0.5
     return Scan(grid, inside, image[inside])
 
 

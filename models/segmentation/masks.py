@@ -7,6 +7,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..geometry.regions import filled
 from ..geometry.volume import Volume, normalize, resample
 
 SHELL = (10.0, 25.0)
@@ -31,7 +32,7 @@ def is_stripped(volume: Volume, distance: Volume) -> bool:
     bool
         Whether the scan has no skull, scalp or neck.
     """
-    image = normalize(resample(volume.canonical(), distance.grid).data)
+    image = normalize(resample(volume, distance.grid).data)
     inside = distance.data > 3
     # Networks clip the distance, so the shell is measured from the surface itself.
     near = ndimage.distance_transform_edt(~(distance.data > 0).numpy(), distance.grid.spacing)
@@ -75,7 +76,7 @@ def tidy(mask: Tensor) -> np.ndarray:
     ndarray of bool, shape (X, Y, Z)
         The component.
     """
-    return ndimage.binary_fill_holes(largest(mask.numpy()))
+    return filled(largest(mask.numpy()))
 
 
 def largest(mask: np.ndarray) -> np.ndarray:

@@ -65,7 +65,7 @@ def inputs_on(grid: Grid, masked: Volume, coarse: head.Coarse) -> NetworkInputs:
     coarse : Coarse
         Result of the coarse network.
     """
-    image = normalize(resample(masked.canonical(), grid).data)
+    image = normalize(resample(masked, grid).data)
     context = resample(coarse.structures, half(grid)).data
     # Outside the coarse window is background.
     context[0] += (1 - context.sum(0)).clamp(min=0)

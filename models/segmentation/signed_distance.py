@@ -165,7 +165,7 @@ def refine(
     if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
         return _of_own(volume, coarse, record, device, notes)
     grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.stride)
-    image = normalize(resample(volume.canonical(), grid).data)
+    image = normalize(resample(volume, grid).data)
     context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
     coordinates = coordinate_channels(grid, coarse.to_atlas, COORDINATE_SCALE)
     out = run(loaded.network, image, coordinates, context, device, notes=notes)

@@ -72,7 +72,7 @@ def as_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> Volum
     if _tails(volume, coarse) > BRIGHT_TAIL:
         bright = volume.data > low + DARK * span
         return volume.with_data(torch.where(bright, (high - volume.data).clamp(min=0), torch.zeros(())))
-    image = resample(volume.canonical(), coarse.structures.grid).data
+    image = resample(volume, coarse.structures.grid).data
     levels = []
     for index in (WHITE, GRAY, FLUID):
         weight = coarse.structures.data[structures.index(index)] ** 2
@@ -89,7 +89,7 @@ def _tails(volume: Volume, coarse: Coarse) -> float:
     inside = coarse.distance.data > DEEP
     if not bool(inside.any()):
         return 0.0
-    levels = resample(volume.canonical(), coarse.distance.grid).data[inside]
+    levels = resample(volume, coarse.distance.grid).data[inside]
     low, middle, high = torch.quantile(levels, torch.tensor(QUANTILES))
     return float((high - middle) / (middle - low).clamp(min=1e-6))
 
@@ -119,7 +119,7 @@ def probability(
     """
     loaded = zoo.load_once(model, device)
     grid = _cube(coarse)
-    image = resample(volume.canonical(), grid).data
+    image = resample(volume, grid).data
     low, high = _range(volume.data)
     image = ((image - low) / max(high - low, 1e-6)).clamp(0, 1)
     image = (image - image.mean()) / image.std().clamp(min=1e-6) * SPREAD + MEAN
