@@ -71,8 +71,12 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     precomputed = traits.Dict(Str, Str, desc="BIDS URIs of precomputed inputs by role")
     flavor = Str("fmriprep", usedefault=True, desc="programs that the results are named for")
     leave_out = traits.List(
-        Str, ["jacobian"], usedefault=True, desc="steps off: posteriors, template-outputs, jacobian"
+        Str,
+        ["jacobian", "vbm"],
+        usedefault=True,
+        desc="steps off: posteriors, template-outputs, jacobian, vbm",
     )
+    smooth = traits.Float(0.0, usedefault=True, desc="width (mm) of the Gaussian for the modulated maps")
     sloppy = traits.Bool(False, usedefault=True, desc="whether the results are coarse, for tests only")
     stripped = traits.Bool(False, usedefault=True, desc="whether the image was skull-stripped")
     mask_source = Str("", usedefault=True, desc="network that made the mask, extent or precomputed")
@@ -149,7 +153,9 @@ class WriteDerivatives(Sink):
         own_tissues = isdefined(inputs.in_dseg) and "dseg" not in dict(inputs.precomputed or {})
         own_labels.mark(native, inputs.networks, own_tissues=own_tissues)
         out = [(end, native[ending]) for ending in native for end in names.stored(ending, leave_out)]
-        return out + [pair for one in aligned for pair in one.sidecars(native, leave_out).items()]
+        return out + [
+            pair for one in aligned for pair in one.sidecars(native, leave_out, inputs.smooth).items()
+        ]
 
     def _corrected(self) -> dict[str, Any]:
         """Return what sidecars say of a corrected orientation."""
@@ -176,7 +182,7 @@ class WriteDerivatives(Sink):
         for one in aligned:
             jobs += one.transforms()
             if "template-outputs" not in leave_out:
-                jobs += one.images(scan.to_resample(), leave_out)
+                jobs += one.images(scan.to_resample(), leave_out, self.inputs.smooth)
         return jobs + self._runs(names)
 
     def _tables(self, names: Names, scan: _Scan) -> list[Callable[[], Path]]:

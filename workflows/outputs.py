@@ -15,6 +15,11 @@ DESC = """\
 All results were brought back to the grid of the image by interpolating probabilities, and are stored as \
 BIDS derivatives.
 """
+VBM = """\
+For voxel-based morphometry (Ashburner and Friston, 2000, doi:10.1006/nimg.2000.0582) the probabilities of \
+gray and white matter were resampled to the template and multiplied by the Jacobian determinant of the \
+transform. """
+SMOOTHED = """These maps were smoothed by a Gaussian of {width:g} mm (full width at half maximum). """
 IMAGES = (
     "in_preproc",
     "in_mask",
@@ -68,6 +73,7 @@ def init_outputs_wf(
     precomputed: dict[str, str] | None = None,
     flavor: str = "fmriprep",
     leave_out: list[str] | None = None,
+    smooth: float = 0.0,
     hippocampus: bool = False,
     maps: Mapping[str, str] | None = None,
     lesion: bool = False,
@@ -98,7 +104,9 @@ def init_outputs_wf(
     flavor : {'fmriprep', 'nibabies', 'both'}
         Naming of the derivatives.
     leave_out : list of str, optional
-        Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
+        Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``, ``vbm``.
+    smooth : float
+        Width (mm, full at half maximum) of the Gaussian that smooths the modulated maps; 0 for none.
     hippocampus : bool
         Whether the hippocampus stage runs.
     maps : mapping of str to str, optional
@@ -165,7 +173,8 @@ def init_outputs_wf(
         Whether the image has no skull.
     """
     workflow = LiterateWorkflow(name)
-    workflow.__desc__ = DESC
+    vbm = leave_out is not None and not {"vbm", "template-outputs"} & set(leave_out)
+    workflow.__desc__ = (VBM + (SMOOTHED.format(width=smooth) if smooth else "") if vbm else "") + DESC
     wanted = (
         own_tissues or "dseg" in (precomputed or {}),
         averaged,
@@ -195,7 +204,8 @@ def init_outputs_wf(
         flavor=flavor,
         maps=dict(maps or {}),
         networks=dict(networks or {}),
-        leave_out=["jacobian"] if leave_out is None else leave_out,
+        leave_out=["jacobian", "vbm"] if leave_out is None else leave_out,
+        smooth=smooth,
         sloppy=sloppy,
     )
     outputs = pe.Node(sink, name="outputs", n_procs=num_threads, mem_gb=mem_gb)

@@ -314,6 +314,7 @@ def build_outputs(plan: Plan) -> LiterateWorkflow:
         precomputed=dict(inputs.precomputed_uris),
         flavor=options.flavor,
         leave_out=list(options.leave_out),
+        smooth=options.smooth,
         hippocampus=options.hippocampus,
         maps=inputs.maps if plan.atlases else None,
         lesion=plan.segments_lesions,

@@ -153,6 +153,13 @@ def _add_processing(add: Add) -> None:
     )
     add_atlases(add)
     add(
+        "--smooth",
+        type=float,
+        metavar="MM",
+        help="also write the maps of the step vbm smoothed by a Gaussian of this width (full width at half "
+        "maximum, mm)",
+    )
+    add(
         "--registration",
         choices=("deep", "ants", "none"),
         help="deep: diffeomorphic, initialized by a network; ants: SyN; none: affine only (default: deep)",

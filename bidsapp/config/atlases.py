@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -104,3 +105,23 @@ def maps(texts: Any) -> tuple[str, ...]:
 def digests(texts: Iterable[str]) -> dict[str, str]:
     """Return the SHA-256 of atlases by the names in their files, wherever they are."""
     return {name.label: tables.digest(name) for name in map(names.parse, texts)}
+
+
+def folders(atlas_texts: Iterable[str], paths: Iterable[str]) -> list[Path]:
+    """Return the folders outside of the dataset that atlases and maps are read from.
+
+    Parameters
+    ----------
+    atlas_texts : iterable of str
+        Atlases as in the settings.
+    paths : iterable of str
+        Paths of maps; relative ones are in the dataset.
+
+    Examples
+    --------
+    >>> [str(path) for path in folders(["Lab=/data/lab_dseg.nii.gz"], ["/qmri/{folder}/{key}_T1map.nii.gz"])]
+    ['/data', '/qmri']
+    """
+    found = [name.path.parent for name in map(names.parse, atlas_texts) if name.path is not None]
+    fixed = (Path(re.split(r"[{*?\[]", path)[0] + "x") for path in paths)
+    return found + [path.parent for path in fixed if path.is_absolute()]

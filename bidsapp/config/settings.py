@@ -13,6 +13,7 @@ from typing import Any
 from ...models.errors import UsageError
 from ...models.population import populations
 from . import atlases, folders, networks, orientation, output_spaces, reproducible, resources
+from .steps import STEPS
 
 LEVELS = ("participant", "group")
 TEMPLATES = output_spaces.DEFAULT
@@ -36,17 +37,6 @@ REFERENCES = {
 
 FLAVORS = ("fmriprep", "nibabies", "both")
 """Programs whose file names the derivatives follow: NiBabies needs ``space-T1w``, fMRIPrep no ``space-``."""
-
-STEPS = {
-    "coregistration": (True, "other contrasts of the session, co-registered to the reference image"),
-    "posteriors": (True, "probability maps of gray matter, white matter and CSF"),
-    "template-outputs": (True, "image, brain mask and segmentation in template space"),
-    "lesion": (False, "lesions in the FLAIR image, or T2w with --force (adults; for research only)"),
-    "corpuscallosum": (False, "corpus callosum as a structure of its own (fetal)"),
-    "hippocampus": (False, "anterior and posterior hippocampus (adults, T1w)"),
-    "jacobian": (False, "Jacobian determinant of the registration to the template"),
-}
-"""Optional steps: whether they are on by default, and their result."""
 
 FORMER = {"quality": "effort"}
 """Former names of settings, in configuration files and status files, and the present names."""
@@ -94,6 +84,7 @@ class Settings:
     output_spaces: tuple[str, ...] = TEMPLATES
     atlases: tuple[str, ...] = ()
     maps: tuple[str, ...] = ()
+    smooth: float | None = None
     registration: str = "deep"
     registration_refine: int | None = None
     reorient: str = ""
@@ -154,6 +145,7 @@ class Settings:
             **({"force": True} if self.force else {}),
             **({"atlases": atlases.digests(self.atlases)} if self.atlases else {}),
             **({"maps": sorted(self.map_paths)} if self.maps else {}),
+            **({"smooth": self.smooth} if self.smooth else {}),
             **({"network": networks.digests(self.networks)} if self.network else {}),
             **({"reorient": self.reorient} if self.reorient else {}),
             **({"reproducible": True} if self.reproducible else {}),
@@ -228,8 +220,7 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     values["output_spaces"], notes = output_spaces.choose(values.get("output_spaces", TEMPLATES))
     values |= atlases.both(values)
     values["notes"] = (*values.get("notes", ()), *notes, *said, *([SLOPPY] if values.get("sloppy") else ()))
-    if values.get("registration_refine", 0) < 0:
-        raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
+    _check_numbers(values)
     _check_population(values.get("population", "auto"))
     values["reorient"] = orientation.codes(values.get("reorient", ""))
     values.setdefault("nprocs", resources.cpus(environ))
@@ -250,6 +241,17 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     if values.get("debug"):
         values.setdefault("plugin", "linear")
     return Settings(**values)
+
+
+def _check_numbers(values: Mapping[str, Any]) -> None:
+    """Check iterations, and that there is something to smooth, by a width that is one."""
+    if values.get("registration_refine", 0) < 0:
+        raise UsageError(None, "--registration-refine must not be negative", "0 leaves the finest level out")
+    width = values.get("smooth")
+    if width is not None and not 0 < width <= 40:
+        raise UsageError(None, f"--smooth {width:g} is no width in mm", "Give 1 to 40, such as 8")
+    if width is not None and "vbm" not in values["steps"]:
+        raise UsageError(None, "--smooth needs maps to smooth", "Add --steps vbm")
 
 
 def _threads(values: dict[str, Any], environ: Mapping[str, str]) -> None:

@@ -120,6 +120,8 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
         holding.add("own")
     if _atlases(settings, participant_session):
         holding.add("atlases")
+    if settings.smooth:
+        holding.add("smoothed")
     shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
     if not (record.lesion and suffixes & set(shown)):
         holding.discard("lesion")

@@ -41,7 +41,7 @@ from .tracker import Tracker, passes_on
 
 LOG = logging.getLogger("brainseg")
 NAME = "brainseg_wf"
-LEFT_OUT = ("posteriors", "template-outputs", "jacobian")
+LEFT_OUT = ("posteriors", "template-outputs", "jacobian", "vbm")
 """Steps whose files are omitted if the step is off."""
 
 POLL = 0.2
@@ -206,6 +206,7 @@ def _options(participant_session: ParticipantSession, settings: Settings) -> Pro
         force=settings.force,
         output_spaces=spaces_of(settings, participant_session),
         atlases=settings.atlases,
+        smooth=settings.smooth or 0.0,
         engine=settings.registration,
         refine=settings.registration_refine,
         flavor=settings.derivatives_flavor,

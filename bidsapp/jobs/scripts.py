@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...models.io import atomic
 from .. import __version__
-from ..config import batch
+from ..config import atlases, batch
 from ..config.batch import SYSTEMS, System
 from ..config.settings import Settings, to_toml
 from .request import Request
@@ -190,6 +190,7 @@ class Writer:
         files = (settings.bids_filter_file, settings.nipype_plugin_file)
         folders = [*([settings.output_dir] if output else []), *settings.precomputed.values()]
         folders += [Path(name).parent for name in settings.networks.values() if Path(name).is_absolute()]
+        folders += atlases.folders(settings.atlases, settings.map_paths.values())
         folders += [path.parent for path in files if path] + [p for p in [settings.bids_database_dir] if p]
         for text in settings.output_spaces:
             path = Path(text.partition("=")[2])

@@ -19,7 +19,7 @@ from .group_quality import Outliers
 from .outliers import ENOUGH
 from .sections import growth, quality, skullstrip, study_columns, study_ratings
 from .study import pages as study_pages
-from .study import parcels, tables
+from .study import parcels, tables, vbm
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
@@ -72,6 +72,7 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
         tables.write_quality(out_dir, results, about | judged.columns, outliers)
         tables.write_missing(out_dir, results)
         parcels.write(out_dir, results, about)
+        vbm.write(out_dir, results)
         path = out_dir / "group_volumes.tsv"
         if pages:
             write_index(out_dir, results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import ndimage
 
 from ...models.geometry.volume import Grid, Volume, box
 from ...models.io import itk, outputs
@@ -76,7 +78,9 @@ class InSpace:
         """Return the grid of the template."""
         return reference.grid_of(self.found.space)
 
-    def images(self, scan: Native, leave_out: tuple[str, ...] = ()) -> list[Callable[[], Path]]:
+    def images(
+        self, scan: Native, leave_out: tuple[str, ...] = (), smooth: float = 0.0
+    ) -> list[Callable[[], Path]]:
         """Return functions that write the images.
 
         Probabilities are interpolated, and labels are the most probable ones.
@@ -87,6 +91,8 @@ class InSpace:
             Results on the grid of the source image.
         leave_out : tuple of str
             Steps that are off.
+        smooth : float
+            Width (mm, full at half maximum) of the Gaussian that smooths modulated maps; 0 for none.
         """
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
         # Several at once: the coordinates, which take most of the time, are the same for all.
@@ -109,12 +115,33 @@ class InSpace:
                 share = derivatives.as_probability(values / total * inside)
                 data[outputs.ending("probseg", label=name)] = share
         if "jacobian" not in leave_out:
-            data.update([_typed("jacobian", self.found.forward.jacobian(self.grid).data.numpy())])
+            data.update([_typed("jacobian", self._change)])
+        if "vbm" not in leave_out:
+            data |= self._modulated(scan, smooth)
         code = 4 if self.space.name.startswith("MNI152") else 2  # MNI152, or aligned to something else
         return [
             partial(files.write_image, self.own.path(self.own.in_space(end)), values, self.grid.affine, code)
             for end, values in data.items()
         ]
+
+    @cached_property
+    def _change(self) -> np.ndarray:
+        """Return the change of volume from the template to the image at every voxel of the template."""
+        return self.found.forward.jacobian(self.grid).data.numpy()
+
+    def _modulated(self, scan: Native, smooth: float) -> dict[str, np.ndarray]:
+        """Return the modulated probabilities of gray and white matter by ending, not cut by the mask."""
+        names = [name for name in outputs.load()["modulated"].labels if name in scan.probabilities]
+        maps = self.found.forward.resample(_stacked(*(scan.probabilities[n] for n in names)), self.grid)
+        out = {}
+        for name, values in zip(names, maps.data.numpy(), strict=True):
+            modulated = values * np.clip(self._change, 0, None)
+            out[outputs.ending("modulated", label=name)] = modulated.astype(np.float32)
+            if smooth:
+                sigma = smooth / math.sqrt(8 * math.log(2)) / self.grid.spacing
+                found = ndimage.gaussian_filter(modulated, sigma, mode="constant", truncate=3.0)
+                out[outputs.ending("smoothed", label=name)] = found.astype(np.float32)
+        return out
 
     def _labels(self, structures: Volume) -> np.ndarray:
         """Return the labels on the template's grid, from their box in the image."""
@@ -144,7 +171,7 @@ class InSpace:
         ]
 
     def sidecars(
-        self, native: dict[str, dict[str, Any]], leave_out: tuple[str, ...] = ()
+        self, native: dict[str, dict[str, Any]], leave_out: tuple[str, ...] = (), smooth: float = 0.0
     ) -> dict[str, dict[str, Any]]:
         """Return the sidecars of the derivatives in the space.
 
@@ -154,6 +181,8 @@ class InSpace:
             Sidecars of the native results, by ending.
         leave_out : tuple of str
             Steps that are off.
+        smooth : float
+            Width (mm) of the Gaussian that smooths modulated maps; 0 for none.
 
         Returns
         -------
@@ -173,12 +202,19 @@ class InSpace:
             content["Sources"] = [self.own.uri(self.own.native(ending)[0]), moved]
             content["SpatialReference"] = self._reference()
             out[self.own.in_space(ending)] = content
+        more: dict[str, dict[str, Any]] = {}
         if "jacobian" not in leave_out:
-            out[self.own.in_space(outputs.ending("jacobian"))] = {
-                **derivatives.described("jacobian"),
-                "Sources": [moved],
-                "SpatialReference": self._reference(),
-            }
+            more[outputs.ending("jacobian")] = {**derivatives.described("jacobian"), "Sources": [moved]}
+        for kind in () if "vbm" in leave_out else ("modulated", *(["smoothed"] if smooth else [])):
+            for name in outputs.load()[kind].labels:
+                whole = "posteriors" not in leave_out  # else the probabilities are not stored
+                origin = outputs.ending("probseg", label=name) if whole else outputs.ending("structures")
+                source = self.own.uri(self.own.native(origin)[0])
+                width = {"FWHM": smooth, "FWHMUnits": "mm"} if kind == "smoothed" else {}
+                about = {**derivatives.described(kind, label=name), "Sources": [source, moved], **width}
+                more[outputs.ending(kind, label=name)] = about
+        for ending, content in more.items():
+            out[self.own.in_space(ending)] = content | {"SpatialReference": self._reference()}
         return out
 
     def _reference(self) -> str:

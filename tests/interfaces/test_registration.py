@@ -64,10 +64,10 @@ def test_everything_is_written_in_the_space(found):
     names = Names(folder / "out", folder / "bids", source, "sub-1")
     one = InSpace(names, read_alignment(outputs.out_transform))
     scan = Native(moving.image, moving.mask, moving.structures, moving.probabilities, np.dtype("float32"))
-    written = {job().name.removeprefix("sub-1_") for job in one.transforms() + one.images(scan)}
-    about = one.sidecars(sidecars(names, True, []))
+    written = {job().name.removeprefix("sub-1_") for job in one.transforms() + one.images(scan, smooth=8.0)}
+    about = one.sidecars(sidecars(names, True, []), smooth=8.0)
     images = {name for name in written if name.startswith("space-Own_")}
-    assert len(images) == 8
+    assert len(images) == 12
     assert (
         set(about)
         == written
@@ -85,6 +85,11 @@ def test_everything_is_written_in_the_space(found):
     assert np.allclose(total[inside], 1, atol=0.02) and not total[~inside].any()
     assert set(np.unique(read("dseg"))) == {0, 1, 2, 3}
     assert (read("jacobian") > 0).mean() > 0.999
+    for name in ("GM", "WM"):  # modulated maps hold the volume of the image
+        volume = float(moving.probabilities[name].data.sum())
+        for desc in ("modulated", "smoothed"):
+            assert read(f"label-{name}_desc-{desc}_probseg").sum() == pytest.approx(volume, rel=0.005)
+    assert about["space-Own_label-GM_desc-smoothed_probseg.nii.gz"]["FWHM"] == 8
     there, back = (itk.read(names.path(f"from-{a}_mode-image_xfm.h5")) for a in ("T1w_to-Own", "Own_to-T1w"))
     points = np.random.default_rng(0).uniform(-40, 40, (99, 3))
     assert np.linalg.norm(back.points(there.points(points)) - points, axis=1).mean() < 0.3
@@ -96,7 +101,7 @@ def test_what_is_switched_off_is_not_written(found):
     names = Names(folder / "less", folder, folder / "sub-1_T1w.nii.gz", "sub-1")
     one = InSpace(names, read_alignment(outputs.out_transform))
     scan = Native(moving.image, moving.mask, moving.structures, moving.probabilities, np.dtype("int16"))
-    off = ("posteriors", "jacobian")
+    off = ("posteriors", "jacobian", "vbm")
     assert {job().name.split("_", 2)[2] for job in one.images(scan, off)} == {
         "desc-preproc_T1w.nii.gz",
         "desc-brain_mask.nii.gz",

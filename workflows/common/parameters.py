@@ -75,6 +75,8 @@ class ProcessingOptions:
         Templates as the user writes them. Quality is judged with the first.
     atlases : tuple of str
         Atlases whose parcels are carried into the image, as the user writes them.
+    smooth : float
+        Width (mm, full at half maximum) of the Gaussian that smooths the modulated maps; 0 for none.
     engine : {'deep', 'ants', 'none'}
         Registration method.
     refine : int, optional
@@ -82,7 +84,7 @@ class ProcessingOptions:
     flavor : {'fmriprep', 'nibabies', 'both'}
         Naming of the derivatives.
     leave_out : tuple of str
-        Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``.
+        Steps that are off: ``posteriors``, ``template-outputs``, ``jacobian``, ``vbm``.
     stop_after : {'skullstrip'}, optional
         Stage after which the workflow ends.
     sloppy : bool
@@ -99,10 +101,11 @@ class ProcessingOptions:
     force: bool = False
     output_spaces: tuple[str, ...] = (spaces.DEFAULT,)
     atlases: tuple[str, ...] = ()
+    smooth: float = 0.0
     engine: str = "deep"
     refine: int | None = None
     flavor: str = "fmriprep"
-    leave_out: tuple[str, ...] = ("jacobian",)
+    leave_out: tuple[str, ...] = ("jacobian", "vbm")
     stop_after: str | None = None
     sloppy: bool = False
 

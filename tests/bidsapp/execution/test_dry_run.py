@@ -23,10 +23,15 @@ from brainseg.models.templates import bundled
 CASES = {
     "defaults": {},
     "nibabies": {"derivatives_flavor": "nibabies"},
-    "both": {"derivatives_flavor": "both", "force": True, "steps": ("lesion", "hippocampus", "jacobian")},
+    "both": {
+        "derivatives_flavor": "both",
+        "force": True,
+        "steps": ("lesion", "hippocampus", "jacobian", "vbm"),
+        "smooth": 8.0,
+    },
     "least": {"force": True, "steps": ("lesion", "no-posteriors", "no-template-outputs")},
 }
-SWITCHES = ("posteriors", "template-outputs", "jacobian")
+SWITCHES = ("posteriors", "template-outputs", "jacobian", "vbm")
 
 
 @pytest.fixture
@@ -73,6 +78,7 @@ def write(participant_session, settings, folder):
         **participant_session.inputs | extra(participant_session, settings, folder),
         flavor=settings.derivatives_flavor,
         leave_out=[name for name in SWITCHES if not settings.step(name)],
+        smooth=settings.smooth or 0.0,
     ).run(cwd=str(folder))
     return other
 

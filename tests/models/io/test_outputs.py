@@ -26,7 +26,13 @@ def test_entries_are_complete():
 
 
 def test_conditions_are_steps_or_facts():
-    assert set(outputs.conditions()) - set(STEPS) == {"feta", "averaged", "own"}
+    assert set(outputs.conditions()) - set(STEPS) == {
+        "feta",
+        "averaged",
+        "own",
+        "atlases",
+        "smoothed",
+    }
     used = {one for output in outputs.load().values() for one in output.when} | {"template-outputs"}
     assert used == set(outputs.conditions())
 
@@ -42,7 +48,7 @@ def test_labels_are_those_of_the_tables():
 
 @pytest.mark.parametrize("flavor", ["fmriprep", "nibabies", "both"])
 def test_every_planned_name_is_found_again(flavor):
-    planned = outputs.plan("T2w", ALL, [SPACE], flavor)
+    planned = outputs.plan("T2w", ALL, [SPACE], flavor, atlases=["Schaefer100", "Lab"])
     assert len(planned) == len(set(planned))
     for name in planned:
         output = outputs.find(name)
