@@ -8,7 +8,6 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from ....interfaces.io import files
@@ -19,6 +18,9 @@ from ..derivatives import Result
 
 MASK = 0.2
 """Mean modulated probability from which a voxel is in the mask of the study."""
+
+MNI = 4
+"""NIfTI code of coordinates in a template."""
 
 MEAN_OF = "group_{space}_label-{label}_desc-mean_probseg.nii.gz"
 MASK_OF = "group_{space}_label-{label}_mask.nii.gz"
@@ -67,9 +69,13 @@ def _write_group(out_dir: Path, space: str, label: str, members: list[tuple[str,
         else:
             left.append(key)
     mean = (total / len(used)).astype(np.float32)
-    about = {"ParticipantSessions": used, "OnAnotherGrid": left, "SpatialReference": space.partition("-")[2]}
+    about: dict[str, Any] = {
+        "ParticipantSessions": used,
+        "OnAnotherGrid": left,
+        "SpatialReference": space.partition("-")[2],
+    }
     words = f"Mean of the modulated probability of {label} of {len(used)} participant-sessions"
-    entries = {
+    entries: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
         MEAN_OF: (mean, {"Description": words}),
         MASK_OF: (
             (mean > MASK).astype(np.uint8),
@@ -79,7 +85,7 @@ def _write_group(out_dir: Path, space: str, label: str, members: list[tuple[str,
     out = []
     for name, (data, described) in entries.items():
         path = out_dir / name.format(space=space, label=label)
-        out.append(files.write_image(path, data, first.affine, nib.nifti1.xform_codes["mni"]))
+        out.append(files.write_image(path, data, first.affine, MNI))
         text = json.dumps(described | about, indent=2)
         write_text(out_dir / outputs.sidecar(path.name), f"{text}\n")
     return out
