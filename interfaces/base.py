@@ -24,6 +24,7 @@ from ..models.geometry.volume import Volume
 from ..models.io import images
 from ..models.networks import zoo
 from ..models.networks.inference import out_of_memory
+from ..models.networks.malloc import kept
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Stage(SimpleInterface):
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
         torch.set_num_threads(threads)
         source = self.inputs.source_file
-        with about(source if isdefined(source) else None):
+        with about(source if isdefined(source) else None), kept():
             self._stage(Path(runtime.cwd))
         return runtime
 
@@ -145,7 +146,7 @@ def on_device(compute: Callable[[str], T], device: str) -> tuple[T, list[str]]:
 
 
 def save(volume: Volume, path: Path) -> str:
-    """Write a volume for the next stage, uncompressed for speed.
+    """Write a volume for the next stage, uncompressed and in the order of the memory, for speed.
 
     Parameters
     ----------

@@ -193,7 +193,7 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     _check_size(path, image)
     try:
-        return np.array(image.dataobj, dtype=np.float32)
+        return np.array(image.dataobj, dtype=np.float32, order="C")  # the files have the other order
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch

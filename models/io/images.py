@@ -26,6 +26,9 @@ GZIP = b"\x1f\x8b"
 HEADERS: dict[int, type[nib.Nifti1Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """NIfTI images by the first number of their header."""
 
+REVERSED = b"axes in reverse order"
+"""Mark in the header of work files that have the order of the memory."""
+
 FIELD_MM = (20.0, 2000.0)
 """Plausible sides of a field of view (mm)."""
 
@@ -187,29 +190,31 @@ def read(path: str | Path, dtype: type[np.generic] | None = None) -> Volume:
         Values on the file's own grid.
     """
     image = open_image(path)
-    data = torch.from_numpy(np.array(image.dataobj, dtype=dtype))
-    return Volume(data, affine_of(image))
+    data, affine = torch.from_numpy(np.array(image.dataobj, dtype=dtype)), affine_of(image)
+    if isinstance(image.header, nib.Nifti1Header) and image.header["descrip"].item() == REVERSED:
+        data, affine = data.permute(2, 1, 0), affine[:, [2, 1, 0, 3]]
+    return Volume(data, affine)
 
 
 def write(volume: Volume, path: str | Path) -> None:
-    """Write a volume with its own type and affine (qform and sform).
+    """Write a volume for :func:`read` by a later stage, without reordering its voxels.
+
+    The file is a valid image whose axes are in reverse order, since NIfTI stores the first axis fastest and
+    memory the last one; :func:`read` knows it by the header.
 
     Parameters
     ----------
     volume : Volume
-        Values, shape (X, Y, Z) or as the tensor has it.
+        Values, shape (X, Y, Z).
     path : path-like
-        ``.nii`` or ``.nii.gz``.
+        ``.nii``.
     """
-    image = nib.Nifti1Image(volume.data.numpy(), volume.affine)
-    if not str(path).endswith(".nii"):
-        image.to_filename(path)
-        return
-    # nibabel writes plane by plane and looks for what has to be scaled: several times slower.
-    header = image.header
+    voxels = volume.data.contiguous()
+    header = nib.Nifti1Image(voxels.numpy().T, volume.affine[:, [2, 1, 0, 3]]).header
+    header["descrip"] = REVERSED
     header.set_data_offset(header.single_vox_offset)
     header["magic"] = header.single_magic
-    voxels = volume.data.permute(*range(volume.data.ndim)[::-1]).contiguous()
+    # nibabel writes plane by plane and looks for what has to be scaled: several times slower.
     with Path(path).open("wb") as file:
         header.write_to(file)
         file.write(voxels.numpy().data)  # tofile does not say why it failed

@@ -5,8 +5,10 @@ import gzip
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from brainseg.models.errors import InputError
+from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform, images
 
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 2.5, 0, -40], [0, 0, 3, -20], [0, 0, 0, 1]])
@@ -153,3 +155,17 @@ def test_what_is_no_image_is_refused_whatever_its_name(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(InputError, match=r"not a readable|cannot be read"):
             conform.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8, torch.int16])
+def test_a_work_file_has_the_order_of_the_memory_and_is_a_valid_image(tmp_path, dtype):
+    affine = np.array([[0, -2.0, 0, 5], [0.1, 0, 3, -7], [1.5, 0, 0, 9], [0, 0, 0, 1]])
+    volume = Volume((torch.rand(4, 5, 6) * 100).to(dtype), affine)
+    images.write(volume, tmp_path / "a.nii")
+    found = images.read(tmp_path / "a.nii")
+    assert found.data.dtype == dtype and found.data.is_contiguous()
+    assert torch.equal(found.data, volume.data) and np.allclose(found.affine, affine, atol=1e-5)
+    other = nib.load(tmp_path / "a.nii")  # as another program reads it
+    assert other.shape == (6, 5, 4)
+    assert np.asarray(other.dataobj)[5, 3, 2] == volume.data[2, 3, 5]
+    assert np.allclose(other.affine @ [5, 3, 2, 1], affine @ [2, 3, 5, 1], atol=1e-5)
