@@ -20,7 +20,7 @@ from ...errors import InputError
 from ...geometry.volume import Grid, Volume, resample, transform_points
 from ...localization import head
 from ...preprocessing.intensity import NORMALIZATIONS
-from .. import fusion
+from .. import refinement
 
 DEFAULTS: dict[str, Any] = {
     "frame": "box",
@@ -90,6 +90,15 @@ def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> 
     return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
 
 
+def _multiple(grid: Grid, stride: int) -> Grid:
+    """Return an upright grid with more voxels at both ends, so that a stride divides their number."""
+    shape = [-(-n // stride) * stride for n in grid.shape]
+    first = [(more - n) // 2 for more, n in zip(shape, grid.shape, strict=True)]
+    affine = grid.affine.copy()
+    affine[:3, 3] -= affine[:3, :3] @ np.array(first)
+    return Grid((shape[0], shape[1], shape[2]), affine)
+
+
 def inputs(
     images: Sequence[Volume],
     brain: Volume,
@@ -132,7 +141,8 @@ def inputs(
     if spec["frame"] == "cascade":
         masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
         found = head.find(masked, model=str(coarse), device=device, notes=notes)
-        made = fusion.network_inputs(masked, brain, found, float(np.mean(spacing)), stride)
+        grid = _multiple(box_grid(brain, spacing, float(spec["margin"])), stride)
+        made = refinement.inputs_on(grid, masked, found)
         return Inputs(made.grid, torch.cat([made.image[None], made.coordinates]), made.context)
     grid = box_grid(brain, spacing, float(spec["margin"]))
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data > 0.5

@@ -114,6 +114,19 @@ def test_the_box_covers_the_brain_and_keeps_voxels_of_its_size(stages, spacing):
         np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
 
 
+def test_a_grid_for_a_stride_keeps_its_voxels(stages):
+    _, mask = ball(stages)
+    grid = own_inputs.box_grid(mask, [4.0, 5.0, 4.0], 3.0)
+    wide = own_inputs._multiple(grid, 16)
+    assert all(n % 16 == 0 for n in wide.shape) and wide.shape >= grid.shape
+    steps = np.linalg.inv(wide.affine) @ grid.affine[:, 3]
+    np.testing.assert_allclose(steps[:3], np.round(steps[:3]), atol=1e-6)
+    ends = wide.corners()
+    assert (ends.min(0) <= grid.corners().min(0) + 1e-6).all() and (
+        ends.max(0) >= grid.corners().max(0)
+    ).all()
+
+
 def test_a_lesion_network_of_a_user(stages, tmp_path):
     scan, mask = ball(stages)
     rows = [{"index": 1, "name": "Lesion"}]
