@@ -31,6 +31,9 @@ REQUIRED = frozenset({"name", "kind", "architecture", "losses", "stages"})
 ALIASES = {"again": "second_pass", "licence": "license"}
 """Other accepted names of keys."""
 
+NUMBERS = ("minutes", "rate", "spread", "real", "second_pass", "checkpoint_seconds")
+"""Keys whose values are numbers."""
+
 UNSTATED = "not stated"
 """License on the card of a recipe that states none."""
 
@@ -247,9 +250,20 @@ def read(
     missing = sorted(REQUIRED - set(values))
     if missing:
         raise UsageError(name, f"missing keys {', '.join(missing)}", "Add them; every recipe needs them")
+    values |= {key: _number(name, key, values[key]) for key in NUMBERS if key in values}
     recipe = Recipe(**values | {"text": text})
     check(recipe, name, kinds)
     return recipe
+
+
+def _number(path: str | Path, key: str, value: Any) -> float:
+    """Return a number; YAML takes one such as ``1e-4``, without a point, for a text."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise UsageError(
+            path, f"{key} is {value!r}, which is no number", f"Write it as in {key}: 1.0"
+        ) from None
 
 
 def check(recipe: Recipe, path: str | Path, kinds: Mapping[str, Allowed]) -> None:

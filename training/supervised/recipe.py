@@ -142,12 +142,16 @@ def _merged(recipe: Recipe, task: dict[str, Any], path: str | Path) -> dict[str,
     """Return the arguments of a network that begins as one of structures, summed up to labels.
 
     A structure belongs to the label of its tissue, or else of its class in a dseg. Labels of one side, and
-    those of no tissue, get outputs of their own.
+    those of no tissue, get outputs of their own. A network of the same labels goes on with its own outputs.
     """
     card = _card("start", recipe.starts[0], path)
+    own = labels.own(recipe.table).labels
+    if purpose.kind_of(card) == purpose.SUPERVISED and labels.of_card(card).labels == own:
+        before = card["architecture"]["arguments"]
+        return {key: before[key] for key in ("tasks", "prior_task", "merge") if key in before}
     if purpose.purpose_of(card) != "segmentation":
         return {}
-    structures, own = labels.of_card(card), labels.own(recipe.table).labels
+    structures = labels.of_card(card)
     usable = [label for label in own if label.partner == label.index and label.tissue]
     groups: dict[int, list[int]] = {label.index: [] for label in own}
     for position, index in enumerate(structures.unsided):

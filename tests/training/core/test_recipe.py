@@ -43,6 +43,13 @@ def test_recipes(tmp_path):
     assert replace(one, minutes=1).digest == one.digest
 
 
+def test_numbers_are_numbers(tmp_path):
+    assert _recipe(tmp_path, TEXT + "rate: 1e-4\n").rate == 1e-4, "a text in YAML"
+    assert _recipe(tmp_path, minutes="2.5e1").minutes == 25
+    with pytest.raises(UsageError, match="rate is 'fast', which is no number"):
+        _recipe(tmp_path, rate="fast")
+
+
 def test_a_recipe_of_a_user_states_its_license_and_has_its_table_beside_it(tmp_path):
     assert _recipe(tmp_path).license == "not stated"
     assert _recipe(tmp_path, TEXT + "licence: CC0-1.0\n").license == "CC0-1.0"

@@ -20,6 +20,7 @@ from brainseg.training.data import tiff_slices
 from brainseg.training.kinds import registry
 from brainseg.training.kinds.assemble import Data, assemble
 from brainseg.training.supervised import cases, prepare, samplers, split
+from brainseg.training.supervised import recipe as recipe_module
 from helpers import labeled_images
 
 RECIPE = """
@@ -239,6 +240,18 @@ def test_a_label_without_counterpart_gets_outputs_of_its_own(tmp_path):
     prior = torch.full((1, 19, 4, 4, 4), 1 / 19)
     full, low = network(torch.rand(1, 4, 8, 8, 8), prior)["structure"]
     assert full.shape == (1, 4, 8, 8, 8) and low.shape == (1, 4, 4, 4, 4)
+
+
+def test_a_network_of_the_same_labels_goes_on_with_its_outputs(monkeypatch):
+    first = registry.read("labels-fine-tuning")
+    rows = labels.as_rows(labels.own("dseg"))
+    made = {"class": "StemUNet", "arguments": first.architecture}
+    card = {"name": "mine", "kind": "supervised", "use": "labels", "labels": rows, "architecture": made}
+    real = recipe_module._card
+    monkeypatch.setattr(
+        recipe_module, "_card", lambda key, name, path: card if key == "start" else real(key, name, path)
+    )
+    assert registry.read("labels-fine-tuning", {"start": "mine"}).architecture == first.architecture
 
 
 @pytest.mark.slow
