@@ -29,6 +29,7 @@ import psutil
 import tables
 
 PERIOD = 0.1
+PRECISION = "BRAINSEG_PRECISION"
 STATUS = Path("logs") / "status" / "sub-01.json"
 BEFORE, AFTER = "start", "end"
 GIB = 2.0**30
@@ -67,8 +68,8 @@ def dataset(image: Path, folder: Path) -> Path:
     return folder
 
 
-def command(image: Path, cores: int, extra: list[str]) -> tuple[dict[str, Use], dict]:
-    """Run the command; return the resources of each stage, and the content of the status file."""
+def command(image: Path, cores: int, extra: list[str], precision: str = "") -> tuple[dict[str, Use], dict]:
+    """Run the command, in ``float32`` or in the CPU's own precision; return the resources of each stage, and the content of the status file."""
     with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
         place = Path(folder)
         bids, out = dataset(image, place / "bids"), place / "out"
@@ -91,6 +92,7 @@ def command(image: Path, cores: int, extra: list[str]) -> tuple[dict[str, Use], 
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+                env=os.environ | ({PRECISION: precision} if precision else {}),
             )
             used = watch(process, out / STATUS)
             if process.returncode:
@@ -232,6 +234,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     import nibabel as nib
 
+    from brainseg.models.networks import device
+
     image = nib.load(args.image)
     shape = "x".join(map(str, image.shape))
     size = "x".join(f"{s:.3g}" for s in image.header.get_zooms()[:3])
@@ -239,10 +243,18 @@ def main(argv: list[str] | None = None) -> int:
     if there < args.cores:
         raise SystemExit(f"this process may use {there} cores, not {args.cores}: see taskset, or --cores")
     text = f"One participant, {shape} voxels of {size} mm, {args.cores} cores."
+    own = str(device.precision("cpu")).removeprefix("torch.")
+
+    def measured(precision: str) -> str:
+        used, content = command(args.image, args.cores, args.extra, precision)
+        head = f"\n\nThe command `brainseg-bids BIDS OUT participant`, networks in {precision or own}:\n\n"
+        return head + table(used, content["seconds"])
+
     if not args.library_only:
-        used, content = command(args.image, args.cores, args.extra)
-        text += "\n\nThe command `brainseg-bids BIDS OUT participant`:\n\n" + table(used, content["seconds"])
+        text += measured("")
     text += "\n\nThe stages as library calls, in one process:\n\n" + table(library(args.image, args.cores))
+    if not args.library_only and own != "float32":
+        text += measured("float32")
     text += "\n\n" + tables.stamp("head-coarse", "skullstrip", "segmentation")
     print(text)
     if args.out:
