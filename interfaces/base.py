@@ -24,7 +24,6 @@ from ..models.geometry.volume import Volume
 from ..models.io import images
 from ..models.networks import zoo
 from ..models.networks.inference import out_of_memory
-from ..models.networks.malloc import kept
 
 T = TypeVar("T")
 
@@ -54,7 +53,7 @@ class Stage(SimpleInterface):
         os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = str(threads)
         torch.set_num_threads(threads)
         source = self.inputs.source_file
-        with about(source if isdefined(source) else None), kept():
+        with about(source if isdefined(source) else None):
             self._stage(Path(runtime.cwd))
         return runtime
 

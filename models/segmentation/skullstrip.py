@@ -8,6 +8,7 @@ from ..errors import InputError
 from ..geometry.volume import Volume
 from ..localization import upright
 from ..localization.upright import Turn
+from ..networks.malloc import kept
 from ..population import populations
 from ..population.populations import Population
 from ..preprocessing import mp2rage
@@ -77,7 +78,8 @@ def skullstrip(
     """
     record = populations.resolve(population)
     try:
-        return METHODS[record.methods["skullstrip"].method](volume, record, mode=mode, device=device)
+        with kept():
+            return METHODS[record.methods["skullstrip"].method](volume, record, mode=mode, device=device)
     except InputError as error:
         if not mp2rage.is_noisy(volume):
             raise
