@@ -68,6 +68,7 @@ def test_page_has_a_place_for_every_table():
         "scale",
         "kill",
         "registration",
+        "parcels",
         "pseudolabels",
         "hippocampus",
         "lesion",

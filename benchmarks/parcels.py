@@ -1,0 +1,129 @@
+"""Scan one head twice: do the parcels of an atlas stay where they are?
+
+``python benchmarks/parcels.py HEADS [--count 2] [--out benchmarks/README.md]`` where HEADS is a folder of
+held-out whole-head label maps, or the arrays of ``brainseg train prepare``.
+
+The anatomy of a head is drawn once. Its T1w scan is drawn twice, with other intensities, noise and bias, on a
+grid that is moved by some millimeters. Both go through the whole pipeline, and their parcels are compared in
+the mm of the head.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import synthetic_heads
+import tables
+import torch
+from synthetic_heads import CENTER, SHAPE
+
+from brainseg.models.geometry.volume import Volume, resample
+from brainseg.models.parcellation import atlas as atlases
+from brainseg.models.parcellation import carry, names
+from brainseg.models.pipeline import process
+from brainseg.models.population import labels
+from brainseg.models.registration import reference, registration
+from brainseg.models.registration.reference import anatomy
+from brainseg.training.data import prepare
+from brainseg.training.synthesis.acquisition import draw_acquisition
+from brainseg.training.synthesis.config import GeneratorConfig
+from brainseg.training.synthesis.contrast import LEVELS, draw_contrast
+from brainseg.training.synthesis.generator import HeadGenerator
+
+MOVED = (3.3, -2.1, 4.7)
+"""Shift (mm) of the grid of the second scan."""
+
+
+def scans(heads: Path, number: int) -> list[Volume]:
+    """Return two T1w scans of one head."""
+    config = GeneratorConfig(**synthetic_heads.NATURAL | {"contrasts": {"T1w": 1.0}, "low_resolution": 0.0})
+    generator = HeadGenerator(heads, config)
+    torch.manual_seed(100 + number)
+    draw = generator.draw(number)
+    out = []
+    for time_point in (0, 1):
+        torch.manual_seed(1000 * (1 + time_point) + number)
+        drawn = draw_contrast(generator.source, config, generator.device, seeded=False)
+        drawn.means[:LEVELS], drawn.deviations[:LEVELS] = 0, 3  # air
+        center = np.array(CENTER) + time_point * np.array(MOVED)
+        again = replace(draw, contrast=drawn, acquisition=draw_acquisition(config))
+        rendered = generator.render(again, tuple(center.tolist()), SHAPE, 1.0)
+        affine = np.eye(4)
+        affine[:3, 3] = center - (np.array(SHAPE) - 1) / 2
+        out.append(Volume(rendered.image * 255, affine))
+    return out
+
+
+def parcels(scan: Volume) -> tuple[dict[str, carry.Carried], float]:
+    """Return the parcels of every shipped atlas in a scan, and the CPU time (s) of an atlas."""
+    done = process.process(scan)
+    found = done.segmentation
+    moving = anatomy(done.corrected, done.brain.mask, found.structures, found.probabilities)
+    template = reference.load(names.parse(names.shipped()[0]).space)
+    back = registration.register(moving, template, network=registration.NETWORK).inverse
+    out, begin = {}, time.process_time()
+    for name in names.shipped():
+        atlas = atlases.load(names.parse(name))
+        known = atlases.places(atlas, template.structures, labels.load("adult"))
+        out[name] = carry.carry(atlas, known, back, found.structures)
+        carry.measure(atlas, out[name].labels, found.probabilities["GM"], {})
+    return out, (time.process_time() - begin) / len(out)
+
+
+def dice(one: Volume, other: Volume) -> np.ndarray:
+    """Return the Dice coefficient of every label of two images, by their mm."""
+    first = one.data.numpy().ravel()
+    second = resample(other, one.grid, mode="nearest").data.numpy().ravel()
+    size = int(max(first.max(), second.max())) + 1
+    both = np.bincount(first[first == second], minlength=size)
+    total = np.bincount(first, minlength=size) + np.bincount(second, minlength=size)
+    return 2 * both[1:] / np.maximum(total[1:], 1)
+
+
+def measure(heads: Path, number: int) -> list[list[object]]:
+    """Return the rows of the table of one head."""
+    (first, cpu), (second, _) = (parcels(scan) for scan in scans(heads, number))
+    rows = []
+    for name, one in first.items():
+        found = dice(one.labels, second[name].labels)
+        share = 100 * one.filled / max(int((one.labels.data > 0).sum()), 1)
+        low = float(np.percentile(found, 5))
+        rows.append([f"head {number}, {name}", float(found.mean()), low, float(found.min()), share, cpu])
+    return rows
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("heads", type=Path, help="prepared arrays (.npz), or a folder of label maps")
+    parser.add_argument("--count", type=int, default=2, help="number of heads (default: 2)")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
+    args = parser.parse_args(argv)
+    rows: list[list[object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        heads = args.heads
+        if heads.is_dir():
+            heads = Path(folder) / "heads.npz"
+            prepare.prepare(sorted(args.heads.glob("*.nii*"))[: args.count], heads)
+        for number in range(args.count):
+            rows += measure(heads, number)
+            tables.say(f"head {number}")
+    header = ["head and atlas", "mean Dice", "5th percentile", "lowest", "voxels filled (%)", "CPU (s)"]
+    text = (
+        "Parcels of the shipped atlases in two synthetic T1w scans of a head, of held-out label maps: other "
+        "intensities, noise and bias on a moved grid, both through the whole pipeline. CPU time is that of "
+        f"one atlas.\n\n{tables.markdown(header, rows)}\n\n"
+        f"{tables.stamp('head-coarse', 'segmentation', 'registration')}"
+    )
+    print(text)
+    if args.out:
+        tables.put(args.out, "parcels", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
