@@ -19,7 +19,7 @@ RUN pip install ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} --constraint contai
     'torch>=2.6,<2.14'
 RUN pip install --constraint container/constraints.txt setuptools
 
-COPY setup.py pyproject.toml README.md LICENSE ./
+COPY setup.py pyproject.toml README.md LICENSE NOTICE ./
 COPY bidsapp bidsapp
 COPY workflows workflows
 COPY interfaces interfaces

@@ -25,7 +25,7 @@ setup(
     long_description_content_type="text/markdown",
     author="The brainseg-bids developers",
     license="Apache-2.0",
-    license_files=["LICENSE"],
+    license_files=["LICENSE", "NOTICE"],
     classifiers=[
         "Development Status :: 3 - Alpha",
         "Environment :: Console",

@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import synthetic_heads
 import tables
 import torch
 from synthetic_heads import CENTER, SHAPE
@@ -29,9 +28,9 @@ from brainseg.models.pipeline import process
 from brainseg.models.population import labels
 from brainseg.models.registration import reference, registration
 from brainseg.models.registration.reference import anatomy
+from brainseg.training.calibration.qc_norms import MILD
 from brainseg.training.data import prepare
 from brainseg.training.synthesis.acquisition import draw_acquisition
-from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.contrast import LEVELS, draw_contrast
 from brainseg.training.synthesis.generator import HeadGenerator
 
@@ -41,7 +40,7 @@ MOVED = (3.3, -2.1, 4.7)
 
 def scans(heads: Path, number: int) -> list[Volume]:
     """Return two T1w scans of one head."""
-    config = GeneratorConfig(**synthetic_heads.NATURAL | {"contrasts": {"T1w": 1.0}, "low_resolution": 0.0})
+    config = replace(MILD, low_resolution=0.0, deface=0.0, crop=0.0, rotation=10.0, invert=0.0)
     generator = HeadGenerator(heads, config)
     torch.manual_seed(100 + number)
     draw = generator.draw(number)

@@ -52,6 +52,8 @@ def _variants(names: list[str]) -> list[str]:
         if name in catalog.ADULT:
             sizes = spaces.RESOLUTIONS if name == catalog.DEFAULT else spaces.RESOLUTIONS[:1]
             lines.append(f"{name}  with the program  {' '.join(f'res-{size}' for size in sizes)}")
+            about = catalog.card(name).get("about", {})
+            lines += [f"  {about[key]}" for key in ("license", "license_text") if key in about]
         elif name in catalog.names():
             weeks = [catalog.card(stem)["weeks"] for stem in catalog.families(name).values()]
             ages = " and ".join(f"cohort-{one[0]:g} to cohort-{one[-1]:g}" for one in weeks[:1])

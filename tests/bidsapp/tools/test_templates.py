@@ -63,6 +63,7 @@ def test_templates_are_listed(home, capsys):
     said = capsys.readouterr().out
     assert "cohort-1 cohort-2 res-1 res-2" in said
     assert "with the program  res-1 res-2" in said
+    assert "Louis Collins, McConnell Brain Imaging Centre" in said
 
 
 def test_what_a_registration_needs_is_fetched(home, monkeypatch, capsys):
