@@ -19,7 +19,7 @@ from .group_quality import Outliers
 from .outliers import ENOUGH
 from .sections import growth, quality, skullstrip, study_columns, study_ratings
 from .study import pages as study_pages
-from .study import parcels, tables, vbm
+from .study import parcels, tables, vbm, volume_forms
 
 COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
@@ -28,8 +28,8 @@ COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True, processes: int = 1) -> Path:
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
-    Writes ``group_volumes.tsv``, ``group_intervals.tsv``, ``group_quality.tsv`` and ``group_missing.tsv``
-    with their dictionaries, those of parcels if there are any, ``group.html`` and ``index.html``.
+    Writes ``group_volumes.tsv``, its long form, ``group_asymmetry.tsv``, ``group_intervals.tsv``,
+    ``group_quality.tsv`` and ``group_missing.tsv`` with their dictionaries, those of parcels if there are any, ``group.html`` and ``index.html``.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
         about = tables.columns_about(results, people)
         tables.write_volumes(out_dir, results, about)
         tables.write_intervals(out_dir, results, about)
+        volume_forms.write(out_dir, results, about)
         judged = study_ratings.Judged.of(out_dir, results)
         judged.write()
         tables.write_quality(out_dir, results, about | judged.columns, outliers)

@@ -63,8 +63,7 @@ def write(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> 
         written.append(path)
     for path in [*out_dir.glob(WIDE.format(atlas="*", measure="*")), out_dir / LONG]:
         if path not in written:
-            path.unlink(missing_ok=True)
-            path.with_suffix(".json").unlink(missing_ok=True)
+            tables.remove(path)
     return written
 
 

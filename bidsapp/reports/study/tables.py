@@ -37,7 +37,7 @@ def columns_about(results: list[Result], people: dict[str, dict[str, Any]]) -> d
     cells = {name: [person[name] for person in persons] for name in PERSON}
     out |= {name: column for name, column in cells.items() if any(column)}
     taken = {
-        *_volume_columns(results),
+        *volume_columns(results),
         *group_quality.columns(results),
         *out,
         "state",
@@ -64,7 +64,7 @@ def arithmetics(results: list[Result]) -> list[tuple[str, int]]:
     return Counter(filter(None, (arithmetic.words(result.status) for result in done))).most_common()
 
 
-def _volume_columns(results: list[Result]) -> list[str]:
+def volume_columns(results: list[Result]) -> list[str]:
     """Return the columns of volumes, without empty ones."""
     known = {name for result in results for name in result.volumes}
     ordered = [name for name in ("brain", *labels.totals()) if name in known]
@@ -74,7 +74,7 @@ def _volume_columns(results: list[Result]) -> list[str]:
 
 def write_volumes(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> None:
     """Write ``group_volumes.tsv``."""
-    names = _volume_columns(results)
+    names = volume_columns(results)
     cells = {name: [rounded(result.volumes.get(name)) for result in results] for name in names}
     write_table(out_dir / "group_volumes.tsv", about | cells, {name: _measure(name) for name in names})
 
@@ -84,8 +84,7 @@ def write_intervals(out_dir: Path, results: list[Result], about: dict[str, list[
     path = out_dir / "group_intervals.tsv"
     known = [label.name for label in label_tables.every() if any(label.name in r.intervals for r in results)]
     if not known:
-        path.unlink(missing_ok=True)
-        path.with_suffix(".json").unlink(missing_ok=True)
+        remove(path)
         return
     cells: dict[str, list[Any]] = {}
     described: dict[str, dict[str, Any]] = {}
@@ -131,6 +130,12 @@ def write_table(path: Path, cells: dict[str, list[Any]], described: dict[str, di
         path.with_suffix(".json"),
         {n: described.get(n) or study_ratings.describe(n) or _describe(n, study) for n in cells},
     )
+
+
+def remove(path: Path) -> None:
+    """Remove a table of an earlier run and its dictionary."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
 
 
 def write_missing(out_dir: Path, results: list[Result]) -> None:
