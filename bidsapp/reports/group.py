@@ -29,7 +29,8 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
     Writes ``group_volumes.tsv``, its long form, ``group_asymmetry.tsv``, ``group_intervals.tsv``,
-    ``group_quality.tsv`` and ``group_missing.tsv`` with their dictionaries, those of parcels if there are any, ``group.html`` and ``index.html``.
+    ``group_quality.tsv`` and ``group_missing.tsv`` with their dictionaries, tables of parcels if there are
+    any, ``group.html`` and ``index.html``.
 
     Parameters
     ----------
