@@ -28,9 +28,8 @@ COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True, processes: int = 1) -> Path:
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
-    Writes ``group_volumes.tsv``, its long form, ``group_asymmetry.tsv``, ``group_intervals.tsv``,
-    ``group_quality.tsv`` and ``group_missing.tsv`` with their dictionaries, tables of parcels if there are
-    any, ``group.html`` and ``index.html``.
+    Writes the tables of the study (``group_*.tsv``) with their dictionaries, ``group.html`` and
+    ``index.html``.
 
     Parameters
     ----------
