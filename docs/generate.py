@@ -147,7 +147,7 @@ def label_files() -> str:
     lines = ["| file | labels of | label tables |", "|---|---|---|"]
     kinds = {output.label_file: output.description for output in outputs.load().values()}
     for name, tables in outputs.label_tables().items():
-        lines.append(f"| `{name}` | {kinds[name]} | {', '.join(tables)} |")
+        lines.append(f"| `{name}`, `{outputs.color_table(name)}` | {kinds[name]} | {', '.join(tables)} |")
     return "\n".join([*lines, ""])
 
 

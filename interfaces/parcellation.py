@@ -22,7 +22,7 @@ from ..models.population import labels
 from ..models.registration import reference
 from ..models.templates import spaces
 from .base import Stage, StageInputSpec, load, save
-from .io import derivatives, files
+from .io import color_tables, derivatives, files
 from .io.derivatives import Names
 from .registration import Alignment, read_alignment
 
@@ -205,14 +205,15 @@ def jobs(
     out: list[Callable[[], Path]] = []
     for image, table in zip(labeled, tables, strict=True):
         found = json.loads(Path(table).read_text())
-        ends = {
-            n: outputs.ending(n, atlas=found["label"]) for n in ("parcels", "parcel_labels", "parcel_morph")
-        }
+        kinds = ("parcels", "parcel_labels", "parcel_colors", "parcel_morph")
+        ends = {kind: outputs.ending(kind, atlas=found["label"]) for kind in kinds}
         data = load(image).data.numpy()
         data = data.astype(np.int16) if data.max() < 2**15 else data
         out.append(partial(files.write_image, names_of.path(ends["parcels"]), data, affine, code))
         path = names_of.path(ends["parcel_labels"])
         out.append(partial(files.write_table, path, LABEL_COLUMNS, [tuple(row) for row in found["parcels"]]))
+        parcels = [(row[0], row[1], row[2]) for row in found["parcels"]]
+        out.append(partial(color_tables.write, names_of.path(ends["parcel_colors"]), parcels))
         columns = ("index", "name", *found["columns"])
         rows = [tuple(row) for row in found["rows"]]
         out.append(partial(files.write_table, names_of.path(ends["parcel_morph"]), columns, rows))

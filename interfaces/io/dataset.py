@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from ...models.io import outputs
 from ...models.population.labels import LabelTable
-from . import container, derivatives, files
+from . import color_tables, container, derivatives, files
 
 BIDS_VERSION = "1.10.0"
 NAME = "brainseg-bids"
@@ -33,6 +33,7 @@ sub-*/ses-*/figures
 *_desc-quality_*
 *_jacobian.*
 *_cohort-*
+*.lut.txt
 """
 
 README = """\
@@ -62,7 +63,7 @@ def write_dataset_description(
     sloppy: bool = False,
     label_files: Collection[str] | None = None,
 ) -> list[Path]:
-    """Write description, README, label tables and `.bidsignore` of a BIDS derivative dataset.
+    """Write description, README, label and color tables and `.bidsignore` of a BIDS derivative dataset.
 
     Several processes may call this at once; files that are up to date are not written again.
 
@@ -111,7 +112,7 @@ def write_dataset_description(
 
 
 def _write_label_tables(out_dir: Path, wanted: Collection[str] | None) -> list[Path]:
-    """Write the label tables of the labels of all populations, of which those that are there stay."""
+    """Write the label and color tables of all populations' labels, of which those that are there stay."""
     # An index has the same meaning in every table, so those of all populations go into one file.
     tables = {
         out_dir / file: sorted({row for name in names for row in derivatives.label_rows(name)})
@@ -121,11 +122,20 @@ def _write_label_tables(out_dir: Path, wanted: Collection[str] | None) -> list[P
     for path, rows in tables.items():
         if not path.is_file():
             files.write_table(path, derivatives.LABEL_COLUMNS, rows)
-    return list(tables)
+        colors = path.with_name(outputs.color_table(path.name))
+        if not colors.is_file():
+            _write_colors(colors, rows)
+    return [*tables, *(path.with_name(outputs.color_table(path.name)) for path in tables)]
+
+
+def _write_colors(path: Path, rows: Iterable[tuple[Any, ...]]) -> Path:
+    """Write the color table of rows of a label table."""
+    index, name, color = map(derivatives.LABEL_COLUMNS.index, ("index", "name", "color"))
+    return color_tables.write(path, [(row[index], row[name], row[color]) for row in rows])
 
 
 def write_label_table(out_dir: Path, desc: str, table: LabelTable) -> Path:
-    """Write the label table of a network of the user and return its path.
+    """Write the label table and the color table of a network of the user; return the path of the first.
 
     Parameters
     ----------
@@ -137,7 +147,9 @@ def write_label_table(out_dir: Path, desc: str, table: LabelTable) -> Path:
         The table.
     """
     path = out_dir / outputs.ending("own_labels", network=desc).replace(".nii.gz", ".tsv")
-    return files.write_table(path, derivatives.LABEL_COLUMNS, [derivatives.label_cells(x) for x in table])
+    rows = [derivatives.label_cells(label) for label in table]
+    _write_colors(path.with_name(outputs.color_table(path.name)), rows)
+    return files.write_table(path, derivatives.LABEL_COLUMNS, rows)
 
 
 def description(out_dir: Path, bids_root: Path, version: str, sloppy: bool = False) -> dict[str, Any]:

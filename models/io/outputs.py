@@ -126,6 +126,17 @@ def label_tables() -> dict[str, list[str]]:
     return _specification()["label_tables"]
 
 
+def color_table(label_file: str) -> str:
+    """Return the name of the color table beside a label table.
+
+    Examples
+    --------
+    >>> color_table("desc-aseg_dseg.tsv")
+    'desc-aseg_dseg.lut.txt'
+    """
+    return f"{label_file.removesuffix('.tsv')}.lut.txt"
+
+
 def label_files(holding: Collection[str]) -> set[str]:
     """Return the names of the label tables of the files that are written under these conditions.
 

@@ -207,7 +207,8 @@ def test_parcels_go_through_the_chain(stages, tmp_path, monkeypatch):
     outputs = run(workflow, tmp_path / "wf")["outputs"].result.outputs
     anat = participant_session.out / "sub-01" / "anat"
     written = {Path(path).name for path in outputs.out_files}
-    ends = ("seg-Lab_desc-parcels_dseg.nii.gz", "seg-Lab_desc-parcels_dseg.tsv", "seg-Lab_morph.tsv")
+    labeled = "seg-Lab_desc-parcels_dseg"
+    ends = (f"{labeled}.nii.gz", f"{labeled}.tsv", "seg-Lab_morph.tsv", f"{labeled}.lut.txt")
     assert {f"sub-01_{end}" for end in ends} <= written
     found = np.asarray(nib.load(anat / f"sub-01_{ends[0]}").dataobj)
     inside = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj) > 0
