@@ -25,6 +25,10 @@ COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
 """Volumes in the table of the page, beside those of the hippocampi."""
 
 
+NAMED = tuple(f"group_{name}.tsv" for name in ("volumes", "intervals", "quality", "exclusions", "missing"))
+"""Tables that the page names first; others, such as those of atlases, follow."""
+
+
 def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True, processes: int = 1) -> Path:
     """Write the tables and pages of the study, and update the participants' pages with their rank.
 
@@ -92,6 +96,7 @@ def _write_page(
 ) -> Path:
     """Write ``group.html``; ``found`` are the people, their cohort and its outliers."""
     context = _context(results, *found) | judged.context
+    context["more"] = sorted(p.name for p in out_dir.glob("group_*.tsv") if p.name not in NAMED)
     path = out_dir / "group.html"
     return render.write(path, "group.html.j2", script="group.js", **context, group_by=group_by)
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.status import records
+from brainseg.models.templates import bundled, catalog
 from helpers import DATA, WATCH
 
 pytestmark = pytest.mark.slow
@@ -118,7 +119,7 @@ def test_left_is_left(finished_run, participant):
 
 
 def test_participants_meet_in_the_template(finished_run):
-    template = np.asarray(nib.load(finished_run.bids / "sub-01" / "anat" / "sub-01_T1w.nii.gz").dataobj) > 0
+    template = bundled.load(catalog.DEFAULT).mask.data.numpy() > 0
     masks = [values(finished_run, p, f"{SPACE}_desc-brain_mask") > 0 for p in ("01", "02")]
     assert dice(masks[0], template) > 0.95
     assert dice(masks[1], template) > 0.9

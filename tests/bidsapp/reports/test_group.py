@@ -123,6 +123,12 @@ def test_missing_says_why(tree):
     assert "it is 5 voxels wide" in page and 'href="sub-07.html"' in page
 
 
+def test_every_table_is_linked(tree):
+    text = (tree / "group.html").read_text()
+    for path in tree.glob("group_*.tsv"):
+        assert f'href="{path.name}"' in text
+
+
 def test_links_lead_somewhere(tree):
     for name in ("group.html", "index.html"):
         page = (tree / name).read_text()
