@@ -20,7 +20,7 @@ from ...errors import InputError
 from ...geometry.volume import Grid, Volume, resample, transform_points
 from ...localization import head
 from ...preprocessing.intensity import NORMALIZATIONS
-from .. import refinement
+from .. import fusion, refinement
 
 DEFAULTS: dict[str, Any] = {
     "frame": "box",
@@ -141,8 +141,11 @@ def inputs(
     if spec["frame"] == "cascade":
         masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
         found = head.find(masked, model=str(coarse), device=device, notes=notes)
-        grid = _multiple(box_grid(brain, spacing, float(spec["margin"])), stride)
-        made = refinement.inputs_on(grid, masked, found)
+        if np.ndim(spacing) == 0:
+            made = fusion.network_inputs(masked, brain, found, float(np.mean(spacing)), stride)
+        else:
+            grid = _multiple(box_grid(brain, spacing, float(spec["margin"])), stride)
+            made = refinement.inputs_on(grid, masked, found)
         return Inputs(made.grid, torch.cat([made.image[None], made.coordinates]), made.context)
     grid = box_grid(brain, spacing, float(spec["margin"]))
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data > 0.5

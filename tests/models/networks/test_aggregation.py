@@ -39,6 +39,21 @@ def test_parts_give_what_the_whole_gives(shape):
     torch.testing.assert_close(slices, whole, atol=1e-5, rtol=0)
 
 
+def test_a_volume_is_never_larger_than_those_of_the_training():
+    seen = []
+
+    class Watched(Local):
+        def forward(self, x, prior=None):
+            seen.append(tuple(x.shape[2:]))
+            return super().forward(x, prior)
+
+    x = torch.randn(1, 12, 8, 8)
+    for shape in ((8, 8, 8), (16, 8, 8)):
+        found = aggregation.probabilities(Watched(), x, sampler="volumes", shape=shape)
+        torch.testing.assert_close(found, aggregation.probabilities(Local(), x), atol=1e-5, rtol=0)
+    assert seen == [(8, 8, 8), (8, 8, 8), (12, 8, 8)]
+
+
 def test_windows_take_their_part_of_the_prior():
     torch.manual_seed(0)
     x, prior = torch.randn(1, 24, 16, 16), torch.randn(2, 12, 8, 8)
