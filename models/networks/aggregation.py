@@ -53,7 +53,7 @@ def probabilities(
     sampler : {'volumes', 'patches', 'slices'}
         What the network sees at once.
     shape : sequence of int
-        Size of the windows of ``patches``, and of ``volumes`` that are larger than those of the training.
+        Size of the windows of ``patches``, and of ``volumes`` that are larger.
     axes : sequence of int
         Axes across the slices of ``slices``; the probabilities are the mean over them.
 
@@ -82,13 +82,16 @@ def probabilities(
 
     if sampler == "slices":
         return torch.stack([by_slices(compute, x, axis, stride) for axis in axes]).mean(0)
-    # Normalization over the whole input differs in a larger field of view than that of the training.
-    larger = len(shape) == 3 and any(n > side for n, side in zip(x.shape[1:], shape, strict=True))
-    if sampler == "patches" or larger:
+    if sampler == "patches" or _larger(x, shape):
         return by_windows(compute, x, prior, shape)
     padded = _padded(x, [-(-n // stride) * stride for n in x.shape[1:]])
     near = None if prior is None else _padded(prior, [n // 2 for n in padded.shape[1:]])
     return _cut(compute(padded, near), x)
+
+
+def _larger(x: Tensor, shape: Sequence[int]) -> bool:
+    """Return whether an image is larger than those of the training; normalization over it would differ."""
+    return len(shape) == 3 and any(n > side for n, side in zip(x.shape[1:], shape, strict=True))
 
 
 def by_windows(compute: Compute, x: Tensor, prior: Tensor | None, shape: Sequence[int]) -> Tensor:
