@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from ...models.errors import BrainsegError, UsageError
 from .. import __version__
-from . import dispatch, single_files, training
+from . import datasets, dispatch, single_files, training
 from .dispatch import Command
 from .parser import SHELLS, HelpFormatter, Parser
 
 COMMANDS: dict[str, Command] = {
     **single_files.COMMANDS,
     **training.COMMANDS,
-    **single_files.FOR_DATASETS,
+    **datasets.COMMANDS,
 }
 """All commands by name, in the order of the help."""
 

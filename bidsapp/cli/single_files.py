@@ -285,50 +285,6 @@ def _add_pseudolabel(parser: Parser) -> None:
     add_compute(parser)
 
 
-def _add_check_derivatives(parser: Parser) -> None:
-    add = parser.add_argument
-    add("folder", metavar="OUT", complete="folder", help="derivatives, of brainseg-bids or another program")
-    add(
-        "--participant-label",
-        nargs="+",
-        metavar="LABEL",
-        complete="participant",
-        help="only these participants (default: all)",
-    )
-    add(
-        "--output-spaces",
-        nargs="+",
-        metavar="SPACE",
-        complete="template",
-        help="output spaces of the planned run (default: all that the derivatives have transforms to)",
-    )
-    add(
-        "--reference",
-        choices=("T1w", "T2w"),
-        default="T1w",
-        help="--reference-anat of NiBabies (default: T1w)",
-    )
-
-
-def _add_templates(parser: Parser) -> None:
-    add = parser.add_argument
-    add("action", choices=("list", "get"), help="list templates, or fetch some from TemplateFlow")
-    add(
-        "name",
-        metavar="NAME",
-        nargs="*",
-        complete="template",
-        help="NAME[:cohort-N][:res-N], as in --output-spaces of brainseg-bids; list: its cohorts and "
-        "resolutions (default: all templates)",
-    )
-    add(
-        "--atlas",
-        nargs="+",
-        metavar="ATLAS",
-        help="get: also these atlases in the template, as in --atlases of brainseg-bids: NAME[:desc-DESC]",
-    )
-
-
 COMMANDS: dict[str, Command] = {
     "skullstrip": Command(
         "IN OUT [--mask]",
@@ -377,24 +333,5 @@ COMMANDS: dict[str, Command] = {
         "atlas.",
         _add_pseudolabel,
         "brainseg.bidsapp.tools.pseudolabel:run",
-    ),
-}
-
-FOR_DATASETS: dict[str, Command] = {
-    "templates": Command(
-        "{list,get} [NAME ...]",
-        "list templates, or fetch them from TemplateFlow",
-        "List the templates that --output-spaces of brainseg-bids takes, or fetch TemplateFlow's into its "
-        "folder (TEMPLATEFLOW_HOME). The default template comes with the program.",
-        _add_templates,
-        "brainseg.bidsapp.tools.templates.command:run",
-    ),
-    "check-derivatives": Command(
-        "OUT",
-        "show what fMRIPrep and NiBabies would use of a folder",
-        "Show which stages fMRIPrep and NiBabies would skip with the derivatives in OUT, why they would "
-        "compute the others, and the commands to run them.",
-        _add_check_derivatives,
-        "brainseg.bidsapp.tools.check_derivatives:run",
     ),
 }

@@ -34,6 +34,7 @@ sub-*/ses-*/figures
 *_jacobian.*
 *_cohort-*
 *.lut.txt
+fs-stats/
 """
 
 README = """\
