@@ -23,7 +23,7 @@ SLOPPY_NAME = " (sloppy)"
 IGNORED = """\
 *.html
 logs/
-ratings/
+ratings
 group*
 sub-*/figures
 sub-*/ses-*/figures
@@ -34,7 +34,7 @@ sub-*/ses-*/figures
 *_jacobian.*
 *_cohort-*
 *.lut.txt
-fs-stats/
+fs-stats
 """
 
 README = """\

@@ -1,5 +1,9 @@
 """``brainseg stats``: files that are read as those of FreeSurfer, and what is left out."""
 
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -7,6 +11,7 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.cli import main
+from brainseg.interfaces.io import dataset
 from brainseg.models.population import labels
 
 HEAD = "index\tname\themisphere\tvolume_mm3\tlabel_volume_mm3\tfraction_of_brain\n"
@@ -122,3 +127,16 @@ def test_folders_without_volumes_are_refused(tmp_path, capsys):
     (tmp_path / "fs").write_text("a file")
     assert main.main(["stats", str(tmp_path), "--to", str(tmp_path / "fs")]) == 1
     assert "could not be written" in capsys.readouterr().err
+
+
+def test_the_dataset_stays_valid(out):
+    program = shutil.which("bids-validator-deno", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("bids-validator-deno is not installed")
+    dataset.write_dataset_description(out, out.parent / "bids", "1")
+    assert main.main(["stats", str(out)]) == 0
+    (out / "ratings").mkdir()
+    (out / "ratings" / "anna.tsv").write_text("participant_id\n")
+    done = subprocess.run([program, str(out)], capture_output=True, text=True, check=False)
+    assert "/fs-stats" not in done.stdout and "/ratings" not in done.stdout and ".lut.txt" not in done.stdout
+    assert done.returncode == 0, done.stdout
