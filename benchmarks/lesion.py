@@ -20,7 +20,6 @@ from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
 from brainseg.models.population import contrasts
-from brainseg.models.preprocessing import bias
 from brainseg.models.segmentation import lesion, skullstrip
 from brainseg.training.lesion import lgg, prepare
 
@@ -56,9 +55,8 @@ def score(image: Volume, truth: Volume, threshold: float = 0.5) -> dict[str, flo
     """Return the scores of a case."""
     begin = time.process_time()
     brain = skullstrip.skullstrip(image).mask
-    corrected, _ = bias.correct(image, brain)
     middle = time.process_time()
-    found = lesion.find(corrected, brain, threshold=threshold)
+    found = lesion.find(image, brain, threshold=threshold)
     seen, true = found.mask.data.numpy() > 0, truth.data.numpy() > 0
     voxel = image.grid.voxel_volume / 1000
     pieces, count = ndimage.label(true, np.ones((3, 3, 3)))

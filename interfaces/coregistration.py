@@ -35,6 +35,7 @@ class _CoregisterInputSpec(StageInputSpec):
 class _CoregisterOutputSpec(TraitedSpec):
     out_file = File(exists=True, desc="bias-corrected image on the grid of the reference image")
     out_native = File(exists=True, desc="bias-corrected image on its own grid")
+    out_uncorrected = File(exists=True, desc="image on the grid of the reference image, not corrected")
     out_transform = File(
         exists=True,
         desc="JSON: matrix from mm of the image to mm of the reference image, rotation, translation",
@@ -65,7 +66,7 @@ class Coregister(Stage):
             native, _ = bias.correct(moving, brain, shrink=8 if self.inputs.sloppy else 4)
         else:
             notes.append(f"{name} does not show the brain of the reference image: check both images.")
-        moved = coregistration.apply(native, found.matrix, fixed.grid)
+        moved, plain = (coregistration.apply(one, found.matrix, fixed.grid) for one in (native, moving))
         shift = found.shift(transform_points(fixed.affine, (np.array(fixed.grid.shape) - 1) / 2))
         if found.degrees > FAR_DEGREES or shift > FAR_MM:
             notes.append(
@@ -83,6 +84,7 @@ class Coregister(Stage):
         self._results |= {
             "out_file": save(moved, folder / "moved.nii"),
             "out_native": save(native, folder / "native.nii"),
+            "out_uncorrected": save(plain, folder / "uncorrected.nii"),
             "out_transform": str(path),
             "notes": notes,
         }

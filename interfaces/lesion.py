@@ -32,7 +32,9 @@ COLUMNS = {
 
 
 class _FindLesionsInputSpec(NetworkInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="bias-corrected image in which lesions are bright")
+    in_file = File(
+        exists=True, mandatory=True, desc="image in which lesions are bright, not corrected for bias"
+    )
     in_mask = File(exists=True, mandatory=True, desc="brain mask on the same grid")
     model = Str("lesion", usedefault=True, desc="weights of the network; empty if the population has none")
     image = Str(mandatory=True, desc="the same image in the dataset")

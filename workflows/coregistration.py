@@ -12,7 +12,7 @@ DESC = """\
 {contrasts} of the same {unit} {were} aligned to the {reference} image by a rigid transform that maximizes \
 the mutual information of the intensities (Mattes et al., 2003, doi:10.1109/TMI.2003.809072; ITK), and \
 corrected for intensity non-uniformity in the same way. """
-OUTPUTS = ("out_files", "out_natives", "out_transforms", "notes")
+OUTPUTS = ("out_files", "out_natives", "out_uncorrected", "out_transforms", "notes")
 
 
 def init_coregistration_wf(
@@ -59,6 +59,8 @@ def init_coregistration_wf(
         Bias-corrected images on the grid of the reference image, in the order of ``other_contrasts``.
     out_natives : list of str
         Bias-corrected images on their own grids.
+    out_uncorrected : list of str
+        Images on the grid of the reference image, without correction of the bias.
     out_transforms : list of str
         JSON with the matrix, shape (4, 4), from mm of each image to mm of the reference image.
     notes : list of str
@@ -89,7 +91,7 @@ def init_coregistration_wf(
             mem_gb=mem_gb,
         )
         workflow.connect([(inputnode, coregister, [("in_file", "in_reference"), ("in_mask", "in_mask")])])
-        made = ("out_file", "out_native", "out_transform", "notes")
+        made = ("out_file", "out_native", "out_uncorrected", "out_transform", "notes")
         for field, merge in zip(made, merges, strict=True):
             workflow.connect(coregister, field, merge, f"in{number}")
     for output, merge in zip(OUTPUTS, merges, strict=True):

@@ -46,7 +46,7 @@ def init_lesion_wf(
     source_file : str
         Reference image in the dataset.
     in_file : str
-        Bias-corrected image with lesions, on the grid of the reference image, shape (X, Y, Z).
+        Image with lesions, not corrected for bias, on the grid of the reference image, shape (X, Y, Z).
     in_mask : str
         Brain mask on the same grid.
     in_structures : str, optional

@@ -108,7 +108,7 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("skullstrip", "out_mask", "lesion", "in_mask"),
     ),
     "lesion beside bright CSF": (("segmentation", "out_structures", "lesion", "in_structures"),),
-    "lesion in the reference image": (("bias", "out_file", "lesion", "in_file"),),
+    "lesion in the reference image": (("conform", "out_file", "lesion", "in_file"),),
     "lesion results": (
         ("lesion", "out_file", "lesion_results", "in1"),
         ("lesion", "out_probability", "lesion_results", "in2"),
@@ -126,7 +126,7 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("coregistration", "notes", "outputs", "coregistration_notes"),
     ),
     "lesion in another contrast": (
-        ("coregistration", "out_files", "lesion_image", "inlist"),
+        ("coregistration", "out_uncorrected", "lesion_image", "inlist"),
         ("lesion_image", "out", "lesion", "in_file"),
     ),
 }

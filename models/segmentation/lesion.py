@@ -98,7 +98,7 @@ def find(
     Parameters
     ----------
     volume : Volume
-        FLAIR or T2w scan, bias-corrected.
+        FLAIR or T2w scan, as acquired: a correction of the bias takes a large lesion for bias.
     mask : Volume
         Brain mask, on the same grid.
     others : sequence of Volume

@@ -16,7 +16,6 @@ from ....models.geometry.volume import Volume, resample
 from ....models.io import atomic
 from ....models.io.images import open_image
 from ....models.networks import purpose
-from ....models.preprocessing import bias
 from ....models.segmentation import lesion
 from ....models.segmentation.own.inputs import specification
 from ....training.data import tiff_slices
@@ -114,8 +113,6 @@ def _segment(
         device=device(args),
     )
     first, *others = loaded.images
-    if not patient.slices:  # networks of slices are trained on intensities as they are
-        first, _ = bias.correct(first, loaded.brain)
     result = lesion.find(
         first,
         loaded.brain,
