@@ -116,13 +116,13 @@ def test_the_live_lines_fit_a_terminal_of_80_columns(live, clock):
 def test_time_left_is_estimated_from_the_first_stages_on(live, clock):
     told, shown = live
     told.started("sub-01")
-    for stage, seconds in (("conform", 3), ("skullstrip", 10)):
+    for stage in ("conform", "skullstrip"):
         told.works("sub-01", stage, on=True)
-        clock[0] += seconds
+        clock[0] += 100 * estimate.SHARES[stage]
         told.works("sub-01", stage, on=False)
     assert " left" not in shown()
     told.works("sub-01", "bias", on=True)
-    # One participant-session takes 100 s: 87 s are left of the first, and 200 s of the others.
+    # One participant-session takes 100 s: more than 70 s are left of the first, and 200 s of the others.
     assert "about 5 min left" in shown()
     told.at_once = 3
     assert "about 2 min left" in shown()

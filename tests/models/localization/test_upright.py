@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from brainseg.bidsapp.config import orientation
+from brainseg.interfaces import base
 from brainseg.interfaces.conform import Conform
 from brainseg.models.errors import InputError, UsageError
 from brainseg.models.geometry.volume import Volume
@@ -168,4 +169,4 @@ def test_images_that_fit_keep_their_header(stages, tmp_path, monkeypatch):
     node = Conform(source_file=str(unit.source), reorient="auto", model="head-coarse")
     found = node.run(cwd=str(tmp_path)).outputs
     assert (found.reoriented, found.caution, found.notes) == ("", "", [])
-    np.testing.assert_allclose(nib.load(found.out_file).affine, nib.load(unit.source).affine)
+    np.testing.assert_allclose(base.load(found.out_file).affine, nib.load(unit.source).affine)
