@@ -70,7 +70,7 @@ def opened(path: str | Path) -> tuple[nib.spatialimages.SpatialImage, list[str]]
     image, notes = _loaded(Path(path))
     if not isinstance(image, nib.spatialimages.SpatialImage):
         raise InputError(str(path), "it is not an image with a grid of voxels", "Use a NIfTI image")
-    for mend in (_gray, _usable, _in_mm):
+    for mend in (_in_order, _gray, _usable, _in_mm):
         image, note = mend(image)
         notes += [note] if note else []
     return image, notes
@@ -96,6 +96,15 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
     return kind.from_stream(stream), [
         f"The file is {word}, although its name ends in {''.join(path.suffixes)}."
     ]
+
+
+def _in_order(image: Image) -> tuple[Image, str]:
+    """Return a work file (:func:`write`) with its axes in order."""
+    if not isinstance(image.header, nib.Nifti1Header) or image.header["descrip"].item() != REVERSED:
+        return image, ""
+    data, header = np.asarray(image.dataobj).T, image.header.copy()
+    header["descrip"] = b""
+    return type(image)(data, image.affine[:, [2, 1, 0, 3]], header), ""
 
 
 def _gray(image: Image) -> tuple[Image, str]:
@@ -190,17 +199,15 @@ def read(path: str | Path, dtype: type[np.generic] | None = None) -> Volume:
         Values on the file's own grid.
     """
     image = open_image(path)
-    data, affine = torch.from_numpy(np.array(image.dataobj, dtype=dtype)), affine_of(image)
-    if isinstance(image.header, nib.Nifti1Header) and image.header["descrip"].item() == REVERSED:
-        data, affine = data.permute(2, 1, 0), affine[:, [2, 1, 0, 3]]
-    return Volume(data, affine)
+    data = torch.from_numpy(np.array(image.dataobj, dtype=dtype))
+    return Volume(data, affine_of(image))
 
 
 def write(volume: Volume, path: str | Path) -> None:
     """Write a volume for :func:`read` by a later stage, without reordering its voxels.
 
     The file is a valid image whose axes are in reverse order, since NIfTI stores the first axis fastest and
-    memory the last one; :func:`read` knows it by the header.
+    memory the last one; :func:`open_image` and :func:`read` know it by the header.
 
     Parameters
     ----------

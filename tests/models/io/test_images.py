@@ -165,6 +165,9 @@ def test_a_work_file_has_the_order_of_the_memory_and_is_a_valid_image(tmp_path, 
     found = images.read(tmp_path / "a.nii")
     assert found.data.dtype == dtype and found.data.is_contiguous()
     assert torch.equal(found.data, volume.data) and np.allclose(found.affine, affine, atol=1e-5)
+    opened = images.open_image(tmp_path / "a.nii")
+    assert opened.shape == (4, 5, 6) and np.allclose(opened.affine, affine, atol=1e-5)
+    assert np.array_equal(opened.dataobj, volume.data)
     other = nib.load(tmp_path / "a.nii")  # as another program reads it
     assert other.shape == (6, 5, 4)
     assert np.asarray(other.dataobj)[5, 3, 2] == volume.data[2, 3, 5]
