@@ -243,7 +243,7 @@ def sidecars(names: Names, table: str, segmented: dict[str, Any]) -> dict[str, d
     own = names if source == names.source_file else Names(names.out_dir, names.bids_root, source, names.key)
     about = {
         **segmented,
-        "Sources": [own.uri(own.preproc), names.uri(names.native(outputs.ending("mask"))[0])],
+        "Sources": [*own.raws, names.uri(names.native(outputs.ending("mask"))[0])],
         "Contrast": found["contrast"],
         "NetworkLicense": found["license"],
     }

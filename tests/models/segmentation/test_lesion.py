@@ -199,7 +199,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
         and about["Description"].startswith("Lesions")
         and "CC BY-NC-SA" in about["NetworkLicense"]
     )
-    assert about["Sources"][0] == "bids::sub-01/anat/sub-01_desc-preproc_FLAIR.nii.gz"
+    assert about["Sources"][0] == "bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"
     table = json.loads((folder / "sub-01_desc-lesion_volumes.json").read_text())
     assert table["Count"] == 1 and table["Volume"] == {"Value": 80.0, "Units": "mm^3"}
     assert any("1 lesion of 0.1 mL" in note for note in notes)
@@ -249,7 +249,7 @@ def test_it_runs_on_the_grid_of_the_reference(stages, tmp_path, monkeypatch):
     folder = unit.out / "sub-01" / "anat"
     about = json.loads((folder / "sub-01_label-lesion_mask.json").read_text())
     assert about["Contrast"] == "FLAIR"
-    assert about["Sources"][0] == "bids::sub-01/anat/sub-01_run-2_desc-preproc_FLAIR.nii.gz"
+    assert about["Sources"][0] == "bids:raw:sub-01/anat/sub-01_run-2_FLAIR.nii.gz"
     assert (folder / "sub-01_run-2_desc-preproc_FLAIR.nii.gz").is_file()
     notes = json.loads((folder / "sub-01_desc-aseg_volumes.json").read_text())["Notes"]
     assert any("No lesion in the FLAIR image" in note for note in notes)
