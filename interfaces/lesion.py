@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
+from nipype.interfaces.base import File, InputMultiPath, Str, TraitedSpec, isdefined, traits
 
+from ..models.data import model_files
 from ..models.io import outputs
-from ..models.networks import zoo
+from ..models.networks import purpose, zoo
 from ..models.population.contrasts import DARK_CSF, LESION
 from ..models.segmentation import lesion
+from ..models.segmentation.own.inputs import specification
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives, files
 from .io.derivatives import Names
@@ -42,6 +44,10 @@ class _FindLesionsInputSpec(NetworkInputSpec):
     in_structures = File(
         exists=True, desc="structures, FreeSurfer ids, on the same grid; no lesion covers their CSF"
     )
+    in_images = InputMultiPath(
+        File(exists=True), desc="images for a network of several contrasts, as in_file, on the same grid"
+    )
+    contrasts = traits.List(Str, desc="BIDS suffixes of in_images")
 
 
 class _FindLesionsOutputSpec(TraitedSpec):
@@ -62,13 +68,15 @@ class FindLesions(Stage):
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
         contrast = inputs.image.split(".")[0].rpartition("_")[2]
-        reason = skipped(contrast, inputs.model, force=inputs.force)
+        there = list(inputs.contrasts) if isdefined(inputs.contrasts) else []
+        reason = skipped(contrast, inputs.model, force=inputs.force, others=there)
         if reason:
             self._results["notes"] = [reason]
             return
-        image, mask = load(inputs.in_file), load(inputs.in_mask)
+        image, *others = [load(path) for path in self._images()]
+        mask = load(inputs.in_mask)
         structures = load(inputs.in_structures) if isdefined(inputs.in_structures) else None
-        find = partial(lesion.find, image, mask, model=inputs.model, structures=structures)
+        find = partial(lesion.find, image, mask, others=others, model=inputs.model, structures=structures)
         result, notes = on_device(lambda device: find(device=device), inputs.device)
         self._results["out_file"] = save(result.mask, folder / "lesions.nii")
         self._results["out_probability"] = save(result.probability, folder / "probability.nii")
@@ -85,13 +93,38 @@ class FindLesions(Stage):
         found = f"{count} lesion{'s' * (count != 1)} of {volume:.1f} mL in all" if count else "No lesion"
         self._results["notes"] = [
             f"Lesions: {found} in the {contrast} image. This is for research only; check the lesion mask.",
-            *cautions(contrast),
+            *cautions(contrast, inputs.model),
             *notes,
             *result.notes,
         ]
 
+    def _images(self) -> list[str]:
+        """Return the files of the network's contrasts in its order; the image for a network of one."""
+        wanted = trained_on(self.inputs.model)
+        if len(wanted) < 2:
+            return [self.inputs.in_file]
+        files_of = dict(zip(self.inputs.contrasts, self.inputs.in_images, strict=True))
+        return [files_of[name] for name in wanted]
 
-def skipped(contrast: str, model: str, force: bool = False) -> str:
+
+def trained_on(model: str) -> list[str]:
+    """Return the contrasts of a network that was trained on images with labels of a user; else none.
+
+    Parameters
+    ----------
+    model : str
+        Weights of the network; empty if the population has none.
+
+    Examples
+    --------
+    >>> trained_on("lesion")
+    []
+    """
+    card = model_files.read_card(model) if model else {}
+    return list(specification(card)["contrasts"]) if card.get("kind") == purpose.SUPERVISED else []
+
+
+def skipped(contrast: str, model: str, force: bool = False, others: Sequence[str] = ()) -> str:
     """Return the reason why lesions are not segmented.
 
     Parameters
@@ -102,6 +135,8 @@ def skipped(contrast: str, model: str, force: bool = False) -> str:
         Weights of the network; empty if the population has none.
     force : bool
         Whether images with bright CSF are segmented, too.
+    others : sequence of str
+        Suffixes of the images that a network of several contrasts can have, ``contrast`` included.
 
     Returns
     -------
@@ -115,6 +150,14 @@ def skipped(contrast: str, model: str, force: bool = False) -> str:
     """
     if not model:
         return "The step lesion was left out: no network for this population."
+    trained = trained_on(model)
+    if missing := [name for name in trained if len(trained) > 1 and name not in others]:
+        return (
+            f"The step lesion was left out: the network {model_files.title(model)} needs "
+            f"{' and '.join(trained)}, and there is no {missing[0]} image."
+        )
+    if contrast in trained:
+        return ""
     if contrast not in LESION:
         known = " or ".join(DARK_CSF)
         return f"The step lesion was left out: it needs a {known} image."
@@ -126,13 +169,33 @@ def skipped(contrast: str, model: str, force: bool = False) -> str:
     return ""
 
 
-def cautions(contrast: str) -> list[str]:
+def beside_csf(contrast: str, model: str) -> bool:
+    """Return whether CSF is as bright as lesions in an image, and the network was not trained on such ones.
+
+    Parameters
+    ----------
+    contrast : str
+        Suffix of the image.
+    model : str
+        Weights of the network.
+
+    Examples
+    --------
+    >>> beside_csf("FLAIR", "lesion"), beside_csf("T2w", "lesion")
+    (False, True)
+    """
+    return contrast not in (*DARK_CSF, *trained_on(model))
+
+
+def cautions(contrast: str, model: str) -> list[str]:
     """Return notes on the reliability of lesions in a contrast.
 
     Parameters
     ----------
     contrast : str
         Suffix of the image.
+    model : str
+        Weights of the network.
 
     Returns
     -------
@@ -141,10 +204,17 @@ def cautions(contrast: str) -> list[str]:
 
     Examples
     --------
-    >>> len(cautions("FLAIR")), len(cautions("T2w"))
+    >>> len(cautions("FLAIR", "lesion")), len(cautions("T2w", "lesion"))
     (0, 1)
     """
-    if contrast in DARK_CSF:
+    trained = trained_on(model)
+    if trained and contrast not in trained:
+        name = model_files.title(model)
+        return [
+            f"The network {name} was trained on {', '.join(trained)}, and the image is {contrast}: "
+            "check the lesions."
+        ]
+    if not beside_csf(contrast, model):
         return []
     return [
         f"Lesions in a {contrast} image are unreliable: CSF is as bright as lesions. Ventricles and sulcal "
@@ -152,13 +222,15 @@ def cautions(contrast: str) -> list[str]:
     ]
 
 
-def shown_in(contrasts: list[str]) -> int | None:
+def shown_in(contrasts: list[str], model: str = "") -> int | None:
     """Return the position of the image that is best for the lesion stage.
 
     Parameters
     ----------
     contrasts : list of str
         Suffixes of the images.
+    model : str
+        Weights of the network; one of a user prefers the contrasts that it was trained on.
 
     Returns
     -------
@@ -170,7 +242,9 @@ def shown_in(contrasts: list[str]) -> int | None:
     >>> shown_in(["T1w", "T2w", "FLAIR"]), shown_in(["T1w"])
     (2, None)
     """
-    there = [contrasts.index(name) for name in LESION if name in contrasts]
+    trained = trained_on(model)
+    preferred = [*sorted(trained, key=lambda name: name not in LESION), *LESION]
+    there = [contrasts.index(name) for name in preferred if name in contrasts]
     return there[0] if there else None
 
 

@@ -24,7 +24,7 @@ from ..models.io import outputs
 from ..models.networks import purpose
 from ..models.population import labels
 from ..models.segmentation.own import labels as own
-from ..models.segmentation.own.inputs import specification
+from ..models.segmentation.own.inputs import as_acquired, specification
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives
 from .io.derivatives import Names
@@ -55,7 +55,7 @@ OF_STEP = {
 
 
 class _SegmentOwnLabelsInputSpec(NetworkInputSpec):
-    in_file = File(exists=True, mandatory=True, desc="bias-corrected scan")
+    in_file = File(exists=True, mandatory=True, desc="scan, corrected for bias or not as the card says")
     in_mask = File(exists=True, mandatory=True, desc="brain mask, on the scan's grid")
     model = Str(mandatory=True, desc="weights of the network")
     contrast = Str("T1w", usedefault=True, desc="BIDS suffix of the scan")
@@ -120,6 +120,11 @@ class SegmentOwnLabels(Stage):
 def has_tissues(model: str) -> bool:
     """Return whether the labels of a network include the tissues of a whole brain."""
     return own.has_tissues(labels.of_card(model_files.read_card(model)))
+
+
+def sees_acquired(model: str) -> bool:
+    """Return whether a network sees images without correction of their bias."""
+    return as_acquired(model_files.read_card(model))
 
 
 def several_contrasts(model: str) -> bool:
@@ -194,14 +199,16 @@ def sidecars(names: Names, model: str, segmented: dict[str, Any]) -> dict[str, d
     """
     desc = outputs.own_desc(model_files.title(model))
     image = outputs.ending("own_labels", network=desc)
-    about = {"Network": described(model)}
+    about: dict[str, Any] = {"Network": described(model)}
+    if sees_acquired(model):
+        about["Sources"] = [*names.raws, names.uri(names.native(outputs.ending("mask"))[0])]
     return {
         image: segmented | derivatives.described("own_labels") | about,
         outputs.ending("own_volumes", network=desc): {
             **COLUMNS,
+            "Network": about["Network"],
             "Sources": [names.uri(image)],
-        }
-        | about,
+        },
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
@@ -10,7 +12,7 @@ from ..interfaces.lesion import FindLesions, skipped
 from ..models.pipeline import methods
 from .common.base import init_stage_wf
 
-INPUTS = ["source_file", "in_file", "in_mask", "in_structures"]
+INPUTS = ["source_file", "in_file", "in_mask", "in_structures", "in_images"]
 OUTPUTS = ["out_file", "out_probability", "out_lesions", "notes"]
 
 
@@ -20,6 +22,7 @@ def init_lesion_wf(
     name: str = "lesion_wf",
     model: str = "lesion",
     force: bool = False,
+    contrasts: Sequence[str] = (),
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 1.5,
@@ -36,6 +39,8 @@ def init_lesion_wf(
         Weights of the network; empty if the population has none.
     force : bool
         Whether images with bright CSF, such as T2w, are segmented.
+    contrasts : sequence of str
+        BIDS suffixes of ``in_images``.
     device : str
         Device of the network.
     num_threads, mem_gb : int, float
@@ -52,6 +57,9 @@ def init_lesion_wf(
     in_structures : str, optional
         Structures (FreeSurfer ids) on the same grid, whose CSF no lesion covers.
 
+    in_images : list of str, optional
+        Images of all contrasts on the same grid, not corrected for bias, for a network of several.
+
     Outputs
     -------
     out_file : str
@@ -64,12 +72,19 @@ def init_lesion_wf(
         Notes for the report.
     """
     lesion = pe.Node(
-        FindLesions(model=model, image=image, force=force, device=device, use_gpu=device.startswith("cuda")),
+        FindLesions(
+            model=model,
+            image=image,
+            force=force,
+            contrasts=list(contrasts),
+            device=device,
+            use_gpu=device.startswith("cuda"),
+        ),
         name="lesion",
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
     contrast = image.split(".")[0].rpartition("_")[2]
     with about(None):
-        desc = "" if skipped(contrast, model, force) else methods.lesion(model, contrast)
+        desc = "" if skipped(contrast, model, force, contrasts) else methods.lesion(model, contrast)
     return init_stage_wf(name, lesion, INPUTS, OUTPUTS, desc)

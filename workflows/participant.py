@@ -82,12 +82,16 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
     "own labels": (
         ("inputnode", "source_file", "own_labels", "source_file"),
         ("skullstrip", "out_mask", "own_labels", "in_mask"),
-        ("bias", "out_file", "own_labels", "in_file"),
         ("own_labels", "out_file", "outputs", "in_labels"),
         ("own_labels", "out_volumes", "outputs", "in_label_volumes"),
         ("own_labels", "notes", "outputs", "own_labels_notes"),
     ),
+    "own labels of corrected images": (("bias", "out_file", "own_labels", "in_file"),),
+    "own labels of images as acquired": (("conform", "out_file", "own_labels", "in_file"),),
     "contrasts of own labels": (("coregistration", "out_files", "own_labels", "in_others"),),
+    "contrasts of own labels as acquired": (
+        ("coregistration", "out_uncorrected", "own_labels", "in_others"),
+    ),
     "tissues of own labels": (
         ("own_labels", "out_dseg", "outputs", "in_dseg"),
         ("own_labels", "out_probabilities", "outputs", "in_probabilities"),
@@ -109,6 +113,11 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
     ),
     "lesion beside bright CSF": (("segmentation", "out_structures", "lesion", "in_structures"),),
     "lesion in the reference image": (("conform", "out_file", "lesion", "in_file"),),
+    "contrasts of lesions": (
+        ("conform", "out_file", "lesion_contrasts", "in1"),
+        ("coregistration", "out_uncorrected", "lesion_contrasts", "in2"),
+        ("lesion_contrasts", "out", "lesion", "in_images"),
+    ),
     "lesion results": (
         ("lesion", "out_file", "lesion_results", "in1"),
         ("lesion", "out_probability", "lesion_results", "in2"),
@@ -203,10 +212,14 @@ def select_connections(plan: Plan) -> list[Connection]:
     """
     lesion, other = plan.options.lesion, bool(plan.inputs.other_contrasts)
     atlases = bool(plan.atlases)
+    own, acquired = bool(plan.record.own_labels), plan.own_acquired
     wanted = {
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
-        "own labels": bool(plan.record.own_labels),
-        "contrasts of own labels": other and plan.own_contrasts,
+        "own labels": own,
+        "own labels of corrected images": own and not acquired,
+        "own labels of images as acquired": acquired,
+        "contrasts of own labels": other and plan.own_contrasts and not acquired,
+        "contrasts of own labels as acquired": other and plan.own_contrasts and acquired,
         "tissues of own labels": plan.own_tissues,
         "tissues of the structures": not plan.own_tissues,
         "corrected orientation": bool(plan.options.reorient),
@@ -219,6 +232,7 @@ def select_connections(plan: Plan) -> list[Connection]:
         "lesion": lesion,
         "lesion beside bright CSF": plan.lesions_beside_csf,
         "lesion in the reference image": lesion and not plan.lesion_number,
+        "contrasts of lesions": plan.lesion_contrasts,
         "lesion results": plan.segments_lesions,
         "lesion notes": lesion,
         "other contrasts": other,

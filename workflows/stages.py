@@ -13,12 +13,11 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
-from ..interfaces.lesion import shown_in, skipped
-from ..interfaces.own_labels import has_tissues, several_contrasts
+from ..interfaces.lesion import beside_csf, shown_in, skipped, trained_on
+from ..interfaces.own_labels import has_tissues, sees_acquired, several_contrasts
 from ..models.parcellation import names
 from ..models.pipeline.networks import record_of
 from ..models.population import labels
-from ..models.population.contrasts import DARK_CSF
 from ..models.population.populations import Population
 from ..models.preprocessing.thick_slices import too_coarse
 from ..models.segmentation.skullstrip import upright_model
@@ -111,6 +110,11 @@ class Plan:
         return bool(model) and has_tissues(model) and "dseg" not in self.inputs.precomputed
 
     @cached_property
+    def own_acquired(self) -> bool:
+        """Whether a network of own labels sees images without correction of their bias."""
+        return bool(self.record.own_labels) and sees_acquired(self.record.own_labels)
+
+    @cached_property
     def own_contrasts(self) -> bool:
         """Whether a network of own labels sees images of other contrasts, too."""
         return bool(self.record.own_labels) and several_contrasts(self.record.own_labels)
@@ -126,6 +130,11 @@ class Plan:
         """The reference image, then those of other contrasts."""
         return [self.inputs.source_file, *self.inputs.other_contrasts]
 
+    @property
+    def contrasts(self) -> list[str]:
+        """BIDS suffixes of ``images``."""
+        return [_suffix(path) for path in self.images]
+
     @cached_property
     def atlases(self) -> tuple[str, ...]:
         """Atlases in the output spaces of this participant-session."""
@@ -136,18 +145,25 @@ class Plan:
     @property
     def lesion_number(self) -> int:
         """Position in ``images`` of the one in which lesions are segmented."""
-        return shown_in([_suffix(path) for path in self.images]) or 0
+        return shown_in(self.contrasts, self.record.lesion) or 0
+
+    @property
+    def lesion_contrasts(self) -> bool:
+        """Whether the lesion stage has a network of several contrasts, all of which there are."""
+        return self.segments_lesions and len(trained_on(self.record.lesion)) > 1
 
     @property
     def segments_lesions(self) -> bool:
         """Whether there is an image and a network for the lesion stage."""
-        suffix = _suffix(self.images[self.lesion_number])
-        return self.options.lesion and not skipped(suffix, self.record.lesion, self.options.force)
+        suffix = self.contrasts[self.lesion_number]
+        return self.options.lesion and not skipped(
+            suffix, self.record.lesion, self.options.force, self.contrasts
+        )
 
     @property
     def lesions_beside_csf(self) -> bool:
         """Whether lesions are segmented in an image in which CSF is as bright."""
-        return self.segments_lesions and _suffix(self.images[self.lesion_number]) not in DARK_CSF
+        return self.segments_lesions and beside_csf(self.contrasts[self.lesion_number], self.record.lesion)
 
 
 def build_conform(plan: Plan) -> LiterateWorkflow:
@@ -285,6 +301,7 @@ def build_lesion(plan: Plan) -> LiterateWorkflow:
         model=plan.record.lesion,
         image=image,
         force=plan.options.force,
+        contrasts=plan.contrasts,
         mem_gb=plan.memory["lesion"],
         **plan.network,
     )
@@ -294,6 +311,11 @@ def build_lesion_image(plan: Plan) -> pe.Node:
     """Build the node that selects the coregistered image for the lesion stage."""
     select = Select(index=[plan.lesion_number - 1])
     return pe.Node(select, name="shows_lesions", run_without_submitting=True)
+
+
+def build_lesion_contrasts(plan: Plan) -> pe.Node:
+    """Build the node that collects the images of all contrasts for a network of several."""
+    return pe.Node(Merge(2), name="contrasts_of_lesions", run_without_submitting=True)
 
 
 def build_lesion_results(plan: Plan) -> pe.Node:
@@ -342,6 +364,7 @@ BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
     "coregistration": build_coregistration,
     "lesion": build_lesion,
     "lesion_image": build_lesion_image,
+    "lesion_contrasts": build_lesion_contrasts,
     "lesion_results": build_lesion_results,
     "outputs": build_outputs,
 }

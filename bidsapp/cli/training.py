@@ -11,7 +11,12 @@ TABLE = "label table of the maps: a .tsv file, or headmaps"
 def _add_train(parser: Parser) -> None:
     add = parser.add_argument
     add("recipe", metavar="RECIPE", complete="recipe", help="a YAML file, or the name of an installed recipe")
-    add("changes", metavar="key=value", nargs="*", help="values that replace those of the recipe")
+    add(
+        "changes",
+        metavar="key=value",
+        nargs="*",
+        help="values that replace those of the recipe; key.part=value for one entry of a mapping",
+    )
     add("--data", metavar="NPZ", complete="file", help="prepared label maps, from: brainseg train prepare")
     add(
         "--maps",

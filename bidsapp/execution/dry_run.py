@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from ...interfaces import lesion
 from ...models.data import model_files
 from ...models.errors import InputError
 from ...models.io import conform, outputs
@@ -112,7 +113,7 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
     """
     record = options.record(settings, participant_session.population)
     images = (participant_session.image, *participant_session.other_contrasts)
-    suffixes = {_suffix(path) for path in images if path is not None}
+    suffixes = [_suffix(path) for path in images if path is not None]
     holding = {name for name in STEPS if settings.step(name)}
     if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
         holding.discard("hippocampus")
@@ -122,8 +123,8 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
         holding.add("atlases")
     if settings.smooth:
         holding.add("smoothed")
-    shown = contrasts.LESION if settings.force else contrasts.DARK_CSF
-    if not (record.lesion and suffixes & set(shown)):
+    shown = lesion.shown_in(suffixes, record.lesion) or 0
+    if lesion.skipped(suffixes[shown], record.lesion, settings.force, suffixes):
         holding.discard("lesion")
     return holding | (
         {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()

@@ -11,6 +11,7 @@ from ..population import labels
 from ..population.contrasts import DARK_CSF
 from ..population.populations import Population
 from ..segmentation import lesion as lesions
+from ..segmentation.own.inputs import as_acquired
 from ..segmentation.own.labels import has_tissues
 
 FEW = 8
@@ -125,6 +126,7 @@ def own_labels(model: str) -> str:
     card = zoo.read_card(model)
     table = labels.of_card(card)
     names = [label.name for label in table if label.index]
+    seen = " in the image as acquired" if as_acquired(card) else ""
     listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
     tissues = (
         "; the tissues (gray matter, white matter, cerebrospinal fluid) are sums of their probabilities"
@@ -132,7 +134,7 @@ def own_labels(model: str) -> str:
         else ""
     )
     return (
-        f"{len(names)} further labels ({listed}) were segmented by a {card['architecture']['class']} "
+        f"{len(names)} further labels ({listed}) were segmented{seen} by a {card['architecture']['class']} "
         f"network{tissues}. {_data(card)}{_user(model)}"
     )
 

@@ -14,6 +14,7 @@ from ..preprocessing import bias, thick_slices
 from ..registration.result import Anatomy
 from ..segmentation import segmentation, skullstrip
 from ..segmentation.own import labels as own
+from ..segmentation.own.inputs import as_acquired
 from ..segmentation.own.labels import OwnLabels
 from ..segmentation.result import SegmentationResult, SkullStripResult
 from . import networks
@@ -123,7 +124,7 @@ def own_labels(
     device: str = "cpu",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> tuple[SkullStripResult, OwnLabels]:
-    """Skull-strip and correct a scan, and segment the labels of a network of the user.
+    """Skull-strip a scan, correct it unless its card says not to, and segment the labels of a user's network.
 
     Parameters
     ----------
@@ -139,10 +140,12 @@ def own_labels(
     """
     progress("skull-stripping")
     brain = skullstrip.skullstrip(scan, populations.resolve(population), mode=skull_strip, device=device)
-    progress("bias correction")
-    corrected, _ = bias.correct(scan, brain.mask)
+    seen = scan
+    if not as_acquired(model_files.read_card(model)):
+        progress("bias correction")
+        seen, _ = bias.correct(scan, brain.mask)
     progress("segmentation")
-    return brain, own.segment(corrected, brain.mask, model, device=device)
+    return brain, own.segment(seen, brain.mask, model, device=device)
 
 
 def check_slices(scan: Volume, record: Population) -> None:

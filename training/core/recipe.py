@@ -223,7 +223,7 @@ def read(
     name : path-like
         YAML file, or the name of a recipe that the package ships.
     changes : mapping of str to Any, optional
-        Values that replace those of the file.
+        Values that replace those of the file; ``key.part`` replaces one entry of a mapping.
     kinds : mapping of str to Allowed
         Names that recipes of every kind can use.
 
@@ -242,7 +242,7 @@ def read(
     beside = path.parent / str(values.get("table"))
     if beside.suffix == ".tsv" and beside.is_file():
         values["table"] = str(beside)
-    values |= canonical(changes or {})
+    values = changed(name, values, canonical(changes or {}))
     known = {f.name for f in fields(Recipe)}
     unknown = sorted(str(key) for key in set(values) - known)
     if unknown:
@@ -254,6 +254,32 @@ def read(
     recipe = Recipe(**values | {"text": text})
     check(recipe, name, kinds)
     return recipe
+
+
+def changed(path: str | Path, values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a recipe with others; ``key.part`` replaces one entry of a mapping.
+
+    Raises
+    ------
+    UsageError
+        If a key with a part is not a mapping.
+
+    Examples
+    --------
+    >>> changed("mine", {"inputs": {"axes": [2], "use": "lesion"}}, {"inputs.axes": [0], "rate": 1.0})
+    {'inputs': {'axes': [0], 'use': 'lesion'}, 'rate': 1.0}
+    """
+    out = dict(values)
+    for key, value in changes.items():
+        first, dot, part = key.partition(".")
+        if not dot:
+            out[key] = value
+            continue
+        whole = out.get(first, {})
+        if not isinstance(whole, Mapping):
+            raise UsageError(path, f"{first} is not a mapping, so {key} is no entry of it", f"Give {first}=")
+        out[first] = {**whole, part: value}
+    return out
 
 
 def _number(path: str | Path, key: str, value: Any) -> float:

@@ -29,6 +29,9 @@ CONTEXT = "context"
 OWN = {"use": "labels", "weights": {}}
 """Keys of ``inputs`` that only training reads, and their defaults."""
 
+AS_GIVEN = {"bias": "acquired"}
+"""Defaults that differ from those of cards: the images of a training are used as they are."""
+
 
 def completed(recipe: Recipe, path: str | Path) -> Recipe:
     """Return a recipe with all of its inputs, and the outputs of its network.
@@ -49,12 +52,13 @@ def completed(recipe: Recipe, path: str | Path) -> Recipe:
     if unknown:
         known = ", ".join([*DEFAULTS, *OWN])
         raise UsageError(path, f"inputs: unknown {', '.join(map(str, unknown))}", f"Known: {known}")
-    spec = OWN | specification({"inputs": recipe.inputs})
+    spec = OWN | specification({"inputs": AS_GIVEN | recipe.inputs})
     allowed: dict[str, Collection[str]] = {
         "sampler": aggregation.SAMPLERS,
         "frame": FRAMES,
         "normalize": NORMALIZATIONS,
         "image": ("brain", "head"),
+        "bias": ("acquired", "corrected"),
         "use": purpose.USES,
     }
     for key, names in allowed.items():

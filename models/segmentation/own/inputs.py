@@ -3,7 +3,7 @@
 The entry ``inputs`` of the model card says what the network sees: ``frame`` (``box``: the box of the brain;
 ``cascade``: as the shipped network of structures, with coordinates and the posteriors of a coarse network),
 ``sampler`` with ``axes``, ``image`` (``brain``, or ``head``: not masked), ``normalize``, ``contrasts``,
-``margin`` (mm).
+``margin`` (mm), ``bias`` (``corrected`` or ``acquired``: whether the chain corrects the images first).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "normalize": "robust",
     "contrasts": ["T1w"],
     "margin": 6.0,
+    "bias": "corrected",
 }
 """Values of ``inputs`` that a card or recipe does not have."""
 
@@ -56,6 +57,17 @@ class Inputs:
 def specification(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the entry ``inputs`` of a card with all of its values."""
     return DEFAULTS | dict(card.get("inputs") or {})
+
+
+def as_acquired(card: Mapping[str, Any]) -> bool:
+    """Return whether a network of labels sees images without correction of their bias.
+
+    Examples
+    --------
+    >>> as_acquired({"inputs": {"bias": "acquired"}}), as_acquired({})
+    (True, False)
+    """
+    return bool(specification(card)["bias"] == "acquired")
 
 
 def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> Grid:

@@ -113,7 +113,9 @@ def segment(images: Volume | Sequence[Volume], mask: Volume, model: str, device:
     Parameters
     ----------
     images : Volume or sequence of Volume
-        Bias-corrected scan; of a network of several contrasts one for each, in its order.
+        Scan, corrected for bias or as acquired as its card says
+        (:func:`brainseg.models.segmentation.own.inputs.as_acquired`); of a network of several contrasts one
+        for each, in its order.
     mask : Volume
         Brain mask, on the grid of the first.
     model : str

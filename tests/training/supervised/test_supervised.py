@@ -265,6 +265,7 @@ def test_one_command_trains_a_network_that_labels_images(tmp_path, recipe, table
     path = out / "mine.safetensors"
     card = json.loads(path.with_suffix(".json").read_text())
     assert card["kind"] == "supervised" and card["use"] == "labels" and card["label_table"] == "mine"
+    assert card["inputs"]["bias"] == "acquired", "images train as they are"
     assert [row["name"] for row in card["labels"]] == ["Background", "CSF", "GM", "WM"]
     assert card["training_data"] == "images (4)" and card["license"] == "not stated (yours)"
     scores = next(iter(card["scores"].values()))

@@ -1,6 +1,7 @@
 """Networks of a user: inputs, labels and tissues on the scan's grid, and their files in the derivatives."""
 
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -15,6 +16,7 @@ from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import outputs
 from brainseg.models.networks import zoo
+from brainseg.models.pipeline import methods, process
 from brainseg.models.population import labels
 from brainseg.models.segmentation import lesion, signed_distance
 from brainseg.models.segmentation.own import inputs as own_inputs
@@ -234,3 +236,34 @@ def test_cards_stay_with_the_derivatives(tmp_path):
     mine = next(card for card in shown if card["name"] == "mine")
     assert ("Training data", "two scans of mine") in mine["facts"]
     assert any(card["name"] == "segmentation" for card in shown), "it still makes the structures"
+
+
+def _connections(graph, end):
+    """Return what is connected to a stage: (source, output)."""
+    return {
+        (source.name, output)
+        for source, target, about in graph._graph.edges(data=True)
+        if target.name == end
+        for output, _ in about["connect"]
+    }
+
+
+@pytest.mark.parametrize("seen", [None, "corrected", "acquired"])
+def test_a_network_gets_the_images_that_its_card_names(stages, tmp_path, monkeypatch, seen):
+    inputs = {"sampler": "slices", "axes": [2], "margin": 4.0, "contrasts": ["T1w", "FLAIR"]}
+    path = own_networks.make(tmp_path, inputs=inputs | ({"bias": seen} if seen else {}))
+    others = {"other_contrasts": ["/bids/sub-01/anat/sub-01_FLAIR.nii.gz"]}
+    found = _connections(participant_wf(networks={"segmentation": str(path)}, **others), "own_labels_wf")
+    acquired = {("conform_wf", "outputnode.out_file"), ("coregistration_wf", "outputnode.out_uncorrected")}
+    corrected = {("bias_wf", "outputnode.out_file"), ("coregistration_wf", "outputnode.out_files")}
+    wanted, other = (acquired, corrected) if seen == "acquired" else (corrected, acquired)
+    assert wanted <= found and not other & found
+    assert ("in the image as acquired" in methods.own_labels(str(path))) == (seen == "acquired")
+    # the same for single files
+    single = own_networks.make(tmp_path / "single", inputs={"bias": seen} if seen else {})
+    scan, mask = ball(stages)
+    calls = []
+    monkeypatch.setattr(process.bias, "correct", lambda volume, mask: calls.append(1) or (volume, volume))
+    monkeypatch.setattr(process.skullstrip, "skullstrip", lambda *_, **__: SimpleNamespace(mask=mask))
+    process.own_labels(scan, model=str(single))
+    assert len(calls) == (seen != "acquired")
