@@ -20,11 +20,13 @@ import tables
 import torch
 from adult_manual import cases
 
+from brainseg.models.data import model_files
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import conform
 from brainseg.models.pipeline import process
 from brainseg.models.population import labels
 from brainseg.models.segmentation.own import labels as own
+from brainseg.models.segmentation.own.inputs import as_acquired
 from brainseg.training.evaluation.label_files import read_labels
 from brainseg.training.evaluation.metrics import agreement, surface_distances
 
@@ -98,7 +100,8 @@ def main(argv: list[str] | None = None) -> int:
         values = np.array(list(labels.DSEG.values()))[done.segmentation.tissue.data.numpy()]
         seen: dict[str, Volume] = {zero: done.scan.with_data(torch.from_numpy(values))}
         for name, file in networks.items():
-            made = own.segment(done.corrected, done.brain.mask, file)
+            image = done.scan if as_acquired(model_files.read_card(file)) else done.corrected
+            made = own.segment(image, done.brain.mask, file)
             if made.dseg is None:
                 raise SystemExit(f"{file}: its labels have no gray and white matter")
             seen[name] = made.dseg
