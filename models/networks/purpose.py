@@ -11,6 +11,7 @@ from ..population import labels
 
 PURPOSES = {
     "localization": "find the brain in a head",
+    "intracranial": "find the cranial cavity",
     "skullstrip": "skull-strip",
     "t1w mask": "skull-strip T1-weighted scans",
     "segmentation": "segment the brain in a head",
@@ -32,6 +33,7 @@ USES = {"labels": "labels", "lesion": "lesion", "mask": "skullstrip"}
 
 OF_KIND = {
     "whole-head": "localization",
+    "cavity": "intracranial",
     "any-position": "pose",
     "upright": "upright segmentation",
     "lesion": "lesion",
@@ -45,6 +47,7 @@ OF_KIND = {
 
 TASKS = {
     "localization": {"structure", "mask"},
+    "intracranial": {"mask"},
     "skullstrip": {"mask"},
     "segmentation": {"structure"},
     "pose": {"mask"},

@@ -14,6 +14,7 @@ from .recipe import Recipe
 
 INPUTS = {
     "whole-head": 4,
+    "cavity": 4,
     "cascade": 4,
     "any-position": 4,
     "upright": 4,
@@ -31,6 +32,7 @@ TABLES = {
     "pair": ("hippocampus",),
     "hippocampus-registration": ("hippocampus",),
     "whole-head": ("adult",),
+    "cavity": ("adult",),
     "cascade": ("adult",),
 }
 """Label tables of the examples by kind of recipe."""

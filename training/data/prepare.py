@@ -1,8 +1,9 @@
 """Preparation of label maps of heads for training.
 
 For each map: the labels as positions in the source table (uint8, RAS, 1 mm, cropped to the head), the signed
-distance to the surface of the brain at 2 mm, and the affine from its voxels to the atlas frame, which is
-defined by the mean centroids of the structures over all maps.
+distance to the surface of the brain at 2 mm, that to the surface of the cranial cavity where the source
+table says what lies inside the skull, and the affine from its voxels to the atlas frame, which is defined by
+the mean centroids of the structures over all maps.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from ...models.errors import InputError
 from ...models.geometry.affine import fit_affine
 from ...models.geometry.distance import closed, signed_distance
 from ...models.population import label_sets
+from . import cavity
 from .arrays import DISTANCE_UNIT, write_arrays
 from .seeds import read_seeds
 from .sources import Source, positions, source_table
@@ -82,7 +84,7 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
         affine[:3, 3] += affine[:3, :3] @ [s.start for s in box]
         distance = signed_distance(closed(source.tissue[labels]))[::2, ::2, ::2]
         arrays[f"labels{number}"] = labels
-        arrays[f"distance{number}"] = np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
+        arrays[f"distance{number}"] = _stored(distance)
         points.append(centroids(labels, source, affine))
         if len(points[-1]) < LEAST_STRUCTURES:
             raise InputError(
@@ -97,9 +99,19 @@ def prepare(paths: list[Path], out: Path, table: str = "headmaps", seeds: list[P
         to_atlas = fit_affine(np.array([own[k] for k in shared]), np.array([mean[k] for k in shared]))
         arrays[f"affine{number}"] = affine
         arrays[f"atlas{number}"] = to_atlas @ affine
+        if source.cavity.any():
+            inside = cavity.cavity(arrays[f"labels{number}"], source, to_atlas @ affine)
+            distance = signed_distance(inside)
+            # To the faces of the voxels instead of the next center, since the volume counts.
+            arrays[f"cavity{number}"] = _stored((distance - np.sign(distance) / 2)[::2, ::2, ::2])
     atlas = {f"{s}:{side}": point.tolist() for (s, side), point in sorted(mean.items())}
     meta = {"count": len(paths), "table": table, "centroids": atlas, "names": [p.name for p in paths]}
     write_arrays(out, meta, arrays)
+
+
+def _stored(distance: np.ndarray) -> np.ndarray:
+    """Return distances (mm) as they are stored."""
+    return np.clip(distance / DISTANCE_UNIT, -127, 127).round().astype(np.int8)
 
 
 def _mean_centroids(points: list[dict]) -> dict[tuple[int, int], np.ndarray]:

@@ -39,6 +39,11 @@ class Source:
         Position of the label of a lesion in the structure, -1 where no lesions are pasted.
     meta : ndarray of int
         Meta-label for subclasses of intensity, 0 for none.
+    cavity : ndarray of int
+        1 inside the skull, 2 veins that are inside where they lie next to the others, 0 outside
+        (:mod:`brainseg.training.data.cavity`); all 0 if the table does not say.
+    dark : ndarray of bool
+        By class, whether it gives hardly any signal in any contrast, as cortical bone.
     """
 
     values: np.ndarray
@@ -50,6 +55,8 @@ class Source:
     means: dict[str, np.ndarray]
     lesion: np.ndarray
     meta: np.ndarray
+    cavity: np.ndarray
+    dark: np.ndarray
 
 
 NEEDED = ("source", "contrast_class", "structure", "side", "tissue_of_brain")
@@ -140,6 +147,8 @@ def source_table(name: str = "headmaps") -> Source:
         values=np.array(values),
         lesion=np.array([-1 if text == "n/a" else values.index(int(text)) for text in lesions]),
         meta=np.array([int(row.get("meta") or 0) for row in rows]),
+        cavity=np.array([int(row.get("cavity") or 0) for row in rows]),
+        dark=np.array([first[k].get("dark") == "1" for k in classes]),
         contrast=np.array([classes.index(int(row["contrast_class"])) for row in rows]),
         structure=np.array([int(row["structure"]) for row in rows]),
         side=np.array([{"left": 1, "right": 0}.get(row["side"], -1) for row in rows]),

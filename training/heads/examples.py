@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.errors import UsageError
+from ...models.errors import InputError, UsageError
 from ...models.networks.device import precision
 from ...models.networks.inference import COORDINATE_SCALE
 from ...models.population import labels
@@ -146,6 +146,47 @@ class WholeHead:
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image.device)
         x = torch.cat([image[None, None], grid[None]], 1)
         return Example(x, None, self.targets(rendered, draw)), center
+
+
+class Cavity(WholeHead):
+    """Examples of the cranial cavity: heads around a known brain, with coordinates of the atlas frame.
+
+    Parameters
+    ----------
+    generator, shape, spacing, finer, table
+        See :class:`WholeHead`.
+
+    Raises
+    ------
+    InputError
+        If the maps have no cavity.
+    """
+
+    def __init__(
+        self,
+        generator: HeadGenerator,
+        shape=(80, 96, 80),
+        spacing: float = 2.5,
+        finer: int = 2,
+        table: str = "adult",
+    ) -> None:
+        super().__init__(generator, shape, spacing, finer, table)
+        if any(cavity is None for cavity in generator.cavities):
+            raise InputError(
+                None,
+                "the prepared arrays have no cranial cavity",
+                "Prepare them again (brainseg train prepare), with a table that has the column cavity",
+            )
+
+    def examples(self, number: int | None = None) -> list[Example]:
+        """Return one example of map ``number``, or of a random map; its ``distance`` is the cavity's."""
+        draw = self.generator.draw(number)
+        right, front, up = (float(4.0 * torch.randn(()).clamp(-2, 2)) for _ in range(3))
+        rendered = self.generator.render(draw, (right, front, up), self.shape, self.spacing, self.finer)
+        assert rendered.cavity is not None
+        turn, shift = torch.eye(3) + torch.randn(3, 3) * 0.02, torch.randn(3) * 1.5
+        x = torch.cat([rendered.image[None, None], coordinates(rendered, turn, shift)], 1)
+        return [Example(x, None, {"distance": rendered.cavity[None]})]
 
 
 class Cascade:

@@ -18,11 +18,17 @@ from ..core.segmentation import SegmentationTrainer
 from ..core.trainer import load_weights, on_device
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
-from .examples import Cascade, WholeHead
+from .examples import Cascade, Cavity, WholeHead
 from .labeled_scans import Mixed
 from .validation import Scans, synthetic_scores
 
-KINDS = ("whole-head", "cascade")
+WHOLE = {"whole-head": WholeHead, "cavity": Cavity}
+"""Examples by the kinds of recipes that see the whole head."""
+
+FINER = 2
+"""Factor of the finer grid on which whole heads are rendered, where a stage does not say."""
+
+KINDS = (*WHOLE, "cascade")
 """Kinds of recipes of this trainer."""
 
 
@@ -93,8 +99,9 @@ class HeadTrainer(SegmentationTrainer):
     def samples(self, stage: dict[str, Any], data: Path) -> WholeHead | Cascade:
         """Return the source of a stage's synthetic examples from prepared label maps."""
         generator = HeadGenerator(data, self.recipe.ranges(GeneratorConfig(), stage), self.device)
-        if self.recipe.kind == "whole-head":
-            return WholeHead(generator, tuple(stage["shape"]), stage["spacing"], table=self.recipe.table)
+        if made := WHOLE.get(self.recipe.kind):
+            size = tuple(stage["shape"]), stage["spacing"], stage.get("finer", FINER)
+            return made(generator, *size, table=self.recipe.table)
         return Cascade(
             WholeHead(generator, table=self.recipe.table),
             self.coarse,

@@ -19,6 +19,8 @@ NOT_SCORED = 255
 def synthetic_scores(run: Trainer, source: ExampleSource, heads: int) -> dict[str, float]:
     """Return Dice by structure (FreeSurfer id without side), of the ``mask``, and the structures' ``mean``.
 
+    ``mask/volume error`` is the mean error of the mask's volume, relative to the true one.
+
     Parameters
     ----------
     run : Trainer
@@ -41,12 +43,14 @@ def synthetic_scores(run: Trainer, source: ExampleSource, heads: int) -> dict[st
             truth = example.targets["distance"] > 0
             overlap = 2 * (inside & truth).sum() / (inside.sum() + truth.sum())
             scores.setdefault("mask", []).append(float(overlap))
+            error = float(inside.sum() / truth.sum()) - 1
+            scores.setdefault("mask/volume error", []).append(abs(error))
     return _means(scores)
 
 
 def _means(scores: dict[str, list[float]]) -> dict[str, float]:
     mean = {k: sum(v) / len(v) for k, v in scores.items()}
-    structures = [v for k, v in mean.items() if k != "mask"]
+    structures = [v for k, v in mean.items() if not k.startswith("mask")]
     if structures:
         mean["mean"] = sum(structures) / len(structures)
     return mean

@@ -55,7 +55,7 @@ def _kinds() -> dict[str, Kind]:
     of_velocity = registration_losses.NAMES
     of_brains = of_heads | {"heads", "error", "pictures"}
     return {
-        **{name: Kind(LOSSES, of_heads, of_heads, heads.HeadTrainer) for name in heads.KINDS},
+        **{name: Kind(LOSSES, of_heads, of_heads | {"finer"}, heads.HeadTrainer) for name in heads.KINDS},
         **{name: Kind(LOSSES, of_fetuses, of_fetuses, fetal.FetalTrainer) for name in fetal.KINDS},
         **{
             name: Kind(of_velocity, of_heads, of_brains, registration.VelocityTrainer)

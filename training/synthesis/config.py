@@ -37,6 +37,9 @@ class GeneratorConfig:
     """Share of these draws that use the wide prior. Own."""
     wide_spread: float = 25.0
     """Standard deviation of the wide prior. Own."""
+    dark_bone: float = 0.0
+    """Probability that cortical bone is dark, as in real scans, instead of random. Own; 0 where the skull is
+    no target."""
     invert: float = 0.05
     """Probability of an inverted contrast. Own."""
     texture: float = 0.4
@@ -52,6 +55,14 @@ class GeneratorConfig:
     seeds: float = 0.8
     """Share of the draws with subclasses by EM (:mod:`brainseg.training.data.intensity_classes`), for maps
     with seeds."""
+
+    atrophy: float = 0.0
+    """Probability of a brain that is smaller than its skull, the gap filled with CSF
+    (:mod:`brainseg.training.synthesis.atrophy`). Own."""
+    atrophy_scale: tuple[float, float] = (0.86, 1.0)
+    """Range of the brain's scale about its center."""
+    atrophy_thinning: float = 0.4
+    """Probability that the outermost millimeter of its tissue becomes CSF as well."""
 
     lesions: float = 0.2
     """Probability of pasted lesions, where the source table allows them. Own."""

@@ -15,6 +15,9 @@ from .deformation import integer, noise_field, uniform
 LEVELS = 16
 """Levels of the field that splits classes in space; the subclasses of a class are ranges of levels."""
 
+DARKEST = 35.0
+"""Largest mean intensity of cortical bone where it is dark."""
+
 
 @dataclass
 class Contrast:
@@ -66,6 +69,11 @@ def draw_contrast(source: Source, config: GeneratorConfig, device: torch.device,
         # Uniform over the levels, independent of the interpolated standard deviation.
         split = torch.special.ndtr(points / points.std()) * LEVELS
         levels = _subclasses(means, known, config)
+    # No random number is drawn without the option: other draws stay the same.
+    if config.dark_bone > 0 and uniform(0, 1) < config.dark_bone:
+        dark = torch.from_numpy(source.dark)
+        levels = torch.where(dark[:, None], uniform(0, DARKEST), levels)
+        deviations = torch.where(dark, uniform(1, 8), deviations)
     position = torch.from_numpy(source.contrast)
     return Contrast(
         levels[position].reshape(-1).to(device),

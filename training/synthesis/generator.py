@@ -25,11 +25,16 @@ from torch import Tensor
 
 from ..data.arrays import DISTANCE_UNIT, check_kind
 from ..data.sources import source_table
+from . import atrophy
 from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible, with_noisy_background
+from .atrophy import Atrophy
 from .config import GeneratorConfig
 from .contrast import LEVELS, Contrast, draw_contrast
 from .deformation import BOX, affine, deformation, integer, linear, uniform
 from .lesion_paste import paste
+
+FLUID = 24
+"""Value of the fluid outside the brain in label maps."""
 
 
 @dataclass
@@ -52,6 +57,8 @@ class Draw:
         Intensities.
     acquisition : Acquisition
         Parameters of the acquisition.
+    atrophy : Atrophy or None
+        How the brain is smaller than its skull.
     """
 
     number: int
@@ -61,6 +68,7 @@ class Draw:
     labels: Tensor
     contrast: Contrast
     acquisition: Acquisition
+    atrophy: Atrophy | None = None
 
     @property
     def strip_at(self) -> float | None:
@@ -84,6 +92,9 @@ class Rendered:
         Atlas coordinates (mm), before mirroring.
     visible : Tensor of bool or None
         Field of view, in a shape that broadcasts to the grid; None if it covers the whole grid.
+    cavity : Tensor of float or None
+        Signed distance (mm) to the surface of the cranial cavity, positive inside; None if the maps have no
+        cavity.
     """
 
     image: Tensor
@@ -91,6 +102,7 @@ class Rendered:
     distance: Tensor
     coordinates: Tensor
     visible: Tensor | None = None
+    cavity: Tensor | None = None
 
 
 @dataclass
@@ -124,10 +136,12 @@ class HeadGenerator:
             check_kind(meta, "heads", path)
             self.maps, self.distances, self.from_atlas = [], [], []
             self.seeds: list[Tensor | None] = []
+            self.cavities: list[Tensor | None] = []
             for k in range(meta["count"]):
                 self.maps.append(torch.from_numpy(arrays[f"labels{k}"]).to(self.device))
-                distance = torch.from_numpy(arrays[f"distance{k}"]).to(self.device)
-                self.distances.append(distance.float() * DISTANCE_UNIT)
+                self.distances.append(self._read(arrays[f"distance{k}"]))
+                cavity = f"cavity{k}"
+                self.cavities.append(self._read(arrays[cavity]) if cavity in arrays else None)
                 inverse = np.linalg.inv(arrays[f"atlas{k}"])
                 self.from_atlas.append(torch.from_numpy(inverse).float())
                 seeds = f"seeds{k}"
@@ -137,6 +151,13 @@ class HeadGenerator:
         self.centroids = meta["centroids"]
         self.source = source_table(meta["table"])
         self.lesion_of = torch.from_numpy(self.source.lesion).to(self.device)
+        self.inner = torch.from_numpy(self.source.cavity == 1).to(self.device)
+        self.tissue = torch.from_numpy(self.source.tissue).to(self.device)
+        self.fluid = int(np.flatnonzero(self.source.values == FLUID)[0]) if self.inner.any() else 0
+
+    def _read(self, stored: np.ndarray) -> Tensor:
+        """Return stored distances in mm."""
+        return torch.from_numpy(stored).to(self.device).float() * DISTANCE_UNIT
 
     def draw(self, number: int | None = None) -> Draw:
         """Return a random head of map ``number`` (modulo the number of maps), or of a random map.
@@ -149,6 +170,9 @@ class HeadGenerator:
         labels = self.maps[number]
         if bool((self.lesion_of >= 0).any()) and uniform(0, 1) < config.lesions:
             labels = paste(labels, self.lesion_of, config)
+        shrinking = None if self.cavities[number] is None else atrophy.draw_atrophy(config)
+        if shrinking is not None and shrinking.thinned:
+            labels = atrophy.thinned(labels, self.tissue, self.fluid)
         return Draw(
             number=number,
             to_atlas=affine(config),
@@ -157,6 +181,7 @@ class HeadGenerator:
             labels=labels,
             contrast=draw_contrast(self.source, config, self.device, seeded=seeded),
             acquisition=draw_acquisition(config),
+            atrophy=shrinking,
         )
 
     def render(
@@ -185,8 +210,7 @@ class HeadGenerator:
         """
         fine_shape = tuple(n * finer for n in shape)
         at = self._positions(draw, center, fine_shape, spacing / finer)
-        index, inside = _nearest(draw.labels.shape, at.voxel)
-        labels = draw.labels.view(-1)[index] * inside
+        labels, index, inside = self._labels(draw, at.voxel)
         voxel, atlas = at.voxel, at.atlas
         if finer > 1:
             voxel, atlas = (
@@ -203,13 +227,32 @@ class HeadGenerator:
         if finer > 1:
             image = F.avg_pool3d(image[None, None], finer)[0, 0]
             # With an even number of fine voxels none of them lies at the center.
-            index, inside = _nearest(draw.labels.shape, voxel)
-            labels = draw.labels.view(-1)[index] * inside
+            labels, _, _ = self._labels(draw, voxel)
         image = acquire(draw.acquisition, image, spacing, kept)
         if draw.acquisition.noisy_background:
             image = with_noisy_background(image, labels == 0 if field is None else (labels == 0) & field)
         coordinates = torch.stack([axis.expand(shape) for axis in atlas])
-        return Rendered(image, labels, distance, coordinates, field)
+        cavity = self.cavities[draw.number]
+        cavity = None if cavity is None else self._sampled(cavity, draw, voxel)
+        return Rendered(image, labels, distance, coordinates, field, cavity)
+
+    def _labels(self, draw: Draw, voxel: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the labels at voxels of the map, their flat index, and whether they are inside the map."""
+        index, inside = _nearest(draw.labels.shape, voxel)
+        labels = draw.labels.view(-1)[index] * inside
+        cavity = self.cavities[draw.number]
+        if draw.atrophy is None or cavity is None:
+            return labels, index, inside
+        other, there = _nearest(draw.labels.shape, self._shrunk(draw, voxel))
+        brain = draw.labels.view(-1)[other] * there
+        brain = torch.where(self.inner[brain.int()], brain, self.fluid)
+        moves = self.inner[labels.int()] & (self._sampled(cavity, draw, voxel) > 0)
+        return torch.where(moves, brain, labels), index, inside
+
+    def _shrunk(self, draw: Draw, voxel: list[Tensor]) -> list[Tensor]:
+        """Return where the map has what lies at voxels of a head with atrophy."""
+        assert draw.atrophy is not None
+        return atrophy.shrunk(voxel, self.from_atlas[draw.number][:3, 3], draw.atrophy.scale)
 
     def _positions(self, draw: Draw, center, shape, spacing) -> _Positions:
         """The grid in world, atlas and map coordinates, and the level that splits classes."""
@@ -241,8 +284,14 @@ class HeadGenerator:
         return _Positions(line, atlas, voxel, level)
 
     def _distance(self, draw: Draw, voxel: list[Tensor]) -> Tensor:
-        """Return the signed distance in world mm: that of the map times the mean change of scale."""
+        """Return the signed distance (world mm) to the surface of the brain."""
         stored = self.distances[draw.number]
+        if draw.atrophy is None:
+            return self._sampled(stored, draw, voxel)
+        return draw.atrophy.scale * self._sampled(stored, draw, self._shrunk(draw, voxel))
+
+    def _sampled(self, stored: Tensor, draw: Draw, voxel: list[Tensor]) -> Tensor:
+        """Return a distance of the map in world mm: at 2 mm, times the mean change of scale."""
         where = torch.stack(
             [(v / 2) / (n - 1) * 2 - 1 for v, n in zip(voxel, stored.shape, strict=True)], -1
         ).flip(-1)
