@@ -101,7 +101,9 @@ def kind_of(card: Mapping[str, Any]) -> str:
         return "crop"
     if table.startswith("fetal"):
         return "any-position" if "mask" in outputs(architecture, arguments) else "upright"
-    return "cascade" if arguments.get("prior") else "whole-head"
+    if arguments.get("prior"):
+        return "cascade"
+    return "whole-head" if "structure" in outputs(architecture, arguments) else "cavity"
 
 
 def purpose_of(card: Mapping[str, Any]) -> str:

@@ -42,6 +42,9 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
 }
 """Architectures by their name on a model card; to these :func:`build` adds ``Ensemble``."""
 
+ENCODER = ("stem.", "down.", "detail.")
+"""Beginnings of the names of an encoder's weights, which others can share (``encoder`` on a card)."""
+
 SCALE = ".scale"
 """Ending of the scale of weights in eight bits."""
 
@@ -147,11 +150,38 @@ def load(name: str) -> Model:
         state = _restored(load_file(path))
     except (SafetensorError, OSError) as error:
         raise ModelError(f"unreadable weights {path}: {error}") from None
+    if shared := card.get("encoder"):
+        state |= _shared(path, shared)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         raise ModelError(f"{path} does not fit the architecture on its card: {error}") from None
     return Model(network.eval().requires_grad_(False), card)
+
+
+def _shared(path: Path, shared: Mapping[str, str]) -> dict[str, Tensor]:
+    """Return the encoder that weights share with others."""
+    other = load(shared["name"])
+    if other.card.get("sha256") != shared["sha256"]:
+        raise ModelError(f"{path} needs the encoder of other weights than those named {shared['name']} here")
+    return encoder(other.network.state_dict())
+
+
+def encoder(state: Mapping[str, Any] | Sequence[str]) -> dict[str, Any]:
+    """Return the part of a state that is an encoder's; of a list of names those, without values.
+
+    Examples
+    --------
+    >>> list(encoder(["stem.0.weight", "decoders.mask.low.bias"]))
+    ['stem.0.weight']
+    """
+    found = state if isinstance(state, Mapping) else dict.fromkeys(state)
+    return {name: value for name, value in found.items() if name.startswith(ENCODER)}
+
+
+def without_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the part of a state that is not an encoder's."""
+    return {name: value for name, value in state.items() if not name.startswith(ENCODER)}
 
 
 @lru_cache(maxsize=8)

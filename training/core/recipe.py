@@ -102,6 +102,10 @@ class Recipe:
         Additional entries of the model card.
     offset : list of float
         Center of a cascade's box in the atlas frame (mm).
+    shares : str or None
+        Weights whose encoder the network uses as it is: it does not train, and is not stored again.
+    eight_bits : bool
+        Whether the weights are stored in eight bits instead of sixteen.
     start : str, list of str or None
         Weights to initialize from, where names and shapes agree; the first that has a tensor provides it.
     seed : int
@@ -152,6 +156,8 @@ class Recipe:
     repeat: int = 1
     card: dict[str, Any] = field(default_factory=dict)
     offset: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0])
+    shares: str | None = None
+    eight_bits: bool = False
     start: str | list[str] | None = None
     seed: int = 0
     network: str = "StemUNet"

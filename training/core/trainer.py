@@ -93,8 +93,10 @@ class Trainer(ABC):
         torch.manual_seed(recipe.seed)
         self.table = labels.load(recipe.table)
         self.network = on_device(built(recipe), device)
+        self.encoder = self._share(recipe.shares) if recipe.shares else {}
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=recipe.rate, weight_decay=1e-4)
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.AdamW(trained, lr=recipe.rate, weight_decay=1e-4)
         self.step, self.seconds, self.saves = 0, 0.0, 0
         self.running: dict[str, float] = {}
         self.begun_from: list[dict[str, Any]] = []
@@ -279,6 +281,7 @@ class Trainer(ABC):
             "begun_from": self.begun_from,
             "coarse": self.recipe.coarse,
             "offset": self.recipe.offset,
+            **({"encoder": self.encoder} if self.encoder else {}),
             "centroids": self.centroids(),
             "scores": scores,
         } | self.recipe.card
@@ -290,7 +293,10 @@ class Trainer(ABC):
             self.best = None
         self.ema = self.best.weights if self.best else last
         try:
-            return zoo.save(self.folder, self.ema, self.card())
+            state = zoo.without_encoder(self.ema) if self.encoder else self.ema
+            return zoo.save(
+                self.folder, zoo.quantized(state) if self.recipe.eight_bits else state, self.card()
+            )
         finally:
             self.ema = last
 
@@ -315,6 +321,21 @@ class Trainer(ABC):
     def renamed(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the weights of another network under the names of this network."""
         return state
+
+    def _share(self, name: str) -> dict[str, str]:
+        """Take the encoder of other weights, which does not train; return their name and SHA-256."""
+        own, state = self.network.state_dict(), load_weights("shares", name).network.state_dict()
+        missing = [k for k in zoo.encoder(own) if k not in state or state[k].shape != own[k].shape]
+        if missing:
+            raise UsageError(
+                None,
+                f"shares={name}: its encoder does not fit the architecture ({missing[0]})",
+                "Give the recipe the inputs and channels of those weights",
+            )
+        self.network.load_state_dict(own | zoo.encoder(state))
+        for key, parameter in self.network.named_parameters():
+            parameter.requires_grad_(not zoo.encoder([key]))
+        return {"name": name, "sha256": zoo.read_card(name)["sha256"]}
 
     def _start_from(self, names: list[str]) -> None:
         """Copy the tensors that fit from other weights; earlier names take precedence."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -145,11 +147,15 @@ class WholeHead:
         lines = [(torch.arange(n) - (n - 1) / 2) * self.spacing / COORDINATE_SCALE for n in self.shape]
         grid = torch.stack(torch.meshgrid(*lines, indexing="ij")).to(image.device)
         x = torch.cat([image[None, None], grid[None]], 1)
-        return Example(x, None, self.targets(rendered, draw)), center
+        return Example(x, None, self._wanted(rendered, draw)), center
+
+    def _wanted(self, rendered: Rendered, draw: Draw) -> dict[str, Tensor]:
+        """Return the targets of a head."""
+        return self.targets(rendered, draw)
 
 
 class Cavity(WholeHead):
-    """Examples of the cranial cavity: heads around a known brain, with coordinates of the atlas frame.
+    """Examples of the cranial cavity: whole heads with a good estimate of the brain's center.
 
     Parameters
     ----------
@@ -162,15 +168,8 @@ class Cavity(WholeHead):
         If the maps have no cavity.
     """
 
-    def __init__(
-        self,
-        generator: HeadGenerator,
-        shape=(80, 96, 80),
-        spacing: float = 2.5,
-        finer: int = 2,
-        table: str = "adult",
-    ) -> None:
-        super().__init__(generator, shape, spacing, finer, table)
+    def __init__(self, generator: HeadGenerator, *args: Any, **more: Any) -> None:
+        super().__init__(generator, *args, **more)
         if any(cavity is None for cavity in generator.cavities):
             raise InputError(
                 None,
@@ -179,14 +178,13 @@ class Cavity(WholeHead):
             )
 
     def examples(self, number: int | None = None) -> list[Example]:
-        """Return one example of map ``number``, or of a random map; its ``distance`` is the cavity's."""
-        draw = self.generator.draw(number)
-        right, front, up = (float(4.0 * torch.randn(()).clamp(-2, 2)) for _ in range(3))
-        rendered = self.generator.render(draw, (right, front, up), self.shape, self.spacing, self.finer)
+        """Return one example of map ``number``, or of a random map."""
+        return [self.example(number, near=1.0)[0]]
+
+    def _wanted(self, rendered: Rendered, draw: Draw) -> dict[str, Tensor]:
+        """Return the distance (mm) to the surface of the cavity, shape (1, X, Y, Z)."""
         assert rendered.cavity is not None
-        turn, shift = torch.eye(3) + torch.randn(3, 3) * 0.02, torch.randn(3) * 1.5
-        x = torch.cat([rendered.image[None, None], coordinates(rendered, turn, shift)], 1)
-        return [Example(x, None, {"distance": rendered.cavity[None]})]
+        return {"distance": rendered.cavity[None]}
 
 
 class Cascade:

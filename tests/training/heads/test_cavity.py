@@ -172,7 +172,7 @@ def test_bone_is_dark_in_every_contrast():
 
 def test_examples_have_the_cavity_as_target(still):
     torch.manual_seed(0)
-    example = Cavity(still, SHAPE, SPACING, finer=1).examples(0)[0]
+    example = Cavity(still, SHAPE, SPACING, 1).examples(0)[0]
     assert example.x.shape == (1, 4, *SHAPE) and set(example.targets) == {"distance"}
     inside = float((example.targets["distance"] > 0).sum()) * SPACING**3
     assert inside == pytest.approx(TOY_MM3, rel=0.03)
