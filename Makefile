@@ -9,10 +9,11 @@ DEMO_FLAGS ?=
 IMAGE ?= image
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo check test check-tests test-tests lint types format docs image-check image-lock apptainer.def clean
+.PHONY: help venv demo demo-fetal check test check-tests test-tests lint types format docs image-check image-lock apptainer.def clean
 
 help:
 	@echo "make demo    participant and group on two participants made from the ICBM152 template"
+	@echo "make demo-fetal   one fetal brain, an atlas of 25 weeks"
 	@echo "make check   lint, types and the quick tests"
 	@echo "make test    lint, types and all tests"
 	@echo "make lint    ruff, formatting and import contracts"
@@ -36,6 +37,15 @@ $(STAMP): setup.py
 
 $(DEMO)/bids/dataset_description.json: bidsapp/demo.py | $(STAMP)
 	$(BIN)/python -m brainseg.bidsapp.demo $(DEMO)/bids
+
+$(DEMO)/fetal/dataset_description.json: bidsapp/demo_fetal.py | $(STAMP)
+	$(BIN)/python -m brainseg.bidsapp.demo --fetal $(DEMO)/fetal
+
+demo-fetal: $(STAMP) $(DEMO)/fetal/dataset_description.json
+	$(BIN)/brainseg-bids $(DEMO)/fetal $(DEMO)/fetal-derivatives participant $(DEMO_FLAGS)
+	@echo
+	@echo "The report, to open in a browser:"
+	@find "$(CURDIR)/$(DEMO)/fetal-derivatives" -maxdepth 1 -name '*.html' | sort | sed 's/^/  /'
 
 demo: $(STAMP) $(DEMO)/bids/dataset_description.json
 	$(BIN)/brainseg-bids $(DEMO)/bids $(DEMO)/derivatives participant group $(DEMO_FLAGS)

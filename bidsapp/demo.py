@@ -1,7 +1,8 @@
 """Demonstration BIDS dataset of two participants, made offline from the ICBM152 template of nilearn.
 
-``python -m brainseg.bidsapp.demo DIR`` writes it. The first participant is the unchanged template, the second
-one a smoothly deformed copy on another grid (1.1 mm, LAS) with a bias field and noise.
+``python -m brainseg.bidsapp.demo DIR`` writes it, or with ``--fetal`` one of a fetal brain. The first participant
+is the unchanged template, the second one a smoothly deformed copy on another grid (1.1 mm, LAS) with a bias
+field and noise.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from nilearn.datasets import load_mni152_template
 from scipy.ndimage import map_coordinates, zoom
 
-from . import __version__
+from . import __version__, demo_fetal
 
 PARTICIPANTS = {"01": ("25", "F"), "02": ("41", "M")}
 
@@ -227,7 +228,9 @@ def main(argv: list[str] | None = None) -> int:
         prog="python -m brainseg.bidsapp.demo", description="Write the demonstration dataset."
     )
     parser.add_argument("folder", type=Path, help="folder to write the dataset to")
-    print(build(parser.parse_args(argv).folder))
+    parser.add_argument("--fetal", action="store_true", help="one fetal brain in place of two adult ones")
+    args = parser.parse_args(argv)
+    print(demo_fetal.build(args.folder) if args.fetal else build(args.folder))
     return 0
 
 
