@@ -46,6 +46,7 @@ setup(
             "jobs/engines/*/*",
             "reports/assets/**",
             "reports/templates/**",
+            "tools/viewers/melage/*.txt",
         ],
         "brainseg.training": ["recipes/*.yaml", "recipes/*.tsv", "sources/*.tsv"],
     },

@@ -1,8 +1,8 @@
 """Demonstration BIDS dataset of two participants, made offline from the ICBM152 template of nilearn.
 
-``python -m brainseg.bidsapp.demo DIR`` writes it, or with ``--fetal`` one of a fetal brain. The first participant
-is the unchanged template, the second one a smoothly deformed copy on another grid (1.1 mm, LAS) with a bias
-field and noise.
+``python -m brainseg.bidsapp.demo DIR`` writes it, or with ``--fetal`` one of a fetal brain. The first
+participant is the unchanged template, the second one a smoothly deformed copy on another grid (1.1 mm, LAS)
+with a bias field and noise.
 """
 
 from __future__ import annotations

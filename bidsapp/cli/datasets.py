@@ -1,4 +1,4 @@
-"""The commands of ``brainseg`` for templates and derivatives, and their arguments."""
+"""The commands of ``brainseg`` for templates, derivatives and viewers, and their arguments."""
 
 from __future__ import annotations
 
@@ -69,6 +69,10 @@ def _add_stats(parser: Parser) -> None:
     )
 
 
+def _add_melage_plugin(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", complete="folder", help="the folder plugins of MELAGE")
+
+
 COMMANDS: dict[str, Command] = {
     "templates": Command(
         "{list,get} [NAME ...]",
@@ -93,5 +97,13 @@ COMMANDS: dict[str, Command] = {
         "asegstats2table and other scripts read.",
         _add_stats,
         "brainseg.bidsapp.tools.stats.command:run",
+    ),
+    "melage-plugin": Command(
+        "DIR",
+        "add these tools to the MELAGE viewer",
+        "Write an extension of the MELAGE viewer into its folder plugins: structures, tissues, brain mask or "
+        "lesions of the open image, by this program. Label descriptions for MELAGE and ITK-SNAP are with it.",
+        _add_melage_plugin,
+        "brainseg.bidsapp.tools.viewers.melage_plugin:run",
     ),
 }
