@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     text = report(scores, refused) + "\n\n" + tables.stamp(*dict.fromkeys(record.networks))
     print(text)
     if args.out:
-        tables.put(args.out, "fetal-perturbations", text)
+        tables.put(args.out, "fetal_perturbations", text)
     return 0
 
 
