@@ -37,10 +37,40 @@ from .registration import read_alignment
 from .segmentation import read_intervals, read_measures, read_uncertainty
 
 
-class _WriteDerivativesInputSpec(StageInputSpec):
+class _NamedInputSpec(StageInputSpec):
+    """What the names of the files follow from, and what all their sidecars say."""
+
     bids_root = Str(mandatory=True, desc="root of the dataset")
     out_dir = Str(mandatory=True, desc="root of the derivatives")
     key = Str(mandatory=True, desc="participant and session, such as sub-01_ses-02")
+    averaged = traits.List(Str, desc="images that were averaged to the reference")
+    flavor = Str("fmriprep", usedefault=True, desc="programs that the results are named for")
+    reoriented = Str("", usedefault=True, desc="corrected orientation, such as RAS>LIA; empty if unchanged")
+    sloppy = traits.Bool(False, usedefault=True, desc="whether the results are coarse, for tests only")
+    notes = traits.List(Str, desc="notes of the stages")
+
+
+def _names(inputs: Any) -> Names:
+    """Return the names of the files of a node."""
+    return Names(
+        Path(inputs.out_dir),
+        Path(inputs.bids_root),
+        Path(inputs.source_file),
+        inputs.key,
+        averaged=tuple(map(Path, inputs.averaged or ())),
+        flavor=inputs.flavor,
+        reoriented=bool(inputs.reoriented),
+    )
+
+
+def _marks(inputs: Any) -> dict[str, Any]:
+    """Return what all sidecars say: coarse results, and a corrected orientation."""
+    before, _, after = inputs.reoriented.partition(">")
+    turned = {"Reoriented": {"HeaderOrientation": before, "Orientation": after}} if after else {}
+    return ({"Sloppy": True} if inputs.sloppy else {}) | turned
+
+
+class _WriteDerivativesInputSpec(_NamedInputSpec):
     label_table = Str("adult", usedefault=True, desc="label table of the structures")
     in_preproc = File(exists=True, mandatory=True, desc="bias-corrected image")
     in_mask = File(exists=True, mandatory=True, desc="brain mask")
@@ -51,7 +81,6 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     )
     in_measures = File(exists=True, mandatory=True, desc="JSON: volumes (mm3) and centroids (mm)")
     in_alignments = InputMultiObject(File(exists=True), desc="JSON: registrations to the output spaces")
-    in_quality = File(exists=True, desc="JSON: results of quality control")
     in_hippocampus = File(exists=True, desc="parts of the hippocampus")
     in_hippocampus_volumes = File(exists=True, desc="JSON: volumes of the parts (mm3)")
     in_lesions = InputMultiObject(
@@ -66,10 +95,7 @@ class _WriteDerivativesInputSpec(StageInputSpec):
     in_dseg = File(exists=True, desc="tissue segmentation, if it is not derived from the structures")
     in_runs = File(exists=True, desc="JSON: matrices from the averaged images to the reference (mm)")
     grid_file = File(exists=True, desc="image with the grid of the results, if not the source image")
-    reoriented = Str("", usedefault=True, desc="corrected orientation, such as RAS>LIA; empty if unchanged")
-    averaged = traits.List(Str, desc="images that were averaged to the reference")
     precomputed = traits.Dict(Str, Str, desc="BIDS URIs of precomputed inputs by role")
-    flavor = Str("fmriprep", usedefault=True, desc="programs that the results are named for")
     leave_out = traits.List(
         Str,
         ["jacobian", "vbm"],
@@ -77,10 +103,8 @@ class _WriteDerivativesInputSpec(StageInputSpec):
         desc="steps off: posteriors, template-outputs, jacobian, vbm",
     )
     smooth = traits.Float(0.0, usedefault=True, desc="width (mm) of the Gaussian for the modulated maps")
-    sloppy = traits.Bool(False, usedefault=True, desc="whether the results are coarse, for tests only")
     stripped = traits.Bool(False, usedefault=True, desc="whether the image was skull-stripped")
     mask_source = Str("", usedefault=True, desc="network that made the mask, extent or precomputed")
-    notes = traits.List(Str, desc="notes of the stages")
 
 
 class _WriteDerivativesOutputSpec(TraitedSpec):
@@ -97,15 +121,7 @@ class WriteDerivatives(Sink):
 
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
-        names = Names(
-            Path(inputs.out_dir),
-            Path(inputs.bids_root),
-            Path(inputs.source_file),
-            inputs.key,
-            averaged=tuple(map(Path, inputs.averaged or ())),
-            flavor=inputs.flavor,
-            reoriented=bool(inputs.reoriented),
-        )
+        names = _names(inputs)
         notes = list(dict.fromkeys(inputs.notes or []))
         transforms = inputs.in_alignments if isdefined(inputs.in_alignments) else []
         aligned = [InSpace(names, read_alignment(path)) for path in transforms]
@@ -114,11 +130,9 @@ class WriteDerivatives(Sink):
             jobs = [pool.submit(job) for job in self._jobs(names, aligned)]
             written = [job.result() for job in jobs]
         # Sidecars are written last: what they describe exists then.
-        marks = ({"Sloppy": True} if inputs.sloppy else {}) | self._corrected()
+        marks = _marks(inputs)
         for ending, content in self._sidecars(names, aligned, notes):
             written.append(files.write_json(names.path(outputs.sidecar(ending)), content | marks))
-        if isdefined(inputs.in_quality):
-            written += [job() for job in quality.jobs(names, inputs.in_quality, marks)]
         self._results["out_files"] = sorted(str(path) for path in written)
         self._results["notes"] = notes
         self._results["stripped"] = bool(inputs.stripped)
@@ -156,11 +170,6 @@ class WriteDerivatives(Sink):
         return out + [
             pair for one in aligned for pair in one.sidecars(native, leave_out, inputs.smooth).items()
         ]
-
-    def _corrected(self) -> dict[str, Any]:
-        """Return what sidecars say of a corrected orientation."""
-        before, _, after = self.inputs.reoriented.partition(">")
-        return {"Reoriented": {"HeaderOrientation": before, "Orientation": after}} if after else {}
 
     def _jobs(self, names: Names, aligned: list[InSpace]) -> list[Callable[[], Path]]:
         """Return functions that write everything but the sidecars."""
@@ -225,6 +234,29 @@ class WriteDerivatives(Sink):
             )
             for source, matrix in zip(names.averaged, matrices, strict=True)
         ]
+
+
+class _WriteQualityInputSpec(_NamedInputSpec):
+    in_quality = File(exists=True, mandatory=True, desc="JSON: results of quality control")
+    after = traits.Any(desc="files that are written first")
+
+
+class _WriteQualityOutputSpec(TraitedSpec):
+    out_files = OutputMultiObject(File(exists=True), desc="files written")
+    notes = traits.List(Str, desc="notes of the quality control")
+
+
+class WriteQuality(Sink):
+    """Write the results of the quality control, which is computed while the other derivatives are written."""
+
+    input_spec = _WriteQualityInputSpec
+    output_spec = _WriteQualityOutputSpec
+
+    def _stage(self, folder: Path) -> None:
+        notes = list(self.inputs.notes or [])
+        jobs = quality.jobs(_names(self.inputs), self.inputs.in_quality, notes, _marks(self.inputs))
+        self._results["out_files"] = sorted(str(job()) for job in jobs)
+        self._results["notes"] = notes
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,9 @@ def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:
     return scan.with_data(ratio)
 
 
-def jobs(names: Names, path: str | Path, marks: dict[str, Any] | None = None) -> list[Callable[[], Path]]:
+def jobs(
+    names: Names, path: str | Path, notes: Sequence[str] = (), marks: dict[str, Any] | None = None
+) -> list[Callable[[], Path]]:
     """Return functions that write the derivatives of the quality control.
 
     Parameters
@@ -186,6 +188,8 @@ def jobs(names: Names, path: str | Path, marks: dict[str, Any] | None = None) ->
         Names of the derivatives.
     path : str or Path
         JSON of :class:`Assess`.
+    notes : sequence of str
+        Notes of the quality control.
     marks : dict, optional
         Further content of the JSON files.
 
@@ -204,6 +208,7 @@ def jobs(names: Names, path: str | Path, marks: dict[str, Any] | None = None) ->
         "Checks": found["checks"],
         "Metrics": {name: _rounded(value) for name, value in found["metrics"].items()},
         "Definitions": {name: iqm.DEFINITIONS[name] for name in found["metrics"]},
+        "Notes": list(notes),
         "Sources": sources,
         **(marks or {}),
     }

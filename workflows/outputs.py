@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.coregistration import WriteCoregistered
-from ..interfaces.outputs import WriteDerivatives
+from ..interfaces.outputs import WriteDerivatives, WriteQuality
 
 DESC = """\
 All results were brought back to the grid of the image by interpolating probabilities, and are stored as \
@@ -28,7 +29,6 @@ IMAGES = (
     "in_probabilities",
     "in_measures",
     "in_alignments",
-    "in_quality",
 )
 OPTIONAL = (
     "in_dseg",
@@ -56,9 +56,8 @@ NOTES = (
     "parcellation_notes",
     "lesion_notes",
     "own_labels_notes",
-    "quality_notes",
 )
-"""Notes of the stages, in the order of the chain."""
+"""Notes of the stages, in the order of the chain; those of the quality control are written with it."""
 
 
 def init_outputs_wf(
@@ -191,51 +190,59 @@ def init_outputs_wf(
     optional = [n for n, there in zip(OPTIONAL, wanted, strict=True) if there]
     passed = ("source_file", "stripped", "mask_source", *IMAGES, *optional)
     brought = ("in_files", "in_natives", "in_transforms")
-    inputnode = pe.Node(IdentityInterface([*passed, *NOTES, *brought]), name="inputnode")
+    judged = ("in_quality", "quality_notes")
+    inputnode = pe.Node(IdentityInterface([*passed, *NOTES, *judged, *brought]), name="inputnode")
     outputnode = pe.Node(IdentityInterface(["out_files", "notes", "stripped"]), name="outputnode")
     notes = pe.Node(Merge(len(NOTES)), name="notes", run_without_submitting=True)
+    named: dict[str, Any] = {"bids_root": bids_root, "out_dir": out_dir, "key": key, "flavor": flavor}
+    described = named | {"averaged": averaged or [], "sloppy": sloppy}
     sink = WriteDerivatives(
-        bids_root=bids_root,
-        out_dir=out_dir,
-        key=key,
+        **described,
         label_table=label_table,
-        averaged=averaged or [],
         precomputed=precomputed or {},
-        flavor=flavor,
         maps=dict(maps or {}),
         networks=dict(networks or {}),
         leave_out=["jacobian", "vbm"] if leave_out is None else leave_out,
         smooth=smooth,
-        sloppy=sloppy,
     )
-    outputs = pe.Node(sink, name="outputs", n_procs=num_threads, mem_gb=mem_gb)
+    # One processor is left to the quality control, which runs beside and ends first.
+    outputs = pe.Node(sink, name="outputs", n_procs=max(1, num_threads - 1), mem_gb=mem_gb)
+    outputs.inputs.num_threads = num_threads
     workflow.connect(
         [
             (inputnode, notes, [(note, f"in{i}") for i, note in enumerate(NOTES, 1)]),
             (inputnode, outputs, [(n, n) for n in passed]),
             (notes, outputs, [("out", "notes")]),
-            (outputs, outputnode, [(n, n) for n in ("notes", "stripped")]),
+            (outputs, outputnode, [("stripped", "stripped")]),
         ]
     )
-    if not other_contrasts:
-        workflow.connect(outputs, "out_files", outputnode, "out_files")
-        return workflow
-    others = pe.Node(
-        WriteCoregistered(
-            bids_root=bids_root, out_dir=out_dir, key=key, other_contrasts=other_contrasts, flavor=flavor
-        ),
-        name="coregistered",
-        mem_gb=mem_gb,
-    )
-    everything = pe.Node(Merge(2), name="everything", run_without_submitting=True)
+    quality = pe.Node(WriteQuality(**described), name="quality_files", mem_gb=0.1)
+    passed = ("source_file", "in_quality", *(["reoriented"] if reorient else []))
+    workflow.connect(inputnode, "quality_notes", quality, "notes")
+    workflow.connect([(inputnode, quality, [(n, n) for n in passed])])
+    last = [quality]
+    if other_contrasts:
+        others = WriteCoregistered(**named, other_contrasts=other_contrasts)
+        last.append(pe.Node(others, name="coregistered", mem_gb=mem_gb))
+        passed = ("source_file", "stripped", *brought)
+        workflow.connect([(inputnode, last[-1], [(n, n) for n in passed])])
+    _join(workflow, outputs, last, outputnode)
+    return workflow
+
+
+def _join(workflow: LiterateWorkflow, outputs: pe.Node, last: list[pe.Node], outputnode: pe.Node) -> None:
+    """Connect the files and notes of all nodes; the last ones wait, since the first sweeps away old files."""
+    everything = pe.Node(Merge(1 + len(last)), name="everything", run_without_submitting=True)
+    every_note = pe.Node(Merge(2), name="every_note", run_without_submitting=True)
+    for number, node in enumerate([outputs, *last], 1):
+        workflow.connect(node, "out_files", everything, f"in{number}")
+        if node is not outputs:
+            workflow.connect(outputs, "out_files", node, "after")
     workflow.connect(
         [
-            (inputnode, others, [(n, n) for n in ("source_file", "stripped", *brought)]),
-            # After the others, which sweep away what a killed run left.
-            (outputs, others, [("out_files", "after")]),
-            (outputs, everything, [("out_files", "in1")]),
-            (others, everything, [("out_files", "in2")]),
+            (outputs, every_note, [("notes", "in1")]),
+            (last[0], every_note, [("notes", "in2")]),
             (everything, outputnode, [("out", "out_files")]),
+            (every_note, outputnode, [("out", "notes")]),
         ]
     )
-    return workflow

@@ -19,6 +19,10 @@ from .bids_options import parser
 RUN = "brainseg.bidsapp.execution.run:run"
 """The function that carries out a run."""
 
+SCRATCH = "brainseg.bidsapp.execution.scratch:scratch"
+BEGIN = "brainseg.bidsapp.execution.scheduler.server:begin"
+"""Functions that are called before that one is imported, which takes seconds."""
+
 SHOW = "brainseg.bidsapp.execution.plan:show"
 """The function that says what a run would do (``--dry-run``); it needs few libraries."""
 
@@ -159,8 +163,11 @@ def _main(argv: Sequence[str] | None) -> int:
         if status.asked(words):
             return status.main(words)
         settings = parse(words)
-        target = SHOW if settings.dry_run else WRITE_JOB if settings.write_job else RUN
-        return dispatch.resolve(target)(settings, words)
+        if settings.dry_run or settings.write_job:
+            return dispatch.resolve(SHOW if settings.dry_run else WRITE_JOB)(settings, words)
+        with dispatch.resolve(SCRATCH)():
+            dispatch.resolve(BEGIN)(settings)
+            return dispatch.resolve(RUN)(settings, words)
     except BrainsegError as error:
         if debug:
             raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ...models.errors import MissingFileError
+from ..config import imports
 from ..config.environment import quiet_environment
 from .parser import Parser
 
@@ -67,7 +67,7 @@ def resolve(target: str, extra: str = "") -> Callable[..., Any]:
     """
     quiet_environment()
     try:
-        return pkgutil.resolve_name(target)
+        return imports.resolve(target)
     except ModuleNotFoundError as error:
         if not extra or not error.name or error.name.startswith("brainseg."):
             raise

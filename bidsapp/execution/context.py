@@ -1,14 +1,19 @@
-"""Context of a run, shared by its functions."""
+"""Context of a run, shared by its functions, and its exit codes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ...models.errors import ReportError
 from ..config.settings import Settings
 from ..inputs.select import Selection
 from .directories import Directories
 from .progress import Progress
 from .tracker import Tracker
+
+OK, FAILED, REPORT_FAILED = 0, 1, ReportError.exit_code
+BUSY = 75
+"""Exit code if other processes are at work on all that is left to do."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections import defaultdict
 from contextlib import suppress
 from typing import Any
 
-from ...models.errors import BrainsegError, MissingFileError, ReportError, UsageError
+from ...models.errors import BrainsegError, MissingFileError, UsageError
 from ...models.io import atomic
 from ..inputs import validator
 from ..inputs.select import ParticipantSession
@@ -18,15 +18,12 @@ from ..status.records import Record
 from ..status.sharing import ELSEWHERE
 from . import directories, dry_run, estimate, licenses, participants_tsv, progress, quality_gate
 from . import workflow as graph
-from .context import Run
+from .context import BUSY, FAILED, OK, REPORT_FAILED, Run
+from .scheduler import server
 from .scheduler.devices import devices
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")
-OK, FAILED, REPORT_FAILED = 0, 1, ReportError.exit_code
-BUSY = 75
-"""Exit code if other processes are at work on all that is left to do."""
-
 FEW = 10
 """Largest number of failures that are all still visible at the end, and of notes that are printed there."""
 
@@ -138,7 +135,7 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
     settings = run.settings
     if not (to_do or reports):
         return
-    graph.warm_up(settings)
+    server.start(settings)
     at_once = run.progress.at_once = max(1, settings.nprocs // settings.omp_nthreads)
     for note in directories.prepare_work(run.directories, len(to_do), at_once):
         run.progress.warn(note)

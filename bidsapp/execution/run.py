@@ -12,22 +12,25 @@ from typing import Any
 from ...interfaces.io import files
 from ...models.errors import BrainsegError, ReportError
 from .. import __version__
+from ..config.imports import resolve
 from ..config.settings import Settings, to_toml
 from ..ratings import files as ratings
-from ..reports import derivatives, group
+from ..reports import derivatives
 from ..status import failures, records
-from . import directories, participant_level, participants_tsv, plan, progress
-from .context import Run
-from .participant_level import FAILED, OK, REPORT_FAILED
+from . import directories, participants_tsv, plan, progress
+from .context import BUSY, FAILED, OK, REPORT_FAILED, Run
 from .progress import Progress
 from .scheduler import logs
 from .scheduler.signals import stopping
-from .scratch import scratch
 from .tracker import Tracker
 
 LOG = logging.getLogger("brainseg")
 INTERNAL = 70
 """Exit code of an error in the program itself."""
+
+PROCESS = "brainseg.bidsapp.execution.participant_level:process"
+GROUP = "brainseg.bidsapp.reports.group:run_group"
+"""Functions of the levels, which import Nipype, PyTorch and matplotlib."""
 
 
 def run(settings: Settings, argv: list[str]) -> int:
@@ -56,7 +59,7 @@ def run(settings: Settings, argv: list[str]) -> int:
     shown = progress.choose(len(selection.participant_sessions), plain=plain)
     tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, folders.work, settings.mem_gb)
     context = Run(settings, selection, folders, shown, tracker)
-    with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping(), scratch():
+    with logs.of_run(folders.log, settings.verbose, plain=type(shown) is Progress), stopping():
         files.write_text(folders.log / "brainseg.toml", to_toml(settings, _record(argv)))
         shown.say(f"brainseg-bids {__version__}  {settings.bids_dir} -> {folders.out}")
         for line in (f"Log and settings of this run: {folders.log}", *settings.notes, *folders.notes):
@@ -82,10 +85,10 @@ def _levels(run: Run) -> int:
                 f"The group level is left to the process that ends last: {len(run.tracker.elsewhere)} "
                 "participants of this run are being processed by others"
             )
-            code = code or participant_level.BUSY
+            code = code or BUSY
             continue
         try:
-            found = participant_level.process(run) if level == "participant" else _group(run)
+            found = resolve(PROCESS)(run) if level == "participant" else _group(run)
         except BrainsegError as error:
             if not code:
                 raise
@@ -102,7 +105,7 @@ def _group(run: Run) -> int:
         if directories.has_results_of(out, bids_dir):  # columns that the study got since
             participants_tsv.write(out, bids_dir)
         pages, processes = not run.settings.no_pages, run.settings.nprocs
-        page = group.run_group(out, run.settings.group_by, pages=pages, processes=processes)
+        page = resolve(GROUP)(out, run.settings.group_by, pages=pages, processes=processes)
     except BrainsegError:
         raise
     except Exception as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -35,7 +34,7 @@ from ..status import cards, failures, records
 from . import nodes
 from .context import Run
 from .directories import Directories
-from .scheduler import logs, plugins, reproducible, slots
+from .scheduler import logs, plugins, slots
 from .scheduler.devices import arithmetic
 from .tracker import Tracker, passes_on
 
@@ -44,7 +43,7 @@ NAME = "brainseg_wf"
 LEFT_OUT = ("posteriors", "template-outputs", "jacobian", "vbm")
 """Steps whose files are omitted if the step is off."""
 
-POLL = 0.2
+POLL = 0.05
 """Seconds between two polls of the running nodes."""
 
 
@@ -278,23 +277,6 @@ def execute(workflow: pe.Workflow, run: Run, devices: Sequence[str] = ()) -> Non
         _account(error, run.settings, run.tracker)
     finally:
         plugin.close()
-
-
-def warm_up(settings: Settings) -> None:
-    """Start importing the libraries of the workers in another process.
-
-    Parameters
-    ----------
-    settings : Settings
-        Settings of the run.
-    """
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    for name in (*threads, "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"):
-        os.environ[name] = str(settings.omp_nthreads)
-    if settings.reproducible:
-        os.environ.update(reproducible.variables())
-    if settings.plugin == "multiproc":
-        plugins.start_server()
 
 
 def _account(error: Exception, settings: Settings, tracker: Tracker) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ...models.preprocessing import mp2rage
+from ..config.imports import resolve
 from .index import Image
+
+USABLE = "brainseg.models.preprocessing.mp2rage:usable"
+"""The function that looks at the background of an image; few studies have such images."""
 
 NOISE = "no head stands out from its background, which is noise over the whole range (MP2RAGE)"
 """Why a UNI image is not used."""
@@ -21,7 +24,7 @@ def usable_first(group: list[Image], notes: list[str]) -> list[Image]:
     """
     first = group[0]
     others = [image for image in group[1:] if image.suffix != first.suffix]
-    if first.suffix != "UNIT1" or not others or mp2rage.usable(first.path):
+    if first.suffix != "UNIT1" or not others or resolve(USABLE)(first.path):
         return group
     notes.append(f"{others[0].path.name} was used, not {first.path.name}: {NOISE}.")
     return [*others, *(image for image in group if image.suffix == first.suffix)]

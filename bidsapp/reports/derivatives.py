@@ -386,5 +386,6 @@ def demographics(results: list[Result]) -> dict[str, dict[str, Any]]:
 
 def notes_of(result: Result) -> list[str]:
     """Return what was ignored, guessed or replaced for a participant-session: notes of all stages."""
-    found = texts(result.status.get("notes")) + texts(result.sidecar(VOLUMES).get("Notes"))
+    sidecars = (result.sidecar(VOLUMES), result.quality)
+    found = texts(result.status.get("notes")) + [n for one in sidecars for n in texts(one.get("Notes"))]
     return list(dict.fromkeys(found))

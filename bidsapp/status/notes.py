@@ -10,7 +10,7 @@ from ...models.errors import InputError
 from ...models.io import outputs
 from ..inputs import sidecars
 
-NOTED = tuple(f"_{outputs.sidecar(outputs.ending(name))}" for name in ("volumes", "mask"))
+NOTED = tuple(f"_{outputs.sidecar(outputs.ending(name))}" for name in ("volumes", "mask", "quality_metrics"))
 """Ends of the names of sidecars with notes."""
 
 PREPROC = f"*_{outputs.sidecar(outputs.ending('preproc', suffix='*'))}"

@@ -16,6 +16,7 @@ from ..config import environment
 from ..config.settings import present_names
 from ..inputs.select import ParticipantSession
 from . import inputs
+from .paths import folder
 
 REPORT = "report"
 """Name of the stage whose failure leaves the results complete."""
@@ -132,11 +133,6 @@ class Record:
 def now() -> str:
     """Return the time with its zone, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def folder(out_dir: Path) -> Path:
-    """Return the folder of the status files."""
-    return out_dir / "logs" / "status"
 
 
 def read(out_dir: Path, key: str) -> dict[str, Any]:

@@ -167,14 +167,14 @@ def install(patch=setattr) -> None:
     """Put the stand-ins in place."""
     from brainseg.bidsapp.execution import nodes
     from brainseg.bidsapp.execution import workflow as graph
-    from brainseg.bidsapp.execution.scheduler import plugins
+    from brainseg.bidsapp.execution.scheduler import server
     from brainseg.bidsapp.jobs import scripts as jobs
 
     patch(jobs, "program", lambda: [sys.executable, __file__])
     patch(graph, "init_participant_wf", chain)
     patch(nodes, "report_node", report_node)
     patch(graph, "describe_dataset", describe)
-    patch(plugins, "PRELOAD", ["nipype.pipeline.engine", "nipype.interfaces.utility"])
+    patch(server, "PRELOAD", ["nipype.pipeline.engine", "nipype.interfaces.utility"])
 
 
 def head(shape=(24, 26, 22), spacing=3.0) -> nib.Nifti1Image:

@@ -12,6 +12,7 @@ import torch
 
 from brainseg.interfaces import base
 from brainseg.interfaces.io import dataset
+from brainseg.interfaces.outputs import WriteDerivatives, WriteQuality
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import outputs
 from brainseg.models.population import labels
@@ -130,6 +131,17 @@ class ParticipantSession(NamedTuple):
     source: Path
     key: str
     inputs: dict
+    quality: str
+
+    def write(self, cwd: str | Path | None = None, **changes):
+        """Write the derivatives, with changed inputs; return outputs with all files."""
+        inputs = self.inputs | changes
+        found = WriteDerivatives(**inputs).run(cwd=cwd).outputs
+        names = ("source_file", "bids_root", "out_dir", "key", "flavor", "reoriented", "averaged", "sloppy")
+        common = {name: inputs[name] for name in names if name in inputs}
+        more = WriteQuality(**common, in_quality=self.quality, after=found.out_files).run(cwd=cwd).outputs
+        found.out_files = [*found.out_files, *more.out_files]
+        return found
 
 
 def participant_session(root: Path, name: str = "sub-01_T1w", dtype: str = "int16") -> ParticipantSession:
@@ -187,11 +199,10 @@ def participant_session(root: Path, name: str = "sub-01_T1w", dtype: str = "int1
         "in_probabilities": [base.save(p, work / f"{k}.nii") for k, p in found.probabilities.items()],
         "in_measures": str(measures),
         "in_alignments": [str(transform)],
-        "in_quality": str(quality),
         "notes": ["One thing.", "Another thing.", "One thing."],
     }
     dataset.write_dataset_description(out, bids, "1.2.3", label_files=outputs.label_files([]))
-    return ParticipantSession(bids, out, source, inputs["key"], inputs)
+    return ParticipantSession(bids, out, source, inputs["key"], inputs, str(quality))
 
 
 def tree(folder: Path, leave_out: tuple[str, ...] = ("logs", "figures")) -> list[str]:

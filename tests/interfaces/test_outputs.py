@@ -16,7 +16,6 @@ import pytest
 from zlib_ng import zlib_ng
 
 from brainseg.interfaces.io import dataset, derivatives, files
-from brainseg.interfaces.outputs import WriteDerivatives
 from brainseg.models.errors import BrainsegError
 from brainseg.models.population import labels
 from brainseg.models.templates import bundled
@@ -30,7 +29,7 @@ def write(participant_session, **more):
     here = Path.cwd()
     os.chdir(participant_session.out.parent)
     try:
-        return WriteDerivatives(**participant_session.inputs | more).run().outputs
+        return participant_session.write(**more)
     finally:
         os.chdir(here)
 

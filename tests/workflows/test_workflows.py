@@ -80,7 +80,7 @@ def test_nodes_declare_what_they_need():
     nodes = {stage: workflow.get_node(f"{stage}_wf.{stage}") for stage in STAGES}
     assert {stage: node.mem_gb for stage, node in nodes.items()} == memory("of a head at 1 mm")
     threads = {stage: node.n_procs for stage, node in nodes.items()}
-    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1, "parcellation": 1}
+    assert threads == dict.fromkeys(STAGES, 3) | {"conform": 1, "quality": 1, "outputs": 2, "parcellation": 1}
     for stage, node in nodes.items():
         assert node.inputs.num_threads == threads[stage]
     small = chain(mem_gb=1.0, **EVERYTHING)

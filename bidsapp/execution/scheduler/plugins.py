@@ -20,7 +20,6 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
-from multiprocessing import forkserver
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -35,9 +34,6 @@ from ...status.records import Fault
 from . import logs, signals
 from .nipype_internals import CrashHook, RankedSubmission, SchedulerHooks
 from .slots import HIDDEN, PINNED, VISIBLE, Slot
-
-PRELOAD = ["brainseg.workflows.participant", "brainseg.bidsapp.execution.nodes"]
-"""Modules that worker processes share."""
 
 
 def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[str, Any]:
@@ -79,12 +75,6 @@ def interrupt_within(result: Any) -> KeyboardInterrupt | None:
     if name.strip() in signal.Signals.__members__:
         return signals.Stopped(name.strip(), signal.Signals[name.strip()])
     return KeyboardInterrupt(*name.split())
-
-
-def start_server() -> None:
-    """Start the process from which workers are forked; it imports their shared modules."""
-    mp.set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
 
 
 def start_worker(cwd: str, log_file: str, level: int, echo: bool, gpu: str | None = None) -> None:

@@ -15,7 +15,6 @@ from brainseg.bidsapp.execution import dry_run
 from brainseg.bidsapp.inputs.select import ParticipantSession, Selection
 from brainseg.interfaces import base
 from brainseg.interfaces.coregistration import WriteCoregistered
-from brainseg.interfaces.outputs import WriteDerivatives
 from brainseg.models.io import outputs
 from brainseg.models.population import labels
 from brainseg.models.templates import bundled
@@ -74,12 +73,13 @@ def write(participant_session, settings, folder):
         in_natives=[participant_session.inputs["in_preproc"]],
         in_transforms=[str(matrix)],
     ).run(cwd=str(folder))
-    WriteDerivatives(
-        **participant_session.inputs | extra(participant_session, settings, folder),
+    participant_session.write(
+        str(folder),
+        **extra(participant_session, settings, folder),
         flavor=settings.derivatives_flavor,
         leave_out=[name for name in SWITCHES if not settings.step(name)],
         smooth=settings.smooth or 0.0,
-    ).run(cwd=str(folder))
+    )
     return other
 
 

@@ -15,7 +15,6 @@ from brainseg.bidsapp.cli import main
 from brainseg.bidsapp.handoff import lookup
 from brainseg.bidsapp.tools import check_derivatives
 from brainseg.interfaces import coregistration
-from brainseg.interfaces.outputs import WriteDerivatives
 from helpers import TESTS
 
 SPACE = "MNI152NLin2009cAsym"
@@ -43,7 +42,7 @@ def make(stages, tmp_path_factory):
             )
             folder = tmp_path_factory.mktemp("work")
             changes = {"out_dir": str(into or participant_session.out), **changes}
-            WriteDerivatives(**participant_session.inputs | changes).run(cwd=str(folder))
+            participant_session.write(str(folder), **changes)
             return participant_session._replace(
                 out=Path(changes["out_dir"]), key=changes.get("key", participant_session.key)
             )

@@ -12,7 +12,6 @@ from brainseg.bidsapp.reports.derivatives import Result
 from brainseg.bidsapp.reports.sections import lesion as page
 from brainseg.interfaces import base
 from brainseg.interfaces import lesion as node
-from brainseg.interfaces.outputs import WriteDerivatives
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
@@ -268,7 +267,7 @@ def test_nobody_takes_lesions_for_the_brain(stages, tmp_path, monkeypatch):
     )
     volume = base.load(unit.inputs["in_preproc"])
     maps = [base.save(volume, tmp_path / f"{k}.nii") for k in range(2)]
-    WriteDerivatives(**unit.inputs, in_lesions=[*maps, str(about)]).run(cwd=str(tmp_path))
+    unit.write(str(tmp_path), in_lesions=[*maps, str(about)])
     assert (unit.out / "sub-01" / "anat" / "sub-01_label-lesion_probseg.nii.gz").is_file()
     found = bids.collect_derivatives(unit.out, "01", [], session_id=None)
     assert str(found["t1w_mask"]).endswith("desc-brain_mask.nii.gz")

@@ -13,7 +13,7 @@ from nipype.interfaces.utility import Function
 from nipype.pipeline import engine as pe
 
 from brainseg.bidsapp.cli.bids import parse
-from brainseg.bidsapp.execution.scheduler import devices, plugins, slots
+from brainseg.bidsapp.execution.scheduler import devices, plugins, server, slots
 from brainseg.models.errors import UsageError
 
 BASE = ["/b", "/o", "participant"]
@@ -85,7 +85,7 @@ def stand_in(x, folder, device="cpu", use_gpu=False):
 @pytest.mark.slow
 def test_one_process_for_each_card(tmp_path, monkeypatch):
     """Both cards work at once; each has one process, and no other process sees a card."""
-    monkeypatch.setattr(plugins, "PRELOAD", ["nipype.pipeline.engine"])
+    monkeypatch.setattr(server, "PRELOAD", ["nipype.pipeline.engine"])
     found = slots.slots(["cuda:0", "cuda:1"], {"CUDA_VISIBLE_DEVICES": "MIG-a,MIG-b"})
     plugin = plugins.WorkersPlugin(
         {"n_procs": 8, "memory_gb": 8},
