@@ -8,8 +8,9 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
-from ..interfaces.lesion import FindLesions, skipped
+from ..interfaces.lesion import FindLesions
 from ..models.pipeline import methods
+from ..models.pipeline.lesion_image import skipped
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file", "in_mask", "in_structures", "in_images"]

@@ -13,9 +13,9 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
-from ..interfaces.lesion import beside_csf, shown_in, skipped, trained_on
 from ..interfaces.own_labels import has_tissues, sees_acquired, several_contrasts
 from ..models.parcellation import names
+from ..models.pipeline.lesion_image import beside_csf, shown_in, skipped, trained_on
 from ..models.pipeline.networks import record_of
 from ..models.population import labels
 from ..models.population.populations import Population

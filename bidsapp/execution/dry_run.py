@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from ...interfaces import lesion
 from ...models.data import model_files
 from ...models.errors import InputError
 from ...models.io import conform, outputs
 from ...models.parcellation import names
+from ...models.pipeline import lesion_image
 from ...models.population import contrasts, labels
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
@@ -123,8 +123,8 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
         holding.add("atlases")
     if settings.smooth:
         holding.add("smoothed")
-    shown = lesion.shown_in(suffixes, record.lesion) or 0
-    if lesion.skipped(suffixes[shown], record.lesion, settings.force, suffixes):
+    shown = lesion_image.shown_in(suffixes, record.lesion) or 0
+    if lesion_image.skipped(suffixes[shown], record.lesion, settings.force, suffixes):
         holding.discard("lesion")
     return holding | (
         {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()

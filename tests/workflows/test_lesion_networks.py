@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.cli import main
-from brainseg.interfaces import lesion as node
 from brainseg.models.networks import zoo
+from brainseg.models.pipeline import lesion_image
 from brainseg.models.population import labels
 from brainseg.models.registration import coregistration
 from helpers import own_networks, stage_results
@@ -86,18 +86,18 @@ def test_a_network_of_several_contrasts_gets_all_of_them_as_acquired(tmp_path):
     assert stage.contrasts == ["T1w", "T2w", "FLAIR"] and stage.image.endswith("_FLAIR.nii.gz")
     alone = chain(lesion=True, other_contrasts=others[:1], networks={"lesion": model})
     assert not connected(alone, "contrasts_of_lesions")
-    reason = node.skipped("T2w", model, True, ["T1w", "T2w"])
+    reason = lesion_image.skipped("T2w", model, True, ["T1w", "T2w"])
     assert "the network dark needs FLAIR and T1w, and there is no FLAIR image" in reason
 
 
 def test_a_network_sees_the_contrast_that_it_was_trained_on(tmp_path):
     model = network(tmp_path, "T2w")
-    assert node.shown_in(["T1w", "FLAIR", "T2w"], model) == 2
-    assert node.skipped("T2w", model) == "" and node.cautions("T2w", model) == []
-    assert "trained on T2w, and the image is FLAIR" in node.cautions("FLAIR", model)[0]
-    assert not node.beside_csf("T2w", model) and node.beside_csf("T2w", "lesion")
-    assert node.skipped("T1w", network(tmp_path, "T1w")) == ""
-    assert "needs a FLAIR image" in node.skipped("PDw", model)
+    assert lesion_image.shown_in(["T1w", "FLAIR", "T2w"], model) == 2
+    assert lesion_image.skipped("T2w", model) == "" and lesion_image.cautions("T2w", model) == []
+    assert "trained on T2w, and the image is FLAIR" in lesion_image.cautions("FLAIR", model)[0]
+    assert not lesion_image.beside_csf("T2w", model) and lesion_image.beside_csf("T2w", "lesion")
+    assert lesion_image.skipped("T1w", network(tmp_path, "T1w")) == ""
+    assert "needs a FLAIR image" in lesion_image.skipped("PDw", model)
 
 
 @pytest.mark.slow

@@ -11,11 +11,11 @@ from torch import nn
 from brainseg.bidsapp.reports.derivatives import Result
 from brainseg.bidsapp.reports.sections import lesion as page
 from brainseg.interfaces import base
-from brainseg.interfaces import lesion as node
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import zoo
 from brainseg.models.networks.slice_unet import SliceUNet
+from brainseg.models.pipeline import lesion_image
 from brainseg.models.population import cards, populations
 from brainseg.models.quality import rating
 from brainseg.models.segmentation import lesion
@@ -120,18 +120,18 @@ def test_the_license_is_told_where_the_step_is_on():
 
 
 def test_the_better_contrast_is_chosen_and_others_are_told():
-    assert node.shown_in(["T1w", "T2w", "FLAIR"]) == 2 and node.shown_in(["FLAIR"]) == 0
-    assert node.shown_in(["T1w", "PDw"]) is None
-    assert "needs a FLAIR image" in node.skipped("T1w", "lesion", force=True)
-    assert "no network" in node.skipped("FLAIR", "")
+    assert lesion_image.shown_in(["T1w", "T2w", "FLAIR"]) == 2 and lesion_image.shown_in(["FLAIR"]) == 0
+    assert lesion_image.shown_in(["T1w", "PDw"]) is None
+    assert "needs a FLAIR image" in lesion_image.skipped("T1w", "lesion", force=True)
+    assert "no network" in lesion_image.skipped("FLAIR", "")
 
 
 def test_no_lesion_in_t2w_without_force():
-    assert "--force" in node.skipped("T2w", "lesion") and not node.skipped("FLAIR", "lesion")
+    assert "--force" in lesion_image.skipped("T2w", "lesion") and not lesion_image.skipped("FLAIR", "lesion")
     for force in (False, True):
         workflow = chain(source_file="/bids/sub-01/anat/sub-01_T2w.nii.gz", lesion=True, force=force)
         found = workflow.get_node("lesion_wf").get_node("lesion").inputs
-        assert bool(node.skipped("T2w", found.model, found.force)) != force
+        assert bool(lesion_image.skipped("T2w", found.model, found.force)) != force
         edges = [(a.name, b.name) for a, b in workflow._graph.edges]
         assert (("segmentation_wf", "lesion_wf") in edges) == (("lesions", "outputs_wf") in edges) == force
         cautions = workflow.get_node("quality_wf").get_node("quality").inputs.cautions

@@ -1,0 +1,67 @@
+"""The process of the workers begins its imports before anything else, if something is left to compute."""
+
+import gc
+import json
+import sys
+
+import pytest
+
+from brainseg.bidsapp.config import imports
+from brainseg.bidsapp.config.settings import Settings
+from brainseg.bidsapp.execution.scheduler import server
+from brainseg.bidsapp.status import paths
+
+DONE, RUNNING = {"state": "done"}, {"state": "running"}
+
+STUDIES = {
+    "nothing is there": ({}, {}, True),
+    "everything is done": ({"sub-01": DONE, "sub-02": DONE}, {}, False),
+    "one is not": ({"sub-01": DONE, "sub-02": RUNNING}, {}, True),
+    "one is new": ({"sub-01": DONE}, {}, True),
+    "the new one is not asked for": ({"sub-01": DONE}, {"participant_label": ("01",)}, False),
+    "a session is not": ({"sub-01_ses-1": DONE, "sub-01_ses-2": RUNNING, "sub-02": DONE}, {}, True),
+    "sessions are done": ({"sub-01_ses-1": DONE, "sub-01_ses-2": DONE, "sub-02": DONE}, {}, False),
+    "a longer label is another person": ({"sub-011": DONE, "sub-02": DONE}, {}, True),
+    "a status file is damaged": ({"sub-01": [], "sub-02": DONE}, {}, True),
+    "only the group": ({}, {"analysis_level": ("group",)}, False),
+    "only reports": ({}, {"reports_only": True}, False),
+    "only the methods text": ({}, {"boilerplate_only": True}, False),
+}
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_imports_begin_if_something_is_left(tmp_path, monkeypatch, study):
+    states, changes, begins = STUDIES[study]
+    bids, out = tmp_path / "bids", tmp_path / "out"
+    for name in ("sub-01", "sub-02"):
+        (bids / name).mkdir(parents=True)
+    paths.folder(out).mkdir(parents=True)
+    for key, content in states.items():
+        (paths.folder(out) / f"{key}.json").write_text(json.dumps(content))
+    started = []
+    monkeypatch.setattr(server, "start", started.append)
+    server.begin(Settings(bids, out, **{"analysis_level": ("participant",), **changes}))
+    assert bool(started) == begins
+
+
+def test_a_missing_dataset_is_told_by_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(server, "start", lambda settings: pytest.fail("nothing can be computed"))
+    server.begin(Settings(tmp_path / "nowhere", tmp_path / "out", ("participant",)))
+
+
+def test_imports_leave_the_collector_as_it_was(tmp_path, monkeypatch):
+    (tmp_path / "a_new_module.py").write_text("def answer():\n    return 42\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = gc.get_freeze_count()
+    assert imports.resolve("a_new_module:answer")() == 42
+    assert gc.isenabled() and gc.get_freeze_count() > before
+    del sys.modules["a_new_module"]
+    frozen = gc.get_freeze_count()
+    with imports.quick_imports():
+        assert not gc.isenabled()
+    assert (
+        gc.isenabled() and gc.get_freeze_count() == frozen
+    )  # objects that are no modules can still be freed
+    with pytest.raises(ModuleNotFoundError):
+        imports.resolve("no_such_module:answer")
+    assert gc.isenabled()
