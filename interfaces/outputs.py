@@ -184,7 +184,7 @@ class WriteDerivatives(Sink):
         affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
         if isdefined(self.inputs.in_parcels):
             found = self.inputs.in_parcels, self.inputs.in_parcel_tables
-            jobs += parcellation.jobs(names, *found, affine, code)
+            jobs += parcellation.jobs(names, *found, scan.structures, affine, code)
         if isdefined(self.inputs.in_lesions):
             mask, probability, table = self.inputs.in_lesions
             jobs += lesion.jobs(names, mask, probability, table, affine, code, leave_out)

@@ -29,6 +29,9 @@ from .registration import Alignment, read_alignment
 LABEL_COLUMNS = ("index", "name", "color")
 """Columns of the table of labels beside the image."""
 
+FAR = 0.02
+"""Share of the cortex far from the carried parcels from which a note says so."""
+
 COLUMNS: dict[str, dict[str, Any]] = {
     "index": {"Description": "Label of the parcel, as in the image"},
     "name": {"Description": "Name of the parcel"},
@@ -103,7 +106,12 @@ def said(atlas: atlases.Atlas, found: carry.Carried) -> list[str]:
     voxel, label = found.labels.grid.voxel_volume / 1000, atlas.name.label
     total = max(int((found.labels.data > 0).sum()), 1)
     out = []
-    if found.filled or found.left:
+    if atlas.whole and found.far > FAR * total:
+        out.append(
+            f"Atlas {label}: {100 * found.far / total:.0f} % of the cortex are more than {carry.REACH:g} mm "
+            "from the carried parcels and have the nearest one. Inspect the parcels and the registration."
+        )
+    if (found.filled and not atlas.whole) or found.left:
         out.append(
             f"Atlas {label}: {found.filled} voxels of gray matter ({100 * found.filled / total:.0f} % of the "
             f"parcels) were beside the carried parcels and got the nearest one within {carry.REACH:g} mm; "
@@ -167,6 +175,7 @@ def _content(
         "label": atlas.name.label,
         "space": template,
         "shipped": atlas.name.path is None,
+        "whole": atlas.whole,
         "file": atlas.name.path.name if atlas.name.path else "",
         "about": atlas.about,
         "columns": columns,
@@ -182,9 +191,16 @@ def _cell(value: float) -> str:
 
 
 def jobs(
-    names_of: Names, labeled: list[str], tables: list[str], affine: np.ndarray, code: int
+    names_of: Names,
+    labeled: list[str],
+    tables: list[str],
+    structures: Volume,
+    affine: np.ndarray,
+    code: int,
 ) -> list[Callable[[], Path]]:
     """Return functions that write image, labels and table of every atlas.
+
+    An atlas that divides the whole cortex is also written with the other structures.
 
     Parameters
     ----------
@@ -192,6 +208,8 @@ def jobs(
         Names of the participant-session's files.
     labeled, tables : list of str
         Results of :class:`Parcellate`.
+    structures : Volume
+        Structures (FreeSurfer ids) on the same grid.
     affine : ndarray, shape (4, 4)
         Affine of the source image.
     code : int
@@ -210,6 +228,10 @@ def jobs(
         data = load(image).data.numpy()
         data = data.astype(np.int16) if data.max() < 2**15 else data
         out.append(partial(files.write_image, names_of.path(ends["parcels"]), data, affine, code))
+        if found["whole"]:
+            both = np.where(data > 0, data, structures.data.numpy()).astype(np.int16)
+            for end in names_of.stored(outputs.ending("aparcaseg")):
+                out.append(partial(files.write_image, names_of.path(end), both, affine, code))
         path = names_of.path(ends["parcel_labels"])
         out.append(partial(files.write_table, path, LABEL_COLUMNS, [tuple(row) for row in found["parcels"]]))
         parcels = [(row[0], row[1], row[2]) for row in found["parcels"]]
@@ -253,6 +275,12 @@ def sidecars(
         }
         if found["file"]:
             out[image]["Atlas"]["File"] = found["file"]
+        if found["whole"]:
+            out[outputs.ending("aparcaseg")] = {
+                **out[image],
+                **derivatives.described("aparcaseg"),
+                "Sources": [structures, names_of.uri(image)],
+            }
         described = {
             c: COLUMNS.get(c) or column_of_map(c, maps) for c in ("index", "name", *found["columns"])
         }

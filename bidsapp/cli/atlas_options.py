@@ -21,17 +21,17 @@ def add_atlases(add: Callable[..., argparse.Action]) -> None:
         nargs="+",
         metavar="ATLAS",
         complete="atlas",
-        help="atlases whose parcels are carried into the participant's gray matter: "
+        help="further atlases whose parcels are carried into the participant's gray matter: "
         f"{', '.join(names.shipped())}, TemplateFlow's as NAME[:desc-DESC][:SPACE], or "
         "NAME=dseg.nii.gz[:SPACE] with a table dseg.tsv (index, name) beside it; SPACE is one of "
-        "--output-spaces (default: none)",
+        "--output-spaces (default: none; adults have the parcels of DesikanKilliany, see --steps parcels)",
     )
     add(
         "--maps",
         nargs="+",
         metavar="NAME=PATH",
         complete="file",
-        help="images to measure in these parcels, such as T2w={folder}/anat/{key}_T2w.nii.gz, aligned to the "
+        help="images to measure in all parcels, such as T2w={folder}/anat/{key}_T2w.nii.gz, aligned to the "
         "reference image; {key} is sub-01_ses-1, {folder} sub-01/ses-1, {participant} 01, {session} 1; "
         "wildcards may stand in it; a relative path is one in the dataset",
     )

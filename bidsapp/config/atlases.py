@@ -16,19 +16,21 @@ FIELDS = {"key": "sub-01_ses-1", "folder": "sub-01/ses-1", "participant": "01", 
 
 
 def both(values: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    """Return ``atlases`` and ``maps`` of settings with their ``output_spaces``.
+    """Return ``atlases`` and ``maps`` of settings with their ``output_spaces`` and ``steps``.
 
     Raises
     ------
     UsageError
-        If there are maps, but no atlas.
+        If there are maps, but no parcels.
     """
     found = {
         "atlases": choose(values.get("atlases", ()), values["output_spaces"]),
         "maps": maps(values.get("maps", ())),
     }
-    if found["maps"] and not found["atlases"]:
-        raise UsageError(None, "--maps needs parcels to measure in", "Add --atlases, such as Schaefer100")
+    said = [word for word in values.get("steps", ()) if word.removeprefix("no-") == "parcels"]
+    if found["maps"] and not found["atlases"] and said and said[-1] == "no-parcels":
+        remedy = "Add --atlases, such as Schaefer100, or leave --steps no-parcels out"
+        raise UsageError(None, "--maps needs parcels to measure in", remedy)
     return found
 
 

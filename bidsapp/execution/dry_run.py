@@ -58,7 +58,8 @@ def describe(settings: Settings, selection: Selection) -> str:
         lines += [*_options(settings, selection), "", *_participants(settings, selection)]
         lines += _outputs(settings, selection)
     if "group" in settings.analysis_level:
-        more = ", group_parcels.tsv" if settings.atlases else ""
+        divided = any(_atlases(settings, ps) for ps in selection.participant_sessions)
+        more = ", group_parcels.tsv" if divided else ""
         lines += ["", f"Group level: group_volumes.tsv{more}, group.html and index.html"]
     return "\n".join([*lines, "", "Nothing was computed or written (--dry-run)."])
 
@@ -119,8 +120,10 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
         holding.discard("hippocampus")
     if record.own_labels:
         holding.add("own")
-    if _atlases(settings, participant_session):
+    atlases = [name.label for name in _atlases(settings, participant_session)]
+    if atlases:
         holding.add("atlases")
+    holding = holding - {"parcels"} | ({"parcels"} if record.parcellation in atlases else set())
     if settings.smooth:
         holding.add("smoothed")
     shown = lesion_image.shown_in(suffixes, record.lesion) or 0
@@ -164,7 +167,8 @@ def _names_of_others(settings: Settings, participant_session: ParticipantSession
 def _atlases(settings: Settings, participant_session: ParticipantSession) -> list[names.AtlasName]:
     """Return the atlases in the output spaces of a participant-session."""
     there = {spaces.parse(text).name for text in spaces_of(settings, participant_session)}
-    return [name for name in map(names.parse, settings.atlases) if name.template in there]
+    named = options.atlases(settings, participant_session.population)
+    return [name for name in map(names.parse, named) if name.template in there]
 
 
 def _line(name: str, text: object) -> str:

@@ -204,7 +204,7 @@ def _options(participant_session: ParticipantSession, settings: Settings) -> Pro
         lesion=settings.step("lesion"),
         force=settings.force,
         output_spaces=spaces_of(settings, participant_session),
-        atlases=settings.atlases,
+        atlases=options.atlases(settings, participant_session.population),
         smooth=settings.smooth or 0.0,
         engine=settings.registration,
         refine=settings.registration_refine,

@@ -55,22 +55,44 @@ def notes(settings: Settings, population: str) -> list[str]:
     ] + networks(settings, population)[1]
 
 
-def atlases(settings: Settings, spaces_named: Iterable[str]) -> list[str]:
-    """Return notes on atlases in none of the output spaces of a participant-session.
+def atlases(settings: Settings, population: str) -> tuple[str, ...]:
+    """Return the atlases of a population's participant-sessions: its own parcellation, then the user's.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
+    population : str
+        Name of the population.
+    """
+    own = record(settings, population).parcellation
+    if not settings.step("parcels") or settings.registration == "none":
+        own = ""
+    return tuple(dict.fromkeys(filter(None, (own, *settings.atlases))))
+
+
+def atlas_notes(settings: Settings, population: str, spaces_named: Iterable[str]) -> list[str]:
+    """Return notes on atlases that a participant-session does not get, and on maps without parcels.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    population : str
+        Name of the population.
     spaces_named : iterable of str
         Output spaces of the participant-session.
     """
     there = {spaces.parse(text).name: text for text in spaces_named}
-    return [
-        names.not_in_space(name, there.values())
-        for name in map(names.parse, settings.atlases)
-        if name.template not in there
-    ]
+    named = [names.parse(text) for text in atlases(settings, population)]
+    missing = [name for name in named if name.template not in there]
+    out = [names.not_in_space(name, there.values()) for name in missing]
+    own = record(settings, population).parcellation
+    if own and settings.step("parcels") and settings.registration == "none":
+        out.append(f"The parcels of {own} were left out: they need a registration that deforms.")
+    if settings.maps and len(missing) == len(named):
+        out.append(f"The maps ({', '.join(settings.map_paths)}) were left out: there are no parcels.")
+    return out
 
 
 def _requested_parts(settings: Settings) -> list[str]:

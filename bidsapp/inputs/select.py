@@ -332,13 +332,14 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
         steps = ("lesion",) if settings.step("lesion") else ()
         terms = cards.restricted(options.record(settings, participant_session.population), *steps)
         maps, missing = precomputed.maps(settings.map_paths, settings.bids_dir, participant_session.key)
-        missing += options.atlases(settings, spaces_of(settings, participant_session))
+        population = participant_session.population
+        missing += options.atlas_notes(settings, population, spaces_of(settings, participant_session))
         said = [*participant_session.notes, *read, *([terms] if terms else []), *given.notes, *missing]
         return replace(
             participant_session,
             precomputed=given,
             maps=maps,
-            notes=[*said, *options.notes(settings, participant_session.population)],
+            notes=[*said, *options.notes(settings, population)],
         )
     except InputError as error:
         return replace(participant_session, problem=error)

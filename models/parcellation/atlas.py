@@ -51,6 +51,8 @@ class Atlas:
         Title, source, citation and license, as far as they are known.
     unnamed : tuple of int
         Labels of the image that the table does not name; they are left out.
+    whole : bool
+        Whether it divides the whole cortex, so that every voxel of the cortex gets a parcel.
     """
 
     name: AtlasName
@@ -58,6 +60,7 @@ class Atlas:
     parcels: tuple[Parcel, ...]
     about: dict[str, Any]
     unnamed: tuple[int, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ def load(name: AtlasName) -> Atlas:
     if unnamed:
         labels[np.isin(labels, unnamed)] = 0
     volume = image.with_data(torch.from_numpy(labels))
-    return Atlas(name, volume, tuple(p for p in parcels if p.index in found), about(name), unnamed)
+    known_of = about(name)
+    whole = name.path is None and known_of.get("whole") is True
+    return Atlas(name, volume, tuple(p for p in parcels if p.index in found), known_of, unnamed, whole)
 
 
 def places(atlas: Atlas, structures: Volume, table: LabelTable) -> Places:

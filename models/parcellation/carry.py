@@ -34,12 +34,15 @@ class Carried:
         Voxels of the structures with parcels that have none.
     lost : tuple of int
         Parcels without any voxel.
+    far : int
+        Voxels of ``filled`` whose parcel is more than ``REACH`` mm away.
     """
 
     labels: Volume
     filled: int
     left: int
     lost: tuple[int, ...]
+    far: int = 0
 
 
 def carry(atlas: Atlas, known: Places, back: Warp, structures: Volume) -> Carried:
@@ -48,7 +51,8 @@ def carry(atlas: Atlas, known: Places, back: Warp, structures: Volume) -> Carrie
     Every parcel is interpolated linearly as a map, and the largest one counts. A parcel stays within the
     structures that it lies in on the template, so that cortical parcels are on the cortex of their side. In
     structures that the atlas labels as a whole, a voxel without parcel gets the nearest one up to
-    ``REACH`` mm. Parcels outside of gray matter stay as they are carried, outside of gray matter.
+    ``REACH`` mm, however far it is if the atlas divides the whole cortex. Parcels outside of gray matter stay
+    as they are carried, outside of gray matter.
 
     Parameters
     ----------
@@ -74,7 +78,7 @@ def carry(atlas: Atlas, known: Places, back: Warp, structures: Volume) -> Carrie
     found = back.resample(atlas.image, part.grid, "label").data.numpy()
     own = part.data.numpy()
     result = np.zeros(shape, np.int32)
-    filled = left = 0
+    filled = left = far = 0
     size = 1 + max(p.index for p in atlas.parcels)
     for group in _groups(known):
         allowed = np.zeros(size, bool)
@@ -88,8 +92,8 @@ def carry(atlas: Atlas, known: Places, back: Warp, structures: Volume) -> Carrie
         inside = target[wide]
         labels = np.where(allowed[found[wide]], found[wide], 0)
         if group[0] in known.dense and labels.any():
-            labels, more = _fill(labels, inside, part.grid.spacing)
-            filled += more
+            labels, more, beyond = _fill(labels, inside, part.grid.spacing, atlas.whole)
+            filled, far = filled + more, far + beyond
         left += int(np.count_nonzero(inside & (labels == 0)))
         result[wide] = np.where(inside, labels, result[wide])
     if known.elsewhere:
@@ -98,7 +102,7 @@ def carry(atlas: Atlas, known: Places, back: Warp, structures: Volume) -> Carrie
     out[tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))] = torch.from_numpy(result)
     there = np.bincount(result.ravel(), minlength=size)
     lost = tuple(p.index for p in atlas.parcels if not there[p.index])
-    return Carried(structures.with_data(out), filled, left, lost)
+    return Carried(structures.with_data(out), filled, left, lost, far)
 
 
 def _groups(known: Places) -> list[list[int]]:
@@ -109,13 +113,20 @@ def _groups(known: Places) -> list[list[int]]:
     return list(found.values())
 
 
-def _fill(labels: np.ndarray, inside: np.ndarray, spacing: np.ndarray) -> tuple[np.ndarray, int]:
-    """Give voxels without label the nearest one up to ``REACH`` mm; return labels and their number."""
+def _fill(
+    labels: np.ndarray, inside: np.ndarray, spacing: np.ndarray, whole: bool
+) -> tuple[np.ndarray, int, int]:
+    """Give voxels without label the nearest one up to ``REACH`` mm, or any distance if ``whole``.
+
+    Return the labels, the number of these voxels, and how many are beyond ``REACH``.
+    """
     distance, nearest = ndimage.distance_transform_edt(labels == 0, spacing, return_indices=True)
-    missing = inside & (labels == 0) & (distance <= REACH)
+    missing = inside & (labels == 0)
+    beyond = missing & (distance > REACH)
+    missing &= whole | ~beyond
     out = labels.copy()
     out[missing] = labels[tuple(axis[missing] for axis in nearest)]
-    return out, int(np.count_nonzero(missing))
+    return out, int(np.count_nonzero(missing)), int(np.count_nonzero(beyond & missing))
 
 
 def measure(

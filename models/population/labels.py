@@ -25,10 +25,13 @@ from . import label_rows
 
 
 def _rows(name: str) -> list[dict[str, str]]:
-    """Return the rows of a table: of a shipped one, one in a folder of the user, or a TSV file."""
-    shipped = FOLDER / "labels" / f"{name}.tsv"
-    if shipped.is_file():
-        return list(csv.DictReader(shipped.read_text().splitlines(), delimiter="\t"))
+    """Return the rows of a table: of a shipped one, one in a folder of the user, or a TSV file.
+
+    The parcellation of a population has a table of this form, too.
+    """
+    for shipped in (FOLDER / "labels" / f"{name}.tsv", FOLDER / "parcellations" / f"{name}.tsv"):
+        if shipped.is_file():
+            return list(csv.DictReader(shipped.read_text().splitlines(), delimiter="\t"))
     path = Path(name) if name.endswith(".tsv") else user.find("labels", f"{name}.tsv")
     if path is None:
         known = ", ".join(user.every("labels", ".tsv"))

@@ -110,8 +110,8 @@ class Population:
         ``years``, or ``gestational weeks`` before birth.
     ages : tuple of float
         Age range of the networks.
-    labels : str
-        Label table.
+    labels, parcellation : str
+        Label table, and the atlas that divides the cortex; empty without one.
     template : str
         Default template.
     coarse, skullstrip, segmentation : str
@@ -172,6 +172,7 @@ class Population:
     registration: dict[str, Any] = field(default_factory=dict)
     velocity: str = ""
     own_labels: str = ""
+    parcellation: str = ""
 
     @property
     def networks(self) -> tuple[str, str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from brainseg.interfaces import parcellation
+from brainseg.interfaces import base, parcellation
 from brainseg.interfaces.io import color_tables, dataset
 from brainseg.interfaces.io.derivatives import Names
 from brainseg.models.population import labels
@@ -43,11 +43,14 @@ def test_parcels_have_one(tmp_path):
     raw = tmp_path / "raw" / "sub-1" / "anat" / "sub-1_T1w.nii.gz"
     names = Names(tmp_path / "out", tmp_path / "raw", raw, "sub-1")
     parcels = [[2, "Two", "n/a"], [1, "One", "#ff0010"]]
-    content = {"label": "Toy", "parcels": parcels, "columns": ["volume_mm3"], "rows": [[1, "One", "8"]]}
+    rows = [[1, "One", "8"]]
+    content = {"label": "Toy", "parcels": parcels, "columns": ["volume_mm3"], "rows": rows, "whole": False}
     table, image = tmp_path / "Toy.json", tmp_path / "Toy.nii"
     table.write_text(json.dumps(content))
     nib.save(nib.Nifti1Image(np.ones((2, 2, 2), np.int32), np.eye(4)), image)
-    files = [write() for write in parcellation.jobs(names, [str(image)], [str(table)], np.eye(4), 1)]
+    structures = base.load(image)
+    jobs = parcellation.jobs(names, [str(image)], [str(table)], structures, np.eye(4), 1)
+    files = [write() for write in jobs]
     (path,) = (file for file in files if file.name == "sub-1_seg-Toy_desc-parcels_dseg.lut.txt")
     found = read(path)
     assert list(found) == [0, 1, 2]

@@ -28,7 +28,7 @@ CASES = {
         "steps": ("lesion", "hippocampus", "jacobian", "vbm"),
         "smooth": 8.0,
     },
-    "least": {"force": True, "steps": ("lesion", "no-posteriors", "no-template-outputs")},
+    "least": {"force": True, "steps": ("lesion", "no-posteriors", "no-template-outputs", "no-parcels")},
 }
 SWITCHES = ("posteriors", "template-outputs", "jacobian", "vbm")
 
@@ -49,6 +49,12 @@ def extra(participant_session, settings, folder):
         table = folder / "parts.json"
         table.write_text(json.dumps({row.index: 1.0 for row in labels.load("hippocampus") if row.index}))
         out |= {"in_hippocampus": parts, "in_hippocampus_volumes": str(table)}
+    if settings.step("parcels"):
+        table = folder / "atlas.json"
+        about = {"label": "DesikanKilliany", "space": "MNI152NLin2009cAsym", "file": "", "whole": True}
+        about |= {"about": {}, "columns": [], "parcels": [], "rows": [], "filled": 0, "left": 0}
+        table.write_text(json.dumps(about))
+        out |= {"in_parcels": [parts], "in_parcel_tables": [str(table)]}
     if settings.step("lesion"):
         table = folder / "lesions.json"
         about = {"contrast": "T2w", "image": str(participant_session.source), "license": "x", "lesions": []}
@@ -189,7 +195,9 @@ def test_label_tables_of_the_steps_of_a_run(tmp_path):
         "02", None, tmp_path / "sub-02_T2w.nii.gz", "T2w", population="fetal", label_table="fetal"
     )
     common = {"desc-aseg_dseg.tsv", "desc-tissue_dseg.tsv", "dseg.tsv"}
-    assert tables(adult) == common
-    assert tables(adult, steps=("hippocampus",)) == common | {"desc-hippocampus_dseg.tsv"}
-    assert tables(adult, fetal) == common | {"desc-feta_dseg.tsv"}
+    assert tables(adult) == common | {"desc-aparcaseg_dseg.tsv"}
+    assert tables(adult, registration="none") == common, "no parcels without a registration that deforms"
+    assert tables(adult, steps=("hippocampus", "no-parcels")) == common | {"desc-hippocampus_dseg.tsv"}
+    assert tables(adult, fetal, steps=("no-parcels",)) == common | {"desc-feta_dseg.tsv"}
+    assert tables(fetal) == common | {"desc-feta_dseg.tsv"}
     assert tables(adult, stop_after="skullstrip") == set()

@@ -1,5 +1,7 @@
 """Options that a population does not have: refused if none has them, else noted."""
 
+import re
+
 import pytest
 
 from brainseg.bidsapp.cli.bids import parse
@@ -37,3 +39,33 @@ def test_in_a_mixed_dataset_they_are_noted(tmp_path):
     (note,) = options.notes(settings, "adult")
     assert "corpuscallosum was left out" in note and "adult" in note
     assert options.notes(settings, "fetal") == options.notes(_settings(tmp_path), "adult") == []
+
+
+@pytest.mark.parametrize(
+    ("words", "population", "atlases", "note"),
+    [
+        ((), "adult", ("DesikanKilliany",), None),
+        (("--atlases", "Schaefer100"), "adult", ("DesikanKilliany", "Schaefer100"), None),
+        (("--atlases", "DesikanKilliany"), "adult", ("DesikanKilliany",), None),
+        (("--steps", "no-parcels"), "adult", (), None),
+        ((), "fetal", (), None),
+        (("--registration", "none"), "adult", (), "DesikanKilliany were left out: they need a registration"),
+        (
+            ("--output-spaces", "MNI152NLin2009aSym"),
+            "adult",
+            ("DesikanKilliany",),
+            "it lies in MNI152NLin2009c",
+        ),
+        (("--maps", "T=x.nii"), "adult", ("DesikanKilliany",), None),
+        (("--maps", "T=x.nii"), "fetal", (), r"The maps \(T\) were left out: there are no parcels"),
+    ],
+)
+def test_atlases_of_a_population(tmp_path, words, population, atlases, note):
+    settings = _settings(tmp_path, *words)
+    assert options.atlases(settings, population) == atlases
+    found = options.atlas_notes(settings, population, settings.output_spaces)
+    if note is None:
+        assert found == []
+    else:
+        (said,) = found
+        assert re.search(note, said)

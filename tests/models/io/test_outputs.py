@@ -40,7 +40,8 @@ def test_conditions_are_steps_or_facts():
 def test_labels_are_those_of_the_tables():
     assert outputs.load()["probseg"].labels == labels.DSEG_NAMES
     for names in outputs.label_tables().values():
-        assert all((FOLDER / "labels" / f"{name}.tsv").is_file() for name in names)
+        folders = FOLDER / "labels", FOLDER / "parcellations"
+        assert all(any((folder / f"{name}.tsv").is_file() for folder in folders) for name in names)
     assert tuple(row.abbreviation for row in labels.load("dseg")) == labels.DSEG_NAMES
     known = {output.label_file for output in outputs.load().values()} - {""}
     assert known == set(outputs.label_tables())

@@ -1,5 +1,7 @@
 """Parcels carried into a small brain: on their side, in their structures, without gaps, and measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -123,3 +125,20 @@ def test_measures_of_parcels(brain):
         own = values[(found.data.numpy() == index) & np.isfinite(values)]
         expected = (own.mean(), np.median(own), own.std())
         assert (row["T_mean"], row["T_median"], row["T_sd"]) == pytest.approx(expected)
+
+
+def test_an_atlas_of_the_whole_cortex_fills_it(brain):
+    """However far a voxel of the cortex is from the carried parcels, it gets one of its side."""
+    data = halves(brain)
+    data[:, 2:18] = np.where(np.isin(brain.data.numpy(), (3, 42)), 0, data)[:, 2:18]
+    data[:, 18:][np.isin(brain.data.numpy()[:, 18:], (3, 42))] += 10
+    far = replace(atlas_of(np.where(data > 10, data, 0)), whole=True)
+    known = places(far, brain, TABLE)
+    known = replace(known, dense=frozenset(known.structures))
+    found = carry.carry(far, known, STILL, brain)
+    labeled, own = found.labels.data.numpy(), brain.data.numpy()
+    assert {int(k) for k in np.unique(labeled[own == 3])} == {12}
+    assert {int(k) for k in np.unique(labeled[own == 42])} == {14}
+    assert found.left == 0 and found.filled > 0
+    part = carry.carry(replace(far, whole=False), known, STILL, brain)
+    assert part.left > 0, "other atlases fill gaps only"

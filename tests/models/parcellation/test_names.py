@@ -39,8 +39,8 @@ def test_what_is_no_name_is_refused(text):
 
 
 def test_shipped_atlases_have_tables_and_licenses():
-    assert names.shipped() == ["Schaefer100", "Schaefer400"]
-    for name in names.shipped():
+    assert names.shipped() == ["DesikanKilliany", "Schaefer100", "Schaefer400"]
+    for name in names.shipped()[1:]:
         atlas = names.parse(name)
         parcels = tables.read_table(names.find(atlas).table)
         assert [parcel.index for parcel in parcels] == list(range(1, int(name[8:]) + 1))
@@ -103,6 +103,8 @@ def test_maps_are_names_and_paths(text):
         settings.maps([text])
 
 
-def test_maps_need_atlases():
+def test_maps_need_parcels():
+    given = {"maps": ["T2w={key}.nii"], "output_spaces": SPACES}
+    assert settings.both(given)["maps"] == ("T2w={key}.nii",), "those of the cortex are on by default"
     with pytest.raises(UsageError, match="needs parcels"):
-        settings.both({"maps": ["T2w={key}.nii"], "output_spaces": SPACES})
+        settings.both(given | {"steps": ("parcels", "no-parcels")})
