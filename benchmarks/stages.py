@@ -68,8 +68,10 @@ def dataset(image: Path, folder: Path) -> Path:
     return folder
 
 
-def command(image: Path, cores: int, extra: list[str], precision: str = "") -> tuple[dict[str, Use], dict]:
-    """Run the command, in ``float32`` or in the CPU's own precision.
+def command(
+    image: Path, cores: int, extra: list[str], precision: str = "", program: Path | None = None
+) -> tuple[dict[str, Use], dict]:
+    """Run the command, of this version or another, in ``float32`` or in the CPU's own precision.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def command(image: Path, cores: int, extra: list[str], precision: str = "") -> t
     with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
         place = Path(folder)
         bids, out = dataset(image, place / "bids"), place / "out"
-        program = Path(sys.executable).with_name("brainseg-bids")
+        program = program or Path(sys.executable).with_name("brainseg-bids")
         argv = [
             str(program),
             str(bids),
@@ -184,7 +186,6 @@ def _library(image: Path, cores: int, sender) -> None:
         return result
 
     def modules():
-        import ants  # noqa: F401
         import torch
 
         from brainseg.models.io import conform
@@ -232,11 +233,27 @@ def table(used: dict[str, Use], seconds: dict[str, float] | None = None) -> str:
     return tables.markdown(["stage", "wall (s)", *own, "CPU (s)", "peak memory (GiB)"], rows, digits=1)
 
 
+def comparison(compared: list[tuple[str, Use, Use]]) -> str:
+    """Return the table that compares an earlier version with this one, in the same run."""
+    rows = [
+        [f"{name}, {precision}", old, new, f"{new / old:.2f}"]
+        for precision, before, now in compared
+        for name, old, new in (
+            ("wall (s)", before.wall, now.wall),
+            ("CPU (s)", before.cpu, now.cpu),
+            ("peak memory (GiB)", before.peak / GIB, now.peak / GIB),
+        )
+    ]
+    head = "An earlier version and this one, one after the other:\n\n"
+    return head + tables.markdown(["", "before", "now", "ratio"], rows, digits=1)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path, help="a scan, NIfTI")
     parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--before", type=Path, help="brainseg-bids of an earlier version, to compare with")
     parser.add_argument("--library-only", action="store_true", help="skip the command")
     parser.add_argument("extra", nargs="*", help="further arguments of brainseg-bids, after --")
     args = parser.parse_args(argv)
@@ -253,8 +270,14 @@ def main(argv: list[str] | None = None) -> int:
     text = f"One participant, {shape} voxels of {size} mm, {args.cores} cores."
     own = str(device.precision("cpu")).removeprefix("torch.")
 
+    compared = []
+
     def measured(precision: str) -> str:
-        used, content = command(args.image, args.cores, args.extra, precision)
+        given = (args.image, args.cores, args.extra, precision)
+        before = command(*given, program=args.before)[0] if args.before else None
+        used, content = command(*given)
+        if before:
+            compared.append((precision or own, total(before), total(used)))
         head = f"\n\nThe command `brainseg-bids BIDS OUT participant`, networks in {precision or own}:\n\n"
         return head + table(used, content["seconds"])
 
@@ -263,6 +286,8 @@ def main(argv: list[str] | None = None) -> int:
     text += "\n\nThe stages as library calls, in one process:\n\n" + table(library(args.image, args.cores))
     if not args.library_only and own != "float32":
         text += measured("float32")
+    if compared:
+        text += "\n\n" + comparison(compared)
     text += "\n\n" + tables.stamp("head-coarse", "skullstrip", "segmentation")
     print(text)
     if args.out:

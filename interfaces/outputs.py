@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -171,28 +171,26 @@ class WriteDerivatives(Sink):
             pair for one in aligned for pair in one.sidecars(native, leave_out, inputs.smooth).items()
         ]
 
-    def _jobs(self, names: Names, aligned: list[InSpace]) -> list[Callable[[], Path]]:
-        """Return functions that write everything but the sidecars."""
+    def _jobs(self, names: Names, aligned: list[InSpace]) -> Iterator[Callable[[], Path]]:
+        """Return functions that write everything but the sidecars, each as soon as its content is there."""
         scan = _Scan.read(self.inputs)
         leave_out = tuple(self.inputs.leave_out or ())
-        jobs: list[Callable[[], Path]] = [
-            partial(files.write_image, names.path(end), *image)
-            for ending, image in scan.native(names).items()
-            for end in names.stored(ending, leave_out)
-        ]
-        jobs += self._tables(names, scan)
+        for ending, image in scan.native(names):
+            for end in names.stored(ending, leave_out):
+                yield partial(files.write_image, names.path(end), *image)
+        yield from self._tables(names, scan)
         affine, code = np.asarray(scan.grid.affine), files.geometry_code(scan.grid)
         if isdefined(self.inputs.in_parcels):
             found = self.inputs.in_parcels, self.inputs.in_parcel_tables
-            jobs += parcellation.jobs(names, *found, scan.structures, affine, code)
+            yield from parcellation.jobs(names, *found, scan.structures, affine, code)
         if isdefined(self.inputs.in_lesions):
             mask, probability, table = self.inputs.in_lesions
-            jobs += lesion.jobs(names, mask, probability, table, affine, code, leave_out)
+            yield from lesion.jobs(names, mask, probability, table, affine, code, leave_out)
         for one in aligned:
-            jobs += one.transforms()
+            yield from one.transforms()
             if "template-outputs" not in leave_out:
-                jobs += one.images(scan.to_resample(), leave_out, self.inputs.smooth)
-        return jobs + self._runs(names)
+                yield from one.images(scan.to_resample(), leave_out, self.inputs.smooth)
+        yield from self._runs(names)
 
     def _tables(self, names: Names, scan: _Scan) -> list[Callable[[], Path]]:
         """Return functions that write the tables of volumes."""
@@ -297,36 +295,35 @@ class _Scan:
             outputs.own_desc(model_files.title(inputs.networks.get("segmentation", ""))),
         )
 
-    def native(self, names: Names) -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
-        """Return images on the grid of the source image by their ending: data, affine and its code."""
+    def native(self, names: Names) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray, int]]]:
+        """Return the ending of every image on the grid of the source image: data, affine and its code."""
+        # The affine of the source image itself: that of the work folder went through another header.
+        affine, code = np.asarray(self.grid.affine), files.geometry_code(self.grid)
+        for ending, values in self._arrays(names):
+            yield ending, (values, affine, code)
+
+    def _arrays(self, names: Names) -> Iterator[tuple[str, np.ndarray]]:
         structures = self.structures.data.numpy()
         dseg = labels.load(self.label_table).lookup("dseg")[structures]
         if self.dseg is not None:
             dseg = self.dseg.data.numpy()
+        feta = labels.numbering(self.label_table, "feta")
         data = {
             "mask": self.mask.data.numpy() > 0,
             "dseg": dseg,
             "structures": structures,
             "tissue": self.tissue.data.numpy(),
-            "feta": labels.numbering(self.label_table, "feta"),
+            "feta": feta[structures] if feta is not None else None,
             "hippocampus": self.hippocampus.data.numpy() if self.hippocampus is not None else None,
             "own_labels": self.labels.data.numpy() if self.labels is not None else None,
         }
-        if data["feta"] is not None:
-            data["feta"] = data["feta"][structures]
-        images = {
-            names.preproc: derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype())
-        }
+        yield names.preproc, derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype())
         for name, values in data.items():
             if values is not None:
                 output = outputs.load()[name]
-                images[output.ending(network=self.own_desc)] = values.astype(output.dtype)
+                yield output.ending(network=self.own_desc), values.astype(output.dtype)
         for label, volume in self.probabilities.items():
-            values = derivatives.as_probability(volume.data.numpy())
-            images[outputs.ending("probseg", label=label)] = values
-        # The affine of the source image itself: that of the work folder went through another header.
-        affine, code = np.asarray(self.grid.affine), files.geometry_code(self.grid)
-        return {ending: (values, affine, code) for ending, values in images.items()}
+            yield outputs.ending("probseg", label=label), derivatives.as_probability(volume.data.numpy())
 
     def to_resample(self) -> Native:
         """Return what is resampled in the output spaces."""

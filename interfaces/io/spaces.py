@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -80,8 +80,8 @@ class InSpace:
 
     def images(
         self, scan: Native, leave_out: tuple[str, ...] = (), smooth: float = 0.0
-    ) -> list[Callable[[], Path]]:
-        """Return functions that write the images.
+    ) -> Iterator[Callable[[], Path]]:
+        """Return functions that write the images, each as soon as its image is there.
 
         Probabilities are interpolated, and labels are the most probable ones.
 
@@ -94,35 +94,38 @@ class InSpace:
         smooth : float
             Width (mm, full at half maximum) of the Gaussian that smooths modulated maps; 0 for none.
         """
+        code = 4 if self.space.name.startswith("MNI152") else 2  # MNI152, or aligned to something else
+        for end, values in self._arrays(scan, leave_out, smooth):
+            path = self.own.path(self.own.in_space(end))
+            yield partial(files.write_image, path, values, self.grid.affine, code)
+
+    def _arrays(
+        self, scan: Native, leave_out: tuple[str, ...], smooth: float
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Return the ending and the values of every image."""
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
         # Several at once: the coordinates, which take most of the time, are the same for all.
         preproc, brain = self.found.forward.resample(
             _stacked(scan.preproc, scan.mask), self.grid
         ).data.numpy()
         inside = brain > 0.5
-        shares = self._within(_stacked(*(scan.probabilities[name] for name in names)), inside)
-        aseg = self._labels(scan.structures)
-        maps = {name: values * inside for name, values in zip(names, shares, strict=True)}
-        dseg = (np.stack(list(maps.values())).argmax(0) + 1) * inside
-        labeled = {"mask": inside, "dseg": dseg, "structures": aseg}
-        data = {
-            self.own.preproc: derivatives.as_stored(preproc, scan.on_disk),
-            **dict(_typed(name, values) for name, values in labeled.items()),
-        }
+        yield self.own.preproc, derivatives.as_stored(preproc, scan.on_disk)
+        yield _typed("mask", inside)
+        del preproc, brain
+        maps = self._within(_stacked(*(scan.probabilities[name] for name in names)), inside)
+        maps *= inside
+        yield _typed("dseg", (maps.argmax(0) + 1) * inside)
         if "posteriors" not in leave_out:
-            total = np.maximum(sum(maps.values()), 1e-3)
-            for name, values in maps.items():
+            total = np.maximum(maps.sum(0), 1e-3)
+            for name, values in zip(names, maps, strict=True):
                 share = derivatives.as_probability(values / total * inside)
-                data[outputs.ending("probseg", label=name)] = share
+                yield outputs.ending("probseg", label=name), share
+        del maps
+        yield _typed("structures", self._labels(scan.structures))
         if "jacobian" not in leave_out:
-            data.update([_typed("jacobian", self._change)])
+            yield _typed("jacobian", self._change)
         if "vbm" not in leave_out:
-            data |= self._modulated(scan, smooth)
-        code = 4 if self.space.name.startswith("MNI152") else 2  # MNI152, or aligned to something else
-        return [
-            partial(files.write_image, self.own.path(self.own.in_space(end)), values, self.grid.affine, code)
-            for end, values in data.items()
-        ]
+            yield from self._modulated(scan, smooth).items()
 
     @cached_property
     def _change(self) -> np.ndarray:

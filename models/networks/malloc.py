@@ -32,6 +32,13 @@ def _libc() -> ctypes.CDLL | None:
         return None
 
 
+def trim() -> None:
+    """Return unused memory to the system; without glibc nothing happens."""
+    libc = _libc()
+    if libc is not None:
+        libc.malloc_trim(0)
+
+
 @contextmanager
 def kept() -> Iterator[None]:
     """Keep freed memory for reuse inside the block, and return unused memory to the system at its end.

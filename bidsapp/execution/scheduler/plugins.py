@@ -29,6 +29,7 @@ from nipype.pipeline.plugins.base import DistributedPluginBase
 from nipype.pipeline.plugins.multiproc import MultiProcPlugin
 
 from ....models.errors import UsageError
+from ....models.networks import malloc
 from ...status import failures
 from ...status.records import Fault
 from . import logs, signals
@@ -63,6 +64,7 @@ def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[st
         if stop := interrupt_within(result["result"]):
             raise stop from None
         result["fault"] = failures.explain(error, result["result"])
+    malloc.trim()  # the next node may run in another worker
     return result
 
 
