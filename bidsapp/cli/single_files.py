@@ -279,8 +279,22 @@ def _add_pseudolabel(parser: Parser) -> None:
     add = parser.add_argument
     add("atlas", metavar="ATLAS", complete="file", help="a scan with labels")
     add("labels", metavar="LABELS", complete="file", help="its labels, on its grid")
-    add("scans", metavar="SCAN", nargs="+", complete="file", help="scans without labels")
+    add(
+        "scans",
+        metavar="SCAN",
+        nargs="+",
+        complete="file",
+        help="scans without labels: files, BIDS folders, or derivatives of brainseg-bids",
+    )
     add("--out", metavar="DIR", required=True, complete="folder", help="folder for one label image per scan")
+    add(
+        "--min-quality",
+        type=float,
+        metavar="DICE",
+        help="leave out scans whose expected Dice, or whose overlap with the atlas after the registration, "
+        "is below this, and scans rated fail (default: leave out none)",
+    )
+    add("--suffix", default="T1w", help="contrast of the scans in folders, as BIDS names it (default: T1w)")
     add("--refine", type=int, metavar="N", help="iterations of the registration at the finest level, 2 mm")
     add_compute(parser)
 
@@ -332,6 +346,6 @@ COMMANDS: dict[str, Command] = {
         "Transfer the LABELS of an ATLAS to SCANs, by the inverse of the registration of each scan to the "
         "atlas.",
         _add_pseudolabel,
-        "brainseg.bidsapp.tools.pseudolabel:run",
+        "brainseg.bidsapp.tools.pseudolabels.command:run",
     ),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...models.errors import InputError
 from ...models.pipeline import process
+from ...models.pipeline.process import Processed
 from ...models.population import populations
 from ...models.population.populations import Population
 from ...models.registration.result import Anatomy
@@ -35,6 +36,11 @@ def read(path: Path, device: str = "cpu", record: Population | None = None) -> A
     InputError
         If the scan cannot be read or has no plausible brain.
     """
+    return processed(path, device, record).anatomy
+
+
+def processed(path: Path, device: str = "cpu", record: Population | None = None) -> Processed:
+    """Return a scan with brain mask, correction and segmentation; see :func:`read`."""
     record = record or populations.load("adult")
     print(f"structures of {path.name}", file=sys.stderr)
     try:
@@ -43,4 +49,4 @@ def read(path: Path, device: str = "cpu", record: Population | None = None) -> A
         raise InputError(error.path or path, error.reason, error.remedy) from None
     for note in done.notes:
         print(f"note: {path.name}: {note}", file=sys.stderr)
-    return done.anatomy
+    return done

@@ -75,6 +75,7 @@ def test_page_has_a_place_for_every_table():
         "ibsr18",
         "quality",
         "fetal",
+        "fetal_perturbations",
     ]
     for name in found:
         assert f"<!-- {name}: end -->" in page

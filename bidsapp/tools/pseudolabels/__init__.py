@@ -1,0 +1,1 @@
+"""``brainseg pseudolabel``: labels of an atlas on scans without labels."""
