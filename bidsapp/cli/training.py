@@ -61,6 +61,12 @@ def _add_train(parser: Parser) -> None:
         former=("--labelled",),
         help="other real scans to train on, from: brainseg train scans",
     )
+    add(
+        "--unlabeled",
+        metavar="NPZ",
+        complete="file",
+        help="real scans without labels that a registration trains on, from: brainseg train unlabeled",
+    )
     add_compute(parser)
 
 
@@ -108,6 +114,24 @@ def _add_scans(parser: Parser) -> None:
     add(
         "--mapping", metavar="TSV", complete="mapping", help="labels in FOLDER and our labels, as in evaluate"
     )
+    add(
+        "--own-tissues",
+        action="store_true",
+        help="take tissues from each scan's own intensities instead of its labels: for pseudo-labels",
+    )
+
+
+def _add_unlabeled(parser: Parser) -> None:
+    add = parser.add_argument
+    add("out", metavar="OUT", complete="file", help="file to write, .npz")
+    add("scans", metavar="SCAN", nargs="+", complete="file", help="scans of adults, two or more")
+    add(
+        "--recipe",
+        default="registration",
+        complete="recipe",
+        help="recipe to prepare them for (default: registration)",
+    )
+    add_compute(parser)
 
 
 def _add_preview(parser: Parser) -> None:
@@ -277,6 +301,14 @@ COMMANDS: dict[str, Command] = {
         "folder, or in the folder --images.",
         _add_scans,
         "training_data:scans",
+    ),
+    "train unlabeled": _command(
+        "OUT SCAN ...",
+        "prepare scans without labels for the training of a registration",
+        "Prepare real SCANs without labels, which train a registration network by their intensities "
+        "(--unlabeled of brainseg train registration).",
+        _add_unlabeled,
+        "training_data:unlabeled",
     ),
     "train atlas": _command(
         "OUT DATA",

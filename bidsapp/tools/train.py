@@ -16,6 +16,7 @@ from .compute import device, set_threads
 
 PREPARE = "Make it with: brainseg train prepare OUT MAP ..."
 SCANS = "Make it with: brainseg train scans OUT FOLDER"
+UNLABELED = "Make it with: brainseg train unlabeled OUT SCAN ..."
 
 NO_LICENSE = (
     "the license of the training data is not stated, and the model card will say so; state it in the recipe "
@@ -44,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
         validation=_existing(args.validation, PREPARE),
         scans=_existing(args.scans, SCANS),
         labeled=_existing(args.labeled, SCANS),
+        unlabeled=_existing(args.unlabeled, UNLABELED),
         split=_existing(args.split, "It is written into the folder of every run"),
         fold=args.fold,
     )

@@ -16,6 +16,8 @@ from ...training.fetal import trainer as fetal_trainer
 from ...training.heads.scan_preparation import prepare_scans
 from ...training.heads.trainer import check_coarse
 from ...training.hippocampus import trainer as hippocampus_trainer
+from ...training.registration import trainer as registration_trainer
+from ...training.registration.unlabeled import prepare as prepare_unlabeled
 from ...training.synthesis import preview as head_preview
 from ...training.synthesis.config import GeneratorConfig
 from ...training.synthesis.generator import HeadGenerator
@@ -69,8 +71,28 @@ def scans(args: argparse.Namespace) -> int:
         stride=stride,
         table=recipe.table,
         mapping=read_mapping(args.mapping) if args.mapping else None,
+        own_tissues=args.own_tissues,
     )
     print(f"{args.out}: {len(pairs)} scans")
+    return 0
+
+
+def unlabeled(args: argparse.Namespace) -> int:
+    """Prepare real scans without labels for the training of a registration; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg train unlabeled``.
+    """
+    recipe = recipes.read(args.recipe)
+    if recipe.kind not in registration_trainer.KINDS:
+        raise UsageError(None, f"the recipe {recipe.name} is no registration", "Choose registration")
+    scans = [recipes.existing(path) for path in args.scans]
+    set_threads(args)
+    stage = recipe.stages[-1]
+    prepare_unlabeled(scans, Path(args.out), stage["shape"], stage["spacing"])
+    print(f"{args.out}: {len(scans)} scans")
     return 0
 
 

@@ -126,7 +126,8 @@ class Recipe:
         Weights of structures in the cross-entropy; the default is 1.
     real : float
         Share of the examples that are real scans with labels
-        (:mod:`brainseg.training.heads.labeled_scans`).
+        (:mod:`brainseg.training.heads.labeled_scans`); of a registration, pairs of scans without labels
+        (:mod:`brainseg.training.registration.unlabeled`).
     second_pass : float
         Share of the examples whose prior is the output of the network's own first pass instead of the coarse
         network's posteriors. A network trained this way runs in two passes. Alias: ``again``.
@@ -137,6 +138,8 @@ class Recipe:
         Whether ``torch.compile`` compiles the network for training; it needs a C++ compiler.
     folds : int
         Number of folds, of which ``--fold`` trains one; 0 for none (kind ``supervised``).
+    merge : bool
+        Whether the validation cases train too, and nothing is scored (hippocampi).
     text : str
         Text of the YAML file.
     """
@@ -173,6 +176,7 @@ class Recipe:
     inputs: dict[str, Any] = field(default_factory=dict)
     compile: bool = False
     folds: int = 0
+    merge: bool = False
     text: str = ""
 
     @property

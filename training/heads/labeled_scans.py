@@ -47,6 +47,10 @@ class Mixed:
                 tuple(torch.from_numpy(arrays[f"{name}{k}"]) for name in ("x", "prior", "truth"))
                 for k in range(len(meta["names"]))
             ]
+            self.tissues = [
+                torch.from_numpy(arrays[f"tissue{k}"]) if f"tissue{k}" in arrays else None
+                for k in range(len(meta["names"]))
+            ]
         if meta.get("spacing", synthetic.spacing) != synthetic.spacing:
             raise InputError(
                 path,
@@ -60,27 +64,31 @@ class Mixed:
         """Return the examples of a random head, real or synthetic, or of the synthetic head ``number``."""
         if number is not None or uniform(0, 1) >= self.share:
             return self.synthetic.examples(number)
-        case = self.cases[int(torch.randint(len(self.cases), ()))]
-        return [self._example(*case) for _ in range(self.repeat)]
+        k = int(torch.randint(len(self.cases), ()))
+        return [self._example(*self.cases[k], self.tissues[k]) for _ in range(self.repeat)]
 
-    def _example(self, x: Tensor, prior: Tensor, truth: Tensor) -> Example:
-        """Return a part of a scan on the grid of the cascade, with random intensity changes."""
+    def _example(self, x: Tensor, prior: Tensor, truth: Tensor, tissue: Tensor | None) -> Example:
+        """Return a part of a scan on the grid of the cascade, with random intensity changes.
+
+        The coarse truth is ``tissue``, those of the scan's own intensities; without it that of the labels.
+        """
         # Even numbers, so that the prior at half resolution moves by whole voxels.
         start = [
             2 * round((have - want) / 4 + uniform(-1, 1) * 2)
             for have, want in zip(truth.shape[1:], self.shape, strict=True)
         ]
         x, truth = fitted(x.float(), start, self.shape), fitted(truth, start, self.shape).long()
+        coarse = self.tissue_of[truth] if tissue is None else fitted(tissue, start, self.shape).long()
         prior = fitted(prior.float(), [s // 2 for s in start], [n // 2 for n in self.shape])
         prior[:, 0] += (1 - prior.sum(1)).clamp(min=0)
         image = self._changed(x[0, 0])
         x = torch.cat([image[None, None], x[:, 1:]], 1)
         if uniform(0, 1) < 0.5:
-            x, prior, truth = x.flip(2), prior.flip(2), truth.flip(1)
+            x, prior, truth, coarse = x.flip(2), prior.flip(2), truth.flip(1), coarse.flip(1)
             # Coordinates of a mirrored head.
             x[:, 1] = -x[:, 1]
         device = self.generator.device
-        targets = {"structure": truth, "tissue": self.tissue_of[truth]}
+        targets = {"structure": truth, "tissue": coarse}
         return Example(x.to(device), prior.to(device), {k: v.to(device) for k, v in targets.items()})
 
     @staticmethod

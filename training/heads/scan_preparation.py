@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ...models.errors import InputError
-from ...models.geometry.volume import Volume, resample
+from ...models.geometry.volume import Grid, Volume, resample
 from ...models.io import conform
 from ...models.localization import head
 from ...models.population import label_sets, labels
+from ...models.preprocessing import bias
 from ...models.segmentation import fusion
 from ..data.arrays import write_arrays
 from ..evaluation.label_files import read_labels
@@ -31,6 +33,7 @@ def prepare_scans(
     stride: int,
     table: str = "adult",
     mapping: Mapping | None = None,
+    own_tissues: bool = False,
 ) -> None:
     """Write the inputs of a cascade for real scans, with the labels on its grid.
 
@@ -48,6 +51,9 @@ def prepare_scans(
         Label table.
     mapping : Mapping, optional
         Mapping of the labels to those of the table.
+    own_tissues : bool
+        Whether the coarse truth of an example is the tissues of the scan's own intensities (:func:`tissues`),
+        which correct labels that an atlas lends; otherwise it follows from the labels.
 
     Raises
     ------
@@ -76,8 +82,39 @@ def prepare_scans(
         arrays[f"x{k}"] = torch.cat([inputs.image[None], inputs.coordinates])[None].half().numpy()
         arrays[f"prior{k}"] = inputs.context[None].half().numpy()
         arrays[f"truth{k}"] = on_grid.data[None].numpy()
+        if own_tissues:
+            arrays[f"tissue{k}"] = tissues(scan, mask, located, inputs.grid, table)[None].numpy()
     meta = {"names": [name for name, _, _ in pairs], "spacing": spacing}
     write_arrays(out, meta, arrays)
+
+
+def tissues(scan: Volume, mask: Volume, located: head.Coarse, grid: Grid, table: str = "adult") -> Tensor:
+    """Return the tissues of a scan by its intensities: EM with the posteriors of the coarse network as prior.
+
+    Parameters
+    ----------
+    scan, mask : Volume
+        Scan and brain mask on one grid; the scan is corrected for bias first.
+    located : Coarse
+        Result of the coarse network.
+    grid : Grid
+        Grid of the result.
+    table : str
+        Label table of the coarse network.
+
+    Returns
+    -------
+    Tensor of uint8, shape (X, Y, Z)
+        Tissues of the label table ``tissue``; 0 outside the brain.
+    """
+    known = labels.load(table)
+    corrected, _ = bias.correct(scan, mask)
+    masked = scan.with_data(torch.where(mask.data > 0, corrected.data.float(), 0.0))
+    seen = fusion.sample(masked, mask, grid)
+    found = fusion.fitted(seen, located.structures, known, True, [], partial_volume=True).data
+    sums = torch.zeros(int(known.tissue_of.max()) + 1, *grid.shape)
+    sums.index_add_(0, torch.from_numpy(known.tissue_of).long(), found)
+    return torch.where(seen.inside, sums.argmax(0), 0).to(torch.uint8)
 
 
 def _check_overlap(values: np.ndarray, mask: Volume, truth: Volume, path: Path, scan: Path) -> None:

@@ -50,7 +50,7 @@ def prepare(found: dict[str, tuple[Path, Path]], out: Path) -> None:
     write_arrays(out, meta, arrays)
 
 
-def prepare_split(folder: Path, out: Path) -> tuple[Path, Path]:
+def prepare_split(folder: Path, out: Path, *, merge: bool = False) -> tuple[Path, Path | None]:
     """Prepare the cases for training and validation of a folder, unless their arrays exist.
 
     Parameters
@@ -59,10 +59,12 @@ def prepare_split(folder: Path, out: Path) -> tuple[Path, Path]:
         Folder with ``images`` and ``labels``.
     out : Path
         Folder for the arrays.
+    merge : bool
+        Whether the validation cases train too.
 
     Returns
     -------
-    tuple of Path
+    tuple of Path, Path or None
         Arrays for training and for validation.
 
     Raises
@@ -78,9 +80,11 @@ def prepare_split(folder: Path, out: Path) -> tuple[Path, Path]:
             f"Give images/ and labels/ of at least {MINIMUM} cases",
         )
     out.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name in ("training", "validation"):
-        paths.append(out / f"{name}.npz")
-        if not paths[-1].is_file():
-            prepare({case: found[case] for case in split(list(found))[name]}, paths[-1])
-    return paths[0], paths[1]
+    parts = split(list(found))
+    if merge:
+        parts = {"merged": sorted(parts["training"] + parts["validation"])}
+    paths = {name: out / f"{name}.npz" for name in parts if name != "test"}
+    for name, path in paths.items():
+        if not path.is_file():
+            prepare({case: found[case] for case in parts[name]}, path)
+    return paths["merged" if merge else "training"], paths.get("validation")

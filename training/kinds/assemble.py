@@ -16,6 +16,7 @@ from ..hippocampus.prepare import prepare_split
 from ..hippocampus.trainer import HippocampusTrainer, HippocampusVelocityTrainer
 from ..lesion.prepare import prepare_folder
 from ..lesion.trainer import LesionTrainer
+from ..registration.trainer import VelocityTrainer
 from ..supervised.trainer import SupervisedTrainer
 from . import cache, held_out
 from . import supervised as prepare
@@ -40,6 +41,8 @@ class Data:
         Prepared real scans for scores.
     labeled : Path, optional
         Prepared real scans for training.
+    unlabeled : Path, optional
+        Prepared real scans for the training of a registration.
     split : Path, optional
         Split of images with labels (:mod:`brainseg.training.supervised.split`).
     fold : int, optional
@@ -52,6 +55,7 @@ class Data:
     validation: Path | None = None
     scans: Path | None = None
     labeled: Path | None = None
+    unlabeled: Path | None = None
     split: Path | None = None
     fold: int | None = None
 
@@ -98,6 +102,8 @@ def assemble(
     held_out.check(recipe.kind, data.labeled, data.scans, "--scans")
     if issubclass(kind, HeadTrainer):
         return kind(recipe, arrays, out, validation, device, data.scans, data.labeled)
+    if kind is VelocityTrainer:
+        return VelocityTrainer(recipe, arrays, out, validation, device, data.unlabeled)
     return kind(recipe, arrays, out, validation, device)
 
 
@@ -106,8 +112,15 @@ def _check(recipe: Recipe, data: Data, kind: type[Trainer]) -> None:
     lesions = kind is LesionTrainer
     if bool(data.arrays) == bool(data.maps) and not (data.arrays and lesions):
         raise UsageError(None, "training needs data", "Give either --data or --maps")
+    if recipe.merge and not (data.maps and kind in (HippocampusTrainer, HippocampusVelocityTrainer)):
+        raise UsageError(None, "merge is for hippocampi, and for --maps", "Set merge=false")
     if data.table and (lesions or kind in (HippocampusTrainer, HippocampusVelocityTrainer)):
         raise UsageError(None, f"the recipe {recipe.name} uses no label table", "Omit --table")
+    if kind is VelocityTrainer:
+        _check_pairs(recipe, data)
+        return
+    if data.unlabeled is not None:
+        raise UsageError(None, f"the recipe {recipe.name} is no registration", "Omit --unlabeled")
     if data.labeled is None and not recipe.real:
         return
     if recipe.kind != "cascade":
@@ -120,6 +133,15 @@ def _check(recipe: Recipe, data: Data, kind: type[Trainer]) -> None:
         )
     if not recipe.real:
         raise UsageError(None, f"the recipe {recipe.name} has no share of real scans", "Set real=0.3")
+
+
+def _check_pairs(recipe: Recipe, data: Data) -> None:
+    """Refuse scans without labels that a registration does not use, and a share without scans."""
+    if data.labeled is not None:
+        raise UsageError(None, f"the recipe {recipe.name} trains on scans without labels", "Omit --labeled")
+    if bool(recipe.real) != (data.unlabeled is not None):
+        remedy = "Give both: real=0.5 and --unlabeled NPZ, from: brainseg train unlabeled"
+        raise UsageError(None, "real scans need a share and a file", remedy)
 
 
 def _labeled(
@@ -142,7 +164,7 @@ def _prepared(
         return recipe, data.arrays, None
     assert data.maps is not None
     if kind in (HippocampusTrainer, HippocampusVelocityTrainer):
-        return recipe, *prepare_split(data.maps, out)
+        return recipe, *prepare_split(data.maps, out, merge=recipe.merge)
     if kind is FetalTrainer:
         arrays, kept, count = cache.fetuses(data.maps, out, data.table or "fetal")
     else:

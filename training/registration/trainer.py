@@ -11,11 +11,13 @@ from torch import Tensor
 from ...models.deformation.velocity import exponential, identity, jacobian, sample, taper
 from ...models.geometry.axes import triple
 from ..core.example import ExampleSource
+from ..core.recipe import Recipe
 from ..core.trainer import Trainer
 from ..losses import registration
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
 from .pairs import BrainPairs
+from .unlabeled import ScanPairs
 
 KINDS = ("registration",)
 """Kinds of recipes of this trainer."""
@@ -28,12 +30,39 @@ SQUARINGS = 4
 
 
 class VelocityTrainer(Trainer):
-    """Trains on pairs of synthetic brains; losses are in :mod:`brainseg.training.losses.registration`."""
+    """Trains on pairs of synthetic brains; losses are in :mod:`brainseg.training.losses.registration`.
+
+    Parameters
+    ----------
+    recipe, data, folder, validation, device
+        See :class:`brainseg.training.core.trainer.Trainer`.
+    unlabeled : Path, optional
+        Real scans, from :func:`brainseg.training.registration.unlabeled.prepare`.
+    """
 
     scored: ClassVar[str] = "held-out label maps, synthetic images"
 
     rounds = 2
     """Number of draws of a validation."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        data: Path,
+        folder: Path,
+        validation: Path | None = None,
+        device: str = "cpu",
+        unlabeled: Path | None = None,
+    ) -> None:
+        self.unlabeled = unlabeled
+        super().__init__(recipe, data, folder, validation, device)
+
+    def training_samples(self, stage: dict[str, Any]) -> ExampleSource:
+        """Return the source of a stage's training examples: synthetic pairs, and real ones as their share."""
+        synthetic = self.samples(stage, self.data)
+        if self.recipe.real and self.unlabeled is not None and isinstance(synthetic, BrainPairs):
+            return ScanPairs(synthetic, self.unlabeled, self.recipe.real)
+        return synthetic
 
     def samples(self, stage: dict[str, Any], data: Path) -> ExampleSource:
         """Return the source of a stage's examples from prepared arrays."""

@@ -11,6 +11,7 @@ from brainseg.models.population import labels
 from brainseg.training.core.example import Example
 from brainseg.training.heads.examples import Cascade, WholeHead
 from brainseg.training.heads.labeled_scans import Mixed
+from brainseg.training.losses.segmentation import hierarchical_loss
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
@@ -70,6 +71,30 @@ def test_labels_stay_with_their_voxels(tmp_path, synthetic):
         filled = truth.flatten(1).any(1)
         x = example.x[0, 1].amax((1, 2)) + example.x[0, 1].amin((1, 2))
         assert (x[filled].diff() > 0).all(), "the coordinate still grows to the right"
+
+
+def test_the_coarse_truth_is_that_of_the_scan_where_it_is_known(tmp_path, synthetic):
+    """Pseudo-labels are wrong here and there: the loss on tissues must not repeat their errors."""
+    path = _scans(tmp_path / "scans.npz")
+    with np.load(path) as arrays:
+        every = dict(arrays)
+    every["tissue0"] = (every["truth0"] % 5 + 1).astype(np.uint8)
+    np.savez(path, **every)
+    source = Mixed(synthetic, path, 1.0)
+    torch.manual_seed(0)
+    tissue_of = torch.from_numpy(labels.load("adult").tissue_of).long()
+    for _ in range(3):
+        own = source._example(*source.cases[0], source.tissues[0]).targets
+        there = own["structure"] > 0
+        assert torch.equal(own["tissue"][there], own["structure"][there] % 5 + 1), "moved and mirrored alike"
+        lent = source._example(*source.cases[1], source.tissues[1]).targets
+        assert torch.equal(lent["tissue"], tissue_of[lent["structure"]])
+    wrong = own["structure"].clone()
+    logits = torch.nn.functional.one_hot(wrong, 19).movedim(-1, 1).float() * 20
+    loss = lambda tissue: float(hierarchical_loss(logits, tissue, tissue_of))  # noqa: E731
+    assert loss(tissue_of[wrong]) < 0.01 < loss(own["tissue"]), (
+        "what labels say of themselves teaches nothing"
+    )
 
 
 def test_unfit_scans_are_refused(tmp_path, synthetic):

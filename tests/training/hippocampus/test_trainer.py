@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.models.errors import UsageError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.hippocampus import hippocampus as models_hippocampus
 from brainseg.models.hippocampus.hippocampus import Parts
@@ -16,6 +17,7 @@ from brainseg.training.hippocampus import generator as hippocampus
 from brainseg.training.hippocampus import prepare
 from brainseg.training.hippocampus.trainer import HippocampusTrainer, HippocampusVelocityTrainer
 from brainseg.training.kinds import registry
+from brainseg.training.kinds.assemble import Data, assemble
 
 CROP = """
 name: toy-hippocampus
@@ -83,6 +85,24 @@ def test_the_split_is_fixed_and_shares_nothing():
     assert sorted([*parts["training"], *parts["validation"], *parts["test"]]) == names
     assert hippocampus.split(names[::-1]) == parts
     assert parts["test"][:3] == ["hippocampus_005", "hippocampus_011", "hippocampus_023"]
+
+
+def test_validation_cases_train_only_where_the_recipe_says_so(folder, tmp_path):
+    recipe = tmp_path / "toy.yaml"
+    recipe.write_text(PAIR)
+    merged = assemble(registry.read(recipe, {"merge": True}), Data(maps=folder), tmp_path / "merged")
+    training, validation = prepare.prepare_split(folder, tmp_path / "plain")
+    parts = hippocampus.split(list(hippocampus.cases(folder)))
+    for path, names in (
+        (training, parts["training"]),
+        (validation, parts["validation"]),
+        (merged.data, [*parts["training"], *parts["validation"]]),
+    ):
+        with np.load(path) as arrays:
+            assert json.loads(str(arrays["meta"]))["names"] == sorted(names)
+    assert merged.validation is None
+    with pytest.raises(UsageError, match="merge is for hippocampi, and for --maps"):
+        assemble(registry.read(recipe, {"merge": True}), Data(arrays=merged.data), tmp_path / "arrays")
 
 
 def test_cases_are_read_without_their_padding(folder):
