@@ -71,7 +71,6 @@ def test_page_has_a_place_for_every_table():
         "parcels",
         "pseudolabels",
         "hippocampus",
-        "hippocampus_variants",
         "lesion",
         "ibsr18",
         "quality",
