@@ -65,7 +65,8 @@ class Mixed:
         if number is not None or uniform(0, 1) >= self.share:
             return self.synthetic.examples(number)
         k = int(torch.randint(len(self.cases), ()))
-        return [self._example(*self.cases[k], self.tissues[k]) for _ in range(self.repeat)]
+        x, prior, truth = self.cases[k]
+        return [self._example(x, prior, truth, self.tissues[k]) for _ in range(self.repeat)]
 
     def _example(self, x: Tensor, prior: Tensor, truth: Tensor, tissue: Tensor | None) -> Example:
         """Return a part of a scan on the grid of the cascade, with random intensity changes.

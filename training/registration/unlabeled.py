@@ -121,9 +121,9 @@ class ScanPairs:
             return self.synthetic.examples(number)
         out = []
         for _ in range(self.repeat):
-            both = torch.randperm(len(self.scans))[:2].tolist()
+            both = [self.scans[k] for k in torch.randperm(len(self.scans))[:2].tolist()]
             mirrored = uniform(0, 1) < 0.5
-            (a, labels_a), (b, labels_b) = (self._brain(*self.scans[k], mirrored) for k in both)
+            (a, labels_a), (b, labels_b) = (self._brain(ids, image, mirrored) for ids, image in both)
             targets = {"moving": labels_a[None], "fixed": labels_b[None]}
             targets["images"] = torch.stack([a[-2], b[-2]])[None]
             out.append(Example(torch.cat([a, b])[None], None, targets))
