@@ -72,10 +72,7 @@ def prepare_scans(
         )
         masked = scan.with_data(scan.data * (mask.data > 0))
         _check_overlap(values, mask, truth, reference, path)
-        try:
-            located = head.find(masked, model=coarse)
-        except InputError as error:
-            raise InputError(error.path or path, error.reason, error.remedy) from None
+        located = _located(masked, coarse, path)
         inputs = fusion.network_inputs(masked, mask, located, spacing, stride)
         classes = np.where(values == IGNORED, NOT_SCORED, lookup[np.clip(values, 0, 255)]).astype(np.uint8)
         on_grid = resample(truth.with_data(torch.from_numpy(classes)), inputs.grid, "nearest")
@@ -115,6 +112,14 @@ def tissues(scan: Volume, mask: Volume, located: head.Coarse, grid: Grid, table:
     sums = torch.zeros(int(known.tissue_of.max()) + 1, *grid.shape)
     sums.index_add_(0, torch.from_numpy(known.tissue_of).long(), found)
     return torch.where(seen.inside, sums.argmax(0), 0).to(torch.uint8)
+
+
+def _located(masked: Volume, coarse: str, path: Path) -> head.Coarse:
+    """Return the result of the coarse network."""
+    try:
+        return head.find(masked, model=coarse)
+    except InputError as error:
+        raise InputError(error.path or path, error.reason, error.remedy) from None
 
 
 def _check_overlap(values: np.ndarray, mask: Volume, truth: Volume, path: Path, scan: Path) -> None:

@@ -122,7 +122,7 @@ def write_tables(out: Path, found: Iterable[tuple[Source, Record]], least: float
         kept = "no" if reason else "yes"
         rows.append((str(source.image), name, kept, *figures, record.rating or "n/a", reason or "n/a"))
         if not reason:
-            pairs.append((source.out_name.replace("/", "_"), str(source.image.absolute()), name))
+            pairs.append((Path(source.out_name).name, str(source.image.absolute()), name))
     files.write_table(out / "scans.tsv", COLUMNS, rows)
     files.write_table(out / "pairs.tsv", PAIRS, pairs)
     return len(pairs)
