@@ -1,7 +1,8 @@
-"""Scan one head twice: do the parcels of an atlas stay where they are?
+"""Scan one head twice: do the parcels of an atlas stay where they are, and do they agree with references?
 
-``python benchmarks/parcels.py HEADS [--count 2] [--out benchmarks/README.md]`` where HEADS is a folder of
-held-out whole-head label maps, or the arrays of ``brainseg train prepare``.
+``python benchmarks/parcels.py [HEADS] [--count 2] [--manual DATA] [--freesurfer DATA] [--out PAGE]`` where
+HEADS is a folder of held-out whole-head label maps, or the arrays of ``brainseg train prepare``; the others
+are as for ``adult_manual.py`` and ``real_heads.py``, with FreeSurfer's ``sub-*_aparc.DKTatlas+aseg.mgz``.
 
 The anatomy of a head is drawn once. Its T1w scan is drawn twice, with other intensities, noise and bias, on a
 grid that is moved by some millimeters. Both go through the whole pipeline, and their parcels are compared in
@@ -17,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import parcel_overlap
 import tables
 import torch
 from synthetic_heads import CENTER, SHAPE
@@ -75,11 +77,12 @@ def parcels(scan: Volume) -> tuple[dict[str, carry.Carried], float]:
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return the Dice coefficient of every label of two images on one grid."""
+    """Return the Dice coefficient of every label that one of two images on one grid has."""
     size = int(max(first.max(), second.max())) + 1
     both = np.bincount(first[first == second], minlength=size)
     total = np.bincount(first, minlength=size) + np.bincount(second, minlength=size)
-    return 2 * both[1:] / np.maximum(total[1:], 1)
+    there = np.flatnonzero(total[1:]) + 1
+    return 2 * both[there] / total[there]
 
 
 def measure(heads: Path, number: int) -> list[list[object]]:
@@ -100,17 +103,40 @@ def measure(heads: Path, number: int) -> list[list[object]]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("heads", type=Path, help="prepared arrays (.npz), or a folder of label maps")
+    parser.add_argument(
+        "heads", type=Path, nargs="?", help="prepared arrays (.npz), or a folder of label maps"
+    )
     parser.add_argument("--count", type=int, default=2, help="number of heads (default: 2)")
-    parser.add_argument("--out", type=Path, help="page whose table is replaced")
+    parser.add_argument("--manual", type=Path, help="scans with manual labels (Neuromorphometrics)")
+    parser.add_argument("--freesurfer", type=Path, help="heads with FreeSurfer's DKT labels")
+    parser.add_argument("--out", type=Path, help="page whose tables are replaced")
     args = parser.parse_args(argv)
+    if not (args.heads or args.manual or args.freesurfer):
+        parser.error("give HEADS, --manual or --freesurfer")
+    found = {}
+    if args.heads:
+        found["parcels"] = twice(args.heads, args.count)
+    if args.manual:
+        found["parcels manual"] = parcel_overlap.of_manual(args.manual)
+    if args.freesurfer:
+        with tempfile.TemporaryDirectory() as folder:
+            found["parcels freesurfer"] = parcel_overlap.of_freesurfer(args.freesurfer, Path(folder))
+    for name, text in found.items():
+        text += f"\n\n{tables.stamp('head-coarse', 'segmentation', 'registration')}"
+        print(text)
+        if args.out:
+            tables.put(args.out, name, text)
+    return 0
+
+
+def twice(heads: Path, count: int) -> str:
+    """Return the table of heads that are scanned twice."""
     rows: list[list[object]] = []
     with tempfile.TemporaryDirectory() as folder:
-        heads = args.heads
         if heads.is_dir():
-            heads = Path(folder) / "heads.npz"
-            prepare.prepare(sorted(args.heads.glob("*.nii*"))[: args.count], heads)
-        for number in range(args.count):
+            maps, heads = sorted(heads.glob("*.nii*"))[:count], Path(folder) / "heads.npz"
+            prepare.prepare(maps, heads)
+        for number in range(count):
             rows += measure(heads, number)
             tables.say(f"head {number}")
     header = ["head and atlas", "mean Dice", "5th percentile", "lowest", "Dice of the cortex"]
@@ -121,12 +147,7 @@ def main(argv: list[str] | None = None) -> int:
         "as one, the cortex, is the most that parcels can reach on average; the next column is the share of "
         "the common cortex with the same parcel. CPU time is that of one atlas."
     )
-    stamp = tables.stamp("head-coarse", "segmentation", "registration")
-    text = f"{about}\n\n{tables.markdown(header, rows)}\n\n{stamp}"
-    print(text)
-    if args.out:
-        tables.put(args.out, "parcels", text)
-    return 0
+    return f"{about}\n\n{tables.markdown(header, rows)}"
 
 
 if __name__ == "__main__":

@@ -69,6 +69,8 @@ def test_page_has_a_place_for_every_table():
         "kill",
         "registration",
         "parcels",
+        "parcels manual",
+        "parcels freesurfer",
         "pseudolabels",
         "hippocampus",
         "lesion",
@@ -321,3 +323,27 @@ def test_coverage_of_intervals(scripts):
     text = bench.report({bench.SYNTHETIC: [[inside, outside]], bench.REAL: [[inside]]})
     assert "| Putamen | 20 | -16 | 1 of 2 | -9 | 1 of 1 |" in text
     assert "| synthetic | 1 | 2 | 50.0 |" in text
+
+
+def test_regions_of_both_protocols(scripts):
+    """Every parcel and every region counts once among the lobes; each label has its side."""
+    overlap = scripts("parcel_overlap")
+    assert doctest.testmod(overlap).failed == 0
+    dk, nmm = overlap.ours(), overlap.manual()
+    assert len(dk) == 68 and dk["L", "insula"] == 1035 and dk["R", "insula"] == 2035
+    assert nmm["R", "ACgG"] == 100 and nmm["L", "ACgG"] == 101
+    own = [word for first, _ in overlap.LOBES.values() for word in first.split()]
+    other = [word for _, second in overlap.LOBES.values() for word in second.split()]
+    assert sorted(own) == sorted(word for side, word in dk if side == "L")
+    known = {word for side, word in nmm if side == "L"}
+    assert len(other) == len(set(other)) and known <= {*other, *overlap.NOT_SCORED.split()}
+    for first, second in overlap.SHARED.values():
+        assert set(first.split()) <= set(own) and set(second.split()) <= set(other)
+
+
+def test_dice_of_parcels_without_gaps_in_the_numbers(scripts):
+    parcels = scripts("parcels")
+    assert parcels.dice(np.array([0, 1001, 1001, 2035]), np.array([0, 1001, 2035, 2035])).tolist() == [
+        pytest.approx(2 / 3),
+        pytest.approx(2 / 3),
+    ]
