@@ -57,8 +57,15 @@ def _add_stats(parser: Parser) -> None:
         "--to",
         metavar="DIR",
         complete="folder",
-        help="folder for DIR/sub-LABEL[_ses-LABEL]/stats/aseg.stats, SUBJECTS_DIR for asegstats2table "
-        "(default: OUT/fs-stats)",
+        help="folder for DIR/sub-LABEL[_ses-LABEL]/stats, SUBJECTS_DIR for asegstats2table and "
+        "aparcstats2table (default: OUT/fs-stats)",
+    )
+    add(
+        "--fs-dir",
+        metavar="DIR",
+        complete="folder",
+        help="the same in DIR, and images in DIR/sub-LABEL[_ses-LABEL]/mri: orig, T1, brainmask, aseg and "
+        "aparc+aseg (.mgz), conformed as by FreeSurfer",
     )
     add(
         "--participant-label",
@@ -91,10 +98,11 @@ COMMANDS: dict[str, Command] = {
         "brainseg.bidsapp.tools.check_derivatives:run",
     ),
     "stats": Command(
-        "OUT [--to DIR]",
-        "write the volumes as aseg.stats, for asegstats2table",
-        "Write the volumes in OUT as FreeSurfer does: an aseg.stats for every participant-session, which "
-        "asegstats2table and other scripts read.",
+        "OUT [--to DIR | --fs-dir DIR]",
+        "write volumes and images as FreeSurfer does, for programs that read its files",
+        "Write the volumes in OUT as FreeSurfer does, for every participant-session: aseg.stats, and "
+        "lh.aparc.stats and rh.aparc.stats where there are parcels. asegstats2table, aparcstats2table and "
+        "other scripts read them. With --fs-dir also the images.",
         _add_stats,
         "brainseg.bidsapp.tools.stats.command:run",
     ),

@@ -140,3 +140,124 @@ def test_the_dataset_stays_valid(out):
     done = subprocess.run([program, str(out)], capture_output=True, text=True, check=False)
     assert "/fs-stats" not in done.stdout and "/ratings" not in done.stdout and ".lut.txt" not in done.stdout
     assert done.returncode == 0, done.stdout
+
+
+PARCELS = {"ctx-lh-insula": 7000.4, "ctx-lh-cuneus": 2500.6, "ctx-rh-insula": 7100.0}
+
+
+def divide(out: Path, key: str) -> None:
+    """Add the table of parcels of a participant-session."""
+    name, _, session = key.partition("_")
+    rows = [f"{1000 + k}\t{word}\t{volume}\t1\n" for k, (word, volume) in enumerate(PARCELS.items())]
+    head = "index\tname\tvolume_mm3\tgm_volume_mm3\n"
+    path = out / name / session / "anat" / f"{key}_seg-DesikanKilliany_morph.tsv"
+    path.write_text(head + "".join(rows))
+
+
+def aparcstats2table(path: Path, place: int) -> dict[str, float]:
+    """Read one column by its place, as FreeSurfer's script does: volume is 3, area 2, thickness 4."""
+    rows = [line.split() for line in path.read_text().splitlines() if "#" not in line]
+    return {row[0]: float(row[place]) for row in rows}
+
+
+def test_parcels_are_read_as_those_of_freesurfer(out, capsys):
+    divide(out, "sub-1")
+    assert main.main(["stats", str(out)]) == 0
+    assert "1 of them have lh.aparc.stats and rh.aparc.stats" in capsys.readouterr().out
+    stats = out / "fs-stats" / "sub-1" / "stats"
+    assert aparcstats2table(stats / "lh.aparc.stats", 3) == {"insula": 7000, "cuneus": 2501}
+    assert aparcstats2table(stats / "rh.aparc.stats", 3) == {"insula": 7100}
+    text = (stats / "lh.aparc.stats").read_text()
+    assert "# ColHeaders StructName NumVert SurfArea GrayVol\n" in text and "# hemi lh\n" in text
+    assert "ThickAvg" in text.split("# ColHeaders")[0], "the header says what is missing"
+    measures, _ = read(stats / "aseg.stats")
+    assert f"Without Ventricles, {measures['BrainSegVolNotVent']:.6f}, mm^3\n" in text
+    assert not (out / "fs-stats" / "sub-2_ses-b" / "stats" / "lh.aparc.stats").exists()
+
+
+def test_what_is_not_measured_is_no_number(out):
+    """Readers of area or thickness fail instead of reading zeros."""
+    divide(out, "sub-1")
+    assert main.main(["stats", str(out)]) == 0
+    path = out / "fs-stats" / "sub-1" / "stats" / "lh.aparc.stats"
+    for place, error in ((1, ValueError), (2, ValueError), (4, IndexError)):
+        with pytest.raises(error):
+            aparcstats2table(path, place)
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A participant with all images: an oblique LPS grid, structures on both sides, parcels."""
+    out, key = tmp_path / "whole", "sub-1"
+    add(out, key, dict.fromkeys((2, 3, 41, 42), 100.0))
+    divide(out, key)
+    affine = np.diag([-1.5, -1.5, 2.0, 1.0])
+    affine[:3, :3] = affine[:3, :3] @ np.array([[0.98, -0.17, 0], [0.17, 0.98, 0], [0, 0, 1]])
+    affine[:3, 3] = (60, 70, -50)
+    data = np.zeros((80, 90, 50), np.int16)
+    data[20:60, 20:70, 10:40] = 3
+    data[25:55, 25:65, 15:35] = 2
+    x = (np.indices(data.shape).reshape(3, -1).T @ affine[:3, :3].T + affine[:3, 3])[:, 0].reshape(data.shape)
+    data[(data > 0) & (x > 0)] += 39
+    divided = np.where(data == 3, 1035, np.where(data == 42, 2035, data))
+    intensities = np.select([np.isin(data, (2, 41)), data > 0], [1000, 600], 50)
+    anat = out / key / "anat"
+    for ending, values in {
+        "desc-preproc_T1w": intensities.astype(np.float32),
+        "desc-brain_mask": (data > 0).astype(np.uint8),
+        "desc-aseg_dseg": data,
+        "desc-aparcaseg_dseg": divided.astype(np.int16),
+    }.items():
+        nib.save(nib.Nifti1Image(values, affine), anat / f"{key}_{ending}.nii.gz")
+    return out, nib.Nifti1Image(divided.astype(np.int16), affine)
+
+
+@pytest.mark.slow
+def test_images_lie_as_the_results_do(whole, tmp_path, capsys):
+    out, truth = whole
+    target = tmp_path / "subjects"
+    assert main.main(["stats", str(out), "--fs-dir", str(target)]) == 0
+    said = capsys.readouterr()
+    assert "orig.mgz is the bias-corrected image, for the source image is not there" in said.err
+    folder = target / "sub-1"
+    names = ("T1", "aparc+aseg", "aseg", "brainmask", "orig")
+    assert sorted(path.name for path in (folder / "mri").iterdir()) == sorted(f"{name}.mgz" for name in names)
+    assert (folder / "stats" / "lh.aparc.stats").is_file() and (folder / "stats" / "aseg.stats").is_file()
+    found = {name: nib.load(folder / "mri" / f"{name}.mgz") for name in names}
+    for name, image in found.items():
+        assert image.shape == (256, 256, 256) and nib.aff2axcodes(image.affine) == ("L", "I", "A")
+        assert image.get_data_dtype().newbyteorder("=") == (np.int32 if "aseg" in name else np.uint8)
+        assert np.allclose(image.affine, found["T1"].affine)
+    data = {name: np.asarray(image.dataobj) for name, image in found.items()}
+    # Voxel by voxel against the nearest voxel of the results, left and right apart.
+    at = np.argwhere(data["aparc+aseg"] > 0)
+    points = at @ found["T1"].affine[:3, :3].T + found["T1"].affine[:3, 3]
+    back = np.linalg.inv(truth.affine)
+    index = np.rint(points @ back[:3, :3].T + back[:3, 3]).astype(int)
+    labels = np.asarray(truth.dataobj)[tuple(index.T)]
+    assert (labels == data["aparc+aseg"][tuple(at.T)]).mean() > 0.95
+    assert points[data["aparc+aseg"][tuple(at.T)] == 1035, 0].max() < 1
+    assert points[data["aparc+aseg"][tuple(at.T)] == 2035, 0].min() > -1
+    assert np.array_equal(data["aseg"] == 3, data["aparc+aseg"] == 1035)
+    assert np.median(data["T1"][np.isin(data["aseg"], (2, 41))]) == 110
+    assert np.median(data["T1"][data["aseg"] == 42]) == pytest.approx(66, abs=2)
+    assert not data["brainmask"][data["aseg"] == 0].any()
+
+
+@pytest.mark.slow
+def test_subjects_of_freesurfer_itself_stay(whole, tmp_path, capsys):
+    out, _ = whole
+    target = tmp_path / "subjects"
+    (target / "sub-1" / "mri").mkdir(parents=True)
+    (target / "sub-1" / "mri" / "T1.mgz").write_bytes(b"theirs")
+    assert main.main(["stats", str(out), "--fs-dir", str(target)]) != 0
+    assert "of another program; left as it is. Give another --fs-dir" in capsys.readouterr().err
+    assert (target / "sub-1" / "mri" / "T1.mgz").read_bytes() == b"theirs"
+    assert not (target / "sub-1" / "stats").exists()
+
+
+def test_images_need_all_derivatives(out, tmp_path, capsys):
+    assert main.main(["stats", str(out), "--fs-dir", str(tmp_path / "fs")]) != 0
+    assert "desc-brain_mask.nii.gz is missing" in capsys.readouterr().err
+    assert main.main(["stats", str(out), "--fs-dir", str(tmp_path), "--to", str(tmp_path)]) == 2
+    assert "two folders" in capsys.readouterr().err
