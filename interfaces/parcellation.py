@@ -29,6 +29,9 @@ from .registration import Alignment, read_alignment
 LABEL_COLUMNS = ("index", "name", "color")
 """Columns of the table of labels beside the image."""
 
+HIDDEN = ("name", "space", "license_text", "whole")
+"""What is known of an atlas, but not for its sidecar: it stands elsewhere there, or is too long."""
+
 FAR = 0.02
 """Share of the cortex far from the carried parcels from which a note says so."""
 
@@ -264,7 +267,7 @@ def sidecars(
         found = json.loads(Path(table).read_text())
         image = outputs.ending("parcels", atlas=found["label"])
         back = outputs.ending("inverse_transform", suffix=names_of.suffix, space=found["space"])
-        about = {k: v for k, v in found["about"].items() if k not in ("name", "space", "license_text")}
+        about = {k: v for k, v in found["about"].items() if k not in HIDDEN}
         out[image] = {
             **segmented,
             **derivatives.described("parcels", atlas=found["label"]),

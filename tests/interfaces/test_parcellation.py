@@ -49,7 +49,7 @@ def test_sidecars_name_atlas_transform_and_columns(tmp_path):
         "label": "Toy",
         "space": "MNI152NLin2009cAsym",
         "file": "",
-        "about": {"license": "MIT", "license_text": "long"},
+        "about": {"license": "MIT", "license_text": "long", "whole": True},
         "columns": ["volume_mm3", "T2w_mean"],
         "parcels": [[1, "One", "#ff0000"]],
         "rows": [[1, "One", "8", "3.5"]],
