@@ -202,6 +202,17 @@ def _add_atlas(parser: Parser) -> None:
     add_compute(parser)
 
 
+def _add_sample(parser: Parser) -> None:
+    add = parser.add_argument
+    add("network", metavar="NETWORK", complete="network", help="a network of brainseg train latent-diffusion")
+    add("out", metavar="OUT", complete="folder", help="folder to write")
+    add("--count", type=int, default=1, metavar="N", help="number of images (default: 1)")
+    add("--seed", type=int, default=0, help="seed of the first image; the next ones count up (default: 0)")
+    add("--steps", type=int, default=50, metavar="N", help="steps of the diffusion (default: 50)")
+    add("--suffix", default="T1w", help="contrast of the images, as BIDS names it (default: T1w)")
+    add_compute(parser)
+
+
 def _add_evaluate(parser: Parser) -> None:
     add = parser.add_argument
     add("ref", metavar="REF", complete="file", help="reference: a label image, or a folder of them")
@@ -339,6 +350,14 @@ COMMANDS: dict[str, Command] = {
         "Draw a grid of synthetic heads or fetal brains from prepared label maps.",
         _add_preview,
         "training_data:preview",
+    ),
+    "synth sample": _command(
+        "NETWORK OUT --count N",
+        "draw images of brains by latent diffusion, as a BIDS folder",
+        "Draw images of brains with a network of brainseg train latent-diffusion, and write them to OUT as a "
+        "BIDS folder, which brainseg pseudolabel and brainseg-bids read.",
+        _add_sample,
+        "samples:run",
     ),
     "synth seeds": _command(
         "IMAGE LABELS OUT",

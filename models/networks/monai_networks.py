@@ -17,6 +17,22 @@ PACKAGE = "monai.networks.nets"
 """Resolved only when a network is built, for MONAI need not be installed."""
 
 
+def monai_class(network: str) -> Any:
+    """Return a class of :mod:`monai.networks.nets`.
+
+    Raises
+    ------
+    UsageError
+        If MONAI is not installed.
+    """
+    try:
+        return resolve_name(f"{PACKAGE}:{network}")
+    except ImportError as error:
+        raise UsageError(
+            None, f"the network {network} needs MONAI ({error})", "pip install 'brainseg-bids[zoo]'"
+        ) from None
+
+
 class MonaiNetwork(nn.Module):
     """A network of MONAI as one with the task ``structure``.
 
@@ -53,12 +69,7 @@ class MonaiNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.stride, self.dimensions = stride, dimensions
-        try:
-            made = resolve_name(f"{PACKAGE}:{network}")
-        except ImportError as error:
-            raise UsageError(
-                None, f"the network {network} needs MONAI ({error})", "pip install 'brainseg-bids[zoo]'"
-            ) from None
+        made = monai_class(network)
         spatial = {"spatial_dims": dimensions, names[0]: inputs, names[1]: outputs}
         self.body = made(**spatial | arguments)
 

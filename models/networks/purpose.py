@@ -22,6 +22,7 @@ PURPOSES = {
     "registration": "predict velocities between brains",
     "hippocampus": "segment the hippocampus",
     "hippocampus registration": "register hippocampi",
+    "synthesis": "draw images of brains",
 }
 """What networks do, by purpose."""
 
@@ -42,6 +43,7 @@ OF_KIND = {
     "crop": "hippocampus",
     "pair": "hippocampus registration",
     "hippocampus-registration": "hippocampus registration",
+    "latent-diffusion": "synthesis",
 }
 """Purpose of a network by the kind of its training; that of a cascade depends on its outputs."""
 

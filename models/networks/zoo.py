@@ -20,6 +20,7 @@ from ..data import user
 from ..data.model_files import ModelError, installed, path_of, read_card, verified
 from ..io import atomic
 from .coarse_to_fine import CoarseToFine
+from .generative.latent_diffusion import LatentDiffusion
 from .gradient_net import GradientNet
 from .link_net import LinkNet
 from .monai_networks import NETWORKS
@@ -38,6 +39,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "SliceUNet": SliceUNet,
     "VelocityUNet": VelocityUNet,
     "LinkNet": LinkNet,
+    "LatentDiffusion": LatentDiffusion,
     **NETWORKS,
 }
 """Architectures by their name on a model card; to these :func:`build` adds ``Ensemble``."""

@@ -10,6 +10,8 @@ from typing import Any
 from ...models.errors import UsageError
 from ..core.recipe import Recipe
 from ..core.trainer import Trainer
+from ..diffusion.prepare import folder as prepare_images
+from ..diffusion.trainer import LatentDiffusionTrainer
 from ..fetal.trainer import FetalTrainer
 from ..heads.trainer import HeadTrainer
 from ..hippocampus.prepare import prepare_split
@@ -165,7 +167,10 @@ def _prepared(
     assert data.maps is not None
     if kind in (HippocampusTrainer, HippocampusVelocityTrainer):
         return recipe, *prepare_split(data.maps, out, merge=recipe.merge)
-    if kind is FetalTrainer:
+    if kind is LatentDiffusionTrainer:
+        suffix, stage = (recipe.inputs.get("contrasts") or ["T1w"])[0], recipe.stages[-1]
+        arrays, kept, count = prepare_images(data.maps, out, suffix, stage["shape"], stage["spacing"])
+    elif kind is FetalTrainer:
         arrays, kept, count = cache.fetuses(data.maps, out, data.table or "fetal")
     else:
         arrays, kept, count = cache.heads(data.maps, out, data.table or "headmaps")

@@ -12,6 +12,7 @@ from ..core import recipe, recipe_check
 from ..core.recipe import Allowed, Recipe
 from ..core.segmentation import LOSSES
 from ..core.trainer import Trainer
+from ..diffusion import trainer as diffusion
 from ..fetal import trainer as fetal
 from ..fetal.generator import FetalConfig
 from ..heads import trainer as heads
@@ -62,6 +63,9 @@ def _kinds() -> dict[str, Kind]:
             for name in registration.KINDS
         },
         supervised.KIND: Kind(named.LOSSES, NAMES, frozenset(), supervised.SupervisedTrainer),
+        diffusion.KIND: Kind(
+            diffusion.LOSSES, frozenset(), frozenset({"part"}), diffusion.LatentDiffusionTrainer
+        ),
         lesion.KIND: Kind(lesion.LOSSES, of_heads, of_heads | {"real"}, lesion.LesionTrainer),
         "crop": Kind(LOSSES, of_crops, of_crops, hippocampus.HippocampusTrainer),
         "pair": Kind((*of_velocity, "steps"), of_crops, of_crops, hippocampus.HippocampusTrainer),

@@ -1,0 +1,1 @@
+"""Training of latent diffusion, which draws images of brains."""
