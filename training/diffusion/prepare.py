@@ -8,23 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...models.errors import InputError, UsageError
+from ...models.errors import InputError
 from ...models.geometry.volume import Grid, Volume, resample
 from ...models.io import conform
-from ...models.io.folders import files_below
 from ...models.preprocessing import bias
 from ...models.segmentation import skullstrip
 from ..data.arrays import write_arrays
-from ..kinds.cache import EVERY, HELD_OUT, make_if_changed
 
 TOP = 0.99
 """Quantile of the brain's intensities that becomes 1."""
 
 BRIGHTEST = 1.2
 """Largest value."""
-
-FEWEST = 4
-"""Fewest images."""
 
 
 def prepare(paths: Sequence[Path], out: Path, shape: Sequence[int], spacing: float) -> None:
@@ -79,52 +74,3 @@ def boxed(image: Volume, mask: Volume, shape: Sequence[int], spacing: float, pat
     values = resample(image.with_data(image.data.float()), grid).data
     top = torch.quantile(values[inside], TOP).clamp(min=1e-6)
     return torch.where(inside, (values / top).clamp(0, BRIGHTEST), 0.0)
-
-
-def folder(
-    source: Path, out: Path, suffix: str, shape: Sequence[int], spacing: float
-) -> tuple[Path, Path | None, int]:
-    """Prepare the images of a BIDS folder; of five participants one is held out.
-
-    Parameters
-    ----------
-    source, out : Path
-        BIDS folder, and folder of the run.
-    suffix : str
-        BIDS suffix of the images.
-    shape, spacing : sequence of int, float
-        As for :func:`prepare`.
-
-    Returns
-    -------
-    tuple of Path, Path or None, int
-        Arrays for training and validation, and the number of training images.
-
-    Raises
-    ------
-    UsageError
-        If there are too few images.
-    """
-    found = files_below(source, f"sub-*_{suffix}.nii", f"sub-*_{suffix}.nii.gz")
-    found = [path for path in found if path.relative_to(source).parts[0].startswith("sub-")]
-    if len(found) < FEWEST:
-        reason = f"{len(found)} images sub-*_{suffix} are too few to learn from"
-        raise UsageError(source, reason, f"Give a BIDS folder of {FEWEST} or more, better of hundreds")
-    people = sorted({path.name.split("_")[0] for path in found})
-    kept = set(people[HELD_OUT::EVERY])
-    parts: dict[str, list[Path]] = {"training": [], "validation": []}
-    for path in found:
-        parts["validation" if path.name.split("_")[0] in kept else "training"].append(path)
-    out.mkdir(parents=True, exist_ok=True)
-    made: dict[str, Path] = {}
-    for name, paths in parts.items():
-        if paths:
-            made[name] = out / f"{name}.npz"
-            listed = [f"{list(shape)} {spacing}", *(f"{path} {path.stat().st_size}" for path in paths)]
-            make_if_changed(
-                made[name],
-                listed,
-                f"{len(paths)} images",
-                lambda path, p=paths: prepare(p, path, shape, spacing),
-            )
-    return made["training"], made.get("validation"), len(parts["training"])

@@ -10,7 +10,6 @@ from typing import Any
 from ...models.errors import UsageError
 from ..core.recipe import Recipe
 from ..core.trainer import Trainer
-from ..diffusion.prepare import folder as prepare_images
 from ..diffusion.trainer import LatentDiffusionTrainer
 from ..fetal.trainer import FetalTrainer
 from ..heads.trainer import HeadTrainer
@@ -20,7 +19,7 @@ from ..lesion.prepare import prepare_folder
 from ..lesion.trainer import LesionTrainer
 from ..registration.trainer import VelocityTrainer
 from ..supervised.trainer import SupervisedTrainer
-from . import cache, held_out
+from . import cache, held_out, images
 from . import supervised as prepare
 from .registry import KINDS
 
@@ -169,7 +168,7 @@ def _prepared(
         return recipe, *prepare_split(data.maps, out, merge=recipe.merge)
     if kind is LatentDiffusionTrainer:
         suffix, stage = (recipe.inputs.get("contrasts") or ["T1w"])[0], recipe.stages[-1]
-        arrays, kept, count = prepare_images(data.maps, out, suffix, stage["shape"], stage["spacing"])
+        arrays, kept, count = images.folder(data.maps, out, suffix, stage["shape"], stage["spacing"])
     elif kind is FetalTrainer:
         arrays, kept, count = cache.fetuses(data.maps, out, data.table or "fetal")
     else:
