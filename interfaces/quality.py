@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from nipype.interfaces.base import File, InputMultiObject, Str, TraitedSpec, isdefined, traits
 
-from ..models.geometry.volume import Volume, box
+from ..models.geometry.volume import Grid, Volume, box
 from ..models.io import outputs
 from ..models.population import labels
 from ..models.quality import iqm, quality, rating, surroundings
@@ -143,7 +143,7 @@ def assess(
     """
     norms = quality.load(table)
     matrix, template = quality.to_norms(matrix, template, norms)
-    maps = bundled.tissue_maps(template) if matrix is not None else None
+    maps = _tissue_maps(template) if matrix is not None else None
     field = _field(scan, image, mask) if scan is not None else None
     metrics = iqm.measure(
         image, mask, probabilities, field=field, matrix=matrix, tissue_maps=maps, stripped=stripped
@@ -158,6 +158,12 @@ def assess(
     rated = rating.rate(measured, mask, structures, **expected)
     rows = {"checks": [*map(asdict, rated.checks)], "structures": [*map(asdict, measured)]}
     return {"verdict": rated.rating, "score": rated.score, "table": table, "metrics": metrics} | rows
+
+
+@cache
+def _tissue_maps(template: str) -> tuple[Grid, dict[str, torch.Tensor]] | None:
+    """Keep the probabilities of a template's tissues for the next participant."""
+    return bundled.tissue_maps(template)
 
 
 def _field(scan: Volume, image: Volume, mask: Volume) -> Volume | None:

@@ -81,7 +81,6 @@ def _stored(name: str, kind: str) -> Volume:
     return Volume(data, np.array(catalog.card(name)["grid"], float))
 
 
-@cache
 def _symmetric_map(kind: str) -> Volume:
     """Return ``t1``, ``gm`` or ``wm`` of the symmetric template, scaled to a maximum of 1.
 
@@ -104,7 +103,6 @@ def _symmetric_map(kind: str) -> Volume:
     return image.with_data(image.data / image.data.max())
 
 
-@cache
 def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
     """Return the grid and the probabilities of ``csf``, ``gm`` and ``wm`` of a template; None without them.
 
