@@ -237,7 +237,12 @@ def _add_processing(add: Add) -> None:
 
 def _add_resources(add: Add) -> None:
     add("--nprocs", type=int, metavar="N", help="total number of CPUs (default: all that are available)")
-    add("--omp-nthreads", type=int, metavar="N", help="maximum number of CPUs per step (default: at most 8)")
+    add(
+        "--omp-nthreads",
+        type=int,
+        metavar="N",
+        help="CPUs per step (default: as many as are left with all participants at once, at most 8)",
+    )
     add(
         "--mem",
         metavar="SIZE",

@@ -67,6 +67,34 @@ def threads(environ: Mapping[str, str] = os.environ) -> int | None:
     return int(text) if text.isdigit() and int(text) else None
 
 
+def shared_threads(processors: int, most: int, number: int, slots: int) -> int:
+    """Return the threads of one step, so that as many participants as possible are processed at once.
+
+    Two participants with one thread each take less time than one after the other with two threads: a step
+    gains little from more threads.
+
+    Parameters
+    ----------
+    processors : int
+        CPUs of the run.
+    most : int
+        Largest number of threads.
+    number : int
+        Participant-sessions to process.
+    slots : int
+        Participant-sessions for which the memory suffices.
+
+    Examples
+    --------
+    >>> shared_threads(8, 8, number=1, slots=10), shared_threads(8, 8, number=3, slots=10)
+    (8, 2)
+    >>> shared_threads(8, 8, number=100, slots=10), shared_threads(8, 8, number=100, slots=3)
+    (1, 2)
+    """
+    at_once = max(1, min(processors, number, slots))
+    return min(most, max(1, processors // at_once))
+
+
 def memory_gb(
     environ: Mapping[str, str] = os.environ, root: Path = CGROUP, groups: Path = OWN_GROUPS
 ) -> float:

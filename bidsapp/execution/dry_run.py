@@ -17,7 +17,7 @@ from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
 from ..inputs import options
 from ..inputs.select import ParticipantSession, Selection, spaces_of
 from ..status import records
-from . import directories
+from . import directories, estimate
 from .scheduler.devices import devices
 
 FLAVORS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and for NiBabies"}
@@ -48,6 +48,8 @@ def describe(settings: Settings, selection: Selection) -> str:
     str
         The lines of the plan.
     """
+    usable = [ps.image for ps in selection.participant_sessions if ps.problem is None and ps.image]
+    settings = estimate.with_threads(settings, usable)
     lines = [
         _line("Dataset", settings.bids_dir),
         _line("Output", settings.output_dir),

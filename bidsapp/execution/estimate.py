@@ -9,6 +9,8 @@ from typing import Any
 
 from ...workflows.common.resources import memory
 from ..config import measured
+from ..config.resources import shared_threads
+from ..config.settings import Settings
 
 SHARES = measured.read().shares
 """Shares of the stages in the time of a participant-session."""
@@ -56,6 +58,24 @@ def needed(images: Collection[Path]) -> Memory | None:
     steps = memory(str(largest))
     step = max(steps, key=lambda name: steps[name])
     return Memory(round(steps[step] + measured.read().base_gb, 2), step, largest)
+
+
+def with_threads(settings: Settings, images: Collection[Path]) -> Settings:
+    """Return the settings with the threads of one step, unless the user gave their number.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    images : collection of Path
+        The reference images of the participant-sessions to process.
+    """
+    need = needed(images)
+    if "omp_nthreads" in settings.given or need is None:
+        return settings
+    slots, most = max(1, int(settings.mem_gb / need.gb)), settings.omp_nthreads
+    threads = shared_threads(settings.nprocs, most, len(images), slots)
+    return replace(settings, omp_nthreads=threads)
 
 
 def why_killed(before: Mapping[str, Any], image: Path | None) -> str:

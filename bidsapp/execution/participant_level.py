@@ -6,6 +6,7 @@ import json
 import logging
 from collections import defaultdict
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from ...models.errors import BrainsegError, MissingFileError, UsageError
@@ -135,11 +136,13 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
     settings = run.settings
     if not (to_do or reports):
         return
+    images = [ps.image for ps in to_do if ps.image]
+    settings, need = estimate.with_threads(settings, images), estimate.needed(images)
+    run = replace(run, settings=settings)
     server.start(settings)
     at_once = run.progress.at_once = max(1, settings.nprocs // settings.omp_nthreads)
     for note in directories.prepare_work(run.directories, len(to_do), at_once):
         run.progress.warn(note)
-    need = estimate.needed([ps.image for ps in to_do if ps.image])
     if need and need.gb > settings.mem_gb:
         run.progress.warn(
             f"{need.short}, but this run may use {settings.mem_gb:.1f} GB: the system may kill it. "
@@ -147,7 +150,8 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
         )
     names = devices(settings) if to_do else ["cpu"]
     if to_do:
-        resources = f"{settings.nprocs} CPUs, {settings.mem_gb:.1f} GB of memory"
+        threads = f"{settings.omp_nthreads} thread{'s' * (settings.omp_nthreads > 1)} for one step"
+        resources = f"{settings.nprocs} CPUs, {threads}, {settings.mem_gb:.1f} GB of memory"
         run.progress.say(f"{len(to_do)} to process with {resources}, networks on {', '.join(names)}")
     if not settings.resume:
         for ps in to_do:

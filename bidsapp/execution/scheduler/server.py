@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import multiprocessing as mp
 import os
+from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
 
 from ...config.imports import resolve
+from ...config.resources import shared_threads
 from ...config.settings import Settings
 from ...status import paths
 
@@ -40,7 +42,11 @@ def begin(settings: Settings) -> None:
         return
     labels = settings.participant_label
     names = [f"sub-{label}" for label in labels] or [path.name for path in settings.bids_dir.glob("sub-*")]
-    if len(names) > FEW or any(_unfinished(settings.output_dir, name) for name in names):
+    left = len(names) if len(names) > FEW else sum(_unfinished(settings.output_dir, n) for n in names)
+    if left and "omp_nthreads" not in settings.given:
+        most = settings.omp_nthreads
+        settings = replace(settings, omp_nthreads=shared_threads(settings.nprocs, most, left, slots=left))
+    if left:
         start(settings)
 
 

@@ -44,6 +44,19 @@ def test_imports_begin_if_something_is_left(tmp_path, monkeypatch, study):
     assert bool(started) == begins
 
 
+def test_threads_are_what_participants_leave_of_the_processors(tmp_path, monkeypatch):
+    started = []
+    monkeypatch.setattr(server, "start", started.append)
+    for number in range(1, 4):
+        (tmp_path / "bids" / f"sub-0{number}").mkdir(parents=True)
+    asked = {"nprocs": 12, "omp_nthreads": 8}
+    server.begin(Settings(tmp_path / "bids", tmp_path / "out", ("participant",), **asked))
+    server.begin(Settings(tmp_path / "bids", tmp_path / "out", ("participant",), ("01",), **asked))
+    given = asked | {"given": ("omp_nthreads",)}
+    server.begin(Settings(tmp_path / "bids", tmp_path / "out", ("participant",), **given))
+    assert [settings.omp_nthreads for settings in started] == [4, 8, 8]
+
+
 def test_a_missing_dataset_is_told_by_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(server, "start", lambda settings: pytest.fail("nothing can be computed"))
     server.begin(Settings(tmp_path / "nowhere", tmp_path / "out", ("participant",)))
