@@ -83,32 +83,37 @@ def command(
     with tempfile.TemporaryDirectory(prefix="brainseg-") as folder:
         place = Path(folder)
         bids, out = dataset(image, place / "bids"), place / "out"
-        program = program or Path(sys.executable).with_name("brainseg-bids")
-        argv = [
-            str(program),
-            str(bids),
-            str(out),
-            "participant",
-            "--nprocs",
-            str(cores),
-            "--population",
-            "adult",
-        ]
-        argv += ["--device", "cpu", "--work-dir", str(place / "work"), *extra]
-        allowed = sorted(os.sched_getaffinity(0))[:cores]
-        with (place / "output.txt").open("w+") as output:
-            process = subprocess.Popen(
-                argv,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                preexec_fn=lambda: os.sched_setaffinity(0, allowed),
-                env=os.environ | ({PRECISION: precision} if precision else {}),
-            )
-            used = watch(process, out / STATUS)
-            if process.returncode:
-                output.seek(0)
-                raise SystemExit(f"{' '.join(argv)}\nexit code {process.returncode}\n{output.read()}")
+        used = run_in(place, bids, out, cores, extra, precision, program)
         return used, json.loads((out / STATUS).read_text())
+
+
+def run_in(
+    place: Path,
+    bids: Path,
+    out: Path,
+    cores: int,
+    extra: list[str],
+    precision: str = "",
+    program: Path | None = None,
+) -> dict[str, Use]:
+    """Run the command on a dataset, with the work folder in ``place``; return the resources of each stage."""
+    program = program or Path(sys.executable).with_name("brainseg-bids")
+    argv = [str(program), str(bids), str(out), "participant", "--nprocs", str(cores)]
+    argv += ["--population", "adult", "--device", "cpu", "--work-dir", str(place / "work"), *extra]
+    allowed = sorted(os.sched_getaffinity(0))[:cores]
+    with (place / "output.txt").open("w+") as output:
+        process = subprocess.Popen(
+            argv,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: os.sched_setaffinity(0, allowed),
+            env=os.environ | ({PRECISION: precision} if precision else {}),
+        )
+        used = watch(process, out / STATUS)
+        if process.returncode:
+            output.seek(0)
+            raise SystemExit(f"{' '.join(argv)}\nexit code {process.returncode}\n{output.read()}")
+    return used
 
 
 def watch(process: subprocess.Popen, status: Path) -> dict[str, Use]:

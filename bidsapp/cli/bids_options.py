@@ -237,12 +237,7 @@ def _add_processing(add: Add) -> None:
 
 def _add_resources(add: Add) -> None:
     add("--nprocs", type=int, metavar="N", help="total number of CPUs (default: all that are available)")
-    add(
-        "--omp-nthreads",
-        type=int,
-        metavar="N",
-        help="CPUs per step (default: as many as are left with all participants at once, at most 8)",
-    )
+    add("--omp-nthreads", type=int, metavar="N", help="CPUs per step (default: what participants leave)")
     add(
         "--mem",
         metavar="SIZE",

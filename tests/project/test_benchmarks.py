@@ -61,6 +61,7 @@ def test_page_has_a_place_for_every_table():
         "intervals",
         "brain_mask",
         "stages",
+        "throughput",
         "peers",
         "backends",
         "gpu",
