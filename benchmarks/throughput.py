@@ -1,11 +1,12 @@
 """Participants an hour: several at once, as a run on two cores takes them, and a simulation for more cores.
 
-``python benchmarks/throughput.py IMAGE [--count 6] [--out benchmarks/README.md]`` copies IMAGE to a dataset of
-that many participants and runs the real command on it, with one thread in every step and with as many as cores.
+``python benchmarks/throughput.py IMAGE [--count 6] [--out benchmarks/README.md]`` copies IMAGE to a dataset
+of that many participants and runs the real command on it, with one thread in every step and with as many as
+cores.
 
-The simulation has the order of the scheduler (the first participants first, a stage begins when the stages before
-it are done and a core is free) and the times of the stages as measured with one thread. It knows nothing of the
-memory's bandwidth, so it is an upper limit.
+The simulation has the order of the scheduler (the first participants first; a stage begins when the stages
+before it are done and a core is free) and the times of the stages as measured with one thread. It knows
+nothing of the memory's bandwidth, so it is an upper limit.
 """
 
 from __future__ import annotations

@@ -43,6 +43,11 @@ def test_tables_stand_between_their_markers(scripts, tmp_path):
     assert page.read_text() == text
 
 
+def test_the_simulated_schedule(scripts):
+    found = doctest.testmod(scripts("throughput"))
+    assert found.attempted and not found.failed
+
+
 def test_page_has_a_place_for_every_table():
     page = (FOLDER / "README.md").read_text()
     found = re.findall(r"<!-- (.+): begin, written by the script -->", page)
