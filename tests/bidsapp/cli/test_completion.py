@@ -128,7 +128,7 @@ def test_recipes_networks_templates_and_commands_are_offered(capsys):
 
     assert {"segmentation", "lesion", "prepare"} <= set(ask("brainseg train "))
     assert {"segmentation", "lesion"} <= set(ask("brainseg segment a.nii b.nii --model "))
-    assert ask("brainseg synth ") == ["preview", "seeds"]
+    assert ask("brainseg synth ") == ["preview", "sample", "seeds"]
     assert set(ask("brainseg ")) == {name.split()[0] for name in main.COMMANDS}
     assert ask("brainseg train segmentation --dat") == ["--data"]
     assert ask("brainseg segment a b --population fe") == ["fetal"]

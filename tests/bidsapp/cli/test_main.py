@@ -144,7 +144,7 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
         (["segment", scan, here / "o.nii", "--skull-strip", "force"], 1, "scan.nii.gz: no brain was found"),
         (["segmnt", scan], 2, "Did you mean segment? See brainseg --help"),
         (["segment", scan, here / "o.nii", "--threads", "0"], 2, "--threads 0 is too few"),
-        (["synth"], 2, "Commands are synth preview, synth seeds"),
+        (["synth"], 2, "Commands are synth preview, synth sample, synth seeds"),
         (["synth", "preveiw"], 2, "no command 'synth preveiw'"),
         (["train", "nothing", *training], 2, "no recipe 'nothing'"),
         (["train", "segmentation", "minutes", *training], 2, "'minutes' is not key=value"),
