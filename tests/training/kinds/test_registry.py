@@ -3,6 +3,7 @@
 import pytest
 
 from brainseg.models.errors import UsageError
+from brainseg.training.diffusion import trainer as diffusion
 from brainseg.training.fetal import trainer as fetal
 from brainseg.training.heads import trainer as heads
 from brainseg.training.hippocampus import trainer as hippocampus
@@ -16,6 +17,7 @@ from brainseg.training.supervised import trainer as supervised
 
 def test_every_kind_of_every_trainer_is_known():
     assert set(registry.KINDS) == {
+        diffusion.KIND,
         lesion.KIND,
         *heads.KINDS,
         *fetal.KINDS,
