@@ -9,7 +9,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from brainseg.workflows.common.parameters import ParticipantInputs
+from brainseg.models.population import populations
+from brainseg.workflows.common.parameters import ParticipantInputs, ProcessingOptions
 from brainseg.workflows.participant import init_participant_wf
 
 PICTURE = Path(__file__).parent / "images" / "workflow.svg"
@@ -31,7 +32,8 @@ def draw(picture: Path = PICTURE) -> Path:
     inputs = ParticipantInputs(
         source_file="/bids/sub-01/anat/sub-01_T1w.nii.gz", bids_root="/bids", out_dir="/out", key="sub-01"
     )
-    workflow = init_participant_wf(name="sub_01_wf", inputs=inputs)
+    options = ProcessingOptions(atlases=(populations.load("adult").parcellation,))
+    workflow = init_participant_wf(name="sub_01_wf", inputs=inputs, options=options)
     with tempfile.TemporaryDirectory() as folder:
         dot = Path(folder) / "graph.dot"
         workflow.write_graph(dotfilename=str(dot), graph2use="colored", format="svg", simple_form=True)

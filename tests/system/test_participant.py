@@ -18,6 +18,11 @@ from helpers import DATA, WATCH
 pytestmark = pytest.mark.slow
 
 SPACE = "space-MNI152NLin2009cAsym"
+PARCELS = [
+    *(f"desc-aparcaseg_dseg.{end}" for end in ("nii.gz", "json")),
+    *(f"seg-DesikanKilliany_desc-parcels_dseg.{end}" for end in ("nii.gz", "json", "tsv", "lut.txt")),
+    *(f"seg-DesikanKilliany_morph.{end}" for end in ("tsv", "json")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +77,7 @@ def test_it_finishes(finished_run):
             "segmentation",
             "registration",
             "quality",
+            "parcellation",
             "outputs",
             "report",
         ]
@@ -81,7 +87,13 @@ def test_the_tree_is_as_described(finished_run, stages):
     one = (DATA / "outputs_T1w.txt").read_text().split()
     two = [name.replace("sub-01", "sub-02") for name in one]
     level = [f"{key}.html" for key in ("sub-01", "sub-02", "index", "group")]
-    level += ["participants.tsv", "participants.json"]
+    level += [
+        "participants.tsv",
+        "participants.json",
+        "desc-aparcaseg_dseg.tsv",
+        "desc-aparcaseg_dseg.lut.txt",
+    ]
+    level += [f"{key}/anat/{key}_{ending}" for key in ("sub-01", "sub-02") for ending in PARCELS]
     found = set(stages.tree(finished_run.out))
     assert {name for name in found if not name.startswith("group_")} == {*one, *two, *level}
     assert {"group_volumes.tsv", "group_volumes.json"} <= found
@@ -116,6 +128,22 @@ def test_left_is_left(finished_run, participant):
             nib.affines.apply_affine(image.affine, np.argwhere(labels == i).mean(0))[0] for i in (left, right)
         ]
         assert x[0] < 0 < x[1]
+
+
+@pytest.mark.parametrize("participant", ["01", "02"])
+def test_parcels_divide_the_cortex_of_their_side(finished_run, participant):
+    structures = values(finished_run, participant, "desc-aseg_dseg")
+    both = values(finished_run, participant, "desc-aparcaseg_dseg")
+    for cortex, first in ((3, 1000), (42, 2000)):
+        found = set(np.unique(both[structures == cortex]))
+        assert found <= set(range(first + 1, first + 36)) and len(found) > 25
+    assert np.array_equal(both[~np.isin(structures, (3, 42))], structures[~np.isin(structures, (3, 42))])
+    affine = read(finished_run, participant, "desc-aparcaseg_dseg").affine
+    place = {
+        k: nib.affines.apply_affine(affine, np.argwhere(both == k).mean(0)) for k in (1024, 2024, 1011, 1028)
+    }
+    assert place[1024][0] < 0 < place[2024][0]
+    assert place[1011][1] < place[1024][1] < place[1028][1], "occipital, central, frontal"
 
 
 def test_participants_meet_in_the_template(finished_run):
