@@ -27,7 +27,7 @@ from ..models.geometry.volume import Volume
 from ..models.io import itk, outputs
 from ..models.io.images import open_image
 from ..models.population import labels
-from . import hippocampus, lesion, own_labels, parcellation, quality
+from . import hippocampus, intracranial, lesion, own_labels, parcellation, quality
 from .base import Sink, StageInputSpec, load
 from .growth import read_age
 from .io import derivatives, files
@@ -81,6 +81,8 @@ class _WriteDerivativesInputSpec(_NamedInputSpec):
     )
     in_measures = File(exists=True, mandatory=True, desc="JSON: volumes (mm3) and centroids (mm)")
     in_alignments = InputMultiObject(File(exists=True), desc="JSON: registrations to the output spaces")
+    in_intracranial = File(exists=True, desc="JSON: intracranial volume, or the reason why there is none")
+    in_intracranial_mask = File(exists=True, desc="mask of the cranial cavity, if there is one")
     in_hippocampus = File(exists=True, desc="parts of the hippocampus")
     in_hippocampus_volumes = File(exists=True, desc="JSON: volumes of the parts (mm3)")
     in_lesions = InputMultiObject(
@@ -146,6 +148,10 @@ class WriteDerivatives(Sink):
         structures, volumes = outputs.ending("structures"), outputs.ending("volumes")
         native = derivatives.sidecars(names, bool(inputs.stripped), notes, dict(inputs.precomputed or {}))
         native[outputs.ending("mask")] |= derivatives.mask_source(inputs.mask_source)
+        if isdefined(inputs.in_intracranial):
+            native[volumes] |= intracranial.COLUMNS | intracranial.about(self._intracranial)
+        if isdefined(inputs.in_intracranial_mask):
+            native |= intracranial.sidecars(names)
         age = read_age(inputs.in_measures)
         if age is not None:
             native[volumes]["Age"] = {
@@ -183,6 +189,8 @@ class WriteDerivatives(Sink):
         if isdefined(self.inputs.in_parcels):
             found = self.inputs.in_parcels, self.inputs.in_parcel_tables
             yield from parcellation.jobs(names, *found, scan.structures, affine, code)
+        if isdefined(self.inputs.in_intracranial_mask):
+            yield from intracranial.jobs(names, self.inputs.in_intracranial_mask, affine, code)
         if isdefined(self.inputs.in_lesions):
             mask, probability, table = self.inputs.in_lesions
             yield from lesion.jobs(names, mask, probability, table, affine, code, leave_out)
@@ -203,7 +211,8 @@ class WriteDerivatives(Sink):
             read_uncertainty(self.inputs.in_measures),
             read_intervals(self.inputs.in_measures),
         )
-        tables = {"volumes": (tuple(derivatives.VOLUME_COLUMNS), rows)}
+        rows = intracranial.with_columns(rows, self._intracranial)
+        tables = {"volumes": ((*derivatives.VOLUME_COLUMNS, *intracranial.COLUMNS), rows)}
         if isdefined(self.inputs.in_hippocampus):
             rows = hippocampus.rows(self.inputs.in_hippocampus_volumes)
             tables["hippocampus_volumes"] = tuple(hippocampus.COLUMNS), rows
@@ -214,6 +223,11 @@ class WriteDerivatives(Sink):
             desc = outputs.own_desc(model_files.title(model))
             named[outputs.ending("own_volumes", network=desc)] = tuple(own_labels.COLUMNS), rows
         return [partial(files.write_table, names.path(ending), *table) for ending, table in named.items()]
+
+    @property
+    def _intracranial(self) -> intracranial.Measured:
+        found = self.inputs.in_intracranial
+        return intracranial.read(found) if isdefined(found) else intracranial.Measured()
 
     @property
     def _own_network(self) -> str:

@@ -18,6 +18,7 @@ from ..models.io import outputs
 from ..models.population import labels
 from ..models.quality import iqm, quality, rating, surroundings
 from ..models.templates import bundled, spaces
+from . import intracranial
 from .base import Stage, StageInputSpec, load
 from .io import derivatives, files
 from .io.derivatives import Names
@@ -49,6 +50,10 @@ class _AssessInputSpec(StageInputSpec):
     )
     in_measures = File(exists=True, mandatory=True, desc="JSON with the uncertainty of the structures")
     in_transform = File(exists=True, mandatory=True, desc="JSON of the registration to the template")
+    in_intracranial = File(exists=True, desc="JSON with the intracranial volume")
+    intracranial_ml = traits.Tuple(
+        traits.Float, traits.Float, desc="plausible volumes (mL) of the cranial cavity"
+    )
     stripped = traits.Bool(False, usedefault=True, desc="whether the image has no skull")
     misfit = Str("", usedefault=True, desc="why the orientation in the header does not fit the head")
     caution = Str("", usedefault=True, desc="why a corrected orientation needs a check")
@@ -87,6 +92,7 @@ class Assess(Stage):
             folds=100 * aligned.folds if aligned.engine != "none" else None,
             cautions=[*(inputs.cautions or ()), *filter(None, [inputs.caution])],
             misfit=inputs.misfit,
+            cavity=self._cavity(),
         )
         path = folder / "quality.json"
         path.write_text(json.dumps(found))
@@ -96,6 +102,15 @@ class Assess(Stage):
         self._results["notes"] = (
             [f"Quality control: {words[found['verdict']]}. {'; '.join(flagged)}."] if flagged else []
         )
+
+    def _cavity(self) -> rating.Cavity | None:
+        """Return what is known of the cranial cavity; None without it."""
+        if not isdefined(self.inputs.in_intracranial):
+            return None
+        found = intracranial.read(self.inputs.in_intracranial)
+        if found.volume is None or not isdefined(self.inputs.intracranial_ml):
+            return None
+        return rating.Cavity(found.volume / 1000, found.outside or 0.0, self.inputs.intracranial_ml)
 
 
 def assess(
@@ -114,6 +129,7 @@ def assess(
     folds: float | None = None,
     cautions: Sequence[str] = (),
     misfit: str = "",
+    cavity: rating.Cavity | None = None,
 ) -> dict[str, Any]:
     """Measure the quality of an image and of its processing.
 
@@ -127,13 +143,11 @@ def assess(
         The image before bias correction.
     matrix : ndarray, shape (4, 4), optional
         From mm of the image to mm of ``template``.
-    template, table : str
-        Template and label table.
-    stripped : bool
-        Whether the image has no skull.
-    uncertainty : dict of int to float, optional
+    template, table, stripped : str, str, bool
+        Template and label table, and whether the image has no skull.
+    uncertainty : dict, optional
         Entropy of the network's posteriors by FreeSurfer id.
-    plausible_ml, folds, cautions, misfit
+    plausible_ml, folds, cautions, misfit, cavity
         As in :func:`brainseg.models.quality.rating.rate`.
 
     Returns
@@ -152,7 +166,7 @@ def assess(
     measured = quality.measure(*given, norms, table, uncertainty or {}) if norms else []
     known = matrix if norms and norms.template == template else None
     expected: dict[str, Any] = {"norms": norms, "plausible_ml": plausible_ml, "misfit": misfit}
-    expected |= {"cautions": cautions, "table": table, "matrix": known, "folds": folds}
+    expected |= {"cautions": cautions, "table": table, "matrix": known, "folds": folds, "cavity": cavity}
     whole = norms is not None and not stripped
     expected["outside"] = surroundings.brain_outside(*given, table) if whole else None
     rated = rating.rate(measured, mask, structures, **expected)

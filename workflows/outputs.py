@@ -29,6 +29,8 @@ IMAGES = (
     "in_probabilities",
     "in_measures",
     "in_alignments",
+    "in_intracranial",
+    "in_intracranial_mask",
 )
 OPTIONAL = (
     "in_dseg",
@@ -48,6 +50,7 @@ OPTIONAL = (
 NOTES = (
     "conform_notes",
     "skullstrip_notes",
+    "intracranial_notes",
     "segmentation_notes",
     "growth_notes",
     "registration_notes",
@@ -135,6 +138,9 @@ def init_outputs_wf(
         JSON with volumes (mm3), centroids (mm) and age, and JSON of the quality control.
     in_alignments : list of str
         JSON of the registration to each output space.
+    in_intracranial, in_intracranial_mask : str
+        JSON with the intracranial volume (mm3) or the reason why there is none, and mask of the cranial
+        cavity on the same grid; undefined if there is none.
     stripped : bool
         Whether the image has no skull.
     mask_source : str
@@ -155,7 +161,9 @@ def init_outputs_wf(
         Lesion mask, lesion probability, and JSON of the lesions.
     in_files, in_natives, in_transforms : list of str
         Coregistered images, as :func:`brainseg.workflows.coregistration.init_coregistration_wf` returns them.
-    conform_notes, skullstrip_notes, segmentation_notes, growth_notes, registration_notes : list of str
+    conform_notes, skullstrip_notes, intracranial_notes, segmentation_notes, growth_notes : list of str
+        Notes of the stages.
+    registration_notes : list of str
         Notes of the stages.
     coregistration_notes, hippocampus_notes, parcellation_notes, lesion_notes : list of str
         Notes of the stages.

@@ -6,8 +6,8 @@ from nipype.interfaces.utility import IdentityInterface
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from .brainmask import init_brainmask_wf
 from .common.base import Connection, connect_stages
+from .common.brainmask import init_brainmask_wf
 from .common.parameters import ParticipantInputs, ProcessingOptions, Resources
 from .stages import BUILDERS, Plan, build_conform, build_skullstrip
 
@@ -18,13 +18,26 @@ doi:10.3389/fninf.2011.00013). """
 
 OUTPUTS = ("out_files", "notes", "stripped")
 
-CORE = ("conform", "skullstrip", "bias", "segmentation", "growth", "registration", "quality", "outputs")
+CORE = (
+    "conform",
+    "skullstrip",
+    "intracranial",
+    "bias",
+    "segmentation",
+    "growth",
+    "registration",
+    "quality",
+    "outputs",
+)
 """Stages that every image passes, in their order."""
 
 CONNECTIONS: tuple[Connection, ...] = (
     *(("inputnode", "source_file", stage, "source_file") for stage in CORE),
     ("conform", "out_file", "skullstrip", "in_file"),
     ("conform", "out_file", "bias", "in_file"),
+    ("conform", "out_file", "intracranial", "in_file"),
+    ("skullstrip", "out_mask", "intracranial", "in_mask"),
+    ("skullstrip", "stripped", "intracranial", "stripped"),
     ("skullstrip", "out_mask", "bias", "in_mask"),
     ("skullstrip", "out_mask", "segmentation", "in_mask"),
     ("bias", "out_file", "segmentation", "in_file"),
@@ -44,6 +57,7 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("segmentation", "out_measures", "quality", "in_measures"),
     ("segmentation", "out_probabilities", "quality", "in_probabilities"),
     ("registration", "out_transform", "quality", "in_transform"),
+    ("intracranial", "out_measures", "quality", "in_intracranial"),
     ("quality", "out_quality", "outputs", "in_quality"),
     ("quality", "notes", "outputs", "quality_notes"),
     ("conform", "notes", "outputs", "conform_notes"),
@@ -51,6 +65,9 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("skullstrip", "stripped", "outputs", "stripped"),
     ("skullstrip", "mask_source", "outputs", "mask_source"),
     ("skullstrip", "notes", "outputs", "skullstrip_notes"),
+    ("intracranial", "out_mask", "outputs", "in_intracranial_mask"),
+    ("intracranial", "out_measures", "outputs", "in_intracranial"),
+    ("intracranial", "notes", "outputs", "intracranial_notes"),
     ("bias", "out_file", "outputs", "in_preproc"),
     ("segmentation", "out_structures", "outputs", "in_structures"),
     ("segmentation", "out_tissue", "outputs", "in_tissue"),

@@ -25,6 +25,7 @@ IMAGES = (
     "in_probabilities",
     "in_measures",
     "in_transform",
+    "in_intracranial",
     "stripped",
     "misfit",
     "caution",
@@ -36,6 +37,7 @@ def init_quality_wf(
     name: str = "quality_wf",
     label_table: str = "adult",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
+    intracranial_ml: tuple[float, float] = (0.0, 4000.0),
     expected_dice: bool = True,
     cautions: Sequence[str] = (),
     num_threads: int = 1,
@@ -49,8 +51,8 @@ def init_quality_wf(
         Name of the workflow.
     label_table : str
         Label table of the structures.
-    plausible_ml : tuple of float
-        Plausible volumes (mL) of the brain.
+    plausible_ml, intracranial_ml : tuple of float
+        Plausible volumes (mL) of the brain, and of the cranial cavity.
     expected_dice : bool
         Whether the Dice coefficient of every structure is predicted, for the methods text.
     cautions : sequence of str
@@ -72,6 +74,8 @@ def init_quality_wf(
         JSON with the uncertainty of the structures.
     in_transform : str
         JSON of the registration to the first output space.
+    in_intracranial : str
+        JSON with the intracranial volume (mm3).
     stripped : bool
         Whether the image has no skull.
     misfit, caution : str
@@ -84,7 +88,12 @@ def init_quality_wf(
     notes : list of str
         Notes for the report.
     """
-    assess = Assess(label_table=label_table, plausible_ml=plausible_ml, cautions=list(cautions))
+    assess = Assess(
+        label_table=label_table,
+        plausible_ml=plausible_ml,
+        intracranial_ml=intracranial_ml,
+        cautions=list(cautions),
+    )
     quality = pe.Node(assess, name="quality", n_procs=num_threads, mem_gb=mem_gb)
     desc = DESC + (EXPECTED_DICE if expected_dice else "")
     return init_stage_wf(name, quality, ["source_file", *IMAGES], ["out_quality", "notes"], desc)

@@ -23,12 +23,13 @@ from ..models.preprocessing.thick_slices import too_coarse
 from ..models.segmentation.skullstrip import upright_model
 from ..models.templates import spaces
 from .bias import init_bias_wf
-from .common.parameters import ParticipantInputs, ProcessingOptions, Resources
+from .common.parameters import ParticipantInputs, ProcessingOptions, Resources, transforms_by_space
 from .common.resources import memory
 from .conform import init_conform_wf
 from .coregistration import init_coregistration_wf
 from .growth import init_growth_wf
 from .hippocampus import init_hippocampus_wf
+from .intracranial import init_intracranial_wf
 from .lesion import init_lesion_wf
 from .outputs import init_outputs_wf
 from .parcellation import init_parcellation_wf
@@ -189,6 +190,16 @@ def build_skullstrip(plan: Plan) -> LiterateWorkflow:
     )
 
 
+def build_intracranial(plan: Plan) -> LiterateWorkflow:
+    """Build the measurement of the intracranial volume."""
+    return init_intracranial_wf(
+        population=plan.inputs.population,
+        networks=plan.options.networks,
+        mem_gb=plan.memory["skullstrip"],
+        **plan.network,
+    )
+
+
 def build_bias(plan: Plan) -> LiterateWorkflow:
     """Build the bias correction."""
     shrink = SLOPPY_SHRINK if plan.options.sloppy else SHRINK
@@ -253,6 +264,7 @@ def build_quality(plan: Plan) -> LiterateWorkflow:
     return init_quality_wf(
         label_table=plan.label_table,
         plausible_ml=plan.record.brain_ml,
+        intracranial_ml=plan.record.intracranial_ml,
         expected_dice=plan.record.expected_dice,
         cautions=[LESION_CAUTION] if plan.lesions_beside_csf else [],
         mem_gb=plan.memory["quality"],
@@ -353,6 +365,7 @@ def build_outputs(plan: Plan) -> LiterateWorkflow:
 BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
     "conform": build_conform,
     "skullstrip": build_skullstrip,
+    "intracranial": build_intracranial,
     "bias": build_bias,
     "segmentation": build_segmentation,
     "own_labels": build_own_labels,
@@ -369,28 +382,6 @@ BUILDERS: dict[str, Callable[[Plan], pe.Workflow | pe.Node]] = {
     "outputs": build_outputs,
 }
 """Function that builds each stage, by the stage's name in the table of connections."""
-
-
-def transforms_by_space(inputs: ParticipantInputs) -> dict[str, dict[str, str]]:
-    """Return the precomputed transforms of each space.
-
-    Parameters
-    ----------
-    inputs : ParticipantInputs
-        Inputs with ``forward:SPACE`` and ``inverse:SPACE`` among the precomputed ones.
-
-    Returns
-    -------
-    dict of str to dict
-        By the label of the space ``forward``, ``inverse``, ``forward_uri`` and ``inverse_uri``.
-    """
-    spaces = {role.partition(":")[2] for role in inputs.precomputed if ":" in role}
-    directions = ("forward", "inverse")
-    return {
-        space: {way: inputs.precomputed[f"{way}:{space}"] for way in directions}
-        | {f"{way}_uri": inputs.precomputed_uris[f"{way}:{space}"] for way in directions}
-        for space in spaces
-    }
 
 
 def _suffix(path: str) -> str:

@@ -120,6 +120,8 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
     holding = {name for name in STEPS if settings.step(name)}
     if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
         holding.discard("hippocampus")
+    if record.intracranial and settings.skull_strip != "skip":
+        holding.add("intracranial")
     if record.own_labels:
         holding.add("own")
     atlases = [name.label for name in _atlases(settings, participant_session)]

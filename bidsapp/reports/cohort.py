@@ -17,6 +17,9 @@ from .sections.quality import normal_range
 TILES = ("total_gm", "cortex_gm", "total_wm", "lateral_ventricles", "total_csf")
 """Totals at the top of a participant's page."""
 
+WHOLE = (("Brain mask", "brain"), ("Intracranial volume", "intracranial"))
+"""Titles and names of the volumes that hold all others."""
+
 HIPPOCAMPI = ("Left-Hippocampus", "Right-Hippocampus")
 RANKS_FROM, PERCENTILES_FROM, MOST_DOTS = 5, 20, 120
 """Numbers of values from which ranks and percentiles are shown, and most dots of a strip."""
@@ -167,7 +170,8 @@ def groups_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     if not result.volumes:
         return []
     totals = [total for total in labels.totals().values() if total.name in result.volumes]
-    whole = [("Brain mask", "brain"), *((f"{total.title} ({total.name})", total.name) for total in totals)]
+    whole = [name for name in WHOLE if name[1] in result.volumes]
+    whole += [*((f"{total.title} ({total.name})", total.name) for total in totals)]
     groups = [{"name": "Totals", "rows": [_row(result, cohort, name, (part,)) for name, part in whole]}]
     for total in totals:
         rows = [
@@ -183,7 +187,7 @@ def groups_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
 def measures_of(results: list[Result]) -> list[dict[str, Any]]:
     """Return the measures of the plots: sums, structures of both sides together, and each side."""
     known = {name for result in results for name in result.volumes}
-    out = [{"name": "Brain mask", "parts": ["brain"], "color": "", "group": "Whole brain"}]
+    out = [{"name": name, "parts": [part], "color": "", "group": "Whole brain"} for name, part in WHOLE]
     out += [
         {"name": f"{one.title} ({one.name})", "parts": [one.name], "color": "", "group": "Whole brain"}
         for one in labels.totals().values()
@@ -211,6 +215,7 @@ def _row(
 ) -> dict[str, Any]:
     left, right = (result.volumes.get(parts[k]) if len(parts) == 2 else None for k in (0, 1))
     both, brain = total(result.volumes, parts), result.volumes.get("brain")
+    inside = result.volumes.get("intracranial")
     asymmetry = None
     if left is not None and right is not None and left + right > 0:
         asymmetry = 200 * (left - right) / (left + right)
@@ -222,7 +227,8 @@ def _row(
         "right": right,
         "both": both,
         "interval": interval_of(result, parts),
-        "share": both / brain if both is not None and brain else None,
+        "share": both / brain if both is not None and brain and parts != ("intracranial",) else None,
+        "fraction": both / inside if both is not None and inside else None,
         "asymmetry": asymmetry,
         "place": cohort.place(result.key, parts),
         "norm": normal_range(result, parts),
@@ -240,7 +246,7 @@ def tiles_of(result: Result, cohort: Cohort) -> list[dict[str, Any]]:
     color = {label.name: label.color for label in label_tables.every()}
     totals = (labels.totals()[name] for name in TILES)
     rows = [
-        ("Brain mask", ("brain",), ""),
+        *((name, (part,), "") for name, part in WHOLE),
         *((total.title, (total.name,), total.color) for total in totals),
         ("Hippocampi", HIPPOCAMPI, color.get(HIPPOCAMPI[0], "")),
     ]

@@ -11,6 +11,9 @@ MASK = "#ffb000"
 TEMPLATE, GRID = "#56c8ff", "#78e678"
 """Outline of the template, and grid of the deformation."""
 
+INTRACRANIAL = "#4aa8ff"
+"""Outline of the cranial cavity."""
+
 LESION = "#ff781e"
 
 

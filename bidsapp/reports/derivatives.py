@@ -211,7 +211,7 @@ class Result:
 
     @cached_property
     def volumes(self) -> dict[str, float]:
-        """Volumes (mm3): ``brain``, the totals of ``totals.toml``, and each structure by its name."""
+        """Volumes (mm3): ``brain``, ``intracranial``, the totals of ``totals.toml``, all structures."""
         found: dict[str, float] = {}
         known: dict[int, float] = {}
         for index, row in self.rows.items():
@@ -222,7 +222,9 @@ class Result:
             found[label.name if label else str(row.get("name") or index)] = volume
         if not found:
             return {}
-        return {"brain": self._brain(sum(found.values())), **labels.add_up(known, self.table), **found}
+        inside = next((number(row.get("intracranial_mm3")) for row in self.rows.values()), None)
+        whole = {"brain": self._brain(sum(found.values()))} | ({"intracranial": inside} if inside else {})
+        return {**whole, **labels.add_up(known, self.table), **found}
 
     @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:

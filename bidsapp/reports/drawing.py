@@ -108,7 +108,14 @@ def sections_of(canvas: Canvas) -> dict[str, Section]:
 
 def _state(result: Result) -> list[Any]:
     """Return the version, and size and time of every file that the figures depend on."""
-    endings = [*IMAGES, hippocampus.IMAGE, lesion.MASK, *own.endings(result), *registration.files(result)]
+    endings = [
+        *IMAGES,
+        skullstrip.CAVITY,
+        hippocampus.IMAGE,
+        lesion.MASK,
+        *own.endings(result),
+        *registration.files(result),
+    ]
     endings += [parcels.image_of(atlas) for atlas in parcels.found(result)]
     found = [path.stat() if (path := result.file(ending)) else None for ending in endings]
     found += [path.stat() for _, path in coregistration.found(result)]

@@ -13,7 +13,7 @@ from ...models.io import outputs
 from ...models.segmentation.result import EXTENT, source_words
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
-from .derivatives import PREPROC, Result
+from .derivatives import PREPROC, VOLUMES, Result
 from .sections import coregistration, growth, hippocampus, lesion, own, parcels, quality, registration
 
 SECTIONS = {
@@ -115,6 +115,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "quality": rating,
         "groups": groups,
         "intervals": bool(result.intervals),
+        "intracranial": "intracranial" in result.volumes,
         "tiles": tiles_of(result, cohort),
         "cohort_words": _cohort_words(result, cohort),
         "cohort_size": len(cohort),
@@ -254,6 +255,7 @@ def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Orientation", _orientation(facts)),
         ("Skull", skull.get(_stripped(result), "")),
         ("Brain mask", f"{facts['mask_volume'] / 1000:,.0f} mL" if facts.get("mask_volume") else ""),
+        ("Intracranial volume", _intracranial(result)),
         ("Source of the mask", source_words(result.mask_source) if result.mask_source else ""),
         *coregistration.facts(result),
         ("Population", result.facts.population if result.rows else ""),
@@ -262,6 +264,15 @@ def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Version", str(result.status.get("version") or "")),
     ]
     return [row for row in rows if row[1]]
+
+
+def _intracranial(result: Result) -> str:
+    """Return the intracranial volume, or why there is none; empty for results of earlier versions."""
+    if volume := result.volumes.get("intracranial"):
+        return f"{volume / 1000:,.0f} mL"
+    found = result.sidecar(VOLUMES).get("IntracranialVolume")
+    reason = found.get("Reason") if isinstance(found, dict) else ""
+    return f"n/a: {reason}" if reason else ""
 
 
 def _age(person: dict[str, Any]) -> tuple[str, str]:

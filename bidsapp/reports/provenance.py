@@ -194,6 +194,8 @@ def cards(result: Result) -> list[dict[str, Any]]:
             names.remove(replaced)
     if chosen.get("stop_after") == "skullstrip":
         names = list(record.masking)
+    if "intracranial" not in result.volumes:
+        names = [name for name in names if name != record.intracranial]
     if source := result.mask_source:
         unused = {record.skullstrip, record.t1w_mask} - {source, record.coarse, record.segmentation}
         names = [name for name in names if name not in unused]

@@ -142,6 +142,27 @@ def find(
     )
 
 
+def similarity(found: Coarse, model: str = "head-coarse") -> np.ndarray:
+    """Return the similarity transform from a scan's mm to the atlas frame, shape (4, 4).
+
+    A structure that is misplaced, as beside a face that was cut off, stretches an affine and not this one.
+
+    Parameters
+    ----------
+    found : Coarse
+        Result of :func:`find`.
+    model : str
+        Name or path of its weights.
+    """
+    card = zoo.read_card(model)
+    table = labels.load(card["label_table"])
+    points = centroids(found.structures.data, found.left.data, found.structures.grid, table)
+    atlas = {tuple(map(int, key.split(":"))): point for key, point in card["centroids"].items()}
+    shared = sorted(set(points) & set(atlas))
+    moving, fixed = (np.array([where[key] for key in shared]) for where in (points, atlas))
+    return fit_affine(moving, fixed, kind="similarity")
+
+
 def _pass(
     network: nn.Module, whole: Volume, grid: Grid, device: str, notes: list[str] | None
 ) -> dict[str, Tensor]:

@@ -41,6 +41,27 @@ def skullstrip(record: Population, mode: str = "auto") -> str:
     return text + "".join(map(_user, filter(None, (record.skullstrip, record.t1w_mask))))
 
 
+def intracranial(record: Population) -> str:
+    """Return the methods text of the intracranial volume; empty without a network.
+
+    Parameters
+    ----------
+    record : Population
+        The population.
+
+    Raises
+    ------
+    ModelError
+        If the network is not installed.
+    """
+    if not record.intracranial:
+        return ""
+    card, method = zoo.read_card(record.intracranial), record.methods["intracranial"]
+    data = card.get("training_data") or "not stated"
+    text = _substituted(method.text, method.cases, set(), spacing=card["spacing"], training_data=data)
+    return text + _user(record.intracranial)
+
+
 def segmentation(record: Population, label_table: str | None = None, effort: str = "fast") -> str:
     """Return the methods text of segmentation.
 

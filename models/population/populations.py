@@ -14,6 +14,7 @@ from typing import Any
 from ..data import user
 from ..errors import UsageError
 from . import record_files
+from .age_cohorts import Cohorts
 
 NOT_VALID = "its record is not valid"
 WEEKS, YEARS = "gestational weeks", "years"
@@ -26,45 +27,6 @@ FLAGS = {
     "posteriors": "--posteriors",
 }
 """Options of a segmentation method, as users write them."""
-
-
-@dataclass(frozen=True)
-class Cohorts:
-    """Cohorts of a template, each for an age range.
-
-    Attributes
-    ----------
-    unit : str
-        Unit of the ages, ``gestational weeks`` or ``months``.
-    names : tuple of str
-        Labels of the cohorts, youngest first.
-    until : tuple of float
-        Age at which each of them ends.
-    """
-
-    unit: str
-    names: tuple[str, ...]
-    until: tuple[float, ...]
-
-    def of(self, age: float) -> str:
-        """Return the cohort for an age; the last one includes all higher ages.
-
-        Parameters
-        ----------
-        age : float
-            Age in the cohorts' unit.
-
-        Returns
-        -------
-        str
-            Label of the cohort.
-
-        Examples
-        --------
-        >>> Cohorts("months", ("1", "2"), (2, 5)).of(3.5)
-        '2'
-        """
-        return next((n for n, end in zip(self.names, self.until, strict=True) if age < end), self.names[-1])
 
 
 @dataclass(frozen=True)
@@ -146,6 +108,10 @@ class Population:
         (:meth:`brainseg.models.deformation.diffeomorphic.Options.finer`).
     own_labels : str
         Weights of a network whose labels and tissues are written beside the structures; empty without one.
+    intracranial : str
+        Weights for the cranial cavity; empty if its volume is not measured.
+    intracranial_ml : tuple of float
+        Plausible intracranial volume (mL); a volume beyond it is flagged.
     """
 
     name: str
@@ -173,6 +139,8 @@ class Population:
     velocity: str = ""
     own_labels: str = ""
     parcellation: str = ""
+    intracranial: str = ""
+    intracranial_ml: tuple[float, float] = (0.0, 4000.0)
 
     @property
     def networks(self) -> tuple[str, str, str]:
@@ -198,6 +166,7 @@ class Population:
         start = self.velocity if registration == "deep" else ""
         names = [
             *self.masking,
+            self.intracranial,
             self.segmentation,
             self.own_labels,
             start,

@@ -34,6 +34,8 @@ DEFAULTS = {
     "volume_fail": 0.25,
     "outside_check": 0.3,
     "outside_fail": 0.7,
+    "beyond_check": 0.03,
+    "beyond_fail": 1.0,
     "folds_check": 0.1,
     "folds_fail": 1.0,
 }
@@ -88,6 +90,25 @@ class QCRating:
     checks: list[Check]
 
 
+@dataclass(frozen=True)
+class Cavity:
+    """The cranial cavity of a result.
+
+    Attributes
+    ----------
+    volume_ml : float
+        Intracranial volume (mL).
+    outside : float
+        Share of the brain mask outside the cavity.
+    plausible_ml : tuple of float
+        Plausible volumes (mL).
+    """
+
+    volume_ml: float
+    outside: float
+    plausible_ml: tuple[float, float]
+
+
 def worst(ratings: list[str]) -> str:
     """Return the worst of several ratings; ``pass`` if there are none.
 
@@ -122,6 +143,7 @@ def rate(
     cautions: Sequence[str] = (),
     misfit: str = "",
     outside: float | None = None,
+    cavity: Cavity | None = None,
 ) -> QCRating:
     """Rate a result.
 
@@ -147,17 +169,13 @@ def rate(
         Why the orientation in the header does not fit the head: the rating is *fail*.
     outside : float, optional
         Result of :func:`brainseg.models.quality.surroundings.brain_outside`.
-
-    Returns
-    -------
-    QCRating
-        Rating, mean expected Dice and checks.
+    cavity : Cavity, optional
+        The cranial cavity.
     """
     limits = DEFAULTS | (norms.thresholds if norms else {})
     checks = [_volume(mask, plausible_ml, limits)] if plausible_ml else []
     checks.append(_match(mask, segmentation, limits))
-    if outside is not None:
-        checks.append(_outside(outside, limits))
+    checks += _around(outside, cavity, limits)
     if misfit:
         checks.append(Check("orientation", "Orientation in the header", None, "", FAIL, misfit))
     checks += [Check("caution", "Caution", None, "", CHECK, words) for words in cautions]
@@ -211,6 +229,26 @@ def _volume(mask: Volume, plausible: tuple[float, float], limits: dict[str, floa
         rating = FAIL
     words = f"Brain mask of {found:.0f} mL; plausible are {low:g} to {high:g} mL"
     return Check("brain_volume", "Volume of the brain mask", round(found, 1), "mL", rating, words)
+
+
+def _around(outside: float | None, cavity: Cavity | None, limits: dict[str, float]) -> list[Check]:
+    """Check what surrounds the brain mask, as far as it is known.
+
+    The intracranial volume never fails a result: it is a measure beside the others.
+    """
+    checks = [] if outside is None else [_outside(outside, limits)]
+    if cavity is None:
+        return checks
+    low, high = cavity.plausible_ml
+    verdict = PASS if low <= cavity.volume_ml <= high else CHECK
+    words = f"Intracranial volume of {cavity.volume_ml:.0f} mL; plausible are {low:g} to {high:g} mL"
+    volume = ("intracranial_volume", "Intracranial volume", round(cavity.volume_ml, 1), "mL", verdict, words)
+    words = f"{100 * cavity.outside:.1f} % of the brain mask is outside the cranial cavity"
+    return [
+        *checks,
+        Check(*volume),
+        _above("beyond", "Brain mask inside the skull", cavity.outside, "", words, limits, "beyond"),
+    ]
 
 
 def _match(mask: Volume, segmentation: Volume, limits: dict[str, float]) -> Check:

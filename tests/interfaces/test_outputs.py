@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from zlib_ng import zlib_ng
 
+from brainseg.interfaces import intracranial
 from brainseg.interfaces.io import dataset, derivatives, files
 from brainseg.models.errors import BrainsegError
 from brainseg.models.population import labels
@@ -131,7 +132,7 @@ def test_values(participant_session, stages, path):
 
 def test_volumes(participant_session, path):
     lines = [line.split("\t") for line in path("desc-aseg_volumes.tsv").read_text().splitlines()]
-    assert lines[0] == list(derivatives.VOLUME_COLUMNS)
+    assert lines[0] == [*derivatives.VOLUME_COLUMNS, *intracranial.COLUMNS]
     rows = {int(row[0]): dict(zip(lines[0], row, strict=True)) for row in lines[1:]}
     assert list(rows) == [label.index for label in labels.load("adult") if label.index]
     assert (rows[17]["name"], rows[17]["hemisphere"]) == ("Left-Hippocampus", "L")
@@ -143,11 +144,48 @@ def test_volumes(participant_session, path):
     brain = np.asarray(nib.load(path("desc-brain_mask.nii.gz")).dataobj).sum() * 64
     assert float(rows[17]["fraction_of_brain"]) == pytest.approx(0.99 * hard / brain, abs=1e-6)
     assert (rows[17]["uncertainty"], rows[53]["uncertainty"]) == ("0.0625", "n/a")
+    assert {(row["intracranial_mm3"], row["fraction_of_intracranial"]) for row in rows.values()} == {
+        ("n/a", "n/a")
+    }
     ends = [[rows[k][f"volume_{end}_mm3"] for end in ("low", "high")] for k in (17, 53)]
     assert ends == [["1000.00", "1500.12"], ["n/a", "n/a"]]
     about = json.loads(path("desc-aseg_volumes.json").read_text())
     assert about["Notes"] == ["One thing.", "Another thing."]
+    assert set(lines[0]) - set(about) == set(intracranial.COLUMNS), "nothing was measured"
+
+
+def test_intracranial_volume(stages, tmp_path):
+    participant_session = stages.participant_session(tmp_path, "sub-01_T1w")
+    mask = Path(participant_session.inputs["in_mask"])
+    measured = intracranial.write(tmp_path / "measured.json", intracranial.Measured(1.5e6, "", 0.01))
+    written = write(participant_session, in_intracranial=measured, in_intracranial_mask=str(mask))
+    anat = participant_session.out / "sub-01" / "anat"
+    image = nib.load(anat / "sub-01_label-intracranial_mask.nii.gz")
+    assert str(anat / "sub-01_label-intracranial_mask.nii.gz") in written.out_files
+    assert image.get_data_dtype() == "uint8"
+    np.testing.assert_array_equal(image.affine, nib.load(participant_session.source).affine)
+    brain = np.asarray(nib.load(anat / "sub-01_desc-brain_mask.nii.gz").dataobj)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), brain)
+    about = json.loads((anat / "sub-01_label-intracranial_mask.json").read_text())
+    assert about["Type"] == "ROI" and about["Sources"] == ["bids:raw:sub-01/anat/sub-01_T1w.nii.gz"]
+    lines = [line.split("\t") for line in (anat / "sub-01_desc-aseg_volumes.tsv").read_text().splitlines()]
+    for row in (dict(zip(lines[0], line, strict=True)) for line in lines[1:]):
+        assert row["intracranial_mm3"] == "1500000.00"
+        share = float(row["volume_mm3"]) / 1.5e6
+        assert float(row["fraction_of_intracranial"]) == pytest.approx(share, abs=1e-6)
+    about = json.loads((anat / "sub-01_desc-aseg_volumes.json").read_text())
+    assert about["IntracranialVolume"] == {"Value": 1500000.0, "Units": "mm^3"}
     assert set(lines[0]) <= set(about)
+
+
+def test_a_missing_intracranial_volume_has_a_reason(stages, tmp_path):
+    participant_session = stages.participant_session(tmp_path, "sub-01_T1w")
+    measured = intracranial.write(tmp_path / "measured.json", intracranial.Measured(None, "no skull"))
+    write(participant_session, in_intracranial=measured)
+    anat = participant_session.out / "sub-01" / "anat"
+    assert not list(anat.glob("*intracranial*"))
+    about = json.loads((anat / "sub-01_desc-aseg_volumes.json").read_text())
+    assert about["IntracranialVolume"] == {"Value": None, "Reason": "no skull"}
 
 
 @pytest.mark.parametrize("expected", UNITS)

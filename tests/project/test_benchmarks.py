@@ -65,6 +65,7 @@ def test_page_has_a_place_for_every_table():
         "contrasts",
         "intervals",
         "brain_mask",
+        "intracranial",
         "stages",
         "throughput",
         "peers",

@@ -127,3 +127,25 @@ class Resources:
     device: str = "cpu"
     num_threads: int = 2
     mem_gb: float = 5.0
+
+
+def transforms_by_space(inputs: ParticipantInputs) -> dict[str, dict[str, str]]:
+    """Return the precomputed transforms of each space.
+
+    Parameters
+    ----------
+    inputs : ParticipantInputs
+        Inputs with ``forward:SPACE`` and ``inverse:SPACE`` among the precomputed ones.
+
+    Returns
+    -------
+    dict of str to dict
+        By the label of the space ``forward``, ``inverse``, ``forward_uri`` and ``inverse_uri``.
+    """
+    spaces = {role.partition(":")[2] for role in inputs.precomputed if ":" in role}
+    directions = ("forward", "inverse")
+    return {
+        space: {way: inputs.precomputed[f"{way}:{space}"] for way in directions}
+        | {f"{way}_uri": inputs.precomputed_uris[f"{way}:{space}"] for way in directions}
+        for space in spaces
+    }

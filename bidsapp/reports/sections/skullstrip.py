@@ -6,13 +6,17 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ....models.geometry.axes import triple
+from ....models.io import outputs
 from ....models.segmentation.result import EXTENT, PRECOMPUTED, source_words
 from .. import colors, mosaic, scans
 from ..canvas import LINE, Canvas
 from ..derivatives import Result
 from ..mosaic import Mosaic
+
+CAVITY = outputs.ending("intracranial_mask")
 
 COLUMN: dict[str, Any] = {
     "Description": "What made the brain mask: the name of a network, or one of the levels",
@@ -40,7 +44,7 @@ def words(results: list[Result]) -> str:
 
 
 def draw(canvas: Canvas) -> dict[str, Any]:
-    """Draw the whole field of view with the contour of the brain mask.
+    """Draw the whole field of view with the contours of the brain mask and of the cranial cavity.
 
     Parameters
     ----------
@@ -50,7 +54,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``figures``: file names of ``base`` and ``contour``.
+        ``figures``: file names of ``base``, ``contour`` and, where there is one, ``cavity``.
     """
     head = scans.foreground(canvas.image.data) | (canvas.mask > 0)
     around = scans.box_around(head, canvas.image.spacing, 4, share=0.02)
@@ -59,11 +63,18 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     frame = Mosaic(canvas.image.affine, view, canvas.brain_box, mosaic.ROWS)
     levels = scans.window(canvas.image.data, canvas.mask, headroom=1.25)
     base = frame.gray(canvas.image.data, levels)
-    line = mosaic.edges(frame.labels((canvas.mask > 0).astype(np.uint8)), 2)
-    contour = mosaic.layer(line, {1: mosaic.color_of(colors.MASK)}, LINE)
-    return {
-        "figures": {
-            "base": canvas.save(base, f"desc-head_{canvas.result.suffix}.webp"),
-            "contour": canvas.save(contour, "desc-brain_mask.png"),
-        }
+
+    def contour(mask: np.ndarray, color: str) -> Image.Image:
+        line = mosaic.edges(frame.labels((mask > 0).astype(np.uint8)), 2)
+        return mosaic.layer(line, {1: mosaic.color_of(color)}, LINE)
+
+    figures = {
+        "base": canvas.save(base, f"desc-head_{canvas.result.suffix}.webp"),
+        "contour": canvas.save(contour(canvas.mask, colors.MASK), "desc-brain_mask.png"),
     }
+    if canvas.has(CAVITY):
+        inside = canvas.like(canvas.read(CAVITY, np.uint8))
+        figures["cavity"] = canvas.save(
+            contour(inside, colors.INTRACRANIAL), CAVITY.replace(".nii.gz", ".png")
+        )
+    return {"figures": figures}

@@ -67,7 +67,7 @@ def arithmetics(results: list[Result]) -> list[tuple[str, int]]:
 def volume_columns(results: list[Result]) -> list[str]:
     """Return the columns of volumes, without empty ones."""
     known = {name for result in results for name in result.volumes}
-    ordered = [name for name in ("brain", *labels.totals()) if name in known]
+    ordered = [name for name in ("brain", "intracranial", *labels.totals()) if name in known]
     ordered += [label.name for label in label_tables.every() if label.name in known]
     return ordered + sorted(known - set(ordered))
 
@@ -203,6 +203,9 @@ def _measure(name: str) -> dict[str, Any]:
     """Return the entry of a data dictionary for a volume."""
     if name == "brain":
         return {"LongName": "Brain mask", "Description": "Volume of the brain mask", "Units": "mm^3"}
+    if name == "intracranial":
+        words = "Volume of everything inside the skull; n/a without a skull in the image"
+        return {"LongName": "Intracranial volume", "Description": words, "Units": "mm^3"}
     if total := labels.totals().get(name):
         return {"LongName": total.title, "Description": total.description, "Units": "mm^3"}
     index = next((label.index for label in label_tables.every() if label.name == name), None)

@@ -1,4 +1,4 @@
-"""Volumes in further forms: the asymmetry of left and right structures, and one long table."""
+"""Volumes in further forms: as fractions of the intracranial volume, asymmetries, and one long table."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ..derivatives import Result
 from . import tables
 
 ASYMMETRY, LONG = "group_asymmetry.tsv", "group_volumes_long.tsv"
+FRACTIONS = "group_fractions.tsv"
 
 FORMULA = "100 * (L - R) / ((L + R) / 2)"
 """The asymmetry index (%) of the volumes of a left (L) and a right (R) structure."""
 
 DESCRIBED: dict[str, dict[str, Any]] = {
-    "index": {"Description": "Label, as in desc-aseg_dseg; n/a for the brain mask and for totals"},
-    "name": {"Description": "Structure, total or brain, as the columns of group_volumes.tsv"},
+    "index": {"Description": "Label, as in desc-aseg_dseg; n/a for whole volumes and totals"},
+    "name": {"Description": "Structure, total, brain or intracranial, as the columns of group_volumes.tsv"},
     "hemisphere": {
         "Description": "Side of the structure; n/a if it has none",
         "Levels": {"L": "Left", "R": "Right"},
@@ -44,7 +45,7 @@ def asymmetry(left: float | None, right: float | None) -> float | None:
 
 
 def write(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> None:
-    """Write ``group_asymmetry.tsv`` and ``group_volumes_long.tsv``; remove what has no row or column.
+    """Write the tables of fractions and asymmetries, and the long one; remove what has no row or column.
 
     Parameters
     ----------
@@ -55,11 +56,39 @@ def write(out_dir: Path, results: list[Result], about: dict[str, list[Any]]) -> 
     about : dict of str to list
         Columns about the participant-session.
     """
+    _write_fractions(out_dir / FRACTIONS, results, about)
     _write_asymmetry(out_dir / ASYMMETRY, results, about)
     if any(result.volumes for result in results):
         tables.write_table(out_dir / LONG, _long(results, about), DESCRIBED)
     else:
         tables.remove(out_dir / LONG)
+
+
+def _write_fractions(path: Path, results: list[Result], about: dict[str, list[Any]]) -> None:
+    """Write volumes divided by the intracranial volume; without any of them remove the table."""
+    whole = [result.volumes.get("intracranial") for result in results]
+    if not any(whole):
+        tables.remove(path)
+        return
+    names = [name for name in tables.volume_columns(results) if name != "intracranial"]
+    cells: dict[str, list[Any]] = {
+        name: [fraction(result.volumes.get(name), all_) for result, all_ in zip(results, whole, strict=True)]
+        for name in names
+    }
+    words = "Volume of {} divided by the intracranial volume of the same image; n/a without one"
+    described = {name: {"Description": words.format(name)} for name in names}
+    tables.write_table(path, about | cells, described)
+
+
+def fraction(volume: float | None, whole: float | None) -> float | None:
+    """Return a volume as a fraction of another one; None if one is unknown.
+
+    Examples
+    --------
+    >>> fraction(600.0, 1500.0), fraction(600.0, None)
+    (0.4, None)
+    """
+    return None if volume is None or not whole else round(volume / whole, 6)
 
 
 def _write_asymmetry(path: Path, results: list[Result], about: dict[str, list[Any]]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ....models.population import labels
 from ....models.population.labels import LabelTable
 from ... import __version__
-from ...reports.derivatives import Result, number
+from ...reports.derivatives import VOLUMES, Result, number
 
 MAKER = "# generating_program brainseg-bids"
 """Line by which a file of this program is known."""
@@ -22,6 +22,9 @@ CEREBRUM = ("cortex_gm", "cerebral_wm")
 
 VENTRICLES = ("lateral_ventricles", "midline_ventricles")
 
+MEASURED = "eTIV is measured in the image (label-intracranial_mask), not estimated from a registration."
+UNMEASURED = "There is no intracranial volume (eTIV): {reason}."
+
 OUTSIDE = ("brainstem", "outer_csf", "background")
 """What does not count as BrainSeg."""
 
@@ -29,7 +32,7 @@ NOTES = (
     "Volumes are sums of probabilities (volume_mm3 of the table of volumes), without surfaces.",
     "BrainSeg is the sum of all structures without brainstem and without CSF outside the ventricles.",
     "TotalGray is total_gm: before birth it has the whole cerebellum, which is one label there.",
-    "There is no estimate of the intracranial volume (eTIV) and no measure of intensity.",
+    "There is no measure of intensity.",
 )
 
 
@@ -45,7 +48,7 @@ def text(result: Result, voxel_mm3: float) -> str:
     """
     lines = ["# Title Segmentation Statistics", "#", MAKER]
     lines += [f"# version {__version__}", "# anatomy_type volume", f"# subjectname {result.key}"]
-    lines += [f"# {note}" for note in NOTES]
+    lines += [f"# {note}" for note in (*NOTES, _about_intracranial(result))]
     lines += ["# Sloppy: coarse, for trying only; not for analysis"] if result.sloppy else []
     read = {index: number(row.get("volume_mm3")) for index, row in result.rows.items()}
     known = {index: volume for index, volume in read.items() if volume is not None}
@@ -53,9 +56,21 @@ def text(result: Result, voxel_mm3: float) -> str:
         lines.append(f"# Measure {name}, {key}, {words}, {value:.6f}, mm^3")
     if (mask := result.volumes.get("brain")) is not None:
         lines.append(f"# Measure Mask, MaskVol, Mask Volume, {mask:.6f}, mm^3")
+    if (inside := result.volumes.get("intracranial")) is not None:
+        words = "Estimated Total Intracranial Volume"
+        lines.append(f"# Measure EstimatedTotalIntraCranialVol, eTIV, {words}, {inside:.6f}, mm^3")
     rows = _rows(result, known, voxel_mm3)
     lines += [f"# NRows {len(rows)}", f"# NTableCols {len(COLUMNS)}", f"# ColHeaders  {' '.join(COLUMNS)}"]
     return "\n".join([*lines, *rows]) + "\n"
+
+
+def _about_intracranial(result: Result) -> str:
+    """Return how the intracranial volume was found, or why there is none."""
+    if "intracranial" in result.volumes:
+        return MEASURED
+    found = result.sidecar(VOLUMES).get("IntracranialVolume")
+    reason = found.get("Reason") if isinstance(found, dict) else ""
+    return UNMEASURED.format(reason=reason or "the version that made the results did not measure it")
 
 
 def measures(volumes: dict[int, float], table: LabelTable) -> list[tuple[str, str, str, float]]:

@@ -4,6 +4,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -16,7 +17,7 @@ from brainseg.bidsapp.inputs.select import ParticipantSession, Selection
 from brainseg.interfaces import base
 from brainseg.interfaces.coregistration import WriteCoregistered
 from brainseg.models.io import outputs
-from brainseg.models.population import labels
+from brainseg.models.population import labels, populations
 from brainseg.models.templates import bundled
 
 CASES = {
@@ -120,6 +121,17 @@ def test_the_prefix_without_sessions_and_of_averages(tmp_path):
     assert "sub-01/ses-1/anat/sub-01_ses-1_desc-brain_mask.nii.gz" in averaged
     transform = "sub-01/ses-1/anat/sub-01_ses-1_run-2_from-orig_to-T1w_mode-image_xfm.h5"
     assert transform in averaged
+
+
+def test_the_cranial_cavity_is_listed_where_there_is_a_network(tmp_path, monkeypatch):
+    settings = Settings(tmp_path, tmp_path / "out", ("participant",))
+    participant_session = ParticipantSession("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
+    name = "sub-01/anat/sub-01_label-intracranial_mask.nii.gz"
+    assert name not in dry_run.planned(settings, participant_session)
+    record = replace(populations.load("adult"), intracranial="mine")
+    monkeypatch.setattr(dry_run.options, "record", lambda *_: record)
+    assert name in dry_run.planned(settings, participant_session)
+    assert name not in dry_run.planned(replace(settings, skull_strip="skip"), participant_session)
 
 
 def test_conditions_of_a_fetal_brain(tmp_path):

@@ -473,3 +473,30 @@ def test_only_the_networks_that_were_used_are_described(copy):
     assert not [
         name for name in networks(steps=["posteriors"]) if name.startswith(("fetal", "hippo", "lesion"))
     ]
+
+
+def with_volume(out):
+    """Add an intracranial volume of twice the brain to a participant-session, and a mask."""
+    anat = out / "sub-01" / "anat"
+    table = anat / "sub-01_desc-aseg_volumes.tsv"
+    volume = 2 * derivatives.load(out, "sub-01").volumes["brain"]
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{head}\tintracranial_mm3", *(f"{row}\t{volume}" for row in rows)]) + "\n")
+    shutil.copy(anat / "sub-01_desc-brain_mask.nii.gz", anat / "sub-01_label-intracranial_mask.nii.gz")
+    return volume
+
+
+def test_intracranial_volume_is_shown(copy):
+    def page():
+        write_participant(copy, "sub-01")
+        return (copy / "sub-01.html").read_text()
+
+    assert "Intracranial volume" not in page() and "Inside the skull" not in page()
+    about = copy / "sub-01" / "anat" / "sub-01_desc-aseg_volumes.json"
+    about.write_text(json.dumps({"IntracranialVolume": {"Value": None, "Reason": "there is no skull"}}))
+    assert "n/a: there is no skull" in page()
+    volume = with_volume(copy)
+    text = page()
+    assert f"{volume / 1000:,.0f} mL" in text and "Share of intracranial volume" in text
+    assert "50.00 %" in text, "the brain mask is half of it"
+    assert "Inside the skull" in text and "inner surface of the skull" in text

@@ -87,6 +87,23 @@ def test_only_what_is_there_becomes_a_measure(out, tmp_path):
     assert measures["BrainSegVol"] == 4000.5 + 3900.25 + 9000
 
 
+def test_intracranial_volume(tmp_path):
+    add(tmp_path, "sub-1", {17: 4000.0, 53: 3900.0})
+    add(tmp_path, "sub-2", {17: 4000.0, 53: 3900.0})
+    table, other = (tmp_path / f"sub-{n}" / "anat" / f"sub-{n}_desc-aseg_volumes.tsv" for n in (1, 2))
+    head, *rows = table.read_text().splitlines()
+    rows = [f"{head}\tintracranial_mm3", *(f"{row}\t1512345.67" for row in rows)]
+    table.write_text("\n".join(rows) + "\n")
+    other.with_suffix(".json").write_text('{"IntracranialVolume": {"Value": null, "Reason": "no skull"}}')
+    assert main.main(["stats", str(tmp_path)]) == 0
+    path = tmp_path / "fs-stats" / "sub-1" / "stats" / "aseg.stats"
+    assert read(path)[0]["eTIV"] == 1512345.67
+    assert "# Measure EstimatedTotalIntraCranialVol, eTIV, Estimated Total Intracranial" in path.read_text()
+    assert "eTIV is measured in the image" in path.read_text()
+    path = tmp_path / "fs-stats" / "sub-2" / "stats" / "aseg.stats"
+    assert "eTIV" not in read(path)[0] and "no intracranial volume (eTIV): no skull." in path.read_text()
+
+
 def test_fetal_structures(tmp_path):
     values = {label.index: 50.0 for label in labels.load("fetal") if label.index}
     add(tmp_path, "sub-1", values, "fetal")

@@ -28,6 +28,7 @@ def test_entries_are_complete():
 def test_conditions_are_steps_or_facts():
     assert set(outputs.conditions()) - set(STEPS) == {
         "feta",
+        "intracranial",
         "averaged",
         "own",
         "atlases",

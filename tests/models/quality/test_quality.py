@@ -238,3 +238,21 @@ def test_quality_is_measured_in_the_template_of_the_norms():
     kept, template = quality.to_norms(np.eye(4), "BrainsegFetal+28", norms)
     assert (template, kept[0, 0]) == ("BrainsegFetal+28", 1)
     assert quality.to_norms(None, catalog.DEFAULT, norms) == (None, catalog.DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "volume, outside, verdicts",
+    [
+        (1500.0, 0.0, ["pass", "pass"]),
+        (900.0, 0.0, ["check", "pass"]),
+        (2300.0, 0.01, ["check", "pass"]),
+        (1500.0, 0.2, ["pass", "check"]),
+        (100.0, 1.0, ["check", "check"]),
+    ],
+)
+def test_cranial_cavity_is_checked_and_never_fails_a_result(brain, volume, outside, verdicts):
+    cavity = rating.Cavity(volume, outside, (1100.0, 2000.0))
+    found = rating.rate([], brain[1], brain[2], norms=None, cavity=cavity)
+    checks = {one.name: one for one in found.checks}
+    assert [checks[name].verdict for name in ("intracranial_volume", "beyond")] == verdicts
+    assert checks["intracranial_volume"].value == volume and "mL" in checks["intracranial_volume"].words

@@ -46,6 +46,28 @@ def test_asymmetry_of_pairs(study):
     assert "L the volume of Left-Hippocampus" in about["Hippocampus_asymmetry"]["Description"]
 
 
+def test_fractions_of_the_intracranial_volume(study):
+    assert not (study / "group_fractions.tsv").exists(), "no image has one"
+    for name, inside in (("sub-1", "1500000.0"), ("sub-2", "n/a")):
+        path = study / name / "anat" / f"{name}_desc-aseg_volumes.tsv"
+        head, *rows = path.read_text().splitlines()
+        path.write_text("\n".join([f"{head}\tintracranial_mm3", *(f"{r}\t{inside}" for r in rows)]) + "\n")
+    results = derivatives.load_all(study)
+    about = {"participant_id": [f"sub-{result.participant}" for result in results]}
+    volume_forms.write(study, results, about)
+    first, *others = rows_of(study / "group_fractions.tsv")
+    assert first["Left-Hippocampus"] == str(round(4200 / 1.5e6, 6)) and "intracranial" not in first
+    assert float(first["brain"]) == round(results[0].volumes["brain"] / 1.5e6, 6)
+    assert {row["Left-Hippocampus"] for row in others} == {"n/a"}
+    assert list(first) == list(json.loads((study / "group_fractions.json").read_text()))
+    tables.write_volumes(study, results, about)
+    volumes = rows_of(study / "group_volumes.tsv")
+    assert [row["intracranial"] for row in volumes] == ["1500000.0", "n/a", "n/a", "n/a"]
+    assert list(volumes[0])[1:3] == ["brain", "intracranial"]
+    volume_forms.write(study, [], {"participant_id": []})
+    assert not (study / "group_fractions.tsv").exists()
+
+
 def test_volumes_in_rows(study):
     rows = rows_of(study / "group_volumes_long.tsv")
     assert list(rows[0]) == list(json.loads((study / "group_volumes_long.json").read_text()))

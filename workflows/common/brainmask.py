@@ -6,9 +6,9 @@ from nipype.interfaces.utility import IdentityInterface, Merge
 from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
-from ..interfaces.brainmask import WriteMask
-from .common.base import connect_stages
-from .common.parameters import ParticipantInputs
+from ...interfaces.io.brainmask import WriteMask
+from .base import connect_stages
+from .parameters import ParticipantInputs
 
 OUTPUTS = ("out_files", "notes", "stripped")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
 
-from ..models.io import outputs
-from ..models.io.images import open_image
-from .base import Sink, StageInputSpec, load
-from .io import derivatives, files
-from .io.derivatives import Names
+from ...models.io import outputs
+from ...models.io.images import open_image
+from ..base import Sink, StageInputSpec, load
+from . import derivatives, files
+from .derivatives import Names
 
 
 class _WriteMaskInputSpec(StageInputSpec):

@@ -1,0 +1,1 @@
+"""The intracranial volume: everything inside the skull."""

@@ -1,0 +1,205 @@
+"""Intracranial volume: a mask of the cranial cavity, from a network on the image with its skull.
+
+The cavity is everything inside the skull (brain, fluid, meninges, venous sinuses), down to the foramen
+magnum. It does not shrink with the brain, so that volumes of structures are given as fractions of it. The
+network regresses the signed distance to the inner surface of the skull; it learned from heads whose brains
+were partly made smaller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+
+from ..geometry.axes import triple
+from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample, transform_points
+from ..localization import head
+from ..networks import zoo
+from ..networks.inference import COORDINATE_SCALE, run
+from ..population.populations import Population
+from ..segmentation.masks import tidy
+
+STRIPPED = "there is no skull in the image"
+PARTIAL = "the field of view does not cover the head"
+UNKNOWN = "there is no network of the cranial cavity for {population} brains"
+
+MOST_OUTSIDE = 0.02
+"""Largest share of the cavity outside the field of view with which its volume is given."""
+
+MOST_CUT = 1500.0
+"""Largest area (mm2) in which the cavity reaches the ends of the field of view: more than the foramen magnum,
+where many fields of view end."""
+
+TOLD_OUTSIDE = 0.002
+"""Share outside the field of view above which a note says so."""
+
+DISTANCE_SCALE = 10.0
+"""Distance (mm) for an output of 1 of the network."""
+
+
+@dataclass(frozen=True)
+class Intracranial:
+    """The cranial cavity of a scan.
+
+    Attributes
+    ----------
+    mask : Volume, uint8, or None
+        1 inside the skull, on the scan's grid; None if it is not available.
+    volume : float or None
+        Volume (mm3) of the cavity, the part outside the field of view included.
+    reason : str
+        Why it is not available; empty if it is.
+    notes : list of str
+        Notes on the results.
+    """
+
+    mask: Volume | None = None
+    volume: float | None = None
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def unavailable(reason: str) -> Intracranial:
+    """Return a result without a volume, and with a note that says why."""
+    return Intracranial(reason=reason, notes=[f"The intracranial volume is not available: {reason}."])
+
+
+def measure(
+    volume: Volume, record: Population, *, stripped: bool = False, device: str = "cpu"
+) -> Intracranial:
+    """Return the cranial cavity of a head in any contrast.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan with its skull, upright to about 45 degrees.
+    record : Population
+        Its networks.
+    stripped : bool
+        Whether the scan has no skull.
+    device : str
+        Device of the networks.
+
+    Returns
+    -------
+    Intracranial
+        Mask and volume, or the reason why there are none: no network for the population, no skull, or a
+        field of view that does not cover the cavity.
+
+    Raises
+    ------
+    InputError
+        If the scan has no brain.
+    """
+    if not record.intracranial:
+        return Intracranial(reason=UNKNOWN.format(population=record.name))
+    if stripped:
+        return unavailable(STRIPPED)
+    if head.is_partial(volume):
+        return unavailable(PARTIAL)
+    notes: list[str] = []
+    coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
+    to_atlas = head.similarity(coarse, record.coarse)
+    distance = _distance(volume, to_atlas, record.intracranial, device, notes)
+    inside = filling(distance)
+    seen = resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data
+    total = float(inside.sum())
+    outside = 1 - float((inside * seen).sum()) / total if total else 1.0
+    # The network tends to end the cavity a little inside of a field of view that cuts it.
+    near = torch.from_numpy(ndimage.binary_erosion(seen.numpy() > 0.5, border_value=1)).float()
+    if outside > MOST_OUTSIDE or cut_area(inside, near, distance.grid.voxel_volume ** (1 / 3)) > MOST_CUT:
+        return unavailable(PARTIAL)
+    if outside > TOLD_OUTSIDE:
+        share = f"{100 * outside:.1f} %"
+        notes.append(f"{share} of the cranial cavity are outside the field of view (extrapolated).")
+    return Intracranial(_mask(distance, volume), total * distance.grid.voxel_volume, notes=notes)
+
+
+def filling(distance: Volume) -> Tensor:
+    """Return the share of every voxel that is inside, from the distance (mm) of its center to the surface.
+
+    Parameters
+    ----------
+    distance : Volume
+        Signed distance to the surface (mm), positive inside.
+    """
+    size = distance.grid.voxel_volume ** (1 / 3)
+    return (distance.data / size + 0.5).clamp(0, 1)
+
+
+def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
+    """Return the area (mm2) in which the ends of a field of view cut a region.
+
+    Parameters
+    ----------
+    inside, seen : Tensor, shape (X, Y, Z)
+        Share of every voxel in the region, and in the field of view.
+    size : float
+        Voxel size (mm).
+
+    Examples
+    --------
+    >>> cube, seen = torch.zeros(8, 8, 8), torch.zeros(8, 8, 8)
+    >>> cube[2:6, 2:6, 2:6] = 1
+    >>> seen[:, :, :4] = 1
+    >>> cut_area(cube, seen, 2.0)
+    64.0
+    """
+    there, area = seen > 0.5, 0.0
+    for axis in range(3):
+        ends = there.narrow(axis, 1, there.shape[axis] - 1) != there.narrow(axis, 0, there.shape[axis] - 1)
+        for first in (0, 1):
+            side = inside.narrow(axis, first, inside.shape[axis] - 1)
+            area += float((side * ends * there.narrow(axis, first, there.shape[axis] - 1)).sum())
+    return area * size**2
+
+
+def _distance(volume: Volume, to_atlas: np.ndarray, model: str, device: str, notes: list[str]) -> Volume:
+    """Return the signed distance (mm) to the surface of the cavity, without islands and holes.
+
+    The network sees the head aligned with the mean head by its structures.
+    """
+    loaded = zoo.load_once(model, device)
+    shape, spacing = triple(loaded.card["shape"]), loaded.card["spacing"]
+    upright = np.diag([spacing, spacing, spacing, 1.0])
+    upright[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
+    grid = Grid(shape, np.linalg.inv(to_atlas) @ upright)
+    image = normalize(resample(volume, grid).data)
+    coordinates = coordinate_channels(grid, to_atlas, COORDINATE_SCALE)
+    found = run(loaded.network, image, coordinates, device=device, notes=notes)["mask"][0]
+    whole = torch.from_numpy(tidy(found > 0))
+    inside = torch.where(found > 0, found, spacing / DISTANCE_SCALE)
+    found = torch.where(whole, inside, torch.where(found > 0, -spacing / DISTANCE_SCALE, found))
+    return Volume(found * DISTANCE_SCALE * grid.voxel_volume ** (1 / 3) / spacing, grid.affine)
+
+
+def _mask(distance: Volume, volume: Volume) -> Volume:
+    """Return the inside on the grid of a scan, computed in the box around it alone."""
+    index = transform_points(distance.affine, (distance.data > 0).nonzero().numpy())
+    index = transform_points(np.linalg.inv(volume.affine), index)
+    margin = distance.grid.spacing.max() / volume.grid.spacing
+    low = np.clip(np.floor(index.min(0) - margin), 0, volume.grid.shape).astype(int)
+    high = np.clip(np.ceil(index.max(0) + margin) + 1, low, volume.grid.shape).astype(int)
+    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    affine = volume.affine.copy()
+    affine[:3, 3] = transform_points(volume.affine, low)
+    mask = torch.zeros(volume.grid.shape, dtype=torch.uint8)
+    mask[box] = (resample(distance, Grid(triple(high - low), affine), outside=-20.0).data > 0).to(mask.dtype)
+    return volume.with_data(mask)
+
+
+def brain_outside(brain: Volume, cavity: Volume) -> float:
+    """Return the share of a brain mask outside the cranial cavity; 0 without a brain.
+
+    Parameters
+    ----------
+    brain, cavity : Volume
+        Masks on one grid.
+    """
+    inside = brain.data > 0
+    count = int(inside.sum())
+    return float((inside & (cavity.data == 0)).sum()) / count if count else 0.0
