@@ -80,6 +80,7 @@ def test_page_has_a_place_for_every_table():
         "parcels freesurfer",
         "pseudolabels",
         "hippocampus",
+        "hippocampus_variants",
         "lesion",
         "ibsr18",
         "quality",

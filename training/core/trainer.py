@@ -172,9 +172,14 @@ class Trainer(ABC):
             value = float(v.detach())
             self.running[k] = 0.98 * self.running[k] + 0.02 * value if k in self.running else value
 
+    @property
+    def trained_steps(self) -> int:
+        """Training steps of the weights that train now."""
+        return self.step
+
     def average(self) -> None:
         """Update the averaged weights."""
-        keep = min(0.998, self.step / (self.step + 20))
+        keep = min(0.998, self.trained_steps / (self.trained_steps + 20))
         with torch.no_grad():
             for k, v in self.network.state_dict().items():
                 if v.is_floating_point():

@@ -75,6 +75,14 @@ class LatentDiffusionTrainer(Trainer):
         network.autoencoder.requires_grad_(part == PARTS[0])
         return found
 
+    @property
+    def trained_steps(self) -> int:
+        """Training steps of the part that trains now: its average begins anew, without its random start."""
+        network = cast(LatentDiffusion, self.network)
+        part = network.autoencoder if network.part == PARTS[0] else network.unet
+        state = self.optimizer.state.get(next(part.parameters()), {})
+        return int(state.get("step", 0))
+
     @torch.no_grad()
     def _scale(self, source: Brains) -> float:
         """Return the factor that brings the latent images of the first images to a deviation of 1."""

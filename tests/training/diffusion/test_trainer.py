@@ -98,6 +98,17 @@ def test_the_parts_train_one_after_the_other(images, tmp_path):
     assert not any(p.requires_grad for p in run.network.autoencoder.parameters())
     found = run.losses(run.forward(example), example.targets)
     assert set(found) == {"noise"} and 0.1 < float(found["noise"]) < 10
+    run.step = 5000  # of the autoencoder
+    first = {k: v.clone() for k, v in run.ema.items() if k.startswith("unet.")}
+    for _ in range(3):
+        run.optimizer.zero_grad()
+        sum(run.losses(run.forward(example), example.targets).values()).backward()
+        run.optimizer.step()
+        run.average()
+    now = {k: v for k, v in run.network.state_dict().items() if k in first}
+    near = sum(float((run.ema[k] - now[k]).norm()) for k in first)
+    far = sum(float((first[k] - now[k]).norm()) for k in first)
+    assert near < 0.5 * far, "the average of the U-Net does not keep its random start"
     latent = torch.cat([run.network.encoded(run.source().examples(k)[0].x) for k in range(4)])
     assert float(latent.std()) == pytest.approx(1, abs=0.05)
     assert run.card()["architecture"]["arguments"]["scale"] == run.network.scale != 1
