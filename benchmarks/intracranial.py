@@ -1,8 +1,9 @@
 """Score intracranial volumes: against label maps, under atrophy, and in real heads.
 
-``python benchmarks/intracranial.py HEADS [--real DATA ...] [--out benchmarks/README.md] [--figures DIR]``
-where HEADS is an ``.npz`` of ``brainseg train prepare``, or a folder of whole-head label maps, all held out
-from training, and DATA are folders of real heads (``sub-*`` images; those without skull are left out).
+``python benchmarks/intracranial.py HEADS --network FILE [--real DATA ...] [--out benchmarks/README.md]
+[--figures DIR]`` where HEADS is an ``.npz`` of ``brainseg train prepare``, or a folder of whole-head label
+maps, all held out from training, FILE the weights of the recipe ``intracranial``, and DATA are folders of
+real heads (``sub-*`` images; those without skull are left out).
 
 Every map is rendered with its skull in every contrast, with a fixed seed, whole and defaced, and once more
 with its brain made smaller and thinner inside the same skull, under the same noise. Real heads have no truth:
@@ -26,6 +27,7 @@ from brainseg.models.geometry.volume import Grid, Volume, normalize, resample
 from brainseg.models.intracranial import intracranial
 from brainseg.models.localization import head
 from brainseg.models.population import populations
+from brainseg.models.population.populations import Population
 from brainseg.models.segmentation import masks, skullstrip
 from brainseg.training.data import prepare
 from brainseg.training.synthesis.atrophy import Atrophy, thinned
@@ -39,7 +41,7 @@ ATROPHY = Atrophy(0.93, True)
 """A fifth of the brain's volume lost (0.93 cubed), and the outermost millimeter of its tissue."""
 
 KINDS = ("whole", "defaced", "atrophy")
-RECORD = populations.load("adult")
+ADULT = populations.load("adult")
 
 
 def cases(heads: Path, contrast: str, number: int) -> Iterable[tuple[str, Volume, float]]:
@@ -75,13 +77,13 @@ def _rendered(generator: HeadGenerator, draw: Draw, seed: int) -> tuple[Volume, 
     return Volume(rendered.image, affine), float(inside.sum()) * SPACING**3 / 1000
 
 
-def measured(scan: Volume) -> float:
+def measured(scan: Volume, record: Population) -> float:
     """Return the measured intracranial volume (mL); NaN if it is not available."""
-    found = intracranial.measure(scan, RECORD)
+    found = intracranial.measure(scan, record)
     return float("nan") if found.volume is None else found.volume / 1000
 
 
-def synthetic(heads: Path, contrasts: Iterable[str]) -> str:
+def synthetic(heads: Path, contrasts: Iterable[str], record: Population) -> str:
     """Return the table of errors by contrast."""
     count = len(HeadGenerator(heads, GeneratorConfig()).maps)
     rows: list[list[object]] = []
@@ -91,7 +93,7 @@ def synthetic(heads: Path, contrasts: Iterable[str]) -> str:
         for number in range(count):
             found = {}
             for kind, scan, truth in cases(heads, contrast, number):
-                found[kind] = measured(scan)
+                found[kind] = measured(scan, record)
                 errors[kind].append(100 * (found[kind] / truth - 1))
             # The same skull: the change is that of the measure.
             errors["atrophy"][-1] = 100 * (found["atrophy"] / found["whole"] - 1)
@@ -146,26 +148,26 @@ def _upright(scan: Volume) -> int:
     return int(np.abs(scan.affine[2, :3]).argmax())
 
 
-def real(folders: list[Path], figures: Path | None) -> str:
+def real(folders: list[Path], figures: Path | None, record: Population) -> str:
     """Return the table of real heads."""
     rows = []
     with tempfile.TemporaryDirectory() as work:
         paths = [p for folder in folders for p in sorted(folder.glob("sub-*")) if _is_head(p)]
         for path in paths:
             scan = scan_of(path, Path(work))
-            coarse = head.find(scan, model=RECORD.coarse)
+            coarse = head.find(scan, model=record.coarse)
             name = path.name.split(".")[0]
             if masks.is_stripped(scan, coarse.distance):
                 tables.say(f"{name}: stripped")
                 continue
-            found = intracranial.measure(scan, RECORD)
+            found = intracranial.measure(scan, record)
             if found.volume is None or found.mask is None:
                 rows.append([name, *[float("nan")] * 7])
                 continue
             brain = skullstrip.skullstrip(scan).mask
             volume, size = found.volume / 1000, float(brain.data.sum()) * scan.grid.voxel_volume / 1000
             outside = 100 * intracranial.brain_outside(brain, found.mask)
-            changes = [100 * (measured(other) / volume - 1) for other in degraded(scan).values()]
+            changes = [100 * (measured(other, record) / volume - 1) for other in degraded(scan).values()]
             rows.append([name, volume, size, volume / size, outside, *changes])
             tables.say(f"{name}: {volume:.0f} mL, {size:.0f} mL, " + " ".join(f"{c:+.2f}" for c in changes))
             if figures:
@@ -219,16 +221,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--contrasts", nargs="+", choices=CONTRASTS, default=CONTRASTS)
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
     parser.add_argument("--figures", type=Path, help="folder for one figure of each real head")
+    parser.add_argument("--network", required=True, help="weights of the cranial cavity")
     args = parser.parse_args(argv)
+    record = replace(ADULT, intracranial=args.network)
     with tempfile.TemporaryDirectory() as folder:
         heads = args.heads
         if heads.is_dir():
             heads = Path(folder) / "heads.npz"
             prepare.prepare(sorted(args.heads.glob("*.nii*")), heads)
-        parts = [synthetic(heads, args.contrasts)]
+        parts = [synthetic(heads, args.contrasts, record)]
     if args.real:
-        parts.append(real(args.real, args.figures))
-    text = "\n\n".join([*parts, tables.stamp("head-coarse", "intracranial")])
+        parts.append(real(args.real, args.figures, record))
+    text = "\n\n".join([*parts, tables.stamp("head-coarse", args.network)])
     print(text)
     if args.out:
         tables.put(args.out, "intracranial", text)
