@@ -127,6 +127,8 @@ def role_of(name: str, suffix: str = "T1w") -> str:
     ('forward:MNIInfant+2', '')
     >>> role_of("sub-1_space-MNI152NLin2009cAsym_desc-brain_mask.nii.gz")
     ''
+    >>> role_of("sub-1_desc-aparcaseg_dseg.nii.gz")
+    ''
     """
     if name.endswith("_mode-image_xfm.h5"):
         ends = re.search(r"_from-([0-9A-Za-z+]+)_to-([0-9A-Za-z+]+)_mode", name)

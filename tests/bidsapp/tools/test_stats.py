@@ -256,7 +256,7 @@ def test_images_lie_as_the_results_do(whole, tmp_path, capsys):
     assert points[data["aparc+aseg"][tuple(at.T)] == 1035, 0].max() < 1
     assert points[data["aparc+aseg"][tuple(at.T)] == 2035, 0].min() > -1
     assert np.array_equal(data["aseg"] == 3, data["aparc+aseg"] == 1035)
-    assert np.median(data["T1"][np.isin(data["aseg"], (2, 41))]) == 110
+    assert data["T1"][np.isin(data["aseg"], (2, 41))].mean() == pytest.approx(110, abs=0.5)
     assert np.median(data["T1"][data["aseg"] == 42]) == pytest.approx(66, abs=2)
     assert not data["brainmask"][data["aseg"] == 0].any()
 
