@@ -40,7 +40,7 @@ def stamp(*weights: str) -> str:
     """Return a line with date, versions and machine of a measurement."""
     from brainseg.models.networks import zoo
 
-    cards = [f"{name} {zoo.read_card(name)['sha256'][:8]}" for name in weights]
+    cards = [f"{Path(name).stem} {zoo.read_card(name)['sha256'][:8]}" for name in weights]
     parts = [
         f"{datetime.now(UTC):%Y-%m-%d}",
         f"brainseg-bids {version('brainseg-bids')}",
