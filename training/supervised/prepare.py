@@ -114,12 +114,18 @@ def _brain(case: Case, images: list[Volume], truth: Volume, use: str) -> Volume:
         given = conform.read(case.brain, 1.0)
         inside = resample(given.with_data((given.data > 0).float()), grid).data > 0.5
         where = case.brain
+    elif use == "labels":
+        # As in the chain: the labels' own border would tell the network what it has to find.
+        try:
+            inside = _found(case, images[0])
+        except InputError as error:
+            print(f"note: {case.name}: {error.reason}; the labels, with their holes, are its brain mask")
+            inside = torch.from_numpy(ndimage.binary_fill_holes(labeled.numpy()))
+        where = case.labels
     elif use == "lesion":
         inside, where = _found(case, images[0]), case.labels
     else:
         inside, where = labeled, case.labels
-        if use == "labels":  # holes that no label covers belong to the brain
-            inside = torch.from_numpy(ndimage.binary_fill_holes(inside.numpy()))
     if not bool(inside.any()):
         raise InputError(
             where, "there is no labeled voxel on the image", "Give labels in the space of the image"

@@ -369,3 +369,23 @@ def test_a_nifti_label_image_of_another_grid(tmp_path, table):
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), case.labels)
     with pytest.raises(InputError, match="labels"):
         prepare.prepare([case], tmp_path / "x.npz", known, _spec(), 3.0)
+
+
+def test_the_border_of_the_labels_is_not_told_to_the_network(tmp_path, table, monkeypatch):
+    """A network of labels sees the brain mask of the chain, which holds more than its labels."""
+    (case, *_) = cases.find(labeled_images.write(tmp_path / "a", 1), ["T1w"])
+    known = labels.own(str(table))
+    image = nib.load(case.images[0])
+    brain = torch.from_numpy(np.asarray(image.dataobj) > 0)
+    monkeypatch.setattr(prepare, "_found", lambda case, image: torch.ones_like(brain))
+    prepare.prepare([case], tmp_path / "whole.npz", known, _spec(), 3.0)
+    monkeypatch.setattr(prepare, "_found", lambda case, image: torch.from_numpy(read_truth(case) > 0))
+    prepare.prepare([case], tmp_path / "labels.npz", known, _spec(), 3.0)
+    with np.load(tmp_path / "whole.npz") as whole, np.load(tmp_path / "labels.npz") as cut:
+        assert np.prod(whole["x0"].shape) > np.prod(cut["x0"].shape)
+        assert (whole["truth0"] > 0).sum() == (cut["truth0"] > 0).sum()
+
+
+def read_truth(case):
+    """The labels of a case."""
+    return np.asarray(nib.load(case.labels).dataobj)
