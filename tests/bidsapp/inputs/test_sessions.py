@@ -285,7 +285,8 @@ def test_which_given_files_count(scans_of, tmp_path):
     }
     assert "its inverse is missing" in participant_session.notes[0]
     assert "WM, CSF missing" in participant_session.notes[1]
-    assert len(participant_session.notes) == 2
+    assert "parcels of DesikanKilliany were left out" in participant_session.notes[2]  # no deformation there
+    assert len(participant_session.notes) == 3
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_desc-brain_mask.nii.gz").touch()
     (tmp_path / "c" / "sub-01" / "anat" / "sub-01_acq-y_desc-brain_mask.nii.gz").touch()
     _, (participant_session,) = participant_sessions(root, "-d", *(f"{n}={tmp_path / n}" for n in "abc"))
