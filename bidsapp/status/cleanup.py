@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from ...models.io import atomic
+
 PARTIAL = re.compile(r"\.(.+\.[0-9a-f]+(\.partial)?|brainseg-[0-9a-f]+)")
 """Names of partial files: hidden, with a part that is unique to a process."""
 
@@ -27,11 +29,11 @@ def sweep_participant_session(out_dir: Path, key: str) -> None:
 
 
 def sweep_old(out_dir: Path) -> None:
-    """Remove old ones of the dataset; another process may be writing a recent one."""
+    """Remove those of the dataset whose process has ended, and old ones; others may still be written."""
     before = time.time() - OLD
     for folder in (out_dir, out_dir / "logs"):
         with suppress(OSError):
-            _remove(path for path in _partial(folder) if path.lstat().st_mtime < before)
+            _remove(p for p in _partial(folder) if atomic.abandoned(p.name) or p.lstat().st_mtime < before)
 
 
 def _partial(folder: Path) -> Iterator[Path]:

@@ -2,13 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import uuid
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from platform import node
 
 MARK = ".partial"
 """Part of the name of a temporary file: ``.NAME.HEX.partial``, hidden, in the folder of the file to be."""
+
+
+@cache
+def _machine() -> str:
+    """Return eight hexadecimal digits of this machine, or of a container with processes of its own."""
+    processes = ""
+    with suppress(OSError):
+        processes = os.readlink("/proc/self/ns/pid")  # noqa: PTH115
+    return f"{zlib.crc32(f'{node()} {processes}'.encode()):08x}"
+
+
+def abandoned(name: str) -> bool:
+    """Return whether the process that wrote a temporary file has ended; False if it is not known.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+
+    Examples
+    --------
+    >>> abandoned(f".a.txt.{_machine()}{os.getpid():08x}12ab.partial"), abandoned(".a.txt.12ab34cd.partial")
+    (False, False)
+    """
+    digits = name.partition(MARK)[0].rpartition(".")[2]
+    if len(digits) != 20 or not digits.startswith(_machine()):
+        return False
+    try:
+        os.kill(int(digits[8:16], 16), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, ValueError, OverflowError):
+        return False
+    return False
 
 
 @contextmanager
@@ -34,7 +72,8 @@ def replacing(path: Path, *, keep_extension: bool = False) -> Iterator[Path]:
     """
     extension = "".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffixes[-1:])
     temporary = path.with_name(
-        f".{path.name}.{uuid.uuid4().hex[:8]}{MARK}{extension if keep_extension else ''}"
+        f".{path.name}.{_machine()}{os.getpid():08x}{uuid.uuid4().hex[:4]}{MARK}"
+        + (extension if keep_extension else "")
     )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -64,7 +64,8 @@ def test_everything_is_written_in_the_space(found):
     names = Names(folder / "out", folder / "bids", source, "sub-1")
     one = InSpace(names, read_alignment(outputs.out_transform))
     scan = Native(moving.image, moving.mask, moving.structures, moving.probabilities, np.dtype("float32"))
-    written = {job().name.removeprefix("sub-1_") for job in one.transforms() + one.images(scan, smooth=8.0)}
+    jobs = [*one.transforms(), *one.images(scan, smooth=8.0)]
+    written = {job().name.removeprefix("sub-1_") for job in jobs}
     about = one.sidecars(sidecars(names, True, []), smooth=8.0)
     images = {name for name in written if name.startswith("space-Own_")}
     assert len(images) == 12

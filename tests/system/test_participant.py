@@ -73,6 +73,7 @@ def test_it_finishes(finished_run):
         assert list(content["seconds"]) == [
             "conform",
             "skullstrip",
+            "intracranial",
             "bias",
             "segmentation",
             "registration",

@@ -1,9 +1,13 @@
 """Files that are written whole or not at all."""
 
+import doctest
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from brainseg.bidsapp.status import cleanup
 from brainseg.models.io import atomic
 
 
@@ -47,3 +51,23 @@ def test_the_temporary_name(tmp_path, name, ending):
         assert temporary.name.endswith(atomic.MARK)
         temporary.touch()
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_files_of_a_killed_process_are_known(tmp_path):
+    code = (
+        "import os, signal, sys\nfrom pathlib import Path\nfrom brainseg.models.io import atomic\n"
+        "with atomic.replacing(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.md")], check=False)
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".a.md.") and atomic.abandoned(left.name)
+    with atomic.replacing(tmp_path / "b.md") as temporary:
+        assert not atomic.abandoned(temporary.name), "its process lives"
+        temporary.touch()
+    (tmp_path / "logs").mkdir()
+    left.rename(tmp_path / "logs" / left.name)
+    (tmp_path / "logs" / ".c.md.12ab34cd.partial").touch()  # of another machine, or an earlier version
+    cleanup.sweep_old(tmp_path)
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == [".c.md.12ab34cd.partial"]
+    assert doctest.testmod(atomic).failed == 0
