@@ -143,7 +143,8 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
 def _stages(workflow: pe.Workflow) -> int:
     """Return the number of stages of a participant-session's workflow, the report included."""
     names = [name for name in workflow.list_node_names() if not passes_on(workflow.get_node(name))]
-    return len({name.partition(".")[0] for name in names} - {"inputnode", "outputnode"})
+    ends = ("inputnode", "outputnode")  # of the whole and of every stage
+    return len({name.partition(".")[0] for name in names if name.rpartition(".")[2] not in ends})
 
 
 def participant_session_workflow(
