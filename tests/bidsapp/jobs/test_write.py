@@ -135,9 +135,9 @@ def test_memory_and_time_follow_from_the_images(nifti, bids, tmp_path):
     small, large = needs(shape=(24, 24, 24)), needs(shape=(256, 256, 200))
     assert small.memory_mib < large.memory_mib
     assert (small.minutes, small.cpus) == (20, 2)
-    assert needs(shape=(256, 256, 200), count=10).minutes > 2 * large.minutes
-    of_ants = needs("--registration", "ants", shape=(256, 256, 200), count=10)
-    assert of_ants.minutes > needs(shape=(256, 256, 200), count=10).minutes
+    assert needs(shape=(256, 256, 200), count=40).minutes > 2 * large.minutes
+    of_ants = needs("--registration", "ants", shape=(256, 256, 200), count=40)
+    assert of_ants.minutes > needs(shape=(256, 256, 200), count=40).minutes
     more = needs("--nprocs", "1", "--mem", "2G", shape=(24, 24, 24))
     assert more.cpus == 1
     assert (more.memory_mib, more.usable_mb) == (1908, 1800)
