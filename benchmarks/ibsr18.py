@@ -1,9 +1,9 @@
 """Score tissues against the manual labels of IBSR18: the program as it is, and networks trained on IBSR18.
 
-``python benchmarks/ibsr18.py DATA [NAME=FILE ...] [--out benchmarks/README.md]`` where DATA holds, for every
-``sub-*``, one stripped T1w image and one ``*_dseg.nii.gz`` (1 CSF, 2 GM, 3 WM) that no network saw in
-training. ``NAME=FILE`` are networks of the recipes ``ibsr18-volume``, ``ibsr18-patches`` and ``ibsr18-2d``,
-as ``brainseg train`` writes them; each runs as with ``--network segmentation=FILE`` in the chain.
+``python benchmarks/ibsr18.py DATA [NAME=FILE ...] [--effort fast accurate] [--out PAGE]`` where DATA holds,
+for every ``sub-*``, one stripped T1w image and one ``*_dseg.nii.gz`` (1 CSF, 2 GM, 3 WM) that no network saw
+in training. ``NAME=FILE`` are networks of the recipes ``ibsr18-volume``, ``ibsr18-patches`` and
+``ibsr18-2d``, as ``brainseg train`` writes them; each runs as with ``--network segmentation=FILE``.
 
 The CSF of this protocol is mostly that of the ventricles: most of the fluid around the brain is background.
 The tissues of the program have all fluid inside the brain mask, so its Dice of CSF says little.
@@ -62,6 +62,17 @@ def score(truth: np.ndarray, dseg: np.ndarray, spacing: np.ndarray) -> dict[str,
     return out
 
 
+def row(name: str, effort: str) -> str:
+    """Return the name of a row of the table.
+
+    Examples
+    --------
+    >>> row("mine", "fast"), row("mine", "accurate")
+    ('mine', 'mine, --effort accurate')
+    """
+    return name if effort == "fast" else f"{name}, --effort {effort}"
+
+
 def minutes(network: str) -> str:
     """Return the training time of a network by its card."""
     hours = json.loads(Path(network).with_suffix(".json").read_text()).get("hours")
@@ -86,13 +97,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path, help="folder with a sub-* folder for every scan")
     parser.add_argument("networks", nargs="*", metavar="NAME=FILE", help="networks trained on IBSR18")
+    efforts = ("fast", "accurate")
+    parser.add_argument("--effort", nargs="+", choices=efforts, default=["fast"], help="of the networks")
     parser.add_argument("--threads", type=int, default=1, help="threads (default: 1)")
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     networks = dict(text.split("=", 1) for text in args.networks)
     zero = "as shipped (zero-shot)"
-    scores: dict[str, list[dict[str, tuple[float, float, float]]]] = {name: [] for name in (zero, *networks)}
+    times = {row(name, effort): minutes(file) for name, file in networks.items() for effort in args.effort}
+    scores: dict[str, list[dict[str, tuple[float, float, float]]]] = {name: [] for name in (zero, *times)}
     found = cases(args.data)
     for case, image, reference in found:
         done = process.process(conform.read(image))
@@ -101,10 +115,11 @@ def main(argv: list[str] | None = None) -> int:
         seen: dict[str, Volume] = {zero: done.scan.with_data(torch.from_numpy(values))}
         for name, file in networks.items():
             image = done.scan if as_acquired(model_files.read_card(file)) else done.corrected
-            made = own.segment(image, done.brain.mask, file)
-            if made.dseg is None:
-                raise SystemExit(f"{file}: its labels have no gray and white matter")
-            seen[name] = made.dseg
+            for effort in args.effort:
+                made = own.segment(image, done.brain.mask, file, effort=effort)
+                if made.dseg is None:
+                    raise SystemExit(f"{file}: its labels have no gray and white matter")
+                seen[row(name, effort)] = made.dseg
         for name, dseg in seen.items():
             values = dseg.canonical().data.numpy()
             scores[name].append(score(truth.data.numpy(), values, truth.grid.spacing))
@@ -112,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
             tables.say(f"{case}, {name}: {dice}")
     text = (
         f"Manual labels of IBSR18, {len(found)} scans that no network saw, mean of the scans by tissue.\n\n"
-        + report(scores, {name: minutes(file) for name, file in networks.items()})
+        + report(scores, times)
         + f"\n\n{tables.stamp('head-coarse', 'segmentation')}"
     )
     print(text)

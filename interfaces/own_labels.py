@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,7 @@ class _SegmentOwnLabelsInputSpec(NetworkInputSpec):
     contrast = Str("T1w", usedefault=True, desc="BIDS suffix of the scan")
     in_others = InputMultiPath(File(exists=True), desc="images of other contrasts, on the scan's grid")
     others = traits.List(Str, desc="BIDS suffixes of in_others")
+    effort = traits.Enum("fast", "accurate", usedefault=True, desc="accurate averages with the mirror image")
 
 
 class _SegmentOwnLabelsOutputSpec(TraitedSpec):
@@ -82,9 +84,8 @@ class SegmentOwnLabels(Stage):
         name, card = model_files.title(model), model_files.read_card(model)
         trained = specification(card)["contrasts"]
         images = [load(path) for path in self._images(name, trained)]
-        found, notes = on_device(
-            lambda device: own.segment(images, mask, model, device=device), self.inputs.device
-        )
+        find = partial(own.segment, images, mask, model, effort=self.inputs.effort)
+        found, notes = on_device(lambda device: find(device=device), self.inputs.device)
         if len(trained) == 1 and self.inputs.contrast not in trained:
             notes.append(
                 f"The network {name} was trained on {', '.join(trained)}, and the image is "

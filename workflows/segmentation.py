@@ -104,6 +104,7 @@ def init_own_labels_wf(
     name: str = "own_labels_wf",
     contrast: str = "T1w",
     others: Sequence[str] = (),
+    effort: str = "fast",
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -120,6 +121,9 @@ def init_own_labels_wf(
         Suffix of the image.
     others : sequence of str
         Suffixes of the images of other contrasts, for a network of several.
+    effort : {'fast', 'accurate'}
+        ``accurate`` averages the probabilities of the image and its mirror image; it becomes a note where the
+        network does not allow it.
     device : str
         Device of the network.
     num_threads, mem_gb : int, float
@@ -148,6 +152,7 @@ def init_own_labels_wf(
             model=model,
             contrast=contrast,
             others=list(others),
+            effort=effort,
             device=device,
             use_gpu=device.startswith("cuda"),
         ),
@@ -156,6 +161,6 @@ def init_own_labels_wf(
         mem_gb=mem_gb,
     )
     with about(None):
-        desc = methods.own_labels(model)
+        desc = methods.own_labels(model, effort)
     found = [*OWN_OUTPUTS, *(TISSUES if has_tissues(model) else [])]
     return init_stage_wf(name, node, [*INPUTS, *(["in_others"] if others else [])], found, desc)

@@ -235,6 +235,7 @@ def build_own_labels(plan: Plan) -> LiterateWorkflow:
         model=plan.record.own_labels,
         contrast=plan.suffix,
         others=[_suffix(path) for path in plan.inputs.other_contrasts] if plan.own_contrasts else [],
+        effort=plan.options.effort,
         mem_gb=plan.memory["segmentation"],
         **plan.network,
     )

@@ -34,7 +34,8 @@ def check(settings: Settings, population_names: Iterable[str]) -> None:
     population_names = list(population_names)
     check_networks(settings, population_names)
     records = [record(settings, name) for name in dict.fromkeys(population_names)]
-    asked = [one for one in records if one.methods]
+    # A network of own labels can be averaged with the mirror image in every population.
+    asked = [one for one in records if one.methods and not one.own_labels]
     refused = [error for one in asked if (error := populations.refusal(one, "effort"))]
     if settings.effort != "fast" and refused and len(refused) == len(asked):
         raise refused[0]

@@ -89,10 +89,10 @@ def _segment_all(args: argparse.Namespace, scans_by_name: dict[str, Path]) -> in
 
 def _segment(args: argparse.Namespace) -> int:
     """Segment one scan."""
-    wanted = {"effort": args.effort != "fast", "posteriors": bool(args.posteriors)}
-    populations.check_options(populations.load(args.population), (name for name in wanted if wanted[name]))
     if own := _own_labels(args):
         return _segment_own(args, own)
+    wanted = {"effort": args.effort != "fast", "posteriors": bool(args.posteriors)}
+    populations.check_options(populations.load(args.population), (name for name in wanted if wanted[name]))
     table = _label_table(args)
     scan = scans.read(args)
     try:
@@ -136,11 +136,13 @@ def _own_labels(args: argparse.Namespace) -> str:
 
 def _segment_own(args: argparse.Namespace, model: str) -> int:
     """Segment the labels of a network of the user in one scan."""
-    refused = {"--posteriors": args.posteriors, "--effort accurate": args.effort != "fast"}
-    refused["--corpus-callosum"] = args.corpus_callosum
+    refused = {"--posteriors": args.posteriors, "--corpus-callosum": args.corpus_callosum}
     if given := [flag for flag, there in refused.items() if there]:
         reason = f"{given[0]} is not for networks with labels of their own"
         raise UsageError(args.model, reason, f"Leave {given[0]} out")
+    if args.tissues and not own_labels.has_tissues(model):
+        reason = "its labels have no gray and white matter, so there are no tissues"
+        raise UsageError(model, reason, "Omit --tissues")
     scan = scans.read(args)
     try:
         brain, found = process.own_labels(
@@ -148,6 +150,7 @@ def _segment_own(args: argparse.Namespace, model: str) -> int:
             args.population,
             model=model,
             skull_strip=args.skull_strip,
+            effort=args.effort,
             device=device(args),
             progress=lambda stage: print(stage, file=sys.stderr),
         )
@@ -155,10 +158,7 @@ def _segment_own(args: argparse.Namespace, model: str) -> int:
         raise InputError(error.path or args.image, error.reason, error.remedy) from None
     labeled = found.labels.data.numpy()
     scans.write(labeled, scan, args)
-    if args.tissues:
-        if found.dseg is None:
-            reason = "its labels have no gray and white matter, so there are no tissues"
-            raise UsageError(model, reason, "Omit --tissues")
+    if found.dseg is not None and args.tissues:
         scans.write(found.dseg.data.numpy().astype("uint8"), scan, args, args.tissues)
         print(f"note: {args.tissues}: 1 gray matter, 2 white matter, 3 CSF")
     if args.volumes:

@@ -12,7 +12,7 @@ from ..population.contrasts import DARK_CSF
 from ..population.populations import Population
 from ..segmentation import lesion as lesions
 from ..segmentation.own.inputs import as_acquired
-from ..segmentation.own.labels import has_tissues
+from ..segmentation.own.labels import has_tissues, unmirrored
 
 FEW = 8
 """Largest number of labels that a text lists."""
@@ -131,13 +131,15 @@ def lesion(model: str, contrast: str) -> str:
     )
 
 
-def own_labels(model: str) -> str:
+def own_labels(model: str, effort: str = "fast") -> str:
     """Return the methods text of a network of own labels.
 
     Parameters
     ----------
     model : str
         Weights.
+    effort : {'fast', 'accurate'}
+        Effort of segmentation.
 
     Raises
     ------
@@ -148,6 +150,8 @@ def own_labels(model: str) -> str:
     table = labels.of_card(card)
     names = [label.name for label in table if label.index]
     seen = " in the image as acquired" if as_acquired(card) else ""
+    both = effort == "accurate" and not unmirrored(card)
+    mirrored = " The probabilities are the mean over the image and its mirror image." if both else ""
     listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
     tissues = (
         "; the tissues (gray matter, white matter, cerebrospinal fluid) are sums of their probabilities"
@@ -156,7 +160,7 @@ def own_labels(model: str) -> str:
     )
     return (
         f"{len(names)} further labels ({listed}) were segmented{seen} by a {card['architecture']['class']} "
-        f"network{tissues}. {_data(card)}{_user(model)}"
+        f"network{tissues}.{mirrored} {_data(card)}{_user(model)}"
     )
 
 

@@ -121,6 +121,7 @@ def own_labels(
     *,
     model: str,
     skull_strip: str = "auto",
+    effort: str = "fast",
     device: str = "cpu",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> tuple[SkullStripResult, OwnLabels]:
@@ -132,6 +133,8 @@ def own_labels(
         As for :func:`process`.
     model : str
         Network that was trained on the user's labels.
+    effort : {'fast', 'accurate'}
+        See :func:`brainseg.models.segmentation.own.labels.segment`.
 
     Raises
     ------
@@ -145,7 +148,7 @@ def own_labels(
         progress("bias correction")
         seen, _ = bias.correct(scan, brain.mask)
     progress("segmentation")
-    return brain, own.segment(seen, brain.mask, model, device=device)
+    return brain, own.segment(seen, brain.mask, model, device=device, effort=effort)
 
 
 def check_slices(scan: Volume, record: Population) -> None:

@@ -88,13 +88,29 @@ def complete(
     out.setdefault(0, _completed({"name": "Background", "color": "#000000"}, 0, 0, where, tissues))
     if len(out) < 2:
         raise UsageError(where, "the label table has no label but the background", remedy)
+    _complete_partners(out, where, remedy)
+    return [out[index] for index in sorted(out)]
+
+
+def _complete_partners(out: Mapping[int, dict[str, str]], where: str | Path, remedy: str) -> None:
+    """Set the partner of every row, in place: as given, of the row that names it, or by the names."""
     names = {row["name"]: row["index"] for row in out.values()}
+    rows = {row["index"]: row for row in out.values()}
+    given = {}
     for row in out.values():
         if not row.get("partner"):
-            row["partner"] = names.get(_other_side(row["name"]), row["index"])
-        elif row["partner"] not in {one["index"] for one in out.values()}:
+            continue
+        if row["partner"] not in rows:
             raise UsageError(where, f"the partner {row['partner']} of {row['name']} is no label", remedy)
-    return [out[index] for index in sorted(out)]
+        given[row["partner"]] = row["index"]
+    for row in out.values():
+        by_name = names.get(other_side(row["name"]), row["index"])
+        row["partner"] = row.get("partner") or given.get(row["index"]) or by_name
+    for row in out.values():
+        other = rows[row["partner"]]
+        if other["partner"] != row["index"]:
+            reason = f"{other['name']} is the partner of {row['name']}, but not the other way round"
+            raise UsageError(where, reason, "Give each of two sides the index of the other as its partner")
 
 
 def _completed(
@@ -123,12 +139,12 @@ def _completed(
     return row | made
 
 
-def _other_side(name: str) -> str:
+def other_side(name: str) -> str:
     """Return the name of the structure on the other side; empty without side.
 
     Examples
     --------
-    >>> _other_side("Left-Amygdala"), _other_side("rh_cortex"), _other_side("Brainstem")
+    >>> other_side("Left-Amygdala"), other_side("rh_cortex"), other_side("Brainstem")
     ('Right-Amygdala', 'lh_cortex', '')
     """
     for one, other in (("left", "right"), ("lh", "rh")):

@@ -129,6 +129,24 @@ class LabelTable:
         """Return the position in ``TISSUES`` of every unsided structure."""
         return np.array([TISSUES.index(self.by_index[i].tissue) for i in self.unsided])
 
+    @cached_property
+    def exchanged(self) -> tuple[int, ...]:
+        """Return the position of every label's partner: its place in the probabilities of a mirror image."""
+        places = {label.index: place for place, label in enumerate(self.labels)}
+        return tuple(places[label.partner] for label in self.labels)
+
+    @cached_property
+    def one_sided(self) -> tuple[str, ...]:
+        """Return the names of labels of one side without partner: a mirror image has no label for them.
+
+        Examples
+        --------
+        >>> own("dseg").one_sided
+        ()
+        """
+        alone = (label for label in self.labels if label.partner == label.index)
+        return tuple(label.name for label in alone if label_rows.other_side(label.name))
+
     def lookup(self, column: str, size: int | None = None) -> np.ndarray:
         """Return a lookup array from index to a property.
 

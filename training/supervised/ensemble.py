@@ -60,6 +60,7 @@ def combine(paths: Sequence[Path], out: Path) -> Path:
         "name": out.stem,
         "architecture": {"class": "Ensemble", "arguments": {"members": members}},
     }
+    own["flip"] = min(float(card.get("flip", 1.0)) for card in cards)
     own["members"] = [{key: card.get(key) for key in ("name", "sha256", "scores")} for card in cards]
     for key, word in (("training_data", "; "), ("license", "; ")):
         own[key] = word.join(dict.fromkeys(str(card.get(key)) for card in cards))

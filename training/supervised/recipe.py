@@ -15,7 +15,7 @@ from ...models.population import labels
 from ...models.preprocessing.intensity import NORMALIZATIONS
 from ...models.segmentation.own.inputs import DEFAULTS, specification
 from ..core.recipe import Recipe
-from .ranges import SPATIAL
+from .ranges import SPATIAL, Ranges
 
 FRAMES = ("box", "cascade")
 """Frames of the inputs."""
@@ -74,6 +74,10 @@ def completed(recipe: Recipe, path: str | Path) -> Recipe:
         raise UsageError(path, f"inputs: weights of {foreign}, which are not in the table", "Correct them")
     if spec["frame"] == "cascade":
         spec["normalize"] = "unit"
+    if recipe.generator.get("flip", Ranges.flip) and (alone := table.one_sided):
+        reason = f"the table {recipe.table} has no label for the other side of {alone[0]}"
+        remedy = "Name its partner in the column partner, or set flip to 0 under generator (no mirror images)"
+        raise UsageError(path, f"generator: {reason}", remedy)
     recipe = replace(recipe, inputs=spec)
     if spec["frame"] == "cascade":
         _check_cascade(recipe, path)

@@ -104,7 +104,7 @@ class Sampler:
         self.cases, self.spec, self.repeat, self.device = list(cases), spec, repeat, device
         self.shape, self.flip, self.change = list(shape), flip, change
         indices = [label.index for label in table]
-        self.partner = torch.tensor([indices.index(label.partner) for label in table])
+        self.partner = torch.tensor(table.exchanged)
         given = {int(k): float(v) for k, v in (spec.get("weights") or {}).items()}
         self._sided = True
         self.weights = torch.tensor([given.get(index, 1.0) for index in indices])
@@ -163,7 +163,7 @@ class Sampler:
         """Return a slice of a random axis; slices with many labeled voxels are more frequent."""
         axes = self.spec["axes"]
         axis = int(axes[int(torch.randint(len(axes), ()))])
-        self._sided = axis != 0  # else the first axis of the slice is not left-right
+        self._sided = axis != 0  # else no axis of the slice is left-right
         x, truth = case.x.movedim(1 + axis, -1), case.truth.movedim(axis, -1)
         area = (truth > 0).flatten(0, 1).sum(0).float()
         chosen = int(torch.multinomial(area + EMPTY * area.mean().clamp(min=1), 1))
@@ -178,10 +178,13 @@ class Sampler:
     def _mirrored(
         self, x: Tensor, truth: Tensor, prior: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return the mirror image along the first axis; left and right labels change places."""
-        x, truth = x.flip(1), truth.flip(0)
-        if self._sided:
-            truth = self.partner[truth]
+        """Return the mirror image, left to right; left and right labels change places.
+
+        A slice across this axis stays as it is: its mirror image is one of the other side.
+        """
+        if not self._sided:
+            return x, truth, prior
+        x, truth = x.flip(1), self.partner[truth.flip(0)]
         if self.spec["frame"] == "cascade":
             x = torch.cat([x[:1], -x[1:2], x[2:]])
         return x, truth, None if prior is None else prior.flip(1)

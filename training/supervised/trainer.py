@@ -28,6 +28,9 @@ KIND = "supervised"
 AUGMENTATION = "brainseg.training.supervised.augmentation"
 """Resolved only when a recipe changes images, for MONAI need not be installed."""
 
+FLIP = Ranges.flip
+"""Probability of a mirror image where a recipe does not say it."""
+
 LOW = 0.3
 """Weight of the losses at half resolution, of networks that have such logits."""
 
@@ -64,7 +67,7 @@ class SupervisedTrainer(Trainer):
     def samples(self, stage: dict[str, Any], data: Path) -> Sampler:
         """Return the source of a stage's examples."""
         ranges = dict(self.recipe.generator)
-        flip = float(ranges.pop("flip", 0.5))
+        flip = float(ranges.pop("flip", FLIP))
         change = None
         if any(ranges.values()):
             module = _augmentation()
@@ -130,6 +133,7 @@ class SupervisedTrainer(Trainer):
             "label_table": table,
             "labels": labels.as_rows(self.own_table),
             "use": self.recipe.inputs.get("use", "labels"),
+            "flip": float(self.recipe.generator.get("flip", FLIP)),
             "inputs": {k: v for k, v in self.spec.items() if k != "use"},
         }
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from ...errors import InputError
 from ...geometry.volume import Volume, resample
 from ...networks import aggregation, purpose, zoo
 from ...population import labels
 from ...population.labels import LabelTable
-from .inputs import inputs, specification
+from .inputs import Inputs, inputs, specification
 
 BRAIN = ("gm", "wm")
 """Tissues that a label table must have for its tissues to be those of a whole brain."""
@@ -51,8 +53,37 @@ def has_tissues(table: LabelTable) -> bool:
     return set(BRAIN) <= {label.tissue for label in table}
 
 
+def unmirrored(card: Mapping[str, Any]) -> str:
+    """Return why a network is not averaged with the mirror image; empty if it can be.
+
+    Parameters
+    ----------
+    card : mapping
+        Model card; its ``flip`` is the probability of mirror images in training.
+
+    Examples
+    --------
+    >>> rows = [{"index": 1, "name": "Left-Amygdala"}, {"index": 2, "name": "Right-Amygdala"}]
+    >>> unmirrored({"labels": rows}), unmirrored({"labels": rows[:1]})
+    ('', 'its label table has no label for the other side of Left-Amygdala')
+    >>> unmirrored({"labels": rows, "flip": 0.0})
+    'it was trained without mirror images (flip: 0)'
+    """
+    if not float(card.get("flip", 1.0)):
+        return "it was trained without mirror images (flip: 0)"
+    if alone := labels.of_card(card).one_sided:
+        return f"its label table has no label for the other side of {alone[0]}"
+    return ""
+
+
 def probabilities(
-    images: Sequence[Volume], brain: Volume, model: str, device: str = "cpu", notes: list[str] | None = None
+    images: Sequence[Volume],
+    brain: Volume,
+    model: str,
+    device: str = "cpu",
+    notes: list[str] | None = None,
+    *,
+    effort: str = "fast",
 ) -> Volume:
     """Return the probabilities of a network's labels on its own grid.
 
@@ -66,6 +97,9 @@ def probabilities(
         Device of the network.
     notes : list of str, optional
         Notes on the results are appended.
+    effort : {'fast', 'accurate'}
+        ``accurate`` averages the probabilities of the image and its mirror image, in which left and right
+        labels change places; it becomes a note where the network does not allow it (:func:`unmirrored`).
 
     Returns
     -------
@@ -95,19 +129,49 @@ def probabilities(
         device=device,
         notes=notes,
     )
-    found = aggregation.probabilities(
-        loaded.network,
-        made.x,
-        made.prior,
-        device,
-        sampler=spec["sampler"],
-        shape=card["shape"],
-        axes=spec["axes"],
-    )
-    return Volume(found, made.grid.affine)
+    reason = unmirrored(card) if effort == "accurate" else ""
+    if reason and notes is not None:
+        notes.append(f"The network {card.get('name')} was not averaged with the mirror image: {reason}.")
+    both = effort == "accurate" and not reason
+    return Volume(_averaged(loaded, made, spec, device, both), made.grid.affine)
 
 
-def segment(images: Volume | Sequence[Volume], mask: Volume, model: str, device: str = "cpu") -> OwnLabels:
+def _averaged(loaded: zoo.Model, made: Inputs, spec: Mapping[str, Any], device: str, both: bool) -> Tensor:
+    """Return the probabilities of inputs, or ``both`` their mean and that of the mirror image."""
+    seen = {"sampler": spec["sampler"], "shape": loaded.card["shape"], "axes": spec["axes"]}
+    found = aggregation.probabilities(loaded.network, made.x, made.prior, device, **seen)
+    if not both:
+        return found
+    other = mirrored(made, spec["frame"] == "cascade")
+    again = aggregation.probabilities(loaded.network, other.x, other.prior, device, **seen)
+    exchanged = list(labels.of_card(loaded.card).exchanged)
+    return (found + again[exchanged].flip(1)) / 2
+
+
+def mirrored(made: Inputs, coordinates: bool) -> Inputs:
+    """Return the mirror image of inputs, left to right, on the same grid.
+
+    Parameters
+    ----------
+    made : Inputs
+        Inputs of a network.
+    coordinates : bool
+        Whether the second channel is the coordinate from left to right, whose sign changes.
+    """
+    x = made.x.flip(1)
+    if coordinates:
+        x[1] *= -1
+    return Inputs(made.grid, x, None if made.prior is None else made.prior.flip(1))
+
+
+def segment(
+    images: Volume | Sequence[Volume],
+    mask: Volume,
+    model: str,
+    device: str = "cpu",
+    *,
+    effort: str = "fast",
+) -> OwnLabels:
     """Segment the labels of a network of the user in a brain.
 
     Parameters
@@ -122,6 +186,8 @@ def segment(images: Volume | Sequence[Volume], mask: Volume, model: str, device:
         Weights.
     device : str
         Device of the network.
+    effort : {'fast', 'accurate'}
+        As for :func:`probabilities`.
 
     Raises
     ------
@@ -130,7 +196,7 @@ def segment(images: Volume | Sequence[Volume], mask: Volume, model: str, device:
     """
     notes: list[str] = []
     every = [images] if isinstance(images, Volume) else list(images)
-    found = probabilities(every, mask, model, device, notes)
+    found = probabilities(every, mask, model, device, notes, effort=effort)
     table = labels.of_card(zoo.load_once(model, device).card)
     return on_scan(found, mask, table, notes)
 

@@ -11,6 +11,7 @@ import torch
 
 from brainseg.bidsapp.cli import main
 from brainseg.models.errors import InputError
+from helpers import own_networks
 
 
 @pytest.fixture
@@ -92,6 +93,34 @@ def test_segment_takes_several_scans_and_writes_tissues(scan, science, tmp_path,
         assert _run("segment", *words) == 2
         assert said in capsys.readouterr().err
     assert _run("segment", scan, tmp_path / "g.nii.gz", "--gpu") == (0 if torch.cuda.is_available() else 2)
+
+
+def test_segment_by_a_network_of_own_labels(scan, science, tmp_path, capsys):
+    """Its labels, its tissues if it has them, and the mirror image by ``--effort accurate`` everywhere."""
+    path, out = own_networks.make(tmp_path / "networks"), tmp_path / "out.nii.gz"
+    command = ("segment", scan, out, "--device", "cpu", "--threads", "1")
+    more = ("--model", path, "--tissues", tmp_path / "t.nii.gz", "--volumes", tmp_path / "v.csv")
+    assert _run(*command, *more, "--effort", "accurate", "--population", "fetal") == 0
+    said = capsys.readouterr().out
+    assert "labels; brain mask: network deepbet" in said and "1 gray matter, 2 white matter, 3 CSF" in said
+    assert "not averaged" not in said
+    values, tissues = (np.asarray(nib.load(one).dataobj) for one in (out, tmp_path / "t.nii.gz"))
+    assert set(np.unique(values)) <= {0, 2, 3} and (values > 0).any()
+    assert (np.array([0, 3, 1, 2])[values] == tissues).mean() > 0.99
+    rows = list(csv.DictReader((tmp_path / "v.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == ["CSF", "GM", "WM"]
+    blind = own_networks.make(tmp_path / "networks", "blind", flip=0.0)
+    assert _run(*command, "--model", blind, "--effort", "accurate") == 0
+    assert "blind was not averaged with the mirror image" in capsys.readouterr().out
+    lone = own_networks.make(tmp_path / "networks", "lone", [{"index": 7, "name": "Core"}], dark=1, other=0)
+    out.unlink()
+    for given, reason in (
+        ((lone, "--tissues", tmp_path / "t.nii.gz"), "no gray and white matter"),
+        ((path, "--posteriors", tmp_path / "p.nii.gz"), "--posteriors is not for networks with labels"),
+        ((path, "--corpus-callosum"), "--corpus-callosum is not for networks with labels"),
+    ):
+        assert _run(*command, "--model", *given) == 2
+        assert reason in capsys.readouterr().err and not out.exists()
 
 
 def test_skullstrip_writes_image_or_mask(scan, science, tmp_path, capsys):

@@ -7,6 +7,7 @@ import pytest
 from brainseg.bidsapp.cli.bids import parse
 from brainseg.bidsapp.inputs import options
 from brainseg.models.errors import UsageError
+from helpers import own_networks
 
 
 def _settings(tmp_path, *words):
@@ -32,6 +33,12 @@ def test_options_that_no_population_has_are_refused(tmp_path, words, populations
     with pytest.raises(UsageError, match=reason) as caught:
         options.check(settings, populations)
     assert caught.value.remedy.startswith("Leave ")
+
+
+def test_a_network_of_own_labels_has_every_effort(tmp_path):
+    path = own_networks.make(tmp_path / "networks")
+    words = ("--effort", "accurate", "--network", f"segmentation={path}")
+    options.check(_settings(tmp_path, *words), ["fetal"])
 
 
 def test_in_a_mixed_dataset_they_are_noted(tmp_path):

@@ -23,6 +23,7 @@ def test_examples():
         ("index\tname\ttissue\n1\tA\tbone\n", "unknown tissue 'bone' of A"),
         ("index\tname\tcolor\n1\tA\tred\n", "color 'red' of A is not valid"),
         ("index\tname\tpartner\n1\tA\t9\n", "partner 9 of A is no label"),
+        ("index\tname\tpartner\n1\tA\t2\n2\tB\t3\n3\tC\t2\n", "B is the partner of A, but not the other way"),
         ("index\tname\n-1\tA\n", "is not a label"),
     ],
 )
@@ -43,6 +44,14 @@ def test_a_minimal_table_is_completed(tmp_path):
     assert table[2].tissue == "gm" and table[1].tissue == "" and table[4].abbreviation == "LB"
     again = labels.of_card({"labels": labels.as_rows(table)})
     assert again.labels == table.labels
+
+
+def test_sides_that_only_one_row_tells(tmp_path):
+    path = tmp_path / "half.tsv"
+    path.write_text("index\tname\tpartner\n7\tA\t3\n3\tB\t\n5\tC\t\n2\tleft thing\t\n")
+    table = labels.load(str(path))
+    assert table.exchanged == (0, 1, 4, 3, 2), "positions of the labels 0, 2, 7, 5, 3"
+    assert table.one_sided == ("left thing",)
 
 
 def test_a_table_that_is_not_there():

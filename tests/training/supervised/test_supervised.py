@@ -198,6 +198,19 @@ def test_sides_change_places_in_mirror_images(tmp_path):
         if axes == [0]:
             assert found.unique().numel() == 1, "a slice of one side keeps it"
             assert bool((example.x[0, 0, ..., 0] == found).all())
+    # front and back never change places
+    ramp = torch.arange(8.0).view(1, 1, 8, 1).expand(1, 8, 8, 8).contiguous()
+    sampler = samplers.Sampler([samplers.Arrays(ramp, truth, None)], known, spec, [8, 8], flip=1.0)
+    assert bool((sampler.examples()[0].x[0, 0, :, 0, 0].diff() > 0).all())
+
+
+def test_mirror_images_need_labels_of_both_sides(tmp_path):
+    path = tmp_path / "left.tsv"
+    path.write_text("index\tname\n1\tLeft-Hippocampus\n2\tStem\n")
+    with pytest.raises(UsageError, match="no label for the other side of Left-Hippocampus") as caught:
+        registry.read("labels", {"table": str(path)})
+    assert "set flip to 0" in caught.value.remedy
+    registry.read("labels", {"table": str(path), "generator": {"flip": 0.0}})
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Networks of a user: inputs, labels and tissues on the scan's grid, and their files in the derivatives."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -13,7 +14,7 @@ from brainseg.bidsapp.reports.derivatives import Result
 from brainseg.interfaces.own_labels import SegmentOwnLabels
 from brainseg.models.data import model_files
 from brainseg.models.errors import InputError
-from brainseg.models.geometry.volume import Volume
+from brainseg.models.geometry.volume import Grid, Volume
 from brainseg.models.io import outputs
 from brainseg.models.networks import zoo
 from brainseg.models.pipeline import methods, process
@@ -95,6 +96,76 @@ def test_a_network_of_several_images(stages, tmp_path):
     more = {"other_contrasts": ["/bids/sub-01/anat/sub-01_FLAIR.nii.gz"]}
     graph = participant_wf(networks={"segmentation": str(path)}, **more)
     assert graph.get_node("own_labels_wf.own_labels").inputs.others == ["FLAIR"]
+
+
+SIDES = [
+    {"index": 1, "name": "Left-Core"},
+    {"index": 2, "name": "Rest"},
+    {"index": 3, "name": "Right-Core"},
+]
+
+
+def lopsided(folder, labels=SIDES, **card):
+    """Return a network that looks at the voxel on the left: dark ones have the label 1 there."""
+    path = own_networks.make(folder, "lopsided", labels, dark=1, other=2, **card)
+    loaded = zoo.load(str(path))
+    weights = loaded.network.state_dict()
+    weights["down.0.0.weight"] = weights["down.0.0.weight"].roll(-1, 2)
+    return zoo.save(folder, weights, loaded.card)
+
+
+def test_accurate_treats_both_sides_alike(tmp_path):
+    path = lopsided(tmp_path)
+    data = torch.zeros(16, 12, 12)
+    data[2:14, 2:10, 2:10] = 1000
+    data[3:7, 4:8, 4:8] = 300
+    scan = Volume(data + 0.01 * torch.arange(data.numel()).reshape(data.shape), np.diag([4.0, 4, 4, 1]))
+    mask = scan.with_data((data > 0).to(torch.uint8))
+    turned, turned_mask = (one.with_data(one.data.flip(0)) for one in (scan, mask))
+    fast, accurate, mirrored = (
+        own.probabilities([one], brain, str(path), effort=effort).data
+        for one, brain, effort in (
+            (scan, mask, "fast"),
+            (scan, mask, "accurate"),
+            (turned, turned_mask, "accurate"),
+        )
+    )
+    exchanged = mirrored[[0, 3, 2, 1]].flip(1)
+    torch.testing.assert_close(accurate, exchanged, atol=1e-3, rtol=0)
+    assert float((fast - exchanged).abs().max()) > 0.3
+    assert float(accurate.sum(0).sub(1).abs().max()) < 1e-4
+    # the chain passes the option on
+    graph = participant_wf(networks={"segmentation": str(path)}, effort="accurate")
+    assert graph.get_node("own_labels_wf.own_labels").inputs.effort == "accurate"
+    words = "mean over the image and its mirror image"
+    assert words in methods.own_labels(str(path), "accurate")
+    assert words not in methods.own_labels(str(path))
+
+
+@pytest.mark.parametrize(
+    ("card", "words"),
+    [
+        ({"flip": 0.0}, r"trained without mirror images \(flip: 0\)"),
+        ({"labels": SIDES[:2] + [{"index": 3, "name": "Other"}]}, "no label for the other side of Left-Core"),
+    ],
+)
+def test_no_mirror_image_where_it_would_be_wrong(stages, tmp_path, card, words):
+    scan, mask = ball(stages)
+    path = str(lopsided(tmp_path, **card))
+    fast, accurate = (own.segment(scan, mask, path, effort=effort) for effort in ("fast", "accurate"))
+    assert bool((fast.labels.data == accurate.labels.data).all()) and fast.notes == []
+    (note,) = accurate.notes
+    assert re.search(f"lopsided was not averaged with the mirror image: .*{words}", note)
+    assert "mirror" not in methods.own_labels(path, "accurate")
+
+
+def test_the_mirror_image_of_a_cascade_has_other_coordinates():
+    x = torch.arange(4.0 * 2 * 1 * 1).reshape(4, 2, 1, 1)
+    made = own_inputs.Inputs(Grid((2, 1, 1), np.eye(4)), x, x[:2].clone())
+    found = own.mirrored(made, coordinates=True)
+    assert found.x[:, :, 0, 0].tolist() == [[1, 0], [-3, -2], [5, 4], [7, 6]]
+    assert found.prior[:, :, 0, 0].tolist() == [[1, 0], [3, 2]]
+    assert own.mirrored(made, coordinates=False).x[1, :, 0, 0].tolist() == [3, 2]
 
 
 def test_a_network_needs_a_mask(stages, tmp_path):
