@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, antialias
+from .velocity import channels_last, sample
 from .velocity import jacobian as determinant
-from .velocity import sample
 
 SLAB = 24
 """Number of planes sampled at once."""
@@ -72,6 +73,8 @@ class Warp:
             data = torch.cat([antialias(channel[None], step) for channel in data])
         if mode == "cubic":
             data = _spline(data)
+        if mode == "linear":
+            data = channels_last(data)
         even = [_even(channel) for channel in data] if mode == "label" else []
         out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
         for first in range(0, grid.shape[0], SLAB):
@@ -130,10 +133,19 @@ def _lines(shape: tuple[int, int, int], first: int, count: int) -> list[Tensor]:
 
 
 def _apply(matrix: np.ndarray, points: Tensor | list[Tensor]) -> Tensor:
-    """Apply a 4x4 matrix to points (x, y, z), of one shape or of shapes that broadcast."""
+    """Apply a 4x4 matrix to points (3, X, Y, Z), or to the lines of a grid, which are rounded to float32."""
     x, y, z = points
     # Not a matrix product: its rounding depends on the number of threads.
-    return torch.stack([(r[0] * x + r[1] * y) + (r[2] * z + r[3]) for r in np.asarray(matrix)[:3].tolist()])
+    rows = np.asarray(matrix)[:3].tolist()
+    if isinstance(points, Tensor):
+        out = torch.empty_like(points)
+        for row, (a, b, c, d) in zip(out, rows, strict=True):
+            torch.mul(x, a, out=row).add_(y, alpha=b).add_(z, alpha=c).add_(d)
+        return out
+    out = torch.empty(3, *(max(line.shape[k] for line in points) for k in range(3)))
+    for row, (a, b, c, d) in zip(out, rows, strict=True):
+        torch.add(a * x + b * y, c * z + d, out=row)
+    return out
 
 
 def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float, even: list[Tensor]) -> Tensor:
@@ -155,8 +167,14 @@ def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float, even: l
     for k, n in enumerate(data.shape[1:]):
         inside &= (index[k] >= 0) & (index[k] < n)
         index[k].clamp_(0, n - 1)
-    values = data[:, index[0], index[1], index[2]]
+    values = data.flatten(1)[:, _flat(data, index)]
     return torch.where(inside, values, torch.full((), outside, dtype=data.dtype))
+
+
+def _flat(data: Tensor, index: Sequence[Tensor] | Tensor) -> Tensor:
+    """Return indices into the flat voxels of data (..., X, Y, Z) for one index tensor per axis."""
+    x, y, z = index
+    return (x * data.shape[-2] + y) * data.shape[-1] + z
 
 
 def _even(data: Tensor) -> Tensor:
@@ -176,7 +194,7 @@ def _label(data: Tensor, even: Tensor, where: Tensor, outside: float) -> Tensor:
     low = where.floor().long()
     last = torch.tensor(data.shape)[:, None] - 2
     x, y, z = torch.minimum(low.clamp(min=0), last)
-    out = data[x, y, z]
+    out = data.flatten()[_flat(data, (x, y, z))]
     beyond = ((low < -1) | (low > last + 1)).any(0)
     out[beyond] = outside
     within = ((low >= 0) & (low <= last)).all(0)
@@ -198,7 +216,7 @@ def _voted(data: Tensor, where: Tensor, outside: float) -> Tensor:
             inside &= (place >= 0) & (place < n)
             index.append(place.clamp_(0, n - 1))
             part = part * (share[k] if step else 1 - share[k])
-        value = data[index[0], index[1], index[2]]
+        value = data.flatten()[_flat(data, index)]
         found.append(torch.where(inside, value, torch.full((), outside, dtype=data.dtype)))
         weight.append(part)
     values, weights = torch.stack(found), torch.stack(weight)

@@ -134,10 +134,9 @@ def lattice(volume: Volume | Grid, spacing: float, stride: int = 1) -> Grid:
             offset[axis] = grid.affine[axis, 3] % spacing
     start = np.floor((low + spacing / 2 - offset) / spacing + 1e-4) * spacing + offset
     count = np.maximum(np.ceil((high - spacing / 2 - start) / spacing - 1e-4).astype(int) + 1, 1)
-    count = -(-count // stride) * stride
     affine = np.diag([spacing, spacing, spacing, 1.0])
     affine[:3, 3] = start
-    return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
+    return Grid(triple(int(-(-n // stride) * stride) for n in count), affine)
 
 
 def box(mask: Volume, margin: float, stride: int = 1) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
@@ -159,7 +158,7 @@ def box(mask: Volume, margin: float, stride: int = 1) -> tuple[tuple[int, int, i
         extra = -(high - low) % stride
         start.append(low - extra // 2)
         shape.append(high - low + extra)
-    return (start[0], start[1], start[2]), (shape[0], shape[1], shape[2])
+    return triple(start), triple(shape)
 
 
 def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 0.0) -> Volume:
@@ -340,11 +339,12 @@ def _line(count: int, step: float, start: float, size: int) -> np.ndarray:
     if size == 1:
         return np.ones((count, 1))
     kernel, known = _averaging(abs(step)), np.arange(size)
-    blur = np.zeros((size, size))
-    for offset, weight in enumerate(kernel, -(len(kernel) // 2)):
-        np.add.at(blur, (known, np.clip(known + offset, 0, size - 1)), weight)
     place = step * np.arange(count) + start
-    return np.clip(1 - np.abs(place[:, None] - known[None]), 0, None) @ blur
+    between = np.clip(1 - np.abs(place[:, None] - known[None]), 0, None)
+    if len(kernel) == 1:
+        return between
+    near = enumerate(kernel, -(len(kernel) // 2))
+    return between @ sum(weight * np.eye(size)[np.clip(known + k, 0, size - 1)] for k, weight in near)
 
 
 def _linear(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..geometry.regions import most_likely
 from ..geometry.volume import Grid, Volume, lattice, resample
 from ..localization import head
 from ..networks import zoo
@@ -297,7 +298,7 @@ def without_strays(posteriors: Tensor, left: Tensor, table: LabelTable) -> Tenso
     Tensor, shape (C, X, Y, Z)
         The changed posteriors.
     """
-    hard = posteriors.argmax(0).numpy().astype(np.uint8)
+    hard = most_likely(posteriors).numpy()
     halves = (left > 0).numpy()
     for k, where in enumerate(ndimage.find_objects(hard, len(posteriors) - 1), 1):
         if where is None:

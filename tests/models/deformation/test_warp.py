@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models.deformation.velocity import exponential, identity, jacobian, sample, smooth, taper
+from brainseg.models.deformation.velocity import (
+    MANY_CHANNELS,
+    channels_last,
+    exponential,
+    identity,
+    jacobian,
+    sample,
+    smooth,
+    taper,
+)
 from brainseg.models.deformation.warp import Warp
 from brainseg.models.errors import InputError
 from brainseg.models.geometry import volume
@@ -142,3 +151,21 @@ def test_labels_are_those_of_the_largest_interpolated_map():
     far = np.eye(4)
     far[0, 3] = 100.0
     assert set(Warp((far,)).resample(labels, grid, "label", -1).data.unique().tolist()) == {-1}
+
+
+def test_maps_with_the_channels_side_by_side_have_the_same_samples():
+    values, where = torch.randn(MANY_CHANNELS, 9, 8, 7), torch.rand(3, 5, 6, 4) * 9 - 1
+    side_by_side = channels_last(values)
+    assert side_by_side.stride() != values.stride()
+    assert torch.equal(sample(side_by_side, where), sample(values, where))
+
+
+def test_points_of_a_grid_are_those_of_its_voxels(warp):
+    grid = Grid((5, 6, 7), np.diag([3.0, 2.0, 4.0, 1.0]))
+    voxels = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), -1)
+    expected = warp.points(voxels * [3.0, 2.0, 4.0])
+    affine = np.eye(4)
+    affine[:3, 3] = -100
+    lines = torch.meshgrid(*(torch.arange(200.0),) * 3, indexing="ij")
+    found = warp.resample(Volume(torch.stack(lines), affine), grid).data.numpy() - 100
+    assert np.allclose(np.moveaxis(found, 0, -1), expected, atol=1e-4)
