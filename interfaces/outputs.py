@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,34 @@ from .io.derivatives import Names
 from .io.spaces import InSpace, Native
 from .registration import read_alignment
 from .segmentation import read_intervals, read_measures, read_uncertainty
+
+WAITING = 2
+"""Files whose content waits in memory for a thread that writes it."""
+
+
+def written(pool: ThreadPoolExecutor, jobs: Iterator[Callable[[], Path]], at_once: int) -> Iterator[Path]:
+    """Return the files of jobs that run in threads, in any order.
+
+    Parameters
+    ----------
+    pool : ThreadPoolExecutor
+        The threads.
+    jobs : iterator of callable
+        Functions that write a file and return its path; each holds the file's content.
+    at_once : int
+        Number of jobs that may wait for a thread. The caller does the next one itself then, so that no more
+        content is in memory.
+    """
+    pending: deque[Future[Path]] = deque()
+    for job in jobs:
+        while pending and pending[0].done():
+            yield pending.popleft().result()
+        if len(pending) < at_once:
+            pending.append(pool.submit(job))
+        else:
+            yield job()
+        del job
+    yield from (future.result() for future in pending)
 
 
 class _NamedInputSpec(StageInputSpec):
@@ -129,13 +159,12 @@ class WriteDerivatives(Sink):
         aligned = [InSpace(names, read_alignment(path)) for path in transforms]
         files.sweep(names.folder, names.prefix)
         with ThreadPoolExecutor(int(inputs.num_threads)) as pool:
-            jobs = [pool.submit(job) for job in self._jobs(names, aligned)]
-            written = [job.result() for job in jobs]
+            paths = list(written(pool, self._jobs(names, aligned), int(inputs.num_threads) + WAITING))
         # Sidecars are written last: what they describe exists then.
         marks = _marks(inputs)
         for ending, content in self._sidecars(names, aligned, notes):
-            written.append(files.write_json(names.path(outputs.sidecar(ending)), content | marks))
-        self._results["out_files"] = sorted(str(path) for path in written)
+            paths.append(files.write_json(names.path(outputs.sidecar(ending)), content | marks))
+        self._results["out_files"] = sorted(str(path) for path in paths)
         self._results["notes"] = notes
         self._results["stripped"] = bool(inputs.stripped)
 
@@ -180,6 +209,10 @@ class WriteDerivatives(Sink):
     def _jobs(self, names: Names, aligned: list[InSpace]) -> Iterator[Callable[[], Path]]:
         """Return functions that write everything but the sidecars, each as soon as its content is there."""
         scan = _Scan.read(self.inputs)
+        return chain(self._native_jobs(names, scan), self._aligned_jobs(scan, aligned))
+
+    def _native_jobs(self, names: Names, scan: _Scan) -> Iterator[Callable[[], Path]]:
+        """Return functions that write what is on the grid of the source image, and the tables."""
         leave_out = tuple(self.inputs.leave_out or ())
         for ending, image in scan.native(names):
             for end in names.stored(ending, leave_out):
@@ -194,11 +227,15 @@ class WriteDerivatives(Sink):
         if isdefined(self.inputs.in_lesions):
             mask, probability, table = self.inputs.in_lesions
             yield from lesion.jobs(names, mask, probability, table, affine, code, leave_out)
+        yield from self._runs(names)
+
+    def _aligned_jobs(self, scan: _Scan, aligned: list[InSpace]) -> Iterator[Callable[[], Path]]:
+        """Return functions that write the transforms, and the images in the spaces of the templates."""
+        leave_out = tuple(self.inputs.leave_out or ())
         for one in aligned:
             yield from one.transforms()
             if "template-outputs" not in leave_out:
                 yield from one.images(scan.to_resample(), leave_out, self.inputs.smooth)
-        yield from self._runs(names)
 
     def _tables(self, names: Names, scan: _Scan) -> list[Callable[[], Path]]:
         """Return functions that write the tables of volumes."""

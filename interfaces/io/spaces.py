@@ -112,7 +112,7 @@ class InSpace:
         yield self.own.preproc, derivatives.as_stored(preproc, scan.on_disk)
         yield _typed("mask", inside)
         del preproc, brain
-        maps = self._within(_stacked(*(scan.probabilities[name] for name in names)), inside)
+        maps = self._within(_within_brain(scan, names), inside)
         maps *= inside
         yield _typed("dseg", (maps.argmax(0) + 1) * inside)
         if "posteriors" not in leave_out:
@@ -238,6 +238,15 @@ class InSpace:
             "MedianResidualUnits": "mm",
             "FoldingVoxels": round(self.found.folds, 7),
         }
+
+
+def _within_brain(scan: Native, names: list[str]) -> Volume:
+    """Return the probabilities by tissue in the box of the brain; outside the brain they are zero."""
+    maps = [scan.probabilities[name] for name in names]
+    if bool((scan.mask.data > 0).any()):
+        around = box(scan.mask, 2 * float(max(scan.mask.grid.spacing)))
+        maps = [one.crop(*around) for one in maps]
+    return _stacked(*maps)
 
 
 def _stacked(*volumes: Volume) -> Volume:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume
-from .velocity import channels_last, exponential, gradient, identity, jacobian, sample_at, smooth, taper
+from .velocity import exponential, gradient, identity, jacobian, sample_at, smooth, taper
 from .warp import Warp
 
 BRAIN_MARGIN = 6.0
@@ -262,7 +262,6 @@ def optimize(
         size = options.spacing * scale
         edge = taper((x, y, z), max(2, round(options.margin / size / 1.5)))
         index, some = identity((x, y, z), a), foreground(a, b, round(BRAIN_MARGIN / size))
-        a, b = (channels_last(m) for m in (a, b))
         for _ in range(level.steps):
             update = _force(a, b, velocity, index, some, options.most)
             velocity = velocity + smooth(update, level.fluid / size) * edge

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, antialias
-from .velocity import channels_last, sample
 from .velocity import jacobian as determinant
+from .velocity import sample
 
 SLAB = 24
 """Number of planes sampled at once."""
@@ -64,17 +64,19 @@ class Warp:
         Volume
             On ``grid``; the input's type for 'nearest' and 'label', else floating point.
         """
-        data = volume.data if volume.data.ndim == 4 else volume.data[None]
+        data = (volume.data if volume.data.ndim == 4 else volume.data[None]).contiguous()
         to_voxel = np.linalg.inv(volume.affine)
         if mode not in ("nearest", "label"):
             data = data if data.is_floating_point() else data.float()
             step = to_voxel @ self.matrix @ grid.affine
             # One by one: convolutions of several channels round differently with the number of threads.
-            data = torch.cat([antialias(channel[None], step) for channel in data])
+            rows = [channel[None] for channel in data]
+            blurred = [antialias(row, step) for row in rows]
+            if any(one is not row for one, row in zip(blurred, rows, strict=True)):
+                data = torch.cat(blurred)
+            del rows, blurred
         if mode == "cubic":
             data = _spline(data)
-        if mode == "linear":
-            data = channels_last(data)
         even = [_even(channel) for channel in data] if mode == "label" else []
         out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
         for first in range(0, grid.shape[0], SLAB):

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +118,14 @@ def _files(space: Space) -> spaces.Files | None:
     return found
 
 
-def anatomy(image: Volume, mask: Volume, structures: Volume, probabilities: dict[str, Volume]) -> Anatomy:
+def anatomy(image: Volume, mask: Volume, structures: Volume, probabilities: Mapping[str, Volume]) -> Anatomy:
     """Return an anatomy with the centroids of its labels.
 
     Parameters
     ----------
     image, mask, structures : Volume
         Image, brain mask and structures (FreeSurfer ids) on one grid.
-    probabilities : dict of str to Volume
+    probabilities : mapping of str to Volume
         ``GM``, ``WM`` and ``CSF``; may be empty.
 
     Returns
@@ -249,10 +250,39 @@ def _read(path: Path, image: Volume, mask: Volume, name: str) -> Anatomy:
         found = {n: image.with_data(torch.from_numpy(arrays[n]).float() / 255) for n in names}
     if structures.data.shape != image.data.shape:
         raise ValueError(f"{path}: shape differs from the template's; delete the file")
-    if (
-        len(found) < len(DSEG_NAMES)
-        and (maps := bundled.tissue_maps(name)) is not None
-        and maps[0].shape == image.grid.shape
-    ):
-        found = {name: image.with_data(maps[1][name.lower()]) for name in DSEG_NAMES}
-    return anatomy(image, mask, structures, found)
+    if len(found) == len(DSEG_NAMES):
+        return anatomy(image, mask, structures, found)
+    return anatomy(image, mask, structures, TissueMaps(name, image))
+
+
+class TissueMaps(Mapping[str, Volume]):
+    """Tissue probabilities of a bundled template, read when they are first used; empty if it has none.
+
+    An image of the template's contrast is aligned without them.
+
+    Parameters
+    ----------
+    name : str
+        Name of the template.
+    image : Volume
+        Its image; maps on another grid are left out.
+    """
+
+    def __init__(self, name: str, image: Volume) -> None:
+        self.name, self.image = name, image
+
+    @cached_property
+    def _maps(self) -> dict[str, Volume]:
+        found = bundled.tissue_maps(self.name)
+        if found is None or found[0].shape != self.image.grid.shape:
+            return {}
+        return {name: self.image.with_data(found[1][name.lower()]) for name in DSEG_NAMES}
+
+    def __getitem__(self, name: str) -> Volume:
+        return self._maps[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._maps)
+
+    def __len__(self) -> int:
+        return len(self._maps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class Anatomy:
         FreeSurfer ids.
     centroids : dict of int to tuple
         Centroid (RAS mm) of every structure.
-    probabilities : dict of str to Volume
+    probabilities : mapping of str to Volume
         ``GM``, ``WM``, ``CSF``; may be empty.
     """
 
@@ -32,7 +33,7 @@ class Anatomy:
     mask: Volume
     structures: Volume
     centroids: dict[int, tuple[float, float, float]]
-    probabilities: dict[str, Volume]
+    probabilities: Mapping[str, Volume]
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models.deformation.velocity import (
-    MANY_CHANNELS,
-    channels_last,
-    exponential,
-    identity,
-    jacobian,
-    sample,
-    smooth,
-    taper,
-)
+from brainseg.models.deformation.velocity import exponential, identity, jacobian, sample, smooth, taper
 from brainseg.models.deformation.warp import Warp
 from brainseg.models.errors import InputError
 from brainseg.models.geometry import volume
@@ -151,13 +142,6 @@ def test_labels_are_those_of_the_largest_interpolated_map():
     far = np.eye(4)
     far[0, 3] = 100.0
     assert set(Warp((far,)).resample(labels, grid, "label", -1).data.unique().tolist()) == {-1}
-
-
-def test_maps_with_the_channels_side_by_side_have_the_same_samples():
-    values, where = torch.randn(MANY_CHANNELS, 9, 8, 7), torch.rand(3, 5, 6, 4) * 9 - 1
-    side_by_side = channels_last(values)
-    assert side_by_side.stride() != values.stride()
-    assert torch.equal(sample(side_by_side, where), sample(values, where))
 
 
 def test_points_of_a_grid_are_those_of_its_voxels(warp):

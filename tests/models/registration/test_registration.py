@@ -18,9 +18,10 @@ from brainseg.models.deformation.velocity import (
 )
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume, transform_points
-from brainseg.models.registration import deep, features, linear, registration, syn
+from brainseg.models.registration import deep, features, linear, reference, registration, syn
 from brainseg.models.registration.reference import centroids
 from brainseg.models.registration.result import Anatomy
+from brainseg.models.templates import bundled
 from helpers import heads_of_balls as balls
 
 QUICK = Options(spacing=3.0, levels=(Level(2, 20, 0.3, 3.0, 1.0), Level(1, 6, 0.3, 2.0, 1.0)))
@@ -179,3 +180,19 @@ def test_syn_gives_the_same_kind_of_result(fixed, start):
     # A brain of balls can turn in itself, and on several threads ANTs does not turn it the same twice.
     assert abs(np.log(np.linalg.det(found.matrix) / np.linalg.det(aligned.matrix))) < 0.2
     assert np.linalg.norm((found.matrix @ np.linalg.inv(aligned.matrix))[:3, 3]) < 5
+
+
+def test_tissue_maps_of_a_template_are_read_when_they_are_used(monkeypatch):
+    calls = []
+    read = bundled.tissue_maps
+    monkeypatch.setattr(bundled, "tissue_maps", lambda name: calls.append(name) or read(name))
+    found = reference.load.__wrapped__("MNI152NLin2009cAsym")
+    assert not calls
+    assert set(found.probabilities) == {"GM", "WM", "CSF"}
+    assert found.probabilities["GM"].grid.shape == found.image.grid.shape
+    assert calls == ["MNI152NLin2009cAsym"]
+
+
+def test_tissue_maps_on_another_grid_are_left_out():
+    image = Volume(torch.zeros(4, 4, 4), np.eye(4))
+    assert not reference.TissueMaps("MNI152NLin2009cAsym", image)
