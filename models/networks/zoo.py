@@ -20,6 +20,7 @@ from ..data import user
 from ..data.model_files import ModelError, installed, path_of, read_card, verified
 from ..io import atomic
 from .coarse_to_fine import CoarseToFine
+from .device import on_device
 from .generative.latent_diffusion import LatentDiffusion
 from .gradient_net import GradientNet
 from .link_net import LinkNet
@@ -190,8 +191,7 @@ def without_encoder(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_once(name: str, device: str = "cpu") -> Model:
     """Load a network onto ``device`` as :func:`load` does, and keep it for the life of the process."""
     model = load(name)
-    # The annotations of torch lack the memory format.
-    model.network.to(torch.device(device), memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    on_device(model.network, device)
     return model
 
 

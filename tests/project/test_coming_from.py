@@ -1,4 +1,7 @@
-"""The page for users of other systems: every command is one that this program takes."""
+"""The page for users of other systems: every command is one that this program takes.
+
+``test_coming_from_runs.py`` runs them on tiny data.
+"""
 
 import re
 import shlex
@@ -8,11 +11,7 @@ import pytest
 from brainseg.bidsapp.cli import bids, main
 from brainseg.bidsapp.tools import recipes
 from brainseg.training.kinds import registry
-from helpers import ROOT
-
-PAGE = (ROOT / "docs" / "coming-from.md").read_text()
-BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-LINES = [line for block in BLOCKS for line in block.splitlines()]
+from helpers.coming_from import BLOCKS, LINES, PAGE
 
 
 def test_every_system_has_its_commands_and_every_number_its_line():

@@ -22,7 +22,7 @@ from torch import Tensor
 from ...models.errors import UsageError
 from ...models.io import atomic
 from ...models.networks import zoo
-from ...models.networks.device import precision
+from ...models.networks.device import on_device, precision
 from ...models.population import labels
 from .example import Example, ExampleSource
 from .recipe import Recipe
@@ -353,12 +353,6 @@ class Trainer(ABC):
             print(f"started from {len(taken)} of {len(own)} tensors of {name}", flush=True)
         self.network.load_state_dict(own)
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
-
-
-def on_device(network: torch.nn.Module, device: str) -> torch.nn.Module:
-    """Return a network on a device, with the memory format of the training."""
-    # The annotations of torch lack the memory format.
-    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
 
 def load_weights(key: str, name: str) -> zoo.Model:

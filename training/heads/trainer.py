@@ -12,10 +12,11 @@ import torch
 
 from ...models.errors import UsageError
 from ...models.networks import purpose, zoo
+from ...models.networks.device import on_device
 from ..core.example import ExampleSource
 from ..core.recipe import Recipe
 from ..core.segmentation import SegmentationTrainer
-from ..core.trainer import load_weights, on_device
+from ..core.trainer import load_weights
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
 from .examples import Cascade, Cavity, WholeHead

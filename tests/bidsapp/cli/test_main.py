@@ -2,7 +2,6 @@
 
 import csv
 import json
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -10,8 +9,7 @@ import pytest
 import torch
 
 from brainseg.bidsapp.cli import main
-from brainseg.models.errors import InputError
-from helpers import own_networks
+from helpers import own_networks, quick_science
 
 
 @pytest.fixture
@@ -28,30 +26,7 @@ def scan(fake, tmp_path):
 @pytest.fixture
 def science(monkeypatch):
     """Quick answers in place of the networks'."""
-
-    def skullstrip(volume, population, *, mode, **_):
-        mask = torch.zeros(volume.data.shape, dtype=torch.uint8)
-        mask[5:-5, 5:-5, 5:-5] = 1
-        if mode == "force":
-            raise InputError(None, "no brain was found", "Look at the scan")
-        stripped = mode == "skip"
-        source = "extent" if stripped else "deepbet"
-        return SimpleNamespace(mask=volume.with_data(mask), stripped=stripped, notes=[], source=source)
-
-    def segment(volume, mask, population, **_):
-        structures = volume.with_data(mask.data.short() * 17)
-        return SimpleNamespace(
-            structures=structures,
-            volumes={17: 1234.5},
-            notes=["look at it"],
-            uncertainty={17: 0.25},
-            intervals={17: (1200.0, 1300.0)},
-            tissue=volume.with_data(mask.data * 5),
-        )
-
-    monkeypatch.setattr("brainseg.models.segmentation.skullstrip.skullstrip", skullstrip)
-    monkeypatch.setattr("brainseg.models.preprocessing.bias.correct", lambda volume, mask: (volume, None))
-    monkeypatch.setattr("brainseg.models.segmentation.segmentation.segment", segment)
+    quick_science.install(monkeypatch.setattr)
 
 
 def _run(*words) -> int:

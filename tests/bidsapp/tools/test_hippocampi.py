@@ -5,12 +5,10 @@ import zipfile
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 from brainseg.bidsapp.cli import main
-from brainseg.models.geometry.volume import Volume
 from brainseg.models.hippocampus import hippocampus
-from brainseg.models.hippocampus.hippocampus import Parts
+from helpers import quick_science
 
 
 @pytest.fixture
@@ -24,13 +22,7 @@ def crops(tmp_path, monkeypatch):
         labels = (ball * np.where(r[1] > 0, 1, 2)).astype(np.uint8)
         nib.Nifti1Image(labels, np.eye(4)).to_filename(tmp_path / f"{name}_labels.nii.gz")
 
-    def find(image, grid=None, **_):
-        ball = (image.data < 300).float()
-        y = torch.arange(30)[None, :, None]
-        maps = torch.stack([ball * (y > 15), ball * (y <= 15)])
-        return Parts(*(Volume(x, image.affine) for x in (image.data / 600, maps, torch.ones_like(ball))))
-
-    monkeypatch.setattr(hippocampus, "find", find)
+    monkeypatch.setattr(hippocampus, "find", quick_science.parts)
     return tmp_path
 
 

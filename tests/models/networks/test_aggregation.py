@@ -8,6 +8,7 @@ from torch import nn
 
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import aggregation, monai_networks, zoo
+from brainseg.models.networks.device import on_device
 
 
 class Local(nn.Module):
@@ -69,6 +70,7 @@ def test_networks_of_monai(name):
     flat = name == "EfficientUNet"
     small = {"shape": (32, 32, 32), "hidden": 48, "heads": 4} if name == "UNETR" else {}
     network = zoo.build({"class": name, "arguments": {"inputs": 2, "outputs": 3} | small}).eval()
+    network = on_device(network, "cpu")  # as in training and use
     x = torch.rand(1, 2, 32, 32, 3 if flat else 32)
     with torch.no_grad():
         full, low = network(x)["structure"]
