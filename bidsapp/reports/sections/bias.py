@@ -7,7 +7,7 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-from scipy.ndimage import gaussian_filter, zoom
+from scipy.ndimage import gaussian_filter
 
 from .. import scans
 from ..canvas import Canvas
@@ -78,10 +78,13 @@ def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.
     smooth = np.where(weight > 1e-3, gaussian_filter(ratio, 2) / np.maximum(weight, 1e-3), 1).astype(
         np.float32
     )
-    return zoom(
-        smooth,
-        [n / m for n, m in zip(mask.shape, smooth.shape, strict=True)],
-        order=1,
-        grid_mode=True,
-        mode="nearest",
-    )
+    return _enlarged(smooth, mask.shape)
+
+
+def _enlarged(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return values with more voxels in the same field of view, interpolated linearly, constant at its edges."""
+    for axis, (count, size) in enumerate(zip(shape, values.shape, strict=True)):
+        place = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
+        weight = np.clip(1 - np.abs(place[:, None] - np.arange(size)), 0, None).astype(np.float32)
+        values = np.moveaxis(np.tensordot(weight, values, (1, axis)), 0, axis)
+    return values

@@ -55,9 +55,8 @@ def draw(canvas: Canvas) -> dict[str, Any]:
     base = frame.gray(canvas.image.data, canvas.levels)
     figures = {"base": canvas.save(base, f"desc-parcels_{canvas.result.suffix}.webp")}
     for atlas in found(canvas.result):
-        data = canvas.like(canvas.read(image_of(atlas), np.int32))
-        codes = np.where(data > 0, (data - 1) % CODES + 1, 0).astype(np.uint8)
-        drawn = _sampled(frame, codes)
+        data = _sampled(frame, canvas.like(canvas.read(image_of(atlas), np.int32)))
+        drawn = np.where(data > 0, (data - 1) % CODES + 1, 0).astype(np.uint8)
         for kind, values, alpha in (("fill", drawn, FILL), ("lines", mosaic.edges(drawn, 1), LINE)):
             layer = mosaic.layer(values, COLORS, alpha)
             figures[f"{atlas}{kind}"] = canvas.save(layer, f"desc-{atlas}{kind}_dseg.png")
@@ -66,7 +65,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
 
 def _sampled(frame: Mosaic, data: np.ndarray) -> np.ndarray:
     """Return labels at the figure's resolution by the nearest voxel: smooth outlines of hundreds are slow."""
-    out = np.zeros((frame.height, frame.width), np.uint8)
+    out = np.zeros((frame.height, frame.width), np.int32)
     for panel in frame.panels:
         plane = Image.fromarray(frame.cut(data, panel))
         size = panel.width, panel.height
