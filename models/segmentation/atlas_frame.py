@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..geometry.distance import signed_distance
 from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample, transform_points
 from ..localization import pose
 from ..localization.pose import Pose
@@ -77,10 +76,8 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         mask = mask & inside if mask is not None and stripped else inside
     if float(mask.sum()) * volume.grid.voxel_volume < SMALLEST:
         raise InputError(None, "no brain found in the image", "Check the image and its header")
-    distance = signed_distance(mask, volume.grid.spacing)
     return SkullStripResult(
         volume.with_data(torch.from_numpy(mask.astype(np.uint8))),
-        volume.with_data(torch.from_numpy(distance.astype(np.float32))),
         stripped,
         notes,
         source=EXTENT if stripped else record.skullstrip,

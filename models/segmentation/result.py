@@ -39,8 +39,6 @@ class SkullStripResult:
     ----------
     mask : Volume, uint8
         1 in the brain, on the input's grid.
-    distance : Volume, float32
-        Signed distance to the brain's surface (mm), positive inside, on the input's grid.
     stripped : bool
         Whether the scan was skull-stripped.
     notes : list of str
@@ -52,7 +50,6 @@ class SkullStripResult:
     """
 
     mask: Volume
-    distance: Volume
     stripped: bool
     notes: list[str] = field(default_factory=list)
     misfit: str = ""

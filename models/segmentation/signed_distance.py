@@ -35,6 +35,9 @@ FAR = 8.0
 DEEP = 3.0
 """Distance (mm) inside the regressed surface beyond which every voxel is brain."""
 
+BEYOND = 20.0
+"""Distance (mm) to the surface outside of what was computed."""
+
 PLAUSIBLE = (100e3, 2600e3)
 """Brain volumes (mm3) of children and adults, cropped scans included."""
 
@@ -70,8 +73,6 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
     source = EXTENT
     if stripped:
         mask = extent(volume)
-        distance = surface.signed_distance(mask, volume.grid.spacing)
-        on_input = volume.with_data(torch.from_numpy(distance.astype(np.float32)))
     else:
         partial = head.is_partial(volume)
         found, source = None if partial else _t1w(volume, coarse, record, device, notes), record.t1w_mask
@@ -79,8 +80,9 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
             source = record.skullstrip
             wide = head.continued(volume) if partial else volume
             found = refine(wide, coarse, record, device, notes)
-        on_input = resample(found, volume.grid, outside=-20.0)
-        mask, source = tidy(on_input.data > 0), model_files.title(source)
+        higher = found.with_data(found.data + BEYOND)  # 0 outside
+        mask = tidy(resample(higher, volume.grid).data > BEYOND)
+        source = model_files.title(source)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
     if not PLAUSIBLE[0] < size < PLAUSIBLE[1]:
@@ -96,7 +98,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
     misfit = "" if turn is None else turn.words
     if misfit:
         notes = [f"{misfit}. {upright.REMEDY}.", *notes]
-    return SkullStripResult(result, on_input, stripped, notes, misfit, source)
+    return SkullStripResult(result, stripped, notes, misfit, source)
 
 
 def _located(volume: Volume, record: Population, device: str, notes: list[str]) -> head.Coarse:
@@ -139,7 +141,16 @@ def _t1w(
     spacing = record.methods["skullstrip"].spacing
     grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
     mask = tidy(resample(found, grid).data > 0.5)
-    distance = surface.signed_distance(mask, spacing).astype(np.float32)
+    return _surface(mask, grid, volume.grid)
+
+
+def _surface(mask: np.ndarray, grid: Grid, onto: Grid) -> Volume:
+    """Return the signed distance (mm) to the surface of a mask; only its sign if ``onto`` has its voxels."""
+    moved = np.linalg.inv(grid.affine) @ onto.affine
+    if np.allclose(moved, np.round(moved), atol=1e-4) and np.allclose(moved[:3, :3], np.eye(3), atol=1e-4):
+        # Nothing will be interpolated.
+        return Volume(torch.from_numpy(mask).float() * 2 - 1, grid.affine)
+    distance = surface.signed_distance(mask, grid.spacing).astype(np.float32)
     return Volume(torch.from_numpy(distance), grid.affine)
 
 
@@ -173,9 +184,8 @@ def refine(
     if "tissue" not in out:
         return distance
     spacing = record.methods["skullstrip"].spacing
-    return _end_of_tissue(
-        out["tissue"], distance, brain_grid(volume, coarse.distance, spacing, MARGIN, 1), spacing
-    )
+    closing = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
+    return _end_of_tissue(out["tissue"], distance, closing, volume.grid)
 
 
 def _of_own(
@@ -187,10 +197,10 @@ def _of_own(
     box = resample(Volume(torch.ones(grid.shape), grid.affine), volume.grid)
     found = own_labels.foreground([volume], box, record.skullstrip, device, notes)
     mask = tidy(resample(found, grid).data > 0.5)
-    return Volume(torch.from_numpy(surface.signed_distance(mask, spacing).astype(np.float32)), grid.affine)
+    return _surface(mask, grid, volume.grid)
 
 
-def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, spacing: float) -> Volume:
+def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, onto: Grid) -> Volume:
     """Return the signed distance to the surface of tissue and ventricles, closed over the sulci.
 
     The boundary of a class is sharper than a regressed distance, which is biased towards the mean head. The
@@ -202,6 +212,5 @@ def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, spacing: float)
     )
     depth = resample(distance, grid, outside=-20.0).data
     tissue = ((resample(brain, grid).data > 0.5) & (depth > -FAR)) | (depth > DEEP)
-    mask = surface.closed(largest(tissue.numpy()), spacing=spacing)
-    found = surface.signed_distance(mask, spacing).astype(np.float32)
-    return Volume(torch.from_numpy(found), grid.affine)
+    mask = surface.closed(largest(tissue.numpy()), spacing=float(grid.spacing[0]))
+    return _surface(mask, grid, onto)

@@ -111,7 +111,7 @@ def install(patch) -> None:
     ) -> SkullStripResult:
         mask = torch.from_numpy(mask_of(volume.data.numpy()))
         source = EXTENT if mode == "skip" else "deepbet"
-        return SkullStripResult(volume.with_data(mask), volume, mode == "skip", source=source)
+        return SkullStripResult(volume.with_data(mask), mode == "skip", source=source)
 
     patch(skullstrip, "skullstrip", strip)
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))

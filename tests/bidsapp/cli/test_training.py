@@ -78,7 +78,7 @@ def test_a_folder_of_maps_becomes_a_network_that_segments(toy, tmp_path, monkeyp
     mask = mask.with_data((mask.data > 0.5).to(torch.uint8))
     path = tmp_path / "scan.nii.gz"
     nib.save(nib.Nifti1Image(scan.data.numpy(), scan.affine), path)
-    stripped = SkullStripResult(mask, mask.with_data(mask.data.float()), True)
+    stripped = SkullStripResult(mask, True)
     monkeypatch.setattr(skullstrip, "skullstrip", lambda *_, **__: stripped)
     monkeypatch.setattr("brainseg.models.preprocessing.bias.correct", lambda volume, mask: (volume, None))
     adult = populations.load("adult")
