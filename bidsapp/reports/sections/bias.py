@@ -82,7 +82,7 @@ def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.
 
 
 def _enlarged(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return values with more voxels in the same field of view, interpolated linearly, constant at its edges."""
+    """Return values on more voxels of one field of view, interpolated linearly, constant at its edges."""
     for axis, (count, size) in enumerate(zip(shape, values.shape, strict=True)):
         place = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
         weight = np.clip(1 - np.abs(place[:, None] - np.arange(size)), 0, None).astype(np.float32)
