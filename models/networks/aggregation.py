@@ -64,10 +64,10 @@ def probabilities(
     """
     members = getattr(network, "members", None)
     if members is not None:
-        own = [one or axes for one in network.axes]  # type: ignore[union-attr]
+        own = zip(members, network.axes, network.shapes, strict=True)  # type: ignore[arg-type]
         found = [
-            probabilities(one, x, prior, device, sampler=sampler, shape=shape, axes=along)
-            for one, along in zip(members, own, strict=True)
+            probabilities(one, x, prior, device, sampler=sampler, shape=size or shape, axes=along or axes)
+            for one, along, size in own
         ]
         return torch.stack(found).mean(0)
     stride = cast(int, network.stride)

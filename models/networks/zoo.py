@@ -79,13 +79,15 @@ class Ensemble(nn.Module):
     Parameters
     ----------
     members : sequence of mapping
-        Of each its ``class`` and ``arguments``, and optionally ``axes``, the axes across its slices.
+        Of each its ``class`` and ``arguments``, and optionally ``axes``, the axes across its slices, and
+        ``shape``, the size of its windows.
     """
 
     def __init__(self, members: Sequence[Mapping[str, Any]]) -> None:
         super().__init__()
         self.members = nn.ModuleList(build(one) for one in members)
         self.axes = [tuple(one.get("axes") or ()) for one in members]
+        self.shapes = [tuple(one.get("shape") or ()) for one in members]
         self.stride = math.lcm(*(cast(int, one.stride) for one in self.members))
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, None]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from ...models.errors import UsageError
 from ...models.networks import purpose, zoo
 from ...models.population import labels
-from ...models.segmentation.own.inputs import specification
+from ...models.segmentation.own.inputs import DEFAULTS, specification
 
 SAME = ("spacing", "coarse", "use")
 """Entries of the cards that must agree, as do label table and inputs but for the axes of slices."""
@@ -53,7 +53,7 @@ def combine(paths: Sequence[Path], out: Path) -> Path:
         _check(cards[0], loaded.card, path)
         inputs = specification(loaded.card)
         axes = inputs["axes"] if inputs["sampler"] == "slices" else []
-        members.append(loaded.card["architecture"] | {"axes": axes})
+        members.append(loaded.card["architecture"] | {"axes": axes, "shape": loaded.card["shape"]})
         prefix = f"members.{len(members) - 1}."
         state |= {prefix + key: value for key, value in loaded.network.state_dict().items()}
     own: dict[str, Any] = {
@@ -79,7 +79,8 @@ def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:
         )
     differing = [key for key in SAME if card.get(key) != first.get(key)]
     one, other = specification(first), specification(card)
-    differing += [key for key in one if key != "axes" and one[key] != other[key]]
+    # How often training drew which label (weights) does not matter.
+    differing += [key for key in DEFAULTS if key != "axes" and one[key] != other[key]]
     if differing:
         reason = f"its {differing[0]} differs from that of the first network"
         raise UsageError(path, reason, "Give networks that see the same")

@@ -1,5 +1,9 @@
 """Several networks in one file."""
 
+import json
+
+import numpy as np
+import pytest
 import torch
 
 from brainseg.bidsapp.cli import main
@@ -24,6 +28,31 @@ def test_networks_become_one(stages, tmp_path, capsys):
     found = own.probabilities([scan], mask, str(out))
     parts = torch.stack([own.probabilities([scan], mask, str(p)).data for p in (one, other)])
     torch.testing.assert_close(found.data, parts.mean(0), atol=2e-3, rtol=0)
+
+
+@pytest.mark.slow
+def test_networks_of_other_architectures_and_windows(tmp_path):
+    """Each member sees windows of its own size; labels were drawn for them with other weights."""
+    pytest.importorskip("monai")
+    torch.manual_seed(0)
+    paths = []
+    for name, size, more in (
+        ("UNet3D", 16, {"channels": [4, 8]}),
+        ("SegResNet", 32, {"init_filters": 8}),
+        ("UNETR", 32, {"shape": [32, 32, 32], "hidden": 48, "heads": 4}),
+    ):
+        arguments = {"inputs": 1, "outputs": 4} | more
+        card = json.loads(own_networks.make(tmp_path, name).with_suffix(".json").read_text())
+        card |= {"architecture": {"class": name, "arguments": arguments}, "shape": [size] * 3}
+        card["inputs"] = {"sampler": "patches", "weights": {"1": len(paths) + 1}, "margin": 4.0}
+        paths.append(zoo.save(tmp_path, zoo.build(card["architecture"]).state_dict(), card))
+    out = tmp_path / "all.safetensors"
+    assert main.main(["train", "combine", str(out), *map(str, paths)]) == 0
+    scan = Volume(torch.rand(20, 22, 24), np.diag([4.0, 4.0, 4.0, 1.0]))
+    mask = scan.with_data(torch.ones(20, 22, 24, dtype=torch.uint8))
+    found = own.probabilities([scan], mask, str(out))
+    parts = torch.stack([own.probabilities([scan], mask, str(path)).data for path in paths])
+    torch.testing.assert_close(found.data, parts.mean(0), atol=1e-4, rtol=0)
 
 
 def test_networks_that_do_not_fit_together(tmp_path, capsys):
