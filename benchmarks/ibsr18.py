@@ -74,9 +74,10 @@ def row(name: str, effort: str) -> str:
 
 
 def minutes(network: str) -> str:
-    """Return the training time of a network by its card."""
-    hours = json.loads(Path(network).with_suffix(".json").read_text()).get("hours")
-    return "–" if hours is None else f"{60 * hours:.0f}"
+    """Return the training time of a network by its card, with that of the networks that it began from."""
+    card = json.loads(Path(network).with_suffix(".json").read_text())
+    hours = [one.get("hours") for one in (card, *card.get("begun_from", []))]
+    return "–" if None in hours else f"{60 * sum(hours):.0f}"
 
 
 def report(scores: dict[str, list[dict[str, tuple[float, float, float]]]], times: dict[str, str]) -> str:

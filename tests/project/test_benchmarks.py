@@ -228,7 +228,7 @@ def test_labels_of_thick_slices_and_lost_sides(scripts, tmp_path):
     assert "| 0.775 | amygdala 0.60 | 2.000 | 0.000 | 9.000 |" in text
 
 
-def test_tissues_of_ibsr18_are_scored_under_their_names(scripts):
+def test_tissues_of_ibsr18_are_scored_under_their_names(scripts, tmp_path):
     bench = scripts("ibsr18")
     truth = np.zeros((12, 12, 12), int)
     truth[2:10, 2:10, 2:10] = 2
@@ -241,6 +241,9 @@ def test_tissues_of_ibsr18_are_scored_under_their_names(scripts):
     assert wrong["WM"][0] == 1 and wrong["CSF"][0] == 0 and wrong["GM"][2] > 0
     text = bench.report({"a": [right, wrong]}, {"a": "45"})
     assert "| a | 45 | 0.500 | 0.500 | 1.000 | **0.667** |" in text and "| 0.943 |" in text
+    (tmp_path / "a.json").write_text(json.dumps({"hours": 0.25, "begun_from": [{"hours": 0.5}]}))
+    assert bench.minutes(str(tmp_path / "a.safetensors")) == "45", "with the training that it began from"
+    assert bench.row("a", "accurate") == "a, --effort accurate" and bench.row("a", "fast") == "a"
 
 
 @pytest.mark.slow

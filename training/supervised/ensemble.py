@@ -61,11 +61,22 @@ def combine(paths: Sequence[Path], out: Path) -> Path:
         "architecture": {"class": "Ensemble", "arguments": {"members": members}},
     }
     own["flip"] = min(float(card.get("flip", 1.0)) for card in cards)
+    own |= _trained(cards)
     own["members"] = [{key: card.get(key) for key in ("name", "sha256", "scores")} for card in cards]
     for key, word in (("training_data", "; "), ("license", "; ")):
         own[key] = word.join(dict.fromkeys(str(card.get(key)) for card in cards))
     out.parent.mkdir(parents=True, exist_ok=True)
     return zoo.save(out.parent, state, cards[0] | own | {"scores": {}})
+
+
+def _trained(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return steps and hours of all members together, and what they began from, each network once."""
+    counted = {card.get("sha256") for card in cards}
+    begun: dict[str, dict[str, Any]] = {}
+    for card in cards:
+        begun |= {one["sha256"]: one for one in card.get("begun_from") or [] if one["sha256"] not in counted}
+    sums = {key: sum(card.get(key) or 0 for card in cards) for key in ("steps", "hours")}
+    return {"steps": sums["steps"], "hours": round(sums["hours"], 2), "begun_from": list(begun.values())}
 
 
 def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:

@@ -14,13 +14,19 @@ from helpers import own_networks
 
 
 def test_networks_become_one(stages, tmp_path, capsys):
-    one, other = own_networks.make(tmp_path / "a", "one"), own_networks.make(tmp_path / "b", "other", other=1)
+    ancestor = {"name": "first", "sha256": "abc", "steps": 10, "hours": 0.5}
+    trained = {"steps": 20, "hours": 0.25, "begun_from": [ancestor]}
+    one = own_networks.make(tmp_path / "a", "one", **trained)
+    before = {"name": "one", "sha256": zoo.read_card(str(one))["sha256"], "steps": 20, "hours": 0.25}
+    trained |= {"begun_from": [before, ancestor]}
+    other = own_networks.make(tmp_path / "b", "other", other=1, **trained)
     out = tmp_path / "c" / "both.safetensors"
     assert main.main(["train", "combine", str(out), str(one), str(other)]) == 0
     assert capsys.readouterr().out.strip() == str(out)
     card = zoo.read_card(str(out))
     assert [member["name"] for member in card["members"]] == ["one", "other"] and card["name"] == "both"
     assert card["training_data"] == "two scans of mine"
+    assert (card["steps"], card["hours"], card["begun_from"]) == (40, 0.5, [ancestor]), "each once"
     purpose.check(str(out), "labels")
     data = stages.scan()
     scan = Volume(torch.from_numpy(data.astype("f4")), stages.affine())
