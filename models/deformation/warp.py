@@ -15,6 +15,9 @@ from ..geometry.volume import Grid, Volume, antialias
 from .velocity import jacobian as determinant
 from .velocity import sample
 
+TIE = 1e-3
+"""Voxels by which a point between two voxels is nearer to the upper one, above all rounding."""
+
 SLAB = 24
 """Number of planes sampled at once."""
 
@@ -164,7 +167,7 @@ def _interpolate(data: Tensor, where: Tensor, mode: str, outside: float, even: l
         flat = where.flatten(1)
         rows = [_label(channel, same, flat, outside) for channel, same in zip(data, even, strict=True)]
         return torch.stack(rows).view(len(data), *where.shape[1:])
-    index = (where + 1e-6).round().long()
+    index = (where + TIE).round().long()
     inside = torch.ones(where.shape[1:], dtype=torch.bool)
     for k, n in enumerate(data.shape[1:]):
         inside &= (index[k] >= 0) & (index[k] < n)

@@ -16,7 +16,7 @@ from ..networks import zoo
 from ..population.labels import LabelTable
 from . import deformable_atlas, refinement
 from .grids import brain_grid, covering
-from .intensity import gaussian_mixture
+from .intensity import gaussian_mixture, places
 
 ROUGH = 2.0
 """Voxel size (mm) at which an atlas is deformed to the scan."""
@@ -182,7 +182,8 @@ def fitted(
     Volume, shape (C, X, Y, Z)
         Probabilities that sum to one in every voxel.
     """
-    values = resample(prior, scan.grid).data[:, scan.inside]
+    maps = resample(prior, scan.grid).data
+    values = maps[:, scan.inside]
     values[0] += (1 - values.sum(0)).clamp(min=0)
     # A brain has no background: its voxels become CSF or the next likely structure.
     free = table.unsided.index(24)
@@ -192,7 +193,8 @@ def fitted(
     if likelihood:
         shared = gaussian_mixture.fit_with_partial_volume
         method = shared if partial_volume else gaussian_mixture.fit
-        fit = method(scan.intensities, values, table.unsided, fluid=fluid)
+        far = places.far_off(maps, scan.inside, table.unsided, scan.grid.spacing)
+        fit = method(scan.intensities, values, table.unsided, fluid=fluid, far=far)
         values = fit.posteriors
         if fit.weight == 0:
             notes.append(

@@ -25,6 +25,9 @@ GROUPS = {
 The accumbens is grouped with amygdala and hippocampus, not with the striatum, as in SAMSEG."""
 
 
+NONE = 1e-20
+"""Prior probability of a structure where it cannot be."""
+
 OUTLIERS = 0.01
 """Share of tissue of any intensity, if only tissue and CSF are separated."""
 
@@ -58,6 +61,7 @@ def fit(
     strength: float = 1.0,
     anchor: float = 0.25,
     fluid: float | None = None,
+    far: Tensor | None = None,
 ) -> Fit:
     """Fit Gaussian classes by expectation-maximization.
 
@@ -80,16 +84,16 @@ def fit(
         keeps classes of low contrast apart.
     fluid : float, optional
         Largest variance of CSF, relative to white matter. Partial-volume voxels widen its class.
+    far : Tensor of bool, shape (C, N), optional
+        Where a structure cannot be, whatever the intensities.
     """
     names = sorted({GROUPS[s] for s in structures})
     group = torch.tensor([names.index(GROUPS[s]) for s in structures])
     y = _normalized(intensities)
-    log_prior = torch.log(prior.clamp(min=floor))
-    log_prior = log_prior - torch.logsumexp(log_prior, 0)
-    step = max(1, y.numel() // 60_000)  # a few ten thousand voxels fix a mean
-    mean, variance, responsibility = _maximized(
-        y[::step], log_prior[:, ::step], group, names, iterations, strength, anchor, fluid
-    )
+    log_prior = _log_prior(prior, floor, far)
+    step = slice(None, None, max(1, y.numel() // 60_000))  # a few ten thousand voxels fix a mean
+    fitted = _maximized(y[step], log_prior[:, step], group, names, iterations, strength, anchor, fluid)
+    mean, variance, responsibility = fitted
     separation = _separation(mean, variance, names)
     weight = strength * _trust(separation)
     density = _log_density(y, mean, variance)
@@ -116,12 +120,13 @@ def fit_with_partial_volume(
     *,
     floor: float = 1e-4,
     fluid: float | None = None,
+    far: Tensor | None = None,
 ) -> Fit:
     """Fit classes with partial volume; without a contrast of gray and white matter, fit Gaussian classes.
 
     Parameters
     ----------
-    intensities, prior, structures, floor
+    intensities, prior, structures, floor, far
         As for :func:`fit`.
     fluid : float, optional
         Largest variance of CSF in Gaussian classes, relative to white matter's.
@@ -137,13 +142,21 @@ def fit_with_partial_volume(
     start = classes.begin(y[::step], prior[:, ::step])
     separation = classes.separation(start)
     if _trust(separation) < 1:
-        return fit(intensities, prior, structures, floor=floor, fluid=fluid)
+        return fit(intensities, prior, structures, floor=floor, fluid=fluid, far=far)
     prior = partial_volume.softened(prior, structures, partial_volume.exponent(separation))
-    log_prior = torch.log(prior.clamp(min=floor))
-    log_prior = log_prior - torch.logsumexp(log_prior, 0)
+    log_prior = _log_prior(prior, floor, far)
     density = classes.maximize(y[::step], log_prior[:, ::step], start)
     log_density = partial_volume.at(density, y).log_()
     return Fit(log_prior.add_(log_density[classes.group]).softmax(0), separation, 1.0)
+
+
+def _log_prior(prior: Tensor, floor: float, far: Tensor | None) -> Tensor:
+    """Return the logarithm of a prior of at least ``floor``, almost none where a structure is ``far``."""
+    floored = prior.clamp(min=floor)
+    if far is not None:
+        floored.masked_fill_(far, NONE)
+    found = floored.log_()
+    return found.sub_(torch.logsumexp(found, 0))
 
 
 def _normalized(intensities: Tensor) -> Tensor:

@@ -153,3 +153,12 @@ def test_points_of_a_grid_are_those_of_its_voxels(warp):
     lines = torch.meshgrid(*(torch.arange(200.0),) * 3, indexing="ij")
     found = warp.resample(Volume(torch.stack(lines), affine), grid).data.numpy() - 100
     assert np.allclose(np.moveaxis(found, 0, -1), expected, atol=1e-4)
+
+
+def test_a_point_between_two_voxels_gets_the_upper_one_everywhere():
+    image = Volume(torch.arange(300, dtype=torch.int16).view(300, 1, 1), np.eye(4))
+    shift = np.eye(4)
+    shift[0, 3] = 0.5
+    for warp in (Warp((shift,)), Warp((turn(0, (-90.2, 0, 0)), turn(0, (90.7, 0, 0))))):
+        found = warp.resample(image, Grid((299, 1, 1), np.eye(4)), "nearest").data.flatten()
+        assert torch.equal(found, torch.arange(1, 300, dtype=torch.int16))
