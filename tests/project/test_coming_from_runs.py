@@ -10,6 +10,7 @@ import shutil
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from brainseg.bidsapp.cli import main
 from brainseg.bidsapp.tools import anatomy
@@ -143,6 +144,10 @@ def test_lower_grade_glioma(run, fake, tmp_path):
     _trained(tmp_path / "runs" / "slices", "lesion-slices")
     assert sum(1 for _ in (tmp_path / "predictions").rglob("*.tif")) == 8 * 16
     assert (tmp_path / "dice_distribution.png").stat().st_size > 1000
+    weights = str(tmp_path / "runs" / "lgg" / "lgg-slices.safetensors")
+    network = torch.hub.load(str(ROOT), "unet_segmentation", source="local", weights_path=weights)
+    with torch.no_grad():
+        assert network(torch.rand(2, 3, 32, 32)).shape == (2, 1, 32, 32)
     mask = nib.load(tmp_path / "sub-01_label-lesion_mask.nii.gz")
     assert mask.shape == image.shape and set(np.unique(mask.dataobj)) <= {0, 1}
 

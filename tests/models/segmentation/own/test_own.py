@@ -155,6 +155,11 @@ def test_no_mirror_image_where_it_would_be_wrong(stages, tmp_path, card, words):
     fast, accurate = (own.segment(scan, mask, path, effort=effort) for effort in ("fast", "accurate"))
     assert bool((fast.labels.data == accurate.labels.data).all()) and fast.notes == []
     (note,) = accurate.notes
+    files = {name: str(tmp_path / f"{name}.nii.gz") for name in ("scan", "mask")}
+    for name, volume in (("scan", scan), ("mask", mask)):
+        nib.save(nib.Nifti1Image(volume.data.numpy(), volume.affine), files[name])
+    node = SegmentOwnLabels(in_file=files["scan"], in_mask=files["mask"], model=path, effort="accurate")
+    assert note in node.run(cwd=str(tmp_path)).outputs.notes
     assert re.search(f"lopsided was not averaged with the mirror image: .*{words}", note)
     assert "mirror" not in methods.own_labels(path, "accurate")
 
