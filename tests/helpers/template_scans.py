@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import nibabel as nib
 import numpy as np
 import torch
 from scipy import ndimage
 
 from brainseg.bidsapp.demo import template_image
-from brainseg.models.geometry.volume import Grid, Volume, resample
+from brainseg.models.geometry.volume import Grid, Volume, lattice, resample
+from brainseg.models.registration.result import Anatomy
+from brainseg.models.templates import bundled
 
 
 def template() -> Volume:
@@ -81,3 +85,31 @@ def resampled(scan: Volume, spacing=(0.8, 0.8, 0.8)) -> Volume:
     there = resample(scan.with_data((scan.data > 0).to(torch.uint8)), grid, mode="nearest").data > 0
     least = float(scan.data[scan.data > 0].min())
     return out.with_data(torch.where(there, out.data.clamp(min=least), 0.0))
+
+
+def labeled(spacing: float = 2.0) -> tuple[Volume, Volume]:
+    """The stripped default template, and both sides' cerebrum and cerebellum in FreeSurfer's numbers."""
+    known = bundled.load(bundled.DEFAULT)
+    grid = lattice(known.image, spacing)
+    scan = resample(known.image, grid)
+    inside = (resample(known.mask.with_data(known.mask.data.float()), grid).data > 0.5).numpy()
+    x, y, z = grid.affine[:3, :3] @ np.indices(grid.shape).reshape(3, -1) + grid.affine[:3, 3:]
+    deep = ndimage.distance_transform_edt(inside, grid.spacing).ravel() > 8
+    cerebellum, right = (z < -15) & (y < -40), x > 0
+    truth = np.where(cerebellum, np.where(deep, 7, 8), np.where(deep, 2, 3))
+    truth = (np.where(right, truth + 39, truth).reshape(grid.shape) * inside).astype(np.int16)
+    masked = np.where(inside, scan.data.numpy(), 0)
+    return scan.with_data(torch.from_numpy(masked)), scan.with_data(torch.from_numpy(truth))
+
+
+def processed(move: np.ndarray) -> SimpleNamespace:
+    """The chain's result of the default template, moved by a matrix, with a box as left hippocampus."""
+    known = bundled.load(bundled.DEFAULT)
+    structures = torch.zeros(known.mask.grid.shape, dtype=torch.int16)
+    where = np.linalg.inv(known.mask.affine) @ [*known.centroids[17], 1]
+    x, y, z = np.rint(where[:3]).astype(int)
+    structures[x - 4 : x + 5, y - 4 : y + 5, z - 4 : z + 5] = 17
+    at = lambda data: Volume(data, move @ known.mask.affine)  # noqa: E731
+    centroids = {k: tuple(np.array(c) + move[:3, 3]) for k, c in known.centroids.items()}
+    image = at(known.mask.data.float() * 100 + 50 * (structures == 17))
+    return SimpleNamespace(anatomy=Anatomy(image, at(known.mask.data), at(structures), centroids, {}))

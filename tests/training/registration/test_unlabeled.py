@@ -1,17 +1,13 @@
 """Registration networks that train on real scans without labels."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from brainseg.models.errors import InputError, UsageError
-from brainseg.models.geometry.volume import Volume
 from brainseg.models.registration import features
-from brainseg.models.registration.result import Anatomy
-from brainseg.models.templates import bundled
 from brainseg.training.kinds import registry
 from brainseg.training.kinds.assemble import Data, assemble
 from brainseg.training.registration import unlabeled
@@ -19,6 +15,7 @@ from brainseg.training.registration.pairs import BrainPairs
 from brainseg.training.registration.unlabeled import ScanPairs
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
+from helpers import template_scans
 
 SHAPE = (16, 20, 16)
 SMOOTHNESS = {"ncc": 1.0, "bending": 1.0, "jacobian": 1.0}
@@ -102,21 +99,12 @@ def test_the_recipe_takes_them(scans, toy_arrays, tmp_path):
 
 
 def test_scans_are_brought_to_one_frame(tmp_path, monkeypatch):
-    template = bundled.load(bundled.DEFAULT)
-    structures = torch.zeros(template.mask.grid.shape, dtype=torch.int16)
-    where = np.linalg.inv(template.mask.affine) @ [*template.centroids[17], 1]
-    x, y, z = np.rint(where[:3]).astype(int)
-    structures[x - 4 : x + 5, y - 4 : y + 5, z - 4 : z + 5] = 17
     shift = np.eye(4)
     shift[:3, 3] = [12.0, -30.0, 7.0]
 
     def processed(path, *_):
         """The template, the second time in another place."""
-        move = shift if path.name == "b" else np.eye(4)
-        at = lambda data: Volume(data, move @ template.mask.affine)  # noqa: E731
-        centroids = {k: tuple(np.array(c) + move[:3, 3]) for k, c in template.centroids.items()}
-        image = at(template.mask.data.float() * 100 + 50 * (structures == 17))
-        return SimpleNamespace(anatomy=Anatomy(image, at(template.mask.data), at(structures), centroids, {}))
+        return template_scans.processed(shift if path.name == "b" else np.eye(4))
 
     monkeypatch.setattr(unlabeled.process, "process", lambda path, *_: processed(path))
     monkeypatch.setattr(unlabeled.conform, "read", lambda path: path)
