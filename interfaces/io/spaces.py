@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
+from ...models.geometry.axes import triple
 from ...models.geometry.volume import Grid, Volume, box
 from ...models.io import itk, outputs
 from ...models.population import labels
@@ -28,6 +29,9 @@ REFERENCES = {
     "MNI152NLin2009aSym": "https://osf.io/7pj92",
 }
 """Address of a template's image or description."""
+
+EDGE = 3
+"""Margin (voxels) around the brain in which labels are computed; they may reach beyond its mask."""
 
 DESCRIPTIONS = {
     "deep": "Affine and diffeomorphic (stationary velocity field)",
@@ -112,16 +116,23 @@ class InSpace:
         yield self.own.preproc, derivatives.as_stored(preproc, scan.on_disk)
         yield _typed("mask", inside)
         del preproc, brain
-        maps = self._within(_within_brain(scan, names), inside)
-        maps *= inside
-        yield _typed("dseg", (maps.argmax(0) + 1) * inside)
+        window, part = self._around(inside)
+        brain = inside[window]
+
+        def whole(name: str, values: np.ndarray, **entities: str) -> tuple[str, np.ndarray]:
+            output = outputs.load()[name]
+            out = np.zeros(self.grid.shape, output.dtype)
+            out[window] = values
+            return output.ending(**entities), out
+
+        maps = self.found.forward.resample(_within_brain(scan, names), part).data.numpy() * brain
+        yield whole("dseg", (maps.argmax(0) + 1) * brain)
         if "posteriors" not in leave_out:
             total = np.maximum(maps.sum(0), 1e-3)
             for name, values in zip(names, maps, strict=True):
-                share = derivatives.as_probability(values / total * inside)
-                yield outputs.ending("probseg", label=name), share
+                yield whole("probseg", derivatives.as_probability(values / total * brain), label=name)
         del maps
-        yield _typed("structures", self._labels(scan.structures))
+        yield whole("structures", self._labels(scan.structures, part))
         if "jacobian" not in leave_out:
             yield _typed("jacobian", self._change)
         if "vbm" not in leave_out:
@@ -146,23 +157,24 @@ class InSpace:
                 out[outputs.ending("smoothed", label=name)] = found.astype(np.float32)
         return out
 
-    def _labels(self, structures: Volume) -> np.ndarray:
-        """Return the labels on the template's grid, from their box in the image."""
+    def _labels(self, structures: Volume, part: Grid) -> np.ndarray:
+        """Return the labels on a part of the template's grid, from their box in the image."""
         if bool((structures.data > 0).any()):
             structures = structures.crop(*box(structures, 2 * float(max(structures.grid.spacing))))
-        return self.found.forward.resample(structures, self.grid, "label").data.numpy()
+        return self.found.forward.resample(structures, part, "label").data.numpy()
 
-    def _within(self, volumes: Volume, inside: np.ndarray) -> np.ndarray:
-        """Return volumes (C, X, Y, Z) on the template's grid, computed in the box of a mask, else 0."""
-        out = np.zeros((len(volumes.data), *self.grid.shape), np.float32)
-        if inside.any():
-            start, shape = box(Volume(torch.from_numpy(inside), self.grid.affine), 0.0)
-            affine = self.grid.affine.copy()
-            affine[:3, 3] += affine[:3, :3] @ start
-            part = tuple(slice(a, a + n) for a, n in zip(start, shape, strict=True))
-            found = self.found.forward.resample(volumes, Grid(shape, affine))
-            out[(slice(None), *part)] = found.data.numpy()
-        return out
+    def _around(self, inside: np.ndarray) -> tuple[tuple[slice, ...], Grid]:
+        """Return the window and the grid of the box around the brain, with a margin for labels."""
+        if not inside.any():
+            return tuple(slice(0, 1) for _ in range(3)), Grid((1, 1, 1), self.grid.affine)
+        mask = Volume(torch.from_numpy(inside), self.grid.affine)
+        start, shape = box(mask, EDGE * float(max(self.grid.spacing)))
+        ends = [
+            (max(a, 0), min(a + n, size)) for a, n, size in zip(start, shape, self.grid.shape, strict=True)
+        ]
+        affine = self.grid.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [first for first, _ in ends]
+        return tuple(slice(*end) for end in ends), Grid(triple(b - a for a, b in ends), affine)
 
     def transforms(self) -> list[Callable[[], Path]]:
         """Return functions that write the transforms in both directions."""
