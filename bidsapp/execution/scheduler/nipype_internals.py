@@ -150,6 +150,11 @@ class RankedSubmission(SchedulerHooks):
             tried.update(self._turn)
             # The plugin that follows in the order of bases has this method.
             super()._send_procs_to_workers(updatehash=updatehash, graph=graph)  # type: ignore[misc]
+        if self.pending_tasks:
+            self.rest()
+
+    def rest(self) -> None:
+        """Wait for a result of the running nodes; by default, Nipype looks for results again and again."""
 
     def _sort_jobs(self, jobids, scheduler="tsort"):
         return list(self._turn)

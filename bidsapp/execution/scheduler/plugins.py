@@ -36,6 +36,9 @@ from . import logs, signals
 from .nipype_internals import CrashHook, RankedSubmission, SchedulerHooks
 from .slots import HIDDEN, PINNED, VISIBLE, Slot
 
+PATIENCE = 1.0
+"""Seconds after which running nodes are looked at, even if none has ended."""
+
 
 def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[str, Any]:
     """Run a node and return its result, traceback and fault.
@@ -176,6 +179,7 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         self._numbers = itertools.count(1)
         self._tasks: dict[int, tuple[Any, bool]] = {}
         self._results: dict[int, dict[str, Any]] = {}
+        self._news = threading.Event()
         self._lost: set[int] = set()
         self._suspects: deque[int] = deque()
         self._alone: int | None = None
@@ -234,6 +238,12 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
             self._lost.add(taskid)
         else:
             self._results[taskid] = _no_result(taskid, error)
+        self._news.set()
+
+    def rest(self) -> None:
+        """Wait until a node has ended, or for a second."""
+        self._news.wait(PATIENCE)
+        self._news.clear()
 
     def result_of(self, taskid: int) -> dict[str, Any] | None:
         """Return the result of a node, None before it ends; repeat a lost node in a separate process."""

@@ -95,6 +95,10 @@ def test_one_process_for_each_card(tmp_path, monkeypatch):
         log_file=tmp_path / "log",
         slots=found,
     )
+    looked, look = [], plugin._send_procs_to_workers
+    monkeypatch.setattr(
+        plugin, "_send_procs_to_workers", lambda **how: looked.append(time.monotonic()) or look(**how)
+    )
     workflow = pe.Workflow("cards", base_dir=str(tmp_path / "work"))
     workflow.config["execution"] = {"poll_sleep_duration": "0.02", "crashdump_dir": str(tmp_path)}
     (tmp_path / "seen").mkdir()
@@ -123,3 +127,5 @@ def test_one_process_for_each_card(tmp_path, monkeypatch):
     first, second = by_card.values()
     assert any(a["start"] < b["end"] and b["start"] < a["end"] for a in first for b in second)
     assert {one["gpu"] for one in seen[6:]} == {""}
+    seconds = looked[-1] - looked[0]
+    assert len(looked) < 2 * len(seen) + seconds, "looks when a node has ended, and once a second"
