@@ -78,6 +78,7 @@ def segment(
     if shapes := card.get("atlas"):
         prior = fusion.with_shapes(shapes, network, prior, scan, coarse.to_atlas, table, likelihood, FLUID)
     posteriors = fusion.fitted(scan, prior, table, likelihood, notes, FLUID, partial_volume=True)
+    del prior, network
     left = _left(coarse, grid)
     posteriors.data[:] = fusion.without_tails(fusion.without_strays(posteriors.data, left.data, table))
     if coarse.error > FAR_OFF:

@@ -182,18 +182,18 @@ def fitted(
     Volume, shape (C, X, Y, Z)
         Probabilities that sum to one in every voxel.
     """
-    maps = resample(prior, scan.grid).data
+    same = prior.grid.shape == scan.grid.shape and np.array_equal(prior.affine, scan.grid.affine)
+    maps = prior.data if same else resample(prior, scan.grid).data
     values = maps[:, scan.inside]
+    far = places.far_off(maps, scan.inside, table.unsided, scan.grid.spacing) if likelihood else None
+    del maps
     values[0] += (1 - values.sum(0)).clamp(min=0)
     # A brain has no background: its voxels become CSF or the next likely structure.
-    free = table.unsided.index(24)
-    values[free] += 0.1 * values[0]
+    values[table.unsided.index(24)] += 0.1 * values[0]
     values[0] *= 0.0
     values /= values.sum(0).clamp(min=1e-6)
     if likelihood:
-        shared = gaussian_mixture.fit_with_partial_volume
-        method = shared if partial_volume else gaussian_mixture.fit
-        far = places.far_off(maps, scan.inside, table.unsided, scan.grid.spacing)
+        method = gaussian_mixture.fit_with_partial_volume if partial_volume else gaussian_mixture.fit
         fit = method(scan.intensities, values, table.unsided, fluid=fluid, far=far)
         values = fit.posteriors
         if fit.weight == 0:
@@ -203,7 +203,7 @@ def fitted(
             )
     full = torch.zeros(len(values), *scan.grid.shape)
     full[:, scan.inside] = values
-    if likelihood and SMOOTHING:
+    if likelihood:
         full = gaussian_mixture.smoothed(full, scan.inside, SMOOTHING)
     full[0] = (~scan.inside).float()
     full[1:, ~scan.inside] = 0
