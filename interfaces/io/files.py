@@ -15,6 +15,7 @@ import numpy as np
 from zlib_ng import zlib_ng
 
 from ...models.errors import OutputError
+from ...models.geometry.axes import slabs
 from ...models.io import atomic
 
 LEVEL = 3
@@ -177,8 +178,8 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, code: int = 1)
     packer = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, GZIP)
     with whole(path) as file:
         file.write(packer.compress(start.getvalue()))
-        for part in np.array_split(np.asarray(data).reshape(-1, order="F"), 16):
-            file.write(packer.compress(part.data if part.size else b""))
+        for part in slabs(np.asarray(data)):
+            file.write(packer.compress(part.ravel().data if part.size else b""))
         file.write(packer.flush())
     return path
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
+from ..geometry.axes import in_memory_order
 from ..geometry.volume import Volume
 from . import datalad, images
 
@@ -54,8 +55,6 @@ def read(path: str | Path, least_mm: float = LEAST_MM, notes: list[str] | None =
     notes = [] if notes is None else notes
     image = _checked(path, least_mm, notes)
     data = _data(path, image)
-    while data.ndim > 3:
-        data = data[..., 0]
     _check_values(path, data, notes)
     return Volume(torch.from_numpy(data), images.affine_of(image))
 
@@ -193,7 +192,10 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     _check_size(path, image)
     try:
-        return np.array(image.dataobj, dtype=np.float32, order="C")  # the files have the other order
+        data = np.asanyarray(image.dataobj)
+        while data.ndim > 3:
+            data = data[..., 0]
+        return in_memory_order(data, np.float32)  # the files have the other order
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise InputError(
             path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch
