@@ -15,7 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from .axes import triple
-from .orientation import closest_axes, to_canonical
+from .orientation import closest_axes, is_turn, to_canonical, turned
 
 
 @dataclass(frozen=True)
@@ -189,11 +189,10 @@ def resample(volume: Volume, grid: Grid, mode: str = "linear", outside: float = 
     [0.5, 1.5, 2.5]
     """
     matrix = np.linalg.inv(volume.affine) @ grid.affine
-    whole = np.round(matrix)
-    if np.allclose(matrix, whole, atol=1e-4) and np.allclose(whole[:3, :3], np.eye(3)) and outside == 0.0:
-        same = volume if mode == "nearest" else volume.with_data(_floating(volume.data))
-        moved = same.crop(triple(int(i) for i in whole[:3, 3]), grid.shape)
-        return Volume(moved.data, grid.affine)
+    whole = np.round(matrix).astype(int)
+    if np.allclose(matrix, whole, atol=1e-4) and is_turn(whole[:3, :3]) and outside == 0.0:
+        same = volume.data if mode == "nearest" else _floating(volume.data)
+        return Volume(turned(same, whole[:3, :3], whole[:3, 3], grid.shape), grid.affine)
     data = volume.data if volume.data.ndim == 4 else volume.data[None]
     if mode == "nearest":
         out = _nearest(data, matrix, grid.shape, outside)
