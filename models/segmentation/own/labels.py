@@ -136,6 +136,7 @@ def probabilities(
     return Volume(_averaged(loaded, made, spec, device, both), made.grid.affine)
 
 
+@torch.inference_mode()
 def _averaged(loaded: zoo.Model, made: Inputs, spec: Mapping[str, Any], device: str, both: bool) -> Tensor:
     """Return the probabilities of inputs, or ``both`` their mean and that of the mirror image."""
     seen = {"sampler": spec["sampler"], "shape": loaded.card["shape"], "axes": spec["axes"]}
@@ -144,8 +145,9 @@ def _averaged(loaded: zoo.Model, made: Inputs, spec: Mapping[str, Any], device: 
         return found
     other = mirrored(made, spec["frame"] == "cascade")
     again = aggregation.probabilities(loaded.network, other.x, other.prior, device, **seen)
-    exchanged = list(labels.of_card(loaded.card).exchanged)
-    return (found + again[exchanged].flip(1)) / 2
+    for place, partner in enumerate(labels.of_card(loaded.card).exchanged):  # in place, to save memory
+        found[place].add_(again[partner].flip(0)).div_(2)
+    return found
 
 
 def mirrored(made: Inputs, coordinates: bool) -> Inputs:
