@@ -23,6 +23,7 @@ import tables
 import torch
 from real_heads import scan_of
 
+from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Grid, Volume, normalize, resample
 from brainseg.models.intracranial import intracranial
 from brainseg.models.localization import head
@@ -79,7 +80,10 @@ def _rendered(generator: HeadGenerator, draw: Draw, seed: int) -> tuple[Volume, 
 
 def measured(scan: Volume, record: Population) -> float:
     """Return the measured intracranial volume (mL); NaN if it is not available."""
-    found = intracranial.measure(scan, record)
+    try:
+        found = intracranial.measure(scan, record)
+    except InputError:  # the brain was not found
+        return float("nan")
     return float("nan") if found.volume is None else found.volume / 1000
 
 

@@ -49,6 +49,10 @@ class Measured:
     outside: float | None = None
 
 
+UNMEASURED = Measured(reason=intracranial.UNKNOWN)
+"""What is known where the population has no network."""
+
+
 class _MeasureInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="conformed image, with its skull")
     in_mask = File(exists=True, mandatory=True, desc="brain mask, on the image's grid")

@@ -177,8 +177,7 @@ class WriteDerivatives(Sink):
         structures, volumes = outputs.ending("structures"), outputs.ending("volumes")
         native = derivatives.sidecars(names, bool(inputs.stripped), notes, dict(inputs.precomputed or {}))
         native[outputs.ending("mask")] |= derivatives.mask_source(inputs.mask_source)
-        if isdefined(inputs.in_intracranial):
-            native[volumes] |= intracranial.COLUMNS | intracranial.about(self._intracranial)
+        native[volumes] |= intracranial.COLUMNS | intracranial.about(self._intracranial)
         if isdefined(inputs.in_intracranial_mask):
             native |= intracranial.sidecars(names)
         age = read_age(inputs.in_measures)
@@ -264,7 +263,7 @@ class WriteDerivatives(Sink):
     @property
     def _intracranial(self) -> intracranial.Measured:
         found = self.inputs.in_intracranial
-        return intracranial.read(found) if isdefined(found) else intracranial.Measured()
+        return intracranial.read(found) if isdefined(found) else intracranial.UNMEASURED
 
     @property
     def _own_network(self) -> str:

@@ -33,7 +33,7 @@ def init_intracranial_wf(
     name : str
         Name of the workflow.
     population : str
-        Population of the brain. Without a network in its record there is no volume, and a note says so.
+        Population of the brain, with a network of the cavity in its record.
     networks : mapping of str to str, optional
         Networks of the user by step, in place of those of the population.
     device : str

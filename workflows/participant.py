@@ -21,7 +21,6 @@ OUTPUTS = ("out_files", "notes", "stripped")
 CORE = (
     "conform",
     "skullstrip",
-    "intracranial",
     "bias",
     "segmentation",
     "growth",
@@ -35,9 +34,6 @@ CONNECTIONS: tuple[Connection, ...] = (
     *(("inputnode", "source_file", stage, "source_file") for stage in CORE),
     ("conform", "out_file", "skullstrip", "in_file"),
     ("conform", "out_file", "bias", "in_file"),
-    ("conform", "out_file", "intracranial", "in_file"),
-    ("skullstrip", "out_mask", "intracranial", "in_mask"),
-    ("skullstrip", "stripped", "intracranial", "stripped"),
     ("skullstrip", "out_mask", "bias", "in_mask"),
     ("skullstrip", "out_mask", "segmentation", "in_mask"),
     ("bias", "out_file", "segmentation", "in_file"),
@@ -57,7 +53,6 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("segmentation", "out_measures", "quality", "in_measures"),
     ("segmentation", "out_probabilities", "quality", "in_probabilities"),
     ("registration", "out_transform", "quality", "in_transform"),
-    ("intracranial", "out_measures", "quality", "in_intracranial"),
     ("quality", "out_quality", "outputs", "in_quality"),
     ("quality", "notes", "outputs", "quality_notes"),
     ("conform", "notes", "outputs", "conform_notes"),
@@ -65,9 +60,6 @@ CONNECTIONS: tuple[Connection, ...] = (
     ("skullstrip", "stripped", "outputs", "stripped"),
     ("skullstrip", "mask_source", "outputs", "mask_source"),
     ("skullstrip", "notes", "outputs", "skullstrip_notes"),
-    ("intracranial", "out_mask", "outputs", "in_intracranial_mask"),
-    ("intracranial", "out_measures", "outputs", "in_intracranial"),
-    ("intracranial", "notes", "outputs", "intracranial_notes"),
     ("bias", "out_file", "outputs", "in_preproc"),
     ("segmentation", "out_structures", "outputs", "in_structures"),
     ("segmentation", "out_tissue", "outputs", "in_tissue"),
@@ -80,6 +72,16 @@ CONNECTIONS: tuple[Connection, ...] = (
 """Connections that every workflow has."""
 
 OPTIONAL: dict[str, tuple[Connection, ...]] = {
+    "intracranial": (
+        ("inputnode", "source_file", "intracranial", "source_file"),
+        ("conform", "out_file", "intracranial", "in_file"),
+        ("skullstrip", "out_mask", "intracranial", "in_mask"),
+        ("skullstrip", "stripped", "intracranial", "stripped"),
+        ("intracranial", "out_measures", "quality", "in_intracranial"),
+        ("intracranial", "out_mask", "outputs", "in_intracranial_mask"),
+        ("intracranial", "out_measures", "outputs", "in_intracranial"),
+        ("intracranial", "notes", "outputs", "intracranial_notes"),
+    ),
     "precomputed tissues": (("segmentation", "out_dseg", "outputs", "in_dseg"),),
     "corrected orientation": (("conform", "reoriented", "outputs", "reoriented"),),
     "corrected grid": (("conform", "out_file", "outputs", "grid_file"),),
@@ -231,6 +233,7 @@ def select_connections(plan: Plan) -> list[Connection]:
     atlases = bool(plan.atlases)
     own, acquired = bool(plan.record.own_labels), plan.own_acquired
     wanted = {
+        "intracranial": bool(plan.record.intracranial),
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
         "own labels": own,
         "own labels of corrected images": own and not acquired,

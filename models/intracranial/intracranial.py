@@ -2,12 +2,13 @@
 
 The cavity is everything inside the skull (brain, fluid, meninges, venous sinuses), down to the foramen
 magnum. It does not shrink with the brain, so that volumes of structures are given as fractions of it. The
-network regresses the signed distance to the inner surface of the skull; it learned from heads whose brains
-were partly made smaller.
+network regresses the signed distance to the inner surface of the skull, from what the network of the brain
+mask finds (fluid, tissue); it learned from heads whose brains were partly made smaller.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,17 +16,21 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..errors import UsageError
 from ..geometry.axes import triple
-from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample, transform_points
+from ..geometry.volume import Grid, Volume, resample, transform_points
 from ..localization import head
 from ..networks import zoo
-from ..networks.inference import COORDINATE_SCALE, run
+from ..networks.inference import run
 from ..population.populations import Population
+from ..segmentation.grids import brain_grid, half
 from ..segmentation.masks import tidy
+from ..segmentation.signed_distance import look
+from .inputs import inputs
 
 STRIPPED = "there is no skull in the image"
 PARTIAL = "the field of view does not cover the head"
-UNKNOWN = "there is no network of the cranial cavity for {population} brains"
+UNKNOWN = "there is no network of the cranial cavity for this population"
 
 MOST_OUTSIDE = 0.02
 """Largest share of the cavity outside the field of view with which its volume is given."""
@@ -39,6 +44,12 @@ TOLD_OUTSIDE = 0.002
 
 DISTANCE_SCALE = 10.0
 """Distance (mm) for an output of 1 of the network."""
+
+UNTOLD = "Train it with the recipe intracranial of this version"
+"""Remedy for weights of an earlier recipe."""
+
+MARGIN = 16.0
+"""Margin (mm) around the coarse brain."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +105,18 @@ def measure(
     ------
     InputError
         If the scan has no brain.
+    UsageError
+        If the network was not trained on what another network finds.
     """
     if not record.intracranial:
-        return Intracranial(reason=UNKNOWN.format(population=record.name))
+        return Intracranial(reason=UNKNOWN)
     if stripped:
         return unavailable(STRIPPED)
     if head.is_partial(volume):
         return unavailable(PARTIAL)
     notes: list[str] = []
     coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
-    to_atlas = head.similarity(coarse, record.coarse)
-    distance = _distance(volume, to_atlas, record.intracranial, device, notes)
+    distance = _distance(volume, coarse, record.intracranial, device, notes)
     inside = filling(distance)
     seen = resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data
     total = float(inside.sum())
@@ -158,23 +170,22 @@ def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
     return area * size**2
 
 
-def _distance(volume: Volume, to_atlas: np.ndarray, model: str, device: str, notes: list[str]) -> Volume:
-    """Return the signed distance (mm) to the surface of the cavity, without islands and holes.
-
-    The network sees the head aligned with the mean head by its structures.
-    """
+def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, notes: list[str]) -> Volume:
+    """Return the signed distance (mm) to the surface of the cavity, without islands and holes."""
     loaded = zoo.load_once(model, device)
-    shape, spacing = triple(loaded.card["shape"]), loaded.card["spacing"]
-    upright = np.diag([spacing, spacing, spacing, 1.0])
-    upright[:3, 3] = -(np.array(shape) - 1) / 2 * spacing
-    grid = Grid(shape, np.linalg.inv(to_atlas) @ upright)
-    image = normalize(resample(volume, grid).data)
-    coordinates = coordinate_channels(grid, to_atlas, COORDINATE_SCALE)
-    found = run(loaded.network, image, coordinates, device=device, notes=notes)["mask"][0]
+    if "finder" not in loaded.card:
+        raise UsageError(model, "its card does not say which network finds the brain (finder)", UNTOLD)
+    finder = zoo.load_once(loaded.card["finder"], device)
+    stride = math.lcm(finder.stride, 2 * loaded.stride)
+    grid = brain_grid(volume, coarse.distance, finder.card["spacing"], MARGIN, stride)
+    x, seen = look(volume, coarse, finder, grid, device, notes)
+    given = inputs(x[None], {task: values[None] for task, values in seen.items()})[0]
+    found = run(loaded.network, given[0], given[1:], device=device, notes=notes)["mask"][0] * DISTANCE_SCALE
+    grid = half(grid)
+    size = grid.voxel_volume ** (1 / 3)
     whole = torch.from_numpy(tidy(found > 0))
-    inside = torch.where(found > 0, found, spacing / DISTANCE_SCALE)
-    found = torch.where(whole, inside, torch.where(found > 0, -spacing / DISTANCE_SCALE, found))
-    return Volume(found * DISTANCE_SCALE * grid.voxel_volume ** (1 / 3) / spacing, grid.affine)
+    found = torch.where(whole, torch.where(found > 0, found, size), torch.where(found > 0, -size, found))
+    return Volume(found, grid.affine)
 
 
 def _mask(distance: Volume, volume: Volume) -> Volume:

@@ -1,8 +1,9 @@
-"""A U-Net with a stride-2 stem, one shared encoder and one decoder for each task.
+"""A U-Net with a stem, one shared encoder and one decoder for each task.
 
-Most layers work at half the input's resolution; a light refiner at full resolution sharpens each task's
-logits. On a CPU this is several times faster than a U-Net of the same size at full resolution, at nearly the
-same accuracy.
+With a stem of stride 2 most layers work at half the resolution of the input; a light refiner at full
+resolution sharpens the logits of each task. On a CPU this is several times faster than a U-Net of the same
+size at full resolution, at nearly the same accuracy. At coarse voxel sizes, where half the resolution is too
+little, a stem of stride 1 keeps the full one.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Block(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """Decoder from the encoder's features to the logits of one task, at half and at full resolution.
+    """Decoder from the encoder's features to the logits of one task, at the stem's and at full resolution.
 
     Parameters
     ----------
@@ -63,15 +64,24 @@ class Decoder(nn.Module):
     outputs : int
         Number of logits.
     refine : int
-        Channels of the full-resolution refiner; 0 interpolates the half-resolution logits instead.
+        Channels of the full-resolution refiner; 0 interpolates the stem's logits instead.
     detail : int
         Channels of the refiner's full-resolution input features.
+    stem : int
+        Stride of the stem.
     """
 
     def __init__(
-        self, encoder: Sequence[int], widths: Sequence[int], outputs: int, refine: int, detail: int
+        self,
+        encoder: Sequence[int],
+        widths: Sequence[int],
+        outputs: int,
+        refine: int,
+        detail: int,
+        stem: int = 2,
     ) -> None:
         super().__init__()
+        self.stem = stem
         deeper = [*widths[1:], encoder[-1]]
         self.up = nn.ModuleList(
             Block(deeper[level] + encoder[level], widths[level]) for level in reversed(range(len(widths)))
@@ -88,7 +98,7 @@ class Decoder(nn.Module):
             )
 
     def forward(self, features: Sequence[Tensor], detail: Tensor | None, skip: Tensor | None) -> tuple:
-        """Return the logits at full and at half resolution; ``skip`` is added to the latter."""
+        """Return the logits at full and at the stem's resolution; ``skip`` is added to the latter."""
         x = features[-1]
         for block, shallow in zip(self.up, reversed(features[:-1]), strict=True):
             x = block(torch.cat([_double(x), shallow], 1))
@@ -97,6 +107,8 @@ class Decoder(nn.Module):
             if low.shape[1] > skip.shape[1]:  # classes that the prior does not have
                 skip = F.pad(skip, (0, 0, 0, 0, 0, 0, 0, low.shape[1] - skip.shape[1]), value=ABSENT)
             low = low + skip.to(low.dtype)
+        if self.stem == 1:
+            return low, low
         full = F.interpolate(low, scale_factor=2, mode="trilinear", align_corners=False)
         if self.refine:
             full = full + self.sharpen(torch.cat([_double(self.lift(x)), cast(Tensor, detail)], 1))
@@ -104,14 +116,14 @@ class Decoder(nn.Module):
 
 
 class StemUNet(nn.Module):
-    """U-Net with a stride-2 stem, a shared encoder and one decoder for each task.
+    """U-Net with a stem, a shared encoder and one decoder for each task.
 
     Parameters
     ----------
     inputs : int
         Channels of the input: the image first, then head coordinates.
     channels : sequence of int
-        Channels of the encoder's levels; the first works at half the input's resolution.
+        Channels of the encoder's levels; the first works at the resolution of the stem's output.
     tasks : mapping of str to mapping
         For each task ``outputs`` and, if wanted, ``refine`` (16) and ``width`` (1.0), which scales the
         decoder's channels.
@@ -127,6 +139,13 @@ class StemUNet(nn.Module):
     merge : mapping of str to sequence of sequence of int
         For a task the outputs that each of its classes sums up, as probabilities. A network of coarser labels
         so begins as one of finer ones.
+    stem : {2, 1}
+        Stride of the stem. With 1 there are neither refiners nor a prior.
+
+    Raises
+    ------
+    ValueError
+        If the stem has another stride, or a refiner or a prior that it cannot have.
 
     Notes
     -----
@@ -143,16 +162,20 @@ class StemUNet(nn.Module):
         link: str = "log",
         detail: int = 8,
         merge: Mapping[str, Sequence[Sequence[int]]] | None = None,
+        stem: int = 2,
     ) -> None:
         super().__init__()
         self.merge = {name: [list(group) for group in groups] for name, groups in (merge or {}).items()}
         tasks = tasks or {"structure": {"outputs": 19}}
-        self.stride = 2 ** len(channels)
+        refine = {name: spec.get("refine", 16 if stem == 2 else 0) for name, spec in tasks.items()}
+        if stem not in (1, 2) or (stem == 1 and (prior or any(refine.values()))):
+            raise ValueError("the stem has stride 2, or 1 without a prior and without refiners")
+        self.stride = stem * 2 ** (len(channels) - 1)
         self.prior_task = prior_task if prior else None
         self.link = link
         first = channels[0]
         self.stem = nn.Sequential(
-            nn.Conv3d(inputs, first, 4, stride=2, padding=1, bias=False),
+            nn.Conv3d(inputs, first, 4 if stem == 2 else 3, stride=stem, padding=1, bias=False),
             InstanceNorm(first),
             nn.LeakyReLU(0.01, inplace=True),
         )
@@ -165,15 +188,16 @@ class StemUNet(nn.Module):
         self.down = nn.ModuleList(
             Block(channels[max(level - 1, 0)], width) for level, width in enumerate(channels)
         )
-        self.detail = nn.Sequential(
-            nn.Conv3d(1, detail, 3, padding=1, bias=False),
-            InstanceNorm(detail),
-            nn.LeakyReLU(0.01, inplace=True),
-        )
+        if stem == 2:
+            self.detail = nn.Sequential(
+                nn.Conv3d(1, detail, 3, padding=1, bias=False),
+                InstanceNorm(detail),
+                nn.LeakyReLU(0.01, inplace=True),
+            )
         self.decoders = nn.ModuleDict()
         for name, spec in tasks.items():
             widths = [max(8, round(width * spec.get("width", 1.0))) for width in channels[:-1]]
-            self.decoders[name] = Decoder(channels, widths, spec["outputs"], spec.get("refine", 16), detail)
+            self.decoders[name] = Decoder(channels, widths, spec["outputs"], refine[name], detail, stem)
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
         """Compute the logits of every task.
@@ -188,7 +212,7 @@ class StemUNet(nn.Module):
         Returns
         -------
         dict
-            For each task the logits at full and at half resolution.
+            For each task the logits at full and at the stem's resolution.
         """
         h = self.stem(x)
         skip = None

@@ -176,16 +176,52 @@ def refine(
     if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
         return _of_own(volume, coarse, record, device, notes)
     grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.stride)
-    image = normalize(resample(volume, grid).data)
-    context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
-    coordinates = coordinate_channels(grid, coarse.to_atlas, COORDINATE_SCALE)
-    out = run(loaded.network, image, coordinates, context, device, notes=notes)
+    _, out = look(volume, coarse, loaded, grid, device, notes)
     distance = Volume(out["mask"][0] * 10, grid.affine)
     if "tissue" not in out:
         return distance
     spacing = record.methods["skullstrip"].spacing
     closing = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
     return _end_of_tissue(out["tissue"], distance, closing, volume.grid)
+
+
+def look(
+    volume: Volume,
+    coarse: head.Coarse,
+    loaded: zoo.Model,
+    grid: Grid,
+    device: str,
+    notes: list[str] | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return what the network of the brain's surface sees and finds on a grid.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    coarse : Coarse
+        Result of the coarse network.
+    loaded : Model
+        The network.
+    grid : Grid
+        Box of the brain, at the network's voxel size.
+    device : str
+        Device of the network.
+    notes : list of str, optional
+        Notes on the results are appended.
+
+    Returns
+    -------
+    Tensor, shape (4, X, Y, Z)
+        Image in [0, 1] and coordinates.
+    dict of str to Tensor
+        Output of every task, shape (C, X, Y, Z).
+    """
+    image = normalize(resample(volume, grid).data)
+    context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
+    coordinates = coordinate_channels(grid, coarse.to_atlas, COORDINATE_SCALE)
+    out = run(loaded.network, image, coordinates, context, device, notes=notes)
+    return torch.cat([image[None], coordinates]), out
 
 
 def _of_own(

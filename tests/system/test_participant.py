@@ -73,7 +73,6 @@ def test_it_finishes(finished_run):
         chain = [
             "conform",
             "skullstrip",
-            "intracranial",
             "bias",
             "segmentation",
             "registration",

@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -27,7 +28,10 @@ from brainseg.models.pipeline import methods
 from brainseg.models.population import populations
 from brainseg.models.segmentation import segmentation, skullstrip
 from brainseg.models.templates import bundled
+from brainseg.workflows import stages as builders
+from brainseg.workflows.common.parameters import ParticipantInputs
 from brainseg.workflows.common.resources import memory
+from brainseg.workflows.participant import select_connections
 from brainseg.workflows.quality import init_quality_wf
 from brainseg.workflows.registration import init_registration_wf
 from brainseg.workflows.segmentation import init_segmentation_wf
@@ -60,6 +64,16 @@ def run(workflow, folder):
         "crashfile_format": "txt",
     }
     return {node.name: node for node in workflow.run(plugin="Linear").nodes}
+
+
+@pytest.mark.parametrize("network", ["", "mine"])
+def test_the_intracranial_volume_is_a_stage_where_there_is_a_network(monkeypatch, network):
+    record = replace(populations.load("adult"), intracranial=network)
+    monkeypatch.setattr(builders, "record_of", lambda *_: record)
+    scan = "/bids/sub-01/anat/sub-01_T1w.nii.gz"
+    plan = builders.Plan(ParticipantInputs(source_file=scan, bids_root="/bids", out_dir="/out", key="sub-01"))
+    found = {name for source, _, target, _ in select_connections(plan) for name in (source, target)}
+    assert ("intracranial" in found) == bool(network) and {"conform", "skullstrip", "outputs"} <= found
 
 
 def test_every_stage_is_a_workflow_with_one_node_of_its_name():

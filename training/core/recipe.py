@@ -76,7 +76,7 @@ class Recipe:
         Arguments of the network.
     losses : dict of str to float
         Weight of every loss by name; for segmentation ``structure``, ``tissue``, ``hierarchical``,
-        ``distance``, ``border`` and ``side``; for registration see
+        ``distance``, ``border``, ``inside`` and ``side``; for registration see
         :mod:`brainseg.training.losses.registration`.
     stages : list of dict
         Consecutive training stages, each with ``until`` (share of the training time), ``shape``, ``spacing``
@@ -94,6 +94,8 @@ class Recipe:
         Weights whose posteriors are the context of a cascade.
     context : {'structure', 'distance'}
         Output of the coarse network that is the context.
+    finder : str
+        Weights of the network of the brain mask whose outputs are the input (kind ``cavity``).
     spread : float
         Standard deviation (mm) of the center of a cascade's grid about the brain's center.
     repeat : int
@@ -155,6 +157,7 @@ class Recipe:
     table: str = "adult"
     coarse: str | None = None
     context: str = "structure"
+    finder: str = "skullstrip"
     spread: float = 6.0
     repeat: int = 1
     card: dict[str, Any] = field(default_factory=dict)

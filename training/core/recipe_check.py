@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from ...models.errors import UsageError
+from ...models.intracranial.inputs import CHANNELS
 from ...models.networks import purpose, zoo
 from ...models.population import labels
 from .recipe import Recipe
 
 INPUTS = {
     "whole-head": 4,
-    "cavity": 4,
+    "cavity": CHANNELS,
     "cascade": 4,
     "any-position": 4,
     "upright": 4,
@@ -43,6 +44,7 @@ NEEDS = {
     "tissue": ("tissue", 1),
     "distance": ("mask", 1),
     "border": ("mask", 1),
+    "inside": ("mask", 1),
     "side": ("mask", 2),
 }
 """Task, and its least number of outputs, that a loss of a segmentation network needs."""

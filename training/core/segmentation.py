@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from ...models.networks.inference import as_prior
-from ..losses.segmentation import border_loss, distance_loss, segmentation_loss, side_loss
+from ..losses.segmentation import border_loss, distance_loss, inside_loss, segmentation_loss, side_loss
 from .recipe import Recipe
 from .trainer import Trainer
 
-LOSSES = ("structure", "tissue", "hierarchical", "distance", "border", "side")
+LOSSES = ("structure", "tissue", "hierarchical", "distance", "border", "inside", "side")
 """Losses of a segmentation network."""
 
 DISTANCE_SCALE = 10
@@ -65,6 +65,8 @@ class SegmentationTrainer(Trainer):
                 )
             elif name == "border":
                 found[name] = weight * border_loss(out["mask"][0][:, 0] * DISTANCE_SCALE, targets["distance"])
+            elif name == "inside":
+                found[name] = weight * inside_loss(out["mask"][0][:, 0] * DISTANCE_SCALE, targets["distance"])
             elif name == "side":
                 found[name] = weight * side_loss(out["mask"][0][:, 1], targets["side"])
             else:

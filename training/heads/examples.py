@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.errors import InputError, UsageError
+from ...models.errors import UsageError
 from ...models.networks.device import precision
 from ...models.networks.inference import COORDINATE_SCALE
 from ...models.population import labels
@@ -154,37 +152,30 @@ class WholeHead:
         return self.targets(rendered, draw)
 
 
-class Cavity(WholeHead):
-    """Examples of the cranial cavity: whole heads with a good estimate of the brain's center.
+@torch.no_grad()
+def seen(network: torch.nn.Module | None, x: Tensor, prior: Tensor | None = None) -> dict[str, Tensor]:
+    """Return what a trained network finds in an input.
 
     Parameters
     ----------
-    generator, shape, spacing, finer, table
-        See :class:`WholeHead`.
+    network : Module or None
+        The network; without it there is an assertion error.
+    x : Tensor, shape (1, C, X, Y, Z)
+        Its input.
+    prior : Tensor, optional
+        Its prior.
 
-    Raises
-    ------
-    InputError
-        If the maps have no cavity.
+    Returns
+    -------
+    dict of str to Tensor
+        Output of every task, float32, shape (1, outputs, X, Y, Z).
     """
-
-    def __init__(self, generator: HeadGenerator, *args: Any, **more: Any) -> None:
-        super().__init__(generator, *args, **more)
-        if any(cavity is None for cavity in generator.cavities):
-            raise InputError(
-                None,
-                "the prepared arrays have no cranial cavity",
-                "Prepare them again (brainseg train prepare), with a table that has the column cavity",
-            )
-
-    def examples(self, number: int | None = None) -> list[Example]:
-        """Return one example of map ``number``, or of a random map."""
-        return [self.example(number, near=1.0)[0]]
-
-    def _wanted(self, rendered: Rendered, draw: Draw) -> dict[str, Tensor]:
-        """Return the distance (mm) to the surface of the cavity, shape (1, X, Y, Z)."""
-        assert rendered.cavity is not None
-        return {"distance": rendered.cavity[None]}
+    assert network is not None
+    # Processors without bfloat16 emulate it, seventy times slower.
+    dtype = precision(str(x.device))
+    with torch.autocast(x.device.type, dtype=dtype, enabled=dtype != torch.float32):
+        out = network(x.to(memory_format=torch.channels_last_3d), prior)
+    return {task: full.float() for task, (full, _) in out.items()}
 
 
 class Cascade:
@@ -229,32 +220,39 @@ class Cascade:
         """Return the examples of a head of map ``number``, or of a random map."""
         draw = self.generator.draw(number)
         whole, coarse_center = self.coarse.example(draw=draw, near=1.0)
-        out = []
         context = self._context(whole)
-        middle = torch.linalg.solve(draw.to_atlas, self.offset.to(draw.to_atlas)).tolist()
-        for _ in range(self.repeat):
-            center = tuple(m + float(self.spread * torch.randn(()).clamp(-2, 2)) for m in middle)
-            rendered = self.generator.render(draw, center, self.shape, self.spacing)
-            turn = torch.eye(3) + torch.randn(3, 3) * 0.02
-            shift = torch.randn(3) * 1.5
-            x = torch.cat([rendered.image[None, None], coordinates(rendered, turn, shift)], 1)
-            prior = self._at_half(context, coarse_center, center)
-            out.append(Example(x, prior, self.targets(rendered, draw)))
-        return out
+        found = (self.in_box(draw, context, coarse_center) for _ in range(self.repeat))
+        return [Example(x, prior, self.targets(rendered, draw)) for x, prior, rendered in found]
 
-    @torch.no_grad()
+    def in_box(
+        self, draw: Draw, context: Tensor, coarse_center: tuple[float, float, float]
+    ) -> tuple[Tensor, Tensor, Rendered]:
+        """Return input and prior of a head in a random box around its brain, and the head there.
+
+        Parameters
+        ----------
+        draw : Draw
+            The head.
+        context : Tensor, shape (1, C, X, Y, Z)
+            Output of the coarse network on the coarse grid.
+        coarse_center : tuple of float
+            Center of that grid (world mm).
+        """
+        middle = torch.linalg.solve(draw.to_atlas, self.offset.to(draw.to_atlas)).tolist()
+        right, front, up = (m + float(self.spread * torch.randn(()).clamp(-2, 2)) for m in middle)
+        center = (right, front, up)
+        rendered = self.generator.render(draw, center, self.shape, self.spacing)
+        turn = torch.eye(3) + torch.randn(3, 3) * 0.02
+        shift = torch.randn(3) * 1.5
+        x = torch.cat([rendered.image[None, None], coordinates(rendered, turn, shift)], 1)
+        return x, self._at_half(context, coarse_center, center), rendered
+
     def _context(self, whole: Example) -> Tensor:
         """Return the output of the coarse network, shape (1, C, X, Y, Z) on the coarse grid."""
-        device = whole.x.device
-        x = whole.x.to(memory_format=torch.channels_last_3d)
-        # Processors without bfloat16 emulate it, seventy times slower.
-        dtype = precision(str(device))
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            assert self.network is not None
-            out = self.network(x)
+        out = seen(self.network, whole.x)
         if self.context == "distance":
-            return out["mask"][0][:, :1].float().clamp(-1.5, 1.5)
-        return out["structure"][0].float().softmax(1)
+            return out["mask"][:, :1].clamp(-1.5, 1.5)
+        return out["structure"].softmax(1)
 
     def _at_half(self, context: Tensor, coarse_center, center) -> Tensor:
         """Return the context on the fine grid at half its resolution."""

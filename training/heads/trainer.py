@@ -19,17 +19,15 @@ from ..core.segmentation import SegmentationTrainer
 from ..core.trainer import load_weights
 from ..synthesis.config import GeneratorConfig
 from ..synthesis.generator import HeadGenerator
-from .examples import Cascade, Cavity, WholeHead
+from .cavity_examples import Cavity
+from .examples import Cascade, WholeHead
 from .labeled_scans import Mixed
 from .validation import Scans, synthetic_scores
-
-WHOLE = {"whole-head": WholeHead, "cavity": Cavity}
-"""Examples by the kinds of recipes that see the whole head."""
 
 FINER = 2
 """Factor of the finer grid on which whole heads are rendered, where a stage does not say."""
 
-KINDS = (*WHOLE, "cascade")
+KINDS = ("whole-head", "cascade", "cavity")
 """Kinds of recipes of this trainer."""
 
 
@@ -92,6 +90,9 @@ class HeadTrainer(SegmentationTrainer):
         if recipe.coarse:
             check_coarse(recipe)
             self.coarse = on_device(load_weights("coarse", recipe.coarse).network, device)
+        self.finder: torch.nn.Module | None = None
+        if recipe.kind == "cavity":
+            self.finder = on_device(load_weights("finder", recipe.finder).network, device)
 
     def clock(self) -> float:
         """Return the time (s) of the clock of the training time: elapsed time."""
@@ -100,10 +101,10 @@ class HeadTrainer(SegmentationTrainer):
     def samples(self, stage: dict[str, Any], data: Path) -> WholeHead | Cascade:
         """Return the source of a stage's synthetic examples from prepared label maps."""
         generator = HeadGenerator(data, self.recipe.ranges(GeneratorConfig(), stage), self.device)
-        if made := WHOLE.get(self.recipe.kind):
+        if self.recipe.kind == "whole-head":
             size = tuple(stage["shape"]), stage["spacing"], stage.get("finer", FINER)
-            return made(generator, *size, table=self.recipe.table)
-        return Cascade(
+            return WholeHead(generator, *size, table=self.recipe.table)
+        box = (
             WholeHead(generator, table=self.recipe.table),
             self.coarse,
             stage["shape"],
@@ -113,6 +114,7 @@ class HeadTrainer(SegmentationTrainer):
             self.recipe.repeat,
             self.recipe.offset,
         )
+        return Cavity(self.finder, *box) if self.recipe.kind == "cavity" else Cascade(*box)
 
     def training_samples(self, stage: dict[str, Any]) -> ExampleSource:
         """Return the source of a stage's training examples, synthetic and real."""
@@ -146,6 +148,10 @@ class HeadTrainer(SegmentationTrainer):
             real = {k.removeprefix("real/"): v for k, v in found.items() if k.startswith("real/")}
             scores[f"real scans ({len(self.scans)})"] = real
         return scores
+
+    def card(self) -> dict[str, Any]:
+        """Return the content of the model card, with the network whose outputs are the input."""
+        return super().card() | ({} if self.finder is None else {"finder": self.recipe.finder})
 
     def centroids(self) -> dict[str, list[float]]:
         """Return the centroids (mm) of the structures in the atlas frame, by ``id:side``."""

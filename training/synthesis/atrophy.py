@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .config import GeneratorConfig
@@ -47,12 +45,13 @@ def thinned(labels: Tensor, tissue: Tensor, fluid: int) -> Tensor:
     fluid : int
         Position of the fluid.
     """
-    rest = (~tissue[labels.int()]).half()[None]
+    rest = ~tissue[labels.int()]
     near = rest.clone()
-    for kernel in ((3, 1, 1), (1, 3, 1), (1, 1, 3)):
-        pad = [(k - 1) // 2 for k in kernel]
-        near = torch.maximum(near, F.max_pool3d(rest.float(), kernel, 1, pad).half())
-    lost = (near[0] > 0) & (rest[0] == 0)
+    for axis in range(3):
+        count = rest.shape[axis] - 1
+        near.narrow(axis, 0, count).logical_or_(rest.narrow(axis, 1, count))
+        near.narrow(axis, 1, count).logical_or_(rest.narrow(axis, 0, count))
+    lost = near & ~rest
     return labels.masked_fill(lost, fluid)
 
 

@@ -14,6 +14,7 @@ from brainseg.models.intracranial import intracranial
 from brainseg.models.localization import head
 from brainseg.models.networks import zoo
 from brainseg.models.networks.inference import COORDINATE_SCALE
+from brainseg.models.networks.stem_unet import StemUNet
 from brainseg.models.population import populations
 
 ADULT = replace(populations.load("adult"), intracranial="ball")
@@ -51,7 +52,7 @@ def test_brain_outside_the_cavity_is_counted():
     [
         ({}, True, 200, "there is no skull in the image"),
         ({}, False, 60, "the field of view does not cover the head"),
-        ({"intracranial": "", "name": "fetal"}, False, 200, "there is no network .* for fetal brains"),
+        ({"intracranial": "", "name": "fetal"}, False, 200, "there is no network .* for this population"),
     ],
 )
 def test_what_is_not_available_has_a_reason(changes, stripped, size, reason):
@@ -73,12 +74,15 @@ def ball(monkeypatch):
     """A network that finds a ball around the center of the atlas frame."""
 
     def run(_network, image, coordinates, **_more):
-        distance = RADIUS - COORDINATE_SCALE * torch.sqrt((coordinates**2).sum(0))
-        assert distance.shape == image.shape
+        distance = RADIUS - COORDINATE_SCALE * torch.sqrt((coordinates[:3] ** 2).sum(0))
+        assert distance.shape == image.shape and len(coordinates) == 6
         return {"mask": distance[None] / intracranial.DISTANCE_SCALE}
 
-    loaded = zoo.Model(torch.nn.Identity(), {"shape": [64, 80, 64], "spacing": 3.0})
-    monkeypatch.setattr(intracranial.zoo, "load_once", lambda name, device: loaded)
+    loaded = zoo.Model(StemUNet(7, [4, 4], {"mask": {"outputs": 1}}, stem=1), {"finder": "skullstrip"})
+    load = zoo.load_once
+    monkeypatch.setattr(
+        intracranial.zoo, "load_once", lambda name, device: loaded if name == "ball" else load(name, device)
+    )
     monkeypatch.setattr(intracranial, "run", run)
 
 
@@ -101,7 +105,7 @@ def measure(ball, monkeypatch):
 
 
 def _size(brain):
-    return abs(np.linalg.det(head.similarity(brain)[:3, :3])) ** (-1 / 3)
+    return abs(np.linalg.det(brain.to_atlas[:3, :3])) ** (-1 / 3)
 
 
 @pytest.mark.slow
@@ -115,7 +119,7 @@ def test_volume_and_mask_are_those_of_the_scan(found, measure):
     np.testing.assert_array_equal(result.mask.affine, scan.affine)
     assert float(result.mask.data.sum()) * scan.grid.voxel_volume == pytest.approx(result.volume, rel=0.005)
     middle = (result.mask.data > 0).nonzero().double().numpy().mean(0)
-    center = np.linalg.inv(head.similarity(brain))[:3, 3]
+    center = np.linalg.inv(brain.to_atlas)[:3, 3]
     assert np.linalg.norm(scan.affine[:3, :3] @ middle + scan.affine[:3, 3] - center) < 1.0
 
 

@@ -39,6 +39,21 @@ def test_shapes(network):
         assert low.shape == (1, count, 8, 12, 16)
 
 
+def test_a_stem_of_stride_1_keeps_the_full_resolution():
+    full = StemUNet(4, [8, 12, 16], {"mask": {"outputs": 1}}, stem=1)
+    assert full.stride == 4
+    values, same = full(torch.rand(1, 4, 16, 20, 12))["mask"]
+    assert values is same and values.shape == (1, 1, 16, 20, 12)
+    values.square().mean().backward()
+    assert not [name for name, p in full.named_parameters() if p.grad is None]
+
+
+@pytest.mark.parametrize("more", [{"stem": 3}, {"stem": 1}, {"stem": 1, "prior": 0}])
+def test_a_stem_without_a_prior_has_no_refiner_either(more):
+    with pytest.raises(ValueError, match="stride 2, or 1 without"):
+        StemUNet(**(ARGUMENTS | {"tasks": {"structure": {"outputs": 5, "refine": 8}}} | more))
+
+
 def test_gradients_reach_every_weight(network):
     x, prior = _input()
     sum(full.square().mean() + low.square().mean() for full, low in network(x, prior).values()).backward()

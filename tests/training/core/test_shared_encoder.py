@@ -13,9 +13,9 @@ from brainseg.training.core.recipe_check import built
 from brainseg.training.heads.trainer import HeadTrainer
 from brainseg.training.kinds import registry
 
-CAVITY = """
-name: toy-cavity
-kind: cavity
+SURFACE = """
+name: toy-surface
+kind: whole-head
 shares: {base}
 start: {base}
 eight_bits: true
@@ -36,19 +36,19 @@ rate: 1.0e-2
 @pytest.fixture
 def base(tmp_path):
     """Weights with an encoder, and their file."""
-    text = CAVITY.replace("shares: {base}\nstart: {base}\neight_bits: true\n", "").format()
+    text = SURFACE.replace("shares: {base}\nstart: {base}\neight_bits: true\n", "").format()
     path = tmp_path / "base.yaml"
-    path.write_text(text.replace("toy-cavity", "toy-base"))
+    path.write_text(text.replace("toy-surface", "toy-base"))
     recipe = registry.read(path)
     torch.manual_seed(0)
-    card = {"name": "toy-base", "kind": "cavity", "label_table": "adult"}
+    card = {"name": "toy-base", "kind": "whole-head", "label_table": "adult"}
     card["architecture"] = {"class": recipe.network, "arguments": recipe.architecture}
     return zoo.save(tmp_path, built(recipe).state_dict(), card)
 
 
 def _trainer(folder, base, arrays, **changes):
-    path = folder / "cavity.yaml"
-    path.write_text(CAVITY.format(base=base))
+    path = folder / "surface.yaml"
+    path.write_text(SURFACE.format(base=base))
     return HeadTrainer(registry.read(path, changes), arrays, folder / "out", arrays)
 
 

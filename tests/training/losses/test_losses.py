@@ -65,6 +65,19 @@ def test_hierarchy_forgives_what_stays_in_the_tissue():
     assert low < 0.05 and high > 5
 
 
+@pytest.mark.parametrize("error", [0.1, 0.5, 3.0, 40.0])
+def test_the_inside_is_learned_to_a_part_of_a_voxel(error):
+    """The loss is least at the truth, also far from it: nothing is clipped."""
+    x, y, z = torch.meshgrid(*[torch.arange(-24.0, 25.0, 3)] * 3, indexing="ij")
+    truth = 15.2 - (x**2 + y**2 + z**2).sqrt()[None]
+    least = float(segmentation.inside_loss(truth, truth))
+    for wrong in (truth + error, truth - error):
+        wrong = wrong.requires_grad_()
+        loss = segmentation.inside_loss(wrong, truth)
+        loss.backward()
+        assert float(loss) > least and float(wrong.grad.sum().sign()) == float((wrong - truth).sum().sign())
+
+
 def test_distance_and_border():
     truth = torch.linspace(-12, 12, 200).view(1, 2, 10, 10)
     assert float(segmentation.distance_loss(truth, truth)) < 0.05
