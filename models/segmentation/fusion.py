@@ -193,8 +193,12 @@ def fitted(
     values[0] *= 0.0
     values /= values.sum(0).clamp(min=1e-6)
     if likelihood:
-        method = gaussian_mixture.fit_with_partial_volume if partial_volume else gaussian_mixture.fit
-        fit = method(scan.intensities, values, table.unsided, fluid=fluid, far=far)
+        if partial_volume:
+            fit = gaussian_mixture.fit_with_partial_volume(
+                scan.intensities, values, table.unsided, fluid=fluid, far=far, inside=scan.inside
+            )
+        else:
+            fit = gaussian_mixture.fit(scan.intensities, values, table.unsided, fluid=fluid, far=far)
         values = fit.posteriors
         if fit.weight == 0:
             notes.append(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import partial_volume
+from . import local_borders, partial_volume
+from .neighborhood import total
 
 GROUPS = {
     2: "wm", 7: "wm", 3: "gm", 8: "cerebellar-gm", 11: "striatum", 12: "striatum", 17: "limbic",
@@ -121,6 +122,7 @@ def fit_with_partial_volume(
     floor: float = 1e-4,
     fluid: float | None = None,
     far: Tensor | None = None,
+    inside: Tensor | None = None,
 ) -> Fit:
     """Fit classes with partial volume; without a contrast of gray and white matter, fit Gaussian classes.
 
@@ -130,6 +132,9 @@ def fit_with_partial_volume(
         As for :func:`fit`.
     fluid : float, optional
         Largest variance of CSF in Gaussian classes, relative to white matter's.
+    inside : Tensor of bool, shape (X, Y, Z), optional
+        The brain, whose voxels the intensities are. With it, fluid shares voxels with the deep structures
+        near it (:mod:`.local_borders`).
 
     Returns
     -------
@@ -145,8 +150,11 @@ def fit_with_partial_volume(
         return fit(intensities, prior, structures, floor=floor, fluid=fluid, far=far)
     prior = partial_volume.softened(prior, structures, partial_volume.exponent(separation))
     log_prior = _log_prior(prior, floor, far)
-    density = classes.maximize(y[::step], log_prior[:, ::step], start)
-    log_density = partial_volume.at(density, y).log_()
+    fitted = classes.maximize(y[::step], log_prior[:, ::step], start)
+    density = partial_volume.at(fitted.density, y)
+    if inside is not None:
+        local_borders.add(density, y, prior, inside, classes, fitted)
+    log_density = density.log_()
     return Fit(log_prior.add_(log_density[classes.group]).softmax(0), separation, 1.0)
 
 
@@ -287,17 +295,7 @@ def smoothed(posteriors: Tensor, inside: Tensor, share: float) -> Tensor:
     Tensor, shape (C, X, Y, Z)
         The changed posteriors.
     """
-    weight = _neighborhood(inside.float()).clamp_(min=1e-6)
+    weight = total(inside.float()).clamp_(min=1e-6)
     for values in posteriors:
-        values.lerp_(_neighborhood(values).div_(weight), share)
+        values.lerp_(total(values).div_(weight), share)
     return posteriors
-
-
-def _neighborhood(values: Tensor) -> Tensor:
-    """Return the sum over three by three by three voxels."""
-    for axis in range(3):
-        whole, n = values.clone(), values.shape[axis]
-        whole.narrow(axis, 1, n - 1).add_(values.narrow(axis, 0, n - 1))
-        whole.narrow(axis, 0, n - 1).add_(values.narrow(axis, 1, n - 1))
-        values = whole
-    return values

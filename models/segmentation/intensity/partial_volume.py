@@ -11,6 +11,8 @@ at a border, their log odds are therefore multiplied by an exponent below one.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -55,6 +57,30 @@ EXPONENT, WEAK, STRONG = 0.2, 1.0, 3.0
 
 ITERATIONS, ANCHOR = 15, 0.25
 """Steps of expectation-maximization, and weight of the first estimate, in voxels per voxel of a class."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Fitted classes; densities are tables for :func:`at`, without the factor of the normal distribution.
+
+    Attributes
+    ----------
+    mean, variance : Tensor, shape (G,)
+        Of the pure voxels of every class.
+    density, pure : Tensor, shape (G, BINS)
+        Density of every class, and the part of its pure voxels.
+    shared : dict of tuple of int to tuple of Tensor, shape (BINS,)
+        Part of the voxels at a border of two classes, in the first and in the second of them.
+    shares : dict of tuple of int to tuple of float
+        Share of such voxels in either class.
+    """
+
+    mean: Tensor
+    variance: Tensor
+    density: Tensor
+    pure: Tensor
+    shared: dict[tuple[int, int], tuple[Tensor, Tensor]]
+    shares: dict[tuple[int, int], tuple[float, float]]
 
 
 class Classes:
@@ -106,8 +132,8 @@ class Classes:
         pooled = ((variance[self.gray] + variance[self.white]) / 2).sqrt()
         return float((mean[self.gray] - mean[self.white]).abs() / pooled)
 
-    def maximize(self, intensities: Tensor, log_prior: Tensor, start: tuple[Tensor, Tensor]) -> Tensor:
-        """Fit the classes by expectation-maximization and return their densities.
+    def maximize(self, intensities: Tensor, log_prior: Tensor, start: tuple[Tensor, Tensor]) -> Fitted:
+        """Fit the classes by expectation-maximization.
 
         Parameters
         ----------
@@ -120,8 +146,8 @@ class Classes:
 
         Returns
         -------
-        Tensor, shape (G, BINS)
-            Density of every class at the intensities of the table.
+        Fitted
+            Moments and densities.
         """
         mean, variance = start
         shares = dict.fromkeys(self.borders, (MOST / 2, MOST / 2))
@@ -144,7 +170,8 @@ class Classes:
             spread = (weight * (intensities - mean[:, None]) ** 2).sum(1)
             spread = spread + held * (start[1] + (mean - start[0]) ** 2)
             variance = self._held(spread / (size + held) + 4e-4, size)
-        return self._densities(mean, variance, shares)[0]
+        density, pure, shared = self._densities(mean, variance, shares)
+        return Fitted(mean, variance, density, pure, shared, shares)
 
     def _by_class(self, values: Tensor) -> Tensor:
         """Return the sums over the structures of every class."""
@@ -172,16 +199,11 @@ class Classes:
         for k in range(len(self.names)):
             pure[k] *= max(0.1, 1 - sum(s[pair.index(k)] for pair, s in shares.items() if k in pair))
         density, shared = pure.clone(), {}
-        part = (torch.arange(SHARES) + 0.5) / SHARES
         for (a, b), (of_a, of_b) in shares.items():
-            mixed = _gaussian(
-                part * mean[a] + (1 - part) * mean[b], part * variance[a] + (1 - part) * variance[b]
-            )
-            first = 2 * of_a * (part[:, None] * mixed).mean(0)
-            second = 2 * of_b * ((1 - part)[:, None] * mixed).mean(0)
-            density[a] += first
-            density[b] += second
-            shared[a, b] = first, second
+            first, second = border(mean, variance, a, b)
+            shared[a, b] = of_a * first, of_b * second
+            density[a] += shared[a, b][0]
+            density[b] += shared[a, b][1]
         return density.clamp(min=1e-12), pure, shared
 
 
@@ -189,6 +211,27 @@ def _gaussian(mean: Tensor, variance: Tensor) -> Tensor:
     """Return normal densities (without the constant factor) at the intensities of the table."""
     y = torch.linspace(LOW, HIGH, BINS)
     return torch.exp(-0.5 * (y - mean[:, None]) ** 2 / variance[:, None]) / variance[:, None].sqrt()
+
+
+def border(mean: Tensor, variance: Tensor, a: int, b: int) -> tuple[Tensor, Tensor]:
+    """Return the densities of the voxels that two classes share, in the first and in the second class.
+
+    Parameters
+    ----------
+    mean, variance : Tensor, shape (G,)
+        Of every class.
+    a, b : int
+        The two classes.
+
+    Returns
+    -------
+    tuple of Tensor, shape (BINS,)
+        Tables for :func:`at`: the sum is the density of shares that are uniform between none and all.
+    """
+    part = (torch.arange(SHARES) + 0.5) / SHARES
+    rest = 1 - part
+    mixed = _gaussian(part * mean[a] + rest * mean[b], part * variance[a] + rest * variance[b])
+    return 2 * (part[:, None] * mixed).mean(0), 2 * (rest[:, None] * mixed).mean(0)
 
 
 def at(table: Tensor, intensities: Tensor) -> Tensor:
