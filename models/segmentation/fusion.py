@@ -193,12 +193,7 @@ def fitted(
     values[0] *= 0.0
     values /= values.sum(0).clamp(min=1e-6)
     if likelihood:
-        if partial_volume:
-            fit = gaussian_mixture.fit_with_partial_volume(
-                scan.intensities, values, table.unsided, fluid=fluid, far=far, inside=scan.inside
-            )
-        else:
-            fit = gaussian_mixture.fit(scan.intensities, values, table.unsided, fluid=fluid, far=far)
+        fit = _fit(scan, values, table, fluid, far, partial_volume)
         values = fit.posteriors
         if fit.weight == 0:
             notes.append(
@@ -212,6 +207,21 @@ def fitted(
     full[0] = (~scan.inside).float()
     full[1:, ~scan.inside] = 0
     return Volume(full, scan.grid.affine)
+
+
+def _fit(
+    scan: Scan,
+    prior: Tensor,
+    table: LabelTable,
+    fluid: float | None,
+    far: Tensor | None,
+    partial_volume: bool,
+) -> gaussian_mixture.Fit:
+    """Return the classes fitted to a scan's intensities."""
+    y, structures, inside = scan.intensities, table.unsided, scan.inside
+    if not partial_volume:
+        return gaussian_mixture.fit(y, prior, structures, fluid=fluid, far=far)
+    return gaussian_mixture.fit_with_partial_volume(y, prior, structures, fluid=fluid, far=far, inside=inside)
 
 
 def with_shapes(
