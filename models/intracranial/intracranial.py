@@ -8,7 +8,6 @@ mask finds (fluid, tissue); it learned from heads whose brains were partly made 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,12 +17,12 @@ from torch import Tensor
 
 from ..errors import UsageError
 from ..geometry.axes import triple
-from ..geometry.volume import Grid, Volume, resample, transform_points
+from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
 from ..localization import head
 from ..networks import zoo
 from ..networks.inference import run
 from ..population.populations import Population
-from ..segmentation.grids import brain_grid, half
+from ..segmentation.grids import half
 from ..segmentation.masks import tidy
 from ..segmentation.signed_distance import look
 from .inputs import inputs
@@ -47,9 +46,6 @@ DISTANCE_SCALE = 10.0
 
 UNTOLD = "Train it with the recipe intracranial of this version"
 """Remedy for weights of an earlier recipe."""
-
-MARGIN = 16.0
-"""Margin (mm) around the coarse brain."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +172,7 @@ def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, note
     if "finder" not in loaded.card:
         raise UsageError(model, "its card does not say which network finds the brain (finder)", UNTOLD)
     finder = zoo.load_once(loaded.card["finder"], device)
-    stride = math.lcm(finder.stride, 2 * loaded.stride)
-    grid = brain_grid(volume, coarse.distance, finder.card["spacing"], MARGIN, stride)
+    grid = _box(volume, coarse, triple(loaded.card["shape"]), finder.card["spacing"])
     x, seen = look(volume, coarse, finder, grid, device, notes)
     given = inputs(x[None], {task: values[None] for task, values in seen.items()})[0]
     found = run(loaded.network, given[0], given[1:], device=device, notes=notes)["mask"][0] * DISTANCE_SCALE
@@ -186,6 +181,18 @@ def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, note
     whole = torch.from_numpy(tidy(found > 0))
     found = torch.where(whole, torch.where(found > 0, found, size), torch.where(found > 0, -size, found))
     return Volume(found, grid.affine)
+
+
+def _box(volume: Volume, coarse: head.Coarse, shape: tuple[int, int, int], spacing: float) -> Grid:
+    """Return a grid about the center of the brain, along the axes of the scan.
+
+    It has the size of the training: the network takes what lies beyond for inside.
+    """
+    affine = lattice(volume, spacing).affine.copy()
+    middle = np.linalg.inv(coarse.to_atlas)[:3, 3]
+    low = middle - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    affine[:3, 3] += np.round((low - affine[:3, 3]) / spacing) * spacing
+    return Grid(shape, affine)
 
 
 def _mask(distance: Volume, volume: Volume) -> Volume:

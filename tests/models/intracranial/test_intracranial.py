@@ -65,6 +65,9 @@ def test_what_is_not_available_has_a_reason(changes, stripped, size, reason):
     assert found.notes == told
 
 
+CARD = {"finder": "skullstrip", "shape": [112, 128, 112]}
+"""Card of that network."""
+
 RADIUS = 70.0
 """Radius (mm of the atlas frame) of the cavity that the network of these tests finds in every head."""
 
@@ -78,7 +81,7 @@ def ball(monkeypatch):
         assert distance.shape == image.shape and len(coordinates) == 6
         return {"mask": distance[None] / intracranial.DISTANCE_SCALE}
 
-    loaded = zoo.Model(StemUNet(7, [4, 4], {"mask": {"outputs": 1}}, stem=1), {"finder": "skullstrip"})
+    loaded = zoo.Model(StemUNet(7, [4, 4], {"mask": {"outputs": 1}}, stem=1), CARD)
     load = zoo.load_once
     monkeypatch.setattr(
         intracranial.zoo, "load_once", lambda name, device: loaded if name == "ball" else load(name, device)
