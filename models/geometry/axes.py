@@ -47,13 +47,13 @@ def slabs(data: np.ndarray) -> Iterator[np.ndarray]:
 
     Parameters
     ----------
-    data : ndarray, shape (X, Y, Z)
+    data : ndarray, shape (X, Y, Z, ...)
         Values, in any order in memory.
 
     Yields
     ------
     ndarray, shape (z, Y, X)
-        Planes of the last axis, contiguous.
+        Planes of the third axis, contiguous; volume after volume.
 
     Examples
     --------
@@ -61,6 +61,10 @@ def slabs(data: np.ndarray) -> Iterator[np.ndarray]:
     >>> bool((np.concatenate(list(slabs(data))) == data.T).all())
     True
     """
+    if data.ndim > 3:
+        for number in range(data.shape[-1]):
+            yield from slabs(data[..., number])
+        return
     wide, _, high = data.shape
     for z in range(0, high, BLOCK):
         part = np.empty((min(BLOCK, high - z), *data.shape[1::-1]), data.dtype)

@@ -235,7 +235,7 @@ def test_the_coarse_network_computes_as_fast_as_the_machine_can(still, monkeypat
     """Emulated bfloat16 takes minutes where float32 takes a second."""
     seen = []
 
-    def network(x):
+    def network(x, prior=None):
         seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
         return {"structure": (torch.zeros(1, 19, *x.shape[2:]), None)}
 
