@@ -192,7 +192,7 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     _check_size(path, image)
     try:
-        data = np.asanyarray(image.dataobj)
+        data = np.asarray(image.dataobj, dtype=np.float32)
         while data.ndim > 3:
             data = data[..., 0]
         return in_memory_order(data, np.float32)  # the files have the other order

@@ -29,10 +29,10 @@ from ..geometry.volume import Grid, Volume, resample
 from ..networks import zoo
 from .grids import half
 
-OPTIONS = Options(2.0, (Level(2, 24, 0.3, 2.5, 1.6), Level(1, 8, 0.3, 1.5, 1.6)), 0.8, 8.0)
+OPTIONS = Options(2.0, (Level(2, 24, 0.3, 2.5, 1.0), Level(1, 8, 0.3, 1.5, 1.0)), 0.8, 8.0)
 """Options of the deformation."""
 
-AGAIN = replace(OPTIONS, levels=(Level(2, 10, 0.3, 2.5, 1.6), Level(1, 6, 0.3, 1.5, 1.6)))
+AGAIN = replace(OPTIONS, levels=(Level(2, 10, 0.3, 2.5, 1.0), Level(1, 6, 0.3, 1.5, 1.0)))
 """Options of the second deformation, to better posteriors of the scan's structures."""
 
 MAP_WEIGHT, IMAGE_WEIGHT, LOCAL_WEIGHT = 0.3, 1.0, 0.4

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-EVERYWHERE = (0, 2, 3, 24)
-"""Background, white matter and cortex of the cerebrum, outer CSF (FreeSurfer ids): without one place."""
+EVERYWHERE = (0, 2, 3, 24, 4, 5, 14, 15)
+"""FreeSurfer ids without one place: background, white matter and cortex of the cerebrum, outer CSF; and the
+ventricles, which enlarged reach far beyond that of the prior, and whose intensity the CSF has, too."""
 
 CERTAIN = 0.2
 """Probability from which a voxel is in a structure's place; half its maximum if that is less."""

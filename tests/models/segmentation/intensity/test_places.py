@@ -53,6 +53,13 @@ def test_a_rim_as_dark_as_the_pallidum_is_no_pallidum():
         assert kept[1] > 0.98 * int(pallidum.sum())
 
 
+def test_wide_ventricles_may_reach_far_beyond_their_place():
+    """Fluid has the intensity of all other fluid: the prior alone decides which it is, without a limit."""
+    maps, inside, _, _ = brain()
+    for ventricle in (4, 5, 14, 15):
+        assert not places.far_off(maps, inside, (0, 2, 3, ventricle, 24), np.ones(3)).any()
+
+
 def test_a_structure_that_is_nowhere_probable_has_no_place():
     maps = torch.full((2, 8, 8, 8), 0.5)
     maps[1] = 0.0
