@@ -125,7 +125,9 @@ def test_snakemake_submits_six_participants(node, tmp_path):
     options += ["--slurm-init-seconds-before-status-checks", "5"]
     submit = ["timeout", "-k", "5", str(LIMIT), "bash", str(job / "submit.sh")]
     said = node.run(*submit, *options, check=False, PATH=path)
-    assert set(_states(out).values()) == {"done"}, said[-4000:]
+    logs = "\n".join(path.read_text() for path in sorted(job.glob(".snakemake/slurm_logs/**/*.log")))
+    assert set(_states(out).values()) == {"done"}, said[-4000:] + logs[-4000:]
     assert len(_states(out)) == 6
-    assert said.count("submitted with SLURM jobid") == 7  # and the group level
+    again = said.count("Trying to restart job")  # a busy node may lose one
+    assert said.count("submitted with SLURM jobid") == 7 + again  # and the group level
     assert (out / "group.html").is_file()
