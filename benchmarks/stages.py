@@ -274,7 +274,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--before", type=Path, help="brainseg-bids of an earlier version, to compare with")
     parser.add_argument("--library-only", action="store_true", help="skip the command")
     parser.add_argument("extra", nargs="*", help="further arguments of brainseg-bids, after --")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)  # options may follow the image
     import nibabel as nib
 
     from brainseg.models.networks import device
