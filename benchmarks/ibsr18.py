@@ -2,8 +2,8 @@
 
 ``python benchmarks/ibsr18.py DATA [NAME=FILE ...] [--effort fast accurate] [--out PAGE]`` where DATA holds,
 for every ``sub-*``, one stripped T1w image and one ``*_dseg.nii.gz`` (1 CSF, 2 GM, 3 WM) that no network saw
-in training. ``NAME=FILE`` are networks of the recipes ``ibsr18-volume``, ``ibsr18-patches`` and
-``ibsr18-2d``, as ``brainseg train`` writes them; each runs as with ``--network segmentation=FILE``.
+in training. ``NAME=FILE`` are networks of the recipes ``ibsr18-*``, as ``brainseg train`` writes them; each
+runs as with ``--network segmentation=FILE``.
 
 The CSF of this protocol is mostly that of the ventricles: most of the fluid around the brain is background.
 The tissues of the program have all fluid inside the brain mask, so its Dice of CSF says little.
@@ -26,7 +26,8 @@ from brainseg.models.io import conform
 from brainseg.models.pipeline import process
 from brainseg.models.population import labels
 from brainseg.models.segmentation.own import labels as own
-from brainseg.models.segmentation.own.inputs import as_acquired
+from brainseg.models.segmentation.own import tissues
+from brainseg.models.segmentation.own.inputs import as_acquired, sees_tissues
 from brainseg.training.evaluation.label_files import read_labels
 from brainseg.training.evaluation.metrics import agreement, surface_distances
 
@@ -115,9 +116,12 @@ def main(argv: list[str] | None = None) -> int:
         values = np.array(list(labels.DSEG.values()))[done.segmentation.tissue.data.numpy()]
         seen: dict[str, Volume] = {zero: done.scan.with_data(torch.from_numpy(values))}
         for name, file in networks.items():
-            image = done.scan if as_acquired(model_files.read_card(file)) else done.corrected
+            card = model_files.read_card(file)
+            image = done.scan if as_acquired(card) else done.corrected
+            found_by_us = done.segmentation.probabilities, done.segmentation.structures
+            given = tissues.channels(*found_by_us) if sees_tissues(card) else []
             for effort in args.effort:
-                made = own.segment(image, done.brain.mask, file, effort=effort)
+                made = own.segment(image, done.brain.mask, file, effort=effort, tissues=given)
                 if made.dseg is None:
                     raise SystemExit(f"{file}: its labels have no gray and white matter")
                 seen[row(name, effort)] = made.dseg

@@ -21,11 +21,14 @@ from nipype.interfaces.base import (
 
 from ..models.data import model_files
 from ..models.errors import InputError
+from ..models.geometry.volume import Volume
 from ..models.io import outputs
 from ..models.networks import purpose
 from ..models.population import labels
 from ..models.segmentation.own import labels as own
+from ..models.segmentation.own import tissues
 from ..models.segmentation.own.inputs import as_acquired, specification
+from ..models.segmentation.own.inputs import sees_tissues as sees_tissues_of
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives
 from .io.derivatives import Names
@@ -62,6 +65,8 @@ class _SegmentOwnLabelsInputSpec(NetworkInputSpec):
     contrast = Str("T1w", usedefault=True, desc="BIDS suffix of the scan")
     in_others = InputMultiPath(File(exists=True), desc="images of other contrasts, on the scan's grid")
     others = traits.List(Str, desc="BIDS suffixes of in_others")
+    in_structures = File(exists=True, desc="structures (FreeSurfer ids), for a network that sees the tissues")
+    in_probabilities = InputMultiPath(File(exists=True), desc="GM, WM and CSF, for such a network")
     effort = traits.Enum("fast", "accurate", usedefault=True, desc="accurate averages with the mirror image")
 
 
@@ -84,7 +89,7 @@ class SegmentOwnLabels(Stage):
         name, card = model_files.title(model), model_files.read_card(model)
         trained = specification(card)["contrasts"]
         images = [load(path) for path in self._images(name, trained)]
-        find = partial(own.segment, images, mask, model, effort=self.inputs.effort)
+        find = partial(own.segment, images, mask, model, effort=self.inputs.effort, tissues=self._tissues())
         found, notes = on_device(lambda device: find(device=device), self.inputs.device)
         if len(trained) == 1 and self.inputs.contrast not in trained:
             notes.append(
@@ -104,6 +109,15 @@ class SegmentOwnLabels(Stage):
                 save(found.tissues[name], folder / f"{name}.nii") for name in labels.DSEG_NAMES
             ]
         self._results["notes"] = [*notes, *found.notes]
+
+    def _tissues(self) -> list[Volume]:
+        """Return the tissues of the program's segmentation; empty if they are not given."""
+        if not isdefined(self.inputs.in_probabilities):
+            return []
+        given = map(load, self.inputs.in_probabilities)
+        return tissues.channels(
+            dict(zip(labels.DSEG_NAMES, given, strict=True)), load(self.inputs.in_structures)
+        )
 
     def _images(self, name: str, wanted: list[str]) -> list[str]:
         """Return the files of the network's contrasts; the scan for a network of one."""
@@ -126,6 +140,11 @@ def has_tissues(model: str) -> bool:
 def sees_acquired(model: str) -> bool:
     """Return whether a network sees images without correction of their bias."""
     return as_acquired(model_files.read_card(model))
+
+
+def sees_tissues(model: str) -> bool:
+    """Return whether a network sees the tissues of the program's own segmentation."""
+    return sees_tissues_of(model_files.read_card(model))
 
 
 def several_contrasts(model: str) -> bool:

@@ -111,6 +111,10 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
     "contrasts of own labels as acquired": (
         ("coregistration", "out_uncorrected", "own_labels", "in_others"),
     ),
+    "tissues that own labels see": (
+        ("segmentation", "out_structures", "own_labels", "in_structures"),
+        ("segmentation", "out_probabilities", "own_labels", "in_probabilities"),
+    ),
     "tissues of own labels": (
         ("own_labels", "out_dseg", "outputs", "in_dseg"),
         ("own_labels", "out_probabilities", "outputs", "in_probabilities"),
@@ -240,6 +244,7 @@ def select_connections(plan: Plan) -> list[Connection]:
         "own labels of images as acquired": acquired,
         "contrasts of own labels": other and plan.own_contrasts and not acquired,
         "contrasts of own labels as acquired": other and plan.own_contrasts and acquired,
+        "tissues that own labels see": plan.own_sees_tissues,
         "tissues of own labels": plan.own_tissues,
         "tissues of the structures": not plan.own_tissues,
         "corrected orientation": bool(plan.options.reorient),

@@ -8,7 +8,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
-from ..interfaces.own_labels import SegmentOwnLabels, has_tissues
+from ..interfaces.own_labels import SegmentOwnLabels, has_tissues, sees_tissues
 from ..interfaces.segmentation import Segment
 from ..models.pipeline import methods
 from ..models.pipeline.networks import record_of
@@ -163,4 +163,5 @@ def init_own_labels_wf(
     with about(None):
         desc = methods.own_labels(model, effort)
     found = [*OWN_OUTPUTS, *(TISSUES if has_tissues(model) else [])]
-    return init_stage_wf(name, node, [*INPUTS, *(["in_others"] if others else [])], found, desc)
+    more = ["in_structures", "in_probabilities"] if sees_tissues(model) else []
+    return init_stage_wf(name, node, [*INPUTS, *(["in_others"] if others else []), *more], found, desc)

@@ -13,7 +13,7 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
-from ..interfaces.own_labels import has_tissues, sees_acquired, several_contrasts
+from ..interfaces.own_labels import has_tissues, sees_acquired, sees_tissues, several_contrasts
 from ..models.parcellation import names
 from ..models.pipeline.lesion_image import beside_csf, shown_in, skipped, trained_on
 from ..models.pipeline.networks import record_of
@@ -114,6 +114,11 @@ class Plan:
     def own_acquired(self) -> bool:
         """Whether a network of own labels sees images without correction of their bias."""
         return bool(self.record.own_labels) and sees_acquired(self.record.own_labels)
+
+    @cached_property
+    def own_sees_tissues(self) -> bool:
+        """Whether a network of own labels sees the tissues of the structures."""
+        return bool(self.record.own_labels) and sees_tissues(self.record.own_labels)
 
     @cached_property
     def own_contrasts(self) -> bool:

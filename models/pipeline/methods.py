@@ -11,7 +11,7 @@ from ..population import labels
 from ..population.contrasts import DARK_CSF
 from ..population.populations import Population
 from ..segmentation import lesion as lesions
-from ..segmentation.own.inputs import as_acquired
+from ..segmentation.own.inputs import as_acquired, sees_tissues
 from ..segmentation.own.labels import has_tissues, unmirrored
 
 FEW = 8
@@ -150,6 +150,8 @@ def own_labels(model: str, effort: str = "fast") -> str:
     table = labels.of_card(card)
     names = [label.name for label in table if label.index]
     seen = " in the image as acquired" if as_acquired(card) else ""
+    if sees_tissues(card):
+        seen += " and in the tissues of the segmentation above" if seen else " in the image and its tissues"
     both = effort == "accurate" and not unmirrored(card)
     mirrored = " The probabilities are the mean over the image and its mirror image." if both else ""
     listed = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")

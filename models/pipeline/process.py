@@ -14,7 +14,8 @@ from ..preprocessing import bias, thick_slices
 from ..registration.result import Anatomy
 from ..segmentation import segmentation, skullstrip
 from ..segmentation.own import labels as own
-from ..segmentation.own.inputs import as_acquired
+from ..segmentation.own import tissues
+from ..segmentation.own.inputs import as_acquired, sees_tissues
 from ..segmentation.own.labels import OwnLabels
 from ..segmentation.result import SegmentationResult, SkullStripResult
 from . import networks
@@ -125,7 +126,9 @@ def own_labels(
     device: str = "cpu",
     progress: Callable[[str], None] = lambda stage: None,
 ) -> tuple[SkullStripResult, OwnLabels]:
-    """Skull-strip a scan, correct it unless its card says not to, and segment the labels of a user's network.
+    """Skull-strip a scan, correct it if its card says so, and segment the labels of a user's network.
+
+    Before a network that sees the program's tissues, the scan is segmented into structures as well.
 
     Parameters
     ----------
@@ -141,14 +144,21 @@ def own_labels(
     InputError
         If the scan has no brain.
     """
-    progress("skull-stripping")
-    brain = skullstrip.skullstrip(scan, populations.resolve(population), mode=skull_strip, device=device)
-    seen = scan
-    if not as_acquired(model_files.read_card(model)):
-        progress("bias correction")
-        seen, _ = bias.correct(scan, brain.mask)
+    card = model_files.read_card(model)
+    given: list[Volume] = []
+    if sees_tissues(card):
+        done = process(scan, population, skull_strip=skull_strip, device=device, progress=progress)
+        brain, corrected = done.brain, done.corrected
+        given = tissues.channels(done.segmentation.probabilities, done.segmentation.structures)
+    else:
+        progress("skull-stripping")
+        brain = skullstrip.skullstrip(scan, populations.resolve(population), mode=skull_strip, device=device)
+        if not as_acquired(card):
+            progress("bias correction")
+            corrected, _ = bias.correct(scan, brain.mask)
+    seen = scan if as_acquired(card) else corrected
     progress("segmentation")
-    return brain, own.segment(seen, brain.mask, model, device=device, effort=effort)
+    return brain, own.segment(seen, brain.mask, model, device=device, effort=effort, tissues=given)
 
 
 def check_slices(scan: Volume, record: Population) -> None:

@@ -14,9 +14,11 @@ from ...models.errors import InputError
 from ...models.geometry.volume import Volume, resample
 from ...models.io import conform
 from ...models.localization import head
-from ...models.population import label_sets
+from ...models.population import label_sets, populations
 from ...models.population.labels import LabelTable
-from ...models.segmentation import skullstrip
+from ...models.preprocessing import bias
+from ...models.segmentation import segmentation, skullstrip
+from ...models.segmentation.own import tissues
 from ...models.segmentation.own.inputs import inputs
 from ..data import tiff_slices
 from ..data.arrays import write_arrays
@@ -65,7 +67,8 @@ def prepare(
         images, truth = read(case, spec["contrasts"])
         _check_labels(truth, table, case)
         brain = _brain(case, images, truth, str(spec["use"]))
-        made = inputs(images, brain, spec, spacing, stride=stride, coarse=coarse)
+        given = _tissues(images[0], brain, str(spec["tissues"])) if spec["tissues"] else []
+        made = inputs(images, brain, spec, spacing, stride=stride, coarse=coarse, tissues=given)
         values = truth.data.numpy()
         classes = np.zeros(values.shape, np.uint8)
         for index, place in position.items():
@@ -94,6 +97,13 @@ def read(case: Case, contrasts: Sequence[str]) -> tuple[list[Volume], Volume]:
         return tiff_slices.of_contrasts(images, contrasts, case.labels), truth
     least = min(conform.LEAST_MM, 1.0)
     return [conform.read(path, least) for path in case.images], read_labels(case.labels)
+
+
+def _tissues(image: Volume, brain: Volume, population: str) -> list[Volume]:
+    """Return the tissues that the program finds in an image, as in a run."""
+    corrected, _ = bias.correct(image, brain)
+    found = segmentation.segment(corrected, brain, populations.load(population))
+    return tissues.channels(found.probabilities, found.structures)
 
 
 def _check_labels(truth: Volume, table: LabelTable, case: Case) -> None:

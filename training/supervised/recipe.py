@@ -11,9 +11,10 @@ from ...models.data import model_files
 from ...models.errors import UsageError
 from ...models.networks import aggregation, purpose
 from ...models.networks.monai_networks import NETWORKS
-from ...models.population import labels
+from ...models.population import labels, populations
 from ...models.preprocessing.intensity import NORMALIZATIONS
 from ...models.segmentation.own.inputs import DEFAULTS, specification
+from ...models.segmentation.own.tissues import CHANNELS
 from ..core.recipe import Recipe
 from .ranges import SPATIAL, Ranges
 
@@ -64,6 +65,8 @@ def completed(recipe: Recipe, path: str | Path) -> Recipe:
     for key, names in allowed.items():
         if spec[key] not in names:
             raise UsageError(path, f"inputs: unknown {key} {spec[key]!r}", f"Known: {', '.join(names)}")
+    if spec["tissues"]:
+        _check_tissues(spec, path)
     if not set(spec["axes"]) <= {0, 1, 2} or not spec["axes"]:
         raise UsageError(path, f"inputs: axes {spec['axes']} are not axes", "Give some of 0, 1, 2")
     if spec["use"] == "mask":
@@ -90,6 +93,15 @@ def completed(recipe: Recipe, path: str | Path) -> Recipe:
     return replace(recipe, architecture=architecture)
 
 
+def _check_tissues(spec: Mapping[str, Any], path: str | Path) -> None:
+    if spec["tissues"] not in populations.names():
+        known = ", ".join(populations.names())
+        raise UsageError(path, f"inputs: tissues of {spec['tissues']!r}", f"Known populations: {known}")
+    if spec["use"] != "labels" or spec["frame"] != "box" or len(spec["contrasts"]) > 1:
+        reason = "inputs: tissues are for labels of one contrast in the frame box"
+        raise UsageError(path, reason, "Leave tissues out, or the other inputs as they are by default")
+
+
 def _check_cascade(recipe: Recipe, path: str | Path) -> None:
     spatial = [name for name in SPATIAL if recipe.generator.get(name)]
     if spatial:
@@ -110,6 +122,7 @@ def _architecture(recipe: Recipe, outputs: int, path: str | Path) -> dict[str, A
     given, spec = dict(recipe.architecture), recipe.inputs
     cascade = spec["frame"] == "cascade"
     count = len(spec["contrasts"]) + (COORDINATES if cascade else 0)
+    count += len(CHANNELS) if spec["tissues"] else 0
     if recipe.network == "StemUNet":
         task = {"outputs": outputs} | _task(given)
         made: dict[str, Any] = {"inputs": count, "tasks": {"structure": task}}

@@ -3,7 +3,8 @@
 The entry ``inputs`` of the model card says what the network sees: ``frame`` (``box``: the box of the brain;
 ``cascade``: as the shipped network of structures, with coordinates and the posteriors of a coarse network),
 ``sampler`` with ``axes``, ``image`` (``brain``, or ``head``: not masked), ``normalize``, ``contrasts``,
-``margin`` (mm), ``bias`` (``corrected`` or ``acquired``: whether the chain corrects the images first).
+``margin`` (mm), ``bias`` (``corrected`` or ``acquired``: whether the chain corrects the images first),
+``tissues`` (the population whose segmentation by the program the network sees beside the image, or none).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ...geometry.volume import Grid, Volume, resample, transform_points
 from ...localization import head
 from ...preprocessing.intensity import NORMALIZATIONS
 from .. import fusion, refinement
+from .tissues import CHANNELS
 
 DEFAULTS: dict[str, Any] = {
     "frame": "box",
@@ -31,6 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "contrasts": ["T1w"],
     "margin": 6.0,
     "bias": "corrected",
+    "tissues": None,
 }
 """Values of ``inputs`` that a card or recipe does not have."""
 
@@ -44,7 +47,7 @@ class Inputs:
     grid : Grid
         Upright grid.
     x : Tensor, shape (C, X, Y, Z)
-        Normalized images, and in the cascade coordinates.
+        Normalized images, in the cascade coordinates, and the tissues that the network sees.
     prior : Tensor, shape (P, X/2, Y/2, Z/2), or None
         Posteriors of the coarse network, in the cascade.
     """
@@ -68,6 +71,17 @@ def as_acquired(card: Mapping[str, Any]) -> bool:
     (True, False)
     """
     return bool(specification(card)["bias"] == "acquired")
+
+
+def sees_tissues(card: Mapping[str, Any]) -> bool:
+    """Return whether a network of labels sees the program's own tissues beside the images.
+
+    Examples
+    --------
+    >>> sees_tissues({"inputs": {"tissues": "adult"}}), sees_tissues({})
+    (True, False)
+    """
+    return bool(specification(card)["tissues"])
 
 
 def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> Grid:
@@ -121,6 +135,7 @@ def inputs(
     coarse: str | None = None,
     device: str = "cpu",
     notes: list[str] | None = None,
+    tissues: Sequence[Volume] = (),
 ) -> Inputs:
     """Return the inputs of a network.
 
@@ -142,14 +157,15 @@ def inputs(
         Device of the coarse network.
     notes : list of str, optional
         Notes on the results are appended.
+    tissues : sequence of Volume
+        The program's tissues, as :func:`brainseg.models.segmentation.own.tissues.channels` returns them.
 
     Raises
     ------
     InputError
-        If the mask is empty, or the coarse network finds no brain.
+        If the mask is empty, the coarse network finds no brain, or the tissues are missing.
     """
-    if not bool((brain.data > 0).any()):
-        raise InputError(None, "the brain mask is empty", "Check the mask")
+    _check(brain, spec, tissues)
     if spec["frame"] == "cascade":
         masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
         found = head.find(masked, model=str(coarse), device=device, notes=notes)
@@ -166,4 +182,15 @@ def inputs(
         on_grid = resample(image.with_data(image.data.float()), grid).data
         counts = inside if spec["image"] == "brain" else on_grid != 0
         channels.append(NORMALIZATIONS[spec["normalize"]](on_grid, counts))
+    if spec["tissues"]:
+        channels += [resample(tissue, grid).data for tissue in tissues]
     return Inputs(grid, torch.stack(channels))
+
+
+def _check(brain: Volume, spec: Mapping[str, Any], tissues: Sequence[Volume]) -> None:
+    """Refuse an empty mask, and no tissues for a network that sees them."""
+    if not bool((brain.data > 0).any()):
+        raise InputError(None, "the brain mask is empty", "Check the mask")
+    if spec["tissues"] and len(tissues) != len(CHANNELS):
+        reason = "the network sees the tissues of the program's own segmentation, and there are none"
+        raise InputError(None, reason, "Use it in brainseg-bids or with brainseg segment --model")

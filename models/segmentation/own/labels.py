@@ -84,6 +84,7 @@ def probabilities(
     notes: list[str] | None = None,
     *,
     effort: str = "fast",
+    tissues: Sequence[Volume] = (),
 ) -> Volume:
     """Return the probabilities of a network's labels on its own grid.
 
@@ -100,6 +101,8 @@ def probabilities(
     effort : {'fast', 'accurate'}
         ``accurate`` averages the probabilities of the image and its mirror image, in which left and right
         labels change places; it becomes a note where the network does not allow it (:func:`unmirrored`).
+    tissues : sequence of Volume
+        As for :func:`brainseg.models.segmentation.own.inputs.inputs`.
 
     Returns
     -------
@@ -109,14 +112,12 @@ def probabilities(
     Raises
     ------
     InputError
-        If the mask is empty, or there is not one image for each contrast of the network.
+        If the mask is empty, there is not one image for each contrast of the network, or it sees tissues and
+        there are none.
     """
     loaded = zoo.load_once(model, device)
     card, spec = loaded.card, specification(loaded.card)
-    wanted = list(spec["contrasts"])
-    if len(wanted) != len(images):
-        reason = f"the network {card.get('name')} needs {len(wanted)} images ({', '.join(wanted)})"
-        raise InputError(None, reason, f"Give {len(wanted)} images in this order, or another network")
+    _check_images(card, list(spec["contrasts"]), len(images))
     if purpose.purpose_of(card) == "skullstrip":
         spec |= {"image": "head"}
     made = inputs(
@@ -128,12 +129,20 @@ def probabilities(
         coarse=card.get("coarse"),
         device=device,
         notes=notes,
+        tissues=tissues,
     )
     reason = unmirrored(card) if effort == "accurate" else ""
     if reason and notes is not None:
         notes.append(f"The network {card.get('name')} was not averaged with the mirror image: {reason}.")
     both = effort == "accurate" and not reason
     return Volume(_averaged(loaded, made, spec, device, both), made.grid.affine)
+
+
+def _check_images(card: Mapping[str, Any], wanted: list[str], count: int) -> None:
+    """Refuse another number of images than that of the network's contrasts."""
+    if len(wanted) != count:
+        reason = f"the network {card.get('name')} needs {len(wanted)} images ({', '.join(wanted)})"
+        raise InputError(None, reason, f"Give {len(wanted)} images in this order, or another network")
 
 
 @torch.inference_mode()
@@ -173,6 +182,7 @@ def segment(
     device: str = "cpu",
     *,
     effort: str = "fast",
+    tissues: Sequence[Volume] = (),
 ) -> OwnLabels:
     """Segment the labels of a network of the user in a brain.
 
@@ -188,17 +198,17 @@ def segment(
         Weights.
     device : str
         Device of the network.
-    effort : {'fast', 'accurate'}
+    effort, tissues
         As for :func:`probabilities`.
 
     Raises
     ------
     InputError
-        If the mask is empty, or there is not one image for each contrast of the network.
+        As :func:`probabilities`.
     """
     notes: list[str] = []
     every = [images] if isinstance(images, Volume) else list(images)
-    found = probabilities(every, mask, model, device, notes, effort=effort)
+    found = probabilities(every, mask, model, device, notes, effort=effort, tissues=tissues)
     table = labels.of_card(zoo.load_once(model, device).card)
     return on_scan(found, mask, table, notes)
 
