@@ -67,6 +67,7 @@ class _SegmentOwnLabelsInputSpec(NetworkInputSpec):
     others = traits.List(Str, desc="BIDS suffixes of in_others")
     in_structures = File(exists=True, desc="structures (FreeSurfer ids), for a network that sees the tissues")
     in_probabilities = InputMultiPath(File(exists=True), desc="GM, WM and CSF, for such a network")
+    precomputed = traits.Bool(False, usedefault=True, desc="whether these are precomputed")
     effort = traits.Enum("fast", "accurate", usedefault=True, desc="accurate averages with the mirror image")
 
 
@@ -95,6 +96,10 @@ class SegmentOwnLabels(Stage):
             notes.append(
                 f"The network {name} was trained on {', '.join(trained)}, and the image is "
                 f"{self.inputs.contrast}: check its labels."
+            )
+        if self.inputs.precomputed and isdefined(self.inputs.in_probabilities):
+            notes.append(
+                f"The network {name} saw precomputed tissues, and others in training: check its labels."
             )
         tissues = f", and the tissues. {OF_STRUCTURES}" if found.dseg is not None else ""
         count = len(found.table.labels) - 1

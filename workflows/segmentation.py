@@ -105,6 +105,7 @@ def init_own_labels_wf(
     contrast: str = "T1w",
     others: Sequence[str] = (),
     effort: str = "fast",
+    precomputed: bool = False,
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -124,6 +125,8 @@ def init_own_labels_wf(
     effort : {'fast', 'accurate'}
         ``accurate`` averages the probabilities of the image and its mirror image; it becomes a note where the
         network does not allow it.
+    precomputed : bool
+        Whether the tissues are precomputed ones, which a network that sees tissues did not see in training.
     device : str
         Device of the network.
     num_threads, mem_gb : int, float
@@ -135,6 +138,8 @@ def init_own_labels_wf(
         As of :func:`init_segmentation_wf`.
     in_others
         Images of other contrasts on the same grid, in the order of ``others``, if there are any.
+    in_structures, in_probabilities
+        Structures and tissues of the program, for a network that sees them.
 
     Outputs
     -------
@@ -153,6 +158,7 @@ def init_own_labels_wf(
             contrast=contrast,
             others=list(others),
             effort=effort,
+            precomputed=precomputed,
             device=device,
             use_gpu=device.startswith("cuda"),
         ),

@@ -241,6 +241,7 @@ def build_own_labels(plan: Plan) -> LiterateWorkflow:
         contrast=plan.suffix,
         others=[_suffix(path) for path in plan.inputs.other_contrasts] if plan.own_contrasts else [],
         effort=plan.options.effort,
+        precomputed=bool(plan.tissue_probabilities),
         mem_gb=plan.memory["segmentation"],
         **plan.network,
     )

@@ -74,6 +74,11 @@ def test_the_chain_connects_the_segmentation_with_such_a_network_only(tmp_path):
         ends = {end.split(".")[-1] for d in found for _, end in d["connect"]}
         assert ends == wanted
         assert bool(about) == bool(wanted), "the one with tissues sees the image as acquired"
+    given = {name: f"/fast/{name}.nii.gz" for name in ("GM", "WM", "CSF")} | {"dseg": "/fast/dseg.nii.gz"}
+    graph = participant_wf(
+        networks={"segmentation": network(tmp_path)}, precomputed=given, precomputed_uris=given
+    )
+    assert graph.get_node("own_labels_wf.own_labels").inputs.precomputed
 
 
 def test_the_node_reads_them(tmp_path):
@@ -83,10 +88,12 @@ def test_the_node_reads_them(tmp_path):
     for name, volume in volumes.items():
         nib.save(nib.Nifti1Image(volume.data.numpy(), volume.affine), files[name])
     shared = {"in_file": files["scan"], "in_mask": files["mask"], "in_structures": files["structures"]}
-    node = SegmentOwnLabels(
-        **shared, in_probabilities=[files[name] for name in ("GM", "WM", "CSF")], model=network(tmp_path)
-    )
-    made = nib.load(node.run(cwd=str(tmp_path)).outputs.out_file)
+    shared |= {"in_probabilities": [files[name] for name in ("GM", "WM", "CSF")], "model": network(tmp_path)}
+    found = SegmentOwnLabels(**shared).run(cwd=str(tmp_path)).outputs
+    assert not [note for note in found.notes if "precomputed" in note]
+    other = SegmentOwnLabels(**shared, precomputed=True).run(cwd=str(tmp_path)).outputs
+    assert any("fluid saw precomputed tissues, and others in training" in note for note in other.notes)
+    made = nib.load(found.out_file)
     there = np.asarray(nib.as_closest_canonical(made).dataobj) == 7
     np.testing.assert_array_equal(there, structures.data.numpy() == 4)
 
@@ -120,6 +127,7 @@ RECIPE = {
 }
 
 
+@pytest.mark.slow
 def test_training_sees_what_the_program_finds(tmp_path, monkeypatch):
     """The tissues of every image are those of the program; only the image changes its intensities."""
     asked = []
