@@ -1,9 +1,9 @@
 """Score tissues against the manual labels of IBSR18: the program as it is, and networks trained on IBSR18.
 
-``python benchmarks/ibsr18.py DATA [NAME=FILE ...] [--effort fast accurate] [--out PAGE]`` where DATA holds,
-for every ``sub-*``, one stripped T1w image and one ``*_dseg.nii.gz`` (1 CSF, 2 GM, 3 WM) that no network saw
-in training. ``NAME=FILE`` are networks of the recipes ``ibsr18-*``, as ``brainseg train`` writes them; each
-runs as with ``--network segmentation=FILE``.
+``python benchmarks/ibsr18.py DATA [NAME=FILE ...] [--effort fast accurate] [--out PAGE [--table NAME]]``
+where DATA holds, for every ``sub-*``, one stripped T1w image and one ``*_dseg.nii.gz`` (1 CSF, 2 GM, 3 WM)
+that no network saw in training. ``NAME=FILE`` are networks of the recipes ``ibsr18-*``, as ``brainseg train``
+writes them; each runs as with ``--network segmentation=FILE``.
 
 The CSF of this protocol is mostly that of the ventricles: most of the fluid around the brain is background.
 The tissues of the program have all fluid inside the brain mask, so its Dice of CSF says little.
@@ -33,6 +33,9 @@ from brainseg.training.evaluation.metrics import agreement, surface_distances
 
 TISSUES = {"CSF": 1, "GM": 2, "WM": 3}
 """Labels of IBSR18 by the names of the tissues of a dseg."""
+
+TABLES = ("ibsr18", "ibsr18_tissues")
+"""Tables of the page: networks that see the image, and those that see the program's tissues, too."""
 
 PUBLISHED = (
     ("published, 2D ensemble, 5 scans", 0.921, 0.944, 0.941, 0.935),
@@ -103,6 +106,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--effort", nargs="+", choices=efforts, default=["fast"], help="of the networks")
     parser.add_argument("--threads", type=int, default=1, help="threads (default: 1)")
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
+    parser.add_argument(
+        "--table", choices=TABLES, default=TABLES[0], help="that table (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     networks = dict(text.split("=", 1) for text in args.networks)
@@ -137,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     print(text)
     if args.out:
-        tables.put(args.out, "ibsr18", text)
+        tables.put(args.out, args.table, text)
     return 0
 
 
