@@ -227,6 +227,9 @@ def sidecars(names: Names, model: str, segmented: dict[str, Any]) -> dict[str, d
     about: dict[str, Any] = {"Network": described(model)}
     if sees_acquired(model):
         about["Sources"] = [*names.raws, names.uri(names.native(outputs.ending("mask"))[0])]
+    if sees_tissues(model):
+        sources = about.get("Sources") or segmented.get("Sources", [])
+        about["Sources"] = [*sources, names.uri(names.native(outputs.ending("structures"))[0])]
     return {
         image: segmented | derivatives.described("own_labels") | about,
         outputs.ending("own_volumes", network=desc): {

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.interfaces import own_labels
+from brainseg.interfaces.io import derivatives
 from brainseg.interfaces.own_labels import SegmentOwnLabels
 from brainseg.models.errors import InputError, UsageError
 from brainseg.models.geometry.volume import Volume
@@ -111,6 +113,15 @@ def test_one_image_alone_is_segmented_into_structures_first(tmp_path, monkeypatc
     _, found = process.own_labels(scan, "adult", model=network(tmp_path), skull_strip="skip")
     assert seen == [("adult", "skip")]
     assert bool(((found.labels.data == 7) == (structures.data == 4)).all())
+
+
+def test_the_sidecar_names_the_structures_as_a_source(tmp_path):
+    scan = tmp_path / "bids" / "sub-01" / "anat" / "sub-01_T1w.nii.gz"
+    names = derivatives.Names(tmp_path / "out", tmp_path / "bids", scan, "sub-01")
+    about = own_labels.sidecars(names, network(tmp_path), {"Sources": ["bids::corrected"]})
+    sources = about["desc-fluid_dseg.nii.gz"]["Sources"]
+    assert sources[-1] == "bids::sub-01/anat/sub-01_desc-aseg_dseg.nii.gz"
+    assert names.raw in sources and "bids::corrected" not in sources, "it saw the image as acquired"
 
 
 def test_the_methods_say_it(tmp_path):
