@@ -83,6 +83,7 @@ def test_page_has_a_place_for_every_table():
         "hippocampus_variants",
         "lesion",
         "ibsr18",
+        "ibsr18_tissues",
         "quality",
         "fetal",
         "fetal_perturbations",
