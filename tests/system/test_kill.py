@@ -53,8 +53,9 @@ def test_without_space_nothing_partial_stands_and_the_next_run_completes_it(foun
 def test_several_runs_on_one_output_folder(found):
     together = found["together"]
     assert together["alone"] == 0
-    assert together["codes"][:2] == [0, 0]
-    assert together["codes"][2] in (0, 75)  # 75 if the others were still at work on both
+    codes = sorted(together["codes"])
+    assert codes[:2] == [0, 0]
+    assert codes[2] in (0, 75)  # 75 of the one that came when the others were at work on both
     assert together["states"] == ["done"] * 2
     assert together["found"] == NOTHING
     assert not together["work"]
