@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...models.data import model_files
 from ...models.errors import UsageError
-from ...models.population import labels
+from ...models.population import labels, populations
 from ..core.recipe import Recipe
 from ..core.recipe_check import built
 from ..supervised import cases as found_cases
@@ -76,6 +77,8 @@ def _prepare(recipe: Recipe, cases: list[Case], path: Path) -> None:
     table = labels.own(recipe.table)
     spacing = recipe.stages[-1]["spacing"]
     listed = [json.dumps([recipe.inputs, spacing, recipe.coarse, labels.as_rows(table)])]
+    if population := recipe.inputs["tissues"]:  # found by that network
+        listed.append(str(model_files.read_card(populations.load(population).segmentation).get("sha256")))
     for case in cases:
         states = ((file, file.stat()) for file in case.files)
         listed += [f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states]

@@ -17,7 +17,7 @@ from brainseg.models.population import populations
 from brainseg.models.segmentation.own import labels as own
 from brainseg.models.segmentation.own import tissues
 from brainseg.training.core.example import Example
-from brainseg.training.kinds import registry
+from brainseg.training.kinds import registry, supervised
 from brainseg.training.kinds.assemble import Data, assemble
 from brainseg.training.supervised import prepare
 from helpers import labeled_images, own_networks
@@ -156,8 +156,15 @@ def test_training_sees_what_the_program_finds(tmp_path, monkeypatch):
     table.write_text(labeled_images.TABLE)
     recipe = registry.read("labels-slices", RECIPE | {"table": str(table)})
     assert recipe.architecture["inputs"] == 5
-    run = assemble(recipe, Data(maps=labeled_images.write(tmp_path / "images", 2)), tmp_path / "out")
+    root, out = labeled_images.write(tmp_path / "images", 2), tmp_path / "out"
+    run = assemble(recipe, Data(maps=root), out)
     assert asked == ["adult"] * 2
+    assemble(recipe, Data(maps=root), out)
+    assert len(asked) == 2, "kept"
+    with monkeypatch.context() as other:  # another segmentation than that of the prepared images
+        other.setattr(supervised.model_files, "read_card", lambda name: {"sha256": "new"})
+        supervised.folder(recipe, root, out)
+    assert len(asked) == 4, "prepared again"
     assert run.card()["inputs"]["tissues"] == "adult"
     (case, *_) = run.cases
     inside = case.x[4] > 0.99
