@@ -6,7 +6,6 @@ It needs the packages of the extra ``train``.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import shutil
 import sys
@@ -24,6 +23,7 @@ from tqdm import tqdm
 from ...models.errors import UsageError
 from ...models.networks.device import precision
 from ...models.networks.malloc import kept
+from . import optimizers
 from .dataloader import Stream
 from .example import Example
 from .loggers import draw, loggers
@@ -40,12 +40,6 @@ LOG_EVERY = 20
 
 CLIP = 5.0
 """Maximum norm of the gradient."""
-
-WARM_UP = 100
-"""Most training steps in which the learning rate increases."""
-
-WARM_SHARE = 0.03
-"""Largest share of the training time in which it does, for trainings of few steps."""
 
 
 class Task(pl.LightningModule):
@@ -122,11 +116,11 @@ class Pace(pl.Callback):
             self.bar = _progress_bar(self.run)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
-        """Set the learning rate: a warm-up, then a cosine over the recipe's training time."""
+        """Set the learning rate: a warm-up, then the recipe's schedule over the training time."""
         run = self.run
-        rate = run.recipe.rate * min(1, max((run.step + 1) / WARM_UP, run.share / WARM_SHARE))
+        rate = optimizers.rate(run.recipe.schedule, run.recipe.rate, run.step, run.share)
         for group in run.optimizer.param_groups:
-            group["lr"] = rate * (0.5 * (1 + math.cos(math.pi * min(run.share, 1))) + 0.005)
+            group["lr"] = rate
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
         """Count the step and its time; report, save and stop when due."""

@@ -15,6 +15,7 @@ import yaml
 from ...models.data import user
 from ...models.errors import UsageError
 from ...models.networks import zoo
+from . import optimizers
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,7 +32,7 @@ REQUIRED = frozenset({"name", "kind", "architecture", "losses", "stages"})
 ALIASES = {"again": "second_pass", "licence": "license"}
 """Other accepted names of keys."""
 
-NUMBERS = ("minutes", "rate", "spread", "real", "second_pass", "checkpoint_seconds")
+NUMBERS = ("minutes", "rate", "spread", "real", "second_pass", "checkpoint_seconds", "edge_weight")
 """Keys whose values are numbers."""
 
 UNSTATED = "not stated"
@@ -85,6 +86,8 @@ class Recipe:
         Training time; can be increased later to continue training.
     rate : float
         Maximum learning rate.
+    schedule, optimizer : str
+        Keys of :data:`brainseg.training.core.optimizers.SCHEDULES` and of ``OPTIMIZERS`` there.
     generator : dict
         Differences from the default ranges of the generator, such as
         :class:`brainseg.training.synthesis.config.GeneratorConfig`.
@@ -126,6 +129,8 @@ class Recipe:
         is for label maps under Apache-2.0; of another one the card says that none is stated.
     class_weights : dict of int to float
         Weights of structures in the cross-entropy; the default is 1.
+    edge_weight : float
+        Weight in the cross-entropy of voxels with another structure on one of their faces, relative to the others.
     real : float
         Share of the examples that are real scans with labels
         (:mod:`brainseg.training.heads.labeled_scans`); of a registration, pairs of scans without labels
@@ -153,6 +158,8 @@ class Recipe:
     stages: list[dict[str, Any]]
     minutes: float = 60.0
     rate: float = 1.5e-3
+    schedule: str = "cosine"
+    optimizer: str = "adamw"
     generator: dict[str, Any] = field(default_factory=dict)
     table: str = "adult"
     coarse: str | None = None
@@ -174,6 +181,7 @@ class Recipe:
     license: str = UNSTATED
     data: str = ""
     class_weights: dict[int, float] = field(default_factory=dict)
+    edge_weight: float = 1.0
     real: float = 0.0
     second_pass: float = 0.0
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -324,6 +332,8 @@ def check(recipe: Recipe, path: str | Path, kinds: Mapping[str, Allowed]) -> Non
     """
     _one_of(path, "kind", [recipe.kind], kinds)
     _one_of(path, "network", [recipe.network], zoo.ARCHITECTURES)
+    _one_of(path, "schedule", [recipe.schedule], optimizers.SCHEDULES)
+    _one_of(path, "optimizer", [recipe.optimizer], optimizers.OPTIMIZERS)
     if not Path(recipe.table).is_file():
         _one_of(path, "table", [recipe.table], user.every("labels", ".tsv"))
     allowed = kinds[recipe.kind]

@@ -84,7 +84,8 @@ class SegmentationTrainer(Trainer):
         if name == "structure" and "hierarchical" in self.recipe.losses:
             hierarchy = (targets["tissue"], self.tissue_of, self.recipe.losses["hierarchical"] / weight)
         small = target[:, ::2, ::2, ::2].contiguous()
-        return segmentation_loss(full, target, class_weights, hierarchy) + 0.3 * segmentation_loss(
+        edge_weight = self.recipe.edge_weight if name == "structure" else 1.0
+        return segmentation_loss(full, target, class_weights, hierarchy, edge_weight) + 0.3 * segmentation_loss(
             low, small, class_weights
         )
 

@@ -24,6 +24,7 @@ from ...models.io import atomic
 from ...models.networks import zoo
 from ...models.networks.device import on_device, precision
 from ...models.population import labels
+from . import optimizers
 from .example import Example, ExampleSource
 from .recipe import Recipe
 from .recipe_check import built
@@ -96,7 +97,7 @@ class Trainer(ABC):
         self.encoder = self._share(recipe.shares) if recipe.shares else {}
         self.ema = {k: v.detach().clone() for k, v in self.network.state_dict().items()}
         trained = [p for p in self.network.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(trained, lr=recipe.rate, weight_decay=1e-4)
+        self.optimizer = optimizers.OPTIMIZERS[recipe.optimizer](trained, lr=recipe.rate)
         self.step, self.seconds, self.saves = 0, 0.0, 0
         self.running: dict[str, float] = {}
         self.begun_from: list[dict[str, Any]] = []

@@ -197,6 +197,8 @@ class Cascade:
         Number of fine grids per head.
     offset : tuple of float
         Mean center of the grid in the atlas frame (mm).
+    finer : int
+        Factor of the finer grid on which heads are rendered there.
     """
 
     def __init__(
@@ -209,8 +211,9 @@ class Cascade:
         context: str = "structure",
         repeat: int = 1,
         offset=(0.0, 0.0, 0.0),
+        finer: int = 1,
     ) -> None:
-        self.coarse, self.network = coarse, network
+        self.coarse, self.network, self.finer = coarse, network, finer
         self.generator, self.targets = coarse.generator, Targets(coarse.generator, coarse.targets.table_name)
         self.shape, self.spacing, self.spread = tuple(shape), spacing, spread
         self.context, self.repeat = context, repeat
@@ -241,7 +244,7 @@ class Cascade:
         middle = torch.linalg.solve(draw.to_atlas, self.offset.to(draw.to_atlas)).tolist()
         right, front, up = (m + float(self.spread * torch.randn(()).clamp(-2, 2)) for m in middle)
         center = (right, front, up)
-        rendered = self.generator.render(draw, center, self.shape, self.spacing)
+        rendered = self.generator.render(draw, center, self.shape, self.spacing, self.finer)
         turn = torch.eye(3) + torch.randn(3, 3) * 0.02
         shift = torch.randn(3) * 1.5
         x = torch.cat([rendered.image[None, None], coordinates(rendered, turn, shift)], 1)

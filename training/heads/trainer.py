@@ -25,7 +25,7 @@ from .labeled_scans import Mixed
 from .validation import Scans, synthetic_scores
 
 FINER = 2
-"""Factor of the finer grid on which whole heads are rendered, where a stage does not say."""
+"""Factor of the finer grid on which whole heads are rendered, where a stage does not say; boxes have none."""
 
 KINDS = ("whole-head", "cascade", "cavity")
 """Kinds of recipes of this trainer."""
@@ -113,6 +113,7 @@ class HeadTrainer(SegmentationTrainer):
             self.recipe.context,
             self.recipe.repeat,
             self.recipe.offset,
+            stage.get("finer", 1),
         )
         return Cavity(self.finder, *box) if self.recipe.kind == "cavity" else Cascade(*box)
 

@@ -18,15 +18,16 @@ class FusedLoss(torch.autograd.Function):
     """Weighted cross-entropy plus soft Dice of classes, and the same of groups of classes."""
 
     @staticmethod
-    def forward(ctx, logits, target, weight, groups, group_target, group_weight):
+    def forward(ctx, logits, target, weight, groups, group_target, group_weight, emphasis=None):
         """Return the loss of ``logits`` (N, C) against ``target`` (N,).
 
-        ``groups`` (C, G) is the one-hot group of every class, ``group_target`` (N,) the true group.
+        ``groups`` (C, G) is the one-hot group of every class, ``group_target`` (N,) the true group;
+        ``emphasis`` (N,) the weights of voxels in the cross-entropy of the classes.
         """
         p = torch.softmax(logits.float(), 1)
         total = p.sum(0)
         own = p.gather(1, target[:, None])[:, 0]
-        share = weight[target]
+        share = weight[target] if emphasis is None else weight[target] * emphasis
         share /= share.sum()
         value = -(share * own.clamp(min=1e-12).log()).sum()
         dice, constant, at_truth = _dice(total, own, target)
@@ -57,7 +58,7 @@ class FusedLoss(torch.autograd.Function):
             out.addcmul_(members[group_target], slope[:, None])
         out.mul_(p)
         out.scatter_add_(1, target[:, None], (own * at_truth - share)[:, None])
-        return (out * outer).to(ctx.dtype), None, None, None, None, None
+        return (out * outer).to(ctx.dtype), None, None, None, None, None, None
 
 
 def _dice(total: Tensor, own: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -35,6 +35,7 @@ def segmentation_loss(
     target: Tensor,
     weight: Tensor | None = None,
     hierarchy: tuple[Tensor, Tensor, float] | None = None,
+    edge_weight: float = 1.0,
 ) -> Tensor:
     """Return the weighted cross-entropy plus soft Dice, computed by :mod:`brainseg.training.losses.fused`.
 
@@ -49,6 +50,8 @@ def segmentation_loss(
     hierarchy : tuple, optional
         Tissue positions (B, X, Y, Z), tissue of every class (C,) and a weight: adds the weighted
         :func:`hierarchical_loss`.
+    edge_weight : float
+        Weight in the cross-entropy of voxels with another class on one of their faces, relative to the others.
     """
     count = logits.shape[1]
     rows = logits.movedim(1, -1).reshape(-1, count)
@@ -59,7 +62,19 @@ def segmentation_loss(
         group_target, tissue_of, group_weight = hierarchy
         group_target = group_target.reshape(-1)
         groups = F.one_hot(tissue_of, int(tissue_of.max()) + 1).float()
-    return FusedLoss.apply(rows, target.reshape(-1), weight, groups, group_target, group_weight)
+    emphasis = None if edge_weight == 1 else 1 + (edge_weight - 1) * edges(target).reshape(-1).to(rows.dtype)
+    return FusedLoss.apply(rows, target.reshape(-1), weight, groups, group_target, group_weight, emphasis)
+
+
+def edges(target: Tensor) -> Tensor:
+    """Return the voxels (B, X, Y, Z) that share a face with another class."""
+    found = torch.zeros_like(target, dtype=torch.bool)
+    for axis in range(1, target.dim()):
+        count = target.shape[axis] - 1
+        differ = target.narrow(axis, 0, count) != target.narrow(axis, 1, count)
+        found.narrow(axis, 0, count).logical_or_(differ)
+        found.narrow(axis, 1, count).logical_or_(differ)
+    return found
 
 
 def distance_loss(predicted: Tensor, target: Tensor, band: float = 10.0) -> Tensor:

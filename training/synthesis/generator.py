@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..data.arrays import DISTANCE_UNIT, check_kind
 from ..data.sources import source_table
-from . import atrophy
+from . import atrophy, ventricles
 from .acquisition import Acquisition, acquire, draw_acquisition, uncut, visible, with_noisy_background
 from .atrophy import Atrophy
 from .config import GeneratorConfig
@@ -148,6 +148,7 @@ class HeadGenerator:
                 self.seeds.append(
                     torch.from_numpy(arrays[seeds]).to(self.device) if seeds in arrays else None
                 )
+        self.walls: dict[int, Tensor] = {}
         self.centroids = meta["centroids"]
         self.source = source_table(meta["table"])
         self.lesion_of = torch.from_numpy(self.source.lesion).to(self.device)
@@ -173,7 +174,7 @@ class HeadGenerator:
         shrinking = None if self.cavities[number] is None else atrophy.draw_atrophy(config)
         if shrinking is not None and shrinking.thinned:
             labels = atrophy.thinned(labels, self.tissue, self.fluid)
-        return Draw(
+        found = Draw(
             number=number,
             to_atlas=affine(config),
             mirrored=uniform(0, 1) < config.mirror,
@@ -183,6 +184,21 @@ class HeadGenerator:
             acquisition=draw_acquisition(config),
             atrophy=shrinking,
         )
+        if config.ventricles:
+            amount = uniform(-config.ventricles, config.ventricles)
+            walls = self._walls(number)
+            found.displacement = ventricles.moved(
+                found.displacement, walls, amount, mirrored=found.mirrored
+            )
+        return found
+
+    def _walls(self, number: int) -> Tensor:
+        """Return the displacement of the walls of a map's ventricles, found once for each map."""
+        if number not in self.walls:
+            self.walls[number] = ventricles.walls(
+                self.maps[number], self.source.structure, self.from_atlas[number]
+            )
+        return self.walls[number]
 
     def render(
         self,
