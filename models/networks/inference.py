@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .device import precision
+from .stem_unet import StemUNet
 
 COORDINATE_SCALE = 64.0
 """Millimeters in one unit of the coordinate channels."""
@@ -28,9 +29,10 @@ def run(
     prior: Tensor | None = None,
     device: str = "cpu",
     *,
+    tasks: tuple[str, ...] | None = None,
     notes: list[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Compute the logits of every task at full resolution.
+    """Compute the logits of the tasks at full resolution.
 
     Parameters
     ----------
@@ -44,6 +46,8 @@ def run(
         Posteriors of the coarser network, as in training.
     device : str
         Device of the network.
+    tasks : tuple of str, optional
+        Tasks that are needed, all by default. A :class:`StemUNet` computes no others; the other networks do.
     notes : list of str, optional
         A note is appended if the grid was too large for a GPU's memory and was computed in tiles.
 
@@ -60,13 +64,13 @@ def run(
     x = torch.cat([image[None], coordinates])[None].float()
     prior = None if prior is None else prior[None].float()
     try:
-        return _whole(network, x, prior, device)
+        return _whole(network, x, prior, device, tasks)
     except RuntimeError as error:
         if not out_of_memory(error) or device == "cpu":
             raise
     for count in TILES:
         try:
-            out = _tiled(network, x, prior, device, count)
+            out = _tiled(network, x, prior, device, count, tasks)
         except RuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -116,14 +120,15 @@ def posteriors(
     for _ in range(passes - 1):
         found = posteriors(network, image, coordinates, prior, device, flip=flip, notes=notes)
         prior = as_prior(found[None])[0]
-    found = run(network, image, coordinates, prior, device, notes=notes)["structure"].softmax(0)
+    tasks = ("structure",)
+    found = run(network, image, coordinates, prior, device, tasks=tasks, notes=notes)["structure"].softmax(0)
     if not flip:
         return found
     # Left and right change places in the mirror image: the first coordinate changes its sign.
     mirrored = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
     prior = None if prior is None else prior.flip(1)
-    other = run(network, image.flip(0), mirrored, prior, device, notes=notes)["structure"].softmax(0)
-    return (found + other.flip(1)) / 2
+    other = run(network, image.flip(0), mirrored, prior, device, tasks=tasks, notes=notes)
+    return (found + other["structure"].softmax(0).flip(1)) / 2
 
 
 def as_prior(probabilities: Tensor) -> Tensor:
@@ -131,16 +136,29 @@ def as_prior(probabilities: Tensor) -> Tensor:
     return F.avg_pool3d(probabilities, 2)
 
 
-def _whole(network: nn.Module, x: Tensor, prior: Tensor | None, device: str) -> dict[str, Tensor]:
+def _whole(
+    network: nn.Module,
+    x: Tensor,
+    prior: Tensor | None,
+    device: str,
+    tasks: tuple[str, ...] | None,
+) -> dict[str, Tensor]:
     x = x.to(device).contiguous(memory_format=torch.channels_last_3d)
     prior = None if prior is None else prior.to(device)
     dtype = precision(device)
     with torch.autocast(device.split(":")[0], dtype=dtype, enabled=dtype != torch.float32):
-        out = network(x, prior)
+        out = network(x, prior, tasks=tasks) if isinstance(network, StemUNet) else network(x, prior)
     return {task: full[0].float().cpu() for task, (full, _) in out.items()}
 
 
-def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, count: int) -> dict[str, Tensor]:
+def _tiled(
+    network: nn.Module,
+    x: Tensor,
+    prior: Tensor | None,
+    device: str,
+    count: int,
+    tasks: tuple[str, ...] | None,
+) -> dict[str, Tensor]:
     """Return the logits, computed in overlapping slabs along the longest divisible axis."""
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
@@ -155,7 +173,7 @@ def _tiled(network: nn.Module, x: Tensor, prior: Tensor | None, device: str, cou
         low, high = max(0, first - margin), min(blocks, last + margin)
         start, length = low * stride, (high - low) * stride
         near = None if prior is None else prior.narrow(2 + axis, start // 2, length // 2)
-        found = _whole(network, x.narrow(2 + axis, start, length), near, device)
+        found = _whole(network, x.narrow(2 + axis, start, length), near, device, tasks)
         kept, size = (first - low) * stride, (last - first) * stride
         for task, values in found.items():
             whole = out.setdefault(task, torch.empty(values.shape[0], *sizes))

@@ -8,7 +8,7 @@ little, a stem of stride 1 keeps the full one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
 import torch
@@ -206,8 +206,10 @@ class StemUNet(nn.Module):
             widths = [max(8, round(width * spec.get("width", 1.0))) for width in channels[:-1]]
             self.decoders[name] = Decoder(channels, widths, spec["outputs"], refine[name], detail, stem)
 
-    def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, Tensor]]:
-        """Compute the logits of every task.
+    def forward(
+        self, x: Tensor, prior: Tensor | None = None, tasks: Collection[str] | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """Compute the logits of the tasks.
 
         Parameters
         ----------
@@ -215,6 +217,8 @@ class StemUNet(nn.Module):
             Image in [0, 1], then coordinates; orientation RAS.
         prior : Tensor, shape (B, prior, X/2, Y/2, Z/2), optional
             Probabilities that sum to one, or a distance.
+        tasks : collection of str, optional
+            Tasks to compute; all of them by default.
 
         Returns
         -------
@@ -233,13 +237,16 @@ class StemUNet(nn.Module):
         for level, block in enumerate(self.down):
             h = block(h if level == 0 else F.max_pool3d(h, 2))
             features.append(h)
-        needs_detail = any(decoder.refine for decoder in self.decoders.values())
+        wanted = {name: decoder for name, decoder in self.decoders.items() if tasks is None or name in tasks}
+        needs_detail = any(decoder.refine for decoder in wanted.values())
         detail = self.detail(x[:, :1]) if needs_detail else None
         out = {
             name: decoder(features, detail, skip if name == self.prior_task else None)
-            for name, decoder in self.decoders.items()
+            for name, decoder in wanted.items()
         }
         for name, groups in self.merge.items():
+            if name not in out:
+                continue
             full, low = out[name]
             out[name] = _merged(full, groups), _merged(low, groups)
         return out

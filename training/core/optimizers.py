@@ -24,14 +24,14 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 ITERATIONS = 5
 
 MATCHED = 0.2
-"""Root mean square of an update relative to the rate, as AdamW's is in practice (Liu et al. 2025, Muon is Scalable)."""
+"""Root mean square of an update relative to the rate, as AdamW's is in practice (Liu et al. 2025)."""
 
 
 class Muon(torch.optim.AdamW):
     """AdamW whose updates of matrices and convolutions are momentum with all singular values near 1.
 
-    A convolution counts as a matrix of its outputs by everything else. With the scale of Liu et al. (2025) the
-    rates of AdamW fit. Vectors, and layers of one output or one input, are updated as by AdamW.
+    A convolution counts as a matrix of its outputs by everything else. With the scale of Liu et al. (2025)
+    the rates of AdamW fit. Vectors, and layers of one output or one input, are updated as by AdamW.
 
     Parameters
     ----------
@@ -66,20 +66,21 @@ class Muon(torch.optim.AdamW):
         for group in matrices:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._orthogonal(p, group)
+                    self._orthogonal(p, p.grad, group)
                     gradients[p], p.grad = p.grad, None
         super().step()
         for p, gradient in gradients.items():
             p.grad = gradient
         return loss
 
-    def _orthogonal(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _orthogonal(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]
         if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(p)
+            # AdamW looks for the number of steps when it loads a state.
+            state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))
         momentum, keep = state["momentum"], group["momentum"]
-        momentum.lerp_(p.grad, 1 - keep)
-        update = orthogonal(p.grad.lerp(momentum, keep).flatten(1)).view_as(p)
+        momentum.lerp_(gradient, 1 - keep)
+        update = orthogonal(gradient.lerp(momentum, keep).flatten(1)).view_as(p)
         scale = MATCHED * math.sqrt(max(p.shape[0], p[0].numel()))
         p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
 

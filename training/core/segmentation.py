@@ -85,9 +85,9 @@ class SegmentationTrainer(Trainer):
             hierarchy = (targets["tissue"], self.tissue_of, self.recipe.losses["hierarchical"] / weight)
         small = target[:, ::2, ::2, ::2].contiguous()
         edge_weight = self.recipe.edge_weight if name == "structure" else 1.0
-        return segmentation_loss(full, target, class_weights, hierarchy, edge_weight) + 0.3 * segmentation_loss(
-            low, small, class_weights
-        )
+        return segmentation_loss(
+            full, target, class_weights, hierarchy, edge_weight
+        ) + 0.3 * segmentation_loss(low, small, class_weights)
 
     def prior(self, x: Tensor, prior: Tensor | None, *, training: bool = False) -> Tensor | None:
         """Return the prior of the last pass: the output of the first pass if the recipe has a second pass.

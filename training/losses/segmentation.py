@@ -51,7 +51,8 @@ def segmentation_loss(
         Tissue positions (B, X, Y, Z), tissue of every class (C,) and a weight: adds the weighted
         :func:`hierarchical_loss`.
     edge_weight : float
-        Weight in the cross-entropy of voxels with another class on one of their faces, relative to the others.
+        Weight in the cross-entropy of voxels with another class on one of their faces, relative to the
+        others.
     """
     count = logits.shape[1]
     rows = logits.movedim(1, -1).reshape(-1, count)

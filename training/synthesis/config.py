@@ -58,7 +58,8 @@ class GeneratorConfig:
 
     ventricles: float = 0.0
     """Largest displacement (mm) of the walls of the ventricles, inwards or outwards, at most 5
-    (:mod:`brainseg.training.synthesis.ventricles`). Own: the maps are of few heads, the young have narrow ventricles."""
+    (:mod:`brainseg.training.synthesis.ventricles`). Own: the maps are of few heads, and the young have
+    narrow ventricles."""
     atrophy: float = 0.0
     """Probability of a brain that is smaller than its skull, the gap filled with CSF
     (:mod:`brainseg.training.synthesis.atrophy`). Own."""

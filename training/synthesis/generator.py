@@ -187,9 +187,7 @@ class HeadGenerator:
         if config.ventricles:
             amount = uniform(-config.ventricles, config.ventricles)
             walls = self._walls(number)
-            found.displacement = ventricles.moved(
-                found.displacement, walls, amount, mirrored=found.mirrored
-            )
+            found.displacement = ventricles.moved(found.displacement, walls, amount, mirrored=found.mirrored)
         return found
 
     def _walls(self, number: int) -> Tensor:

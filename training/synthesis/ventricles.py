@@ -16,15 +16,15 @@ FINER = 2
 """Factor of the finer grid on which the walls are found."""
 
 SMOOTHING = 5.0
-"""Standard deviation (mm) of the smoothing of the ventricles: how far from the walls tissue moves with them."""
+"""Standard deviation (mm) of the smoothing of the ventricles: how far from the walls tissue moves."""
 
 
 def walls(labels: Tensor, structure: np.ndarray, from_atlas: Tensor) -> Tensor:
     """Return a displacement (mm) that makes the ventricles of a label map narrower.
 
-    It is the gradient of the smoothed ventricles with the opposite sign, so that it is largest at their walls and points
-    out of them: whoever looks there finds tissue. Its largest length is 1 mm. A multiple of up to 5 mm has no
-    folds, as the slope of a smoothed edge is at most 0.12 for each millimeter.
+    It is the gradient of the smoothed ventricles with the opposite sign, so that it is largest at their walls
+    and points out of them: whoever looks there finds tissue. Its largest length is 1 mm. A multiple of up to
+    5 mm has no folds, as the slope of a smoothed edge is at most 0.12 for each millimeter.
 
     Parameters
     ----------

@@ -124,12 +124,12 @@ def half_a_device(monkeypatch):
     sizes = {}
     whole, load = inference._whole, zoo.load_once
 
-    def limited(network, x, prior, device):
+    def limited(network, x, prior, device, tasks):
         # what a network sees first is a whole grid; the fetal 48^3 are too few voxels to be cut
         room = sizes.setdefault(id(network), x[0, 0].numel())
         if device != "cpu" and x[0, 0].numel() >= room > 48**3:
             raise RuntimeError("MPS backend out of memory")
-        return whole(network, x, prior, "cpu")
+        return whole(network, x, prior, "cpu", tasks)
 
     monkeypatch.setattr(inference, "_whole", limited)
     monkeypatch.setattr(zoo, "load_once", lambda name, device="cpu": load(name, "cpu"))

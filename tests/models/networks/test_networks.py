@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from brainseg.models.networks import zoo
-from brainseg.models.networks.stem_unet import StemUNet
+from brainseg.models.networks.stem_unet import InstanceNorm, StemUNet
 
 ARGUMENTS = {
     "inputs": 4,
@@ -154,3 +154,30 @@ def test_card_that_does_not_fit_its_weights(tmp_path, network, change, message):
     card.write_text(json.dumps(content))
     with pytest.raises(zoo.ModelError, match=message):
         zoo.load(str(path))
+
+
+def test_only_the_tasks_that_are_asked_for_are_computed(network):
+    network.eval()
+    x, prior = _input()
+    every, one = network(x, prior), network(x, prior, tasks=("structure",))
+    assert set(one) == {"structure"}
+    assert torch.equal(every["structure"][0], one["structure"][0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_one_example_is_normalized_as_several_are(dtype):
+    """One example keeps its memory format, which is faster; the result and the gradients are the same."""
+    torch.manual_seed(0)
+    norm = InstanceNorm(6)
+    torch.nn.init.uniform_(norm.weight)
+    torch.nn.init.uniform_(norm.bias)
+    found = []
+    for count in (1, 2):
+        x = torch.randn(1, 6, 4, 5, 6, generator=torch.Generator().manual_seed(1)).to(dtype)
+        x = x.contiguous(memory_format=torch.channels_last_3d).requires_grad_()
+        out = norm(x.expand(count, -1, -1, -1, -1))[:1]
+        out.float().square().mul(torch.arange(6.0)).sum().backward()
+        found.append((out.detach(), x.grad))
+    tolerance = {} if dtype is torch.float32 else {"rtol": 5e-2, "atol": 5e-2}
+    for one, several in zip(*found, strict=True):
+        torch.testing.assert_close(one, several, **tolerance)

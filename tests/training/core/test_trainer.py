@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from brainseg.models.errors import UsageError
 from brainseg.models.networks import zoo
-from brainseg.training.core import lightning, selection
+from brainseg.training.core import lightning, optimizers, selection
 from brainseg.training.core.dataloader import Stream
 from brainseg.training.core.lightning import train
 from brainseg.training.heads.examples import WholeHead
@@ -374,7 +374,7 @@ class Scored(HeadTrainer):
 
 
 def test_the_warm_up_is_short_in_a_short_training():
-    run = SimpleNamespace(recipe=SimpleNamespace(rate=1.0), step=0, share=0.0)
+    run = SimpleNamespace(recipe=SimpleNamespace(rate=1.0, schedule="cosine"), step=0, share=0.0)
     run.optimizer = SimpleNamespace(param_groups=[{}])
     pace = lightning.Pace(run, lambda: 0.0)
 
@@ -385,7 +385,7 @@ def test_the_warm_up_is_short_in_a_short_training():
 
     assert rate(0, 0.0) == pytest.approx(0.01, rel=0.01)
     assert rate(49, 0.001) == pytest.approx(0.5, rel=0.02)
-    assert rate(9, lightning.WARM_SHARE) > 0.95
+    assert rate(9, optimizers.WARM_SHARE) > 0.95
     assert rate(10, 1.0) == pytest.approx(0.005)
 
 

@@ -87,3 +87,26 @@ def test_distance_and_border():
     assert float(segmentation.border_loss(truth, truth)) < float(segmentation.border_loss(truth + 3, truth))
     side = torch.tensor([1, 0, -1])
     assert float(segmentation.side_loss(torch.tensor([9.0, -9.0, -9.0]), side)) < 1e-3
+
+
+def test_edges_can_count_more():
+    """The weight of voxels at borders is that of the plain loss with a weight for each voxel."""
+    torch.manual_seed(0)
+    target = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    target[:, 3:] = 1
+    edge = segmentation.edges(target)
+    assert edge[0, :, 0, 0].tolist() == [False, False, True, True, False, False]
+    found = []
+    for emphasis in (3.0, None):
+        logits = torch.randn(1, 2, 6, 6, 6, generator=torch.Generator().manual_seed(2)).requires_grad_()
+        if emphasis:
+            value = segmentation.segmentation_loss(logits, target, edge_weight=emphasis)
+        else:
+            weight = 1 + 2 * edge.float()
+            log_p = F.log_softmax(logits, 1)
+            each = F.nll_loss(log_p, target, reduction="none")
+            value = (weight * each).sum() / weight.sum() + segmentation.soft_dice(log_p.exp(), target)
+        value.backward()
+        found.append((value.detach(), logits.grad))
+    torch.testing.assert_close(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-7)

@@ -15,6 +15,7 @@ from brainseg.models.population import labels
 from brainseg.training.data import prepare, seeds, sources
 from brainseg.training.data.arrays import DISTANCE_UNIT
 from brainseg.training.heads.examples import Cascade, Targets, WholeHead
+from brainseg.training.synthesis import ventricles
 from brainseg.training.synthesis.config import GeneratorConfig
 from brainseg.training.synthesis.generator import HeadGenerator
 
@@ -424,3 +425,42 @@ def test_an_mp2rage_background_is_noise_and_changes_no_other_draw(toy_arrays):
     torch.testing.assert_close(still.image[~air], rendered.image[~air])
     stripped = HeadGenerator(toy_arrays, replace(STILL, strip=1.0, mp2rage=1.0))
     assert not _draw(stripped).acquisition.noisy_background
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_ventricles_become_narrower_or_wider_and_little_else_changes(still, mirrored):
+    """Walls move inwards with a positive amount; the outline of the brain and places far away stay."""
+    draw = _draw(still, mirrored=mirrored)
+    walls = ventricles.walls(still.maps[0], still.source.structure, still.from_atlas[0])
+    assert float(walls.norm(dim=1).max()) == pytest.approx(1)
+    fluid = torch.from_numpy(np.isin(still.source.structure, ventricles.STRUCTURES))
+    sizes, brains = [], []
+    for amount in (-2.0, 0.0, 2.0):
+        shape = ventricles.moved(draw.displacement, walls, amount, mirrored=mirrored)
+        rendered = still.render(replace(draw, displacement=shape), (0, 0, 0), SHAPE, 1.0)
+        sizes.append(int(fluid[rendered.labels.int()].sum()))
+        brains.append(float((rendered.distance > 0).sum()))
+    assert sizes[0] > 1.1 * sizes[1] and sizes[2] < 0.9 * sizes[1]
+    assert brains[0] == pytest.approx(brains[1], rel=0.03)
+    assert brains[2] == pytest.approx(brains[1], rel=0.03)
+
+
+def test_ventricles_change_no_other_draw(toy_arrays):
+    """The range is drawn last, so that heads with and without it have the same contrast and pose."""
+    draws = [_draw(HeadGenerator(toy_arrays, GeneratorConfig(ventricles=amount)), 2) for amount in (0.0, 3.0)]
+    assert torch.equal(draws[0].to_atlas, draws[1].to_atlas)
+    assert torch.equal(draws[0].contrast.means, draws[1].contrast.means)
+    assert not torch.equal(draws[0].displacement, draws[1].displacement)
+
+
+def test_a_stage_of_a_cascade_can_render_a_finer_grid(still):
+    """The image is averaged over a finer grid, so that borders share voxels; labels stay where they are."""
+    whole = WholeHead(still, (24, 32, 24), 3.0)
+    draw, seen = _draw(still, mirrored=False), []
+    context = torch.zeros(1, 19, 24, 32, 24)
+    for finer in (1, 2):
+        torch.manual_seed(1)
+        cascade = Cascade(whole, None, (24, 32, 24), 3.0, finer=finer)
+        seen.append(cascade.in_box(draw, context, (0.0, 0.0, 0.0))[2])
+    assert torch.equal(seen[0].labels, seen[1].labels)
+    assert not torch.equal(seen[0].image, seen[1].image)

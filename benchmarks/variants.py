@@ -1,0 +1,113 @@
+"""Compare ways to train the segmentation network, on the same synthetic images of held-out maps.
+
+``python benchmarks/variants.py HEADS.npz NAME=FOLDER [...] [--out benchmarks/README.md]`` where HEADS are
+arrays of ``brainseg train prepare`` and FOLDER the output of ``brainseg train --out``, each of which began
+from the shipped weights. Every network makes its two passes on the same images, rendered at half the voxel
+size and averaged, as scanners do; so the scores do not depend on how a variant trained. NAME=FILE.safetensors
+is scored as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tables
+import torch
+
+from brainseg.models.networks import zoo
+from brainseg.training.evaluation.metrics import dice_by_class
+from brainseg.training.heads.trainer import HeadTrainer
+from brainseg.training.kinds import registry
+
+SHIPPED = "shipped"
+"""Name of the row of the weights that the package ships."""
+
+GROUPS = {
+    "T1w": {"contrasts": {"T1w": 1.0}},
+    "T1w, other ventricles": {"contrasts": {"T1w": 1.0}, "ventricles": 5.0},
+    "T2w": {"contrasts": {"T2w": 1.0}},
+    "FLAIR": {"contrasts": {"FLAIR": 1.0}},
+    "PDw": {"contrasts": {"PDw": 1.0}},
+    "random": {"contrasts": {"random": 1.0}},
+}
+"""What differs from the last stage of the recipe, by the name of the column."""
+
+SEED = 11
+
+
+def effort(path: Path) -> tuple[int, float]:
+    """Return the steps and hours of the training in a folder; zeros for a file of weights."""
+    log = path / "log.jsonl"
+    if not log.is_file():
+        return 0, 0.0
+    last = json.loads(log.read_text().splitlines()[-1])
+    return last["step"], last["seconds"] / 3600
+
+
+def weights_of(path: Path) -> Path:
+    """Return the file of weights of a training's folder, or of a file itself."""
+    found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if len(found) != 1:
+        raise SystemExit(f"{path}: no file of weights; let the training end, or give a .safetensors file")
+    return found[0]
+
+
+@torch.inference_mode()
+def scores(
+    run: HeadTrainer, networks: list[torch.nn.Module], heads: Path, group: str, count: int
+) -> list[float]:
+    """Return the mean Dice of every network on the images of a group."""
+    torch.manual_seed(SEED)
+    source = run.samples(run.recipe.stages[-1] | {"finer": 2} | GROUPS[group], heads)
+    found: list[list[float]] = []
+    for number in range(count):
+        example = source.examples(number)[0]
+        row = []
+        for network in networks:
+            run.network = network
+            dice = dice_by_class(run.forward(example)["structure"][0].argmax(1), example.targets["structure"])
+            row.append(float(np.mean([value for k, value in dice.items() if k])))
+        found.append(row)
+    return np.mean(found, 0).tolist()
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("heads", type=Path, metavar="HEADS", help="prepared arrays (.npz)")
+    parser.add_argument("runs", nargs="*", metavar="NAME=FOLDER", help="trainings, or files of weights")
+    parser.add_argument("--count", type=int, default=8, help="images of each column (default 8)")
+    parser.add_argument("--out", type=Path, help="page whose table is replaced")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    paths = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
+    recipe = registry.read("segmentation", {"start": None, "loggers": []})
+    with tempfile.TemporaryDirectory() as folder:
+        run = HeadTrainer(recipe, args.heads, Path(folder))
+        files = {SHIPPED: "segmentation"} | {name: str(weights_of(path)) for name, path in paths.items()}
+        networks = [zoo.load(file).network.eval() for file in files.values()]
+        columns = []
+        for group in GROUPS:
+            columns.append(scores(run, networks, args.heads, group, args.count))
+            tables.say(f"{group}: {dict(zip(files, np.round(columns[-1], 4), strict=True))}")
+    rows = []
+    for name, row in zip(files, np.transpose(columns), strict=True):
+        steps, hours = effort(paths[name]) if name in paths else (0, 0.0)
+        mean = float(row.mean())
+        base = float(rows[0][4]) if rows else mean
+        gain = 100 * (mean - base) / hours if hours else float("nan")
+        rows.append([name, steps, round(60 * hours), f"{gain:.2f}" if hours else "–", mean, *row.tolist()])
+    header = ["training", "steps", "minutes", "gain an hour (x 100)", "mean", *GROUPS]
+    table = tables.markdown(header, rows, 4)
+    text = f"{args.count} images of each column.\n\n{table}\n\n{tables.stamp('segmentation')}"
+    print(text)
+    if args.out:
+        tables.put(args.out, "variants", text)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
