@@ -64,10 +64,12 @@ def probabilities(
     """
     members = getattr(network, "members", None)
     if members is not None:
-        own = zip(members, network.axes, network.shapes, strict=True)  # type: ignore[arg-type]
+        own = zip(members, network.axes, network.shapes, network.channels, strict=True)  # type: ignore[arg-type]
         found = [
-            probabilities(one, x, prior, device, sampler=sampler, shape=size or shape, axes=along or axes)
-            for one, along, size in own
+            probabilities(
+                one, x[:count], prior, device, sampler=sampler, shape=size or shape, axes=along or axes
+            )
+            for one, along, size, count in own
         ]
         return torch.stack(found).mean(0)
     stride = cast(int, network.stride)

@@ -79,8 +79,9 @@ class Ensemble(nn.Module):
     Parameters
     ----------
     members : sequence of mapping
-        Of each its ``class`` and ``arguments``, and optionally ``axes``, the axes across its slices, and
-        ``shape``, the size of its windows.
+        Of each its ``class`` and ``arguments``, and optionally ``axes``, the axes across its slices,
+        ``shape``, the size of its windows, and ``channels``, how many of the input's channels it sees (the
+        first ones; all of them by default).
     """
 
     def __init__(self, members: Sequence[Mapping[str, Any]]) -> None:
@@ -88,11 +89,15 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(build(one) for one in members)
         self.axes = [tuple(one.get("axes") or ()) for one in members]
         self.shapes = [tuple(one.get("shape") or ()) for one in members]
+        self.channels = [one.get("channels") for one in members]
         self.stride = math.lcm(*(cast(int, one.stride) for one in self.members))
 
     def forward(self, x: Tensor, prior: Tensor | None = None) -> dict[str, tuple[Tensor, None]]:
         """Return the logarithm of the mean probabilities as the logits of ``structure``."""
-        found = [one(x, prior)["structure"][0].float().softmax(1) for one in self.members]
+        found = [
+            one(x[:, :count], prior)["structure"][0].float().softmax(1)
+            for one, count in zip(self.members, self.channels, strict=True)
+        ]
         return {"structure": (torch.stack(found).mean(0).clamp(min=1e-8).log(), None)}
 
 

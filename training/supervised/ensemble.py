@@ -14,7 +14,9 @@ from ...models.population import labels
 from ...models.segmentation.own.inputs import DEFAULTS, specification
 
 SAME = ("spacing", "coarse", "use")
-"""Entries of the cards that must agree, as do label table and inputs but for the axes of slices."""
+"""Entries of the cards that must agree, as do label table and inputs but for the axes of slices.
+
+A network that sees the program's tissues goes with one that sees the image alone, the first channels."""
 
 
 def combine(paths: Sequence[Path], out: Path) -> Path:
@@ -60,6 +62,7 @@ def combine(paths: Sequence[Path], out: Path) -> Path:
         "name": out.stem,
         "architecture": {"class": "Ensemble", "arguments": {"members": members}},
     }
+    own |= _seen(cards, members, paths)
     own["flip"] = min(float(card.get("flip", 1.0)) for card in cards)
     own |= _trained(cards)
     own["members"] = [{key: card.get(key) for key in ("name", "sha256", "scores")} for card in cards]
@@ -79,6 +82,27 @@ def _trained(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"steps": sums["steps"], "hours": round(sums["hours"], 2), "begun_from": list(begun.values())}
 
 
+def _seen(
+    cards: Sequence[dict[str, Any]], members: Sequence[dict[str, Any]], paths: Sequence[Path]
+) -> dict[str, Any]:
+    """Return the entry ``inputs`` of networks of which some see the image alone, the members' changed.
+
+    It is empty if all see the same.
+    """
+    inputs = [specification(card) for card in cards]
+    sighted = [k for k, one in enumerate(inputs) if one["tissues"]]
+    if len(sighted) in (0, len(cards)):
+        return {}
+    for k in sighted:
+        if inputs[k]["tissues"] != inputs[sighted[0]]["tissues"]:
+            reason = f"it sees other tissues ({inputs[k]['tissues']}) than {paths[sighted[0]].name}"
+            raise UsageError(paths[k], reason, "Give networks that see the same")
+    for one, member in zip(inputs, members, strict=True):
+        if not one["tissues"]:
+            member["channels"] = len(one["contrasts"])
+    return {"inputs": dict(cards[sighted[0]]["inputs"])}
+
+
 def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:
     """Refuse a network that does not see and label what the first one does."""
     if purpose.kind_of(card) != purpose.SUPERVISED:
@@ -90,6 +114,8 @@ def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:
         )
     differing = [key for key in SAME if card.get(key) != first.get(key)]
     one, other = specification(first), specification(card)
+    if not (one["tissues"] and other["tissues"]):
+        one["tissues"] = other["tissues"]
     # How often training drew which label (weights) does not matter.
     differing += [key for key in DEFAULTS if key != "axes" and one[key] != other[key]]
     if differing:

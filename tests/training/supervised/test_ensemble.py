@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from brainseg.bidsapp.cli import main
+from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import purpose, zoo
 from brainseg.models.segmentation.own import labels as own
+from brainseg.models.segmentation.own.inputs import sees_tissues
 from helpers import own_networks
 
 
@@ -59,6 +61,34 @@ def test_networks_of_other_architectures_and_windows(tmp_path):
     found = own.probabilities([scan], mask, str(out))
     parts = torch.stack([own.probabilities([scan], mask, str(path)).data for path in paths])
     torch.testing.assert_close(found.data, parts.mean(0), atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("first", ["plain", "sighted"])
+def test_a_network_with_tissues_beside_one_that_sees_the_image_alone(tmp_path, first):
+    """The ensemble needs the tissues; the plain member sees the image, in whatever order they are given."""
+    torch.manual_seed(0)
+    paths = {}
+    for name, inputs in (("plain", {}), ("sighted", {"tissues": "adult"})):
+        card = json.loads(own_networks.make(tmp_path, name).with_suffix(".json").read_text())
+        arguments = {"inputs": 1 + 4 * bool(inputs), "outputs": 4, "channels": [4, 8]}
+        card |= {"architecture": {"class": "UNet3D", "arguments": arguments}, "shape": [16] * 3}
+        card["inputs"] = {"sampler": "patches", "margin": 4.0} | inputs
+        paths[name] = zoo.save(tmp_path, zoo.build(card["architecture"]).state_dict(), card)
+    second = next(name for name in paths if name != first)
+    out = tmp_path / "both.safetensors"
+    assert main.main(["train", "combine", str(out), str(paths[first]), str(paths[second])]) == 0
+    assert sees_tissues(zoo.read_card(str(out)))
+    scan = Volume(torch.rand(20, 22, 24), np.diag([4.0, 4.0, 4.0, 1.0]))
+    mask = scan.with_data(torch.ones(20, 22, 24, dtype=torch.uint8))
+    tissues = [scan.with_data(torch.rand(20, 22, 24)) for _ in range(4)]
+    found = own.probabilities([scan], mask, str(out), tissues=tissues)
+    parts = [
+        own.probabilities([scan], mask, str(paths["plain"])).data,
+        own.probabilities([scan], mask, str(paths["sighted"]), tissues=tissues).data,
+    ]
+    torch.testing.assert_close(found.data, torch.stack(parts).mean(0), atol=1e-3, rtol=0)
+    with pytest.raises(InputError, match="sees the tissues"):
+        own.probabilities([scan], mask, str(out))
 
 
 def test_networks_that_do_not_fit_together(tmp_path, capsys):
