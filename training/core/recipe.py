@@ -32,7 +32,16 @@ REQUIRED = frozenset({"name", "kind", "architecture", "losses", "stages"})
 ALIASES = {"again": "second_pass", "licence": "license"}
 """Other accepted names of keys."""
 
-NUMBERS = ("minutes", "rate", "spread", "real", "second_pass", "checkpoint_seconds", "edge_weight")
+NUMBERS = (
+    "minutes",
+    "rate",
+    "spread",
+    "real",
+    "second_pass",
+    "checkpoint_seconds",
+    "edge_weight",
+    "averaging",
+)
 """Keys whose values are numbers."""
 
 UNSTATED = "not stated"
@@ -86,6 +95,8 @@ class Recipe:
         Training time; can be increased later to continue training.
     rate : float
         Maximum learning rate.
+    averaging : float
+        The averaged weights are those of about the last ``1 / averaging`` of the steps, at most 500.
     schedule, optimizer : str
         Keys of :data:`brainseg.training.core.optimizers.SCHEDULES` and of ``OPTIMIZERS`` there.
     generator : dict
@@ -159,6 +170,7 @@ class Recipe:
     stages: list[dict[str, Any]]
     minutes: float = 60.0
     rate: float = 1.5e-3
+    averaging: float = 20.0
     schedule: str = "cosine"
     optimizer: str = "adamw"
     generator: dict[str, Any] = field(default_factory=dict)

@@ -180,7 +180,7 @@ class Trainer(ABC):
 
     def average(self) -> None:
         """Update the averaged weights."""
-        keep = min(0.998, self.trained_steps / (self.trained_steps + 20))
+        keep = min(0.998, self.trained_steps / (self.trained_steps + self.recipe.averaging))
         with torch.no_grad():
             for k, v in self.network.state_dict().items():
                 if v.is_floating_point():
