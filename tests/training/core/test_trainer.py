@@ -450,3 +450,19 @@ def test_an_interrupted_validation_is_made_up_for(tmp_path, toy_arrays):
 
 def test_examples_of_the_selection():
     assert doctest.testmod(selection).failed == 0
+
+
+def test_weights_are_averaged_over_as_many_steps_as_the_recipe_says(tmp_path, toy_arrays):
+    """With 1 it is the mean of all steps and of the start; with more, of the last ones."""
+    means = {}
+    for averaging in (1.0, 20.0):
+        run = _scored(tmp_path, toy_arrays, [0.9], out=str(averaging), averaging=averaging)
+        run.ema = {k: torch.zeros_like(v) for k, v in run.ema.items()}
+        for run.step in range(1, 101):
+            run.network.load_state_dict(
+                {k: torch.full_like(v, run.step) for k, v in run.network.state_dict().items()}
+            )
+            run.average()
+        means[averaging] = float(next(iter(run.ema.values())).flatten()[0])
+    assert means[1.0] == pytest.approx(50, abs=0.1)
+    assert 93 < means[20.0] < 97
