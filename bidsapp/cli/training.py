@@ -73,7 +73,7 @@ def _add_train(parser: Parser) -> None:
 def _add_combine(parser: Parser) -> None:
     add = parser.add_argument
     add("out", metavar="OUT", complete="file", help="file to write, NAME.safetensors, with its card")
-    add("networks", metavar="NETWORK", nargs="+", complete="network", help="networks of one label table")
+    add("networks", metavar="NETWORK", nargs="+", complete="network", help="two or more networks")
 
 
 def _add_prepare(parser: Parser) -> None:
@@ -303,6 +303,13 @@ COMMANDS: dict[str, Command] = {
         "Write networks of your own labels as one network, whose probabilities are the mean of theirs.",
         _add_combine,
         "train:combine",
+    ),
+    "train average": _command(
+        "OUT NETWORK ...",
+        "average the weights of trainings that began from the same weights",
+        "Write the mean of the weights of several trainings of one network that began from the same weights.",
+        _add_combine,
+        "train:average",
     ),
     "train scans": _command(
         "OUT FOLDER",

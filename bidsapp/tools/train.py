@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from ...models.data import model_files
 from ...models.errors import MissingFileError, UsageError
+from ...training.core import average as weights
 from ...training.core.lightning import train
 from ...training.core.recipe import UNSTATED
 from ...training.kinds.assemble import Data, assemble
@@ -75,9 +77,30 @@ def combine(args: argparse.Namespace) -> int:
     MissingFileError
         If a network is missing or damaged.
     """
+    return _written(ensemble.combine, args)
+
+
+def average(args: argparse.Namespace) -> int:
+    """Write the mean of the weights of several trainings; return the exit code.
+
+    Parameters
+    ----------
+    args : Namespace
+        The arguments of ``brainseg train average``.
+
+    Raises
+    ------
+    MissingFileError
+        If a network is missing or damaged.
+    """
+    return _written(weights.average, args)
+
+
+def _written(function: Callable[[list[Path], Path], Path], args: argparse.Namespace) -> int:
+    """Make one network of several, and print its file."""
     try:
         paths = [model_files.path_of(name) for name in args.networks]
-        print(ensemble.combine(paths, Path(args.out)))
+        print(function(paths, Path(args.out)))
     except model_files.ModelError as error:
         raise MissingFileError(None, str(error), "See brainseg models list") from None
     return 0

@@ -62,8 +62,7 @@ def probabilities(
     Tensor, shape (K, X, Y, Z)
         Probabilities on the CPU.
     """
-    members = getattr(network, "members", None)
-    if members is not None:
+    if (members := getattr(network, "members", None)) is not None:
         own = zip(members, network.axes, network.shapes, network.channels, strict=True)  # type: ignore[arg-type]
         found = [
             probabilities(
