@@ -58,6 +58,7 @@ def test_page_has_a_place_for_every_table():
         "learning segmentation",
         "learning segmentation-again",
         "passes",
+        "variants",
         "learning skullstrip",
         "learning deep",
         "perturbations",
