@@ -2,7 +2,7 @@
 
 ``python benchmarks/variants.py HEADS.npz NAME=FOLDER [...] [--out benchmarks/README.md]`` where HEADS are
 arrays of ``brainseg train prepare`` and FOLDER the output of ``brainseg train --out``, each of which began
-from the shipped weights. Every network makes its two passes on the same images, rendered at half the voxel
+from the weights ``--start``. Every network makes its two passes on the same images, rendered at half the voxel
 size and averaged, as scanners do; so the scores do not depend on how a variant trained. NAME=FILE.safetensors
 is scored as well.
 """
@@ -23,8 +23,8 @@ from brainseg.training.evaluation.metrics import dice_by_class
 from brainseg.training.heads.trainer import HeadTrainer
 from brainseg.training.kinds import registry
 
-SHIPPED = "shipped"
-"""Name of the row of the weights that the package ships."""
+START = "at the beginning"
+"""Name of the row of the weights from which the trainings began."""
 
 GROUPS = {
     "T1w": {"contrasts": {"T1w": 1.0}},
@@ -79,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("heads", type=Path, metavar="HEADS", help="prepared arrays (.npz)")
     parser.add_argument("runs", nargs="*", metavar="NAME=FOLDER", help="trainings, or files of weights")
+    parser.add_argument("--start", default="segmentation", help="weights at the beginning (shipped)")
     parser.add_argument("--count", type=int, default=8, help="images of each column (default 8)")
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
@@ -87,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     recipe = registry.read("segmentation", {"start": None, "loggers": []})
     with tempfile.TemporaryDirectory() as folder:
         run = HeadTrainer(recipe, args.heads, Path(folder))
-        files = {SHIPPED: "segmentation"} | {name: str(weights_of(path)) for name, path in paths.items()}
+        files = {START: args.start} | {name: str(weights_of(path)) for name, path in paths.items()}
         networks = [zoo.load(file).network.eval() for file in files.values()]
         columns = []
         for group in GROUPS:
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
         rows.append([name, steps, round(60 * hours), f"{gain:.2f}" if hours else "–", mean, *row.tolist()])
     header = ["training", "steps", "minutes", "gain an hour (x 100)", "mean", *GROUPS]
     table = tables.markdown(header, rows, 4)
-    text = f"{args.count} images of each column.\n\n{table}\n\n{tables.stamp('segmentation')}"
+    text = f"{args.count} images of each column.\n\n{table}\n\n{tables.stamp(args.start)}"
     print(text)
     if args.out:
         tables.put(args.out, "variants", text)
