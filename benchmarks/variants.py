@@ -1,10 +1,10 @@
 """Compare ways to train the segmentation network, on the same synthetic images of held-out maps.
 
-``python benchmarks/variants.py HEADS.npz NAME=FOLDER [...] [--out benchmarks/README.md]`` where HEADS are
-arrays of ``brainseg train prepare`` and FOLDER the output of ``brainseg train --out``, each of which began
-from the weights ``--start``. Every network makes its two passes on the same images, rendered at half the voxel
-size and averaged, as scanners do; so the scores do not depend on how a variant trained. NAME=FILE.safetensors
-is scored as well.
+``python benchmarks/variants.py HEADS.npz NAME=FOLDER[,FOLDER...] [...] [--out benchmarks/README.md]`` where
+HEADS are arrays of ``brainseg train prepare`` and FOLDER the output of ``brainseg train --out``, the first of
+which began from the weights ``--start``, each other one from those before it. Every network makes its two
+passes on the same images, rendered at half the voxel size and averaged, as scanners do; so the scores do not
+depend on how a variant trained. NAME=FILE.safetensors is scored as well.
 """
 
 from __future__ import annotations
@@ -39,13 +39,11 @@ GROUPS = {
 SEED = 11
 
 
-def effort(path: Path) -> tuple[int, float]:
-    """Return the steps and hours of the training in a folder; zeros for a file of weights."""
-    log = path / "log.jsonl"
-    if not log.is_file():
-        return 0, 0.0
-    last = json.loads(log.read_text().splitlines()[-1])
-    return last["step"], last["seconds"] / 3600
+def effort(paths: list[Path]) -> tuple[int, float]:
+    """Return the steps and hours of the trainings in folders; zeros for a file of weights."""
+    logs = [path / "log.jsonl" for path in paths if (path / "log.jsonl").is_file()]
+    last = [json.loads(log.read_text().splitlines()[-1]) for log in logs]
+    return sum(one["step"] for one in last), sum(one["seconds"] for one in last) / 3600
 
 
 def weights_of(path: Path) -> Path:
@@ -84,11 +82,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    paths = {name: Path(folder) for name, _, folder in (run.partition("=") for run in args.runs)}
+    paths = {
+        name: [Path(folder) for folder in listed.split(",")]
+        for name, _, listed in (run.partition("=") for run in args.runs)
+    }
     recipe = registry.read("segmentation", {"start": None, "loggers": []})
     with tempfile.TemporaryDirectory() as folder:
         run = HeadTrainer(recipe, args.heads, Path(folder))
-        files = {START: args.start} | {name: str(weights_of(path)) for name, path in paths.items()}
+        files = {START: args.start} | {name: str(weights_of(every[-1])) for name, every in paths.items()}
         networks = [zoo.load(file).network.eval() for file in files.values()]
         columns = []
         for group in GROUPS:
