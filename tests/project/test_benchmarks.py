@@ -57,6 +57,7 @@ def test_page_has_a_place_for_every_table():
         "adult_manual network",
         "learning segmentation",
         "learning segmentation-again",
+        "learning segmentation-constant",
         "passes",
         "variants",
         "learning skullstrip",
