@@ -76,8 +76,8 @@ class Muon(torch.optim.AdamW):
     def _orthogonal(self, p: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[p]
         if "momentum" not in state:
-            # AdamW looks for the number of steps when it loads a state.
             state.update(step=torch.zeros(()), momentum=torch.zeros_like(p))
+        state["step"] += 1  # AdamW and the trainers look for it
         momentum, keep = state["momentum"], group["momentum"]
         momentum.lerp_(gradient, 1 - keep)
         update = orthogonal(gradient.lerp(momentum, keep).flatten(1)).view_as(p)

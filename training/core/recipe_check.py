@@ -122,6 +122,7 @@ def check(recipe: Recipe, path: str | Path) -> None:
             f"Known: {known}",
         )
     _check_stages(recipe, path, int(network.stride))  # type: ignore[arg-type]
+    _check_values(recipe, path)
 
 
 def _check_losses(recipe: Recipe, path: str | Path, found: dict[str, int]) -> None:
@@ -171,6 +172,15 @@ def _check_stages(recipe: Recipe, path: str | Path, stride: int) -> None:
         if any(n % stride for n in shape):
             reason = f"stage {number}: the sides of shape {list(shape)} are not multiples of {stride}"
             _refuse(path, reason, f"{recipe.network} with these channels needs multiples of {stride}")
+
+
+def _check_values(recipe: Recipe, path: str | Path) -> None:
+    """Refuse options without an effect, and values that the training cannot use."""
+    if recipe.edge_weight != 1 and "structure" not in recipe.losses:
+        reason = f"edge_weight is for the loss structure; the losses are {', '.join(recipe.losses)}"
+        _refuse(path, reason, "Omit edge_weight")
+    if recipe.averaging <= 0 or recipe.edge_weight <= 0:
+        _refuse(path, "averaging and edge_weight must be positive", "Omit them for the defaults")
 
 
 def _refuse(path: str | Path, reason: str, remedy: str) -> None:

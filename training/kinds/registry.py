@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ...models.errors import UsageError
 from ..core import recipe, recipe_check
 from ..core.recipe import Allowed, Recipe
 from ..core.segmentation import LOSSES
@@ -27,6 +28,7 @@ from ..supervised import trainer as supervised
 from ..supervised.ranges import NAMES
 from ..supervised.recipe import completed
 from ..synthesis.config import GeneratorConfig
+from ..synthesis.ventricles import FARTHEST
 
 
 @dataclass(frozen=True)
@@ -100,4 +102,9 @@ def read(name: str | Path, changes: Mapping[str, Any] | None = None) -> Recipe:
     if found.kind == supervised.KIND:
         found = completed(found, name)
     recipe_check.check(found, name)
+    for ranges in (found.generator, *found.stages):
+        most = float(ranges.get("ventricles", 0))
+        if not 0 <= most <= FARTHEST:
+            reason = f"ventricles is {most:g} mm; the tissue around the ventricles would fold"
+            raise UsageError(name, reason, f"Give 0 to {FARTHEST:g}")
     return found

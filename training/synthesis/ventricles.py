@@ -18,6 +18,9 @@ FINER = 2
 SMOOTHING = 5.0
 """Standard deviation (mm) of the smoothing of the ventricles: how far from the walls tissue moves."""
 
+FARTHEST = 5.0
+"""Largest displacement (mm) without folds."""
+
 
 def walls(labels: Tensor, structure: np.ndarray, from_atlas: Tensor) -> Tensor:
     """Return a displacement (mm) that makes the ventricles of a label map narrower.

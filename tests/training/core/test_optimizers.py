@@ -65,3 +65,17 @@ def test_an_unknown_name_is_refused(key):
     with pytest.raises(UsageError, match=f"{key}: unknown fastest") as found:
         registry.read("segmentation", {key: "fastest"})
     assert "Known:" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "words"),
+    [
+        ("lesion", {"edge_weight": 3.0}, "edge_weight is for the loss structure"),
+        ("segmentation", {"edge_weight": 0.0}, "must be positive"),
+        ("segmentation", {"averaging": 0.0}, "must be positive"),
+        ("segmentation", {"generator.ventricles": 9.0}, "would fold"),
+    ],
+)
+def test_options_without_an_effect_or_a_sense_are_refused(recipe, changes, words):
+    with pytest.raises(UsageError, match=words):
+        registry.read(recipe, changes)
