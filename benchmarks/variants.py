@@ -82,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
+    if unnamed := [run for run in args.runs if "=" not in run]:
+        raise SystemExit(f"{unnamed[0]}: write NAME=FOLDER")
     paths = {
         name: [Path(folder) for folder in listed.split(",")]
         for name, _, listed in (run.partition("=") for run in args.runs)

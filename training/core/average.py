@@ -12,7 +12,10 @@ from torch import Tensor
 from ...models.errors import UsageError
 from ...models.networks import zoo
 
-SAME = ("architecture", "label_table", "spacing", "kind", "coarse", "inputs", "looks")
+SAME = (
+    "architecture", "label_table", "labels", "spacing", "kind", "coarse", "inputs", "looks", "use", "encoder",
+    "finder",
+)  # fmt: skip
 """Entries of the cards that must agree."""
 
 
@@ -50,6 +53,8 @@ def average(paths: Sequence[Path], out: Path) -> Path:
     state: dict[str, Tensor] = {}
     for path in paths:
         loaded = zoo.load(str(path))
+        if any(loaded.card["sha256"] == card["sha256"] for card in cards):
+            raise UsageError(path, "it is there twice", "Give every training once")
         cards.append(loaded.card)
         _check(cards[0], loaded.card, path)
         for key, value in loaded.network.state_dict().items():
@@ -63,14 +68,13 @@ def average(paths: Sequence[Path], out: Path) -> Path:
 
 
 def _origins(card: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return a network and the weights that it began from by their SHA-256, those of an average included."""
+    """Return a network and the weights that it began from by their SHA-256."""
     first = {key: card.get(key) for key in ("name", "sha256", "steps", "hours")}
     return {one["sha256"]: one for one in [first, *(card.get("begun_from") or [])]}
 
 
 def _trained(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return steps and hours of the trainings together, their scores, and the weights before them."""
-    given = {card["sha256"] for card in cards}
     origins = {k: v for card in cards for k, v in _origins(card).items()}
     # Weights from which the others began count as before them, not as one of the trainings.
     before = {k for card in cards for k in _origins(card) if k != card["sha256"]}
@@ -78,7 +82,7 @@ def _trained(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "steps": sum(card.get("steps") or 0 for card in trained),
         "hours": round(sum(card.get("hours") or 0 for card in trained), 2),
-        "begun_from": [one for key, one in origins.items() if key in before or key not in given],
+        "begun_from": [one for key, one in origins.items() if key in before],
         "averaged": [{key: card.get(key) for key in ("name", "sha256", "steps", "scores")} for card in cards],
     }
 

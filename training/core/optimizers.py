@@ -31,7 +31,7 @@ class Muon(torch.optim.AdamW):
     """AdamW whose updates of matrices and convolutions are momentum with all singular values near 1.
 
     A convolution counts as a matrix of its outputs by everything else. With the scale of Liu et al. (2025)
-    the rates of AdamW fit. Vectors, and layers of one output or one input, are updated as by AdamW.
+    the rates of AdamW fit. Vectors, and matrices of one row or column, are updated as by AdamW.
 
     Parameters
     ----------
@@ -87,6 +87,8 @@ class Muon(torch.optim.AdamW):
 
 def orthogonal(matrix: Tensor) -> Tensor:
     """Return a matrix (M, N) with the same singular vectors and singular values near 1, between 0.7 and 1.2.
+
+    Very small ones stay smaller.
 
     Five iterations of Newton and Schulz with the coefficients of Jordan et al. (2024).
     """

@@ -141,8 +141,8 @@ class Recipe:
     class_weights : dict of int to float
         Weights of structures in the cross-entropy; the default is 1.
     edge_weight : float
-        Weight in the cross-entropy of voxels with another structure on one of their faces, relative to
-        the others.
+        Weight in the cross-entropy of the structures, at full resolution, of voxels with another structure on
+        one of their faces, relative to the others.
     real : float
         Share of the examples that are real scans with labels
         (:mod:`brainseg.training.heads.labeled_scans`); of a registration, pairs of scans without labels

@@ -317,7 +317,14 @@ class Trainer(ABC):
                 f"the checkpoint is of another network or architecture than the recipe {self.recipe.name}",
                 "Give another --out, or the recipe of the checkpoint",
             ) from None
-        self.optimizer.load_state_dict(state["optimizer"])
+        try:
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (ValueError, KeyError):
+            raise UsageError(
+                path,
+                f"the checkpoint is of another optimizer than {self.recipe.optimizer}",
+                "Give another --out with start=WEIGHTS, or the optimizer of the checkpoint",
+            ) from None
         self.ema, self.step, self.seconds = state["ema"], state["step"], state["seconds"]
         self.running, self.begun_from = state["running"], state.get("begun_from", [])
         self.saves, self.mlflow_run = state.get("saves", 0), state.get("mlflow_run")

@@ -57,7 +57,7 @@ class GeneratorConfig:
     with seeds."""
 
     ventricles: float = 0.0
-    """Largest displacement (mm) of the walls of the ventricles, inwards or outwards, at most 5
+    """Largest displacement (mm) of the walls of the ventricles, inwards or outwards, at most 3
     (:mod:`brainseg.training.synthesis.ventricles`). Own: the maps are of few heads, and the young have
     narrow ventricles."""
     atrophy: float = 0.0

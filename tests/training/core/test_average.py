@@ -61,6 +61,8 @@ def test_networks_without_a_mean_are_refused(tmp_path, capsys):
         assert words in capsys.readouterr().err
     assert main.main(["train", "average", out, str(one)]) == 2
     assert main.main(["train", "average", str(tmp_path / "mean"), str(one), str(one)]) == 2
+    assert main.main(["train", "average", out, str(one), str(one)]) == 2
+    assert "it is there twice" in capsys.readouterr().err
     assert main.main(["train", "average", out, str(one), "nothing"]) == 126
     damaged = json.loads(one.with_suffix(".json").read_text()) | {"sha256": "0"}
     one.with_suffix(".json").write_text(json.dumps(damaged))

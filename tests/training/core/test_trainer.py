@@ -466,3 +466,10 @@ def test_weights_are_averaged_over_as_many_steps_as_the_recipe_says(tmp_path, to
         means[averaging] = float(next(iter(run.ema.values())).flatten()[0])
     assert means[1.0] == pytest.approx(50, abs=0.1)
     assert 93 < means[20.0] < 97
+
+
+def test_a_checkpoint_of_another_optimizer_is_refused(tmp_path, toy_arrays):
+    run = _scored(tmp_path, toy_arrays, [0.9])
+    run.save()
+    with pytest.raises(UsageError, match="another optimizer than muon"):
+        _scored(tmp_path, toy_arrays, [0.9], optimizer="muon")
