@@ -38,6 +38,9 @@ GROUPS = {
 
 SEED = 11
 
+TABLES = ("variants", "variants_longer")
+"""Tables of the page: trainings of the same few minutes, and longer ones."""
+
 
 def effort(paths: list[Path]) -> tuple[int, float]:
     """Return the steps and hours of the trainings in folders; zeros for a file of weights."""
@@ -80,6 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--start", default="segmentation", help="weights at the beginning (shipped)")
     parser.add_argument("--count", type=int, default=8, help="images of each column (default 8)")
     parser.add_argument("--out", type=Path, help="page whose table is replaced")
+    parser.add_argument("--table", choices=TABLES, default=TABLES[0], help="which table of the page")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     if unnamed := [run for run in args.runs if "=" not in run]:
@@ -109,7 +113,7 @@ def main(argv: list[str] | None = None) -> int:
     text = f"{args.count} images of each column.\n\n{table}\n\n{tables.stamp(args.start)}"
     print(text)
     if args.out:
-        tables.put(args.out, "variants", text)
+        tables.put(args.out, args.table, text)
     return 0
 
 

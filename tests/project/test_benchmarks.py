@@ -60,6 +60,7 @@ def test_page_has_a_place_for_every_table():
         "learning segmentation-constant",
         "passes",
         "variants",
+        "variants_longer",
         "learning skullstrip",
         "learning deep",
         "perturbations",
