@@ -132,15 +132,15 @@ def test_the_status_says_with_what_it_was_computed(app, bids, out, monkeypatch):
     assert found["arithmetic"] == devices.arithmetic("cpu")
     words = arithmetic.words(found)
     assert ("Arithmetic", words) in provenance.run(derivatives.load(out, "sub-02_ses-1"))
-    # the rest on another machine
-    other = devices.arithmetic("cpu") | {"precision": "bfloat16", "instructions": "AMX"}
+    # the rest on another machine, of a kind that no tests run on
+    other = devices.arithmetic("cpu") | {"precision": "bfloat16", "instructions": "VSX"}
     monkeypatch.setattr("brainseg.bidsapp.execution.workflow.arithmetic", lambda device: other)
     monkeypatch.setattr("brainseg.bidsapp.execution.tracker.CACHED", 1e-9)
     status = records.read(out, "sub-01")
     records.write(out, "sub-01", status | {"seconds": {"earlier": 9.0}})
     assert app(bids, out, "participant") == 0
     found = records.read(out, "sub-01")
-    note = f"Computed in two runs with different arithmetic: {words}; then bfloat16, AMX."
+    note = f"Computed in two runs with different arithmetic: {words}; then bfloat16, VSX."
     assert note in found["notes"] and found["arithmetic"] == other
     assert not any("two runs" in text for text in records.read(out, "sub-02_ses-1")["notes"])
 
