@@ -24,7 +24,8 @@ def average(paths: Sequence[Path], out: Path) -> Path:
 
     Trainings that began from the same weights end near each other, and the network of their mean weights is
     usually better than each (Wortsman et al. 2022, model soups). The weights that they began from can be one
-    of them.
+    of them. It is not checked whether all of a network came from the common weights, or a part of it began
+    at random.
 
     Parameters
     ----------
