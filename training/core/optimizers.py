@@ -31,7 +31,8 @@ class Muon(torch.optim.AdamW):
     """AdamW whose updates of matrices and convolutions are momentum with all singular values near 1.
 
     A convolution counts as a matrix of its outputs by everything else. With the scale of Liu et al. (2025)
-    the rates of AdamW fit; torch's own Muon takes matrices only. Vectors, and matrices of one row or column, are updated as by AdamW.
+    the rates of AdamW fit; torch's own Muon takes matrices only. Vectors, and matrices of one row or column,
+    are updated as by AdamW.
 
     Parameters
     ----------
