@@ -11,6 +11,7 @@ from ...models.errors import UsageError
 from ...models.intracranial.inputs import CHANNELS
 from ...models.networks import purpose, zoo
 from ...models.population import labels
+from ...models.segmentation.own.inputs import ACQUIRED
 from .recipe import Recipe
 
 INPUTS = {
@@ -169,9 +170,25 @@ def _check_stages(recipe: Recipe, path: str | Path, stride: int) -> None:
         shape = stage["shape"]
         if not isinstance(shape, list | tuple) or len(shape) != dimensions:
             _refuse(path, f"stage {number}: shape {shape}", f"Give {dimensions} numbers of voxels")
+        _check_spacing(recipe, path, number, stage["spacing"])
         if any(n % stride for n in shape):
             reason = f"stage {number}: the sides of shape {list(shape)} are not multiples of {stride}"
             _refuse(path, reason, f"{recipe.network} with these channels needs multiples of {stride}")
+
+
+def _check_spacing(recipe: Recipe, path: str | Path, number: int, spacing: object) -> None:
+    """Refuse a voxel size that is not positive, or the word for that of every image where images move."""
+    supervised = recipe.kind == purpose.SUPERVISED
+    if spacing == ACQUIRED and supervised and recipe.inputs.get("frame", "box") == "box":
+        return
+    sizes = spacing if isinstance(spacing, list | tuple) else [spacing]
+    few = len(sizes) in ((1, 3) if supervised else (1,))
+    if few and all(isinstance(size, int | float) and size > 0 for size in sizes):
+        return
+    remedy = "Give a number (mm)"
+    if supervised:
+        remedy += f", three of them, or in the frame box the word {ACQUIRED}: the voxels of every image"
+    _refuse(path, f"stage {number}: spacing {spacing}", remedy)
 
 
 def _check_values(recipe: Recipe, path: str | Path) -> None:

@@ -34,7 +34,7 @@ def prepare(
     out: Path,
     table: LabelTable,
     spec: Mapping[str, Any],
-    spacing: float | Sequence[float],
+    spacing: float | str | Sequence[float],
     *,
     stride: int = 2,
     coarse: str | None = None,
@@ -51,8 +51,8 @@ def prepare(
         Labels; others are refused.
     spec : mapping
         ``use`` and the values of :data:`brainseg.models.segmentation.own.inputs.DEFAULTS`.
-    spacing : float or sequence of float
-        Voxel size (mm).
+    spacing : float, sequence of float or str
+        Voxel size (mm), or ``acquired``: that of every image.
     stride, coarse
         Stride and coarse network of a cascade.
 
@@ -79,7 +79,7 @@ def prepare(
         if made.prior is not None:
             arrays[f"prior{k}"] = made.prior.half().numpy()
         print(f"{case.name}: {' x '.join(map(str, made.grid.shape))} voxels", flush=True)
-    size = np.broadcast_to(np.asarray(spacing, float), (3,)).tolist()
+    size = spacing if isinstance(spacing, str) else np.broadcast_to(np.asarray(spacing, float), (3,)).tolist()
     meta = {"names": [case.name for case in cases], "spacing": size, "labels": list(position)}
     write_arrays(out, meta, arrays)
 

@@ -38,6 +38,10 @@ DEFAULTS: dict[str, Any] = {
 """Values of ``inputs`` that a card or recipe does not have."""
 
 
+ACQUIRED = "acquired"
+"""Voxel size of a network that sees every image on its own voxels, nothing interpolated."""
+
+
 @dataclass(frozen=True)
 class Inputs:
     """Inputs of a network.
@@ -82,6 +86,28 @@ def sees_tissues(card: Mapping[str, Any]) -> bool:
     (True, False)
     """
     return bool(specification(card)["tissues"])
+
+
+def voxel_size(spacing: float | str | Sequence[float], image: Volume) -> float | Sequence[float]:
+    """Return the voxel size (mm) on which a network sees an image: that of its card, or the image's own.
+
+    Parameters
+    ----------
+    spacing : float, sequence of float or str
+        Entry ``spacing`` of a card; :data:`ACQUIRED` for the image's own, in the order left-right, back-front,
+        down-up.
+    image : Volume
+        The image, in any orientation.
+
+    Examples
+    --------
+    >>> image = Volume(torch.zeros(2, 2, 2), np.diag([-0.9, 1.0, 1.5, 1.0])[[0, 2, 1, 3]])
+    >>> [float(size) for size in voxel_size("acquired", image)], voxel_size(1.2, image)
+    ([0.9, 1.5, 1.0], 1.2)
+    """
+    if isinstance(spacing, str):
+        return [float(size) for size in image.canonical().grid.spacing]
+    return spacing
 
 
 def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> Grid:
@@ -129,7 +155,7 @@ def inputs(
     images: Sequence[Volume],
     brain: Volume,
     spec: Mapping[str, Any],
-    spacing: float | Sequence[float],
+    spacing: float | str | Sequence[float],
     *,
     stride: int = 2,
     coarse: str | None = None,
@@ -147,8 +173,8 @@ def inputs(
         Brain mask, on the grid of the first image; for a network of the brain mask its box.
     spec : mapping
         Values of :data:`DEFAULTS`.
-    spacing : float or sequence of float
-        Voxel size (mm).
+    spacing : float, sequence of float or str
+        Voxel size (mm), or :data:`ACQUIRED`: the voxels of the first image.
     stride : int
         Number that divides the sides of the network's input, for the cascade.
     coarse : str, optional
@@ -166,6 +192,7 @@ def inputs(
         If the mask is empty, the coarse network finds no brain, or the tissues are missing.
     """
     _check(brain, spec, tissues)
+    spacing = voxel_size(spacing, images[0])
     if spec["frame"] == "cascade":
         masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
         found = head.find(masked, model=str(coarse), device=device, notes=notes)

@@ -24,6 +24,23 @@ def test_an_update_of_muon_keeps_the_directions_and_evens_their_sizes():
         assert float((inner - torch.diag(values)).abs().max()) < 1e-3
 
 
+def test_iterations_on_the_small_square_are_those_on_the_matrix():
+    """Also where singular values differ by a million, or are all zero."""
+    a, b, c = optimizers.NEWTON_SCHULZ
+    for shape in ((16, 300), (300, 16)):
+        sizes = torch.logspace(-6, 0, 16, dtype=torch.double)
+        matrix = torch.randn(shape, dtype=torch.double)
+        matrix = matrix * (sizes[:, None] if shape[0] < shape[1] else sizes)
+        x = matrix if shape[0] < shape[1] else matrix.T
+        x = x / x.norm()
+        for _ in range(optimizers.ITERATIONS):
+            square = x @ x.T
+            x = a * x + (b * square + c * square @ square) @ x
+        wanted = x if shape[0] < shape[1] else x.T
+        assert torch.allclose(optimizers.orthogonal(matrix.float()).double(), wanted, atol=1e-4)
+    assert not optimizers.orthogonal(torch.zeros(3, 8)).any()
+
+
 @pytest.mark.parametrize("name", sorted(optimizers.OPTIMIZERS))
 def test_optimizers_learn_and_go_on_from_their_state(name):
     """The loss falls; a copy with the saved state makes the same next step."""

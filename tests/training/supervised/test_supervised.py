@@ -57,6 +57,14 @@ def recipe(tmp_path):
     return path
 
 
+STILL = {"rotation": 0.0, "scaling": 0.0}
+"""No change of shape, which the frame cascade needs."""
+
+
+def _stage(spacing):
+    return {"until": 1.0, "shape": [64, 64, 64], "spacing": spacing}
+
+
 def _spec(**changes):
     name = "labels-slices" if changes.get("sampler") == "slices" else "labels"
     return registry.read(name, {"inputs": {"sampler": "patches", "margin": 3} | changes}).inputs
@@ -228,6 +236,10 @@ def test_mirror_images_need_labels_of_both_sides(tmp_path):
         ({"inputs": {"weights": {9: 1}}}, r"weights of \[9\], which are not in the table"),
         ({"class_weights": {9: 1}}, "9 are not in the table"),
         ({"table": "nowhere"}, "table: unknown nowhere"),
+        ({"stages": [_stage("native")]}, "stage 1: spacing native"),
+        ({"stages": [_stage([1.0, 1.5])]}, r"stage 1: spacing \[1.0, 1.5\]"),
+        ({"stages": [_stage(0)]}, "stage 1: spacing 0"),
+        ({"stages": [_stage("acquired")], "inputs": {"frame": "cascade"}, "generator": STILL}, "acquired"),
     ],
 )
 def test_recipes_that_do_not_fit(changes, words):
@@ -382,6 +394,30 @@ def test_a_nifti_label_image_of_another_grid(tmp_path, table):
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj), moved), case.labels)
     with pytest.raises(InputError, match="labels"):
         prepare.prepare([case], tmp_path / "x.npz", known, _spec(), 3.0)
+
+
+def test_networks_on_acquired_voxels_see_what_the_scanner_gave(tmp_path, table):
+    """Nothing is interpolated, in images of any voxel size and orientation, each on its own voxels."""
+    (case, *_) = cases.find(labeled_images.write(tmp_path / "a", 1), ["T1w"])
+    known, spec = labels.own(str(table)), _spec(normalize="unit", margin=0)
+    for name, sizes in {"thick": (0.9, 2.0, 1.3), "flipped": (-1.1, 0.8, -0.8371)}.items():
+        for path in (case.images[0], case.labels):
+            image = nib.load(path)
+            data, affine = np.asarray(image.dataobj), np.diag([*sizes, 1.0])
+            affine[:3, 3] = 3.3, -20.2, 7.7
+            nib.save(nib.Nifti1Image(data, affine), path)
+        prepare.prepare([case], tmp_path / f"{name}.npz", known, spec, "acquired")
+        truth = np.asarray(nib.load(case.labels).dataobj)[tuple(slice(None, None, s > 0 or -1) for s in sizes)]
+        image = np.asarray(nib.load(case.images[0]).dataobj)
+        image = image[tuple(slice(None, None, s > 0 or -1) for s in sizes)]
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            seen, found = arrays["x0"][0], arrays["truth0"]
+        for one, other in ((truth, found), (image, seen)):
+            one = one[one.any((1, 2))][:, one.any((0, 2))][:, :, one.any((0, 1))]
+            other = other[other.any((1, 2))][:, other.any((0, 2))][:, :, other.any((0, 1))]
+            assert one.shape == other.shape, name
+            # Equal values stay equal: no voxel is a mixture of others.
+            assert len(np.unique(np.stack([one.ravel(), other.ravel()]), axis=1).T) == len(np.unique(one)), name
 
 
 def test_the_border_of_the_labels_is_not_told_to_the_network(tmp_path, table, monkeypatch):
