@@ -91,9 +91,9 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     Very small ones stay smaller.
 
-    Five iterations of Newton and Schulz with the coefficients of Jordan et al. (2024). Each multiplies the matrix
-    from the left by a polynomial of its products with itself. These polynomials commute, so that the iterations
-    run on the small square matrix alone: two large products instead of fifteen.
+    Five iterations of Newton and Schulz with the coefficients of Jordan et al. (2024). Each multiplies the
+    matrix from the left by a polynomial of its products with itself. These polynomials commute, so that the
+    iterations run on the small square matrix alone: two large products instead of fifteen.
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrix.shape[0] <= matrix.shape[1]

@@ -94,8 +94,8 @@ def voxel_size(spacing: float | str | Sequence[float], image: Volume) -> float |
     Parameters
     ----------
     spacing : float, sequence of float or str
-        Entry ``spacing`` of a card; :data:`ACQUIRED` for the image's own, in the order left-right, back-front,
-        down-up.
+        Entry ``spacing`` of a card; :data:`ACQUIRED` for the image's own, in the order left-right,
+        back-front, down-up.
     image : Volume
         The image, in any orientation.
 
