@@ -2,8 +2,8 @@
 
 The cavity is everything inside the skull (brain, fluid, meninges, venous sinuses), down to the foramen
 magnum. It does not shrink with the brain, so that volumes of structures are given as fractions of it. The
-network regresses the signed distance to the inner surface of the skull, from what the network of the brain
-mask finds (fluid, tissue); it learned from heads whose brains were partly made smaller.
+network regresses the signed distance to the inner surface of the skull. It began as the network of the brain
+mask, which knows heads in any contrast, and learned from heads whose brains were partly made smaller.
 """
 
 from __future__ import annotations
@@ -20,12 +20,9 @@ from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
 from ..localization import head
 from ..networks import zoo
-from ..networks.inference import run
 from ..population.populations import Population
-from ..segmentation.grids import half
 from ..segmentation.masks import tidy
 from ..segmentation.signed_distance import look
-from .inputs import inputs
 
 STRIPPED = "there is no skull in the image"
 PARTIAL = "the field of view does not cover the head"
@@ -102,7 +99,7 @@ def measure(
     InputError
         If the scan has no brain.
     UsageError
-        If the network was not trained on what another network finds.
+        If the network is of an earlier recipe.
     """
     if not record.intracranial:
         return Intracranial(reason=UNKNOWN)
@@ -169,14 +166,10 @@ def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
 def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, notes: list[str]) -> Volume:
     """Return the signed distance (mm) to the surface of the cavity, without islands and holes."""
     loaded = zoo.load_once(model, device)
-    if "finder" not in loaded.card:
-        raise UsageError(model, "its card does not say which network finds the brain (finder)", UNTOLD)
-    finder = zoo.load_once(loaded.card["finder"], device)
-    grid = _box(volume, coarse, triple(loaded.card["shape"]), finder.card["spacing"])
-    x, seen = look(volume, coarse, finder, grid, device, notes)
-    given = inputs(x[None], {task: values[None] for task, values in seen.items()})[0]
-    found = run(loaded.network, given[0], given[1:], device=device, notes=notes)["mask"][0] * DISTANCE_SCALE
-    grid = half(grid)
+    if "finder" in loaded.card:
+        raise UsageError(model, "it reads what another network finds, which no longer runs", UNTOLD)
+    grid = _box(volume, coarse, triple(loaded.card["shape"]), loaded.card["spacing"])
+    found = look(volume, coarse, loaded, grid, device, notes)["mask"][0] * DISTANCE_SCALE
     size = grid.voxel_volume ** (1 / 3)
     whole = torch.from_numpy(tidy(found > 0))
     found = torch.where(whole, torch.where(found > 0, found, size), torch.where(found > 0, -size, found))

@@ -176,7 +176,7 @@ def refine(
     if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
         return _of_own(volume, coarse, record, device, notes)
     grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.stride)
-    _, out = look(volume, coarse, loaded, grid, device, notes)
+    out = look(volume, coarse, loaded, grid, device, notes)
     distance = Volume(out["mask"][0] * 10, grid.affine)
     if "tissue" not in out:
         return distance
@@ -192,8 +192,8 @@ def look(
     grid: Grid,
     device: str,
     notes: list[str] | None = None,
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return what the network of the brain's surface sees and finds on a grid.
+) -> dict[str, Tensor]:
+    """Return what a network of a surface finds on a grid: of the brain, or of its skull.
 
     Parameters
     ----------
@@ -212,16 +212,13 @@ def look(
 
     Returns
     -------
-    Tensor, shape (4, X, Y, Z)
-        Image in [0, 1] and coordinates.
     dict of str to Tensor
         Output of every task, shape (C, X, Y, Z).
     """
     image = normalize(resample(volume, grid).data)
     context = resample(coarse.distance, half(grid)).data[None].clamp(-15, 15) / 10
     coordinates = coordinate_channels(grid, coarse.to_atlas, COORDINATE_SCALE)
-    out = run(loaded.network, image, coordinates, context, device, notes=notes)
-    return torch.cat([image[None], coordinates]), out
+    return run(loaded.network, image, coordinates, context, device, notes=notes)
 
 
 def _of_own(

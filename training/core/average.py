@@ -14,7 +14,6 @@ from ...models.networks import zoo
 
 SAME = (
     "architecture", "label_table", "labels", "spacing", "kind", "coarse", "inputs", "looks", "use", "encoder",
-    "finder",
 )  # fmt: skip
 """Entries of the cards that must agree."""
 

@@ -108,8 +108,6 @@ class Recipe:
         Weights whose posteriors are the context of a cascade.
     context : {'structure', 'distance'}
         Output of the coarse network that is the context.
-    finder : str
-        Weights of the network of the brain mask whose outputs are the input (kind ``cavity``).
     spread : float
         Standard deviation (mm) of the center of a cascade's grid about the brain's center.
     repeat : int
@@ -177,7 +175,6 @@ class Recipe:
     table: str = "adult"
     coarse: str | None = None
     context: str = "structure"
-    finder: str = "skullstrip"
     spread: float = 6.0
     repeat: int = 1
     card: dict[str, Any] = field(default_factory=dict)

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 
 from ...models.errors import UsageError
-from ...models.intracranial.inputs import CHANNELS
 from ...models.networks import purpose, zoo
 from ...models.population import labels
 from ...models.segmentation.own.inputs import ACQUIRED
@@ -16,7 +15,7 @@ from .recipe import Recipe
 
 INPUTS = {
     "whole-head": 4,
-    "cavity": CHANNELS,
+    "cavity": 4,
     "cascade": 4,
     "any-position": 4,
     "upright": 4,
@@ -46,6 +45,7 @@ NEEDS = {
     "distance": ("mask", 1),
     "border": ("mask", 1),
     "inside": ("mask", 1),
+    "volume": ("mask", 1),
     "side": ("mask", 2),
 }
 """Task, and its least number of outputs, that a loss of a segmentation network needs."""
@@ -150,7 +150,7 @@ def _check_inputs(recipe: Recipe, path: str | Path, structures: int) -> None:
     prior = arguments.get("prior", 0)
     if recipe.kind == purpose.SUPERVISED:
         return  # completed from its inputs
-    if recipe.kind != "cascade":
+    if recipe.kind not in ("cascade", "cavity"):
         if prior:
             _refuse(path, f"architecture: prior: examples of the kind {recipe.kind} have none", "Omit prior")
         return

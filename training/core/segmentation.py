@@ -9,11 +9,18 @@ import torch
 from torch import Tensor
 
 from ...models.networks.inference import as_prior
-from ..losses.segmentation import border_loss, distance_loss, inside_loss, segmentation_loss, side_loss
+from ..losses.segmentation import (
+    border_loss,
+    distance_loss,
+    inside_loss,
+    segmentation_loss,
+    side_loss,
+    volume_loss,
+)
 from .recipe import Recipe
 from .trainer import Trainer
 
-LOSSES = ("structure", "tissue", "hierarchical", "distance", "border", "inside", "side")
+LOSSES = ("structure", "tissue", "hierarchical", "distance", "border", "inside", "volume", "side")
 """Losses of a segmentation network."""
 
 DISTANCE_SCALE = 10
@@ -67,6 +74,8 @@ class SegmentationTrainer(Trainer):
                 found[name] = weight * border_loss(out["mask"][0][:, 0] * DISTANCE_SCALE, targets["distance"])
             elif name == "inside":
                 found[name] = weight * inside_loss(out["mask"][0][:, 0] * DISTANCE_SCALE, targets["distance"])
+            elif name == "volume":
+                found[name] = weight * volume_loss(out["mask"][0][:, 0] * DISTANCE_SCALE, targets["distance"])
             elif name == "side":
                 found[name] = weight * side_loss(out["mask"][0][:, 1], targets["side"])
             else:

@@ -225,7 +225,11 @@ class Cascade:
         whole, coarse_center = self.coarse.example(draw=draw, near=1.0)
         context = self._context(whole)
         found = (self.in_box(draw, context, coarse_center) for _ in range(self.repeat))
-        return [Example(x, prior, self.targets(rendered, draw)) for x, prior, rendered in found]
+        return [Example(x, prior, self._wanted(rendered, draw)) for x, prior, rendered in found]
+
+    def _wanted(self, rendered: Rendered, draw: Draw) -> dict[str, Tensor]:
+        """Return the targets of a head."""
+        return self.targets(rendered, draw)
 
     def in_box(
         self, draw: Draw, context: Tensor, coarse_center: tuple[float, float, float]

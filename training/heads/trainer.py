@@ -90,9 +90,6 @@ class HeadTrainer(SegmentationTrainer):
         if recipe.coarse:
             check_coarse(recipe)
             self.coarse = on_device(load_weights("coarse", recipe.coarse).network, device)
-        self.finder: torch.nn.Module | None = None
-        if recipe.kind == "cavity":
-            self.finder = on_device(load_weights("finder", recipe.finder).network, device)
 
     def clock(self) -> float:
         """Return the time (s) of the clock of the training time: elapsed time."""
@@ -115,7 +112,7 @@ class HeadTrainer(SegmentationTrainer):
             self.recipe.offset,
             stage.get("finer", 1),
         )
-        return Cavity(self.finder, *box) if self.recipe.kind == "cavity" else Cascade(*box)
+        return (Cavity if self.recipe.kind == "cavity" else Cascade)(*box)
 
     def training_samples(self, stage: dict[str, Any]) -> ExampleSource:
         """Return the source of a stage's training examples, synthetic and real."""
@@ -149,10 +146,6 @@ class HeadTrainer(SegmentationTrainer):
             real = {k.removeprefix("real/"): v for k, v in found.items() if k.startswith("real/")}
             scores[f"real scans ({len(self.scans)})"] = real
         return scores
-
-    def card(self) -> dict[str, Any]:
-        """Return the content of the model card, with the network whose outputs are the input."""
-        return super().card() | ({} if self.finder is None else {"finder": self.recipe.finder})
 
     def centroids(self) -> dict[str, list[float]]:
         """Return the centroids (mm) of the structures in the atlas frame, by ``id:side``."""

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models.geometry.volume import Volume
+from brainseg.models.geometry.volume import Volume, coordinate_channels
 from brainseg.models.intracranial import intracranial
 from brainseg.models.localization import head
 from brainseg.models.networks import zoo
-from brainseg.models.networks.inference import COORDINATE_SCALE
 from brainseg.models.networks.stem_unet import StemUNet
 from brainseg.models.population import populations
 
@@ -65,7 +64,7 @@ def test_what_is_not_available_has_a_reason(changes, stripped, size, reason):
     assert found.notes == told
 
 
-CARD = {"finder": "skullstrip", "shape": [112, 128, 112]}
+CARD = {"spacing": 1.8, "shape": [96, 112, 96]}
 """Card of that network."""
 
 RADIUS = 70.0
@@ -76,17 +75,19 @@ RADIUS = 70.0
 def ball(monkeypatch):
     """A network that finds a ball around the center of the atlas frame."""
 
-    def run(_network, image, coordinates, **_more):
-        distance = RADIUS - COORDINATE_SCALE * torch.sqrt((coordinates[:3] ** 2).sum(0))
-        assert distance.shape == image.shape and len(coordinates) == 6
+    loaded = zoo.Model(StemUNet(4, [4, 4], {"mask": {"outputs": 1}}), CARD)
+
+    def look(_volume, coarse, network, grid, _device, _notes):
+        assert network is loaded and grid.shape == tuple(CARD["shape"])
+        coordinates = coordinate_channels(grid, coarse.to_atlas, 1.0)
+        distance = RADIUS - torch.sqrt((coordinates**2).sum(0))
         return {"mask": distance[None] / intracranial.DISTANCE_SCALE}
 
-    loaded = zoo.Model(StemUNet(7, [4, 4], {"mask": {"outputs": 1}}, stem=1), CARD)
     load = zoo.load_once
     monkeypatch.setattr(
         intracranial.zoo, "load_once", lambda name, device: loaded if name == "ball" else load(name, device)
     )
-    monkeypatch.setattr(intracranial, "run", run)
+    monkeypatch.setattr(intracranial, "look", look)
 
 
 @pytest.fixture(scope="module")

@@ -78,6 +78,17 @@ def test_the_inside_is_learned_to_a_part_of_a_voxel(error):
         assert float(loss) > least and float(wrong.grad.sum().sign()) == float((wrong - truth).sum().sign())
 
 
+def test_the_volume_is_learned_where_all_of_a_surface_is_off():
+    """The loss is the relative error of the volume, of each example by itself."""
+    x, y, z = torch.meshgrid(*[torch.arange(-40.0, 41.0, 2)] * 3, indexing="ij")
+    radius = (x**2 + y**2 + z**2).sqrt()
+    truth = torch.stack([30.0 - radius, 24.0 - radius])
+    assert float(segmentation.volume_loss(truth, truth)) == 0
+    wrong = torch.stack([30.0 - radius + 1, 24.0 - radius - 1])
+    expected = ((31 / 30) ** 3 - 1 + 1 - (23 / 24) ** 3) / 2
+    assert float(segmentation.volume_loss(wrong, truth)) == pytest.approx(expected, rel=0.02)
+
+
 def test_distance_and_border():
     truth = torch.linspace(-12, 12, 200).view(1, 2, 10, 10)
     assert float(segmentation.distance_loss(truth, truth)) < 0.05
