@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...models.data import model_files
 from ...models.errors import UsageError
-from ...models.population import labels, populations
+from ...models.population import labels
+from ...models.segmentation.own import tissues
 from ..core.recipe import Recipe
 from ..core.recipe_check import built
 from ..supervised import cases as found_cases
@@ -78,7 +78,7 @@ def _prepare(recipe: Recipe, cases: list[Case], path: Path) -> None:
     spacing = recipe.stages[-1]["spacing"]
     listed = [json.dumps([recipe.inputs, spacing, recipe.coarse, labels.as_rows(table)])]
     if population := recipe.inputs["tissues"]:  # found by that network
-        listed.append(str(model_files.read_card(populations.load(population).segmentation).get("sha256")))
+        listed.append(tissues.weights(population))
     for case in cases:
         states = ((file, file.stat()) for file in case.files)
         listed += [f"{file} {state.st_size} {state.st_mtime_ns}" for file, state in states]

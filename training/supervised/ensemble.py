@@ -12,6 +12,7 @@ from ...models.errors import UsageError
 from ...models.networks import purpose, zoo
 from ...models.population import labels
 from ...models.segmentation.own.inputs import DEFAULTS, specification
+from ...models.segmentation.own.tissues import SEEN
 
 SAME = ("spacing", "coarse", "use")
 """Entries of the cards that must agree, as do label table and inputs but for the axes of slices.
@@ -85,14 +86,14 @@ def _trained(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _seen(
     cards: Sequence[dict[str, Any]], members: Sequence[dict[str, Any]], paths: Sequence[Path]
 ) -> dict[str, Any]:
-    """Return the entry ``inputs`` of networks of which some see the image alone, the members' changed.
+    """Return what the card says of the inputs: of networks of which some see the image alone, all of it.
 
-    It is empty if all see the same.
+    Their members then say how many channels they see.
     """
     inputs = [specification(card) for card in cards]
     sighted = [k for k, one in enumerate(inputs) if one["tissues"]]
     if len(sighted) in (0, len(cards)):
-        return {}
+        return _tissues_seen(cards, paths)
     for k in sighted:
         if inputs[k]["tissues"] != inputs[sighted[0]]["tissues"]:
             reason = f"it sees other tissues ({inputs[k]['tissues']}) than {paths[sighted[0]].name}"
@@ -100,7 +101,24 @@ def _seen(
     for one, member in zip(inputs, members, strict=True):
         if not one["tissues"]:
             member["channels"] = len(one["contrasts"])
-    return {"inputs": dict(cards[sighted[0]]["inputs"])}
+    return {"inputs": dict(cards[sighted[0]]["inputs"])} | _tissues_seen(cards, paths)
+
+
+def _tissues_seen(cards: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict[str, str]:
+    """Return which weights found the tissues that the networks saw: the same for all.
+
+    Raises
+    ------
+    UsageError
+        If they saw those of different weights.
+    """
+    sighted = [k for k, card in enumerate(cards) if specification(card)["tissues"]]
+    seen = [str(cards[k].get(SEEN) or "") for k in sighted]
+    for k, one in zip(sighted, seen, strict=True):
+        if one != seen[0]:
+            reason = f"it saw the tissues of other weights than {paths[sighted[0]].name}"
+            raise UsageError(paths[k], reason, "Train them with one version of the program")
+    return {SEEN: seen[0]} if seen and seen[0] else {}
 
 
 def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:

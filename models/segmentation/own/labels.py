@@ -15,6 +15,7 @@ from ...networks import aggregation, purpose, zoo
 from ...population import labels
 from ...population.labels import LabelTable
 from .inputs import Inputs, inputs, specification
+from .tissues import other_weights
 
 BRAIN = ("gm", "wm")
 """Tissues that a label table must have for its tissues to be those of a whole brain."""
@@ -131,6 +132,8 @@ def probabilities(
         notes=notes,
         tissues=tissues,
     )
+    if spec["tissues"] and notes is not None and (told := other_weights(card, str(spec["tissues"]))):
+        notes.append(told)
     reason = unmirrored(card) if effort == "accurate" else ""
     if reason and notes is not None:
         notes.append(f"The network {card.get('name')} was not averaged with the mirror image: {reason}.")

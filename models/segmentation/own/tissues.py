@@ -3,17 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
+from ...data import model_files
 from ...geometry.volume import Volume
-from ...population import labels
+from ...population import labels, populations
 
 VENTRICLES = (4, 5, 14, 15, 43, 44)
 """FreeSurfer ids of the ventricles."""
 
 CHANNELS = (*labels.DSEG_NAMES, "ventricles")
 """Probabilities of tissues, and where the ventricles are: protocols differ in the fluid around the brain."""
+
+
+SEEN = "tissues_sha256"
+"""Entry of a card: the checksum of the weights whose tissues the network saw in training."""
+
+
+def weights(population: str) -> str:
+    """Return the checksum (SHA-256) of the weights that find the tissues of a population."""
+    return str(model_files.read_card(populations.load(population).segmentation).get("sha256"))
+
+
+def other_weights(card: Mapping[str, Any], population: str) -> str:
+    """Return a note if a network saw the tissues of other weights in training; empty if it saw these.
+
+    Parameters
+    ----------
+    card : mapping
+        Model card; those of earlier versions do not say what the network saw, which is told as well.
+    population : str
+        Population of the tissues.
+    """
+    before, now = str(card.get(SEEN) or ""), weights(population)
+    if before == now:
+        return ""
+    which = f"of other weights ({before[:8]})" if before else "of weights that its card does not name"
+    return (
+        f"The network {card.get('name')} learned with the tissues {which}, and sees those of {now[:8]}: its "
+        "labels may be a little worse; train it again."
+    )
 
 
 def channels(probabilities: Mapping[str, Volume], structures: Volume) -> list[Volume]:

@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from brainseg.bidsapp.cli import main
-from brainseg.models.errors import InputError
+from brainseg.models.errors import InputError, UsageError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.networks import purpose, zoo
 from brainseg.models.segmentation.own import labels as own
 from brainseg.models.segmentation.own.inputs import sees_tissues
+from brainseg.training.supervised import ensemble
 from helpers import own_networks
 
 
@@ -73,11 +74,13 @@ def test_a_network_with_tissues_beside_one_that_sees_the_image_alone(tmp_path, f
         arguments = {"inputs": 1 + 4 * bool(inputs), "outputs": 4, "channels": [4, 8]}
         card |= {"architecture": {"class": "UNet3D", "arguments": arguments}, "shape": [16] * 3}
         card["inputs"] = {"sampler": "patches", "margin": 4.0} | inputs
+        card |= {"tissues_sha256": "0123"} if inputs else {}
         paths[name] = zoo.save(tmp_path, zoo.build(card["architecture"]).state_dict(), card)
     second = next(name for name in paths if name != first)
     out = tmp_path / "both.safetensors"
     assert main.main(["train", "combine", str(out), str(paths[first]), str(paths[second])]) == 0
-    assert sees_tissues(zoo.read_card(str(out)))
+    made = zoo.read_card(str(out))
+    assert sees_tissues(made) and made["tissues_sha256"] == "0123"
     scan = Volume(torch.rand(20, 22, 24), np.diag([4.0, 4.0, 4.0, 1.0]))
     mask = scan.with_data(torch.ones(20, 22, 24, dtype=torch.uint8))
     tissues = [scan.with_data(torch.rand(20, 22, 24)) for _ in range(4)]
@@ -89,6 +92,15 @@ def test_a_network_with_tissues_beside_one_that_sees_the_image_alone(tmp_path, f
     torch.testing.assert_close(found.data, torch.stack(parts).mean(0), atol=1e-3, rtol=0)
     with pytest.raises(InputError, match="sees the tissues"):
         own.probabilities([scan], mask, str(out))
+
+
+def test_networks_that_saw_tissues_of_different_weights_are_no_ensemble(tmp_path):
+    inputs = {"sampler": "slices", "axes": [2], "margin": 4.0, "tissues": "adult"}
+    one, other = (
+        own_networks.make(tmp_path, name, inputs=inputs, tissues_sha256=name) for name in ("one", "other")
+    )
+    with pytest.raises(UsageError, match=r"saw the tissues of other weights than one\.safetensors"):
+        ensemble.combine([one, other], tmp_path / "both.safetensors")
 
 
 def test_networks_that_do_not_fit_together(tmp_path, capsys):

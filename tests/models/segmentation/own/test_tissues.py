@@ -1,5 +1,6 @@
 """Networks of a user that see the program's own tissues beside the image."""
 
+import re
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -62,6 +63,25 @@ def test_a_network_sees_the_tissues_on_its_own_grid(tmp_path):
     with pytest.raises(InputError, match="sees the tissues of the program's own segmentation") as caught:
         own.segment(scan, mask, network(tmp_path))
     assert "brainseg segment --model" in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [(None, "of weights that its card does not name"), ("0123456789", r"of other weights \(01234567\)")],
+)
+def test_tissues_of_other_weights_than_in_training_are_told(seen, words, tmp_path):
+    scan, mask, probabilities, structures = brain()
+    given = tissues.channels(probabilities, structures)
+    now = tissues.weights("adult")
+    paths = {}
+    for k, sha in enumerate((seen, now)):
+        made = own_networks.make(
+            tmp_path / str(k), "fluid", FLUID, dark=1, other=0, inputs=INPUTS, **{tissues.SEEN: sha}
+        )
+        paths[sha] = str(made)
+    (told,) = own.segment(scan, mask, paths[seen], tissues=given).notes
+    assert re.search(f"fluid learned with the tissues {words}, and sees those of {now[:8]}", told)
+    assert own.segment(scan, mask, paths[now], tissues=given).notes == []
 
 
 def test_the_chain_connects_the_segmentation_with_such_a_network_only(tmp_path):
@@ -162,10 +182,11 @@ def test_training_sees_what_the_program_finds(tmp_path, monkeypatch):
     assemble(recipe, Data(maps=root), out)
     assert len(asked) == 2, "kept"
     with monkeypatch.context() as other:  # another segmentation than that of the prepared images
-        other.setattr(supervised.model_files, "read_card", lambda name: {"sha256": "new"})
+        other.setattr(tissues, "weights", lambda population: "new")
         supervised.folder(recipe, root, out)
     assert len(asked) == 4, "prepared again"
     assert run.card()["inputs"]["tissues"] == "adult"
+    assert run.card()[tissues.SEEN] == tissues.weights("adult")
     (case, *_) = run.cases
     inside = case.x[4] > 0.99
     torch.testing.assert_close(
