@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
 from ..errors import UsageError
 from ..geometry.axes import triple
-from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
+from ..geometry.volume import Grid, Volume, box, lattice, resample, transform_points
 from ..localization import head
 from ..networks import zoo
 from ..population.populations import Population
@@ -40,6 +41,9 @@ TOLD_OUTSIDE = 0.002
 
 DISTANCE_SCALE = 10.0
 """Distance (mm) for an output of 1 of the network."""
+
+REACH = 2.0
+"""Distance (mm) up to which the surfaces of brain mask and cavity may cross: the error of either."""
 
 UNTOLD = "Train it with the recipe intracranial of this version"
 """Remedy for weights of an earlier recipe."""
@@ -195,22 +199,30 @@ def _mask(distance: Volume, volume: Volume) -> Volume:
     margin = distance.grid.spacing.max() / volume.grid.spacing
     low = np.clip(np.floor(index.min(0) - margin), 0, volume.grid.shape).astype(int)
     high = np.clip(np.ceil(index.max(0) + margin) + 1, low, volume.grid.shape).astype(int)
-    box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     affine = volume.affine.copy()
     affine[:3, 3] = transform_points(volume.affine, low)
     mask = torch.zeros(volume.grid.shape, dtype=torch.uint8)
-    mask[box] = (resample(distance, Grid(triple(high - low), affine), outside=-20.0).data > 0).to(mask.dtype)
+    mask[part] = (resample(distance, Grid(triple(high - low), affine), outside=-20.0).data > 0).to(mask.dtype)
     return volume.with_data(mask)
 
 
-def brain_outside(brain: Volume, cavity: Volume) -> float:
-    """Return the share of a brain mask outside the cranial cavity; 0 without a brain.
+def brain_outside(brain: Volume, cavity: Volume, reach: float = REACH) -> float:
+    """Return the share of a brain mask more than ``reach`` outside the cranial cavity; 0 without a brain.
 
     Parameters
     ----------
     brain, cavity : Volume
         Masks on one grid.
+    reach : float
+        Distance (mm, along the axes of the grid) up to which a difference of the two surfaces does not count.
     """
-    inside = brain.data > 0
-    count = int(inside.sum())
-    return float((inside & (cavity.data == 0)).sum()) / count if count else 0.0
+    if not bool((brain.data > 0).any()):
+        return 0.0
+    start, shape = box(brain, reach)
+    inside, near = brain.crop(start, shape).data > 0, (cavity.crop(start, shape).data > 0).float()[None]
+    for axis, size in enumerate(cavity.grid.spacing):
+        radius = int(reach / float(size) + 1e-6)
+        window = [2 * radius + 1 if k == axis else 1 for k in range(3)]
+        near = F.max_pool3d(near, window, stride=1, padding=[n // 2 for n in window])
+    return float((inside & (near[0] == 0)).sum()) / float(inside.sum())

@@ -42,7 +42,10 @@ def test_brain_outside_the_cavity_is_counted():
     brain[2:6] = 1
     cavity[3:9] = 1
     on_grid = [Volume(data, np.eye(4)) for data in (brain, cavity)]
-    assert intracranial.brain_outside(*on_grid) == 0.25
+    assert intracranial.brain_outside(*on_grid, reach=0.0) == 0.25
+    assert intracranial.brain_outside(*on_grid) == 0.0, "a surface within 2 mm is no error"
+    coarse = [Volume(data, np.diag([3.0, 1.0, 1.0, 1.0])) for data in (brain, cavity)]
+    assert intracranial.brain_outside(*coarse) == 0.25
     assert intracranial.brain_outside(on_grid[0].with_data(brain * 0), on_grid[1]) == 0.0
 
 
