@@ -200,7 +200,7 @@ def build_intracranial(plan: Plan) -> LiterateWorkflow:
     return init_intracranial_wf(
         population=plan.inputs.population,
         networks=plan.options.networks,
-        mem_gb=plan.memory["skullstrip"],
+        mem_gb=plan.memory["intracranial"],
         **plan.network,
     )
 

@@ -16,6 +16,7 @@ from brainseg.interfaces.outputs import WriteDerivatives, WriteQuality
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.io import outputs
 from brainseg.models.population import labels
+from brainseg.models.population.populations import Population
 from brainseg.models.registration import linear, reference, registration
 from brainseg.models.registration.result import Anatomy
 from brainseg.models.segmentation.result import EXTENT, SegmentationResult, SkullStripResult
@@ -103,6 +104,7 @@ def segmentation_of(volume: Volume, mask: Volume) -> SegmentationResult:
 
 def install(patch) -> None:
     """Put quick stand-ins for the science in place; ``patch`` is ``monkeypatch.setattr``."""
+    from brainseg.models.intracranial import intracranial
     from brainseg.models.preprocessing import bias
     from brainseg.models.segmentation import segmentation, skullstrip
 
@@ -113,7 +115,15 @@ def install(patch) -> None:
         source = EXTENT if mode == "skip" else "deepbet"
         return SkullStripResult(volume.with_data(mask), mode == "skip", source=source)
 
+    def cavity(volume: Volume, record: Population, *, stripped: bool = False, device: str = "cpu"):
+        if stripped:
+            return intracranial.unavailable(intracranial.STRIPPED)
+        inside = volume.with_data(torch.from_numpy(mask_of(volume.data.numpy())))
+        size = float(inside.data.sum()) * volume.grid.voxel_volume
+        return intracranial.Intracranial(inside, size)
+
     patch(skullstrip, "skullstrip", strip)
+    patch(intracranial, "measure", cavity)
     patch(bias, "correct", lambda volume, mask, *, shrink=4: (volume, volume))
     patch(segmentation, "segment", lambda volume, mask, *_, **__: segmentation_of(volume, mask))
     patch(bundled, "load", small_template)

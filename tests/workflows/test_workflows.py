@@ -43,6 +43,7 @@ STAGES = (
     "conform",
     "skullstrip",
     "bias",
+    "intracranial",
     "segmentation",
     "registration",
     "parcellation",
@@ -110,7 +111,7 @@ def test_memory_grows_with_the_image(nifti, tmp_path):
 @pytest.mark.parametrize("device, slot", [("cpu", False), ("cuda:1", True), ("mps", False)])
 def test_networks_take_a_gpu_slot(device, slot):
     workflow = chain(device=device, hippocampus=True, lesion=True)
-    for stage in ("skullstrip", "segmentation", "hippocampus", "lesion"):
+    for stage in ("skullstrip", "intracranial", "segmentation", "hippocampus", "lesion"):
         inputs = workflow.get_node(f"{stage}_wf.{stage}").inputs
         assert (inputs.device, inputs.use_gpu) == (device, slot)
     assert not hasattr(workflow.get_node("bias_wf.bias").inputs, "use_gpu")
@@ -273,6 +274,7 @@ def test_notes_of_all_stages_come_in_their_order(stages, tmp_path, monkeypatch):
     starts = (
         "The header's qform and sform disagree by up to 9.0 mm",
         "The image was taken as skull-stripped",
+        "The intracranial volume is not available: there is no skull in the image.",
     )
     starts += ("A note from the segmentation", "After alignment the structures are", "Quality control")
     found = nodes["every_note"].result.outputs.out

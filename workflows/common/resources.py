@@ -9,6 +9,7 @@ from ...models.io.images import open_image
 MEMORY = {
     "conform": (0.4, 0.4),
     "skullstrip": (0.8, 1.6),
+    "intracranial": (0.8, 1.6),
     "bias": (0.8, 2.4),
     "segmentation": (1.2, 1.4),
     "registration": (1.6, 0.4),

@@ -193,15 +193,26 @@ def inputs(
     """
     _check(brain, spec, tissues)
     spacing = voxel_size(spacing, images[0])
-    if spec["frame"] == "cascade":
-        masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
-        found = head.find(masked, model=str(coarse), device=device, notes=notes)
-        if np.ndim(spacing) == 0:
-            made = fusion.network_inputs(masked, brain, found, float(np.mean(spacing)), stride)
-        else:
-            grid = _multiple(box_grid(brain, spacing, float(spec["margin"])), stride)
-            made = refinement.inputs_on(grid, masked, found)
-        return Inputs(made.grid, torch.cat([made.image[None], made.coordinates]), made.context)
+    if spec["frame"] == "box":
+        return _in_box(images, brain, spec, spacing, tissues)
+    masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
+    found = head.find(masked, model=str(coarse), device=device, notes=notes)
+    if np.ndim(spacing) == 0:
+        made = fusion.network_inputs(masked, brain, found, float(np.mean(spacing)), stride)
+    else:
+        grid = _multiple(box_grid(brain, spacing, float(spec["margin"])), stride)
+        made = refinement.inputs_on(grid, masked, found)
+    return Inputs(made.grid, torch.cat([made.image[None], made.coordinates]), made.context)
+
+
+def _in_box(
+    images: Sequence[Volume],
+    brain: Volume,
+    spec: Mapping[str, Any],
+    spacing: float | Sequence[float],
+    tissues: Sequence[Volume],
+) -> Inputs:
+    """Return the inputs in the frame ``box``."""
     grid = box_grid(brain, spacing, float(spec["margin"]))
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data > 0.5
     channels = []

@@ -132,13 +132,18 @@ def probabilities(
         notes=notes,
         tissues=tissues,
     )
-    if spec["tissues"] and notes is not None and (told := other_weights(card, str(spec["tissues"]))):
-        notes.append(told)
-    reason = unmirrored(card) if effort == "accurate" else ""
-    if reason and notes is not None:
-        notes.append(f"The network {card.get('name')} was not averaged with the mirror image: {reason}.")
-    both = effort == "accurate" and not reason
+    both = effort == "accurate" and not unmirrored(card)
+    if notes is not None:
+        notes += _notes(card, spec, effort)
     return Volume(_averaged(loaded, made, spec, device, both), made.grid.affine)
+
+
+def _notes(card: Mapping[str, Any], spec: Mapping[str, Any], effort: str) -> list[str]:
+    """Return what a network sees otherwise than in training, or cannot do."""
+    told = [other_weights(card, str(spec["tissues"]))] if spec["tissues"] else []
+    if effort == "accurate" and (reason := unmirrored(card)):
+        told.append(f"The network {card.get('name')} was not averaged with the mirror image: {reason}.")
+    return [note for note in told if note]
 
 
 def _check_images(card: Mapping[str, Any], wanted: list[str], count: int) -> None:

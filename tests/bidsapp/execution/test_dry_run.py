@@ -45,7 +45,9 @@ def extra(participant_session, settings, folder):
     parts = base.save(
         volume.with_data(torch.ones(volume.grid.shape, dtype=torch.uint8)), folder / "parts.nii"
     )
-    out = {}
+    measured = folder / "intracranial.json"
+    measured.write_text(json.dumps({"volume": 1.5e6, "reason": "", "outside": 0.0}))
+    out = {"in_intracranial": str(measured), "in_intracranial_mask": parts}
     if settings.step("hippocampus"):
         table = folder / "parts.json"
         table.write_text(json.dumps({row.index: 1.0 for row in labels.load("hippocampus") if row.index}))
@@ -127,11 +129,11 @@ def test_the_cranial_cavity_is_listed_where_there_is_a_network(tmp_path, monkeyp
     settings = Settings(tmp_path, tmp_path / "out", ("participant",))
     participant_session = ParticipantSession("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")
     name = "sub-01/anat/sub-01_label-intracranial_mask.nii.gz"
-    assert name not in dry_run.planned(settings, participant_session)
-    record = replace(populations.load("adult"), intracranial="mine")
-    monkeypatch.setattr(dry_run.options, "record", lambda *_: record)
     assert name in dry_run.planned(settings, participant_session)
     assert name not in dry_run.planned(replace(settings, skull_strip="skip"), participant_session)
+    record = replace(populations.load("adult"), intracranial="")
+    monkeypatch.setattr(dry_run.options, "record", lambda *_: record)
+    assert name not in dry_run.planned(settings, participant_session)
 
 
 def test_conditions_of_a_fetal_brain(tmp_path):
@@ -158,7 +160,7 @@ def test_only_the_networks_of_the_run_are_listed(app, fake, tmp_path, capsys):
         (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Networks")]
         return re.findall(r"([a-z-]+) \(\d", line)
 
-    common = ["head-coarse", "skullstrip", "deepbet", "segmentation"]
+    common = ["head-coarse", "skullstrip", "deepbet", "intracranial", "segmentation"]
     assert networks() == [*common, "registration"]
     assert "lesion" in networks("--steps", "lesion")
     assert "registration" not in networks("--registration", "ants")
