@@ -165,12 +165,12 @@ def real(folders: list[Path], figures: Path | None, record: Population) -> str:
                 tables.say(f"{name}: stripped")
                 continue
             found = intracranial.measure(scan, record)
-            if found.volume is None or found.mask is None:
+            if found.volume is None or found.mask is None or found.distance is None:
                 rows.append([name, *[float("nan")] * 7])
                 continue
             brain = skullstrip.skullstrip(scan).mask
             volume, size = found.volume / 1000, float(brain.data.sum()) * scan.grid.voxel_volume / 1000
-            outside = 100 * intracranial.brain_outside(brain, found.mask)
+            outside = 100 * intracranial.brain_outside(brain, found.distance)
             changes = [100 * (measured(other, record) / volume - 1) for other in degraded(scan).values()]
             rows.append([name, volume, size, volume / size, outside, *changes])
             tables.say(f"{name}: {volume:.0f} mL, {size:.0f} mL, " + " ".join(f"{c:+.2f}" for c in changes))

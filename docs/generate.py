@@ -12,7 +12,7 @@ from pathlib import Path
 
 from brainseg.bidsapp.cli import bids, main
 from brainseg.bidsapp.cli.parser import invocation
-from brainseg.models.data import FOLDER
+from brainseg.models.data import FOLDER, model_files
 from brainseg.models.io import outputs
 from brainseg.models.networks import zoo
 from brainseg.models.population import labels
@@ -100,7 +100,7 @@ def networks() -> str:
         rows = [
             ("Architecture", card["architecture"]["class"]),
             ("Label table", card.get("label_table")),
-            ("Voxel size", f"{card.get('spacing')} mm"),
+            ("Voxel size", model_files.voxels(card)),
             ("File size", f"{path.stat().st_size / 1e6:.1f} MB"),
             ("Training data", card.get("training_data")),
             ("License", card.get("license")),

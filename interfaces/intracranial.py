@@ -79,9 +79,9 @@ class MeasureIntracranial(Stage):
         find = partial(intracranial.measure, load(inputs.in_file), record, stripped=bool(inputs.stripped))
         result, notes = on_device(lambda device: find(device=device), inputs.device)
         measured = Measured(result.volume, result.reason)
-        if result.mask is not None:
+        if result.mask is not None and result.distance is not None:
             self._results["out_mask"] = save(result.mask, folder / "intracranial.nii")
-            outside = intracranial.brain_outside(load(inputs.in_mask), result.mask)
+            outside = intracranial.brain_outside(load(inputs.in_mask), result.distance)
             measured = Measured(result.volume, result.reason, outside)
         self._results["out_measures"] = write(folder / "intracranial.json", measured)
         self._results["notes"] = [*notes, *result.notes]

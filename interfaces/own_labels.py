@@ -68,6 +68,7 @@ class _SegmentOwnLabelsInputSpec(NetworkInputSpec):
     in_structures = File(exists=True, desc="structures (FreeSurfer ids), for a network that sees the tissues")
     in_probabilities = InputMultiPath(File(exists=True), desc="GM, WM and CSF, for such a network")
     precomputed = traits.Bool(False, usedefault=True, desc="whether these are precomputed")
+    tissues_by = Str(desc="weights that found these, if they are not")
     effort = traits.Enum("fast", "accurate", usedefault=True, desc="accurate averages with the mirror image")
 
 
@@ -97,10 +98,8 @@ class SegmentOwnLabels(Stage):
                 f"The network {name} was trained on {', '.join(trained)}, and the image is "
                 f"{self.inputs.contrast}: check its labels."
             )
-        if self.inputs.precomputed and isdefined(self.inputs.in_probabilities):
-            notes.append(
-                f"The network {name} saw precomputed tissues, and others in training: check its labels."
-            )
+        if isdefined(self.inputs.in_probabilities):
+            notes += self._other_tissues(name)
         tissues = f", and the tissues. {OF_STRUCTURES}" if found.dseg is not None else ""
         count = len(found.table.labels) - 1
         notes.append(f"The network {name} segmented {count} labels of its own{tissues or '.'}")
@@ -123,6 +122,15 @@ class SegmentOwnLabels(Stage):
         return tissues.channels(
             dict(zip(labels.DSEG_NAMES, given, strict=True)), load(self.inputs.in_structures)
         )
+
+    def _other_tissues(self, name: str) -> list[str]:
+        """Return a note if the tissues are not of the weights that found them in training."""
+        if self.inputs.precomputed:
+            return [f"The network {name} saw precomputed tissues, and others in training: check its labels."]
+        if not isdefined(self.inputs.tissues_by):
+            return []
+        told = tissues.other_weights(model_files.read_card(self.inputs.model), self.inputs.tissues_by)
+        return [told] if told else []
 
     def _images(self, name: str, wanted: list[str]) -> list[str]:
         """Return the files of the network's contrasts; the scan for a network of one."""

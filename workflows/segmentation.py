@@ -106,6 +106,7 @@ def init_own_labels_wf(
     others: Sequence[str] = (),
     effort: str = "fast",
     precomputed: bool = False,
+    tissues_by: str = "",
     device: str = "cpu",
     num_threads: int = 1,
     mem_gb: float = 3.0,
@@ -127,6 +128,8 @@ def init_own_labels_wf(
         network does not allow it.
     precomputed : bool
         Whether the tissues are precomputed ones, which a network that sees tissues did not see in training.
+    tissues_by : str
+        Weights that find the tissues, if they are not precomputed.
     device : str
         Device of the network.
     num_threads, mem_gb : int, float
@@ -159,6 +162,7 @@ def init_own_labels_wf(
             others=list(others),
             effort=effort,
             precomputed=precomputed,
+            tissues_by=tissues_by,
             device=device,
             use_gpu=device.startswith("cuda"),
         ),

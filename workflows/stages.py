@@ -242,6 +242,7 @@ def build_own_labels(plan: Plan) -> LiterateWorkflow:
         others=[_suffix(path) for path in plan.inputs.other_contrasts] if plan.own_contrasts else [],
         effort=plan.options.effort,
         precomputed=bool(plan.tissue_probabilities),
+        tissues_by=plan.record.segmentation,
         mem_gb=plan.memory["segmentation"],
         **plan.network,
     )

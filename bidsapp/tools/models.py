@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: good ({card['sha256'][:12]})")
         else:
             size = zoo.path_of(name).stat().st_size / 1e6
-            about = f"{size:5.1f} MB  {card.get('spacing', '?')} mm  labels {card.get('label_table', '?')}"
+            about = f"{size:5.1f} MB  {model_files.voxels(card)}  labels {card.get('label_table', '?')}"
             about += f"  {purpose.kind_of(card)}  license {card.get('license', '?')}"
             print(f"{name:<14} {about}{_where(model_files.path_of(name))}")
     if args.action == "list" and not args.name:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,21 @@ def read_card(name: str) -> dict[str, Any]:
     if "licence" in card:  # cards of networks trained with earlier versions
         card.setdefault("license", card.pop("licence"))
     return card
+
+
+def voxels(card: Mapping[str, Any]) -> str:
+    """Return the voxels that a network sees, in words.
+
+    Examples
+    --------
+    >>> voxels({"spacing": 1.5}), voxels({"spacing": [1.0, 1.5, 1.0]}), voxels({"spacing": "acquired"})
+    ('1.5 mm', '1 x 1.5 x 1 mm', 'the size of the image')
+    """
+    spacing = card.get("spacing", "?")
+    if spacing == "acquired":
+        return "the size of the image"
+    sizes = spacing if isinstance(spacing, list | tuple) else [spacing]
+    return " x ".join(f"{size:g}" if isinstance(size, int | float) else str(size) for size in sizes) + " mm"
 
 
 def verified(name: str) -> dict[str, Any]:

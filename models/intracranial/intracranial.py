@@ -12,11 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from ..errors import UsageError
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, box, lattice, resample, transform_points
 from ..localization import head
@@ -36,6 +34,9 @@ MOST_CUT = 1500.0
 """Largest area (mm2) in which the cavity reaches the ends of the field of view: more than the foramen magnum,
 where many fields of view end."""
 
+EARLY = 3.0
+"""Distance (mm) from the ends of a field of view in which a cut cavity may seem to end by itself."""
+
 TOLD_OUTSIDE = 0.002
 """Share outside the field of view above which a note says so."""
 
@@ -44,9 +45,6 @@ DISTANCE_SCALE = 10.0
 
 REACH = 2.0
 """Distance (mm) up to which the surfaces of brain mask and cavity may cross: the error of either."""
-
-UNTOLD = "Train it with the recipe intracranial of this version"
-"""Remedy for weights of an earlier recipe."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,8 @@ class Intracranial:
         1 inside the skull, on the scan's grid; None if it is not available.
     volume : float or None
         Volume (mm3) of the cavity, the part outside the field of view included.
+    distance : Volume or None
+        Signed distance (mm) to its surface, positive inside, on the grid of the network.
     reason : str
         Why it is not available; empty if it is.
     notes : list of str
@@ -67,6 +67,7 @@ class Intracranial:
 
     mask: Volume | None = None
     volume: float | None = None
+    distance: Volume | None = None
     reason: str = ""
     notes: list[str] = field(default_factory=list)
 
@@ -102,8 +103,6 @@ def measure(
     ------
     InputError
         If the scan has no brain.
-    UsageError
-        If the network is of an earlier recipe.
     """
     if not record.intracranial:
         return Intracranial(reason=UNKNOWN)
@@ -119,13 +118,15 @@ def measure(
     total = float(inside.sum())
     outside = 1 - float((inside * seen).sum()) / total if total else 1.0
     # The network tends to end the cavity a little inside of a field of view that cuts it.
-    near = torch.from_numpy(ndimage.binary_erosion(seen.numpy() > 0.5, border_value=1)).float()
-    if outside > MOST_OUTSIDE or cut_area(inside, near, distance.grid.voxel_volume ** (1 / 3)) > MOST_CUT:
+    size = distance.grid.voxel_volume ** (1 / 3)
+    rounds = max(1, round(EARLY / size))
+    near = torch.from_numpy(ndimage.binary_erosion(seen.numpy() > 0.5, iterations=rounds, border_value=1))
+    if outside > MOST_OUTSIDE or cut_area(inside, near.float(), size) > MOST_CUT:
         return unavailable(PARTIAL)
     if outside > TOLD_OUTSIDE:
         share = f"{100 * outside:.1f} %"
         notes.append(f"{share} of the cranial cavity are outside the field of view (extrapolated).")
-    return Intracranial(_mask(distance, volume), total * distance.grid.voxel_volume, notes=notes)
+    return Intracranial(_mask(distance, volume), total * size**3, distance, notes=notes)
 
 
 def filling(distance: Volume) -> Tensor:
@@ -170,8 +171,6 @@ def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
 def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, notes: list[str]) -> Volume:
     """Return the signed distance (mm) to the surface of the cavity, without islands and holes."""
     loaded = zoo.load_once(model, device)
-    if "finder" in loaded.card:
-        raise UsageError(model, "it reads what another network finds, which no longer runs", UNTOLD)
     grid = _box(volume, coarse, triple(loaded.card["shape"]), loaded.card["spacing"])
     found = look(volume, coarse, loaded, grid, device, notes)["mask"][0] * DISTANCE_SCALE
     size = grid.voxel_volume ** (1 / 3)
@@ -207,22 +206,21 @@ def _mask(distance: Volume, volume: Volume) -> Volume:
     return volume.with_data(mask)
 
 
-def brain_outside(brain: Volume, cavity: Volume, reach: float = REACH) -> float:
+def brain_outside(brain: Volume, distance: Volume, reach: float = REACH) -> float:
     """Return the share of a brain mask more than ``reach`` outside the cranial cavity; 0 without a brain.
 
     Parameters
     ----------
-    brain, cavity : Volume
-        Masks on one grid.
+    brain : Volume
+        Mask.
+    distance : Volume
+        Signed distance (mm) to the surface of the cavity, on any grid.
     reach : float
-        Distance (mm, along the axes of the grid) up to which a difference of the two surfaces does not count.
+        Distance (mm) up to which a difference of the two surfaces does not count.
     """
     if not bool((brain.data > 0).any()):
         return 0.0
-    start, shape = box(brain, reach)
-    inside, near = brain.crop(start, shape).data > 0, (cavity.crop(start, shape).data > 0).float()[None]
-    for axis, size in enumerate(cavity.grid.spacing):
-        radius = int(reach / float(size) + 1e-6)
-        window = [2 * radius + 1 if k == axis else 1 for k in range(3)]
-        near = F.max_pool3d(near, window, stride=1, padding=[n // 2 for n in window])
-    return float((inside & (near[0] == 0)).sum()) / float(inside.sum())
+    part = brain.crop(*box(brain, 0.0))
+    inside = part.data > 0
+    away = resample(distance, part.grid, outside=-20.0).data < -reach
+    return float((inside & away).sum()) / float(inside.sum())

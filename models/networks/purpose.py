@@ -137,6 +137,9 @@ def check(name: str, purpose: str) -> dict[str, Any]:
         If the network is for something else, or its outputs do not fit its label table.
     """
     card = model_files.read_card(name)
+    if "finder" in card:
+        reason = "it is of an earlier version, and reads what another network finds"
+        raise UsageError(name, reason, "Train it again with the recipe intracranial")
     own = purpose_of(card)
     found = outputs(card["architecture"]["class"], card["architecture"]["arguments"])
     supervised = kind_of(card) == SUPERVISED

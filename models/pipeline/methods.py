@@ -207,6 +207,7 @@ def _filled(record: Population, stage: str, active: set[str], **values: str) -> 
     coarse, fine = zoo.read_card(record.coarse), zoo.read_card(getattr(record, stage))
     data = "; ".join(dict.fromkeys(card.get("training_data") or "not stated" for card in (coarse, fine)))
     sizes = {"coarse": coarse["spacing"], "fine": fine["spacing"], "spacing": method.spacing}
+    sizes["voxels"] = model_files.voxels(fine)
     return _substituted(method.text, method.cases, active, training_data=data, **sizes, **values)
 
 

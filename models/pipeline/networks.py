@@ -17,8 +17,8 @@ FIELDS = {"lesion": "lesion", "hippocampus": "hippocampus", "registration": "vel
 """Fields of a record by step, where the network alone changes."""
 
 MASK_TEXT = (
-    "The brain was extracted by a network of the user's at {fine} mm, in the box of the brain that a network "
-    "at {coarse} mm found. {auto}Training data: {training_data}. "
+    "The brain was extracted by a network of the user's on voxels of {voxels}, in the box of the brain that "
+    "a network at {coarse} mm found. {auto}Training data: {training_data}. "
 )
 
 

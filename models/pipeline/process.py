@@ -158,7 +158,10 @@ def own_labels(
             corrected, _ = bias.correct(scan, brain.mask)
     seen = scan if as_acquired(card) else corrected
     progress("segmentation")
-    return brain, own.segment(seen, brain.mask, model, device=device, effort=effort, tissues=given)
+    found = own.segment(seen, brain.mask, model, device=device, effort=effort, tissues=given)
+    if given and (told := tissues.other_weights(card, populations.resolve(population).segmentation)):
+        found.notes.append(told)
+    return brain, found
 
 
 def check_slices(scan: Volume, record: Population) -> None:

@@ -99,7 +99,7 @@ class Cavity:
     volume_ml : float
         Intracranial volume (mL).
     outside : float
-        Share of the brain mask clearly outside the cavity
+        Share of the brain mask more than 2 mm outside the cavity
         (:func:`brainseg.models.intracranial.intracranial.brain_outside`).
     plausible_ml : tuple of float
         Plausible volumes (mL).
@@ -244,7 +244,7 @@ def _around(outside: float | None, cavity: Cavity | None, limits: dict[str, floa
     verdict = PASS if low <= cavity.volume_ml <= high else CHECK
     words = f"Intracranial volume of {cavity.volume_ml:.0f} mL; plausible are {low:g} to {high:g} mL"
     volume = ("intracranial_volume", "Intracranial volume", round(cavity.volume_ml, 1), "mL", verdict, words)
-    words = f"{100 * cavity.outside:.1f} % of the brain mask is clearly outside the cranial cavity"
+    words = f"{100 * cavity.outside:.1f} % of the brain mask is more than 2 mm outside the cranial cavity"
     return [
         *checks,
         Check(*volume),

@@ -193,7 +193,7 @@ def look(
     device: str,
     notes: list[str] | None = None,
 ) -> dict[str, Tensor]:
-    """Return what a network of a surface finds on a grid: of the brain, or of its skull.
+    """Return what a network finds on a grid that regresses the distance to a surface: of brain or skull.
 
     Parameters
     ----------

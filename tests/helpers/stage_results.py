@@ -120,7 +120,8 @@ def install(patch) -> None:
             return intracranial.unavailable(intracranial.STRIPPED)
         inside = volume.with_data(torch.from_numpy(mask_of(volume.data.numpy())))
         size = float(inside.data.sum()) * volume.grid.voxel_volume
-        return intracranial.Intracranial(inside, size)
+        distance = inside.with_data(inside.data.float() * 20 - 10)
+        return intracranial.Intracranial(inside, size, distance)
 
     patch(skullstrip, "skullstrip", strip)
     patch(intracranial, "measure", cavity)

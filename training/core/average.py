@@ -14,6 +14,7 @@ from ...models.networks import zoo
 
 SAME = (
     "architecture", "label_table", "labels", "spacing", "kind", "coarse", "inputs", "looks", "use", "encoder",
+    "finder", "tissues_sha256",
 )  # fmt: skip
 """Entries of the cards that must agree."""
 

@@ -93,7 +93,7 @@ def orthogonal(matrix: Tensor) -> Tensor:
 
     Five iterations of Newton and Schulz with the coefficients of Jordan et al. (2024). Each multiplies the
     matrix from the left by a polynomial of its products with itself. These polynomials commute, so that the
-    iterations run on the small square matrix alone: two large products instead of fifteen.
+    iterations run on the small square matrix alone: two large products instead of ten.
     """
     a, b, c = NEWTON_SCHULZ
     wide = matrix.shape[0] <= matrix.shape[1]
@@ -101,10 +101,11 @@ def orthogonal(matrix: Tensor) -> Tensor:
     x = x / x.norm().clamp(min=1e-12)
     square = x @ x.T
     one = torch.eye(len(square), dtype=x.dtype, device=x.device)
-    left = one
-    for _ in range(ITERATIONS):
+    left = factor = a * one + b * square + c * square @ square
+    for _ in range(ITERATIONS - 1):
+        square = factor @ square @ factor
         factor = a * one + b * square + c * square @ square
-        square, left = factor @ square @ factor, factor @ left
+        left = factor @ left
     x = left @ x
     return x if wide else x.T
 

@@ -277,7 +277,10 @@ def read(
     known = {f.name for f in fields(Recipe)}
     unknown = sorted(str(key) for key in set(values) - known)
     if unknown:
-        raise UsageError(name, f"unknown keys {', '.join(unknown)}", f"Known: {', '.join(sorted(known))}")
+        remedy = f"Known: {', '.join(sorted(known))}"
+        if "finder" in unknown:
+            remedy = "A network of the cavity no longer has a finder: begin with the recipe intracranial"
+        raise UsageError(name, f"unknown keys {', '.join(unknown)}", remedy)
     missing = sorted(REQUIRED - set(values))
     if missing:
         raise UsageError(name, f"missing keys {', '.join(missing)}", "Add them; every recipe needs them")

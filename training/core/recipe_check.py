@@ -154,6 +154,9 @@ def _check_inputs(recipe: Recipe, path: str | Path, structures: int) -> None:
         if prior:
             _refuse(path, f"architecture: prior: examples of the kind {recipe.kind} have none", "Omit prior")
         return
+    if recipe.kind == "cavity" and (not recipe.coarse or recipe.context != "distance" or any(recipe.offset)):
+        reason = "the kind cavity has a coarse network, the context distance and no offset"
+        _refuse(path, reason, "Set coarse and context as in the recipe intracranial, and omit offset")
     channels = 1 if recipe.context == "distance" else structures
     if prior not in (0, channels):
         reason = f"architecture: prior is {prior}, but the context {recipe.context} has {channels} channels"
@@ -177,13 +180,14 @@ def _check_stages(recipe: Recipe, path: str | Path, stride: int) -> None:
 
 
 def _check_spacing(recipe: Recipe, path: str | Path, number: int, spacing: object) -> None:
-    """Refuse a voxel size that is not positive, or the word for that of every image where images move."""
+    """Refuse a voxel size that is not positive, and the word for every image's own outside the frame box."""
     supervised = recipe.kind == purpose.SUPERVISED
     if spacing == ACQUIRED and supervised and recipe.inputs.get("frame", "box") == "box":
         return
-    sizes = spacing if isinstance(spacing, list | tuple) else [spacing]
-    few = len(sizes) in ((1, 3) if supervised else (1,))
-    if few and all(isinstance(size, int | float) and size > 0 for size in sizes):
+    sizes = [spacing]
+    if supervised and isinstance(spacing, list | tuple) and len(spacing) == 3:
+        sizes = list(spacing)
+    if all(isinstance(size, int | float) and size > 0 for size in sizes):
         return
     remedy = "Give a number (mm)"
     if supervised:

@@ -86,9 +86,9 @@ def _trained(cards: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def _seen(
     cards: Sequence[dict[str, Any]], members: Sequence[dict[str, Any]], paths: Sequence[Path]
 ) -> dict[str, Any]:
-    """Return what the card says of the inputs: of networks of which some see the image alone, all of it.
+    """Return the entries of the card on inputs, where some networks see tissues and others the image alone.
 
-    Their members then say how many channels they see.
+    Members of the second kind then say how many channels they see.
     """
     inputs = [specification(card) for card in cards]
     sighted = [k for k, one in enumerate(inputs) if one["tissues"]]
@@ -105,7 +105,7 @@ def _seen(
 
 
 def _tissues_seen(cards: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dict[str, str]:
-    """Return which weights found the tissues that the networks saw: the same for all.
+    """Return which weights found the tissues that the networks saw; empty if a card does not say it.
 
     Raises
     ------
@@ -113,12 +113,13 @@ def _tissues_seen(cards: Sequence[dict[str, Any]], paths: Sequence[Path]) -> dic
         If they saw those of different weights.
     """
     sighted = [k for k, card in enumerate(cards) if specification(card)["tissues"]]
-    seen = [str(cards[k].get(SEEN) or "") for k in sighted]
-    for k, one in zip(sighted, seen, strict=True):
-        if one != seen[0]:
-            reason = f"it saw the tissues of other weights than {paths[sighted[0]].name}"
+    seen = {k: str(cards[k][SEEN]) for k in sighted if cards[k].get(SEEN)}
+    first = next(iter(seen), -1)
+    for k, one in seen.items():
+        if one != seen[first]:
+            reason = f"it saw the tissues of other weights than {paths[first].name}"
             raise UsageError(paths[k], reason, "Train them with one version of the program")
-    return {SEEN: seen[0]} if seen and seen[0] else {}
+    return {SEEN: seen[first] if len(seen) == len(sighted) else ""} if sighted else {}
 
 
 def _check(first: dict[str, Any], card: dict[str, Any], path: Path) -> None:

@@ -81,6 +81,8 @@ def prepare(
         print(f"{case.name}: {' x '.join(map(str, made.grid.shape))} voxels", flush=True)
     size = spacing if isinstance(spacing, str) else np.broadcast_to(np.asarray(spacing, float), (3,)).tolist()
     meta = {"names": [case.name for case in cases], "spacing": size, "labels": list(position)}
+    if spec["tissues"]:
+        meta[tissues.SEEN] = tissues.weights(str(spec["tissues"]))
     write_arrays(out, meta, arrays)
 
 

@@ -13,7 +13,7 @@ from ...models.networks import aggregation, purpose
 from ...models.networks.monai_networks import NETWORKS
 from ...models.population import labels, populations
 from ...models.preprocessing.intensity import NORMALIZATIONS
-from ...models.segmentation.own.inputs import DEFAULTS, specification
+from ...models.segmentation.own.inputs import ACQUIRED, DEFAULTS, specification
 from ...models.segmentation.own.tissues import CHANNELS
 from ..core.recipe import Recipe
 from .ranges import SPATIAL, Ranges
@@ -82,6 +82,8 @@ def completed(recipe: Recipe, path: str | Path) -> Recipe:
         remedy = "Name its partner in the column partner, or set flip to 0 under generator (no mirror images)"
         raise UsageError(path, f"generator: {reason}", remedy)
     recipe = replace(recipe, inputs=spec)
+    if any(stage.get("spacing") == ACQUIRED for stage in recipe.stages):
+        _check_still(recipe, path, "interpolate the image, and spacing is acquired: nothing is interpolated")
     if spec["frame"] == "cascade":
         _check_cascade(recipe, path)
         recipe = replace(recipe, coarse=recipe.coarse or "head-coarse")
@@ -102,11 +104,16 @@ def _check_tissues(spec: Mapping[str, Any], path: str | Path) -> None:
         raise UsageError(path, reason, "Leave tissues out, or the other inputs as they are by default")
 
 
-def _check_cascade(recipe: Recipe, path: str | Path) -> None:
+def _check_still(recipe: Recipe, path: str | Path, why: str) -> None:
+    """Refuse random changes of shape."""
     spatial = [name for name in SPATIAL if recipe.generator.get(name)]
     if spatial:
-        reason = f"generator: {', '.join(spatial)} would move the image off its coordinates (frame cascade)"
-        raise UsageError(path, reason, "Set them to 0, or the frame to box")
+        reason = f"generator: {', '.join(spatial)} would {why}"
+        raise UsageError(path, reason, "Set them to 0, or frame and spacing to other values")
+
+
+def _check_cascade(recipe: Recipe, path: str | Path) -> None:
+    _check_still(recipe, path, "move the image off its coordinates (frame cascade)")
     if (
         recipe.network != "StemUNet"
         or recipe.inputs["sampler"] == "slices"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ...models.errors import UsageError
 from ...models.population.labels import LabelTable
+from ...models.segmentation.own.tissues import SEEN
 from ..core.example import Example
 
 JITTER = 8
@@ -64,6 +65,12 @@ def load(path: Path, table: LabelTable) -> list[Arrays]:
             )
             for k in range(len(meta["names"]))
         ]
+
+
+def tissues_seen(path: Path) -> str:
+    """Return the checksum of the weights whose tissues are in prepared arrays; empty without, or unknown."""
+    with np.load(path) as arrays:
+        return str(json.loads(str(arrays["meta"])).get(SEEN) or "")
 
 
 class Sampler:

@@ -13,15 +13,15 @@ from torch import Tensor
 from ...models.errors import UsageError
 from ...models.networks import aggregation
 from ...models.population import labels
-from ...models.segmentation.own import tissues
 from ...models.segmentation.own.inputs import specification
+from ...models.segmentation.own.tissues import SEEN
 from ..core.recipe import Recipe
 from ..core.trainer import Trainer
 from ..evaluation.metrics import dice_by_class
 from ..evaluation.overlay import overlay
 from ..losses.named import LOSSES
 from .ranges import NAMES, Ranges
-from .samplers import Sampler, load
+from .samplers import Sampler, load, tissues_seen
 
 KIND = "supervised"
 """Kind of recipes of this trainer."""
@@ -130,17 +130,15 @@ class SupervisedTrainer(Trainer):
     def card(self) -> dict[str, Any]:
         """Return the content of the model card, with the label table and what the network sees."""
         table = Path(self.recipe.table).stem
-        return (
-            super().card()
-            | {
-                "label_table": table,
-                "labels": labels.as_rows(self.own_table),
-                "use": self.recipe.inputs.get("use", "labels"),
-                "flip": float(self.recipe.generator.get("flip", FLIP)),
-                "inputs": {k: v for k, v in self.spec.items() if k != "use"},
-            }
-            | ({tissues.SEEN: tissues.weights(self.spec["tissues"])} if self.spec["tissues"] else {})
-        )
+        seen = tissues_seen(self.data)
+        own = {
+            "label_table": table,
+            "labels": labels.as_rows(self.own_table),
+            "use": self.recipe.inputs.get("use", "labels"),
+            "flip": float(self.recipe.generator.get("flip", FLIP)),
+            "inputs": {k: v for k, v in self.spec.items() if k != "use"},
+        }
+        return super().card() | own | ({SEEN: seen} if seen else {})
 
 
 def _augmentation() -> Any:

@@ -5,6 +5,7 @@ The entry ``inputs`` of the model card says what the network sees: ``frame`` (``
 ``sampler`` with ``axes``, ``image`` (``brain``, or ``head``: not masked), ``normalize``, ``contrasts``,
 ``margin`` (mm), ``bias`` (``corrected`` or ``acquired``: whether the chain corrects the images first),
 ``tissues`` (the population whose segmentation by the program the network sees beside the image, or none).
+The entry ``spacing`` is a voxel size, or the word for that of every image (:data:`ACQUIRED`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...geometry.volume import Grid, Volume, resample, transform_points
+from ...geometry.volume import Grid, Volume, box, resample, transform_points
 from ...localization import head
 from ...preprocessing.intensity import NORMALIZATIONS
 from .. import fusion, refinement
@@ -39,7 +40,8 @@ DEFAULTS: dict[str, Any] = {
 
 
 ACQUIRED = "acquired"
-"""Voxel size of a network that sees every image on its own voxels, nothing interpolated."""
+"""Voxel size of a network that sees every first image on its own voxels, also oblique ones: nothing is
+interpolated but images of further contrasts."""
 
 
 @dataclass(frozen=True)
@@ -88,28 +90,6 @@ def sees_tissues(card: Mapping[str, Any]) -> bool:
     return bool(specification(card)["tissues"])
 
 
-def voxel_size(spacing: float | str | Sequence[float], image: Volume) -> float | Sequence[float]:
-    """Return the voxel size (mm) on which a network sees an image: that of its card, or the image's own.
-
-    Parameters
-    ----------
-    spacing : float, sequence of float or str
-        Entry ``spacing`` of a card; :data:`ACQUIRED` for the image's own, in the order left-right,
-        back-front, down-up.
-    image : Volume
-        The image, in any orientation.
-
-    Examples
-    --------
-    >>> image = Volume(torch.zeros(2, 2, 2), np.diag([-0.9, 1.0, 1.5, 1.0])[[0, 2, 1, 3]])
-    >>> [float(size) for size in voxel_size("acquired", image)], voxel_size(1.2, image)
-    ([0.9, 1.5, 1.0], 1.2)
-    """
-    if isinstance(spacing, str):
-        return [float(size) for size in image.canonical().grid.spacing]
-    return spacing
-
-
 def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> Grid:
     """Return the upright grid around a mask; where voxels have its size, it goes through their centers.
 
@@ -140,6 +120,20 @@ def box_grid(brain: Volume, spacing: float | Sequence[float], margin: float) -> 
     affine = np.diag([*size, 1.0])
     affine[:3, 3] = low
     return Grid((int(count[0]), int(count[1]), int(count[2])), affine)
+
+
+def own_grid(brain: Volume, margin: float) -> Grid:
+    """Return the box around a mask on its own voxels, with axes in the order of the body's, oblique or not.
+
+    Parameters
+    ----------
+    brain : Volume
+        More than 0 in the brain, not empty.
+    margin : float
+        Margin (mm).
+    """
+    brain = brain.canonical()
+    return brain.crop(*box(brain, margin)).grid
 
 
 def _multiple(grid: Grid, stride: int) -> Grid:
@@ -192,7 +186,6 @@ def inputs(
         If the mask is empty, the coarse network finds no brain, or the tissues are missing.
     """
     _check(brain, spec, tissues)
-    spacing = voxel_size(spacing, images[0])
     if spec["frame"] == "box":
         return _in_box(images, brain, spec, spacing, tissues)
     masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
@@ -209,11 +202,14 @@ def _in_box(
     images: Sequence[Volume],
     brain: Volume,
     spec: Mapping[str, Any],
-    spacing: float | Sequence[float],
+    spacing: float | str | Sequence[float],
     tissues: Sequence[Volume],
 ) -> Inputs:
     """Return the inputs in the frame ``box``."""
-    grid = box_grid(brain, spacing, float(spec["margin"]))
+    if isinstance(spacing, str):
+        grid = own_grid(brain, float(spec["margin"]))
+    else:
+        grid = box_grid(brain, spacing, float(spec["margin"]))
     inside = resample(brain.with_data((brain.data > 0).float()), grid).data > 0.5
     channels = []
     for image in images:

@@ -15,7 +15,6 @@ from ...networks import aggregation, purpose, zoo
 from ...population import labels
 from ...population.labels import LabelTable
 from .inputs import Inputs, inputs, specification
-from .tissues import other_weights
 
 BRAIN = ("gm", "wm")
 """Tissues that a label table must have for its tissues to be those of a whole brain."""
@@ -134,16 +133,15 @@ def probabilities(
     )
     both = effort == "accurate" and not unmirrored(card)
     if notes is not None:
-        notes += _notes(card, spec, effort)
+        notes += _notes(card, effort)
     return Volume(_averaged(loaded, made, spec, device, both), made.grid.affine)
 
 
-def _notes(card: Mapping[str, Any], spec: Mapping[str, Any], effort: str) -> list[str]:
-    """Return what a network sees otherwise than in training, or cannot do."""
-    told = [other_weights(card, str(spec["tissues"]))] if spec["tissues"] else []
+def _notes(card: Mapping[str, Any], effort: str) -> list[str]:
+    """Return what was asked for and a network cannot do."""
     if effort == "accurate" and (reason := unmirrored(card)):
-        told.append(f"The network {card.get('name')} was not averaged with the mirror image: {reason}.")
-    return [note for note in told if note]
+        return [f"The network {card.get('name')} was not averaged with the mirror image: {reason}."]
+    return []
 
 
 def _check_images(card: Mapping[str, Any], wanted: list[str], count: int) -> None:

@@ -23,22 +23,27 @@ SEEN = "tissues_sha256"
 
 
 def weights(population: str) -> str:
-    """Return the checksum (SHA-256) of the weights that find the tissues of a population."""
-    return str(model_files.read_card(populations.load(population).segmentation).get("sha256"))
+    """Return the checksum of the weights that find the tissues of a population; empty if unknown."""
+    return checksum(populations.load(population).segmentation)
 
 
-def other_weights(card: Mapping[str, Any], population: str) -> str:
+def checksum(model: str) -> str:
+    """Return the checksum (SHA-256) of weights by their card; empty if it has none."""
+    return str(model_files.read_card(model).get("sha256") or "")
+
+
+def other_weights(card: Mapping[str, Any], model: str) -> str:
     """Return a note if a network saw the tissues of other weights in training; empty if it saw these.
 
     Parameters
     ----------
     card : mapping
         Model card; those of earlier versions do not say what the network saw, which is told as well.
-    population : str
-        Population of the tissues.
+    model : str
+        Weights that found the tissues of this image.
     """
-    before, now = str(card.get(SEEN) or ""), weights(population)
-    if before == now:
+    before, now = str(card.get(SEEN) or ""), checksum(model)
+    if before and before == now:
         return ""
     which = f"of other weights ({before[:8]})" if before else "of weights that its card does not name"
     return (

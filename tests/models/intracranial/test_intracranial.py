@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models.geometry.volume import Volume, coordinate_channels
+from brainseg.models.errors import UsageError
+from brainseg.models.geometry.volume import Grid, Volume, coordinate_channels, resample
 from brainseg.models.intracranial import intracranial
 from brainseg.models.localization import head
-from brainseg.models.networks import zoo
+from brainseg.models.networks import purpose, zoo
 from brainseg.models.networks.stem_unet import StemUNet
 from brainseg.models.population import populations
+from brainseg.training.kinds import registry
 
 ADULT = replace(populations.load("adult"), intracranial="ball")
 
@@ -37,16 +39,23 @@ def test_filling_adds_up_to_the_volume(radius):
     assert found == pytest.approx(4 / 3 * math.pi * radius**3, rel=0.003)
 
 
-def test_brain_outside_the_cavity_is_counted():
-    brain, cavity = torch.zeros(10, 10, 10), torch.zeros(10, 10, 10)
-    brain[2:6] = 1
-    cavity[3:9] = 1
-    on_grid = [Volume(data, np.eye(4)) for data in (brain, cavity)]
-    assert intracranial.brain_outside(*on_grid, reach=0.0) == 0.25
-    assert intracranial.brain_outside(*on_grid) == 0.0, "a surface within 2 mm is no error"
-    coarse = [Volume(data, np.diag([3.0, 1.0, 1.0, 1.0])) for data in (brain, cavity)]
-    assert intracranial.brain_outside(*coarse) == 0.25
-    assert intracranial.brain_outside(on_grid[0].with_data(brain * 0), on_grid[1]) == 0.0
+def test_brain_clearly_outside_the_cavity_is_counted():
+    """The surfaces may cross by 2 mm, whatever the voxels of the image."""
+    cavity = _ball(40.0)
+    for size in ((1.0, 1.0, 1.0), (2.5, 1.0, 0.7)):
+        affine = np.diag([*size, 1.0])
+        affine[:3, 3] = -60
+        grid = Grid(tuple(int(120 / s) for s in size), affine)
+        for radius, wanted in (
+            (39.0, 0.0),
+            (41.0, 0.0),
+            (44.0, 1 - (42 / 44) ** 3),
+            (50.0, 1 - (42 / 50) ** 3),
+        ):
+            brain = resample(_ball(radius), grid, outside=-50.0)
+            brain = brain.with_data(brain.data > 0)
+            assert intracranial.brain_outside(brain, cavity) == pytest.approx(wanted, abs=0.03)
+    assert intracranial.brain_outside(brain.with_data(brain.data & False), cavity) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -154,3 +163,23 @@ def test_a_cavity_that_the_field_of_view_cuts_has_no_volume(found, measure, end)
     result = measure(part, brain)
     assert result.volume is None and result.mask is None and result.reason == intracranial.PARTIAL
     assert result.notes == [f"The intracranial volume is not available: {intracranial.PARTIAL}."]
+
+
+def test_a_network_of_an_earlier_version_is_refused(tmp_path):
+    made = StemUNet(7, [4, 4], {"mask": {"outputs": 1}}, stem=1)
+    arguments = {"inputs": 7, "channels": [4, 4], "tasks": {"mask": {"outputs": 1}}, "stem": 1}
+    card = {"name": "old", "kind": "cavity", "label_table": "adult", "finder": "skullstrip"}
+    card |= {"architecture": {"class": "StemUNet", "arguments": arguments}}
+    path = zoo.save(tmp_path, made.state_dict(), card)
+    with pytest.raises(UsageError, match="of an earlier version") as caught:
+        purpose.check(str(path), "intracranial")
+    assert "recipe intracranial" in caught.value.remedy
+    with pytest.raises(UsageError, match="unknown keys finder") as caught:
+        registry.read("intracranial", {"finder": "skullstrip"})
+    assert "begin with the recipe intracranial" in caught.value.remedy
+
+
+@pytest.mark.parametrize("changes", [{"coarse": None}, {"context": "structure"}, {"offset": [0.0, 0.0, 5.0]}])
+def test_recipes_that_the_chain_could_not_use_are_refused(changes):
+    with pytest.raises(UsageError, match="the kind cavity has a coarse network"):
+        registry.read("intracranial", changes)

@@ -239,6 +239,7 @@ def test_mirror_images_need_labels_of_both_sides(tmp_path):
         ({"stages": [_stage("native")]}, "stage 1: spacing native"),
         ({"stages": [_stage([1.0, 1.5])]}, r"stage 1: spacing \[1.0, 1.5\]"),
         ({"stages": [_stage(0)]}, "stage 1: spacing 0"),
+        ({"stages": [_stage("acquired")]}, "rotation, scaling would interpolate the image"),
         ({"stages": [_stage("acquired")], "inputs": {"frame": "cascade"}, "generator": STILL}, "acquired"),
     ],
 )
@@ -396,17 +397,26 @@ def test_a_nifti_label_image_of_another_grid(tmp_path, table):
         prepare.prepare([case], tmp_path / "x.npz", known, _spec(), 3.0)
 
 
+def rotation(degrees):
+    """Return the matrix of a rotation in the plane."""
+    cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[cosine, -sine], [sine, cosine]])
+
+
 def _cut(data):
     """Return the box of what is not zero."""
     index = np.argwhere(data)
     return data[tuple(slice(low, high + 1) for low, high in zip(index.min(0), index.max(0), strict=True))]
 
 
+@pytest.mark.parametrize("degrees", [0.0, 12.0])
 @pytest.mark.parametrize("sizes", [(0.9, 2.0, 1.3), (-1.1, 0.8, -0.8371)])
-def test_networks_on_acquired_voxels_see_what_the_scanner_gave(sizes, tmp_path, table):
-    """Nothing is interpolated, in images of any voxel size and orientation, each on its own voxels."""
+def test_networks_on_acquired_voxels_see_what_the_scanner_gave(sizes, degrees, tmp_path, table):
+    """Nothing is interpolated, in images of any voxel size and orientation, oblique ones as well."""
     (case, *_) = cases.find(labeled_images.write(tmp_path / "a", 1), ["T1w"])
-    affine = np.diag([*sizes, 1.0])
+    turn = np.eye(4)
+    turn[1:3, 1:3] = rotation(degrees)
+    affine = turn @ np.diag([*sizes, 1.0])
     affine[:3, 3] = 3.3, -20.2, 7.7
     given = []
     for path in (case.labels, case.images[0]):

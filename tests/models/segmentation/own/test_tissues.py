@@ -67,21 +67,41 @@ def test_a_network_sees_the_tissues_on_its_own_grid(tmp_path):
 
 @pytest.mark.parametrize(
     ("seen", "words"),
-    [(None, "of weights that its card does not name"), ("0123456789", r"of other weights \(01234567\)")],
+    [
+        (None, "of weights that its card does not name"),
+        ("0123456789", r"of other weights \(01234567\)"),
+        ("now", ""),
+    ],
 )
 def test_tissues_of_other_weights_than_in_training_are_told(seen, words, tmp_path):
-    scan, mask, probabilities, structures = brain()
-    given = tissues.channels(probabilities, structures)
+    """The weights are those of the population of the run, whatever population the network learned with."""
     now = tissues.weights("adult")
-    paths = {}
-    for k, sha in enumerate((seen, now)):
-        made = own_networks.make(
-            tmp_path / str(k), "fluid", FLUID, dark=1, other=0, inputs=INPUTS, **{tissues.SEEN: sha}
+    card = {tissues.SEEN: now if seen == "now" else seen}
+    path = str(own_networks.make(tmp_path, "fluid", FLUID, dark=1, other=0, inputs=INPUTS, **card))
+    node = participant_wf(networks={"segmentation": path}).get_node("own_labels_wf.own_labels")
+    assert node.inputs.tissues_by == populations.load("adult").segmentation
+    told = tissues.other_weights(card | {"name": "fluid"}, node.inputs.tissues_by)
+    wanted = f"fluid learned with the tissues {words}, and sees those of {now[:8]}" if words else "^$"
+    assert re.search(wanted, told)
+
+
+def test_networks_of_precomputed_and_of_other_tissues_have_a_note(tmp_path):
+    scan, mask, probabilities, structures = brain()
+    files = {}
+    for name, volume in {"scan": scan, "mask": mask, "structures": structures, **probabilities}.items():
+        files[name] = str(tmp_path / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(volume.data.numpy(), volume.affine), files[name])
+    given = {"in_file": files["scan"], "in_mask": files["mask"], "in_structures": files["structures"]}
+    given["in_probabilities"] = [files[name] for name in ("GM", "WM", "CSF")]
+    for more, words in (
+        ({"tissues_by": "segmentation"}, "learned with"),
+        ({"precomputed": True}, "precomputed"),
+    ):
+        notes = (
+            SegmentOwnLabels(**given, **more, model=network(tmp_path)).run(cwd=str(tmp_path)).outputs.notes
         )
-        paths[sha] = str(made)
-    (told,) = own.segment(scan, mask, paths[seen], tissues=given).notes
-    assert re.search(f"fluid learned with the tissues {words}, and sees those of {now[:8]}", told)
-    assert own.segment(scan, mask, paths[now], tissues=given).notes == []
+        assert len([note for note in notes if words in note]) == 1
+        assert not [note for note in notes if "precomputed" in note and "learned" in note]
 
 
 def test_the_chain_connects_the_segmentation_with_such_a_network_only(tmp_path):
@@ -181,12 +201,13 @@ def test_training_sees_what_the_program_finds(tmp_path, monkeypatch):
     assert asked == ["adult"] * 2
     assemble(recipe, Data(maps=root), out)
     assert len(asked) == 2, "kept"
+    assert run.card()[tissues.SEEN] == tissues.weights("adult")
     with monkeypatch.context() as other:  # another segmentation than that of the prepared images
         other.setattr(tissues, "weights", lambda population: "new")
         supervised.folder(recipe, root, out)
     assert len(asked) == 4, "prepared again"
     assert run.card()["inputs"]["tissues"] == "adult"
-    assert run.card()[tissues.SEEN] == tissues.weights("adult")
+    assert run.card()[tissues.SEEN] == "new", "those of the arrays"
     (case, *_) = run.cases
     inside = case.x[4] > 0.99
     torch.testing.assert_close(
