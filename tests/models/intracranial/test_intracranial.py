@@ -46,12 +46,8 @@ def test_brain_clearly_outside_the_cavity_is_counted():
         affine = np.diag([*size, 1.0])
         affine[:3, 3] = -60
         grid = Grid(tuple(int(120 / s) for s in size), affine)
-        for radius, wanted in (
-            (39.0, 0.0),
-            (41.0, 0.0),
-            (44.0, 1 - (42 / 44) ** 3),
-            (50.0, 1 - (42 / 50) ** 3),
-        ):
+        shares = {39.0: 0.0, 41.0: 0.0, 44.0: 1 - (42 / 44) ** 3, 48.0: 1 - (42 / 48) ** 3}
+        for radius, wanted in shares.items():
             brain = resample(_ball(radius), grid, outside=-50.0)
             brain = brain.with_data(brain.data > 0)
             assert intracranial.brain_outside(brain, cavity) == pytest.approx(wanted, abs=0.03)
