@@ -44,7 +44,7 @@ def test_brain_clearly_outside_the_cavity_is_counted():
     cavity = _ball(40.0)
     for size in ((1.0, 1.0, 1.0), (2.5, 1.0, 0.7)):
         affine = np.diag([*size, 1.0])
-        affine[:3, 3] = -60
+        affine[:3, 3] = -10
         grid = Grid(tuple(int(120 / s) for s in size), affine)
         shares = {39.0: 0.0, 41.0: 0.0, 44.0: 1 - (42 / 44) ** 3, 48.0: 1 - (42 / 48) ** 3}
         for radius, wanted in shares.items():
