@@ -176,7 +176,7 @@ def real(folders: list[Path], figures: Path | None, record: Population) -> str:
             tables.say(f"{name}: {volume:.0f} mL, {size:.0f} mL, " + " ".join(f"{c:+.2f}" for c in changes))
             if figures:
                 figure(scan, found.mask, brain, figures / f"{name}.png")
-    header = ["head", "intracranial (mL)", "brain mask (mL)", "ratio", "mask outside (%)"]
+    header = ["head", "intracranial (mL)", "brain mask (mL)", "ratio", "mask over 2 mm outside (%)"]
     header += ["change (%): 5 mm slices", "tilted by 15°", "inverted contrast"]
     words = "Real heads with skull: the ratio to the brain mask, and changes by degrading the same image."
     return f"{words}\n\n{tables.markdown(header, rows, 2)}"

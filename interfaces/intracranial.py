@@ -41,7 +41,7 @@ class Measured:
     reason : str
         Why it is not available; empty if it is.
     outside : float or None
-        Share of the brain mask outside the cavity.
+        Share of the brain mask more than 2 mm outside the cavity.
     """
 
     volume: float | None = None
