@@ -107,7 +107,7 @@ def synthetic(heads: Path, contrasts: Iterable[str], record: Population) -> str:
         for kind in KINDS:
             every[kind] += errors[kind]
     rows.append(_row("**all**", every))
-    header = ["contrast", "heads", "error (%)", "bias (%)", "largest", "error, defaced (%)", "largest"]
+    header = ["contrast", "heads", "n/a", "error (%)", "bias (%)", "largest", "error, defaced (%)", "largest"]
     header += ["change under atrophy (%)", "largest"]
     words = (
         "Intracranial volumes of synthetic whole heads of held-out label maps: absolute error, mean signed "
@@ -119,9 +119,10 @@ def synthetic(heads: Path, contrasts: Iterable[str], record: Population) -> str:
 
 def _row(name: str, errors: dict[str, list[float]]) -> list[object]:
     size = {kind: np.abs(values) for kind, values in errors.items()}
-    row: list[object] = [name, len(errors["whole"]), float(size["whole"].mean())]
-    row += [float(np.mean(errors["whole"])), float(size["whole"].max())]
-    return row + [float(f(size[kind])) for kind in KINDS[1:] for f in (np.mean, np.max)]
+    missing = int(np.isnan(errors["whole"]).sum())
+    row: list[object] = [name, len(errors["whole"]) - missing, missing, float(np.nanmean(size["whole"]))]
+    row += [float(np.nanmean(errors["whole"])), float(np.nanmax(size["whole"]))]
+    return row + [float(f(size[kind])) for kind in KINDS[1:] for f in (np.nanmean, np.nanmax)]
 
 
 def degraded(scan: Volume) -> dict[str, Volume]:
