@@ -74,6 +74,7 @@ def test_it_finishes(finished_run):
             "conform",
             "skullstrip",
             "bias",
+            "intracranial",
             "segmentation",
             "registration",
             "quality",
@@ -82,7 +83,7 @@ def test_it_finishes(finished_run):
             "report",
         ]
         assert sorted(content["seconds"]) == sorted(chain)
-        side_by_side = ("quality", "parcellation", "outputs")
+        side_by_side = ("intracranial", "quality", "parcellation", "outputs")
         found = [stage for stage in content["seconds"] if stage not in side_by_side]
         assert found == [stage for stage in chain if stage not in side_by_side]
         assert f"{key}  report (stage {len(chain)} of {len(chain)})" in finished_run.said
