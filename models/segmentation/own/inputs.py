@@ -188,6 +188,7 @@ def inputs(
     _check(brain, spec, tissues)
     if spec["frame"] == "box":
         return _in_box(images, brain, spec, spacing, tissues)
+    assert not isinstance(spacing, str), "recipes refuse acquired voxels in the cascade"
     masked = images[0].with_data(torch.where(brain.data > 0, images[0].data.float(), 0.0))
     found = head.find(masked, model=str(coarse), device=device, notes=notes)
     if np.ndim(spacing) == 0:
