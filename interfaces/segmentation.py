@@ -6,7 +6,7 @@ import json
 from functools import partial
 from pathlib import Path
 
-from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, traits
+from nipype.interfaces.base import File, OutputMultiObject, Str, TraitedSpec, isdefined, traits
 
 from ..models.pipeline.networks import record_of
 from ..models.population import labels, populations
@@ -18,6 +18,7 @@ from .base import NetworkInputSpec, Stage, load, on_device, save
 class _SegmentInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="bias-corrected scan")
     in_mask = File(exists=True, mandatory=True, desc="brain mask, on the scan's grid")
+    in_region = File(exists=True, desc="mask and fluid around it, for the fit of the intensities")
     population = Str("adult", usedefault=True, desc="population of the brain")
     networks = traits.Dict(Str, Str, usedefault=True, desc="networks of the user by step")
     label_table = Str("", usedefault=True, desc="a coarser label table than the network's")
@@ -51,6 +52,7 @@ class Segment(Stage):
             record_of(self.inputs.population, self.inputs.networks),
             effort="fast" if refused else effort,
             label_table=self.inputs.label_table or None,
+            region=load(self.inputs.in_region) if isdefined(self.inputs.in_region) else None,
         )
         result, notes = on_device(lambda device: find(device=device), self.inputs.device)
         self._results["out_structures"] = save(result.structures, folder / "structures.nii")

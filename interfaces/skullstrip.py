@@ -27,6 +27,7 @@ class _SkullStripInputSpec(NetworkInputSpec):
 
 class _SkullStripOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="1 in the brain, uint8")
+    out_region = File(exists=True, desc="mask and fluid around it, uint8; undefined if that is the mask")
     stripped = traits.Bool(desc="whether the scan came without a skull")
     misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
     mask_source = Str(desc="network that made the mask, or 'extent'")
@@ -59,6 +60,8 @@ class SkullStrip(Stage):
         if isdefined(self.inputs.plausible_ml):
             notes += notes_on(result.mask, *self.inputs.plausible_ml)
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
+        if result.region is not None:
+            self._results["out_region"] = save(result.region, folder / "region.nii")
         self._results["stripped"] = bool(result.stripped)
         self._results["misfit"] = result.misfit
         self._results["mask_source"] = result.source

@@ -82,6 +82,7 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("intracranial", "out_measures", "outputs", "in_intracranial"),
         ("intracranial", "notes", "outputs", "intracranial_notes"),
     ),
+    "fluid around the brain": (("skullstrip", "out_region", "segmentation", "in_region"),),
     "precomputed tissues": (("segmentation", "out_dseg", "outputs", "in_dseg"),),
     "corrected orientation": (("conform", "reoriented", "outputs", "reoriented"),),
     "corrected grid": (("conform", "out_file", "outputs", "grid_file"),),
@@ -238,6 +239,8 @@ def select_connections(plan: Plan) -> list[Connection]:
     own, acquired = bool(plan.record.own_labels), plan.own_acquired
     wanted = {
         "intracranial": bool(plan.record.intracranial),
+        "fluid around the brain": bool(plan.record.t1w_mask)
+        and not {"mask", "structures"} & {*plan.inputs.precomputed},
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
         "own labels": own,
         "own labels of corrected images": own and not acquired,

@@ -19,6 +19,8 @@ TISSUES = ["out_dseg", "out_probabilities"]
 """Outputs of a network of own labels, and those that it has if its labels are tissues."""
 
 INPUTS = ["source_file", "in_file", "in_mask"]
+REGION = "in_region"
+"""Input that a precomputed segmentation does not have."""
 OUTPUTS = ["out_structures", "out_tissue", "out_probabilities", "out_measures", "notes"]
 
 
@@ -61,6 +63,8 @@ def init_segmentation_wf(
         The bias-corrected scan.
     in_mask
         The brain.
+    in_region
+        The brain and fluid around it, optional.
 
     Outputs
     -------
@@ -95,7 +99,7 @@ def init_segmentation_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    return init_stage_wf(name, segmentation, INPUTS, OUTPUTS, desc)
+    return init_stage_wf(name, segmentation, [*INPUTS, REGION], OUTPUTS, desc)
 
 
 def init_own_labels_wf(

@@ -15,6 +15,8 @@ from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file"]
 OUTPUTS = ["out_mask", "stripped", "misfit", "mask_source", "notes"]
+REGION = "out_region"
+"""Output that a precomputed mask does not have."""
 
 
 def init_skullstrip_wf(
@@ -59,6 +61,8 @@ def init_skullstrip_wf(
         Whether the scan came without a skull.
     misfit
         Why the orientation in the header does not fit the head; empty if it does.
+    out_region
+        The mask and fluid around it, uint8; undefined if that is the mask itself.
     mask_source
         Network that made the mask, ``extent`` or ``precomputed``.
     notes
@@ -85,4 +89,4 @@ def init_skullstrip_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    return init_stage_wf(name, skullstrip, INPUTS, OUTPUTS, desc)
+    return init_stage_wf(name, skullstrip, INPUTS, [*OUTPUTS, REGION], desc)

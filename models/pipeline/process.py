@@ -112,6 +112,7 @@ def process(
         effort=effort,
         label_table=label_table,
         likelihood=likelihood,
+        region=brain.region,
     )
     return Processed(scan, brain, corrected, found)
 

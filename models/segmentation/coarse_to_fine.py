@@ -36,6 +36,7 @@ def segment(
     *,
     effort: str = "fast",
     likelihood: bool = True,
+    region: Volume | None = None,
     device: str = "cpu",
 ) -> SegmentationResult:
     """Return the segmentation of the brain of a head in any orientation.
@@ -52,6 +53,9 @@ def segment(
         ``accurate`` averages the posteriors of the image and its mirror image.
     likelihood : bool
         Whether to fit the scan's intensities.
+    region : Volume, optional
+        The mask and fluid around it, which the networks and the fit of the intensities see; labels stay in
+        the mask.
     device : str
         Device of the networks.
 
@@ -60,21 +64,22 @@ def segment(
     InputError
         If the mask does not contain a brain.
     """
-    inside, flip = mask.data > 0, effort == "accurate"
+    seen = mask if region is None else region
+    inside, flip = seen.data > 0, effort == "accurate"
     masked = volume.with_data(torch.where(inside, volume.data - floor(volume.data[inside]), 0.0))
     notes: list[str] = []
     coarse = head.find(masked, model=record.coarse, device=device, notes=notes)
     card = zoo.load_once(record.segmentation, device).card
     table = labels.load(card["label_table"])
-    network = fusion.fine(masked, mask, coarse, record.segmentation, device, flip=flip, notes=notes)
+    network = fusion.fine(masked, seen, coarse, record.segmentation, device, flip=flip, notes=notes)
     spacing = record.methods["segmentation"].spacing
-    grid = covering(brain_grid(masked, coarse.distance, spacing, fusion.MARGIN, 1), mask)
+    grid = covering(brain_grid(masked, coarse.distance, spacing, fusion.MARGIN, 1), seen)
     prior = resample(network, grid)
     if further := card.get("finer"):
         prior = refinement.blend(
             prior, refinement.box_posteriors(masked, coarse, further, device, flip=flip, notes=notes)
         )
-    scan = fusion.sample(masked, mask, grid)
+    scan = fusion.sample(masked, seen, grid)
     if shapes := card.get("atlas"):
         prior = fusion.with_shapes(shapes, network, prior, scan, coarse.to_atlas, table, likelihood, FLUID)
     posteriors = fusion.fitted(scan, prior, table, likelihood, notes, FLUID, partial_volume=True)

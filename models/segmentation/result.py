@@ -47,6 +47,9 @@ class SkullStripResult:
         Why the orientation in the header does not fit the head; empty if it does.
     source : str
         Name of the network that made the mask, or :data:`EXTENT`.
+    region : Volume, uint8, or None
+        The mask and fluid around it, in which the intensities of tissues and fluid are estimated; None if
+        that is the mask itself.
     """
 
     mask: Volume
@@ -54,6 +57,7 @@ class SkullStripResult:
     notes: list[str] = field(default_factory=list)
     misfit: str = ""
     source: str = ""
+    region: Volume | None = None
 
 
 @dataclass(frozen=True)

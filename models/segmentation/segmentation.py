@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import InputError
 from ..geometry.volume import Volume
@@ -28,6 +29,7 @@ def segment(
     effort: str = "fast",
     label_table: str | None = None,
     likelihood: bool = True,
+    region: Volume | None = None,
     device: str = "cpu",
 ) -> SegmentationResult:
     """Segment a brain.
@@ -46,6 +48,8 @@ def segment(
         A coarser label table than the network's; its structures are sums of the network's.
     likelihood : bool
         Whether to fit the scan's intensities.
+    region : Volume, optional
+        The mask and fluid around it, where skull-stripping gives it.
     device : str
         Device of the networks.
 
@@ -64,12 +68,14 @@ def segment(
     if not bool((mask.data > 0).any()):
         raise InputError(None, "the brain mask is empty", "Check the mask")
     record = populations.resolve(population)
-    options = {}
+    options: dict[str, Any] = {}
     if effort != "fast":
         options["effort"] = effort
     if label_table and label_table != zoo.read_card(record.segmentation)["label_table"]:
         options["label_table"] = label_table
     populations.check_options(record, options)
+    if region is not None:
+        options["region"] = region
     with kept():
         return METHODS[record.methods["segmentation"].method](
             volume, mask, record, likelihood=likelihood, device=device, **options

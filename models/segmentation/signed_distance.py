@@ -38,6 +38,9 @@ DEEP = 3.0
 BEYOND = 20.0
 """Distance (mm) to the surface outside of what was computed."""
 
+AROUND = 3.0
+"""Distance (mm) from the mask up to which fluid around it is kept for the segmentation."""
+
 PLAUSIBLE = (100e3, 2600e3)
 """Brain volumes (mm3) of children and adults, cropped scans included."""
 
@@ -70,18 +73,19 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
             f"The field of view ({size:.0f} mm) is too small: the results are of a part of the brain."
         )
     stripped = mode == "skip" or (mode == "auto" and is_stripped(volume, coarse.distance))
-    source = EXTENT
+    source, around = EXTENT, None
     if stripped:
         mask = extent(volume)
     else:
         partial = head.is_partial(volume)
-        found, source = None if partial else _t1w(volume, coarse, record, device, notes), record.t1w_mask
-        if found is None:
-            source = record.skullstrip
+        found = [] if partial else _t1w(volume, coarse, record, device, notes)
+        source = record.t1w_mask if found else record.skullstrip
+        if not found:
             wide = head.continued(volume) if partial else volume
-            found = refine(wide, coarse, record, device, notes)
-        higher = found.with_data(found.data + BEYOND)  # 0 outside
-        mask = tidy(resample(higher, volume.grid).data > BEYOND)
+            found = [refine(wide, coarse, record, device, notes)]
+        higher = (one.with_data(one.data + BEYOND) for one in found)  # 0 outside
+        mask, *more = (tidy(resample(one, volume.grid).data > BEYOND) for one in higher)
+        around = volume.with_data(torch.from_numpy(more[0].astype(np.uint8))) if more else None
         source = model_files.title(source)
     result = volume.with_data(torch.from_numpy(mask.astype(np.uint8)))
     size = float(mask.sum()) * volume.grid.voxel_volume
@@ -98,7 +102,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
     misfit = "" if turn is None else turn.words
     if misfit:
         notes = [f"{misfit}. {upright.REMEDY}.", *notes]
-    return SkullStripResult(result, stripped, notes, misfit, source)
+    return SkullStripResult(result, stripped, notes, misfit, source, around)
 
 
 def _located(volume: Volume, record: Population, device: str, notes: list[str]) -> head.Coarse:
@@ -123,39 +127,72 @@ def _located(volume: Volume, record: Population, device: str, notes: list[str]) 
 
 def _t1w(
     volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str]
-) -> Volume | None:
-    """Return the signed distance (mm) to the surface of a T1- or T2-weighted scan's mask; None for others."""
+) -> list[Volume]:
+    """Return the signed distance (mm) to the surface of a T1- or T2-weighted scan's mask, and with fluid.
+
+    Returns
+    -------
+    list of Volume
+        Mask, and the mask and fluid around it; the mask alone if nothing was removed. Empty for other scans.
+    """
     if not record.t1w_mask:
-        return None
+        return []
     structures = labels.load(zoo.read_card(record.coarse)["label_table"]).unsided
     image = t1w_mask.as_t1w(volume, coarse, structures)
     if image is None:
-        return None
+        return []
     found = t1w_mask.probability(image, coarse, record.t1w_mask, device, notes)
     if not t1w_mask.agrees(found, coarse):
         notes.append(
             "The brain mask for T1- and T2-weighted scans differs from the brain that was found first; "
             "the mask for any contrast was used instead: check it."
         )
-        return None
+        return []
     spacing = record.methods["skullstrip"].spacing
     grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
     mask = tidy(resample(found, grid).data > 0.5)
-    return _surface(mask, grid, volume.grid)
+    own = refine(volume, coarse, record, device, notes, grid)
+    kept = _trimmed(mask, image, grid, coarse, own, notes)
+    if kept is None:
+        return [_surface(mask, grid, volume.grid)]
+    around = mask & surface.within(kept, AROUND, spacing)
+    return [_surface(part, grid, volume.grid) for part in (kept, around)]
+
+
+def _trimmed(
+    mask: np.ndarray, image: Volume, grid: Grid, coarse: head.Coarse, own: Volume, notes: list[str]
+) -> np.ndarray | None:
+    """Return the mask of a T1-weighted scan where it is continuous with our own; None if they differ."""
+    inside = resample(own, grid, outside=-BEYOND).data.numpy() > 0
+    depth = resample(coarse.distance, grid, outside=-BEYOND).data.numpy()
+    seen = resample(image, grid).data.numpy() - t1w_mask.intensity_range(image.data)[0]
+    kept = t1w_mask.continuous(mask, seen, inside, depth, float(grid.spacing[0]))
+    if kept is None:
+        notes.append(
+            "The brain mask for T1- and T2-weighted scans differs from the mask for any contrast, so that "
+            "fluid and bone around the brain could not be removed from it: check it."
+        )
+        return None
+    return tidy(torch.from_numpy(kept))
 
 
 def _surface(mask: np.ndarray, grid: Grid, onto: Grid) -> Volume:
     """Return the signed distance (mm) to the surface of a mask; only its sign if ``onto`` has its voxels."""
     moved = np.linalg.inv(grid.affine) @ onto.affine
-    if np.allclose(moved, np.round(moved), atol=1e-4) and np.allclose(moved[:3, :3], np.eye(3), atol=1e-4):
-        # Nothing will be interpolated.
+    if np.allclose(moved, np.round(moved), atol=1e-4) and (np.abs(moved[:3, :3]).round() == 1).sum() == 3:
+        # Nothing will be interpolated: voxels are those of the other grid, in any order of the axes.
         return Volume(torch.from_numpy(mask).float() * 2 - 1, grid.affine)
     distance = surface.signed_distance(mask, grid.spacing).astype(np.float32)
     return Volume(torch.from_numpy(distance), grid.affine)
 
 
 def refine(
-    volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str] | None = None
+    volume: Volume,
+    coarse: head.Coarse,
+    record: Population,
+    device: str,
+    notes: list[str] | None = None,
+    onto: Grid | None = None,
 ) -> Volume:
     """Return the signed distance (mm) to the brain's surface, in a box around the coarse brain.
 
@@ -171,6 +208,9 @@ def refine(
         Device of the network.
     notes : list of str, optional
         Notes on the results are appended.
+    onto : Grid, optional
+        Grid on which the surface is wanted (default: that of the scan); only the sign is right where nothing
+        has to be interpolated for it.
     """
     loaded = zoo.load_once(record.skullstrip, device)
     if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
@@ -182,7 +222,7 @@ def refine(
         return distance
     spacing = record.methods["skullstrip"].spacing
     closing = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
-    return _end_of_tissue(out["tissue"], distance, closing, volume.grid)
+    return _end_of_tissue(out["tissue"], distance, closing, onto or volume.grid)
 
 
 def look(

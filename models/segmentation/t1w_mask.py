@@ -4,14 +4,21 @@ The network sees the brain's box, stretched to a cube, as in its training. The b
 frame, so that the position of the head does not matter. Scans are recognized by their intensities, not by
 their name: white matter is brighter than gray matter, which is brighter than fluid. T2-weighted scans, whose
 fluid is far brighter than their tissue, are inverted.
+
+The mask loses no cortex, but takes in fluid, marrow and whatever is as bright as the brain behind them. Our
+own mask ends too deep, but has no such errors. So what the published mask has in addition is kept where it is
+as bright as the brain nearby and continuous with our own mask (:func:`continuous`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
+from ..geometry import distance as surface
+from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, resample, transform_points
 from ..localization.head import Coarse
 from ..networks import zoo
@@ -45,6 +52,27 @@ DARK = 0.08
 LEAST_OVERLAP = 0.85
 """Dice coefficient with the coarse brain below which the mask is not used."""
 
+DARKER, BRIGHTER = 0.65, 1.35
+"""Intensity relative to the mean of the brain nearby: fluid and bone have less, fat and vessels more."""
+
+NEARBY, NEARBY_STEP = 12.0, 3
+"""Standard deviation (mm) of the neighborhood, and the subsampling with which its mean is computed."""
+
+LONG = 6.0
+"""Distance (mm) up to which brain is followed from our own mask, whose surface is 2 to 4 mm too deep."""
+
+LONGEST, FAR = 12.0, 3.0
+"""The same up to ``FAR`` mm outside of the coarse brain: our own mask may miss the pole of a lobe."""
+
+SULCI, RIM = 5.0, 0.5
+"""Radius (mm) for the closing of what was followed, and the distance (mm) to which it is widened."""
+
+SURELY = 6.0
+"""Depth (mm) in the coarse brain from which a voxel is brain for certain."""
+
+LEAST_CORE = 0.8
+"""Dice coefficient of our own mask and the published one below which the latter stays as it is."""
+
 WHITE, GRAY, FLUID = 2, 3, 4
 """FreeSurfer ids of the tissues that are compared."""
 
@@ -67,7 +95,7 @@ def as_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> Volum
         A T1-weighted scan as it is, a T2-weighted scan inverted with dark bone and background, None for other
         contrasts.
     """
-    low, high = _range(volume.data)
+    low, high = intensity_range(volume.data)
     span = max(high - low, 1e-6)
     if _tails(volume, coarse) > BRIGHT_TAIL:
         bright = volume.data > low + DARK * span
@@ -120,7 +148,7 @@ def probability(
     loaded = zoo.load_once(model, device)
     grid = _cube(coarse)
     image = resample(volume, grid).data
-    low, high = _range(volume.data)
+    low, high = intensity_range(volume.data)
     image = ((image - low) / max(high - low, 1e-6)).clamp(0, 1)
     image = (image - image.mean()) / image.std().clamp(min=1e-6) * SPREAD + MEAN
     none = torch.empty(0, *grid.shape)
@@ -148,7 +176,56 @@ def agrees(found: Volume, coarse: Coarse) -> bool:
     return 2 * shared >= LEAST_OVERLAP * float(here.sum() + there.sum())
 
 
-def _range(data: Tensor) -> tuple[float, float]:
+def continuous(
+    mask: np.ndarray, image: np.ndarray, own: np.ndarray, coarse: np.ndarray, spacing: float
+) -> np.ndarray | None:
+    """Return the part of a mask that is continuous with the brain.
+
+    Parameters
+    ----------
+    mask : ndarray of bool, shape (X, Y, Z)
+        The mask, which may take in more than the brain.
+    image : ndarray of float, shape (X, Y, Z)
+        T1-weighted image (:func:`as_t1w`), 0 in air.
+    own : ndarray of bool, shape (X, Y, Z)
+        Mask for any contrast, which may end too deep.
+    coarse : ndarray of float, shape (X, Y, Z)
+        Signed distance (mm) to the surface of the coarse brain, positive inside.
+    spacing : float
+        Voxel size (mm).
+
+    Returns
+    -------
+    ndarray of bool, shape (X, Y, Z), or None
+        What is sure (``own``, and what is deep in the coarse brain) and voxels of the mask that are as bright
+        as the brain nearby and touch it directly or through others, without bridges of two voxels or less,
+        closed over the sulci; None if ``mask`` and what is sure differ too much (:data:`LEAST_CORE`).
+    """
+    core = mask & (own | (coarse > SURELY))
+    if 2 * core.sum() < LEAST_CORE * (core.sum() + mask.sum()):
+        return None
+    nearby = _nearby(image, core, spacing)
+    tissue = mask & (image > DARKER * nearby) & (image < BRIGHTER * nearby)
+    reached = core
+    for reach, part in ((LONG, tissue), (LONGEST - LONG, tissue & (coarse > -FAR))):
+        steps = max(1, round(reach / spacing))
+        reached = ndimage.binary_dilation(reached, mask=part | reached, iterations=steps)
+    reached = ndimage.binary_opening(reached) | core
+    return mask & surface.closed(reached, SULCI, spacing, RIM)
+
+
+def _nearby(image: np.ndarray, core: np.ndarray, spacing: float) -> np.ndarray:
+    """Return the mean intensity of the core around every voxel, which follows the bias field."""
+    few = tuple(slice(None, None, NEARBY_STEP) for _ in range(3))
+    weight = core[few].astype(np.float32)
+    width = NEARBY / spacing / NEARBY_STEP
+    total = ndimage.gaussian_filter(weight * image[few], width, truncate=2.5)
+    mean = torch.from_numpy(total / np.maximum(ndimage.gaussian_filter(weight, width, truncate=2.5), 1e-4))
+    step = np.diag([NEARBY_STEP] * 3 + [1.0])
+    return resample(Volume(mean, step), Grid(triple(image.shape), np.eye(4))).data.numpy()
+
+
+def intensity_range(data: Tensor) -> tuple[float, float]:
     """Return low and high intensity of a whole image."""
     step = max(1, data.numel() // 2_000_000)
     low, high = torch.quantile(data.reshape(-1)[::step].float(), torch.tensor(TAILS))

@@ -77,6 +77,24 @@ def test_the_intracranial_volume_is_a_stage_where_there_is_a_network(monkeypatch
     assert ("intracranial" in found) == bool(network) and {"conform", "skullstrip", "outputs"} <= found
 
 
+@pytest.mark.parametrize(
+    ("given", "network", "expected"),
+    [
+        ({}, "deepbet", True),
+        ({}, "", False),
+        ({"mask": "m.nii"}, "deepbet", False),
+        ({"structures": "s.nii"}, "x", False),
+    ],
+)
+def test_the_segmentation_sees_fluid_around_a_mask_that_was_made_tight(monkeypatch, given, network, expected):
+    record = replace(populations.load("adult"), t1w_mask=network)
+    monkeypatch.setattr(builders, "record_of", lambda *_: record)
+    scan = "/bids/sub-01/anat/sub-01_T1w.nii.gz"
+    inputs = ParticipantInputs(scan, "/bids", "/out", "sub-01", precomputed=given)
+    row = ("skullstrip", "out_region", "segmentation", "in_region")
+    assert (row in select_connections(builders.Plan(inputs))) == expected
+
+
 def test_every_stage_is_a_workflow_with_one_node_of_its_name():
     workflow = chain(**EVERYTHING)
     for stage in STAGES:

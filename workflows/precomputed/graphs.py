@@ -123,7 +123,7 @@ def replace_tissues(
     workflow = LiterateWorkflow(segmentation_wf.name)
     workflow.__desc__ = TISSUE_DESC
     inner = segmentation_wf.clone("computed_wf")
-    inputs = ["source_file", "in_file", "in_mask"]
+    inputs = list(inner.get_node("inputnode").inputs.copyable_trait_names())
     inputnode = pe.Node(IdentityInterface(inputs), name="inputnode")
     outputnode = pe.Node(IdentityInterface([*segmentation.OUTPUTS, "out_dseg"]), name="outputnode")
     tissues = pe.Node(

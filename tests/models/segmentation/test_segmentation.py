@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume, resample
@@ -128,6 +129,22 @@ def test_network_alone(found):
     alone = stage.segment(scan, mask, likelihood=False)
     total, scores = agreement(result.structures, alone.structures)
     assert 0.7 < total < 1 and 0.5 < np.mean(list(scores.values())) < 1
+
+
+def test_fluid_around_the_mask_is_seen_and_gets_no_label(found):
+    scan, mask, result = found
+    tight = mask.with_data(
+        torch.from_numpy(ndimage.binary_erosion(mask.data.numpy(), iterations=2)).to(torch.uint8)
+    )
+    seen = stage.segment(scan, tight, region=mask)
+    inside = tight.data > 0
+    assert bool((seen.structures.data[~inside] == 0).all()) and bool((seen.structures.data[inside] > 0).all())
+    volume = float(inside.sum()) * scan.grid.voxel_volume
+    assert sum(seen.volumes.values()) == pytest.approx(volume, rel=2e-3)
+    # Deep in the brain nothing changes.
+    same = seen.structures.data == result.structures.data
+    deep = torch.from_numpy(ndimage.binary_erosion(mask.data.numpy(), iterations=12))
+    assert float(same[deep].float().mean()) > 0.995
 
 
 def test_every_volume_lies_in_its_interval(found):

@@ -1,5 +1,7 @@
 """The mask for T1-weighted scans: used for their contrast alone, in any position, if it fits the brain."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -99,9 +101,22 @@ def test_a_mask_says_what_made_it(mode, t1w, expected, monkeypatch):
     image = image_of(coarse, 900, 600, 200)
     monkeypatch.setattr(signed_distance.head, "find", lambda *_, **__: coarse)
     monkeypatch.setattr(signed_distance.upright, "check", lambda *_, **__: None)
-    monkeypatch.setattr(signed_distance, "_t1w", lambda *_: coarse.distance if t1w else None)
+    monkeypatch.setattr(signed_distance, "_t1w", lambda *_: [coarse.distance] if t1w else [])
     monkeypatch.setattr(signed_distance, "refine", lambda *_: coarse.distance)
     assert skullstrip.skullstrip(image, mode=mode).source == expected
+
+
+def test_fluid_around_the_mask_is_kept_for_the_segmentation(monkeypatch):
+    coarse = coarse_of()
+    wide = coarse.distance.with_data(coarse.distance.data + SPACING)
+    monkeypatch.setattr(signed_distance.head, "find", lambda *_, **__: coarse)
+    monkeypatch.setattr(signed_distance.upright, "check", lambda *_, **__: None)
+    monkeypatch.setattr(signed_distance, "_t1w", lambda *_: [coarse.distance, wide])
+    found = skullstrip.skullstrip(image_of(coarse, 900, 600, 200), mode="force")
+    assert ((found.mask.data > 0) == (coarse.distance.data > 0)).all()
+    assert ((found.region.data > 0) == (wide.data > 0)).all()
+    monkeypatch.setattr(signed_distance, "_t1w", lambda *_: [coarse.distance])
+    assert skullstrip.skullstrip(image_of(coarse, 900, 600, 200), mode="force").region is None
 
 
 def test_a_mask_elsewhere_is_not_taken():
@@ -110,3 +125,83 @@ def test_a_mask_elsewhere_is_not_taken():
     moved = Volume((coarse.distance.data.roll(8, 0) > 0).float(), grid.affine)
     assert not t1w_mask.agrees(moved, coarse)
     assert t1w_mask.agrees(Volume((coarse.distance.data > 0).float(), grid.affine), coarse)
+
+
+def ball(radius, center=(0.0, 0.0, 0.0), size=72):
+    """Distance (mm) inside of a ball, on a grid of 2 mm."""
+    axes = np.meshgrid(*[2.0 * (np.arange(size) - (size - 1) / 2)] * 3, indexing="ij")
+    return radius - np.sqrt(sum((a - c) ** 2 for a, c in zip(axes, center, strict=True)))
+
+
+@pytest.fixture
+def head():
+    """A brain with a bias field in 3 mm of fluid, marrow behind it, and a mask that takes both in."""
+    depth = ball(60)
+    field = 1 + 0.3 * np.linspace(-1, 1, 72)[:, None, None]
+    image = np.where(depth > 0, 100.0, np.where(depth > -3, 35.0, 95.0)) * field
+    return depth, image, ball(64) > 0
+
+
+def test_fluid_and_marrow_are_removed_and_no_tissue_is_lost(head):
+    depth, image, mask = head
+    kept = t1w_mask.continuous(mask, image, depth > 3, depth - 5, 2.0)
+    assert not kept[depth < -2.5].any()
+    assert kept[depth > 0].all()
+
+
+def test_the_pole_of_a_lobe_that_our_own_mask_lost_comes_back(head):
+    depth, image, mask = head
+    pole = ball(10, (60, 0, 0)) > 0  # no fluid between
+    own = (depth > 3) & (ball(12, (68, 0, 0)) <= 0)
+    bright = np.where(pole, 100.0, image)
+    coarse = np.maximum(depth - 1, ball(9, (60, 0, 0)))
+    kept = t1w_mask.continuous(mask | pole, bright, own, np.minimum(coarse, 5), 2.0)
+    assert kept[pole & (ball(66) > 0)].mean() > 0.98
+    # The same far from the coarse brain, or as bright as fat, is not brain.
+    far = t1w_mask.continuous(mask | pole, bright, depth > 3, depth - 1, 2.0)
+    assert far[pole & (depth < -6)].mean() < 0.5
+    fat = t1w_mask.continuous(
+        mask | pole, np.where(pole & (depth < 0), 190.0, image), depth > 3, depth - 1, 2.0
+    )
+    assert fat[pole & (depth < -3)].mean() < 0.1
+
+
+def test_bridges_to_other_tissue_are_cut(head):
+    depth, image, mask = head
+    x, y, z = np.indices(depth.shape)
+    image = np.where((abs(y - 35) < 1) & (abs(z - 35) < 1) & (x > 35), 100.0, image)
+    mask = mask | (ball(65) > 0)
+    kept = t1w_mask.continuous(mask, image, depth > 3, depth, 2.0)
+    assert kept[depth < -3.5].sum() == 0
+
+
+def test_a_mask_that_does_not_fit_our_own_stays_as_it_is(head):
+    depth, image, mask = head
+    assert t1w_mask.continuous(mask, image, depth > 20, depth - 25, 2.0) is None
+
+
+def test_a_user_is_told_that_the_mask_was_not_trimmed():
+    coarse = coarse_of()
+    grid, notes = coarse.distance.grid, []
+    mask = coarse.distance.data.numpy() > 0
+    image = image_of(coarse, 900, 600, 200)
+    poor = coarse.distance.with_data(coarse.distance.data - 30)
+    coarse = replace(coarse, distance=poor)
+    assert signed_distance._trimmed(mask, image, grid, coarse, poor, notes) is None
+    assert "check it" in notes[0]
+
+
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, 1, -1)])
+@pytest.mark.parametrize("shift", [0.0, 0.4])
+def test_a_surface_is_the_same_mask_on_a_grid_in_any_order_of_the_axes(order, signs, shift):
+    mask = ball(20, size=30) > 0
+    grid = Grid((30, 30, 30), np.diag([2.0, 2.0, 2.0, 1.0]))
+    affine = np.eye(4)
+    affine[:3, :3] = (grid.affine[:3, :3] * signs)[:, order]
+    affine[:3, 3] = [0 if s > 0 else 58 for s in signs]
+    affine[:3, 3] += shift
+    onto = Grid((30, 30, 30), affine)
+    found = resample(signed_distance._surface(mask, grid, onto), onto, outside=-1.0).data.numpy() > 0
+    back = np.flip(mask, [a for a in range(3) if signs[a] < 0]).transpose(order)
+    assert (found == back).mean() > (0.98 if shift else 0.99999)
