@@ -64,9 +64,8 @@ def segment(
     InputError
         If the mask does not contain a brain.
     """
-    seen = mask if region is None else region
-    inside, flip = seen.data > 0, effort == "accurate"
-    masked = volume.with_data(torch.where(inside, volume.data - floor(volume.data[inside]), 0.0))
+    seen, flip = mask if region is None else region, effort == "accurate"
+    masked = _within(volume, seen)
     notes: list[str] = []
     coarse = head.find(masked, model=record.coarse, device=device, notes=notes)
     card = zoo.load_once(record.segmentation, device).card
@@ -92,6 +91,12 @@ def segment(
         )
     result = label(volume, mask, posteriors, left, table, notes)
     return replace(result, posteriors=posteriors, label_table=card["label_table"])
+
+
+def _within(volume: Volume, region: Volume) -> Volume:
+    """Return a scan in a region alone; the background is darkest."""
+    inside = region.data > 0
+    return volume.with_data(torch.where(inside, volume.data - floor(volume.data[inside]), 0.0))
 
 
 def floor(values: Tensor) -> float:

@@ -90,7 +90,9 @@ def test_the_segmentation_sees_fluid_around_a_mask_that_was_made_tight(monkeypat
     record = replace(populations.load("adult"), t1w_mask=network)
     monkeypatch.setattr(builders, "record_of", lambda *_: record)
     scan = "/bids/sub-01/anat/sub-01_T1w.nii.gz"
-    inputs = ParticipantInputs(scan, "/bids", "/out", "sub-01", precomputed=given)
+    inputs = ParticipantInputs(
+        source_file=scan, bids_root="/bids", out_dir="/out", key="sub-01", precomputed=given
+    )
     row = ("skullstrip", "out_region", "segmentation", "in_region")
     assert (row in select_connections(builders.Plan(inputs))) == expected
 
