@@ -54,8 +54,7 @@ def segment(
     likelihood : bool
         Whether to fit the scan's intensities.
     region : Volume, optional
-        The mask and fluid around it, which the networks and the fit of the intensities see; labels stay in
-        the mask.
+        Mask and fluid around it, which networks and fit of the intensities see; labels stay in the mask.
     device : str
         Device of the networks.
 
@@ -65,8 +64,7 @@ def segment(
         If the mask does not contain a brain.
     """
     seen, flip = mask if region is None else region, effort == "accurate"
-    masked = _within(volume, seen)
-    notes: list[str] = []
+    masked, notes = _within(volume, seen), list[str]()
     coarse = head.find(masked, model=record.coarse, device=device, notes=notes)
     card = zoo.load_once(record.segmentation, device).card
     table = labels.load(card["label_table"])
