@@ -71,11 +71,12 @@ def chain(path: Path, cache: Path, name: str, change=None, shift=None) -> Case:
     file = cache / f"{name}.npz"
     if not file.is_file():
         scan = conform.read(path)
-        mask = skullstrip.skullstrip(scan, mode="auto").mask
+        brain = skullstrip.skullstrip(scan, mode="auto")
+        mask = brain.mask
         image, _ = bias.correct(scan, mask)
         image = change(image) if change else image
         mask = moved(mask, shift) if shift else mask
-        found = segmentation.segment(image, mask)
+        found = segmentation.segment(image, mask, region=None if shift else brain.region)
         arrays = {"image": image, "mask": mask, "structures": found.structures}
         np.savez_compressed(
             file,

@@ -239,8 +239,7 @@ def select_connections(plan: Plan) -> list[Connection]:
     own, acquired = bool(plan.record.own_labels), plan.own_acquired
     wanted = {
         "intracranial": bool(plan.record.intracranial),
-        "fluid around the brain": bool(plan.record.t1w_mask)
-        and not {"mask", "structures"} & {*plan.inputs.precomputed},
+        "fluid around the brain": bool(plan.record.t1w_mask) and "structures" not in plan.inputs.precomputed,
         "precomputed tissues": "dseg" in plan.inputs.precomputed,
         "own labels": own,
         "own labels of corrected images": own and not acquired,

@@ -14,9 +14,7 @@ from ..models.pipeline.networks import record_of
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file"]
-OUTPUTS = ["out_mask", "stripped", "misfit", "mask_source", "notes"]
-REGION = "out_region"
-"""Output that a precomputed mask does not have."""
+OUTPUTS = ["out_mask", "out_region", "stripped", "misfit", "mask_source", "notes"]
 
 
 def init_skullstrip_wf(
@@ -89,4 +87,4 @@ def init_skullstrip_wf(
         n_procs=num_threads,
         mem_gb=mem_gb,
     )
-    return init_stage_wf(name, skullstrip, INPUTS, [*OUTPUTS, REGION], desc)
+    return init_stage_wf(name, skullstrip, INPUTS, OUTPUTS, desc)

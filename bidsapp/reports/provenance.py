@@ -197,7 +197,9 @@ def cards(result: Result) -> list[dict[str, Any]]:
     if "intracranial" not in result.volumes:
         names = [name for name in names if name != record.intracranial]
     if source := result.mask_source:
-        unused = {record.skullstrip, record.t1w_mask} - {source, record.coarse, record.segmentation}
+        # The mask for T1-weighted scans is trimmed by the one for any contrast.
+        used = {record.skullstrip} if source == record.t1w_mask else set()
+        unused = {record.skullstrip, record.t1w_mask} - {source, record.coarse, record.segmentation} - used
         names = [name for name in names if name not in unused]
     found = []
     shipped = [card for name in names if (card := _card(name))]

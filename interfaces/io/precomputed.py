@@ -33,6 +33,7 @@ class _PrecomputedMaskInputSpec(StageInputSpec):
 
 class _PrecomputedMaskOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="brain mask, uint8")
+    out_region = File(exists=True, desc="mask and fluid around it, uint8; undefined if that is the mask")
     stripped = traits.Bool(desc="whether the image was skull-stripped")
     misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
     mask_source = Str(desc="always 'precomputed'")
@@ -56,7 +57,10 @@ class PrecomputedMask(Stage):
         if turn is not None:
             notes.append(f"{turn.words}. {upright.REMEDY}.")
         self._results["out_mask"] = save(mask, folder / "mask.nii")
-        self._results["stripped"] = precomputed.stripped(scan, mask, self.inputs.mode)
+        self._results["stripped"] = bool(precomputed.stripped(scan, mask, self.inputs.mode))
+        region = None if self._results["stripped"] else skullstrip.around(scan, mask, self.inputs.population)
+        if region is not None:
+            self._results["out_region"] = save(region, folder / "region.nii")
         self._results["misfit"] = turn.words if turn is not None else ""
         self._results["mask_source"] = PRECOMPUTED
         self._results["notes"] = notes

@@ -87,7 +87,8 @@ def closed(mask: np.ndarray, radius: float = CLOSING, spacing: float = 1.0, rim:
     if not mask.any():
         return mask.copy()
     ends = [np.nonzero(mask.any(tuple(a for a in range(3) if a != axis)))[0][[0, -1]] for axis in range(3)]
-    window = tuple(slice(int(low), int(high) + 1) for low, high in ends)
+    more = int(np.ceil(rim / spacing))
+    window = tuple(slice(max(int(low) - more, 0), int(high) + 1 + more) for low, high in ends)
     pad = int(np.ceil(radius / spacing)) + 2
     grown = within(np.pad(mask[window], pad), radius, spacing)
     shut = ~within(~grown, radius - rim, spacing)

@@ -63,16 +63,17 @@ def load(text: str, population: str = "adult", device: str = "cpu") -> Anatomy:
     if found is None:
         template = bundled.load(space.label)
         return _labeled(template.image, template.mask, _shipped(space.name), space, population, device)
-    image = conform.read(found.image)
+    image, region = conform.read(found.image), None
     if found.mask:
         mask = _on(image, conform.read(found.mask), found.mask)
         mask = mask.with_data((mask.data > 0.5).to(torch.uint8))
     else:
-        mask = skullstrip.skullstrip(image, population, device=device).mask
+        brain = skullstrip.skullstrip(image, population, device=device)
+        mask, region = brain.mask, brain.region
     if found.labels:
         labels = _on(image, conform.read(found.labels), found.labels)
         return anatomy(image, mask, labels.with_data(labels.data.round().to(torch.int16)), {})
-    return _labeled(image, mask, None, space, population, device)
+    return _labeled(image, mask, None, space, population, device, region)
 
 
 def is_shipped(text: str) -> bool:
@@ -184,15 +185,21 @@ def _by_age(space: Space) -> Anatomy:
 
 
 def _labeled(
-    image: Volume, mask: Volume, shipped: Path | None, space: Space, population: str, device: str
+    image: Volume,
+    mask: Volume,
+    shipped: Path | None,
+    space: Space,
+    population: str,
+    device: str,
+    region: Volume | None = None,
 ) -> Anatomy:
     """Return the template with structures from a file, or computed and stored."""
-    path = shipped or _cache(image, mask, space, population)
+    path = shipped or _cache(image, region or mask, space, population)
     if path is not None and path.is_file():
         with suppress(OSError, ValueError, KeyError):
             return _read(path, image, mask, space.name)
     try:
-        result = segmentation.segment(image, mask, population, device=device)
+        result = segmentation.segment(image, mask, population, region=region, device=device)
     except BrainsegError as error:
         raise type(error)(error.path or str(space), error.reason, error.remedy) from error
     made = anatomy(image, mask, result.structures, result.probabilities)

@@ -120,7 +120,7 @@ def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int]
     names : list of str
         Names without the side.
     probabilities : ndarray of float32, shape (X, Y, Z, C)
-        Probability of each structure, both sides together.
+        Probability of each structure, both sides together; 0 outside the brain mask.
 
     Raises
     ------
@@ -133,9 +133,9 @@ def posteriors_on(volume: Volume, result: SegmentationResult) -> tuple[list[int]
         )
     table = labels.load(result.label_table)
     rows = [k for k, index in enumerate(table.unsided) if index]
-    out = np.empty((*volume.grid.shape, len(rows)), np.float32)
+    out, inside = np.empty((*volume.grid.shape, len(rows)), np.float32), result.structures.data.numpy() > 0
     for place, k in enumerate(rows):
         part = Volume(result.posteriors.data[k], result.posteriors.affine)
-        out[..., place] = resample(part, volume.grid).data.numpy()
+        out[..., place] = resample(part, volume.grid).data.numpy() * inside
     indices = [table.unsided[k] for k in rows]
     return indices, [table[i].name.removeprefix("Left-") for i in indices], out

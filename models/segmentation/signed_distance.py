@@ -151,8 +151,9 @@ def _t1w(
     spacing = record.methods["skullstrip"].spacing
     grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
     mask = tidy(resample(found, grid).data > 0.5)
+    del found
     own = refine(volume, coarse, record, device, notes, grid)
-    kept = _trimmed(mask, image, grid, coarse, own, notes)
+    kept = _trimmed(mask, image, grid, coarse, structures, own, notes)
     if kept is None:
         return [_surface(mask, grid, volume.grid)]
     around = mask & surface.within(kept, AROUND, spacing)
@@ -160,13 +161,21 @@ def _t1w(
 
 
 def _trimmed(
-    mask: np.ndarray, image: Volume, grid: Grid, coarse: head.Coarse, own: Volume, notes: list[str]
+    mask: np.ndarray,
+    image: Volume,
+    grid: Grid,
+    coarse: head.Coarse,
+    structures: tuple[int, ...],
+    own: Volume,
+    notes: list[str],
 ) -> np.ndarray | None:
     """Return the mask of a T1-weighted scan where it is continuous with our own; None if they differ."""
     inside = resample(own, grid, outside=-BEYOND).data.numpy() > 0
     depth = resample(coarse.distance, grid, outside=-BEYOND).data.numpy()
-    seen = resample(image, grid).data.numpy() - t1w_mask.intensity_range(image.data)[0]
-    kept = t1w_mask.continuous(mask, seen, inside, depth, float(grid.spacing[0]))
+    image = image.with_data((image.data - t1w_mask.intensity_range(image.data)[0]).clamp(min=0))
+    least = t1w_mask.darkest(image, coarse, structures)
+    seen = resample(image, grid).data.numpy()
+    kept = t1w_mask.continuous(mask, seen, inside, depth, float(grid.spacing[0]), least)
     if kept is None:
         notes.append(
             "The brain mask for T1- and T2-weighted scans differs from the mask for any contrast, so that "
@@ -214,7 +223,7 @@ def refine(
     """
     loaded = zoo.load_once(record.skullstrip, device)
     if purpose.kind_of(loaded.card) == purpose.SUPERVISED:
-        return _of_own(volume, coarse, record, device, notes)
+        return _of_own(volume, coarse, record, device, notes, onto or volume.grid)
     grid = brain_grid(volume, coarse.distance, loaded.card["spacing"], MARGIN, loaded.stride)
     out = look(volume, coarse, loaded, grid, device, notes)
     distance = Volume(out["mask"][0] * 10, grid.affine)
@@ -262,7 +271,7 @@ def look(
 
 
 def _of_own(
-    volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str] | None
+    volume: Volume, coarse: head.Coarse, record: Population, device: str, notes: list[str] | None, onto: Grid
 ) -> Volume:
     """Return the signed distance to the surface of the mask of a network that a user trained."""
     spacing = record.methods["skullstrip"].spacing
@@ -270,7 +279,7 @@ def _of_own(
     box = resample(Volume(torch.ones(grid.shape), grid.affine), volume.grid)
     found = own_labels.foreground([volume], box, record.skullstrip, device, notes)
     mask = tidy(resample(found, grid).data > 0.5)
-    return _surface(mask, grid, volume.grid)
+    return _surface(mask, grid, onto)
 
 
 def _end_of_tissue(logits: Tensor, distance: Volume, grid: Grid, onto: Grid) -> Volume:

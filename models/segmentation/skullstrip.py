@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import InputError
+from ..errors import BrainsegError, InputError
 from ..geometry.volume import Volume
 from ..localization import upright
 from ..localization.upright import Turn
@@ -12,7 +12,7 @@ from ..networks.malloc import kept
 from ..population import populations
 from ..population.populations import Population
 from ..preprocessing import mp2rage
-from . import atlas_frame, signed_distance
+from . import atlas_frame, precomputed, signed_distance
 from .result import SkullStripResult
 
 METHODS: dict[str, Callable[..., SkullStripResult]] = {
@@ -47,6 +47,32 @@ def orientation(
     """
     model = upright_model(population)
     return upright.check(volume, model=model, device=device) if model else None
+
+
+def around(volume: Volume, mask: Volume, population: str | Population = "adult") -> Volume | None:
+    """Return a mask that was made elsewhere and fluid around it, as that of :func:`skullstrip` has it.
+
+    Parameters
+    ----------
+    volume : Volume
+        Scan.
+    mask : Volume
+        Brain mask on the same grid.
+    population : str or Population
+        Name or record of the population.
+
+    Returns
+    -------
+    Volume, uint8, or None
+        Mask and fluid; None for a scan without a skull, and where the program has no such region.
+    """
+    if not populations.resolve(population).t1w_mask or precomputed.stripped(volume, mask):
+        return None
+    try:
+        region = skullstrip(volume, population, mode="force").region
+    except BrainsegError:
+        return None
+    return region and mask.with_data(((region.data > 0) | (mask.data > 0)).to(mask.data.dtype))
 
 
 def skullstrip(

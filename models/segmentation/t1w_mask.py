@@ -55,6 +55,9 @@ LEAST_OVERLAP = 0.85
 DARKER, BRIGHTER = 0.65, 1.35
 """Intensity relative to the mean of the brain nearby: fluid and bone have less, fat and vessels more."""
 
+GRAY_PART = 0.8
+"""The same as a part of the gray matter's mean: cortex that is far darker than white matter stays."""
+
 NEARBY, NEARBY_STEP = 12.0, 3
 """Standard deviation (mm) of the neighborhood, and the subsampling with which its mean is computed."""
 
@@ -67,7 +70,7 @@ LONGEST, FAR = 12.0, 3.0
 SULCI, RIM = 5.0, 0.5
 """Radius (mm) for the closing of what was followed, and the distance (mm) to which it is widened."""
 
-SURELY = 6.0
+SURELY = 4.0
 """Depth (mm) in the coarse brain from which a voxel is brain for certain."""
 
 LEAST_CORE = 0.8
@@ -100,13 +103,39 @@ def as_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> Volum
     if _tails(volume, coarse) > BRIGHT_TAIL:
         bright = volume.data > low + DARK * span
         return volume.with_data(torch.where(bright, (high - volume.data).clamp(min=0), torch.zeros(())))
+    white, gray, fluid = ((level - low) / span for level in _levels(volume, coarse, structures))
+    return volume if white - gray > CONTRAST and gray - fluid > CONTRAST else None
+
+
+def _levels(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> list[float]:
+    """Return the mean intensities of white matter, gray matter and fluid."""
     image = resample(volume, coarse.structures.grid).data
     levels = []
     for index in (WHITE, GRAY, FLUID):
         weight = coarse.structures.data[structures.index(index)] ** 2
-        levels.append((float((image * weight).sum() / weight.sum().clamp(min=1e-3)) - low) / span)
-    white, gray, fluid = levels
-    return volume if white - gray > CONTRAST and gray - fluid > CONTRAST else None
+        levels.append(float((image * weight).sum() / weight.sum().clamp(min=1e-3)))
+    return levels
+
+
+def darkest(image: Volume, coarse: Coarse, structures: tuple[int, ...]) -> float:
+    """Return the intensity of the darkest cortex, relative to the mean of white and gray matter.
+
+    Parameters
+    ----------
+    image : Volume
+        Result of :func:`as_t1w`, 0 in air.
+    coarse : Coarse
+        Result of the coarse network.
+    structures : tuple of int
+        FreeSurfer ids (without side) of its structures.
+
+    Returns
+    -------
+    float
+        :data:`DARKER`, or less where the gray matter is far darker than the white matter.
+    """
+    white, gray, _ = _levels(image, coarse, structures)
+    return min(DARKER, GRAY_PART * gray / max(white, gray, 1e-6))
 
 
 def _tails(volume: Volume, coarse: Coarse) -> float:
@@ -177,7 +206,12 @@ def agrees(found: Volume, coarse: Coarse) -> bool:
 
 
 def continuous(
-    mask: np.ndarray, image: np.ndarray, own: np.ndarray, coarse: np.ndarray, spacing: float
+    mask: np.ndarray,
+    image: np.ndarray,
+    own: np.ndarray,
+    coarse: np.ndarray,
+    spacing: float,
+    least: float = DARKER,
 ) -> np.ndarray | None:
     """Return the part of a mask that is continuous with the brain.
 
@@ -193,6 +227,8 @@ def continuous(
         Signed distance (mm) to the surface of the coarse brain, positive inside.
     spacing : float
         Voxel size (mm).
+    least : float
+        Result of :func:`darkest`.
 
     Returns
     -------
@@ -202,10 +238,10 @@ def continuous(
         closed over the sulci; None if ``mask`` and what is sure differ too much (:data:`LEAST_CORE`).
     """
     core = mask & (own | (coarse > SURELY))
-    if 2 * core.sum() < LEAST_CORE * (core.sum() + mask.sum()):
+    if 2 * core.sum() <= LEAST_CORE * (core.sum() + mask.sum()):
         return None
     nearby = _nearby(image, core, spacing)
-    tissue = mask & (image > DARKER * nearby) & (image < BRIGHTER * nearby)
+    tissue = mask & (image > least * nearby) & (image < BRIGHTER * nearby)
     reached = core
     for reach, part in ((LONG, tissue), (LONGEST - LONG, tissue & (coarse > -FAR))):
         steps = max(1, round(reach / spacing))

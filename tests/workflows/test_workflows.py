@@ -82,7 +82,7 @@ def test_the_intracranial_volume_is_a_stage_where_there_is_a_network(monkeypatch
     [
         ({}, "deepbet", True),
         ({}, "", False),
-        ({"mask": "m.nii"}, "deepbet", False),
+        ({"mask": "m.nii"}, "deepbet", True),
         ({"structures": "s.nii"}, "x", False),
     ],
 )

@@ -104,7 +104,8 @@ def read(case: Case, contrasts: Sequence[str]) -> tuple[list[Volume], Volume]:
 def _tissues(image: Volume, brain: Volume, population: str) -> list[Volume]:
     """Return the tissues that the program finds in an image, as in a run."""
     corrected, _ = bias.correct(image, brain)
-    found = segmentation.segment(corrected, brain, populations.load(population))
+    region = skullstrip.around(image, brain, population)
+    found = segmentation.segment(corrected, brain, populations.load(population), region=region)
     return tissues.channels(found.probabilities, found.structures)
 
 

@@ -119,6 +119,22 @@ def test_fluid_around_the_mask_is_kept_for_the_segmentation(monkeypatch):
     assert skullstrip.skullstrip(image_of(coarse, 900, 600, 200), mode="force").region is None
 
 
+def test_a_mask_made_elsewhere_has_the_same_fluid_around_it(monkeypatch):
+    coarse = coarse_of()
+    image = image_of(coarse, 900, 600, 200)
+    image = image.with_data(image.data + 500 * ((coarse.distance.data < -12) & (coarse.distance.data > -22)))
+    inside = (coarse.distance.data > 0).to(torch.uint8)
+    given = image.with_data(inside.roll(1, 0))
+    wide = coarse.distance.with_data(coarse.distance.data + SPACING)
+    monkeypatch.setattr(signed_distance.head, "find", lambda *_, **__: coarse)
+    monkeypatch.setattr(signed_distance.upright, "check", lambda *_, **__: None)
+    monkeypatch.setattr(signed_distance, "_t1w", lambda *_: [coarse.distance, wide])
+    found = skullstrip.around(image, given)
+    assert ((found.data > 0) == ((wide.data > 0) | (given.data > 0))).all()
+    assert skullstrip.around(image_of(coarse, 900, 600, 200), given) is None, "no skull"
+    assert skullstrip.around(image, given, "fetal") is None
+
+
 def test_a_mask_elsewhere_is_not_taken():
     coarse = coarse_of()
     grid = Grid(coarse.distance.grid.shape, coarse.distance.affine)
@@ -175,6 +191,20 @@ def test_bridges_to_other_tissue_are_cut(head):
     assert kept[depth < -3.5].sum() == 0
 
 
+@pytest.mark.parametrize("ratio", [0.45, 0.55, 0.7])
+def test_cortex_far_darker_than_white_matter_is_kept(ratio):
+    coarse = coarse_of()
+    image = image_of(coarse, 900, 900 * ratio, 100)
+    least = t1w_mask.darkest(image, coarse, TABLE)
+    assert least < ratio and least <= t1w_mask.DARKER
+    depth = ball(60)
+    tissue = np.where(
+        depth > 3.5, 100.0, np.where(depth > 0, 100.0 * ratio, np.where(depth > -4, 15.0, 95.0))
+    )
+    kept = t1w_mask.continuous(ball(64) > 0, tissue, depth > 3, depth - 5, 2.0, least)
+    assert kept[depth > 0].mean() > 0.999 and not kept[depth < -2.5].any()
+
+
 def test_a_mask_that_does_not_fit_our_own_stays_as_it_is(head):
     depth, image, mask = head
     assert t1w_mask.continuous(mask, image, depth > 20, depth - 25, 2.0) is None
@@ -187,7 +217,7 @@ def test_a_user_is_told_that_the_mask_was_not_trimmed():
     image = image_of(coarse, 900, 600, 200)
     poor = coarse.distance.with_data(coarse.distance.data - 30)
     coarse = replace(coarse, distance=poor)
-    assert signed_distance._trimmed(mask, image, grid, coarse, poor, notes) is None
+    assert signed_distance._trimmed(mask, image, grid, coarse, TABLE, poor, notes) is None
     assert "check it" in notes[0]
 
 
