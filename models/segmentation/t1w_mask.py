@@ -55,7 +55,7 @@ LEAST_OVERLAP = 0.85
 DARKER, BRIGHTER = 0.65, 1.35
 """Intensity relative to the mean of the brain nearby: fluid and bone have less, fat and vessels more."""
 
-GRAY_PART = 0.8
+GRAY_PART = 0.86
 """The same as a part of the gray matter's mean: cortex that is far darker than white matter stays."""
 
 NEARBY, NEARBY_STEP = 12.0, 3
