@@ -38,6 +38,9 @@ DEEP = 3.0
 BEYOND = 20.0
 """Distance (mm) to the surface outside of what was computed."""
 
+DEEPER = 3.0
+"""Distance (mm) up to which our own mask is extended to tissue, where fluid is dark."""
+
 AROUND = 3.0
 """Distance (mm) from the mask up to which fluid around it is kept for the segmentation."""
 
@@ -82,7 +85,7 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
         source = record.t1w_mask if found else record.skullstrip
         if not found:
             wide = head.continued(volume) if partial else volume
-            found = [refine(wide, coarse, record, device, notes)]
+            found = [_widened(wide, coarse, refine(wide, coarse, record, device, notes), record)]
         higher = (one.with_data(one.data + BEYOND) for one in found)  # 0 outside
         mask, *more = (tidy(resample(one, volume.grid).data > BEYOND) for one in higher)
         around = volume.with_data(torch.from_numpy(more[0].astype(np.uint8))) if more else None
@@ -171,11 +174,7 @@ def _trimmed(
 ) -> np.ndarray | None:
     """Return the mask of a T1-weighted scan where it is continuous with our own; None if they differ."""
     inside = resample(own, grid, outside=-BEYOND).data.numpy() > 0
-    depth = resample(coarse.distance, grid, outside=-BEYOND).data.numpy()
-    image = image.with_data((image.data - t1w_mask.intensity_range(image.data)[0]).clamp(min=0))
-    least = t1w_mask.darkest(image, coarse, structures)
-    seen = resample(image, grid).data.numpy()
-    kept = t1w_mask.continuous(mask, seen, inside, depth, float(grid.spacing[0]), least)
+    kept = _continuous(mask, image, grid, coarse, structures, inside)
     if kept is None:
         notes.append(
             "The brain mask for T1- and T2-weighted scans differs from the mask for any contrast, so that "
@@ -183,6 +182,35 @@ def _trimmed(
         )
         return None
     return tidy(torch.from_numpy(kept))
+
+
+def _widened(volume: Volume, coarse: head.Coarse, own: Volume, record: Population) -> Volume:
+    """Return the surface of our own mask, extended to tissue beside it where fluid is dark."""
+    structures = labels.load(zoo.read_card(record.coarse)["label_table"]).unsided
+    if not t1w_mask.has_dark_fluid(volume, coarse, structures):
+        return own
+    spacing = record.methods["skullstrip"].spacing
+    grid = brain_grid(volume, coarse.distance, spacing, MARGIN, 1)
+    inside = resample(own.with_data(own.data + BEYOND), grid).data.numpy() > BEYOND
+    around = surface.within(inside, DEEPER, spacing)
+    kept = _continuous(around, volume, grid, coarse, structures, inside)
+    return own if kept is None else _surface(tidy(torch.from_numpy(kept)), grid, volume.grid)
+
+
+def _continuous(
+    mask: np.ndarray,
+    image: Volume,
+    grid: Grid,
+    coarse: head.Coarse,
+    structures: tuple[int, ...],
+    inside: np.ndarray,
+) -> np.ndarray | None:
+    """Return the part of a mask that is continuous with our own mask; None if they differ too much."""
+    depth = resample(coarse.distance, grid, outside=-BEYOND).data.numpy()
+    image = image.with_data((image.data - t1w_mask.intensity_range(image.data)[0]).clamp(min=0))
+    least = t1w_mask.darkest(image, coarse, structures)
+    seen = resample(image, grid).data.numpy()
+    return t1w_mask.continuous(mask, seen, inside, depth, float(grid.spacing[0]), least)
 
 
 def _surface(mask: np.ndarray, grid: Grid, onto: Grid) -> Volume:

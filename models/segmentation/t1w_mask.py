@@ -39,6 +39,9 @@ MEAN, SPREAD = 0.449, 0.226
 CONTRAST = 0.04
 """Smallest difference of the tissues' mean intensities, relative to the image's range."""
 
+DARK_FLUID = 0.1
+"""Smallest difference of gray or white matter to fluid where fluid is dark, relative to the image's range."""
+
 QUANTILES, BRIGHT_TAIL = (0.03, 0.5, 0.97), 2.0
 """Quantiles of the intensities deep in the brain, and the smallest ratio of the upper to the lower tail of a
 T2-weighted scan, whose fluid is far brighter than its tissue. Real heads: T1w 0.6 to 0.9, T2w 3.7 and 4.5."""
@@ -115,6 +118,23 @@ def _levels(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> list
         weight = coarse.structures.data[structures.index(index)] ** 2
         levels.append(float((image * weight).sum() / weight.sum().clamp(min=1e-3)))
     return levels
+
+
+def has_dark_fluid(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> bool:
+    """Return whether fluid is darker than white and gray matter.
+
+    Parameters
+    ----------
+    volume : Volume
+        The scan.
+    coarse : Coarse
+        Result of the coarse network.
+    structures : tuple of int
+        FreeSurfer ids (without side) of its structures.
+    """
+    low, high = intensity_range(volume.data)
+    white, gray, fluid = _levels(volume, coarse, structures)
+    return min(white, gray) - fluid > DARK_FLUID * max(high - low, 1e-6)
 
 
 def darkest(image: Volume, coarse: Coarse, structures: tuple[int, ...]) -> float:

@@ -58,6 +58,8 @@ def test_page_has_a_place_for_every_table():
         "learning segmentation",
         "learning segmentation-again",
         "learning segmentation-constant",
+        "learning segmentation-contrasts",
+        "learning intracranial",
         "passes",
         "variants",
         "variants_longer",

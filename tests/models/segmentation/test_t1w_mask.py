@@ -9,7 +9,7 @@ import torch
 from brainseg.models.geometry.volume import Grid, Volume, resample
 from brainseg.models.localization.head import Coarse
 from brainseg.models.networks import zoo
-from brainseg.models.population import labels
+from brainseg.models.population import labels, populations
 from brainseg.models.segmentation import signed_distance, skullstrip, t1w_mask
 
 TABLE = labels.load("adult").unsided
@@ -235,3 +235,25 @@ def test_a_surface_is_the_same_mask_on_a_grid_in_any_order_of_the_axes(order, si
     found = resample(signed_distance._surface(mask, grid, onto), onto, outside=-1.0).data.numpy() > 0
     back = np.flip(mask, [a for a in range(3) if signs[a] < 0]).transpose(order)
     assert (found == back).mean() > (0.98 if shift else 0.99999)
+
+
+@pytest.mark.parametrize(
+    ("levels", "dark"), [((500, 600, 150), True), ((600, 700, 800), False), ((500, 500, 480), False)]
+)
+def test_dark_fluid_is_recognized(levels, dark):
+    coarse = coarse_of(fluid=30)
+    assert t1w_mask.has_dark_fluid(image_of(coarse, *levels), coarse, TABLE) == dark
+
+
+def test_our_own_mask_is_extended_to_cortex_beside_dark_fluid():
+    """As in FLAIR: the network ends in the cortex, bone is as dark as fluid."""
+    coarse = coarse_of()
+    image, record = image_of(coarse, 500, 600, 100), populations.load("adult")
+    own = coarse.distance.with_data(coarse.distance.data - 3)
+    found = signed_distance._widened(image, coarse, own, record)
+    mask = resample(found, image.grid, outside=-1.0).data > 0
+    truth = coarse.distance.data > 0
+    assert float(mask[truth].float().mean()) > 0.97 > float((own.data > 0)[truth].float().mean())
+    assert float(mask[coarse.distance.data < -SPACING].float().mean()) < 1e-3
+    bright = image_of(coarse, 600, 700, 800)
+    assert signed_distance._widened(bright, coarse, own, record) is own
