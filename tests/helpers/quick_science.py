@@ -23,7 +23,8 @@ def skullstrip(volume, population="adult", *, mode="auto", **_):
         raise InputError(None, "no brain was found", "Look at the scan")
     stripped = mode == "skip"
     source = "extent" if stripped else "deepbet"
-    return SimpleNamespace(mask=volume.with_data(mask), stripped=stripped, notes=[], source=source)
+    found = volume.with_data(mask)
+    return SimpleNamespace(mask=found, region=None, stripped=stripped, notes=[], source=source)
 
 
 def segment(volume, mask, population, **_):

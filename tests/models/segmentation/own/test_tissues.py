@@ -183,7 +183,7 @@ def test_training_sees_what_the_program_finds(tmp_path, monkeypatch):
     """The tissues of every image are those of the program; only the image changes its intensities."""
     asked = []
 
-    def found(image, mask, record):
+    def found(image, mask, record, region=None):
         asked.append(record.name)
         ones = image.with_data(torch.ones(image.grid.shape) * (mask.data > 0))
         halves = {name: ones.with_data(ones.data / 2) for name in ("GM", "WM", "CSF")}
