@@ -187,6 +187,7 @@ def build_skullstrip(plan: Plan) -> LiterateWorkflow:
     """Build the skull-stripping, or the stage that takes a precomputed mask."""
     common: dict[str, Any] = {"mode": plan.options.skull_strip, "mem_gb": plan.memory["skullstrip"]}
     if mask := plan.inputs.precomputed.get("mask"):
+        common["region"] = not plan.mask_only and "structures" not in plan.inputs.precomputed
         return init_precomputed_mask_wf(
             mask=mask, population=plan.inputs.population, plausible_ml=plan.record.brain_ml, **common
         )

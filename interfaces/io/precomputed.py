@@ -29,6 +29,7 @@ class _PrecomputedMaskInputSpec(StageInputSpec):
     mode = traits.Enum("auto", "skip", "force", usedefault=True, desc="whether to expect a skull")
     population = Str("adult", usedefault=True, desc="population of the brain")
     plausible_ml = traits.Tuple(traits.Float, traits.Float, desc="plausible brain volumes (mL)")
+    region = traits.Bool(True, usedefault=True, desc="whether the fluid around the mask is needed")
 
 
 class _PrecomputedMaskOutputSpec(TraitedSpec):
@@ -58,7 +59,9 @@ class PrecomputedMask(Stage):
             notes.append(f"{turn.words}. {upright.REMEDY}.")
         self._results["out_mask"] = save(mask, folder / "mask.nii")
         self._results["stripped"] = bool(precomputed.stripped(scan, mask, self.inputs.mode))
-        region = None if self._results["stripped"] else skullstrip.around(scan, mask, self.inputs.population)
+        region = None
+        if self.inputs.region and not self._results["stripped"]:
+            region = skullstrip.around(scan, mask, self.inputs.population)
         if region is not None:
             self._results["out_region"] = save(region, folder / "region.nii")
         self._results["misfit"] = turn.words if turn is not None else ""

@@ -94,7 +94,18 @@ def test_the_segmentation_sees_fluid_around_a_mask_that_was_made_tight(monkeypat
         source_file=scan, bids_root="/bids", out_dir="/out", key="sub-01", precomputed=given
     )
     row = ("skullstrip", "out_region", "segmentation", "in_region")
-    assert (row in select_connections(builders.Plan(inputs))) == expected
+    plan = builders.Plan(inputs)
+    assert (row in select_connections(plan)) == expected
+
+
+@pytest.mark.parametrize("given", [{"mask": "m.nii"}, {"mask": "m.nii", "structures": "s.nii"}])
+def test_fluid_around_a_given_mask_is_sought_for_a_segmentation_only(given):
+    scan = "/bids/sub-01/anat/sub-01_T1w.nii.gz"
+    inputs = ParticipantInputs(
+        source_file=scan, bids_root="/bids", out_dir="/out", key="sub-01", precomputed=given
+    )
+    node = builders.build_skullstrip(builders.Plan(inputs)).get_node("given_mask")
+    assert node.inputs.region == ("structures" not in given)
 
 
 def test_every_stage_is_a_workflow_with_one_node_of_its_name():

@@ -22,6 +22,7 @@ def init_precomputed_mask_wf(
     mode: str = "auto",
     population: str = "adult",
     plausible_ml: tuple[float, float] = (100.0, 2600.0),
+    region: bool = True,
     mem_gb: float = 2.0,
 ) -> LiterateWorkflow:
     """Use a precomputed brain mask.
@@ -38,6 +39,8 @@ def init_precomputed_mask_wf(
         Population of the brain.
     plausible_ml : tuple of float
         Plausible volumes (mL) of the brain; other volumes get a note.
+    region : bool
+        Whether a segmentation needs the fluid around the mask.
     mem_gb : float
         Memory (GB) of the node.
 
@@ -52,7 +55,9 @@ def init_precomputed_mask_wf(
         As of :func:`brainseg.workflows.skullstrip.init_skullstrip_wf`.
     """
     node = pe.Node(
-        PrecomputedMask(in_precomputed=mask, mode=mode, population=population, plausible_ml=plausible_ml),
+        PrecomputedMask(
+            in_precomputed=mask, mode=mode, population=population, plausible_ml=plausible_ml, region=region
+        ),
         name="given_mask",
         mem_gb=mem_gb,
     )
