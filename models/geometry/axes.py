@@ -93,3 +93,33 @@ def in_memory_order(data: np.ndarray, dtype: type[np.generic]) -> np.ndarray:
         for z in range(0, data.shape[2], BLOCK):
             out[x : x + BLOCK, :, z : z + BLOCK] = data[x : x + BLOCK, :, z : z + BLOCK]
     return out
+
+
+def extent(inside: np.ndarray) -> tuple[tuple[int, int], ...] | None:
+    """Return the first and the last index along each axis of what is inside; None if nothing is.
+
+    Parameters
+    ----------
+    inside : ndarray of bool, shape (X, Y, Z)
+        Mask, in any order in memory.
+
+    Returns
+    -------
+    tuple of tuple of int, or None
+        First and last index, for each axis.
+
+    Examples
+    --------
+    >>> mask = np.zeros((4, 5, 6), bool)
+    >>> mask[1:3, 2, 3:] = True
+    >>> extent(mask)
+    ((1, 2), (2, 2), (3, 5))
+    """
+    reverse = inside.strides[0] < inside.strides[-1]
+    slow = inside.T if reverse else inside
+    flat = slow.any(0)
+    if not flat.any():
+        return None
+    lines = [slow.reshape(len(slow), -1).any(1), flat.any(1), flat.any(0)]
+    there = [np.flatnonzero(line) for line in (lines[::-1] if reverse else lines)]
+    return tuple((int(index[0]), int(index[-1])) for index in there)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from .axes import extent
 from .regions import filled
 
 CLOSING = 4.0
@@ -84,11 +85,11 @@ def closed(mask: np.ndarray, radius: float = CLOSING, spacing: float = 1.0, rim:
     ndarray of bool, shape (X, Y, Z)
         The closed mask.
     """
-    if not mask.any():
+    ends = extent(mask)
+    if ends is None:
         return mask.copy()
-    ends = [np.nonzero(mask.any(tuple(a for a in range(3) if a != axis)))[0][[0, -1]] for axis in range(3)]
     more = int(np.ceil(rim / spacing))
-    window = tuple(slice(max(int(low) - more, 0), int(high) + 1 + more) for low, high in ends)
+    window = tuple(slice(max(low - more, 0), high + 1 + more) for low, high in ends)
     pad = int(np.ceil(radius / spacing)) + 2
     grown = within(np.pad(mask[window], pad), radius, spacing)
     shut = ~within(~grown, radius - rim, spacing)

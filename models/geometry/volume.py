@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
-from .axes import triple
+from .axes import extent, triple
 from .orientation import closest_axes, is_turn, to_canonical, turned
 
 
@@ -147,14 +147,13 @@ def box(mask: Volume, margin: float, stride: int = 1) -> tuple[tuple[int, int, i
     ValueError
         If the mask is empty.
     """
-    inside = mask.data > 0
-    if not bool(inside.any()):
+    ends = extent((mask.data > 0).cpu().numpy())
+    if ends is None:
         raise ValueError("the mask is empty")
     start, shape = [], []
-    for axis, size in enumerate(mask.grid.spacing):
-        line = inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0]
+    for (first, last), size in zip(ends, mask.grid.spacing, strict=True):
         pad = math.ceil(margin / size)
-        low, high = int(line[0]) - pad, int(line[-1]) + pad + 1
+        low, high = first - pad, last + pad + 1
         extra = -(high - low) % stride
         start.append(low - extra // 2)
         shape.append(high - low + extra)

@@ -42,12 +42,16 @@ def shares(structures: Volume, matrix: np.ndarray, grid: Grid) -> dict[int, np.n
     moved = Volume(structures.data, matrix @ structures.affine)
     found = resample(moved, fine, mode="nearest").data.numpy()
     starts = itertools.product(range(FINER), repeat=3)
-    samples = [np.ascontiguousarray(found[a::FINER, b::FINER, c::FINER]) for a, b, c in starts]
+    samples = np.stack([found[a::FINER, b::FINER, c::FINER] for a, b, c in starts])
+    boxes = ndimage.find_objects(found.astype(np.int32, copy=False))
     out = {}
-    for index in np.unique(found):
-        if index:
-            count = sum((sample == index).astype(np.float32) for sample in samples)
-            out[int(index)] = count / np.float32(len(samples))
+    for index, part in enumerate(boxes, 1):
+        if part is None:
+            continue
+        around = tuple(slice(a.start // FINER, -(-a.stop // FINER)) for a in part)
+        out[index] = np.zeros(grid.shape, np.float32)
+        count = np.count_nonzero(samples[(slice(None), *around)] == index, axis=0)
+        out[index][around] = count / np.float32(len(samples))
     return out
 
 

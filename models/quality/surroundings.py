@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
+from ..geometry.distance import within
 from ..geometry.volume import Volume, box
 from ..population import labels
 
@@ -47,9 +48,17 @@ def brain_outside(image: Volume, mask: Volume, segmentation: Volume, table: str 
         if values.size < LEAST:
             return None
         medians.append(float(np.median(values)))
-    distance = ndimage.distance_transform_edt(~inside, mask.grid.spacing)
-    around = data[(distance > 0) & (distance <= max(SHELL, 1.01 * float(np.min(mask.grid.spacing))))]
+    around = data[_shell(inside, mask.grid.spacing)]
     if not around.size:
         return None
     gray, white, fluid = (np.abs(around - median) for median in medians)
     return float((np.minimum(gray, white) < np.minimum(fluid, np.abs(around))).mean())
+
+
+def _shell(inside: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+    """Return the voxels around a mask: up to :data:`SHELL` away, at least those that share a face with it."""
+    radius = max(SHELL, 1.01 * float(spacing.min()))
+    if np.ptp(spacing) < 1e-3 * spacing.min():
+        return within(inside, radius, float(spacing.mean())) & ~inside
+    distance = ndimage.distance_transform_edt(~inside, spacing)
+    return (distance > 0) & (distance <= radius)

@@ -45,11 +45,11 @@ def draw_tissues(canvas: Canvas) -> dict[str, Any]:
         ``figures`` (file names of ``base``, ``fill`` and ``lines``) and ``histograms`` (share of voxels in
         each bin, by dseg value as text).
     """
-    values, edges = {}, np.linspace(*canvas.levels, BINS + 1)
+    values = {}
     for label in colors.tissues():
         inside = canvas.image.data[canvas.dseg == label.index]
         if inside.size:
-            count = np.histogram(inside, edges)[0]
+            count = np.histogram(inside, BINS, canvas.levels)[0]
             shares = [round(float(x), 5) for x in count / count.sum()] if count.sum() else []
             values[str(label.index)] = shares
     palette = {label.index: mosaic.color_of(label.color) for label in colors.tissues()}
