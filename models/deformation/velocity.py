@@ -15,10 +15,9 @@ from torch import Tensor
 from ..geometry.axes import triple
 from ..geometry.volume import weighted
 
-
 MOST_ROWS = 2**14
-"""Rows up to which an image of planes is sampled: a position among more of them is rounded by more than half a
-thousandth of a voxel in single precision."""
+"""Rows up to which an image of planes is sampled: single precision rounds a position among more of them
+by more than half a thousandth of a voxel."""
 
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
