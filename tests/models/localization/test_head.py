@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
+from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume
 from brainseg.models.localization import head, upright
 from brainseg.models.segmentation import masks
@@ -68,3 +70,11 @@ def test_what_lies_outside_the_field_of_view_is_no_sign_of_a_stripped_brain():
     assert not masks.is_stripped(part, distance)
     alone = ball(radius=60.0).crop((0, 0, 28), (60, 66, 4))
     assert masks.is_stripped(alone, distance)
+
+
+@pytest.mark.parametrize("roughness", [0.0, 1.5, 3.0])
+def test_noise_is_no_brain(roughness):
+    noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(64, 72, 64)), roughness)
+    data = (100 + 30 * noise / noise.std()).clip(0).astype(np.float32)
+    with pytest.raises(InputError, match="no brain"):
+        head.find(Volume(torch.from_numpy(data), AFFINE))
