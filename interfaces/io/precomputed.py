@@ -61,7 +61,7 @@ class PrecomputedMask(Stage):
         self._results["stripped"] = bool(precomputed.stripped(scan, mask, self.inputs.mode))
         region = None
         if self.inputs.region and not self._results["stripped"]:
-            region = skullstrip.around(scan, mask, self.inputs.population)
+            region = skullstrip.around(scan, mask, self.inputs.population, notes)
         if region is not None:
             self._results["out_region"] = save(region, folder / "region.nii")
         self._results["misfit"] = turn.words if turn is not None else ""

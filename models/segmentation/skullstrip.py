@@ -21,6 +21,12 @@ METHODS: dict[str, Callable[..., SkullStripResult]] = {
 }
 """Functions by the ``method`` of ``[methods.skullstrip]`` in a population's record."""
 
+NO_FLUID = (
+    "The segmentation sees no fluid around the given brain mask, so that volumes of fluid may be too large: "
+    "the program's own search for the brain failed"
+)
+"""Note where the program finds no brain in a scan with a given mask."""
+
 UPRIGHT = ("signed-distance",)
 """Methods that rely on the orientation in the header."""
 
@@ -49,7 +55,12 @@ def orientation(
     return upright.check(volume, model=model, device=device) if model else None
 
 
-def around(volume: Volume, mask: Volume, population: str | Population = "adult") -> Volume | None:
+def around(
+    volume: Volume,
+    mask: Volume,
+    population: str | Population = "adult",
+    notes: list[str] | None = None,
+) -> Volume | None:
     """Return a mask that was made elsewhere and fluid around it, as that of :func:`skullstrip` has it.
 
     Parameters
@@ -60,6 +71,8 @@ def around(volume: Volume, mask: Volume, population: str | Population = "adult")
         Brain mask on the same grid.
     population : str or Population
         Name or record of the population.
+    notes : list of str, optional
+        Notes on the results are appended.
 
     Returns
     -------
@@ -70,7 +83,9 @@ def around(volume: Volume, mask: Volume, population: str | Population = "adult")
         return None
     try:
         region = skullstrip(volume, population, mode="force").region
-    except BrainsegError:
+    except BrainsegError as error:
+        if notes is not None:
+            notes.append(f"{NO_FLUID} ({error.reason}).")
         return None
     return region and mask.with_data(((region.data > 0) | (mask.data > 0)).to(mask.data.dtype))
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from brainseg.models.geometry import axes, orientation
+from brainseg.models.geometry.axes import extent
 from brainseg.models.geometry.volume import Grid, Volume, resample
 
 
@@ -46,3 +47,12 @@ def test_grids_with_the_same_voxels_in_another_order_need_no_interpolation(mode)
                 within = (place >= 0).all() and (place < [6, 7, 8]).all()
                 expected = image.data[:, *place.tolist()] if within else torch.zeros(2)
                 assert torch.equal(found[:, *index], expected)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_extent_is_that_of_the_mask_in_any_order_of_memory(order):
+    mask = np.zeros((6, 7, 8), bool, order=order)
+    mask[1, 2, 3] = mask[4, 5, 3] = True
+    assert extent(mask) == ((1, 4), (2, 5), (3, 3))
+    assert extent(mask.transpose(1, 2, 0)) == ((2, 5), (3, 3), (1, 4))
+    assert extent(np.zeros((2, 3, 4), bool)) is None

@@ -9,7 +9,7 @@ from scipy import ndimage
 from skimage.measure import euler_number
 
 from brainseg.interfaces.quality import assess
-from brainseg.models.geometry.volume import Volume
+from brainseg.models.geometry.volume import Grid, Volume
 from brainseg.models.population import labels
 from brainseg.models.quality import iqm, measures, quality, rating
 from brainseg.models.templates import bundled, catalog
@@ -256,3 +256,16 @@ def test_cranial_cavity_is_checked_and_never_fails_a_result(brain, volume, outsi
     checks = {one.name: one for one in found.checks}
     assert [checks[name].verdict for name in ("intracranial_volume", "beyond")] == verdicts
     assert checks["intracranial_volume"].value == volume and "mL" in checks["intracranial_volume"].words
+
+
+def test_shares_are_those_of_each_label_counted_alone():
+    draw = np.random.default_rng(0)
+    found = ndimage.zoom(draw.integers(0, 60, (5, 6, 4)), 4, order=0).astype(np.int16)
+    structures = Volume(torch.from_numpy(found), np.diag([1.5, 1.5, 1.5, 1.0]))
+    grid = Grid((10, 12, 8), np.diag([3.0, 3.0, 3.0, 1.0]))
+    grid.affine[:3, 3] = 0.75
+    shares = measures.shares(structures, np.eye(4), grid)
+    assert set(shares) == set(np.unique(found)) - {0}
+    blocks = found.reshape(10, 2, 12, 2, 8, 2)
+    for label, share in shares.items():
+        assert (share == (blocks == label).mean((1, 3, 5)).astype(np.float32)).all()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from brainseg.models.geometry.volume import Volume
-from brainseg.models.quality import rating
+from brainseg.models.quality import rating, surroundings
 from brainseg.models.quality.surroundings import brain_outside
 
 CONTRASTS = {"T1w": (900, 600, 200, 50), "T2w": (400, 550, 1000, 80), "FLAIR": (450, 560, 120, 40)}
@@ -54,3 +54,11 @@ def test_nothing_is_said_without_tissue_to_compare_with():
     image, found = head(CONTRASTS["T1w"])
     mask = found.with_data((found.data > 0).to(torch.uint8))
     assert brain_outside(image, mask, found.with_data(found.data * 0)) is None
+
+
+def test_the_shell_is_the_same_by_distances_and_by_widening():
+    inside = _radius() < 20
+    usual = surroundings._shell(inside, np.ones(3))
+    # Voxels that are not quite cubes take a distance transform.
+    assert (usual == surroundings._shell(inside, np.array([1.0, 1.0, 1.002]))).all()
+    assert not (usual & inside).any() and usual.sum() > inside.sum() ** (2 / 3)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Grid, Volume, resample
 from brainseg.models.localization.head import Coarse
 from brainseg.models.networks import zoo
@@ -133,6 +134,14 @@ def test_a_mask_made_elsewhere_has_the_same_fluid_around_it(monkeypatch):
     assert ((found.data > 0) == ((wide.data > 0) | (given.data > 0))).all()
     assert skullstrip.around(image_of(coarse, 900, 600, 200), given) is None, "no skull"
     assert skullstrip.around(image, given, "fetal") is None
+
+    def no_brain(*_, **__):
+        raise InputError(None, "no brain found in the image", "Check the image")
+
+    notes: list[str] = []
+    monkeypatch.setattr(signed_distance.head, "find", no_brain)
+    assert skullstrip.around(image, given, notes=notes) is None
+    assert len(notes) == 1 and "no fluid" in notes[0] and "no brain found" in notes[0]
 
 
 def test_a_mask_elsewhere_is_not_taken():
