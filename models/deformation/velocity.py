@@ -19,6 +19,9 @@ MOST_ROWS = 2**14
 """Rows up to which an image of planes is sampled: single precision rounds a position among more of them
 by more than half a thousandth of a voxel."""
 
+LEAST_SAMPLES = 2**15
+"""Samples that one thread computes at least."""
+
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
     """Return voxel indices, shape (3, X, Y, Z), with the type and device of ``like``."""
@@ -66,12 +69,20 @@ def _between_planes(values: Tensor, where: Tensor, padding: str, first: int, las
     share = x.sub_(plane).view(-1)
     part = values[:, first : last + 2].flatten(1, 2)[None]
     step = [2.0 / max(n - 1, 1) for n in part.shape[2:]]
-    points = torch.empty(1, 1, share.numel(), 2)
-    points[..., 0] = z.mul_(step[1]).sub_(1).view(-1)
-    points[..., 1] = plane.sub_(first).mul_(sizes[1]).add_(y).mul_(step[0]).sub_(1).view(-1)
+    # PyTorch gives each image to one thread: several images are parts of the samples.
+    count = share.numel()
+    parts = min(torch.get_num_threads(), math.ceil(count / LEAST_SAMPLES))
+    each = math.ceil(count / parts)
+    points, shares = torch.zeros(parts * each, 2), torch.zeros(parts * each)
+    shares[:count] = share
+    points[:count, 0] = z.mul_(step[1]).sub_(1).view(-1)
+    points[:count, 1] = plane.sub_(first).mul_(sizes[1]).add_(y).mul_(step[0]).sub_(1).view(-1)
+    points, part = points.view(parts, 1, each, 2), part.expand(parts, *part.shape[1:])
     found = F.grid_sample(part, points, padding_mode="border", align_corners=True)
     points[..., 1] += sizes[1] * step[0]
-    found.lerp_(F.grid_sample(part, points, padding_mode="border", align_corners=True), share)
+    upper = F.grid_sample(part, points, padding_mode="border", align_corners=True)
+    found.lerp_(upper, shares.view(parts, 1, 1, each))
+    found = found.transpose(0, 1).reshape(len(values), -1)[:, :count]
     if padding == "zeros":
         for line, n in zip(where, sizes, strict=True):
             low, high = line.aminmax()
@@ -79,7 +90,7 @@ def _between_planes(values: Tensor, where: Tensor, padding: str, first: int, las
                 beyond = torch.maximum(-line, line - (n - 1)).view(-1)
                 some = (beyond > 0).nonzero()[:, 0]
                 found[..., some] *= (1 - beyond[some]).clamp_(min=0)
-    return found.view(len(values), *where.shape[1:])
+    return found.reshape(len(values), *where.shape[1:])
 
 
 def sample_at(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
