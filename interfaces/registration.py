@@ -80,7 +80,7 @@ class Register(Stage):
         about |= {"engine": result.engine, "folds": result.folds}
         for name, warp in (("forward", result.forward), ("inverse", result.inverse)):
             about[name] = str(folder / f"{name}.h5")
-            itk.write(about[name], warp)
+            itk.write(about[name], warp, compress=False)
         path = folder / "transform.json"
         path.write_text(json.dumps(about))
         self._results["out_transform"] = str(path)

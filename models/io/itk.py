@@ -25,7 +25,7 @@ STEP = 1024
 """Displacements are kept to this part of a millimeter: finer digits are noise that does not compress."""
 
 
-def write(path: str | Path | BinaryIO, warp: Warp) -> None:
+def write(path: str | Path | BinaryIO, warp: Warp, *, compress: bool = True) -> None:
     """Write ``warp`` as a composite transform.
 
     Parameters
@@ -34,6 +34,8 @@ def write(path: str | Path | BinaryIO, warp: Warp) -> None:
         ``from-A_to-B_mode-image_xfm.h5`` for the warp that resamples image A onto B.
     warp : Warp
         Points of B to points of A.
+    compress : bool
+        Whether to compress fields, which takes longer than to compute with them.
 
     Notes
     -----
@@ -55,7 +57,7 @@ def write(path: str | Path | BinaryIO, warp: Warp) -> None:
         part(0, "CompositeTransform")
         for number, step in enumerate(reversed(warp.steps or (np.eye(4),)), 1):
             if isinstance(step, Volume):
-                _write_field(part(number, "DisplacementFieldTransform"), step)
+                _write_field(part(number, "DisplacementFieldTransform"), step, compress)
             else:
                 _write_affine(part(number, "AffineTransform"), step)
 
@@ -81,7 +83,7 @@ def _write_affine(group: Any, matrix: np.ndarray) -> None:
     group.create_dataset("TransformFixedParameters", data=np.zeros(3))
 
 
-def _write_field(group: Any, field: Volume) -> None:
+def _write_field(group: Any, field: Volume, compress: bool) -> None:
     size = field.grid.shape
     spacing = field.grid.spacing
     lps = LPS @ field.affine
@@ -92,14 +94,11 @@ def _write_field(group: Any, field: Volume) -> None:
     # ITK's order: the component runs fastest, then x, y, z.
     flat = (values.transpose(3, 2, 1, 0).ravel() + 0.0).astype(np.float32)
     group.create_dataset("TransformFixedParameters", data=fixed)
-    group.create_dataset(
-        "TransformParameters",
-        data=flat,
-        chunks=(min(len(flat), 1 << 18),),
-        compression="gzip",
-        compression_opts=4,
-        shuffle=True,
-    )
+    packing: dict[str, Any] = {}
+    if compress:
+        chunks = (min(len(flat), 1 << 18),)
+        packing = {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    group.create_dataset("TransformParameters", data=flat, **packing)
 
 
 def read(path: str | Path) -> Warp:

@@ -82,6 +82,8 @@ def test_file_is_read_back_and_is_the_same_bytes_every_time(tmp_path, warp):
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
     points = np.random.default_rng(0).uniform(-30, 30, (200, 3))
     assert np.allclose(itk.read(tmp_path / "a.h5").points(points), warp.points(points), atol=1e-4)
+    itk.write(tmp_path / "plain.h5", warp, compress=False)
+    assert (itk.read(tmp_path / "plain.h5").points(points) == itk.read(tmp_path / "a.h5").points(points)).all()
     (tmp_path / "c.h5").write_bytes(b"no")
     with pytest.raises(InputError, match=r"c\.h5"):
         itk.read(tmp_path / "c.h5")
