@@ -9,18 +9,11 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry.axes import triple
+from ..geometry.trilinear import sample
 from ..geometry.volume import weighted
-
-MOST_ROWS = 2**14
-"""Rows up to which an image of planes is sampled: single precision rounds a position among more of them
-by more than half a thousandth of a voxel."""
-
-LEAST_SAMPLES = 2**15
-"""Samples that one thread computes at least."""
 
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
@@ -29,72 +22,8 @@ def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*lines, indexing="ij"))
 
 
-def sample(values: Tensor, where: Tensor, padding: str = "border") -> Tensor:
-    """Sample values at voxel indices, by trilinear interpolation.
-
-    Parameters
-    ----------
-    values : Tensor, shape (C, X, Y, Z)
-        Values.
-    where : Tensor, shape (3, x, y, z)
-        Voxel indices of the samples.
-    padding : {'border', 'zeros'}
-        Values outside.
-
-    Returns
-    -------
-    Tensor, shape (C, x, y, z)
-        The samples.
-    """
-    tracked = torch.is_grad_enabled() and (values.requires_grad or where.requires_grad)
-    if values.device.type == "cpu" and values.dtype == torch.float32 and where.numel() and not tracked:
-        first, last = (min(max(int(n), 0), values.shape[1] - 1) for n in where[0].aminmax())
-        if (last + 2 - first) * values.shape[2] <= MOST_ROWS:
-            return _between_planes(values, where.float(), padding, first, last)
-    scale = [2.0 / max(n - 1, 1) for n in values.shape[1:]]
-    # grid_sample wants the last axis first.
-    points = torch.stack([where[k] * scale[k] - 1 for k in (2, 1, 0)], -1)[None]
-    return F.grid_sample(values[None], points.to(values.dtype), padding_mode=padding, align_corners=True)[0]
-
-
-def _between_planes(values: Tensor, where: Tensor, padding: str, first: int, last: int) -> Tensor:
-    """Sample as :func:`sample` does, on the CPU: interpolate in two planes, then between them.
-
-    PyTorch has vector instructions for images alone. Here the planes from ``first`` to after ``last``, which
-    the samples need, are the rows of one image.
-    """
-    sizes = values.shape[1:]
-    x, y, z = (line.clamp(0, n - 1) for line, n in zip(where, sizes, strict=True))
-    plane = x.floor().clamp_(max=max(sizes[0] - 2, 0))
-    share = x.sub_(plane).view(-1)
-    part = values[:, first : last + 2].flatten(1, 2)[None]
-    step = [2.0 / max(n - 1, 1) for n in part.shape[2:]]
-    # PyTorch gives each image to one thread: several images are parts of the samples.
-    count = share.numel()
-    parts = min(torch.get_num_threads(), math.ceil(count / LEAST_SAMPLES))
-    each = math.ceil(count / parts)
-    points, shares = torch.zeros(parts * each, 2), torch.zeros(parts * each)
-    shares[:count] = share
-    points[:count, 0] = z.mul_(step[1]).sub_(1).view(-1)
-    points[:count, 1] = plane.sub_(first).mul_(sizes[1]).add_(y).mul_(step[0]).sub_(1).view(-1)
-    points, part = points.view(parts, 1, each, 2), part.expand(parts, *part.shape[1:])
-    found = F.grid_sample(part, points, padding_mode="border", align_corners=True)
-    points[..., 1] += sizes[1] * step[0]
-    upper = F.grid_sample(part, points, padding_mode="border", align_corners=True)
-    found.lerp_(upper, shares.view(parts, 1, 1, each))
-    found = found.transpose(0, 1).reshape(len(values), -1)[:, :count]
-    if padding == "zeros":
-        for line, n in zip(where, sizes, strict=True):
-            low, high = line.aminmax()
-            if n > 1 and (low < 0 or high > n - 1):
-                beyond = torch.maximum(-line, line - (n - 1)).view(-1)
-                some = (beyond > 0).nonzero()[:, 0]
-                found[..., some] *= (1 - beyond[some]).clamp_(min=0)
-    return found.reshape(len(values), *where.shape[1:])
-
-
 def sample_at(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
-    """Sample values as :func:`sample` does, at some voxels only; the others get zero.
+    """Sample values by trilinear interpolation at some voxels only; the others get zero.
 
     Parameters
     ----------

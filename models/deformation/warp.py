@@ -11,9 +11,9 @@ from scipy import ndimage
 from torch import Tensor
 
 from ..geometry.axes import triple
+from ..geometry.trilinear import sample
 from ..geometry.volume import Grid, Volume, antialias
 from .velocity import jacobian as determinant
-from .velocity import sample
 
 TIE = 1e-3
 """Voxels by which a point between two voxels is nearer to the upper one, above all rounding."""

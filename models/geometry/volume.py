@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
 from .axes import extent, triple
 from .orientation import closest_axes, is_turn, to_canonical, turned
+from .trilinear import sample
 
 
 @dataclass(frozen=True)
@@ -347,23 +347,15 @@ def _line(count: int, step: float, start: float, size: int) -> np.ndarray:
 
 def _linear(data: Tensor, matrix: np.ndarray, shape: tuple[int, int, int], outside: float) -> Tensor:
     """Interpolate trilinearly, slab by slab to keep the sampling grid small."""
-    sizes = data.shape[1:]
-    scale = np.array([2.0 / max(n - 1, 1) for n in sizes])
-    total = torch.from_numpy(matrix[:3] * scale[:, None]).float().to(data.device)
-    lead = data[None] - outside if outside else data[None]
+    total = torch.from_numpy(matrix[:3]).float().to(data.device)
+    lead = data - outside if outside else data
     out = torch.empty(data.shape[0], *shape, dtype=data.dtype, device=data.device)
     y = torch.arange(shape[1], device=data.device).view(1, -1, 1)
     z = torch.arange(shape[2], device=data.device).view(1, 1, -1)
     for first in range(0, shape[0], 16):
         x = torch.arange(first, min(first + 16, shape[0]), device=data.device).view(-1, 1, 1)
-        where = [
-            (r[0] * x + r[1] * y + r[2] * z + r[3] - 1) if n > 1 else (0.0 * (x + y + z))
-            for r, n in zip(total, sizes, strict=True)
-        ]
-        points = torch.stack(where, -1).flip(-1)[None].to(data.dtype)
-        out[:, first : first + 16] = F.grid_sample(
-            lead, points, mode="bilinear", padding_mode="zeros", align_corners=True
-        )[0]
+        where = torch.stack([r[0] * x + r[1] * y + r[2] * z + r[3] for r in total])
+        out[:, first : first + 16] = sample(lead, where, "zeros")
     return out + outside if outside else out
 
 

@@ -17,10 +17,11 @@ from torch import Tensor
 
 from ..deformation import diffeomorphic
 from ..deformation.diffeomorphic import Level, Middle, Options
-from ..deformation.velocity import exponential, identity, sample
+from ..deformation.velocity import exponential, identity
 from ..deformation.warp import Warp
 from ..errors import InputError
 from ..geometry.cropping import centered_grid
+from ..geometry.trilinear import sample
 from ..geometry.volume import Grid, transform_points
 from ..networks import zoo
 from ..networks.malloc import kept

@@ -22,8 +22,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..deformation.velocity import exponential, identity, sample
+from ..deformation.velocity import exponential, identity
 from ..errors import UsageError
+from ..geometry.trilinear import sample
 from ..geometry.volume import Grid, Volume, resample
 from ..population.labels import load as load_table
 from . import catalog

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.deformation.diffeomorphic import Level, Options, optimize
-from ...models.deformation.velocity import exponential, sample
+from ...models.deformation.velocity import exponential
+from ...models.geometry.trilinear import sample
 
 GRID, SPACING = (46, 54, 46), 2.0
 """Number of voxels, and voxel size in the atlas frame (mm)."""

@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from ...models.deformation.diffeomorphic import optimize
-from ...models.deformation.velocity import exponential, identity, sample
+from ...models.deformation.velocity import exponential, identity
+from ...models.geometry.trilinear import sample
 from ...models.population import labels
 from ...models.templates import age_template
 from ...models.templates.age_template import LENGTH, AgeTemplate

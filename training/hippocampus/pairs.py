@@ -12,10 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.deformation import diffeomorphic
-from ...models.deformation.velocity import identity, sample
+from ...models.deformation.velocity import identity
 from ...models.errors import UsageError
 from ...models.geometry.axes import triple
 from ...models.geometry.cropping import centered_grid
+from ...models.geometry.trilinear import sample
 from ...models.geometry.volume import Volume
 from ...models.hippocampus import hippocampus, registration
 from ...models.hippocampus.hippocampus import Parts

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...models.deformation.velocity import identity, sample
+from ...models.deformation.velocity import identity
+from ...models.geometry.trilinear import sample
 from . import registration
 
 LEAST = 9

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...models.deformation.diffeomorphic import shares
-from ...models.deformation.velocity import identity, sample
+from ...models.deformation.velocity import identity
 from ...models.geometry.axes import triple
+from ...models.geometry.trilinear import sample
 from ...models.registration import features
 from ..core.example import Example
 from ..synthesis.generator import Draw, HeadGenerator

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from ...models.deformation.velocity import exponential, identity, jacobian, sample, taper
+from ...models.deformation.velocity import exponential, identity, jacobian, taper
 from ...models.geometry.axes import triple
+from ...models.geometry.trilinear import sample
 from ..core.example import ExampleSource
 from ..core.recipe import Recipe
 from ..core.trainer import Trainer

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from brainseg.models.deformation.velocity import exponential, identity, jacobian, sample, smooth, taper
+from brainseg.models.deformation.velocity import exponential, identity, jacobian, smooth, taper
 from brainseg.models.deformation.warp import Warp
 from brainseg.models.errors import InputError
 from brainseg.models.geometry import volume
+from brainseg.models.geometry.trilinear import sample
 from brainseg.models.geometry.volume import Grid, Volume
 from brainseg.models.io import itk
 
@@ -83,7 +84,9 @@ def test_file_is_read_back_and_is_the_same_bytes_every_time(tmp_path, warp):
     points = np.random.default_rng(0).uniform(-30, 30, (200, 3))
     assert np.allclose(itk.read(tmp_path / "a.h5").points(points), warp.points(points), atol=1e-4)
     itk.write(tmp_path / "plain.h5", warp, compress=False)
-    assert (itk.read(tmp_path / "plain.h5").points(points) == itk.read(tmp_path / "a.h5").points(points)).all()
+    assert (
+        itk.read(tmp_path / "plain.h5").points(points) == itk.read(tmp_path / "a.h5").points(points)
+    ).all()
     (tmp_path / "c.h5").write_bytes(b"no")
     with pytest.raises(InputError, match=r"c\.h5"):
         itk.read(tmp_path / "c.h5")

@@ -12,11 +12,11 @@ from brainseg.models.deformation.velocity import (
     identity,
     inverse_consistent,
     jacobian,
-    sample,
     smooth,
     taper,
 )
 from brainseg.models.errors import InputError
+from brainseg.models.geometry.trilinear import sample
 from brainseg.models.geometry.volume import Volume, transform_points
 from brainseg.models.registration import deep, features, linear, reference, registration, syn
 from brainseg.models.registration.reference import centroids

@@ -1,11 +1,12 @@
-"""Displacements: sampled plane by plane on the CPU as by trilinear interpolation in one step."""
+"""Trilinear interpolation plane by plane on the CPU is that in one step."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from brainseg.models.deformation import velocity
-from brainseg.models.deformation.velocity import identity, sample
+from brainseg.models.deformation.velocity import identity
+from brainseg.models.geometry import trilinear
+from brainseg.models.geometry.trilinear import sample
 
 
 def at_once(values: torch.Tensor, where: torch.Tensor, padding: str) -> torch.Tensor:
@@ -41,7 +42,7 @@ def test_scattered_samples_of_few_planes():
 def test_large_images_and_gradients_take_the_usual_way(monkeypatch):
     values = torch.randn(2, 9, 8, 7, generator=torch.Generator().manual_seed(1))
     where = identity((9, 8, 7), values) + 0.3
-    monkeypatch.setattr(velocity, "MOST_ROWS", 10)
+    monkeypatch.setattr(trilinear, "MOST_ROWS", 10)
     torch.testing.assert_close(sample(values, where), at_once(values, where, "border"), atol=0, rtol=0)
     monkeypatch.undo()
     values.requires_grad_()
@@ -52,7 +53,7 @@ def test_large_images_and_gradients_take_the_usual_way(monkeypatch):
 def test_the_number_of_threads_does_not_matter(monkeypatch):
     values = torch.randn(3, 11, 12, 13, generator=torch.Generator().manual_seed(2))
     where = identity((11, 12, 13), values) + 0.3
-    monkeypatch.setattr(velocity, "LEAST_SAMPLES", 100)
+    monkeypatch.setattr(trilinear, "LEAST_SAMPLES", 100)
     found = []
     for threads in (1, 2, 3):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
