@@ -187,8 +187,8 @@ def _add_processing(add: Add) -> None:
         "--effort",
         choices=("fast", "accurate"),
         former=("--quality",),
-        help="accurate: average the segmentation of the image and its mirror image, some seconds more "
-        "(default: fast)",
+        help="accurate: average over the image and its mirror image in every pass of the segmentation, some "
+        "seconds more (default: fast, in the last pass)",
     )
     add(
         "--steps",

@@ -73,7 +73,8 @@ def _add_segment(parser: Parser) -> None:
         choices=("fast", "accurate"),
         default="fast",
         former=("--quality",),
-        help="accurate: average the segmentation of the image and its mirror image (default: fast)",
+        help="accurate: average over the image and its mirror image in every pass, not in the last one alone "
+        "(default: fast)",
     )
     add(
         "--corpus-callosum",

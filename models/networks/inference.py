@@ -96,8 +96,8 @@ def posteriors(
     prior: Tensor | None = None,
     device: str = "cpu",
     *,
-    flip: bool = False,
     passes: int = 1,
+    mirrored: int = 0,
     notes: list[str] | None = None,
 ) -> Tensor:
     """Compute the probabilities of the structures, without side.
@@ -106,28 +106,30 @@ def posteriors(
     ----------
     network, image, coordinates, prior, device, notes
         As in :func:`run`.
-    flip : bool
-        Mean over the image and its mirror image: twice the time, slightly more accurate.
     passes : int
         Number of passes, as on the model card (``looks``). Each pass after the first has the posteriors of
         the one before it as prior.
+    mirrored : int
+        Number of passes, the last ones, with the mean over the image and its mirror image: each takes twice
+        the time, and is more accurate.
 
     Returns
     -------
     Tensor, shape (C, X, Y, Z)
         Probabilities, background first.
     """
-    for _ in range(passes - 1):
-        found = posteriors(network, image, coordinates, prior, device, flip=flip, notes=notes)
+    for left in range(passes - 1, 0, -1):
+        both = int(mirrored > left)
+        found = posteriors(network, image, coordinates, prior, device, mirrored=both, notes=notes)
         prior = as_prior(found[None])[0]
     tasks = ("structure",)
     found = run(network, image, coordinates, prior, device, tasks=tasks, notes=notes)["structure"].softmax(0)
-    if not flip:
+    if not mirrored:
         return found
     # Left and right change places in the mirror image: the first coordinate changes its sign.
-    mirrored = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
+    turned = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
     prior = None if prior is None else prior.flip(1)
-    other = run(network, image.flip(0), mirrored, prior, device, tasks=tasks, notes=notes)
+    other = run(network, image.flip(0), turned, prior, device, tasks=tasks, notes=notes)
     return (found + other["structure"].softmax(0).flip(1)) / 2
 
 

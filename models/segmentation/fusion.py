@@ -39,7 +39,7 @@ def fine(
     model: str,
     device: str,
     *,
-    flip: bool = False,
+    mirrored: int = 1,
     notes: list[str] | None = None,
 ) -> Volume:
     """Return the fine network's posteriors in the brain's box, at its own voxel size.
@@ -56,8 +56,8 @@ def fine(
         Weights.
     device : str
         Device of the network.
-    flip : bool
-        Whether to average with the posteriors of the mirror image.
+    mirrored : int
+        Number of passes, the last ones, that are averaged with those of the mirror image.
     notes : list of str, optional
         Notes on the results are appended.
 
@@ -68,7 +68,7 @@ def fine(
     """
     loaded = zoo.load_once(model, device)
     inputs = network_inputs(masked, mask, coarse, loaded.card["spacing"], loaded.stride)
-    return refinement.posteriors(loaded, inputs, device, flip=flip, notes=notes)
+    return refinement.posteriors(loaded, inputs, device, mirrored=mirrored, notes=notes)
 
 
 def network_inputs(

@@ -79,7 +79,7 @@ def box_posteriors(
     model: str,
     device: str,
     *,
-    flip: bool = False,
+    mirrored: int = 1,
     notes: list[str] | None = None,
 ) -> Volume:
     """Return a fine network's posteriors in its box, on the scan's lattice.
@@ -94,8 +94,8 @@ def box_posteriors(
         Weights.
     device : str
         Device of the network.
-    flip : bool
-        Whether to average with the posteriors of the mirror image.
+    mirrored : int
+        Number of passes, the last ones, that are averaged with those of the mirror image.
     notes : list of str, optional
         Notes on the results are appended.
 
@@ -106,7 +106,7 @@ def box_posteriors(
     """
     loaded = zoo.load_once(model, device)
     inputs = inputs_on(box(masked, coarse, loaded.card), masked, coarse)
-    return posteriors(loaded, inputs, device, flip=flip, notes=notes)
+    return posteriors(loaded, inputs, device, mirrored=mirrored, notes=notes)
 
 
 def posteriors(
@@ -114,7 +114,7 @@ def posteriors(
     inputs: NetworkInputs,
     device: str,
     *,
-    flip: bool = False,
+    mirrored: int = 1,
     notes: list[str] | None = None,
 ) -> Volume:
     """Return a fine network's posteriors.
@@ -127,8 +127,8 @@ def posteriors(
         Its inputs.
     device : str
         Device of the network.
-    flip : bool
-        Whether to average with the posteriors of the mirror image.
+    mirrored : int
+        Number of passes, the last ones, that are averaged with those of the mirror image.
     notes : list of str, optional
         Notes on the results are appended.
 
@@ -143,7 +143,7 @@ def posteriors(
         inputs.coordinates,
         inputs.context,
         device,
-        flip=flip,
+        mirrored=mirrored,
         passes=model.card.get("looks", 1),
         notes=notes,
     )

@@ -71,15 +71,27 @@ def test_tiles_give_what_the_whole_gives_and_say_so(scan, small_device, room, ti
 def test_mirror_images_are_averaged(scan):
     image, grid, prior = scan
     network = Local()
-    found = inference.posteriors(network, image, grid, prior, flip=True)
+    found = inference.posteriors(network, image, grid, prior, mirrored=1)
     assert len(network.calls) == 2
     torch.testing.assert_close(found.sum(0), torch.ones(image.shape))
     # the mirror image of a scan has the mirror image of its posteriors
     turn = torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
-    other = inference.posteriors(network, image.flip(0), grid.flip(1) * turn, prior.flip(1), flip=True)
+    other = inference.posteriors(network, image.flip(0), grid.flip(1) * turn, prior.flip(1), mirrored=1)
     torch.testing.assert_close(other.flip(1), found, rtol=1e-4, atol=1e-5)
     once = inference.posteriors(network, image, grid, prior)
     assert float((once - found).abs().max()) > 1e-3
+
+
+def test_the_last_pass_alone_is_averaged(scan):
+    image, grid, prior = scan
+    network = Local()
+    found = inference.posteriors(network, image, grid, prior, passes=2, mirrored=1)
+    assert len(network.calls) == 3
+    first = inference.as_prior(inference.posteriors(network, image, grid, prior)[None])[0]
+    torch.testing.assert_close(found, inference.posteriors(network, image, grid, first, mirrored=1))
+    network.calls.clear()
+    inference.posteriors(network, image, grid, prior, passes=2, mirrored=9)
+    assert len(network.calls) == 4
 
 
 def test_a_second_look_begins_from_the_first(scan):
