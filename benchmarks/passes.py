@@ -1,8 +1,9 @@
-"""Measure the gain of a second pass of the segmentation network, on synthetic images of held-out maps.
+"""Measure the gain of further passes of the segmentation network, on synthetic images of held-out maps.
 
 ``python benchmarks/passes.py HEADS.npz [--out benchmarks/README.md]`` where HEADS are arrays of
 ``brainseg train prepare``. The prior of the first pass are the posteriors of the coarse network; the prior
-of the second pass are those of the first.
+of the second pass are those of the first. The next column is the mean of the second pass on the image and its
+mirror image, as the program does it; the last one is a third pass instead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch
 
 from brainseg.models.networks import zoo
 from brainseg.models.networks.inference import as_prior
+from brainseg.training.core.example import Example
 from brainseg.training.evaluation.metrics import dice_by_class
 from brainseg.training.heads.trainer import HeadTrainer
 from brainseg.training.kinds import registry
@@ -28,7 +30,7 @@ SEED = 5
 
 @torch.inference_mode()
 def scores(run: HeadTrainer, heads: Path, contrast: str, count: int) -> list[list[float]]:
-    """Return Dice (mean over structures) of every head: coarse network, first and second pass."""
+    """Return Dice (mean over structures) of every head: coarse network, then the passes."""
     stage = run.recipe.stages[-1] | {"contrasts": {contrast: 1.0}}
     torch.manual_seed(SEED)
     source = run.samples(stage, heads)
@@ -37,11 +39,25 @@ def scores(run: HeadTrainer, heads: Path, contrast: str, count: int) -> list[lis
         example = source.examples(number)[0]
         truth = example.targets["structure"]
         posteriors = [torch.nn.functional.interpolate(example.prior, scale_factor=2, mode="trilinear")]
-        for _ in range(2):
-            posteriors.append(run.forward(example)["structure"][0].float().softmax(1))
-            example = replace(example, prior=as_prior(posteriors[-1]))
+        posteriors.append(_posteriors(run, example))
+        second = replace(example, prior=as_prior(posteriors[-1]))
+        posteriors.append(_posteriors(run, second))
+        other = _posteriors(run, _mirrored(second)).flip(2)
+        third = replace(example, prior=as_prior(posteriors[-1]))
+        posteriors += [(posteriors[-1] + other) / 2, _posteriors(run, third)]
         found.append([_mean(dice_by_class(p.argmax(1), truth)) for p in posteriors])
     return found
+
+
+def _posteriors(run: HeadTrainer, example: Example) -> torch.Tensor:
+    return run.forward(example)["structure"][0].float().softmax(1)
+
+
+def _mirrored(example: Example) -> Example:
+    """Return the mirror image: the channel after the image, the first coordinate, changes its sign."""
+    x = example.x.flip(2).clone()
+    x[:, 1] *= -1
+    return replace(example, x=x, prior=example.prior.flip(2))
 
 
 def _mean(dice: dict[int, float]) -> float:
@@ -65,7 +81,15 @@ def main(argv: list[str] | None = None) -> int:
             mean = np.mean(scores(run, args.heads, contrast, args.count), 0)
             rows.append([contrast, str(args.count), *mean.tolist()])
             tables.say(f"{contrast} {mean.round(3).tolist()}")
-    header = ["contrast", "heads", "coarse network", "first pass", "second pass"]
+    header = [
+        "contrast",
+        "heads",
+        "coarse network",
+        "first pass",
+        "second pass",
+        "and mirror image",
+        "third pass",
+    ]
     text = f"{tables.markdown(header, rows)}\n\n{tables.stamp('head-coarse', 'segmentation')}"
     print(text)
     if args.out:
