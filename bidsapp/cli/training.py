@@ -76,6 +76,13 @@ def _add_combine(parser: Parser) -> None:
     add("networks", metavar="NETWORK", nargs="+", complete="network", help="two or more networks")
 
 
+def _add_average(parser: Parser) -> None:
+    _add_combine(parser)
+    parser.add_argument(
+        "--eight-bits", action="store_true", help="write weights of eight bits: half the size"
+    )
+
+
 def _add_prepare(parser: Parser) -> None:
     add = parser.add_argument
     add("out", metavar="OUT", complete="file", help="file to write, .npz")
@@ -308,7 +315,7 @@ COMMANDS: dict[str, Command] = {
         "OUT NETWORK ...",
         "average the weights of trainings that began from the same weights",
         "Write the mean of the weights of several trainings of one network that began from the same weights.",
-        _add_combine,
+        _add_average,
         "train:average",
     ),
     "train scans": _command(

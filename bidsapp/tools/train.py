@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ...models.data import model_files
@@ -93,7 +94,7 @@ def average(args: argparse.Namespace) -> int:
     MissingFileError
         If a network is missing or damaged.
     """
-    return _written(weights.average, args)
+    return _written(partial(weights.average, eight_bits=args.eight_bits), args)
 
 
 def _written(function: Callable[[list[Path], Path], Path], args: argparse.Namespace) -> int:

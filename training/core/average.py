@@ -19,7 +19,7 @@ SAME = (
 """Entries of the cards that must agree."""
 
 
-def average(paths: Sequence[Path], out: Path) -> Path:
+def average(paths: Sequence[Path], out: Path, *, eight_bits: bool = False) -> Path:
     """Write the mean of the weights of several networks as one network, as fast as each of them.
 
     Trainings that began from the same weights end near each other, and the network of their mean weights is
@@ -33,6 +33,8 @@ def average(paths: Sequence[Path], out: Path) -> Path:
         Weights, two or more.
     out : Path
         Weights to write, ``NAME.safetensors``, with their card.
+    eight_bits : bool
+        Whether to write eight bits, with a scale for every output channel.
 
     Returns
     -------
@@ -65,7 +67,8 @@ def average(paths: Sequence[Path], out: Path) -> Path:
         own[key] = "; ".join(dict.fromkeys(str(card.get(key)) for card in cards))
     out.parent.mkdir(parents=True, exist_ok=True)
     card = {key: value for key, value in cards[0].items() if key not in ("selection", "recipe_sha256")}
-    return zoo.save(out.parent, state, card | own | {"scores": {}})
+    stored = zoo.quantized(state) if eight_bits else state
+    return zoo.save(out.parent, stored, card | own | {"scores": {}})
 
 
 def _origins(card: dict[str, Any]) -> dict[str, dict[str, Any]]:

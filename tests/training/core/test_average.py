@@ -50,6 +50,13 @@ def test_weights_are_the_mean_and_the_card_says_of_what(tmp_path, capsys):
     assert [each["name"] for each in card["averaged"]] == ["first", "one", "other"]
     assert card["license"] == "CC0; CC BY" and card["scores"] == {} and "selection" not in card
 
+    small = tmp_path / "small.safetensors"
+    argv = ["train", "average", str(small), str(first), str(one), str(other), "--eight-bits"]
+    assert main.main(argv) == 0 and small.stat().st_size < out.stat().st_size
+    for key, value in zoo.load(str(small)).network.state_dict().items():
+        expected = found.network.state_dict()[key]
+        assert float((value - expected).abs().max()) <= 0.01 * max(float(expected.abs().max()), 0.1)
+
 
 def test_networks_without_a_mean_are_refused(tmp_path, capsys):
     one = _network(tmp_path, "one")
