@@ -117,7 +117,7 @@ def extent(inside: np.ndarray) -> tuple[tuple[int, int], ...] | None:
     """
     reverse = inside.strides[0] < inside.strides[-1]
     slow = inside.T if reverse else inside
-    flat: np.ndarray = slow.any(0)
+    flat = np.asarray(slow.any(0))
     if not flat.any():
         return None
     lines = [slow.reshape(len(slow), -1).any(1), flat.any(1), flat.any(0)]
