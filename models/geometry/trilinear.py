@@ -85,7 +85,8 @@ def _between(image: Tensor, column: Tensor, row: Tensor, down: float, share: Ten
     # PyTorch gives each image to one thread: several images are parts of the samples.
     parts = min(torch.get_num_threads(), math.ceil(count / LEAST_SAMPLES))
     each = math.ceil(count / parts)
-    flat, shares = torch.zeros(parts * each, 2), torch.zeros(parts * each)
+    flat = torch.zeros(parts * each, 2, device=image.device)
+    shares = torch.zeros(parts * each, device=image.device)
     flat[:count, 0], flat[:count, 1], shares[:count] = column, row, share
     points, same = flat.view(parts, 1, each, 2), image.expand(parts, *image.shape[1:])
     found = F.grid_sample(same, points, padding_mode="border", align_corners=True)

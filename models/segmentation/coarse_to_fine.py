@@ -54,8 +54,7 @@ def segment(
     record : Population
         Its networks and the voxel size (mm) of the intensities.
     effort : {'fast', 'accurate'}
-        ``accurate`` averages the posteriors of the image and its mirror image in every pass of the network,
-        ``fast`` in the last one.
+        The mirror image is seen in every pass of the network (``accurate``), or in the last one.
     likelihood : bool
         Whether to fit the scan's intensities.
     region : Volume, optional

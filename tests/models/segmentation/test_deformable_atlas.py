@@ -65,7 +65,7 @@ def test_it_covers_only_what_lies_in_the_grid():
     found = bent.probabilities(whole)
     assert found.grid.shape == (30, 60, 56)
     np.testing.assert_allclose(found.affine, whole.affine)
-    torch.testing.assert_close(found.data, shapes.maps.data[:, :30], atol=1e-4, rtol=0)
+    torch.testing.assert_close(found.data, shapes.maps.data[:, :30], atol=1e-3, rtol=0)
 
 
 def test_structures_that_meet_do_not_share_a_channel():
