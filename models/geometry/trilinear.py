@@ -60,7 +60,10 @@ def _between_planes(values: Tensor, where: Tensor, padding: str) -> Tensor | Non
     tracked = torch.is_grad_enabled() and (values.requires_grad or where.requires_grad)
     if values.device.type != "cpu" or values.dtype != torch.float32 or not where.numel() or tracked:
         return None
-    first, last = (min(max(int(n), 0), values.shape[1] - 1) for n in where[0].aminmax())
+    ends = [float(n) for n in where[0].aminmax()]
+    if not all(map(math.isfinite, ends)):
+        return None
+    first, last = (min(max(int(n), 0), values.shape[1] - 1) for n in ends)
     if (last + 2 - first) * values.shape[2] > MOST_ROWS:
         return None
     where = where.float()

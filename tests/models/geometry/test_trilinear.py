@@ -37,6 +37,7 @@ def test_scattered_samples_of_few_planes():
     assert sample(values, beyond).flatten().tolist() == pytest.approx([139.0, 139.0], abs=1e-4)
     assert sample(values, beyond, "zeros").flatten().tolist() == [0.0, 0.0]
     assert sample(values, where[:, :0]).shape == (1, 0, 1, 1)
+    assert sample(values, where + float("nan")).shape == (1, 2, 1, 1)
 
 
 def test_large_images_and_gradients_take_the_usual_way(monkeypatch):
