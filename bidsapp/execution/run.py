@@ -20,7 +20,7 @@ from ..status import failures, records
 from . import directories, participants_tsv, plan, progress
 from .context import BUSY, FAILED, OK, REPORT_FAILED, Run
 from .progress import Progress
-from .scheduler import logs
+from .scheduler import logs, server
 from .scheduler.signals import stopping
 from .tracker import Tracker
 
@@ -55,6 +55,7 @@ def run(settings: Settings, argv: list[str]) -> int:
     """
     selection = plan.selection(settings)
     folders = directories.prepare(settings)
+    server.copy(settings)
     plain = bool(settings.verbose or settings.debug or settings.plugin == "linear")
     shown = progress.choose(len(selection.participant_sessions), plain=plain)
     tracker = Tracker(folders.out, folders.run, shown, settings.that_matter, folders.work, settings.mem_gb)

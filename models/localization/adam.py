@@ -46,3 +46,22 @@ class Adam:
                 square.mul_(SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - SQUARE_DECAY)
                 size = (square.sqrt() / root).add_(EPSILON)
                 one.addcdiv_(mean, size, value=-rate / (1 - DECAY**self._steps))
+
+    def keep(self, rows: Tensor) -> list[Tensor]:
+        """Go on with some rows of all parameters.
+
+        Parameters
+        ----------
+        rows : Tensor of int, shape (N,)
+            Index along the first axis.
+
+        Returns
+        -------
+        list of Tensor
+            The parameters, in the order of the groups.
+        """
+        self._moments = [
+            (one.detach()[rows].requires_grad_(), mean[rows], square[rows], rate)
+            for one, mean, square, rate in self._moments
+        ]
+        return [one for one, *_ in self._moments]

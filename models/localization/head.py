@@ -29,7 +29,7 @@ SHAPE = (64, 80, 64)
 """Shape of the network's window, as in training."""
 
 PASSES = 3
-"""Passes of the network, each centered on the brain of the last one."""
+"""Most passes of the network, each centered on the brain of the last one; they end where the window stays."""
 
 STRETCH = (0.5, 2.0)
 """Plausible scale along any axis, relative to the mean head."""
@@ -110,8 +110,11 @@ def find(
     small = is_partial(volume)
     wide = continued(volume) if small else volume
     seen = resample(wide, lattice(wide, spacing)) if small else whole
+    grid: Grid | None = None
     for _ in range(PASSES):
-        grid = _window(whole, center, spacing)
+        before, grid = grid, _window(whole, center, spacing)
+        if before is not None and np.array_equal(grid.affine, before.affine):
+            break
         out = _pass(loaded.network, seen, grid, device, notes)
         structures = out["structure"].softmax(0)
         points = centroids(structures, out["mask"][1], grid, table)

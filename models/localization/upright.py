@@ -30,6 +30,9 @@ from .rotation_search import explained, matrices_of
 POINTS, STEPS = 2500, 40
 """Number of voxels for the scores, and steps of the refinement of every turn."""
 
+FIRST, KEPT = 12, 6
+"""Steps with all turns, and number of turns that are refined further: the header's and the best ones."""
+
 LARGEST = 0.6
 """Largest rotation (radians) of the refinement: less than half a quarter turn."""
 
@@ -338,21 +341,33 @@ def scores_of(volume: Volume, turns: list[np.ndarray]) -> Tensor:
 
 
 def _refine(turns: Tensor, points: Tensor, values: Tensor, offset: Tensor) -> Tensor:
-    """Return the scores of all turns after gradient ascent, first on blurred maps."""
+    """Return the scores of all turns after gradient ascent, first on blurred maps.
+
+    The first turn and the best of the others are refined to the end; the score of the rest is that of the last step
+    they took.
+    """
     maps, spacing, _ = _mean_head()
     blurred = F.avg_pool3d(maps[None], 3, 1, 1)[0]
     spin, move, grow, stretch = (torch.zeros(len(turns), n, requires_grad=True) for n in (3, 3, 1, 3))
     optimizer = Adam([((spin, grow, stretch), 0.04), ((move,), 0.2)])
+    scores, left = torch.zeros(len(turns)), torch.arange(len(turns))
 
     def place() -> Tensor:
         size = spin.norm(dim=1, keepdim=True).clamp(min=1e-6)
-        rotation = matrices_of(spin / size * LARGEST * torch.tanh(size / LARGEST)) @ turns
+        rotation = matrices_of(spin / size * LARGEST * torch.tanh(size / LARGEST)) @ turns[left]
         scale = (GROWTH * torch.tanh(grow) + STRETCH * torch.tanh(stretch)).exp()
         # A unit of translation is ten millimeters.
-        return (scale[:, :, None] * rotation) @ points.T + (offset + 10 * move)[:, :, None]
+        return (scale[:, :, None] * rotation) @ points.T + (offset[left] + 10 * move)[:, :, None]
 
     for step in range(STEPS):
+        if step == FIRST:
+            with torch.no_grad():
+                scores = explained(place(), values, maps, spacing)
+            best = scores[1:].argsort(descending=True)[: KEPT - 1] + 1
+            left = torch.cat([torch.zeros(1, dtype=best.dtype), best])
+            spin, grow, stretch, move = optimizer.keep(left)
         fit = explained(place(), values, blurred if step < STEPS * 2 // 3 else maps, spacing)
         optimizer.step(-fit.sum())
     with torch.no_grad():
-        return explained(place(), values, maps, spacing)
+        scores[left] = explained(place(), values, maps, spacing)
+    return scores

@@ -1,13 +1,23 @@
-"""The process from which workers are forked; it imports their libraries beside the main process."""
+"""The process from which workers are forked.
+
+On Linux it is a copy of the main process, made when that has imported what workers need and before it has threads,
+so that everything is imported once. Otherwise it is a new process, which imports it beside the main one.
+"""
 
 from __future__ import annotations
 
 import json
 import multiprocessing as mp
 import os
+import sys
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import forkserver
 from pathlib import Path
+from typing import NoReturn
 
 from ...config.imports import resolve
 from ...config.resources import shared_threads
@@ -29,25 +39,99 @@ FEW = 100
 
 
 def begin(settings: Settings) -> None:
-    """Start the process before the main process imports anything, if a participant is probably unfinished.
+    """Set the threads of the libraries, before these are imported, and start the process if it is a new one.
 
-    Where nothing is left to do, the imports would be most of the time of the run.
+    Where nothing is left to do, the imports would be most of the time of the run: nothing happens then.
 
     Parameters
     ----------
     settings : Settings
         Settings of the run.
     """
-    if "participant" not in settings.analysis_level or settings.reports_only or settings.boilerplate_only:
-        return
-    labels = settings.participant_label
-    names = [f"sub-{label}" for label in labels] or [path.name for path in settings.bids_dir.glob("sub-*")]
-    left = len(names) if len(names) > FEW else sum(_unfinished(settings.output_dir, n) for n in names)
+    left = _left(settings)
     if left and "omp_nthreads" not in settings.given:
         most = settings.omp_nthreads
         settings = replace(settings, omp_nthreads=shared_threads(settings.nprocs, most, left, slots=left))
-    if left:
+    if left and copies(settings):
+        _set_threads(settings)
+    elif left:
         start(settings)
+
+
+def copy(settings: Settings) -> None:
+    """Import what the workers need and make the process from this one, if :func:`begin` left that to do.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    """
+    if copies(settings) and _left(settings):
+        for name in PRELOAD:
+            resolve(name)
+        with _copying():
+            forkserver.ensure_running()
+
+
+def copies(settings: Settings) -> bool:
+    """Return whether the process can be a copy of this one.
+
+    A copy has locks that threads held. With ``--reproducible`` the libraries of the workers have settings that
+    those of this process do not have.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    """
+    able = sys.platform == "linux" and threading.active_count() == 1
+    return able and settings.plugin == "multiproc" and not settings.reproducible
+
+
+@contextmanager
+def _copying() -> Iterator[None]:
+    """Let the module of multiprocessing copy this process where it starts a new one."""
+    start, before = forkserver.util.spawnv_passfds, _open_files()
+
+    def fork(_: bytes, arguments: Sequence[str], kept: Sequence[int]) -> int:
+        new = _open_files() - before - set(kept)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # threads of a library, which it stops itself
+            number = os.fork()
+        if number == 0:
+            _serve(arguments[-1], new)
+        return number
+
+    forkserver.util.spawnv_passfds = fork
+    try:
+        yield
+    finally:
+        forkserver.util.spawnv_passfds = start
+
+
+def _serve(command: str, unused: set[int]) -> NoReturn:
+    """Run multiprocessing's own command in the copy, without the files that only the main process keeps."""
+    try:
+        for number in unused:
+            os.close(number)
+        exec(command, {})
+    finally:
+        os._exit(0)
+
+
+def _open_files() -> set[int]:
+    """Return the numbers of the open files of this process."""
+    folder = Path("/proc/self/fd")
+    return {int(path.name) for path in list(folder.iterdir()) if os.path.lexists(path)}
+
+
+def _left(settings: Settings) -> int:
+    """Return the number of participants that are probably unfinished."""
+    if "participant" not in settings.analysis_level or settings.reports_only or settings.boilerplate_only:
+        return 0
+    labels = settings.participant_label
+    names = [f"sub-{label}" for label in labels] or [path.name for path in settings.bids_dir.glob("sub-*")]
+    return len(names) if len(names) > FEW else sum(_unfinished(settings.output_dir, n) for n in names)
 
 
 def _unfinished(out_dir: Path, participant: str) -> bool:
@@ -67,9 +151,13 @@ def start(settings: Settings) -> None:
     settings : Settings
         Settings of the run.
     """
-    os.environ.update(dict.fromkeys(THREADS, str(settings.omp_nthreads)))
+    _set_threads(settings)
     if settings.reproducible:
         os.environ.update(resolve("brainseg.bidsapp.execution.scheduler.reproducible:variables")())
     if settings.plugin == "multiproc":
         mp.set_forkserver_preload(PRELOAD)
         forkserver.ensure_running()
+
+
+def _set_threads(settings: Settings) -> None:
+    os.environ.update(dict.fromkeys(THREADS, str(settings.omp_nthreads)))
