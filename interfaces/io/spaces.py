@@ -31,7 +31,8 @@ REFERENCES = {
 """Address of a template's image or description."""
 
 EDGE = 3
-"""Margin (voxels) around the brain in which labels are computed; they may reach beyond its mask."""
+"""Margin (voxels) around the brain in which labels and probabilities are computed, which reach beyond its
+mask."""
 
 DESCRIPTIONS = {
     "deep": "Affine and diffeomorphic (stationary velocity field)",
@@ -116,7 +117,7 @@ class InSpace:
         yield self.own.preproc, derivatives.as_stored(preproc, scan.on_disk)
         yield _typed("mask", inside)
         del preproc, brain
-        window, part = self._around(inside)
+        window, part = self._around(inside, float(max(scan.mask.grid.spacing)))
         brain = inside[window]
 
         def whole(name: str, values: np.ndarray, **entities: str) -> tuple[str, np.ndarray]:
@@ -125,7 +126,9 @@ class InSpace:
             out[window] = values
             return output.ending(**entities), out
 
-        maps = self.found.forward.resample(_within_brain(scan, names), part).data.numpy() * brain
+        native = _within_brain(scan, names)
+        carried = self.found.forward.resample(native, part).data.numpy()
+        maps = carried * brain
         yield whole("dseg", (maps.argmax(0) + 1) * brain)
         if "posteriors" not in leave_out:
             total = np.maximum(maps.sum(0), 1e-3)
@@ -136,25 +139,37 @@ class InSpace:
         if "jacobian" not in leave_out:
             yield _typed("jacobian", self._change)
         if "vbm" not in leave_out:
-            yield from self._modulated(scan, smooth).items()
+            kept = _holds_all(native, scan, names)
+            found = {name: (window, one) for name, one in zip(names, carried, strict=True)} if kept else {}
+            yield from self._modulated(scan, smooth, found).items()
 
     @cached_property
     def _change(self) -> np.ndarray:
         """Return the change of volume from the template to the image at every voxel of the template."""
         return self.found.forward.jacobian(self.grid).data.numpy()
 
-    def _modulated(self, scan: Native, smooth: float) -> dict[str, np.ndarray]:
-        """Return the modulated probabilities of gray and white matter by ending, not cut by the mask."""
+    def _modulated(
+        self, scan: Native, smooth: float, found: dict[str, tuple[tuple[slice, ...], np.ndarray]]
+    ) -> dict[str, np.ndarray]:
+        """Return the modulated probabilities of gray and white matter by ending, not cut by the mask.
+
+        ``found`` has what is known of them: a window of the grid and the probabilities there, zero elsewhere.
+        """
         names = [name for name in outputs.load()["modulated"].labels if name in scan.probabilities]
-        maps = self.found.forward.resample(_stacked(*(scan.probabilities[n] for n in names)), self.grid)
+        if not found:
+            maps = self.found.forward.resample(_stacked(*(scan.probabilities[n] for n in names)), self.grid)
+            everywhere = tuple(slice(None) for _ in range(3))
+            found = {name: (everywhere, one) for name, one in zip(names, maps.data.numpy(), strict=True)}
         out = {}
-        for name, values in zip(names, maps.data.numpy(), strict=True):
-            modulated = values * np.clip(self._change, 0, None)
-            out[outputs.ending("modulated", label=name)] = modulated.astype(np.float32)
+        for name in names:
+            window, values = found[name]
+            modulated = np.zeros(self.grid.shape, np.float32)
+            modulated[window] = values * np.clip(self._change[window], 0, None)
+            out[outputs.ending("modulated", label=name)] = modulated
             if smooth:
                 sigma = smooth / math.sqrt(8 * math.log(2)) / self.grid.spacing
-                found = ndimage.gaussian_filter(modulated, sigma, mode="constant", truncate=3.0)
-                out[outputs.ending("smoothed", label=name)] = found.astype(np.float32)
+                blurred = ndimage.gaussian_filter(modulated, sigma, mode="constant", truncate=3.0)
+                out[outputs.ending("smoothed", label=name)] = blurred.astype(np.float32)
         return out
 
     def _labels(self, structures: Volume, part: Grid) -> np.ndarray:
@@ -163,12 +178,15 @@ class InSpace:
             structures = structures.crop(*box(structures, 2 * float(max(structures.grid.spacing))))
         return self.found.forward.resample(structures, part, "label").data.numpy()
 
-    def _around(self, inside: np.ndarray) -> tuple[tuple[slice, ...], Grid]:
-        """Return the window and the grid of the box around the brain, with a margin for labels."""
+    def _around(self, inside: np.ndarray, size: float) -> tuple[tuple[slice, ...], Grid]:
+        """Return the window and the grid of the box around the brain, with a margin for what surrounds it.
+
+        ``size`` is the voxel size (mm) of the image, up to which interpolated values reach beyond the brain.
+        """
         if not inside.any():
             return tuple(slice(0, 1) for _ in range(3)), Grid((1, 1, 1), self.grid.affine)
         mask = Volume(torch.from_numpy(inside), self.grid.affine)
-        start, shape = box(mask, EDGE * float(max(self.grid.spacing)))
+        start, shape = box(mask, EDGE * max(size, float(max(self.grid.spacing))))
         ends = [
             (max(a, 0), min(a + n, size)) for a, n, size in zip(start, shape, self.grid.shape, strict=True)
         ]
@@ -259,6 +277,14 @@ def _within_brain(scan: Native, names: list[str]) -> Volume:
         around = box(scan.mask, 2 * float(max(scan.mask.grid.spacing)))
         maps = [one.crop(*around) for one in maps]
     return _stacked(*maps)
+
+
+def _holds_all(part: Volume, scan: Native, names: list[str]) -> bool:
+    """Return whether a part of the probabilities has all that are not zero; given ones may have more."""
+    pairs = zip(part.data, names, strict=True)
+    return all(
+        int(one.count_nonzero()) == int(scan.probabilities[n].data.count_nonzero()) for one, n in pairs
+    )
 
 
 def _stacked(*volumes: Volume) -> Volume:

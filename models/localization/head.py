@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -106,27 +107,22 @@ def find(
     whole = resample(volume, lattice(volume, spacing))
     center = _guess(whole)
     table = labels.load(loaded.card["label_table"])
-    atlas = {tuple(map(int, k.split(":"))): np.array(v) for k, v in loaded.card["centroids"].items()}
+    atlas = _centroids_of(loaded.card)
     small = is_partial(volume)
     wide = continued(volume) if small else volume
     seen = resample(wide, lattice(wide, spacing)) if small else whole
-    grid: Grid | None = None
+    grid = _window(whole, center, spacing)
     for _ in range(PASSES):
-        before, grid = grid, _window(whole, center, spacing)
-        if before is not None and np.array_equal(grid.affine, before.affine):
-            break
         out = _pass(loaded.network, seen, grid, device, notes)
         structures = out["structure"].softmax(0)
-        points = centroids(structures, out["mask"][1], grid, table)
-        shared = sorted(set(points) & set(atlas))
-        if len(shared) < LEAST_SHARED:
+        found = _aligned(centroids(structures, out["mask"][1], grid, table), atlas, small)
+        if found is None:
             raise no_brain(volume)
-        moving = np.array([points[k] for k in shared])
-        fixed = np.array([atlas[k] for k in shared])
-        kind = "affine" if len(shared) >= 12 and not small else "similarity"
-        to_atlas = fit_affine(moving, fixed, kind=kind)
-        center = np.linalg.inv(to_atlas)[:3, 3]
-    error = np.median(np.linalg.norm(transform_points(to_atlas, moving) - fixed, axis=1))
+        to_atlas, error = found
+        before, grid = grid, _window(whole, np.linalg.inv(to_atlas)[:3, 3], spacing)
+        if np.array_equal(before.affine, grid.affine):
+            break
+    grid = before
     sure = confidence(structures)
     scales = np.linalg.svd(to_atlas[:3, :3], compute_uv=False)
     if (
@@ -140,9 +136,30 @@ def find(
         structures=Volume(structures, grid.affine),
         left=Volume(out["mask"][1], grid.affine),
         to_atlas=to_atlas,
-        error=float(error),
+        error=error,
         confidence=sure,
     )
+
+
+def _aligned(
+    points: dict[tuple[int, int], np.ndarray], atlas: dict[tuple[int, int], np.ndarray], small: bool
+) -> tuple[np.ndarray, float] | None:
+    """Return the alignment of structures to those of the atlas, and its median error (mm); None for too few.
+
+    ``small`` says that the field of view is too small for an affine.
+    """
+    shared = sorted(set(points) & set(atlas))
+    if len(shared) < LEAST_SHARED:
+        return None
+    moving, fixed = (np.array([where[k] for k in shared]) for where in (points, atlas))
+    to_atlas = fit_affine(moving, fixed, kind="affine" if len(shared) >= 12 and not small else "similarity")
+    return to_atlas, float(np.median(np.linalg.norm(transform_points(to_atlas, moving) - fixed, axis=1)))
+
+
+def _centroids_of(card: dict[str, Any]) -> dict[tuple[int, int], np.ndarray]:
+    """Return the centroids (mm) of a network's card, by structure and side as in :func:`centroids`."""
+    pairs = ((key.partition(":"), np.array(point)) for key, point in card["centroids"].items())
+    return {(int(index), int(side)): point for (index, _, side), point in pairs}
 
 
 def similarity(found: Coarse, model: str = "head-coarse") -> np.ndarray:
@@ -160,7 +177,7 @@ def similarity(found: Coarse, model: str = "head-coarse") -> np.ndarray:
     card = zoo.read_card(model)
     table = labels.load(card["label_table"])
     points = centroids(found.structures.data, found.left.data, found.structures.grid, table)
-    atlas = {tuple(map(int, key.split(":"))): point for key, point in card["centroids"].items()}
+    atlas = _centroids_of(card)
     shared = sorted(set(points) & set(atlas))
     moving, fixed = (np.array([where[key] for key in shared]) for where in (points, atlas))
     return fit_affine(moving, fixed, kind="similarity")

@@ -343,8 +343,8 @@ def scores_of(volume: Volume, turns: list[np.ndarray]) -> Tensor:
 def _refine(turns: Tensor, points: Tensor, values: Tensor, offset: Tensor) -> Tensor:
     """Return the scores of all turns after gradient ascent, first on blurred maps.
 
-    The first turn and the best of the others are refined to the end; the score of the rest is that of the last step
-    they took.
+    The first turn and the best of the others are refined to the end; the rest keep the score that they had
+    when they were left out.
     """
     maps, spacing, _ = _mean_head()
     blurred = F.avg_pool3d(maps[None], 3, 1, 1)[0]

@@ -42,7 +42,7 @@ def surroundings(
     head, background, frame : ndarray of bool, shape (X, Y, Z)
         Head, background above the nasion, and frame.
     away : ndarray of float32, shape (X, Y, Z)
-        Distance from the head, found at about 2 mm.
+        Distance from the head, found at about 4 mm.
     """
     data = image.data.numpy()
     empty = data == 0
@@ -61,7 +61,9 @@ def surroundings(
         size[0] = 0
         pieces = pieces == size.argmax()
     head = _finer(pieces > 0, step, data.shape)
-    away = _finer(ndimage.distance_transform_edt(pieces == 0, step).astype(np.float32), step, data.shape)
+    wide = [2 * s for s in step]
+    apart = ndimage.distance_transform_edt(pieces[::2, ::2, ::2] == 0, wide)
+    away = _finer(apart.astype(np.float32), wide, data.shape)
     background = ~head & ~frame
     if matrix is not None:
         (y0, z0), (y1, z1) = HAT

@@ -20,13 +20,17 @@ import torch
 
 from ..data import FOLDER
 from ..geometry.axes import triple
-from ..geometry.volume import Grid, Volume, resample, transform_points
+from ..geometry.trilinear import sample
+from ..geometry.volume import Grid, Volume, coordinate_channels, transform_points
 from ..population.labels import DSEG_NAMES
 from . import formulas
 from .background import LEAST_VOXELS, artifacts_in, noise_misfit, surroundings
 
 TISSUES = tuple(sorted(map(str.lower, DSEG_NAMES)))
 """Names of the tissues in MRIQC's order."""
+
+EVERY = 2
+"""Voxels along each axis of which one is compared with the template's maps, which are smooth."""
 
 WM_LEVEL = 1000.0
 """Median of white matter after scaling, as MRIQC's."""
@@ -192,10 +196,13 @@ def _tissue_overlap(
     together = torch.stack([expected[name] for name in TISSUES])
     moved = Volume(together, np.linalg.inv(matrix) @ grid.affine)
     window = _reach(image.grid, part, moved)
+    window = tuple(slice(part.start, part.stop, EVERY) for part in window)
     affine = image.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ [part.start for part in window]
-    shape = triple(part.stop - part.start for part in window)
-    there = resample(moved, Grid(shape, affine)).data.numpy()
+    affine[:3, :3] *= EVERY
+    shape = triple(len(range(*part.indices(part.stop))) for part in window)
+    where = coordinate_channels(Grid(shape, affine), np.linalg.inv(moved.affine), 1.0)
+    there = sample(moved.data, where, "zeros").numpy()
     return {
         label: formulas.overlap(maps[name][window], found)
         for name, label, found in zip(TISSUES, names, there, strict=True)

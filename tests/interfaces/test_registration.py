@@ -97,6 +97,21 @@ def test_everything_is_written_in_the_space(found):
 
 
 @pytest.mark.slow
+def test_modulated_maps_are_those_of_the_whole_grid_also_beyond_the_mask(found):
+    folder, _, moving, outputs = found
+    names = Names(folder / "out", folder / "bids", folder / "sub-1_T1w.nii.gz", "sub-1")
+    one = InSpace(names, read_alignment(outputs.out_transform))
+    for maps in (
+        moving.probabilities,
+        {n: v.with_data(v.data + 0.1) for n, v in moving.probabilities.items()},
+    ):
+        scan = Native(moving.image, moving.mask, moving.structures, maps, np.dtype("float32"))
+        written = dict(one._arrays(scan, (), 0.0))
+        for ending, values in one._modulated(scan, 0.0, {}).items():
+            np.testing.assert_allclose(written[ending], values, atol=2e-3)  # positions are rounded
+
+
+@pytest.mark.slow
 def test_what_is_switched_off_is_not_written(found):
     folder, _, moving, outputs = found
     names = Names(folder / "less", folder, folder / "sub-1_T1w.nii.gz", "sub-1")

@@ -1,7 +1,8 @@
 """The process from which workers are forked.
 
-On Linux it is a copy of the main process, made when that has imported what workers need and before it has threads,
-so that everything is imported once. Otherwise it is a new process, which imports it beside the main one.
+On Linux it is a copy of the main process, made when that has imported what workers need and before it has
+threads, so that everything is imported once. Otherwise it is a new process, which imports it beside the main
+one.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import forkserver
+from multiprocessing import forkserver, util
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ...config.imports import resolve
 from ...config.resources import shared_threads
@@ -59,7 +60,7 @@ def begin(settings: Settings) -> None:
 
 
 def copy(settings: Settings) -> None:
-    """Import what the workers need and make the process from this one, if :func:`begin` left that to do.
+    """Import what the workers need and copy this process, if :func:`begin` left that to do.
 
     Parameters
     ----------
@@ -91,22 +92,23 @@ def copies(settings: Settings) -> bool:
 @contextmanager
 def _copying() -> Iterator[None]:
     """Let the module of multiprocessing copy this process where it starts a new one."""
-    start, before = forkserver.util.spawnv_passfds, _open_files()
+    start, before = util.spawnv_passfds, _open_files()
 
-    def fork(_: bytes, arguments: Sequence[str], kept: Sequence[int]) -> int:
+    def fork(_: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
         new = _open_files() - before - set(kept)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # threads of a library, which it stops itself
+            # A library's own threads do no harm: it ends them before the copy is made.
+            warnings.simplefilter("ignore", DeprecationWarning)
             number = os.fork()
         if number == 0:
             _serve(arguments[-1], new)
         return number
 
-    forkserver.util.spawnv_passfds = fork
+    util.spawnv_passfds = fork
     try:
         yield
     finally:
-        forkserver.util.spawnv_passfds = start
+        util.spawnv_passfds = start
 
 
 def _serve(command: str, unused: set[int]) -> NoReturn:

@@ -78,3 +78,25 @@ def test_noise_is_no_brain(roughness):
     data = (100 + 30 * noise / noise.std()).clip(0).astype(np.float32)
     with pytest.raises(InputError, match="no brain"):
         head.find(Volume(torch.from_numpy(data), AFFINE))
+
+
+def test_passes_end_where_the_window_stays(monkeypatch):
+    windows, real = [], head._window
+
+    def window(*given):
+        windows.append(real(*given))
+        return windows[-1]
+
+    monkeypatch.setattr(head, "_window", window)
+    maps, spacing, _ = upright._mean_head()
+    image = (maps * torch.tensor([0, 250, 180, 60, 170, 90, 120, 220, 20, 40.0]).view(-1, 1, 1, 1)).sum(0)
+    volume = Volume(image, np.diag([spacing, spacing, spacing, 1.0]))
+    passes, once = [], head._pass
+    monkeypatch.setattr(head, "_pass", lambda *given: passes.append(given) or once(*given))
+    found = head.find(volume)
+    assert len(passes) < head.PASSES  # the head is whole and well framed
+    np.testing.assert_array_equal(windows[-1].affine, windows[-2].affine)
+    monkeypatch.setattr(head, "_window", lambda whole, center, spacing: real(whole, center + 1e-9, spacing))
+    monkeypatch.setattr(np, "array_equal", lambda *given: False)
+    again = head.find(volume)
+    torch.testing.assert_close(found.structures.data, again.structures.data, rtol=0, atol=0)

@@ -69,6 +69,17 @@ def test_a_right_header_is_not_blamed(network, contrast):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("codes", ["RAS", "LIA", "ARS"])
+def test_turns_that_are_left_out_early_would_not_have_been_the_best(monkeypatch, codes):
+    image, turns = stored(scan(), codes), upright.quarter_turns()
+    some = upright.scores_of(image, turns)
+    monkeypatch.setattr(upright, "KEPT", len(turns))
+    every = upright.scores_of(image, turns)
+    assert some.argmax() == every.argmax()
+    assert float(some.max() - some[0]) == pytest.approx(float(every.max() - every[0]), abs=1e-3)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", ["LIA", "RPI", "ARS"])
 def test_a_header_that_lies_is_told(network, codes):
     wrong = stored(scan(), codes)

@@ -156,6 +156,20 @@ def test_overlap_with_the_template(phantom):
     assert away["tpm_overlap_gm"] < 0.6
 
 
+def test_every_other_voxel_tells_the_overlap(phantom, monkeypatch):
+    image, tissue, _ = phantom
+    scan, mask, maps = volumes(image, tissue)
+    expected = {name: maps[name.upper()].data for name in iqm.TISSUES}
+    matrix = np.eye(4)
+    matrix[:3, 3] = 1.7, -2.3, 0.6
+    found = []
+    for every in (1, 2):
+        monkeypatch.setattr(iqm, "EVERY", every)
+        measured = iqm.measure(scan, mask, maps, matrix=matrix, tissue_maps=(scan.grid, expected))
+        found.append([measured[f"tpm_overlap_{name}"] for name in iqm.TISSUES])
+    assert found[1] == pytest.approx(found[0], abs=0.01) and min(found[0]) < 0.9
+
+
 def test_without_skull_there_is_no_air(phantom):
     image, tissue, _ = phantom
     brain = np.any(list(tissue.values()), 0)
