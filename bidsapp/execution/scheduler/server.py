@@ -77,8 +77,8 @@ def copy(settings: Settings) -> None:
 def copies(settings: Settings) -> bool:
     """Return whether the process can be a copy of this one.
 
-    A copy has locks that threads held. With ``--reproducible`` the libraries of the workers have settings that
-    those of this process do not have.
+    A copy would have the locks that threads hold. With ``--reproducible`` the libraries of the workers have
+    settings that those of this process do not have.
 
     Parameters
     ----------
@@ -94,14 +94,14 @@ def _copying() -> Iterator[None]:
     """Let the module of multiprocessing copy this process where it starts a new one."""
     start, before = util.spawnv_passfds, _open_files()
 
-    def fork(_: bytes, arguments: Sequence[Any], kept: Sequence[int]) -> int:
-        new = _open_files() - before - set(kept)
+    def fork(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+        new = _open_files() - before - set(passfds)
         with warnings.catch_warnings():
             # A library's own threads do no harm: it ends them before the copy is made.
             warnings.simplefilter("ignore", DeprecationWarning)
             number = os.fork()
         if number == 0:
-            _serve(arguments[-1], new)
+            _serve(args[-1], new)
         return number
 
     util.spawnv_passfds = fork
