@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from scipy.linalg import expm, sqrtm
 from torch import Tensor
 
+from ..geometry import sums
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume
 from .velocity import exponential, gradient, identity, jacobian, sample_at, smooth, taper
@@ -337,9 +338,9 @@ def refine_linear(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "aff
     )
     rows = (rows * root).flatten(1).double()
     right = (difference[:, used] * root).flatten().double()
-    normal = rows @ rows.T
+    normal = sums.product(rows, rows.T)
     normal += torch.eye(len(basis), dtype=torch.double) * 1e-6 * normal.diagonal().mean()
-    step = torch.linalg.solve(normal, rows @ right).numpy()
+    step = torch.linalg.solve(normal, sums.product(rows, right)).numpy()
     log = np.zeros((4, 4))
     log[:3] = np.einsum("k,kij->ij", step, basis)
     log[:3, :3] /= 50

@@ -320,10 +320,11 @@ def centroids(
         for side, part in ((1, share), (0, 1 - share)) if paired else ((-1, None),):
             weight = probabilities[k] if part is None else probabilities[k] * part
             weight = torch.where(weight > 0.2, weight, 0)
-            total = float(weight.sum())
+            # Planes first: the rounding of a sum of all voxels depends on the number of threads.
+            sums = [weight.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
+            total = float(sums[0].sum())
             if total * grid.voxel_volume < LEAST_MM3:
                 continue
-            sums = [weight.sum(tuple(a for a in range(3) if a != axis)) for axis in range(3)]
             voxel = np.array([float((s * a).sum()) / total for s, a in zip(sums, axes, strict=True)])
             out[index, side] = transform_points(grid.affine, voxel)
     return out

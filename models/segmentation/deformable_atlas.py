@@ -25,6 +25,7 @@ from ..deformation import diffeomorphic
 from ..deformation.diffeomorphic import Level, Middle, Options
 from ..deformation.velocity import exponential, smooth
 from ..deformation.warp import Warp
+from ..geometry import sums
 from ..geometry.volume import Grid, Volume, resample
 from ..networks import zoo
 from .grids import half
@@ -330,7 +331,7 @@ def _coarser(fine: Grid, options: Options) -> Grid:
 def _levels(image: Tensor, posteriors: Tensor) -> Tensor:
     """Return the mean intensity of every structure, background 0."""
     weight = posteriors.flatten(1) ** 2
-    mean = (weight @ image.flatten()) / weight.sum(1).clamp(min=1e-3)
+    mean = sums.product(weight, image.flatten()) / weight.sum(1).clamp(min=1e-3)
     mean[0] = 0
     return mean
 

@@ -12,7 +12,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from ..geometry import interval
+from ..geometry import interval, sums
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, box, resample, transform_points
 from ..population import labels
@@ -100,11 +100,11 @@ class _Sums:
     def _measure(self, index: int, weight: Tensor, expected: Tensor, part: Grid) -> None:
         """Store volume, its interval and centroid of a structure of one side, from a part of the grid."""
         share = weight / expected
-        volume = float(share.sum()) * part.voxel_volume
+        volume = sums.total(share) * part.voxel_volume
         self.volumes[index] = volume
         spread = interval.deviation(share, part)
         self.intervals[index] = interval.ends(volume, spread)
-        mass = float(weight.sum())
+        mass = sums.total(weight)
         if mass > 0:
             axes = [torch.arange(n, dtype=torch.float32) for n in part.shape]
             center = [

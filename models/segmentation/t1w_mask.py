@@ -199,7 +199,9 @@ def probability(
     image = resample(volume, grid).data
     low, high = intensity_range(volume.data)
     image = ((image - low) / max(high - low, 1e-6)).clamp(0, 1)
-    image = (image - image.mean()) / image.std().clamp(min=1e-6) * SPREAD + MEAN
+    # Not by PyTorch: its sums depend on the number of threads.
+    mean, spread = (float(f(image.numpy(), dtype=np.float64)) for f in (np.mean, np.std))
+    image = (image - mean) / max(spread, 1e-6) * SPREAD + MEAN
     none = torch.empty(0, *grid.shape)
     logits = run(loaded.network, image, none, device=device, notes=notes)["mask"]
     return Volume((logits[1] - logits[0]).sigmoid(), grid.affine)

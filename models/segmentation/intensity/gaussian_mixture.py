@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...geometry import sums
 from . import local_borders, partial_volume
 from .neighborhood import total
 
@@ -252,7 +253,7 @@ def _moments(
     shared = torch.zeros(count, y.numel()).index_add_(0, group, responsibility)
     # A row with almost no voxel gets the mean of all, which avoids a division by zero.
     size = shared.sum(1) + 1e-3
-    total, mean = size, (shared @ y + 1e-3 * y.mean()) / size
+    total, mean = size, (sums.product(shared, y) + 1e-3 * sums.total(y) / y.numel()) / size
     if start is not None:
         held = anchor * size
         total = size + held

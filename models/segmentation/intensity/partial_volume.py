@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...geometry import sums
+
 GROUPS = {
     2: "wm", 7: "cerebellar-wm", 3: "gm", 8: "cerebellar-gm", 11: "caudate", 12: "putamen", 17: "limbic",
     18: "limbic", 26: "limbic", 10: "thalamus", 13: "pallidum", 16: "stem", 28: "stem", 4: "fluid",
@@ -121,7 +123,7 @@ class Classes:
         """
         weight = self._by_class(torch.where(prior > CERTAIN, prior, prior * 0.01))
         size = weight.sum(1) + 1e-3
-        mean = (weight @ intensities + 1e-3 * intensities.mean()) / size
+        mean = _means(weight, intensities, size)
         variance = (weight * (intensities - mean[:, None]) ** 2).sum(1) / size + 4e-4
         self.noise = float(variance[self.white])
         return self._joined(mean, size), self._held(variance, size)
@@ -158,14 +160,14 @@ class Classes:
             size = weight.sum(1).clamp(min=1)
             shares = {
                 (a, b): (
-                    min(MOST, float((weight[a] * at(first / density[a], intensities)).sum() / size[a])),
-                    min(MOST, float((weight[b] * at(second / density[b], intensities)).sum() / size[b])),
+                    min(MOST, sums.total(weight[a] * at(first / density[a], intensities)) / float(size[a])),
+                    min(MOST, sums.total(weight[b] * at(second / density[b], intensities)) / float(size[b])),
                 )
                 for (a, b), (first, second) in shared.items()
             }
             weight = weight * at(pure / density, intensities)
             size = weight.sum(1) + 1e-3
-            held, own = ANCHOR * size, (weight @ intensities + 1e-3 * intensities.mean()) / size
+            held, own = ANCHOR * size, _means(weight, intensities, size)
             mean = self._joined((size * own + held * start[0]) / (size + held), size)
             spread = (weight * (intensities - mean[:, None]) ** 2).sum(1)
             spread = spread + held * (start[1] + (mean - start[0]) ** 2)
@@ -205,6 +207,12 @@ class Classes:
             density[a] += shared[a, b][0]
             density[b] += shared[a, b][1]
         return density.clamp(min=1e-12), pure, shared
+
+
+def _means(weight: Tensor, intensities: Tensor, size: Tensor) -> Tensor:
+    """Return the mean intensity of every class; that of a class with almost no voxel is the mean of all."""
+    everywhere = sums.total(intensities) / max(1, intensities.numel())
+    return (sums.product(weight, intensities) + 1e-3 * everywhere) / size
 
 
 def _gaussian(mean: Tensor, variance: Tensor) -> Tensor:
