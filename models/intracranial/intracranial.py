@@ -15,6 +15,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from ..geometry import sums
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, box, lattice, resample, transform_points
 from ..localization import head
@@ -115,8 +116,8 @@ def measure(
     distance = _distance(volume, coarse, record.intracranial, device, notes)
     inside = filling(distance)
     seen = resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data
-    total = float(inside.sum())
-    outside = 1 - float((inside * seen).sum()) / total if total else 1.0
+    total = sums.total(inside)
+    outside = 1 - sums.total(inside * seen) / total if total else 1.0
     # The network tends to end the cavity a little inside of a field of view that cuts it.
     size = distance.grid.voxel_volume ** (1 / 3)
     rounds = max(1, round(EARLY / size))
