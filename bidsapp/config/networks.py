@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ...models.data import model_files, user
@@ -50,7 +51,9 @@ def choose(
         try:
             model_files.verified(name)
         except model_files.ModelError as error:
-            raise UsageError(None, f"--network {step}={name}: {error}", REMEDY) from None
+            missing = model_files.is_path(name) and not Path(name).is_file()
+            remedy = "Check the path" if missing else REMEDY
+            raise UsageError(None, f"--network {step}={name}: {error}", remedy) from None
         # A path, so that jobs on other machines and in containers find the user's own.
         path = model_files.path_of(name)
         out.append(f"{step}={name if user.is_shipped(path) else path.resolve()}")

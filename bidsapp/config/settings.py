@@ -396,4 +396,4 @@ def _check_population(name: str) -> None:
         return
     able = ["auto"] + [known for known, why in POPULATIONS.items() if not why]
     reason = POPULATIONS.get(name) or "no such population is known"
-    raise UsageError(None, f"--population {name}: {reason}", f"Use {' or '.join(able)}")
+    raise UsageError(None, f"--population {name}: {reason}", f"Use {', '.join(able[:-1])} or {able[-1]}")

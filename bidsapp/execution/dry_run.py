@@ -182,13 +182,15 @@ def _line(name: str, text: object) -> str:
 def _options(settings: Settings, selection: Selection) -> list[str]:
     """Return lines with options, devices and resources."""
     reference = settings.subject_anatomical_reference
+    usable = [ps for ps in selection.participant_sessions if ps.problem is None]
+    used = dict.fromkeys(text for ps in usable for text in spaces_of(settings, ps))
     cpus = f"{settings.nprocs} CPUs ({settings.omp_nthreads} for one step), {settings.mem_gb:.1f} GB"
     return [
         _line("Work", settings.work_dir),
         _line("Resources", cpus),
         _line("Device", _device(settings)),
         _line("Networks", ", ".join(_networks(settings, selection)) or "none"),
-        _line("Templates", f"{', '.join(settings.output_spaces)} ({settings.registration})"),
+        _line("Templates", f"{', '.join(used or settings.output_spaces)} ({settings.registration})"),
         *([_line("Atlases", ", ".join(settings.atlases))] if settings.atlases else []),
         *([_line("Maps", ", ".join(settings.maps))] if settings.maps else []),
         _line("Steps", _steps(settings)),

@@ -97,7 +97,8 @@ def _study_columns(
         if ours and all(cells[label] in (rows[f"sub-{label}"][ours], "n/a") for label in labels):
             continue
         kept = AS_WRITTEN.format(name) if ours else name
-        out[kept] = people.descriptions.get(name) or {"Description": f"{name}, from the source dataset"}
+        said = f"{name}, the text as in the source dataset" if ours else f"{name}, from the source dataset"
+        out[kept] = people.descriptions.get(name) or {"Description": said}
         for label in labels:
             rows[f"sub-{label}"][kept] = cells[label]
     return out

@@ -18,6 +18,7 @@ from niworkflows.data import load
 from ...models.errors import DatasetError, InputError, UsageError
 from ...models.io import outputs
 from ...models.population.labels import DSEG_NAMES
+from ..config.settings import MODALITIES
 from ..inputs import sidecars
 from . import content
 
@@ -74,12 +75,16 @@ class Check:
         Participants with one anatomy for all sessions.
     spaces : list of str
         Spaces with transforms in both directions for every participant-session.
+    of_others : dict of str to str
+        Suffix of the image with the transforms to the space of fMRIPrep, by participant-session, where that
+        is no T1w image; empty if a participant-session has no such transforms at all.
     """
 
     verdicts: dict[str, dict[str, list[Verdict]]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     merged: list[str] = field(default_factory=list)
     spaces: list[str] = field(default_factory=list)
+    of_others: dict[str, str] = field(default_factory=dict)
 
 
 def queries(program: str, reference: str = "T1w") -> dict[str, dict[str, Any]]:
@@ -150,6 +155,14 @@ def check(
         for space in there
         if all(space in _both_ways(root, *ps, reference) for ps in participant_sessions)
     ]
+    lacking = [ps for ps in participant_sessions if ALWAYS not in _both_ways(root, *ps, "T1w")]
+    others = {
+        _key(*ps): suffix
+        for ps in lacking
+        for suffix in reversed(MODALITIES)
+        if ALWAYS in _both_ways(root, *ps, suffix)
+    }
+    out.of_others = others if len(others) == len(lacking) else {}
     wanted = list(dict.fromkeys([*(spaces or there), ALWAYS]))
     inside = len(participant_sessions) <= LOOK_INSIDE
     for program in PROGRAMS:

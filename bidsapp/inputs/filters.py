@@ -40,6 +40,8 @@ def read(path: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
     UsageError
         If the file cannot be read or names an unknown entity.
     """
+    if not path.exists() and not path.is_symlink():
+        raise UsageError(path, "the file of --bids-filter-file does not exist", "Check the path")
     try:
         content = sidecars.read_object(path)
     except InputError as error:
@@ -95,6 +97,23 @@ def match(images: list[Image], filters: dict[str, dict[str, Any]], notes: list[s
             + (f" ({shown})" if kept else "")
         )
     return out
+
+
+def none_of(path: Path, label: str, images: list[Image]) -> InputError:
+    """Return the error of a participant of whose images the filters select none.
+
+    Parameters
+    ----------
+    path : Path
+        The filter file.
+    label : str
+        The participant.
+    images : list of Image
+        The images of the participant that could be used without the filters.
+    """
+    names = ", ".join(image.path.name for image in images[:3]) + (", ..." if len(images) > 3 else "")
+    reason = f"its filters select 0 of {len(images)} images of sub-{label} ({names})"
+    return InputError(path, reason, "Change the filter, or leave the participant out")
 
 
 def accepts(query: dict[str, Any], entities: dict[str, Any]) -> bool:

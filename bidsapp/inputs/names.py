@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path, PurePath
 
 from ...models.errors import InputError
@@ -114,7 +115,11 @@ def fault(root: Path, relative: PurePath) -> Fault | None:
     if said is None and suffix and (foreign or wanted != relative.as_posix()):
         remedy = "Convert it (mri_convert, dcm2niix)" if foreign else "Rename it"
         wanted = re.sub(r"\.\w+$", ".nii.gz", wanted) if foreign else wanted
-        said = f"found {relative.as_posix()}, and BIDS wants {wanted}", remedy
+        reason = f"found {relative.as_posix()}, and BIDS wants {wanted}"
+        if there := _standing(root, relative, wanted):
+            reason = f"found {relative.as_posix()}, but {there} exists already"
+            remedy = f"Remove one of the two, or rename one as another run: {_free(root, wanted)}"
+        said = reason, remedy
     # The label becomes a part of file names: no other characters than letters, digits and hyphens.
     session = re.sub(r"[^0-9A-Za-z+_-]+", "-", _in_folder(relative, "ses-")[4:]).strip("-_") or None
     return Fault(root / relative, session, suffix, *said) if said else None
@@ -187,6 +192,26 @@ def folders(root: Path) -> list[str]:
             and (root / n / "anat").is_dir()
         )
     return []
+
+
+def _standing(root: Path, relative: PurePath, wanted: str) -> str:
+    """Return another image of the name that BIDS wants, with any extension; empty if there is none."""
+    stem, own = _parted(wanted)[0], root / relative
+    for name in (stem + extension for extension in EXTENSIONS):
+        path = root / name
+        # Where case does not count in names, it may be the image itself.
+        if path.exists() and not (own.exists() and path.samefile(own)):
+            return name
+    return ""
+
+
+def _free(root: Path, wanted: str) -> str:
+    """Return the name of an image with the first run that no image has."""
+    stem, extension = _parted(wanted)
+    later = r"((?:_(?:mod|echo|flip|inv|mt|part|proc|space|chunk)-[^_/]+)*_[^_/]+)$"
+    named = (re.sub(rf"(?:_run-[^_/]+)?{later}", rf"_run-{number}\1", stem) for number in count(2))
+    free = next(name for name in named if not any((root / f"{name}{e}").exists() for e in EXTENSIONS))
+    return PurePath(free + extension).name
 
 
 def _files(folder: Path, depth: int) -> Iterator[Path]:

@@ -29,6 +29,9 @@ from .tables import Table, plain
 
 TABLE = "participants.tsv"
 
+BARE = re.compile(r"-?\d*[.,]?\d+")
+"""Numbers without a unit."""
+
 
 @dataclass(frozen=True)
 class Person:
@@ -110,10 +113,14 @@ class Demographics:
         self.id_column = name = table.column("participant")
         if table.rows and name is None:
             self.notes.append(f"No column of {TABLE} names the participants (participant_id): not used.")
+        written: dict[str, str] = {}
         for row in table.rows if name else ():
-            self.people.setdefault(_label(row[name or ""]), []).append(row)
+            label = _label(row[name or ""])
+            self.people.setdefault(label, []).append(row)
+            written.setdefault(label, row[name or ""])
         self.ages = _has_ages(table.rows, self.units)
-        self._labels = self._match(names.participants(root))
+        self._labels = self._match(names.participants(root), written)
+        self.notes += self._without_folder() + self._in_words()
         self._known: dict[tuple[str, str | None], Person] = {}
 
     def __call__(self, participant: str, session: str | None) -> Person:
@@ -147,7 +154,33 @@ class Demographics:
         out = {name: cell for name, cell in (mine or [{}])[-1].items() if name not in shared}
         return out | self._of_session(participant, session)[1]
 
-    def _match(self, folders: list[str]) -> dict[str, str]:
+    def _without_folder(self) -> list[str]:
+        """Return a note on rows of participants who have no folder."""
+        found = sorted(self.without_folder)
+        listed = ", ".join(f"sub-{label}" for label in found[:3]) + (", ..." if len(found) > 3 else "")
+        return (
+            [f"{TABLE} lists participants without a folder, left out ({len(found)}): {listed}."]
+            if found
+            else []
+        )
+
+    def _in_words(self) -> list[str]:
+        """Return a note on ages that are no bare numbers, such as ``90+``."""
+        found: dict[str, float] = {}
+        for column in filter(is_age, self.columns):
+            own = self.units.get(column.lower(), "")
+            unit = years_in(own) or years_in(unit_of(column)) or 1.0
+            cells = (
+                [] if is_before_birth(own) else [row[column] for rows in self.people.values() for row in rows]
+            )
+            for text in cells:
+                if not BARE.fullmatch(text) and (age := years(text, unit)) is not None:
+                    found.setdefault(text, age)
+        listed = ", ".join(f"{text!r} as {age:.3g}" for text, age in [*found.items()][:3])
+        more = ", ..." if len(found) > 3 else ""
+        return [f"Ages in {TABLE} were read as years: {listed}{more}."] if found else []
+
+    def _match(self, folders: list[str], written: dict[str, str]) -> dict[str, str]:
         """Return the label in the table for each folder: the same, or else the only one that is like it."""
         out = {folder: folder for folder in folders if folder in self.people}
         counts, rows = Counter(map(plain, folders)), defaultdict(list)
@@ -157,11 +190,11 @@ class Demographics:
             alike = rows[plain(folder)]
             if folder not in out and len(alike) == 1 == counts[plain(folder)]:
                 out[folder] = alike[0]
-        guessed = [folder for folder, label in out.items() if folder != label]
+        guessed = [folder for folder, label in out.items() if written[label] != f"sub-{folder}"]
         if guessed:
             more = f" and {len(guessed) - 1} more" if len(guessed) > 1 else ""
-            written = out[guessed[0]]
-            self.notes.append(f"{written!r} in {TABLE} was taken as sub-{guessed[0]}{more}.")
+            first = written[out[guessed[0]]]
+            self.notes.append(f"{first!r} in {TABLE} was taken as sub-{guessed[0]}{more}.")
         return out
 
     def _rows(self, participant: str) -> list[dict[str, str]]:

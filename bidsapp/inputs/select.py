@@ -135,21 +135,22 @@ def select(settings: Settings) -> Selection:
     labels = participants(settings, people)
     every = [i for i in anatomical_images(settings, labels) if i.participant in set(labels)]
     found = [image for image in every if image.fault is None]
-    matched = filters.match([i for i in found if i.suffix in settings.suffixes], wanted, notes)
+    fitting = [image for image in found if image.suffix in settings.suffixes]
+    matched = filters.match(fitting, wanted, notes)
     chosen_sessions = sessions(settings, every)
     if not matched and settings.bids_filter_file:
         there = ", ".join(sorted({i.path.name for i in found})[:SEVERAL]) or "none"
         reason = "no image of the participants matches its filters"
         raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
     participant_sessions: list[ParticipantSession] = []
-    by_label, faults, unused = defaultdict(list), _faults(settings, labels, every), []
-    for image in matched:
-        by_label[image.participant].append(image)
+    before, by_label = _by_participant(fitting), _by_participant(matched)
+    faults, unused = _faults(settings, labels, every), []
     for label in labels:
         mine = by_label[label]
         chosen = [i for i in mine if not chosen_sessions or i.session in chosen_sessions]
         wrong = [f for f in faults[label] if not chosen_sessions or f.session in chosen_sessions]
-        refused = _refused(label, wrong, chosen, settings)
+        usable = [i for i in before[label] if not chosen_sessions or i.session in chosen_sessions]
+        refused = _refused(label, wrong, usable, settings)
         failing = {ps.problem.path for ps in refused if ps.problem}
         unused += [fault for fault in wrong if str(fault.path) not in failing]
         participant_sessions += refused
@@ -157,6 +158,9 @@ def select(settings: Settings) -> Selection:
             participant_sessions += _noted(_participant_sessions(chosen, settings, people), wrong)
         elif mine:
             notes.append(f"sub-{label} has no such session and is left out")
+        elif usable and settings.bids_filter_file:
+            problem = filters.none_of(settings.bids_filter_file, label, usable)
+            participant_sessions.append(ParticipantSession(label, None, None, problem=problem))
         elif not refused:
             suffixes = sorted({image.suffix for image in found if image.participant == label})
             problem = no_image(settings, label, suffixes)
@@ -167,11 +171,16 @@ def select(settings: Settings) -> Selection:
     return Selection(sorted(participant_sessions, key=lambda ps: natural(ps.key)), notes)
 
 
+def _by_participant(images: list[Image]) -> dict[str, list[Image]]:
+    out = defaultdict(list)
+    for image in images:
+        out[image.participant].append(image)
+    return out
+
+
 def _faults(settings: Settings, labels: list[str], images: list[Image]) -> dict[str, list[names.Fault]]:
     """Return the images of each participant that cannot be used for their names."""
-    known = defaultdict(list)
-    for image in images:
-        known[image.participant].append(image)
+    known = _by_participant(images)
     out = {}
     for label in labels:
         found = [image.fault for image in known[label] if image.fault]
@@ -211,17 +220,24 @@ def _of_ages(
     lacking = {ps.key: ps for ps in tried if ps.age is None}
     if not lacking or not people.found:
         return found
-    taken = f"taken as {DEFAULT}; see --population" if settings.population == "auto" else "check the tables"
+    in_weeks = all(ps.age_unit == populations.WEEKS for ps in lacking.values())
+    guessed = settings.population == "auto" and not in_weeks
+    taken = f"taken as {DEFAULT}; see --population" if guessed else "check the tables"
     some = ", ".join([*lacking][:3]) + (", ..." if len(lacking) > 3 else "")
-    notes.append(f"No readable age for {len(lacking)} of {len(tried)} ({some}): {taken}.")
-    said = "There is no readable age in the dataset's tables"
-    guess = f": taken as {DEFAULT} (see --population)." if settings.population == "auto" else "."
-    return [
-        replace(ps, notes=[*ps.notes, said + (guess if ps.population == DEFAULT else ".")])
-        if ps.key in lacking
-        else ps
-        for ps in found
-    ]
+    what = "gestational age (weeks)" if in_weeks else "readable age"
+    notes.append(f"No {what} for {len(lacking)} of {len(tried)} ({some}): {taken}.")
+    said = {key: _of_age(ps, people, settings) for key, ps in lacking.items()}
+    return [replace(ps, notes=[*ps.notes, said[ps.key]]) if ps.key in said else ps for ps in found]
+
+
+def _of_age(ps: ParticipantSession, people: Demographics, settings: Settings) -> str:
+    """Return the note on the age of a participant-session that is not known."""
+    years = people(ps.participant, ps.session).age
+    if years is not None and ps.age_unit == populations.WEEKS:
+        return f"The age of {years:g} years is no gestational age (weeks) and is not used."
+    taken = settings.population == "auto" and ps.population == DEFAULT
+    guess = f": taken as {DEFAULT} (see --population)." if taken else "."
+    return f"There is no readable age in the dataset's tables{guess}"
 
 
 def _of_names(root: Path, unused: list[names.Fault]) -> list[str]:

@@ -172,9 +172,16 @@ def advice(found: Check) -> str:
     'fMRIPrep always registers to MNI152NLin2009cAsym: run brainseg-bids --output-spaces MNI152NLin2009cAsym'
     >>> advice(Check(spaces=["MNI152NLin2009cAsym"]))
     ''
+    >>> advice(Check(of_others={"sub-02": "FLAIR"}))
+    'fMRIPrep uses transforms of T1w images only: those to MNI152NLin2009cAsym are of FLAIR (sub-02)'
     """
     if ALWAYS in found.spaces:
         return ""
+    if found.of_others:
+        suffixes = " and ".join(sorted(set(found.of_others.values())))
+        keys = [*found.of_others]
+        who = ", ".join(keys[:SEVERAL]) + (f" and {len(keys) - SEVERAL} more" * (len(keys) > SEVERAL))
+        return f"fMRIPrep uses transforms of T1w images only: those to {ALWAYS} are of {suffixes} ({who})"
     return f"fMRIPrep always registers to {ALWAYS}: run brainseg-bids --output-spaces {ALWAYS}"
 
 
@@ -186,6 +193,7 @@ def flavor_advice(found: Check) -> str:
         for verdicts in found.verdicts[program].values()
     ]
     half = len(masks) // 2
-    if all(masks[:half]) and not any(masks[half:]):
-        return "The file names are those of fMRIPrep: run brainseg-bids --derivatives-flavor both"
+    if any(masks[:half]) and not any(masks[half:]):
+        need = "run brainseg-bids --derivatives-flavor both (or nibabies, for NiBabies alone)"
+        return f"The file names are those of fMRIPrep: {need}"
     return ""

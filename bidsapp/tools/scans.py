@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +40,7 @@ def read(args: argparse.Namespace) -> Volume:
         raise UsageError(out, "the output is the input itself", "Give another name")
     others = (getattr(args, name, None) for name in ("volumes", "posteriors", "tissues"))
     for path in filter(None, (out, *others)):
-        folder = Path(path).absolute().parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            reason = f"the folder cannot be written ({error.strerror})"
-            raise UsageError(folder, reason, "Give another one") from None
+        _check_folder(Path(path).absolute().parent)
     set_threads(args)
     scan = read_noted(args.image)
     if how := orientation.codes(args.reorient):
@@ -52,6 +49,20 @@ def read(args: argparse.Namespace) -> Volume:
         note = change.note if change is not None else "The orientation in the header fits the head."
         print(f"note: {Path(args.image).name}: {note}", file=sys.stderr)
     return scan
+
+
+def _check_folder(folder: Path) -> None:
+    """Make the folder of an output, and check that a file can be written in it."""
+    probe = folder / f".brainseg-{uuid.uuid4().hex[:8]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+    except OSError as error:
+        reason = f"the folder cannot be written ({error.strerror})"
+        raise UsageError(folder, reason, "Give another one") from None
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def read_noted(path: str | Path, **options: Any) -> Volume:

@@ -58,21 +58,33 @@ def path_of(name: str) -> Path:
     Raises
     ------
     ModelError
-        If there are none; the message lists the available weights.
+        If there are none; the message lists the available weights, or those in the folder of a path.
     """
     name = name.partition(PIN)[0]
-    if Path(name).suffix == SUFFIX:
-        path = Path(name)
-        known = sorted(p.stem for p in path.parent.glob(f"*{SUFFIX}"))
+    path = Path(name)
+    if path.suffix == SUFFIX:
         if path.is_file():
             return path
-    else:
-        found = user.find("weights", f"{name}{SUFFIX}")
-        if found:
-            return found
-        path, known = Path(f"{name}{SUFFIX}"), installed()
-    where = f"at {path}" if path.name != str(path) else f"named {path.stem}"
-    raise ModelError(f"no weights {where}; available: {', '.join(known) or 'none'}")
+    elif found := user.find("weights", f"{name}{SUFFIX}"):
+        return found
+    if not is_path(name):
+        raise ModelError(f"no weights named {name}; available: {', '.join(installed())}")
+    if path.suffix != SUFFIX:
+        raise ModelError(f"no weights at {name}: the name of their file ends with {SUFFIX}")
+    beside = sorted(p.name for p in path.parent.glob(f"*{SUFFIX}"))
+    listed = f" (there are {', '.join(beside)})" if beside else ""
+    raise ModelError(f"no weights at {path}: the file does not exist{listed}")
+
+
+def is_path(name: str) -> bool:
+    """Return whether a text means a file of weights, not a name.
+
+    Examples
+    --------
+    >>> is_path("my.safetensors"), is_path("networks/my"), is_path("segmentation")
+    (True, True, False)
+    """
+    return name.endswith(SUFFIX) or "/" in name
 
 
 def read_card(name: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -65,3 +67,21 @@ def centroids(name: str = DEFAULT) -> dict[int, tuple[float, float, float]]:
     """Return the centroid (mm) of every structure by FreeSurfer id; empty if the template has none."""
     found = card(name).get("centroids", {}) if (folder() / f"{name}.json").is_file() else {}
     return {int(k): (point[0], point[1], point[2]) for k, point in found.items()}
+
+
+def of_templateflow() -> list[str]:
+    """Return the names of TemplateFlow's templates; empty if its list is not on this machine.
+
+    The list comes with its client, which takes seconds to import and is not needed here.
+    """
+    spec = find_spec("templateflow")
+    folders = [] if spec is None else [Path(p) for p in spec.submodule_search_locations or []]
+    skeletons = [p for f in folders if (p := f / "conf" / "templateflow-skel.zip").is_file()]
+    found: set[str] = set()
+    for path in skeletons:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                found |= {m[1] for name in archive.namelist() if (m := re.match(r"tpl-([^/]+)/", name))}
+        except (OSError, zipfile.BadZipFile):
+            continue
+    return sorted(found)

@@ -8,6 +8,7 @@ TemplateFlow's client indexes thousands of files when imported. Files are never 
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from dataclasses import dataclass, replace
@@ -199,6 +200,12 @@ def find(space: Space) -> Files | None:
     folder = root / f"cohort-{space.cohort}" if space.cohort else root
     bundled = ", ".join([*catalog.ADULT, *catalog.names()])
     reason = f"--output-spaces {space}: the template is not on this machine (bundled are {bundled})"
+    others = catalog.of_templateflow()
+    if others and space.name not in others and not root.is_dir():
+        near = difflib.get_close_matches(space.name, [*catalog.ADULT, *catalog.names(), *others], cutoff=0.4)
+        reason = f"{reason}, and TemplateFlow has none of that name"
+        nearest = f"Nearest are {', '.join(dict.fromkeys(near))}" if near else "See brainseg templates list"
+        raise MissingFileError(folder, reason, nearest)
     raise MissingFileError(folder, reason, f"Run: {fetch(space)}")
 
 

@@ -27,7 +27,7 @@ from brainseg.models.networks import zoo
 from brainseg.models.pipeline import methods
 from brainseg.models.population import populations
 from brainseg.models.segmentation import segmentation, skullstrip
-from brainseg.models.templates import bundled
+from brainseg.models.templates import bundled, catalog
 from brainseg.workflows import stages as builders
 from brainseg.workflows.common.parameters import ParticipantInputs
 from brainseg.workflows.common.resources import memory
@@ -362,6 +362,7 @@ def test_missing_templates_and_networks_are_told(nifti, tmp_path, monkeypatch):
     assert "no weights at /models/x.safetensors" in fault.reason
     measures = tmp_path / "measures.json"
     measures.write_text('{"volumes": {}, "centroids": {}}')
+    monkeypatch.setattr(catalog, "of_templateflow", lambda: ["Moon"])
     register = Register(in_measures=str(measures), template="Moon")
     fault = fault_of(pe.Node(register, name="registration", base_dir=str(tmp_path)))
     assert fault.kind == "MissingFileError"

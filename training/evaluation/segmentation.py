@@ -72,7 +72,7 @@ def evaluate(
             raise InputError(
                 predicted,
                 f"the grid ({_grid(found)}) differs from {reference} ({_grid(truth)})",
-                "Predict on the reference's grid, or ask for resampling",
+                "Predict on the reference's grid, or use --resample",
             )
         found = resample(found, truth.grid, mode="nearest")
     a = labels_of.reference(truth.data.numpy(), reference)

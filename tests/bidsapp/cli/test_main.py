@@ -143,6 +143,7 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
             "not available for fetal",
         ),
         (["segment", scan, here / "out.mgz"], 2, "End its name with .nii.gz"),
+        (["segment", scan, "/proc/x.nii.gz"], 2, "/proc: the folder cannot be written"),
         (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
         (["segment", scan, scan / "out.nii"], 2, "cannot be written"),
         (["segment", scan, here / "o.nii", "--skull-strip", "force"], 1, "scan.nii.gz: no brain was found"),

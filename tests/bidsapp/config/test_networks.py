@@ -31,7 +31,10 @@ def _run(*words):
     ("text", "words"),
     [
         ("segmentation=nothing", "no weights named nothing"),
+        ("segmentation=nothing", "available: deepbet"),
         ("segmentation=/no/such.safetensors", "no weights at /no/such.safetensors"),
+        ("segmentation=such.safetensors", "such.safetensors: the file does not exist. Check the path."),
+        ("segmentation=no/such", "no weights at no/such: the name of their file ends with .safetensors"),
         ("segmentation=lesion", "made to segment lesions"),
         ("segmentation=head-coarse", "made to find the brain in a head"),
         ("segmentation=fetal", "does not fit the segmentation of adult brains"),

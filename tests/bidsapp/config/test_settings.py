@@ -57,7 +57,7 @@ def test_options_may_stand_between_the_names():
         (["--mem", "900T"], ["more than this process may use"]),
         (["--nprocs", "0"], ["--nprocs 0"]),
         (["--modalities", "bold"], ["'bold'", "T1w"]),
-        (["--population", "infant"], ["infant", "adult", "fetal"]),
+        (["--population", "infant"], ["infant", "Use auto, adult or fetal."]),
         (["--population", "martian"], ["martian"]),
         (["--output-spaces", "MNI-152"], ["MNI-152", "MNI152NLin2009cAsym"]),
         (["--registration-refine", "-1"], ["--registration-refine"]),

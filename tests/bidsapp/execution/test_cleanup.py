@@ -114,6 +114,7 @@ def test_the_list_of_participants_keeps_all_columns_of_the_study(fake, out, tmp_
     }
     assert (second["group"], second["BMI"], second["age_source"]) == ("control", "21.5", "30")
     described = json.loads((out / "participants.json").read_text())
+    assert described["age_source"] == {"Description": "age, the text as in the source dataset"}
     assert described["BMI"] == {"Units": "kg/m^2"} and set(described) == set(first)
     # a column that the study gets later is added; what was edited here stays
     (out / "participants.tsv").write_text((out / "participants.tsv").read_text().replace("control", "other"))

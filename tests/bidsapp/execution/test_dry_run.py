@@ -168,6 +168,13 @@ def test_only_the_networks_of_the_run_are_listed(app, fake, tmp_path, capsys):
     assert not [name for name in networks("--steps", "lesion") if name.startswith(("fetal", "hippocampus"))]
 
 
+def test_the_templates_of_the_populations_are_listed(app, fake, tmp_path, capsys):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01"])
+    assert app(bids, tmp_path / "out", "participant", "--dry-run", "--population", "fetal") == 0
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("Templates")]
+    assert line.startswith("Templates   BrainsegFetal (")
+
+
 @pytest.mark.parametrize("case", ["cut", "flat", "lost", "text"])
 def test_an_image_that_its_header_shows_to_be_unusable_would_fail(app, fake, tmp_path, capsys, case):
     """Only the header and the size of the file are read; the other participants go on."""

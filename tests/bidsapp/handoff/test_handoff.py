@@ -336,6 +336,27 @@ def test_the_command_says_it_all(sessions, capsys):
     assert f"--output-spaces {SPACE} --fs-no-reconall" in command
 
 
+def test_transforms_of_another_contrast_are_told(single, make, tmp_path):
+    """The space was computed: to ask for it again would change nothing."""
+    out = tmp_path / "out"
+    shutil.copytree(single.out, out)
+    shutil.copytree(out / "sub-01", out / "sub-02")
+    for path in [*(out / "sub-02").rglob("sub-01*")]:
+        name = path.name.replace("sub-01", "sub-02")
+        if "_xfm." in name:
+            name = name.replace("-T1w_", "-FLAIR_")
+        path.rename(path.with_name(name))
+    found = lookup.check(out)
+    assert found.of_others == {"sub-02": "FLAIR"}
+    said = "\n".join(check_derivatives.lines(found, out))
+    assert f"those to {SPACE} are of FLAIR (sub-02)" in said
+    assert "run brainseg-bids --output-spaces" not in said
+    assert "--derivatives-flavor both (or nibabies" in said
+    for path in (out / "sub-02").rglob("*_xfm.*"):
+        path.unlink()
+    assert "run brainseg-bids --output-spaces" in check_derivatives.advice(lookup.check(out))
+
+
 def test_the_command_tells_what_is_no_folder_of_derivatives(tmp_path, capsys):
     assert main.main(["check-derivatives", str(tmp_path / "nowhere")]) == 65
     assert "nowhere: the folder does not exist" in capsys.readouterr().err

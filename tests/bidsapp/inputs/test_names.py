@@ -104,6 +104,35 @@ def test_near_misses_are_named_with_the_name_that_bids_wants(dataset, path, want
     assert _problems(_select(dataset(wanted))) == {}
 
 
+def test_a_name_that_is_taken_is_not_proposed(dataset):
+    """To rename the image would overwrite the good one."""
+    good, other = "sub-01/anat/sub-01_T1w.nii.gz", "sub-01/anat/sub-01_T1.nii.gz"
+    root = dataset(good, other, "sub-01/anat/sub-01_run-2_T1w.nii")
+    (ps,) = _select(root).participant_sessions
+    (note,) = [note for note in ps.notes if "sub-01_T1.nii.gz" in note]
+    assert f"found {other}, but {good} exists already" in note
+    assert note.endswith("or rename one as another run: sub-01_run-3_T1w.nii.gz.")
+    (root / good).rename(root / "sub-01/anat/sub-01_T1w.nii")
+    assert "sub-01_T1w.nii exists already" in names.fault(root, PurePath(other)).reason
+    echo = dataset("sub-02/anat/sub-02_echo-1_T1.nii", "sub-02/anat/sub-02_echo-1_T1w.nii")
+    fault = names.fault(echo, PurePath("sub-02/anat/sub-02_echo-1_T1.nii"))
+    assert fault.remedy.endswith(": sub-02_run-2_echo-1_T1w.nii")
+
+
+def test_a_filter_that_selects_no_image_of_a_participant_is_the_reason(dataset, tmp_path):
+    root = dataset(
+        "sub-01/anat/sub-01_T1w.nii.gz",
+        "sub-01/anat/sub-01_T1.nii.gz",
+        "sub-02/anat/sub-02_acq-a_T1w.nii.gz",
+    )
+    path = tmp_path / "filter.json"
+    path.write_text('{"t1w": {"acquisition": "a"}}')
+    problems = _problems(_select(root, "--bids-filter-file", path))
+    assert set(problems) == {"sub-01"}
+    assert "0 of 1 images of sub-01 (sub-01_T1w.nii.gz)" in problems["sub-01"]
+    assert str(path) in problems["sub-01"]
+
+
 def test_names_that_bids_knows_are_no_near_misses():
     for name in ("sub-1_T1w", "sub-1_acq-x_run-02_T2w", "sub-1_T1map", "sub-1_inplaneT1", "sub-1_MP2RAGE"):
         assert names.fault(PurePath("/d"), PurePath(f"sub-1/anat/{name}.nii.gz")) is None, name

@@ -126,7 +126,29 @@ def test_an_id_that_could_be_two_participants_is_neither(dataset):
     people = Demographics(dataset("sub-01", "sub-001", "sub-2", participants__tsv=table))
     assert [people(label, None).age for label in ("01", "001", "2")] == [None, None, 30]
     assert people.without_folder == {"1"}
-    assert people.notes == ["'02' in participants.tsv was taken as sub-2."]
+    assert people.notes == [
+        "'02' in participants.tsv was taken as sub-2.",
+        "participants.tsv lists participants without a folder, left out (1): sub-1.",
+    ]
+
+
+def test_what_was_guessed_or_left_out_of_the_table_is_told_once(dataset):
+    rows = ["sub-01\t34.5y\tF", "02\t90+\tM", "sub-99\t20\tM", "sub-03\t34,5\tF", "sub-04\tn/a\tF"]
+    table = "\n".join(["participant_id\tAge\tsex", *rows])
+    root = dataset("sub-01", "sub-02", "sub-03", "sub-04", participants__tsv=table)
+    assert Demographics(root).notes == [
+        "'02' in participants.tsv was taken as sub-02.",
+        "participants.tsv lists participants without a folder, left out (1): sub-99.",
+        "Ages in participants.tsv were read as years: '34.5y' as 34.5, '90+' as 90.",
+    ]
+
+
+def test_an_age_in_years_is_not_used_for_a_fetus(dataset):
+    found = _select(dataset(participants__tsv="participant_id\tage\nsub-01\t34.5\n"), "--population", "fetal")
+    assert "No gestational age (weeks) for 1 of 1 (sub-01): check the tables." in found.notes
+    (ps,) = found.participant_sessions
+    assert "The age of 34.5 years is no gestational age (weeks) and is not used." in ps.notes
+    assert not any("no readable age" in note for note in ps.notes)
 
 
 @pytest.mark.parametrize(("column", "first"), [("session_id", "ses-1"), ("session", "1"), ("Visit", "01")])

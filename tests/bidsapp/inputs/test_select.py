@@ -149,6 +149,11 @@ def test_a_filter_that_cannot_be_meant_is_an_error(bids, tmp_path, text, words):
     assert all(word in str(caught.value) for word in [str(path), *words])
 
 
+def test_a_filter_file_that_does_not_exist_is_a_wrong_path(bids, tmp_path):
+    with pytest.raises(UsageError, match=r"nofile.json: .*does not exist\. Check the path\."):
+        _select(bids("sub-01_T1w.nii.gz"), "--bids-filter-file", tmp_path / "nofile.json")
+
+
 @pytest.mark.slow
 def test_the_index_is_kept_and_renewed(bids, tmp_path, monkeypatch):
     root, kept = bids("sub-01_T1w.nii.gz"), tmp_path / "index"

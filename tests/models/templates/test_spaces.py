@@ -9,7 +9,7 @@ import pytest
 from brainseg.bidsapp.config.settings import build
 from brainseg.models.errors import InputError, MissingFileError, UsageError
 from brainseg.models.registration import reference
-from brainseg.models.templates import spaces
+from brainseg.models.templates import catalog, spaces
 
 
 @pytest.fixture
@@ -86,6 +86,25 @@ def test_what_is_missing_is_told_with_the_command(home):
     assert "brainseg templates get MNIInfant:cohort-3:res-2" in caught.value.remedy
     with pytest.raises(MissingFileError, match="missing image of the template"):
         spaces.find(spaces.parse("Mine=/nowhere/T.nii.gz"))
+
+
+def test_a_name_that_templateflow_does_not_know_is_answered_with_the_nearest(home, monkeypatch):
+    monkeypatch.setattr(catalog, "of_templateflow", lambda: ["OASIS30ANTs", "MNIInfant"])
+    with pytest.raises(MissingFileError, match="TemplateFlow has none of that name") as caught:
+        spaces.find(spaces.parse("OASIS30"))
+    assert caught.value.remedy.startswith("Nearest are OASIS30ANTs")
+    with pytest.raises(MissingFileError) as caught:
+        spaces.find(spaces.parse("Qqq"))
+    assert caught.value.remedy == "See brainseg templates list"
+    monkeypatch.setattr(catalog, "of_templateflow", list)
+    with pytest.raises(MissingFileError) as caught:
+        spaces.find(spaces.parse("OASIS30"))
+    assert caught.value.remedy == "Run: brainseg templates get OASIS30"
+
+
+def test_the_list_of_templateflow_is_read_without_its_client():
+    pytest.importorskip("templateflow")
+    assert {"MNI152NLin2009cAsym", "OASIS30ANTs"} <= set(catalog.of_templateflow())
 
 
 def test_files_of_a_template(home):

@@ -122,7 +122,7 @@ def test_other_grid_is_refused_by_name_unless_resampled(tmp_path):
     affine = np.diag([1.0, 1.0, 0.75, 1])
     affine[2, 3] = -0.375
     pred = _save(tmp_path / "pred.nii.gz", fine, affine)
-    with pytest.raises(InputError, match=r"pred\.nii\.gz.*grid.*ref\.nii\.gz"):
+    with pytest.raises(InputError, match=r"pred\.nii\.gz.*grid.*ref\.nii\.gz.*--resample"):
         segmentation.evaluate_paths(ref, pred)
     assert (segmentation.evaluate_paths(ref, pred, resampled=True).dice == 1).all()
 
