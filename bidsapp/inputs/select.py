@@ -142,7 +142,7 @@ def select(settings: Settings) -> Selection:
         reason = "no image of the participants matches its filters"
         raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
     participant_sessions: list[ParticipantSession] = []
-    by_label, faults, unused = defaultdict(list), _faults(settings, labels, every), []
+    by_label, faults, unused, failed = defaultdict(list), _faults(settings, labels, every), [], 0
     for image in matched:
         by_label[image.participant].append(image)
     for label in labels:
@@ -152,6 +152,7 @@ def select(settings: Settings) -> Selection:
         refused = _refused(label, wrong, chosen, settings)
         failing = {ps.problem.path for ps in refused if ps.problem}
         unused += [fault for fault in wrong if str(fault.path) not in failing]
+        failed += len(refused)
         participant_sessions += refused
         if chosen:
             participant_sessions += _noted(_participant_sessions(chosen, settings, people), wrong)
@@ -162,7 +163,7 @@ def select(settings: Settings) -> Selection:
             problem = no_image(settings, label, suffixes)
             participant_sessions.append(ParticipantSession(label, None, None, problem=problem))
     participant_sessions = _of_ages(participant_sessions, people, settings, notes)
-    notes += _of_names(root, unused)
+    notes += _of_names(root, unused, "more " if failed else "")
     _note_absent(settings, participant_sessions, notes)
     return Selection(sorted(participant_sessions, key=lambda ps: natural(ps.key)), notes)
 
@@ -224,11 +225,11 @@ def _of_ages(
     ]
 
 
-def _of_names(root: Path, unused: list[names.Fault]) -> list[str]:
-    """Return notes on images and folders that are not used for their names."""
+def _of_names(root: Path, unused: list[names.Fault], more: str) -> list[str]:
+    """Return notes on images and folders that are not used for their names, beside those that fail."""
     notes = []
     if unused:
-        count = "1 image is" if len(unused) == 1 else f"{len(unused)} images are"
+        count = f"1 {more}image is" if len(unused) == 1 else f"{len(unused)} {more}images are"
         notes.append(f"{count} not used for the name, such as {unused[0].path.name}: {unused[0].reason}")
     if alike := names.folders(root):
         notes.append(f"No participants, for BIDS wants names like sub-01: {', '.join(alike[:SEVERAL])}")
