@@ -155,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
+    settings: Settings | None = None
     try:
         if words[:1] == ["--complete"]:
             answer = dispatch.resolve("brainseg.bidsapp.cli.completion:answer")
@@ -175,7 +176,8 @@ def _main(argv: Sequence[str] | None) -> int:
         return error.exit_code
     except KeyboardInterrupt as stop:
         by = f" by {stop}" if str(stop) else ""
-        _print_error(f"stopped{by}. Run the same command again to continue.")
+        again = settings.again if settings else "Run the same command again"
+        _print_error(f"stopped{by}. {again} to continue.")
         return getattr(stop, "exit_code", 130)
     except BrokenPipeError:
         return 0

@@ -241,7 +241,8 @@ def _add_resources(add: Add) -> None:
     add(
         "--mem",
         metavar="SIZE",
-        help="total memory, such as 8G or 8000M; without unit: MB (default: 90%% of what is available)",
+        help="total memory, such as 8G or 8000M; without unit: MB (default: 90%% of that of the machine, "
+        "container or job)",
     )
     add(
         "--device",

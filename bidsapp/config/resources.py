@@ -7,6 +7,7 @@ import platform
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from ...models.errors import UsageError
 
@@ -65,6 +66,35 @@ def threads(environ: Mapping[str, str] = os.environ) -> int | None:
     """
     text = environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     return int(text) if text.isdigit() and int(text) else None
+
+
+def step_threads(
+    values: Mapping[str, Any], environ: Mapping[str, str], most: int
+) -> tuple[int, tuple[str, ...]]:
+    """Return the largest number of threads of one step, and notes on it.
+
+    Parameters
+    ----------
+    values : mapping
+        Settings by name, with ``nprocs``.
+    environ : mapping of str to str
+        Environment variables.
+    most : int
+        Largest number that is not given.
+
+    Examples
+    --------
+    >>> step_threads({"nprocs": 2, "omp_nthreads": 8}, {}, most=8)
+    (2, ('--omp-nthreads 8 is reduced to 2, the number of CPUs (--nprocs)',))
+    """
+    nprocs, given = values["nprocs"], values.get("omp_nthreads")
+    if given is not None:
+        note = f"--omp-nthreads {given} is reduced to {nprocs}, the number of CPUs (--nprocs)"
+        return min(given, nprocs), (note,) if given > nprocs else ()
+    asked, able = threads(environ), min(nprocs, most)
+    if asked and asked < able:
+        return asked, (f"OMP_NUM_THREADS={asked}: at most {asked} CPU{'s' * (asked != 1)} per step",)
+    return able, ()
 
 
 def shared_threads(processors: int, most: int, number: int, slots: int) -> int:

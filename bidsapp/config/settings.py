@@ -44,6 +44,9 @@ FORMER = {"quality": "effort"}
 SLOPPY = "--sloppy: coarse and fast, for trying only; the results are marked"
 USAGE = "Usage: brainseg-bids BIDS OUT {participant,group} ... [options], the options last"
 
+OF_MACHINE = {"nprocs": "nprocs", "omp_nthreads": "omp_nthreads", "mem_gb": "mem"}
+"""Settings whose defaults depend on the machine, and their options: only given ones are stored."""
+
 RECORD = "record"
 """Table of a run's TOML that is for the reader and not read back."""
 
@@ -166,6 +169,11 @@ class Settings:
         return not said[-1].startswith("no-") if said else STEPS[name][0]
 
     @property
+    def again(self) -> str:
+        """How a run is continued, in words."""
+        return "Run the same command again" if self.resume else "Run the command again without --no-resume"
+
+    @property
     def networks(self) -> dict[str, str]:
         """Networks of the user by step, each an installed name or a file."""
         return dict(text.split("=", 1) for text in self.network)
@@ -226,12 +234,12 @@ def build(options: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -
     values.setdefault("nprocs", resources.cpus(environ))
     for name in ("nprocs", "omp_nthreads", "n_gpus", "per_task", "max_array"):
         if values.get(name, 1) < (0 if name == "n_gpus" else 1):
-            raise UsageError(
-                None, f"--{name.replace('_', '-')} {values[name]} is too few", "Give a positive number"
-            )
+            reason = f"--{name.replace('_', '-')} {values[name]} is too few"
+            raise UsageError(None, reason, "Give a positive number")
     if values.get("reproducible"):
         values = reproducible.restrict(values)
-    _threads(values, environ)
+    values["omp_nthreads"], said = resources.step_threads(values, environ, MAX_THREADS)
+    values["notes"] += (*said, *_ignored(values))
     memory = resources.memory_gb(environ)
     mem = options.get("mem")
     values["mem_gb"] = resources.parse_memory(mem) if mem else memory * resources.SHARE
@@ -254,14 +262,10 @@ def _check_numbers(values: Mapping[str, Any]) -> None:
         raise UsageError(None, "--smooth needs maps to smooth", "Add --steps vbm")
 
 
-def _threads(values: dict[str, Any], environ: Mapping[str, str]) -> None:
-    """Complete the number of threads of one step."""
-    if "omp_nthreads" not in values and (asked := resources.threads(environ)):
-        values["omp_nthreads"] = min(asked, MAX_THREADS)
-        if asked < min(values["nprocs"], MAX_THREADS):
-            values["notes"] += (f"OMP_NUM_THREADS={asked}: at most {asked} CPU{'s' * (asked != 1)} per step",)
-    values.setdefault("omp_nthreads", min(values["nprocs"], MAX_THREADS))
-    values["omp_nthreads"] = min(values["omp_nthreads"], values["nprocs"])
+def _ignored(values: Mapping[str, Any]) -> list[str]:
+    """Return a note if an option has no effect beside another one."""
+    idle = values.get("reports_only") and values.get("stop_after")
+    return ["--stop-after is ignored: --reports-only computes nothing"] if idle else []
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
@@ -270,13 +274,11 @@ def read_toml(path: str | Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(
-            path, f"the configuration file cannot be read ({error.strerror})", "Check the path"
-        ) from None
+        reason = f"the configuration file cannot be read ({error.strerror})"
+        raise UsageError(path, reason, "Check the path") from None
     except ValueError as error:
-        raise UsageError(
-            path, f"it is not valid TOML ({error})", "Correct it; see --help for the names"
-        ) from None
+        reason = f"it is not valid TOML ({error})"
+        raise UsageError(path, reason, "Correct it; see --help for the names") from None
     return present_names({k.replace("-", "_"): v for k, v in content.items() if k != RECORD})
 
 
@@ -297,12 +299,14 @@ def to_toml(settings: Settings, record: Mapping[str, Any] | None = None) -> str:
 
     Examples
     --------
-    >>> "nprocs = 1" in to_toml(Settings(Path("/in"), Path("/out"), ("group",)))
+    >>> "nprocs = 1" in to_toml(Settings(Path("/in"), Path("/out"), ("group",), given=("nprocs",)))
     True
     """
     lines = []
     for entry in fields(settings):
         value = getattr(settings, entry.name)
+        if OF_MACHINE.get(entry.name, "") not in ("", *settings.given):
+            continue
         if entry.name == "mem_gb":
             # Rounded down: read back, it must not be more than there is.
             lines.append(f'mem = "{int(value * 1000)}M"')
@@ -340,9 +344,8 @@ def _levels(words: Any) -> tuple[str, ...]:
     for level in levels:
         if level not in LEVELS:
             reason = f"{level!r} is not an analysis level"
-            raise UsageError(
-                None, reason, f"Use {' or '.join(LEVELS)}; options stand before or after the three names"
-            )
+            remedy = f"Use {' or '.join(LEVELS)}; options stand before or after the three names"
+            raise UsageError(None, reason, remedy)
     return tuple(dict.fromkeys(levels))
 
 
@@ -383,11 +386,8 @@ def _steps(texts: Any) -> tuple[str, ...]:
     words = _labels((texts,) if isinstance(texts, str) else texts, "")
     for word in words:
         if word.removeprefix("no-") not in STEPS:
-            raise UsageError(
-                None,
-                f"--steps {word}: there is no such step",
-                f"Steps are {', '.join(STEPS)}; no-STEP is off",
-            )
+            reason = f"--steps {word}: there is no such step"
+            raise UsageError(None, reason, f"Steps are {', '.join(STEPS)}; no-STEP is off")
     return words
 
 

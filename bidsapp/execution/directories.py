@@ -103,6 +103,8 @@ def check(settings: Settings) -> None:
         raise UsageError(work, "the work folder lies inside the dataset", remedy)
     if work == out or out in work.parents:
         raise UsageError(work, "the work folder lies inside the output folder", remedy)
+    if settings.dry_run and not settings.write_job:
+        _try_work(settings, keep=False)
 
 
 def prepare(settings: Settings) -> Directories:
@@ -124,6 +126,8 @@ def prepare(settings: Settings) -> Directories:
         If a folder cannot be written, or the output folder holds another dataset.
     """
     out = settings.output_dir
+    if "participant" in settings.analysis_level and not settings.boilerplate_only:
+        _try_work(settings, keep=True)
     _writable(out, "output folder")
     _check_owner(settings)
     cleanup.sweep_old(out)
@@ -156,6 +160,23 @@ def _work_folder(wanted: Path, out: Path) -> tuple[Path, tuple[str, ...]]:
         why = "the current folder cannot be written"
     other = out / f".brainseg-work-{os.getuid()}"
     return other, (f"The work folder is {other}: {why} (choose another one with --work-dir).",)
+
+
+def _try_work(settings: Settings, *, keep: bool) -> None:
+    """Check that the work folder can be written; ``keep`` it, or remove the folders that this made.
+
+    One in the output folder, in place of the default, is left to :func:`prepare_work`.
+    """
+    work, _ = _work_folder(settings.work_dir, settings.output_dir)
+    if settings.output_dir in work.parents:
+        return
+    made = [path for path in (work, *work.parents) if not path.exists()]
+    try:
+        _writable(work, "work folder")
+    finally:
+        for path in () if keep else made:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def _can_be_written(path: Path) -> bool:

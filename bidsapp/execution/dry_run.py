@@ -16,12 +16,16 @@ from ...workflows.common.resources import memory
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
 from ..inputs import options
 from ..inputs.select import ParticipantSession, Selection, spaces_of
-from ..status import records
+from ..status import claims, records
+from ..status.sharing import ELSEWHERE
 from . import directories, estimate
 from .scheduler.devices import devices
 
 FLAVORS = {"fmriprep": "fMRIPrep", "nibabies": "NiBabies", "both": "fMRIPrep and for NiBabies"}
 """Programs that find the derivatives by their names."""
+
+FIRST = ("", "dataset", "start", "conform")
+"""Where a participant-session may have ended without any finished stage, so that nothing can be resumed."""
 
 STATES = {
     "done": "done",
@@ -61,8 +65,10 @@ def describe(settings: Settings, selection: Selection) -> str:
         lines += _outputs(settings, selection)
     if "group" in settings.analysis_level:
         divided = any(_atlases(settings, ps) for ps in selection.participant_sessions)
-        more = ", group_parcels.tsv" if divided else ""
-        lines += ["", f"Group level: group_volumes.tsv{more}, group.html and index.html"]
+        more = ["group_parcels.tsv"] if divided else []
+        pages = [] if settings.no_pages else ["group.html", "index.html"]
+        files = ["group_volumes.tsv", "group_quality.tsv", *more, *pages, "further tables (group_*.tsv)"]
+        lines += ["", f"Group level: {', '.join(files[:-1])} and {files[-1]}"]
     return "\n".join([*lines, "", "Nothing was computed or written (--dry-run)."])
 
 
@@ -184,7 +190,8 @@ def _options(settings: Settings, selection: Selection) -> list[str]:
     reference = settings.subject_anatomical_reference
     usable = [ps for ps in selection.participant_sessions if ps.problem is None]
     used = dict.fromkeys(text for ps in usable for text in spaces_of(settings, ps))
-    cpus = f"{settings.nprocs} CPUs ({settings.omp_nthreads} for one step), {settings.mem_gb:.1f} GB"
+    cpus = f"{settings.nprocs} CPU{'s' * (settings.nprocs != 1)} ({settings.omp_nthreads} for one step)"
+    cpus += f", {settings.mem_gb:.1f} GB"
     return [
         _line("Work", settings.work_dir),
         _line("Resources", cpus),
@@ -237,8 +244,9 @@ def _action(settings: Settings, participant_session: ParticipantSession) -> str:
     problem = participant_session.problem or _unusable(participant_session)
     if problem is not None:
         return f"would fail: {problem}"
-    before = records.read(settings.output_dir, participant_session.key).get("state")
-    if settings.resume_failed and before != "failed":
+    before = records.read(settings.output_dir, participant_session.key)
+    state = before.get("state")
+    if settings.resume_failed and state != "failed":
         return "not failed in an earlier run, skipped"
     finished = (
         records.finished(settings.output_dir, participant_session, settings.that_matter)
@@ -247,9 +255,13 @@ def _action(settings: Settings, participant_session: ParticipantSession) -> str:
     )
     if finished == "yes":
         return "already done, skipped"
+    if claims.holder(settings.output_dir, participant_session.key) is not None:
+        return f"would be skipped: {ELSEWHERE}"
     if finished == "report":
         return "only the report is missing"
-    return "would resume" if before in ("failed", "running") and settings.resume else "would be processed"
+    if state not in ("failed", "running") or not settings.resume:
+        return "would be processed"
+    return "would run again" if str(before.get("stage") or "") in FIRST else "would resume"
 
 
 @cache

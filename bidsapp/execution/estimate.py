@@ -71,8 +71,8 @@ def with_threads(settings: Settings, images: Collection[Path]) -> Settings:
         The reference images of the participant-sessions to process.
     """
     need = needed(images)
-    if "omp_nthreads" in settings.given or need is None:
-        return settings
+    if "omp_nthreads" in settings.given or need is None or settings.plugin == "linear":
+        return settings  # linear: one step at a time has all of them
     slots, most = max(1, int(settings.mem_gb / need.gb)), settings.omp_nthreads
     threads = shared_threads(settings.nprocs, most, len(images), slots)
     return replace(settings, omp_nthreads=threads)
@@ -91,7 +91,7 @@ def why_killed(before: Mapping[str, Any], image: Path | None) -> str:
     need, had = needed([image] if image else []), before.get("memory_gb")
     if need and isinstance(had, (int, float)) and need.gb > had:
         return f"Memory is the likely reason: it had {had:.1f} GB, and {need.short}."
-    return "If the job had not come to the end of its time, ask for more memory."
+    return "If nobody stopped it and no time limit was reached, give it more memory."
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,6 @@ def process(run: Run) -> int:
     validation = _validate(run)
     with tracker.sharing.claims:
         to_do, reports = _triage(run)
-        run.progress.total = len(to_do) + len(reports) + len(tracker.records)
         if not (settings.keep_work_dir or settings.debug):
             tracker.on_end = lambda record: _clean(record, run)
         try:
@@ -84,7 +83,7 @@ def _triage(run: Run) -> tuple[list[ParticipantSession], list[str]]:
     None is claimed yet: several processes with the same selection share it.
     """
     settings, tracker, out = run.settings, run.tracker, run.directories.out
-    to_do, reports = [], []
+    to_do, reports, refused = [], [], []
     for ps in run.selection.participant_sessions:
         if settings.reports_only:
             if records.read(out, ps.key):
@@ -95,11 +94,7 @@ def _triage(run: Run) -> tuple[list[ParticipantSession], list[str]]:
         if settings.resume_failed and records.read(out, ps.key).get("state") != "failed":
             tracker.skip(ps, "did not fail in an earlier run (--resume-failed)")
         elif ps.problem is not None:
-            if tracker.sharing.claims.take(ps.key):
-                tracker.refuse(ps, failures.of_error(ps.problem, "dataset"))
-                tracker.sharing.claims.release(ps.key)
-            else:
-                tracker.skip(ps, ELSEWHERE)
+            refused.append(ps)
         else:
             tracker.sharing.look(
                 ps.key
@@ -116,7 +111,20 @@ def _triage(run: Run) -> tuple[list[ParticipantSession], list[str]]:
                 reports.append(ps.key)
             else:
                 to_do.append(ps)
+    run.progress.total = len(to_do) + len(reports) + len(refused)
+    for ps in refused:
+        _refuse(ps, tracker)
     return to_do, reports
+
+
+def _refuse(participant_session: ParticipantSession, tracker: Tracker) -> None:
+    """Record a participant-session that cannot be processed, unless another process has it."""
+    if participant_session.problem is None or not tracker.sharing.claims.take(participant_session.key):
+        tracker.progress.total -= 1
+        tracker.skip(participant_session, ELSEWHERE)
+        return
+    tracker.refuse(participant_session, failures.of_error(participant_session.problem, "dataset"))
+    tracker.sharing.claims.release(participant_session.key)
 
 
 def _left_by_others(run: Run) -> list[ParticipantSession]:
@@ -151,7 +159,8 @@ def _compute(run: Run, to_do: list[ParticipantSession], reports: list[str]) -> N
     names = devices(settings) if to_do else ["cpu"]
     if to_do:
         threads = f"{settings.omp_nthreads} thread{'s' * (settings.omp_nthreads > 1)} for one step"
-        resources = f"{settings.nprocs} CPUs, {threads}, {settings.mem_gb:.1f} GB of memory"
+        cpus = f"{settings.nprocs} CPU{'s' * (settings.nprocs != 1)}"
+        resources = f"{cpus}, {threads}, {settings.mem_gb:.1f} GB of memory"
         run.progress.say(f"{len(to_do)} to process with {resources}, networks on {', '.join(names)}")
     if not settings.resume:
         for ps in to_do:
@@ -251,7 +260,7 @@ def _sum_up(run: Run) -> None:
         begin = "" if tracker.records else "Nothing to do here: "
         say(f"{begin}{len(tracker.elsewhere)} are being processed by other processes")
     if "failed" in states or "waiting" in states:
-        say("Run the same command again to process what is missing; finished participants are kept.")
+        say(f"{run.settings.again} to process what is missing; finished participants are kept.")
 
 
 def _say_notes(run: Run) -> None:

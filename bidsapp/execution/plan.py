@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from ...models.templates import spaces
 from ..config import plugin_file
+from ..config.imports import resolve
 from ..config.settings import Settings
 from ..inputs import options, select
 from ..inputs.select import Selection
 from . import directories, dry_run
+
+CHECK_COLUMN = "brainseg.bidsapp.reports.group:check_column"
+"""A function that imports matplotlib, and is needed only for the level group alone."""
 
 
 def selection(settings: Settings) -> Selection:
@@ -56,5 +60,8 @@ def show(settings: Settings, argv: list[str]) -> int:
     int
         The exit code, 0.
     """
-    print(dry_run.describe(settings, selection(settings)))
+    selected = selection(settings)
+    if settings.group_by and settings.analysis_level == ("group",):
+        resolve(CHECK_COLUMN)(settings.output_dir, settings.bids_dir, settings.group_by)
+    print(dry_run.describe(settings, selected))
     return 0

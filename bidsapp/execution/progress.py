@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from rich.console import Console, Group, RenderableType
@@ -66,12 +67,13 @@ class Progress:
         """Show the start of a participant-session."""
         self.states[key] = "running"
 
-    def stage(self, key: str, stage: str, total: int = 0) -> None:
-        """Show that a participant-session enters a stage, once, with its number if the total is known."""
+    def stage(self, key: str, stage: str, stages: Sequence[str] = ()) -> None:
+        """Show that a participant-session enters a stage, once, with its place among all, if it is known."""
         entered = self.entered.setdefault(key, [])
         if stage not in entered:
             entered.append(stage)
-            LOG.info("%s  %s%s", key, stage, f" (stage {len(entered)} of {total})" if total else "")
+            place = f" (stage {stages.index(stage) + 1} of {len(stages)})" if stage in stages else ""
+            LOG.info("%s  %s%s", key, stage, place)
 
     def works(self, key: str, stage: str, on: bool) -> None:
         """Note that a stage of a participant-session works, or that it waits or has ended."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +68,7 @@ class Tracker:
         self.sharing = Sharing(out_dir, self.settings)
         self._admitted: set[str] = set()
         self._names: dict[str, str] = {}
-        self._stages: dict[str, int] = {}
+        self._stages: dict[str, Sequence[str]] = {}
         self._running: dict[tuple[str, str], set[str]] = {}
         self._before: dict[str, dict[str, float]] = {}
         self._computed: dict[str, str] = {}
@@ -81,7 +81,7 @@ class Tracker:
         participant_session: ParticipantSession,
         workflow: str,
         arithmetic: dict[str, str] | None = None,
-        stages: int = 0,
+        stages: Sequence[str] = (),
     ) -> None:
         """Expect the events of a participant-session from a workflow.
 
@@ -93,8 +93,8 @@ class Tracker:
             Name of its workflow.
         arithmetic : dict of str to str, optional
             Precision, device, instructions and processor, if they are known.
-        stages : int, optional
-            Number of its stages, 0 if unknown.
+        stages : sequence of str, optional
+            Its stages in their order, empty if unknown.
         """
         key = participant_session.key
         self._stages[key] = stages
@@ -158,7 +158,7 @@ class Tracker:
         if killed := records.killed(before):
             killed = f"{killed} {why_killed(before, participant_session.image)}"
             self.progress.warn(f"{participant_session.key}  {killed} It is processed again.")
-            record.notes.append(killed)
+            record.notes.append(killed)  # until it is done
         record.earlier = records.outdated(before, participant_session)
         if before.get("state") != "done" and inputs.unchanged(before.get("inputs"), participant_session):
             self._before[participant_session.key] = before.get("seconds") or {}
@@ -240,12 +240,11 @@ class Tracker:
         """Record a failure outside the nodes."""
         self._fail(self.records[key], fault)
 
-    def interrupt(self, reason: str) -> None:
+    def interrupt(self, reason: str, remedy: str = "Run the same command again to continue") -> None:
         """Record that the run stopped: running participant-sessions fail, the others wait for another run."""
         for key in sorted(self.pending):
             record = self.records[key]
             if record.state == "running":
-                remedy = "Run the same command again to continue"
                 self._fail(
                     record,
                     Fault(
@@ -278,7 +277,7 @@ class Tracker:
         if record.stage != stage:
             record.stage = stage
             key = record.participant_session.key
-            self.progress.stage(key, stage, self._stages.get(key, 0))
+            self.progress.stage(key, stage, self._stages.get(key, ()))
             self._write(record)
 
     def _end(self, record: Record, stage: str, node: Any) -> None:
@@ -318,7 +317,7 @@ class Tracker:
         paths = [Path(name) for name in ([files] if isinstance(files, (str, Path)) else files)]
         record.outputs = sorted(self._relative(path) for path in paths)
         found_notes, record.stripped, record.mask_source = notes.read(paths)
-        record.notes = [*record.notes, *found_notes]
+        record.notes = list(found_notes)
         # Cached stages took their time in an earlier run.
         before = self._before.get(record.participant_session.key, {})
         found = {s: took for s, took in before.items() if record.seconds.get(s, 0.0) < CACHED <= took}

@@ -34,7 +34,7 @@ from ..status import cards, failures, records
 from . import nodes
 from .context import Run
 from .directories import Directories
-from .scheduler import logs, plugins, slots
+from .scheduler import logs, nipype_internals, plugins, slots
 from .scheduler.devices import arithmetic
 from .tracker import Tracker, passes_on
 
@@ -140,11 +140,12 @@ def build(participant_sessions: list[ParticipantSession], run: Run, devices: lis
     return workflow
 
 
-def _stages(workflow: pe.Workflow) -> int:
-    """Return the number of stages of a participant-session's workflow, the report included."""
+def _stages(workflow: pe.Workflow) -> list[str]:
+    """Return the stages of a participant-session's workflow in their order, the report included."""
     names = [name for name in workflow.list_node_names() if not passes_on(workflow.get_node(name))]
     ends = ("inputnode", "outputnode")  # of the whole and of every stage
-    return len({name.partition(".")[0] for name in names if name.rpartition(".")[2] not in ends})
+    found = {name.partition(".")[0] for name in names if name.rpartition(".")[2] not in ends}
+    return [name.removesuffix("_wf") for name in nipype_internals.members(workflow) if name in found]
 
 
 def participant_session_workflow(
@@ -272,7 +273,8 @@ def execute(workflow: pe.Workflow, run: Run, devices: Sequence[str] = ()) -> Non
     try:
         workflow.run(plugin=plugin)
     except KeyboardInterrupt as stop:
-        run.tracker.interrupt(f"the run was stopped{f' by {stop}' if str(stop) else ''}")
+        reason = f"the run was stopped{f' by {stop}' if str(stop) else ''}"
+        run.tracker.interrupt(reason, f"{run.settings.again} to continue")
         raise
     except Exception as error:
         _account(error, run.settings, run.tracker)
@@ -283,7 +285,7 @@ def execute(workflow: pe.Workflow, run: Run, devices: Sequence[str] = ()) -> Non
 def _account(error: Exception, settings: Settings, tracker: Tracker) -> None:
     """Record an exception that no node explains: Nipype raises one whenever a node fails."""
     if settings.stop_on_first_crash and any(f.stage != records.REPORT for f in tracker.faults):
-        tracker.interrupt("the run was stopped at the first failure")
+        tracker.interrupt("the run was stopped at the first failure", f"{settings.again} to continue")
     elif tracker.pending:
         LOG.error("the execution ended early", exc_info=error)
         for key in sorted(tracker.pending):

@@ -144,7 +144,7 @@ def select(settings: Settings) -> Selection:
         raise UsageError(settings.bids_filter_file, reason, f"There are these anatomical images: {there}")
     participant_sessions: list[ParticipantSession] = []
     before, by_label = _by_participant(fitting), _by_participant(matched)
-    faults, unused = _faults(settings, labels, every), []
+    faults, unused, failed = _faults(settings, labels, every), [], 0
     for label in labels:
         mine = by_label[label]
         chosen = [i for i in mine if not chosen_sessions or i.session in chosen_sessions]
@@ -153,6 +153,7 @@ def select(settings: Settings) -> Selection:
         refused = _refused(label, wrong, usable, settings)
         failing = {ps.problem.path for ps in refused if ps.problem}
         unused += [fault for fault in wrong if str(fault.path) not in failing]
+        failed += len(refused)
         participant_sessions += refused
         if chosen:
             participant_sessions += _noted(_participant_sessions(chosen, settings, people), wrong)
@@ -166,7 +167,7 @@ def select(settings: Settings) -> Selection:
             problem = no_image(settings, label, suffixes)
             participant_sessions.append(ParticipantSession(label, None, None, problem=problem))
     participant_sessions = _of_ages(participant_sessions, people, settings, notes)
-    notes += _of_names(root, unused)
+    notes += _of_names(root, unused, "more " if failed else "")
     _note_absent(settings, participant_sessions, notes)
     return Selection(sorted(participant_sessions, key=lambda ps: natural(ps.key)), notes)
 
@@ -240,11 +241,11 @@ def _of_age(ps: ParticipantSession, people: Demographics, settings: Settings) ->
     return f"There is no readable age in the dataset's tables{guess}"
 
 
-def _of_names(root: Path, unused: list[names.Fault]) -> list[str]:
-    """Return notes on images and folders that are not used for their names."""
+def _of_names(root: Path, unused: list[names.Fault], more: str) -> list[str]:
+    """Return notes on images and folders that are not used for their names, beside those that fail."""
     notes = []
     if unused:
-        count = "1 image is" if len(unused) == 1 else f"{len(unused)} images are"
+        count = f"1 {more}image is" if len(unused) == 1 else f"{len(unused)} {more}images are"
         notes.append(f"{count} not used for the name, such as {unused[0].path.name}: {unused[0].reason}")
     if alike := names.folders(root):
         notes.append(f"No participants, for BIDS wants names like sub-01: {', '.join(alike[:SEVERAL])}")

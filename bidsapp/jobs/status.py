@@ -130,7 +130,8 @@ def _row(out_dir: Path, key: str) -> Row:
             return Row(key, "running", since=began, **common | where)
         reference = content.get("reference")
         why = why_killed(content, Path(str(reference)) if reference else None)
-        return Row(key, "killed", since=began, reason=why, **common)
+        reason = f"Run the same command again to continue. {why}"
+        return Row(key, "killed", since=began, reason=reason, **common)
     if not content:
         return Row(key, "failed", reason="its status file cannot be read")
     return Row(key, state, since=ended or began, reason=_reason(fault or {}), **common)

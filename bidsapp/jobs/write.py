@@ -69,7 +69,8 @@ def _tell(job: Writer, people: int, tasks: int) -> None:
     settings, folder, needs = job.settings, job.folder, job.needs
     print(f"{people} participants in {tasks} tasks; {folder / LIST} lists them")
     why = f" ({needs.why})" if needs.why else ""
-    print(f"Each task: {needs.cpus} CPUs, {needs.memory_mib / 1024:.1f} GiB{why}, {needs.minutes} min")
+    cpus = f"{needs.cpus} CPU{'s' * (needs.cpus != 1)}"
+    print(f"Each task: {cpus}, {needs.memory_mib / 1024:.1f} GiB{why}, {needs.minutes} min")
     for name in sorted(path.name for path in folder.iterdir() if path.name not in (LIST, "submit.sh")):
         print(f"  {folder / name}")
     for line in job.hints():

@@ -91,6 +91,28 @@ def run_group(out_dir: Path, group_by: str | None = None, *, pages: bool = True,
     return path
 
 
+def check_column(out_dir: Path, bids_dir: Path, group_by: str) -> None:
+    """Check that there is a column to sum up by; nothing is written.
+
+    Parameters
+    ----------
+    out_dir, bids_dir : Path
+        Root of the derivatives, and the dataset, whose table may have got further columns.
+    group_by : str
+        Name of the column.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column.
+    """
+    results = derivatives.load_all(out_dir)
+    if results:
+        about = tables.columns_about(results, derivatives.demographics(results))
+        rows = derivatives.read_tsv(bids_dir / "participants.tsv")
+        study_columns.check(out_dir, group_by, dict.fromkeys([*about, *(rows[0] if rows else ())]))
+
+
 def _write_page(
     out_dir: Path, results: list[Result], group_by: str | None, judged: study_ratings.Judged, *found: Any
 ) -> Path:

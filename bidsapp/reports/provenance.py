@@ -35,6 +35,9 @@ PACKAGES = (
     "numpy",
     "scipy",
 )
+WORK = ("-w", "--work-dir", "--work_dir")
+"""Spellings of the option for the work folder."""
+
 CARD_FACTS = {
     "license": "License",
     "training_data": "Training data",
@@ -103,6 +106,9 @@ def command(result: Result) -> str:
     ]
     if result.session:
         parts += ["--session-label", result.session]
+    words = str(settings.get("command") or "").split()
+    if settings.get("work_dir") and any(word.startswith(WORK) for word in words):  # finished stages lie there
+        parts += ["-w", str(settings["work_dir"])]
     return shlex.join(parts)
 
 

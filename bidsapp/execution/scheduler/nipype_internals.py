@@ -18,6 +18,11 @@ from ...status import failures
 from ...status.records import Fault
 
 
+def members(workflow: Any) -> list[str]:
+    """Return the names of the nodes and workflows in a workflow, each after those that it needs."""
+    return [str(member.name) for member in nx.topological_sort(workflow._graph)]
+
+
 class CrashHook:
     """Report why a node failed, and leave out nodes that are not admitted.
 

@@ -50,7 +50,7 @@ def begin(settings: Settings) -> None:
         Settings of the run.
     """
     left = _left(settings)
-    if left and "omp_nthreads" not in settings.given:
+    if left and settings.plugin != "linear" and "omp_nthreads" not in settings.given:
         most = settings.omp_nthreads
         settings = replace(settings, omp_nthreads=shared_threads(settings.nprocs, most, left, slots=left))
     if left and copies(settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,29 @@ SUMMARY = {
 """Columns of ``group_summary.tsv`` after that of the groups."""
 
 
+def check(out_dir: Path, column: str, about: Collection[str]) -> None:
+    """Check that there is a column to sum up by.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    column : str
+        Its name (``--group-by``).
+    about : collection of str
+        Names of the columns about the participant-sessions.
+
+    Raises
+    ------
+    UsageError
+        If there is no such column.
+    """
+    if column not in about:
+        listed = ", ".join(f"'{name}'" for name in about if name not in ("participant_id", "state"))
+        remedy = f"There are {listed}" if listed else "participants.tsv has no further columns"
+        raise UsageError(out_dir, f"--group-by: there is no column {column!r}", remedy)
+
+
 def write_summary(
     out_dir: Path, column: str | None, about: dict[str, list[Any]], volumes: list[dict[str, float]]
 ) -> None:
@@ -87,10 +111,7 @@ def write_summary(
         old.unlink(missing_ok=True)
     if column is None:
         return
-    if column not in about:
-        listed = ", ".join(name for name in about if name not in ("participant_id", "state"))
-        remedy = f"There are {listed}" if listed else "participants.tsv has no further columns"
-        raise UsageError(out_dir, f"--group-by: there is no column {column!r}", remedy)
+    check(out_dir, column, about)
     lines = ["\t".join([column, *SUMMARY])]
     by_group: dict[str, list[dict[str, float]]] = {}
     for cell, found in zip(about[column], volumes, strict=True):

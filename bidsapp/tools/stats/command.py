@@ -76,16 +76,21 @@ def _say(target: Path, written: list[Result], *, images: bool) -> None:
         print(f"{subjects} aparcstats2table {options}")
 
 
+def _state(result: Result) -> str:
+    """Return the state of a participant-session as the end of a sentence that begins with "it"."""
+    return "failed" if result.state == "failed" else f"is {result.state}"
+
+
 def _write(result: Result, target: Path, images: bool) -> bool:
     """Write the files of a participant-session; False, and a note, without volumes."""
     folder = target / result.key
     image = result.file(outputs.ending("structures"))
     if not result.volumes or image is None:
         lacking = "its volumes" if not result.volumes else "its labels (desc-aseg_dseg.nii.gz)"
-        _note(f"{result.key}: {lacking} are missing (it is {result.state}); left out")
+        _note(f"{result.key}: {lacking} are missing (it {_state(result)}); left out")
         return False
     if images and (lacks := mri.missing(result)):
-        _note(f"{result.key}: {', '.join(lacks)} is missing (it is {result.state}); left out")
+        _note(f"{result.key}: {', '.join(lacks)} is missing (it {_state(result)}); left out")
         return False
     if (theirs := _foreign(folder, images)) is not None:
         _note(

@@ -97,6 +97,23 @@ def test_toml_comes_back_as_it_went(tmp_path, monkeypatch):
     assert parse(["--config-file", str(path)]) == chosen
 
 
+def test_defaults_of_a_machine_are_not_stored():
+    names = {"nprocs", "omp_nthreads", "mem"}
+    assert not names & set(tomllib.loads(settings.to_toml(parse(BASE))))
+    given = parse([*BASE, "--nprocs", "1", "--omp-nthreads", "1", "--mem", "500M"])
+    stored = tomllib.loads(settings.to_toml(given))
+    assert {name: stored[name] for name in names} == {"nprocs": 1, "omp_nthreads": 1, "mem": "500M"}
+
+
+def test_what_is_reduced_or_has_no_effect_is_told(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    chosen = parse([*BASE, "--nprocs", "2", "--omp-nthreads", "8"])
+    assert chosen.omp_nthreads == 2
+    assert chosen.notes == ("--omp-nthreads 8 is reduced to 2, the number of CPUs (--nprocs)",)
+    idle = parse([*BASE, "--reports-only", "--stop-after", "skullstrip"])
+    assert "--stop-after is ignored: --reports-only computes nothing" in idle.notes
+
+
 def test_the_command_line_overrides_the_file(tmp_path):
     path = tmp_path / "my.toml"
     path.write_text(

@@ -19,7 +19,9 @@ def prepared(tmp_path, monkeypatch):
         refused = {(tmp_path / name).resolve() for name in unwritable}
         monkeypatch.setattr(directories, "_can_be_written", lambda path: path.resolve() not in refused)
         wanted = (tmp_path / "here" / work).resolve()
-        return directories.prepare(SimpleNamespace(output_dir=tmp_path / "out", work_dir=wanted))
+        folders = {"output_dir": tmp_path / "out", "work_dir": wanted}
+        more = {"analysis_level": ("participant",), "boilerplate_only": False}
+        return directories.prepare(SimpleNamespace(**folders, **more))
 
     return prepare
 

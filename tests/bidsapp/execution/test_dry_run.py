@@ -14,6 +14,7 @@ import torch
 from brainseg.bidsapp.config.settings import Settings
 from brainseg.bidsapp.execution import dry_run
 from brainseg.bidsapp.inputs.select import ParticipantSession, Selection
+from brainseg.bidsapp.status import claims, records
 from brainseg.interfaces import base
 from brainseg.interfaces.coregistration import WriteCoregistered
 from brainseg.models.io import outputs
@@ -222,3 +223,53 @@ def test_label_tables_of_the_steps_of_a_run(tmp_path):
     assert tables(adult, fetal, steps=("no-parcels",)) == common | {"desc-feta_dseg.tsv"}
     assert tables(fetal) == common | {"desc-feta_dseg.tsv"}
     assert tables(adult, stop_after="skullstrip") == set()
+
+
+def _plan(app, bids, out, capsys, *argv):
+    assert app(bids, out, "participant", *argv, "--dry-run") == 0
+    return capsys.readouterr().out
+
+
+def test_what_is_at_work_elsewhere_would_be_skipped_and_without_results_run_again(
+    app, fake, tmp_path, capsys
+):
+    bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02", "sub-03"]), tmp_path / "out"
+    records.write(out, "sub-01", {"state": "running", "stage": "bias"})
+    records.write(out, "sub-02", {"state": "failed", "stage": "conform"})
+    records.write(out, "sub-03", {"state": "failed", "stage": "bias"})
+    with claims.Claims(out) as others:
+        assert others.take("sub-01")
+        said = _plan(app, bids, out, capsys)
+    assert "sub-01  would be skipped: another process is processing it" in said
+    assert "sub-02  would run again" in said and "sub-03  would resume" in said
+    assert "sub-01  would resume" in _plan(app, bids, out, capsys)
+
+
+def test_a_work_folder_that_cannot_be_made_is_refused(app, fake, tmp_path, capsys):
+    bids, out = fake.dataset(tmp_path / "bids", ["sub-01"]), tmp_path / "out"
+    (tmp_path / "file").touch()
+    for more in ([], ["--dry-run"]):
+        assert app(bids, out, "participant", "--work-dir", tmp_path / "file", *more) == 2
+        assert "the work folder is a file" in capsys.readouterr().err
+        assert not out.exists(), "nothing is written before"
+    _plan(app, bids, out, capsys, "--work-dir", str(tmp_path / "a" / "b"))
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_tables_of_the_study(app, fake, tmp_path, capsys):
+    bids, out = fake.dataset(tmp_path / "bids", ["sub-01"]), tmp_path / "out"
+    tables = "Group level: group_volumes.tsv, group_quality.tsv, group_parcels.tsv"
+    said = _plan(app, bids, out, capsys, "group", "--nprocs", "1")
+    assert f"{tables}, group.html, index.html and further tables (group_*.tsv)" in said
+    assert f"{tables} and further tables" in _plan(app, bids, out, capsys, "group", "--no-pages")
+    assert "1 CPU (1 for one step)" in said
+
+
+def test_a_column_that_is_not_there_is_told_before_the_run(app, fake, tmp_path, capsys):
+    bids, out = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"]), tmp_path / "out"
+    assert app(bids, out, "group", "--group-by", "arm", "--dry-run") == 0, "nothing is known yet"
+    assert app(bids, out, "participant") == 0
+    assert app(bids, out, "group", "--group-by", "arm", "--dry-run") == 2
+    assert "--group-by: there is no column 'arm'" in capsys.readouterr().err
+    (bids / "participants.tsv").write_text("participant_id\tarm\nsub-01\tA\nsub-02\tB\n")
+    assert app(bids, out, "group", "--group-by", "arm", "--dry-run") == 0, "the study got it since"

@@ -31,3 +31,4 @@ def test_participants_at_once_come_before_threads(nifti, tmp_path):
     assert threads(20, mem_gb=2.5 * each) == 4 and threads(20, mem_gb=0.1) == 8
     assert threads(20, given=("omp_nthreads",)) == 8 and threads(0) == 8
     assert threads(20, omp_nthreads=1, mem_gb=0.1) == 1
+    assert threads(20, plugin="linear") == 8, "one step at a time has all of them"

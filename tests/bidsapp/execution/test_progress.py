@@ -149,12 +149,13 @@ def test_a_log_says_how_many_are_done_and_how_long_it_takes(caplog):
 def test_a_log_numbers_the_stages_and_names_each_once(tmp_path, caplog):
     told = progress.Progress(1)
     tracker = Tracker(tmp_path, "run", told)
-    tracker.expect(session("01"), "sub_01_wf", stages=3)
+    tracker.expect(session("01"), "sub_01_wf", stages=("conform", "bias", "registration", "report"))
     with caplog.at_level(logging.INFO, logger="brainseg"):
-        for stage in ("bias", "registration", "bias", "report"):  # two stages work side by side
+        # conform was done by an earlier run; two stages work side by side
+        for stage in ("bias", "registration", "bias", "report"):
             name = f"brainseg_wf.sub_01_wf.{stage}_wf.{stage}"
             tracker.callback(type("Node", (), {"name": stage, "fullname": name}), "start")
-    numbered = ["bias (stage 1 of 3)", "registration (stage 2 of 3)", "report (stage 3 of 3)"]
+    numbered = ["bias (stage 2 of 4)", "registration (stage 3 of 4)", "report (stage 4 of 4)"]
     assert caplog.messages == [f"sub-01  {words}" for words in numbered]
 
 

@@ -372,6 +372,31 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     assert set(_states(out).values()) == {"done"}
 
 
+def test_a_stopped_run_without_resume_is_continued_by_another_command(app, bids, out, capsys):
+    assert app(bids, out, "participant", "--no-resume", sub_01={"segmentation": "SIGTERM"}) == 143
+    remedy = "Run the command again without --no-resume to continue"
+    assert f"stopped by SIGTERM. {remedy}." in capsys.readouterr().err
+    assert records.read(out, "sub-01")["error"]["remedy"] == remedy
+
+
+def test_stages_keep_their_numbers_in_a_run_that_continues(app, bids, out, capsys):
+    label = ["--participant-label", "01"]
+    for code, behavior in ((1, "raise"), (0, 0)):
+        assert app(bids, out, "participant", *label, sub_01={"segmentation": behavior}) == code
+        assert "sub-01  segmentation (stage 2 of 4)" in capsys.readouterr().out
+
+
+def test_those_without_images_leave_no_others_waiting(app, fake, out, tmp_path, capsys):
+    """Those that are done already do not wait."""
+    bids = fake.dataset(tmp_path / "some", ["sub-01", "sub-02"])
+    assert app(bids, out, "participant") == 0
+    (bids / "sub-03" / "anat").mkdir(parents=True)
+    capsys.readouterr()
+    assert app(bids, out, "participant") == 1
+    said = capsys.readouterr().out
+    assert "waiting" not in said and "1 failed; 2 skipped" in said
+
+
 @pytest.mark.slow
 def test_being_asked_to_end(fake, tmp_path):
     """Slurm's SIGTERM: what ran is told as failed, the exit code says the signal."""

@@ -53,7 +53,7 @@ def test_memory_below_the_plan_is_told_at_the_start(app, bids, out, capsys):
     ("memory", "why"),
     [
         (1.0, "Memory is the likely reason: it had 1.0 GB, and sub-01_T1w.nii.gz needs about 2.4 GB"),
-        (8.0, "If the job had not come to the end of its time, ask for more memory."),
+        (8.0, "If nobody stopped it and no time limit was reached, give it more memory."),
     ],
 )
 def test_a_killed_run_is_told_by_the_next_one(app, bids, out, capsys, memory, why):
@@ -63,5 +63,12 @@ def test_a_killed_run_is_told_by_the_next_one(app, bids, out, capsys, memory, wh
     told = "Its run of 2026-01-05T10:00:00+01:00 (node7, job 12_3) was killed at bias."
     said = capsys.readouterr().out
     assert f"sub-01  {told} {why}" in said
-    # in the status, and so in report and tables
-    assert any(note.startswith(told) for note in records.read(out, "sub-01")["notes"])
+    # what is over is neither in the status, nor in report and tables
+    assert not any(note.startswith(told) for note in records.read(out, "sub-01")["notes"])
+
+
+def test_a_killed_run_stays_in_the_status_of_one_that_fails(app, bids, out):
+    records.write(out, "sub-01", {"state": "running", "stage": "bias", "run": "r"})
+    label = ["--participant-label", "01"]
+    assert app(bids, out, "participant", *label, sub_01={"segmentation": "raise"}) == 1
+    assert records.read(out, "sub-01")["notes"][0].startswith("Its run was killed at bias.")

@@ -133,6 +133,13 @@ def test_a_filter_that_selects_no_image_of_a_participant_is_the_reason(dataset, 
     assert str(path) in problems["sub-01"]
 
 
+def test_all_images_with_wrong_names_are_counted(dataset):
+    root = dataset("sub-01/anat/sub-01_T1W.nii.gz", "sub-01/anat/sub-01_t2.nii.gz")
+    assert any(note.startswith("1 more image is not used for the name") for note in _select(root).notes)
+    root = dataset("sub-01/anat/sub-01_T1w.nii.gz")
+    assert any(note.startswith("2 images are not used for the name") for note in _select(root).notes)
+
+
 def test_names_that_bids_knows_are_no_near_misses():
     for name in ("sub-1_T1w", "sub-1_acq-x_run-02_T2w", "sub-1_T1map", "sub-1_inplaneT1", "sub-1_MP2RAGE"):
         assert names.fault(PurePath("/d"), PurePath(f"sub-1/anat/{name}.nii.gz")) is None, name

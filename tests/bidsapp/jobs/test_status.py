@@ -32,7 +32,8 @@ def test_as_a_table(study, capsys):
         lines = capsys.readouterr().out.splitlines()
         assert lines[0].startswith("failed      sub-02_ses-1  at conform")
         assert lines[0].endswith("the file is truncated")
-        assert lines[1].startswith("killed      sub-03  at bias  node7 job 12_3  Memory is the likely reason")
+        what = "Run the same command again to continue. Memory is the likely reason"
+        assert lines[1].startswith(f"killed      sub-03  at bias  node7 job 12_3  {what}")
         assert lines[2].startswith("running     sub-04  at bias")
         assert [line.split()[-1] for line in lines[3:5]] == ["sub-9", "sub-10"]
         assert lines[-1] == "6 in all: 1 done, 1 failed, 1 killed, 1 running, 2 never begun"

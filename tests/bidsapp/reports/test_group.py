@@ -309,7 +309,7 @@ def test_volumes_are_summed_up_by_a_column(study, tmp_path):
     assert list(json.loads((out / "group_summary.json").read_text())) == list(
         rows_of(out / "group_summary.tsv")[0]
     )
-    with pytest.raises(UsageError, match=r"no column 'nobody'. There are .*group"):
+    with pytest.raises(UsageError, match=r"no column 'nobody'. There are .*'group'"):
         run_group(out, "nobody")
     run_group(out)
     assert not (out / "group_summary.tsv").exists()

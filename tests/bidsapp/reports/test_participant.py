@@ -267,7 +267,9 @@ def test_failed_unit_gets_a_page(copy, phantoms):
     crash = copy / "logs" / "run" / "crash-1.txt"
     crash.parent.mkdir(parents=True)
     crash.write_text("Traceback\nOSError: it ends early\n")
-    (copy / "logs" / "run" / "brainseg.toml").write_text('bids_dir = "/data/my study"\n')
+    words = 'bids_dir = "/data/my study"\nwork_dir = "/scratch/w"\n'
+    command = '[record]\ncommand = "brainseg-bids in out participant -w /scratch/w"\n'
+    (copy / "logs" / "run" / "brainseg.toml").write_text(words + command)
     path = phantoms.failed(copy, "sub-04", crash="logs/run/crash-1.txt")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"run": "run"}))
     text = text_of(write_participant(copy, "sub-04"))
@@ -279,7 +281,10 @@ def test_failed_unit_gets_a_page(copy, phantoms):
         "it ends early",
     ):
         assert part in text
-    assert "brainseg-bids &#39;/data/my study&#39;" in text and "participant --participant-label 04" in text
+    assert "brainseg-bids &#39;/data/my study&#39;" in text
+    assert "participant --participant-label 04 -w /scratch/w" in text
+    (copy / "logs" / "run" / "brainseg.toml").write_text(words)
+    assert "/scratch/w" not in text_of(write_participant(copy, "sub-04")), "the default is not named"
     assert "removed here" not in text
 
 

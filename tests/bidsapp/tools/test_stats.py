@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from brainseg.bidsapp.cli import main
+from brainseg.bidsapp.status import records
 from brainseg.interfaces.io import dataset
 from brainseg.models.population import labels
 
@@ -116,10 +117,11 @@ def test_fetal_structures(tmp_path):
 def test_what_is_left_out_is_said(out, capsys):
     add(out, "sub-3", {17: 1.0}, image=False)
     add(out, "sub-4", {})
+    records.write(out, "sub-4", {"state": "failed"})
     assert main.main(["stats", str(out), "--participant-label", "1", "3", "4", "9"]) == 1
     said = capsys.readouterr().err
     assert "sub-3: its labels (desc-aseg_dseg.nii.gz) are missing" in said
-    assert "sub-4: its volumes are missing" in said
+    assert "sub-4: its volumes are missing (it failed)" in said
     assert "sub-9: it is not in" in said
     assert [path.name for path in (out / "fs-stats").iterdir()] == ["sub-1"]
 

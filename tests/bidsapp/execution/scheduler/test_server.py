@@ -60,7 +60,8 @@ def test_threads_are_what_participants_leave_of_the_processors(tmp_path, monkeyp
     server.begin(Settings(tmp_path / "bids", tmp_path / "out", ("participant",), ("01",), **asked))
     given = asked | {"given": ("omp_nthreads",)}
     server.begin(Settings(tmp_path / "bids", tmp_path / "out", ("participant",), **given))
-    assert [settings.omp_nthreads for settings in started] == [4, 8, 8]
+    server.begin(Settings(tmp_path / "bids", tmp_path / "out", ("participant",), **asked, plugin="linear"))
+    assert [settings.omp_nthreads for settings in started] == [4, 8, 8, 8]
 
 
 def settings_of(tmp_path, **changes) -> Settings:
