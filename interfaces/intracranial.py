@@ -22,7 +22,8 @@ from .io.derivatives import Names
 COLUMNS: dict[str, dict[str, Any]] = {
     "intracranial_mm3": {
         "Description": "Intracranial volume (label-intracranial_mask), the same in every row; n/a without a "
-        "skull in the image, or without a network for the population",
+        "skull in the image, without a network for the population, or where the field of view does not cover "
+        "the head",
         "Units": "mm^3",
     },
     "fraction_of_intracranial": {"Description": "volume_mm3 divided by intracranial_mm3"},

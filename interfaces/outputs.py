@@ -28,7 +28,7 @@ from ..models.data import model_files
 from ..models.geometry.volume import Volume
 from ..models.io import itk, outputs
 from ..models.io.images import open_image
-from ..models.population import labels
+from ..models.population import labels, populations
 from . import hippocampus, intracranial, lesion, own_labels, parcellation, quality
 from .base import Sink, StageInputSpec, load
 from .growth import read_age
@@ -184,7 +184,7 @@ class WriteDerivatives(Sink):
         if age is not None:
             native[volumes]["Age"] = {
                 "Value": age["age"],
-                "Units": age["unit"],
+                "Units": populations.BIDS_UNITS.get(str(age["unit"]), age["unit"]),
                 "Estimated": "error" in age,
                 "Error": age.get("error"),
             }

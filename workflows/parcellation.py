@@ -18,7 +18,8 @@ OUTPUTS = ["out_files", "out_tables", "notes"]
 DESC = """\
 The parcels of {atlases} were carried to the image by the inverse of its registration to the template, by \
 linear interpolation of each parcel's map, and confined to the gray matter of the participant; cortex \
-without parcel got the nearest one within {reach:g} mm. """
+without parcel got the nearest one within {reach:g} mm, or at any distance where an atlas divides the whole \
+cortex (such as that of Desikan and Killiany). """
 
 
 def init_parcellation_wf(

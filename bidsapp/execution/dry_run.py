@@ -13,6 +13,7 @@ from ...models.pipeline import lesion_image
 from ...models.population import contrasts, labels
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
+from ..config import measured
 from ..config.settings import MODALITIES, REFERENCES, STEPS, Settings
 from ..inputs import options
 from ..inputs.select import ParticipantSession, Selection, spaces_of
@@ -297,7 +298,8 @@ def _resources(settings: Settings, selection: Selection) -> list[str]:
     step = max(need, key=lambda name: need[name])
     at_once = max(1, min(settings.nprocs // settings.omp_nthreads, int(settings.mem_gb / need[step])))
     work = directories.WORK_GB * min(len(images), at_once)
-    used = f"up to {need[step]:.1f} GB for one step ({step}, {largest.name}); {at_once} at once"
+    base = f"beside {measured.read().base_gb:.1f} GB for the run itself"
+    used = f"up to {need[step]:.1f} GB for one step ({step}, {largest.name}), {at_once} at once, {base}"
     disk = f"{directories.OUT_GB * len(images):.1f} GB for the results, {work:.1f} GB in the work folder"
     return [_line("Memory", used), _line("Space", disk)]
 

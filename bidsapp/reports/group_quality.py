@@ -163,7 +163,10 @@ def describe(name: str) -> dict[str, Any]:
     others: dict[str, dict[str, Any]] = {
         "verdict": {"Description": "QC rating", "Levels": LEVELS},
         "score": {"Description": "Expected Dice, mean of the structures, 0 to 1"},
-        "not_passed": {"Description": "Names of the checks that did not pass; n/a if all passed"},
+        "not_passed": {
+            "Description": "Names of the checks that did not pass; n/a if all passed, or without QC rating "
+            "(such as after a failure)"
+        },
         "volume_distance": {
             "Description": "Distance of the volumes from those expected by age and brain size: root mean "
             "square of the structures' residuals, in robust standard deviations over the participants"

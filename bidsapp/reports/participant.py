@@ -197,6 +197,7 @@ def _provenance(result: Result) -> dict[str, Any]:
     """Return what the page shows of methods and software."""
     return {
         "methods": provenance.methods(result.out_dir),
+        "planned": _planned(result),
         "run": provenance.run(result),
         "seconds": provenance.seconds(result),
         "versions": provenance.versions(),
@@ -218,6 +219,15 @@ def _error_words(result: Result) -> str:
     if result.error:
         return f"The results are complete, but {stage or 'a later stage'} failed"
     return render.STATE_WORDS[result.state]
+
+
+def _planned(result: Result) -> str:
+    """Return that the methods text is a plan, for a participant-session that failed; else empty."""
+    if result.state != "failed":
+        return ""
+    stage = result.error.get("stage") or result.error.get("node") or "an unknown stage"
+    words = "The text describes the planned processing. It was not all done: this participant failed at"
+    return f"{words} {stage}."
 
 
 def _unfinished(result: Result) -> str:

@@ -6,6 +6,7 @@ import platform
 import re
 import shlex
 import tomllib
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 
 from ...interfaces.io import container
 from ...models.data import model_files
+from ...models.intracranial import intracranial
 from ...models.networks import purpose
 from ...models.population import populations
 from .. import __version__
 from ..inputs import validator
-from ..status import arithmetic
+from ..status import arithmetic, failures
 from ..status import cards as kept
-from . import derivatives
+from . import derivatives, label_tables
 from .derivatives import Result
 
 PACKAGES = (
@@ -41,7 +43,7 @@ WORK = ("-w", "--work-dir", "--work_dir")
 CARD_FACTS = {
     "license": "License",
     "training_data": "Training data",
-    "scores": "Scores",
+    "scores": "Scores of the network alone (Dice, unless named otherwise)",
     "voxel_size": "Voxel size (mm)",
     "spacing": "Voxel size (mm)",
     "labels": "Labels",
@@ -50,6 +52,14 @@ CARD_FACTS = {
     "parameters": "Parameters",
     "sha256": "SHA-256",
 }
+SCORE_WORDS = {
+    "held-out label maps, synthetic images": "held-out label maps, synthetic images in all contrasts "
+    "of its training",
+    "mask/volume error": "error of the mask's volume (share)",
+    "before": "before registration",
+    "folds": "voxels that fold (share)",
+}
+"""Words for data and scores of model cards."""
 METHODS = """\
 Images were processed with *brainseg-bids* {version}, a BIDS App [1] built on *Nipype* [2]. Each image was
 skull-stripped by a convolutional network that was trained on synthetic images and predicts the distance to
@@ -79,16 +89,19 @@ def methods(out_dir: Path) -> str:
 
 
 def crash(result: Result) -> dict[str, str]:
-    """Return ``link`` and last lines (``text``) of the crash file; empty if the output folder has none."""
+    """Return ``link`` and last lines (``text``) of the crash file; empty if the output folder has none.
+
+    A failure whose reason is known has no lines: file, reason and remedy say it all.
+    """
     name = result.error.get("crash", "")
     root = result.out_dir.resolve()
     path = (root / name).resolve() if name else root
     if not (path.is_relative_to(root) and path.is_file()):
         return {"link": "", "text": ""}
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
-    except OSError:
-        lines = []
+    lines: list[str] = []
+    if not failures.is_known(result.error.get("kind", "")):
+        with suppress(OSError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-40:]
     return {"link": path.relative_to(root).as_posix(), "text": "\n".join(lines)[-8000:]}
 
 
@@ -200,7 +213,7 @@ def cards(result: Result) -> list[dict[str, Any]]:
             names.remove(replaced)
     if chosen.get("stop_after") == "skullstrip":
         names = list(record.masking)
-    if "intracranial" not in result.volumes:
+    if not _looked_inside(result):
         names = [name for name in names if name != record.intracranial]
     if source := result.mask_source:
         # The mask for T1-weighted scans is trimmed by the one for any contrast.
@@ -210,9 +223,8 @@ def cards(result: Result) -> list[dict[str, Any]]:
     found = []
     shipped = [card for name in names if (card := _card(name))]
     for card in [*shipped, *own.values()]:
-        rows = [
-            (term, card[key]) for key, term in CARD_FACTS.items() if card.get(key) not in (None, "", {}, [])
-        ]
+        shown = card | {"scores": _scores(card)}
+        rows = [(t, shown[key]) for key, t in CARD_FACTS.items() if shown.get(key) not in (None, "", {}, [])]
         found.append(
             {
                 "name": str(card.get("name")),
@@ -221,6 +233,35 @@ def cards(result: Result) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def _looked_inside(result: Result) -> bool:
+    """Return whether the network of the cranial cavity saw the image, even if it gave no volume."""
+    about = result.sidecar(derivatives.VOLUMES).get("IntracranialVolume")
+    reason = about.get("Reason") if isinstance(about, dict) else None
+    return "intracranial" in result.volumes or reason == intracranial.PARTIAL
+
+
+def _scores(card: dict[str, Any]) -> Any:
+    """Return the scores of a model card with names of structures in place of their ids."""
+    found = card.get("scores")
+    if not isinstance(found, dict):
+        return found
+    # Others have numbers of patients, or ids of tables of the user.
+    by_id = purpose.kind_of(card) not in (purpose.SUPERVISED, "lesion")
+    table = label_tables.every().by_index if by_id else {}
+
+    def named(key: str) -> str:
+        index = int(key) if key.isdecimal() else -1
+        known = table[index].name.removeprefix("Left-").replace("-", " ") if index in table else key
+        return SCORE_WORDS.get(key, known)
+
+    return {
+        SCORE_WORDS.get(data, data): {named(str(k)): v for k, v in values.items()}
+        if isinstance(values, dict)
+        else values
+        for data, values in found.items()
+    }
 
 
 def _card(name: str) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def facts_of(
         found = _number(measured.get("Value"))
         if found is not None:
             age, unit, estimated = found, _text(measured.get("Units")), bool(measured.get("Estimated"))
-    unit = unit if unit in (WEEKS, YEARS) else YEARS
+    unit = unit if unit in (WEEKS, YEARS) else YEARS  # JSON files have "year"
     if inferred:
         population, table = _infer(indices, unit)
     elif table not in label_tables():

@@ -80,6 +80,18 @@ def explain_text(text: str) -> Fault:
     return Fault("", last[:300], remedy=remedy, kind=kind)
 
 
+def is_known(kind: str) -> bool:
+    """Return whether faults of a kind have a reason and remedy of their own, from their class or the system.
+
+    Examples
+    --------
+    >>> is_known("InputError"), is_known("ValueError"), is_known("")
+    (True, False, False)
+    """
+    own = getattr(errors, kind, None) if kind else None
+    return kind == records.KILLED or (isinstance(own, type) and issubclass(own, errors.BrainsegError))
+
+
 def with_crash(fault: Fault, crash: str) -> Fault:
     """Return the fault with its crash file."""
     return replace(fault, crash=str(crash or ""))

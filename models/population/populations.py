@@ -18,6 +18,8 @@ from .age_cohorts import Cohorts
 
 NOT_VALID = "its record is not valid"
 WEEKS, YEARS = "gestational weeks", "years"
+BIDS_UNITS = {YEARS: "year"}
+"""Units of age as JSON files have them, where they differ."""
 """Units of age, before and after birth."""
 
 FLAGS = {

@@ -235,6 +235,7 @@ def _definitions() -> dict[str, dict[str, str]]:
     for name, entry in content["metric"].items():
         for part, words in content["parts"].get(entry.get("family", ""), {"": ""}).items():
             filled = {k: v.format(words) for k, v in entry.items() if k != "family"}
+            filled["definition"] = filled["definition"][:1].upper() + filled["definition"][1:]
             out[f"{name}_{part}" if part else name] = filled
     return out
 

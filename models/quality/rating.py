@@ -209,6 +209,11 @@ def _below(name: str, label: str, value: float, words: str, limits: dict[str, fl
     return Check(name, label, round(value, 4), "", rating, words)
 
 
+def _percent(share: float) -> str:
+    """Return a share in percent, with two digits at least."""
+    return f"{100 * share:.0f} %" if share >= 0.1 else f"{100 * share:.2g} %"
+
+
 def _folds(share: float, limits: dict[str, float]) -> Check:
     words = f"{share:.2g} % of the deformation's voxels fold"
     return _above("folds", "Folds of the deformation", share, "%", words, limits, "folds")
@@ -283,7 +288,7 @@ def _placed(
     if matrix is None:
         return checks
     found = quality.brain_overlap(mask, matrix, norms)
-    words = f"Dice of the mask in the template's space and the template's brain: {found:.2f}"
+    words = f"Dice of the mask, aligned affinely to {norms.template}, and its brain: {found:.2f}"
     checks.append(_below("alignment_overlap", "Alignment: brain", found, words, limits, "place"))
     expected = bundled.load(norms.template).centroids
     away = [
@@ -292,7 +297,7 @@ def _placed(
         if k in expected and k not in quality.LOOSE
     ]
     far = float(np.median(away)) if away else math.inf
-    words = f"Structures are {far:.1f} mm (median) off their expected positions in the template's space"
+    words = f"Aligned affinely to {norms.template}, structures are {far:.1f} mm (median) off those there"
     checks.append(_above("alignment_centers", "Alignment: structures", far, "mm", words, limits, "centers"))
     return checks
 
@@ -307,7 +312,7 @@ def _hemispheres(by_index: dict[int, Structure], table: str, limits: dict[str, f
     ]
     total = sum(volumes)
     found = 2 * abs(volumes[0] - volumes[1]) / total if total else math.inf
-    words = f"The cerebral hemispheres differ by {100 * found:.0f} % of their mean"
+    words = f"The cerebral hemispheres differ by {_percent(found)} of their mean"
     return [_above("hemispheres", "Hemispheres", found, "", words, limits, "hemispheres")]
 
 

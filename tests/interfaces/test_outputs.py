@@ -179,6 +179,17 @@ def test_intracranial_volume(stages, tmp_path):
     assert set(lines[0]) <= set(about)
 
 
+def test_years_are_written_as_bids_names_them(stages, tmp_path):
+    participant_session = stages.participant_session(tmp_path, "sub-01_T1w")
+    measures = json.loads(Path(participant_session.inputs["in_measures"]).read_text())
+    path = tmp_path / "with_age.json"
+    path.write_text(json.dumps(measures | {"age": {"age": 40.0, "unit": "years"}}))
+    write(participant_session, in_measures=str(path))
+    anat = participant_session.out / "sub-01" / "anat"
+    about = json.loads((anat / "sub-01_desc-aseg_volumes.json").read_text())
+    assert (about["Age"]["Value"], about["Age"]["Units"]) == (40.0, "year")
+
+
 def test_a_missing_intracranial_volume_has_a_reason(stages, tmp_path):
     participant_session = stages.participant_session(tmp_path, "sub-01_T1w")
     measured = intracranial.write(tmp_path / "measured.json", intracranial.Measured(None, "no skull"))

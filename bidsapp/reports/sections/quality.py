@@ -35,6 +35,9 @@ SHORT |= {name: name.upper() for name in ("csf", "gm", "wm")}
 SHORT |= {"snrd": "SNRd", "icvs": "ICVs", "rpve": "rPVE", "wm2max": "WM2MAX", "med": "median", "avg": "mean"}
 """Parts of the names of metrics as publications write them."""
 
+SHARES = ("outside", "beyond", "hemispheres", "poor")
+"""Checks whose value is a share, which the page shows in percent as their words do."""
+
 SIGN_WORDS = {
     "size": "unusual size",
     "asymmetry": "asymmetric",
@@ -100,11 +103,13 @@ def context(result: Result) -> dict[str, Any]:
 
 
 def _check(check: dict[str, Any]) -> dict[str, Any]:
-    value = number(check.get("value"))
+    value, unit = number(check.get("value")), check.get("unit") or ""
+    if value is not None and check.get("name") in SHARES:
+        value, unit = 100 * value, "%"
     rating = check.get("verdict")
     return {
         "label": str(check.get("label", "")),
-        "value": "" if value is None else f"{_short(value)} {check.get('unit') or ''}".strip(),
+        "value": "" if value is None else f"{_short(value)} {unit}".strip(),
         "rating": rating if rating in WORDS else "",
         "words": str(check.get("words", "")),
     }
@@ -169,7 +174,7 @@ def signs(row: dict[str, str]) -> list[str]:
 
 
 def normal_range(result: Result, names: tuple[str, ...]) -> dict[str, Any] | None:
-    """Return the normal range of the volume of structures for a brain of this size.
+    """Return an approximate usual range of the volume of structures for a brain of this size.
 
     Parameters
     ----------

@@ -204,7 +204,8 @@ def _measure(name: str) -> dict[str, Any]:
     if name == "brain":
         return {"LongName": "Brain mask", "Description": "Volume of the brain mask", "Units": "mm^3"}
     if name == "intracranial":
-        words = "Volume of everything inside the skull; n/a without a skull in the image"
+        words = "Volume of everything inside the skull; n/a without a skull in the image, without a network, "
+        words += "or where the field of view does not cover the head"
         return {"LongName": "Intracranial volume", "Description": words, "Units": "mm^3"}
     if total := labels.totals().get(name):
         return {"LongName": total.title, "Description": total.description, "Units": "mm^3"}

@@ -74,7 +74,8 @@ def _write_group(out_dir: Path, space: str, label: str, members: list[tuple[str,
         "OnAnotherGrid": left,
         "SpatialReference": space.partition("-")[2],
     }
-    words = f"Mean of the modulated probability of {label} of {len(used)} participant-sessions"
+    words = f"Mean of the modulated probability of {label} of {len(used)} participant-session"
+    words += "s" if len(used) > 1 else ""
     entries: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
         MEAN_OF: (mean, {"Description": words}),
         MASK_OF: (

@@ -212,6 +212,7 @@ def test_a_dry_run_explains(app, fake, tmp_path, capsys):
         f"Precomputed lab={tmp_path / 'theirs'}",
         "Options     --sloppy: coarse and fast, for trying only",
         "GB for one step",
+        "beside 0.8 GB for the run itself",
         "in the work folder",
         "aligned to it: sub-01/anat/sub-01_T2w.nii.gz",
         f"precomputed: {theirs / 'sub-02_desc-brain_mask.nii.gz'}",

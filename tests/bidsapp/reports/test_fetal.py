@@ -16,7 +16,7 @@ from brainseg.bidsapp.reports.participant import write_participant
 from brainseg.bidsapp.status import facts, records
 from brainseg.bidsapp.status.facts import Facts, facts_of
 from brainseg.models.errors import InputError
-from brainseg.models.population import labels
+from brainseg.models.population import labels, populations
 
 
 def _participant_session(
@@ -75,11 +75,13 @@ def test_an_index_means_the_same_in_every_table():
         ([2, 999], None, ("adult", "adult")),
         ([2, 192], None, ("fetal", "fetal-callosum")),
         ([2, 3], {"Value": 27.0, "Units": "gestational weeks"}, ("fetal", "fetal")),
+        ([2, 3], {"Value": 27.0, "Units": "year"}, ("adult", "adult")),
     ],
 )
 def test_facts_of_earlier_versions_are_inferred(indices, age, wanted):
     found = facts_of({"state": "done"}, indices=indices, sidecar={"Age": age})
     assert found.inferred and (found.population, found.label_table) == wanted
+    assert not age or found.age_unit == populations.load(found.population).age_unit
 
 
 def test_the_page_says_what_was_inferred(tmp_path):

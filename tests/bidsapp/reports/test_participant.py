@@ -18,6 +18,7 @@ from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.participant import write_participant
 from brainseg.bidsapp.status import records
 from brainseg.models.errors import ReportError
+from brainseg.models.intracranial import intracranial
 
 HOSTILE = "<script>document.title='taken'</script><img src=x onerror=alert(1)>"
 IN_SPACE = [
@@ -286,6 +287,17 @@ def test_failed_unit_gets_a_page(copy, phantoms):
     (copy / "logs" / "run" / "brainseg.toml").write_text(words)
     assert "/scratch/w" not in text_of(write_participant(copy, "sub-04")), "the default is not named"
     assert "removed here" not in text
+    assert "planned processing. It was not all done: this participant failed at conform." in text
+
+
+def test_crash_file_of_a_known_fault_is_linked_only(copy, phantoms):
+    crash = copy / "logs" / "run" / "crash-1.txt"
+    crash.parent.mkdir(parents=True)
+    crash.write_text("Traceback\nInputError: it ends early\n")
+    for kind, shown in (("InputError", False), ("ValueError", True)):
+        phantoms.failed(copy, "sub-04", crash="logs/run/crash-1.txt", kind=kind)
+        text = write_participant(copy, "sub-04").read_text()
+        assert 'href="logs/run/crash-1.txt"' in text and ("it ends early" in text) == shown
 
 
 def test_crash_file_elsewhere_is_not_shown(copy, phantoms, tmp_path):
@@ -477,6 +489,23 @@ def test_only_the_networks_that_were_used_are_described(copy):
     assert not [
         name for name in networks(steps=["posteriors"]) if name.startswith(("fetal", "hippo", "lesion"))
     ]
+
+
+def test_network_of_the_cranial_cavity_is_described_where_it_saw_the_image(copy):
+    about = copy / "sub-01" / "anat" / "sub-01_desc-aseg_volumes.json"
+    for reason, there in ((intracranial.PARTIAL, True), (intracranial.STRIPPED, False)):
+        about.write_text(json.dumps({"IntracranialVolume": {"Value": None, "Reason": reason}}))
+        found = [card["name"] for card in provenance.cards(derivatives.load(copy, "sub-01"))]
+        assert ("intracranial" in found) == there
+
+
+def test_scores_of_networks_have_names_of_structures(copy):
+    found = {card["name"]: dict(card["facts"]) for card in provenance.cards(derivatives.load(copy, "sub-01"))}
+    term = "Scores of the network alone (Dice, unless named otherwise)"
+    ((data, scores),) = found["segmentation"][term].items()
+    assert "synthetic images in all contrasts" in data
+    assert {"Hippocampus", "Cerebral White Matter", "mean"} <= set(scores)
+    assert not any(name.isdecimal() for name in scores)
 
 
 def with_volume(out):

@@ -79,7 +79,17 @@ def test_the_volume_of_the_mask_is_not_called_that_of_the_brain(tree):
 
 def test_usual_volumes_grow_with_the_brain(tree):
     page = (tree / "sub-01.html").read_text()
-    assert "Normal range" in page and "▲" in page  # ellipsoids are no healthy structures
+    assert "Usual range" in page and "no clinical norm" in page
+    assert "▲" in page  # ellipsoids are no healthy structures
+
+
+def test_shares_are_shown_in_percent_as_in_the_words(tree, tmp_path):
+    out = shutil.copytree(tree, tmp_path / "out")
+    path = out / "sub-01" / "anat" / "sub-01_desc-quality_metrics.json"
+    found = json.loads(path.read_text())
+    about = {"name": "hemispheres", "label": "Hemispheres", "value": 0.0025, "unit": "", "verdict": "pass"}
+    path.write_text(json.dumps(found | {"Checks": [about | {"words": "They differ by 0.25 %"}]}))
+    assert "0.25 % They differ by 0.25 %" in text_of(write_participant(out, "sub-01"))
 
 
 def test_list_of_reports_holds_all(tree):
@@ -96,6 +106,7 @@ def test_table_of_quality(tree):
     columns = (tree / "group_quality.tsv").read_text().splitlines()[0].split("\t")
     dictionary = json.loads((tree / "group_quality.json").read_text())
     assert list(dictionary) == columns and all(entry["Description"] for entry in dictionary.values())
+    assert "without QC rating" in dictionary["not_passed"]["Description"]
 
 
 def test_gate(tree, capsys):

@@ -7,6 +7,7 @@ from brainseg.models.parcellation import atlas as atlases
 from brainseg.models.parcellation import names, tables
 from brainseg.models.population import labels
 from brainseg.models.registration import reference
+from brainseg.workflows.parcellation import init_parcellation_wf
 
 NAME = "DesikanKilliany"
 
@@ -31,6 +32,11 @@ def test_indices_and_names_are_those_of_freesurfer(atlas):
         assert (found[index], found[index + 1000]) == (f"ctx-lh-{name}", f"ctx-rh-{name}")
     table = labels.load(NAME)
     assert all(table[table[k].partner].partner == k and table[k].tissue == "gm" for k in found)
+
+
+def test_methods_say_how_far_cortex_is_filled(atlas):
+    text = " ".join(init_parcellation_wf(atlases_named=[NAME]).visit_desc().split())
+    assert atlas.whole and "within 4 mm, or at any distance where an atlas divides the whole cortex" in text
 
 
 def test_license_and_citation_are_named():

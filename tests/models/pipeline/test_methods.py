@@ -73,6 +73,11 @@ def test_options_are_described_where_a_method_has_them(name):
     assert ("predicted by a network" in deformed) == bool(record.velocity)
 
 
+def test_the_intracranial_volume_is_not_claimed_for_every_image():
+    text = methods.intracranial(populations.load("adult"))
+    assert text.startswith("In images that show the whole skull, the intracranial volume was measured")
+
+
 def test_cards_of_every_network_name_their_training_data():
     cards = [json.loads(path.read_text()) for path in (FOLDER / "weights").glob("*.json")]
     assert cards and all(card["training_data"] for card in cards)

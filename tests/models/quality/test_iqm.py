@@ -179,6 +179,14 @@ def test_without_skull_there_is_no_air(phantom):
     assert found["cjv"] == pytest.approx(60 / 350, rel=0.05) and 0 < found["efc"] <= 1
 
 
+def test_definitions_are_sentences():
+    assert not any(one["definition"][0].islower() for one in iqm.DEFINITIONS.values())
+    assert iqm.DEFINITIONS["summary_gm_n"]["definition"].startswith("Number of voxels in gray matter")
+    assert iqm.DEFINITIONS["summary_gm_mean"]["definition"].startswith("Mean of the intensities")
+    names = [name for name in iqm.DEFINITIONS if name.startswith("summary_csf_")]
+    assert names[-2:] == ["summary_csf_mad", "summary_csf_n"]
+
+
 def test_nothing_there_is_no_reason_to_fail(phantom):
     image, tissue, _ = phantom
     nothing = {name: np.zeros(SHAPE, bool) for name in tissue}

@@ -75,6 +75,18 @@ def test_shifted_mask_is_flagged(brain, norms, voxels):
     assert found.rating == "fail" and {"mask_match", "alignment_overlap"} & flagged(found)
 
 
+def test_words_name_the_template_and_small_shares(brain, norms):
+    words = {check.name: check.words for check in rated(brain, norms).checks}
+    for name in ("alignment_overlap", "alignment_centers"):
+        assert "ligned affinely to MNI152NLin2009aSym" in words[name]
+    assert [rating._percent(share) for share in (0.0025, 0.0, 0.096, 0.123)] == [
+        "0.25 %",
+        "0 %",
+        "9.6 %",
+        "12 %",
+    ]
+
+
 def test_exchanged_sides_are_flagged(brain, norms):
     swapped = corruption.apply(brain[2], "exchange", 1.0, np.random.default_rng(0))
     found = rated(brain, norms, structures=swapped)

@@ -27,6 +27,9 @@ def test_mean_and_mask_of_the_study(tmp_path):
     assert np.array_equal(mask, mean > 0.2)
     about = json.loads((tmp_path / f"{start}_desc-mean_probseg.json").read_text())
     assert about["ParticipantSessions"] == ["sub-1", "sub-2"]
-    assert about["OnAnotherGrid"] == ["sub-3"]
+    assert about["OnAnotherGrid"] == ["sub-3"] and about["Description"].endswith("2 participant-sessions")
+    vbm.write(tmp_path, derivatives.load_all(tmp_path)[:1])
+    about = json.loads((tmp_path / f"{start}_desc-mean_probseg.json").read_text())
+    assert about["Description"].endswith("of 1 participant-session")
     assert vbm.write(tmp_path, []) == []
     assert not list(tmp_path.glob("group_*"))
