@@ -117,6 +117,8 @@ def _serve(command: str, unused: set[int]) -> NoReturn:
         for number in unused:
             os.close(number)
         exec(command, {})
+    except Exception:
+        sys.excepthook(*sys.exc_info())
     finally:
         os._exit(0)
 

@@ -46,8 +46,12 @@ def draw_tissues(canvas: Canvas) -> dict[str, Any]:
         each bin, by dseg value as text).
     """
     values = {}
+    box = scans.box_around(canvas.dseg > 0, canvas.image.spacing, 0)
+    image, tissue = (
+        Scan(data, canvas.image.affine).crop(box).data for data in (canvas.image.data, canvas.dseg)
+    )
     for label in colors.tissues():
-        inside = canvas.image.data[canvas.dseg == label.index]
+        inside = image[tissue == label.index]
         if inside.size:
             count = np.histogram(inside, BINS, canvas.levels)[0]
             shares = [round(float(x), 5) for x in count / count.sum()] if count.sum() else []
