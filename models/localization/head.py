@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..geometry.affine import fit_affine
+from ..geometry.sums import one_thread
 from ..geometry.volume import (
     Grid,
     Volume,
@@ -114,7 +115,8 @@ def find(
     grid = _window(whole, center, spacing)
     for _ in range(PASSES):
         out = _pass(loaded.network, seen, grid, device, notes)
-        structures = out["structure"].softmax(0)
+        with one_thread():  # the last bits of an exponential depend on the parts that threads get
+            structures = out["structure"].softmax(0)
         found = _aligned(centroids(structures, out["mask"][1], grid, table), atlas, small)
         if found is None:
             raise no_brain(volume)

@@ -101,7 +101,7 @@ def _copying() -> Iterator[None]:
             warnings.simplefilter("ignore", DeprecationWarning)
             number = os.fork()
         if number == 0:
-            _serve(args[-1], new)
+            _serve(passfds, new)
         return number
 
     util.spawnv_passfds = fork
@@ -111,12 +111,18 @@ def _copying() -> Iterator[None]:
         util.spawnv_passfds = start
 
 
-def _serve(command: str, unused: set[int]) -> NoReturn:
-    """Run multiprocessing's own command in the copy, without the files that only the main process keeps."""
+def _serve(files: Sequence[int], unused: set[int]) -> NoReturn:
+    """Serve requests for workers in the copy, without the files that only the main process keeps.
+
+    ``files`` are those of multiprocessing's own command: the socket of the requests, a pipe that ends with the
+    main process, and in later versions of Python one with the key.
+    """
+    listener, alive, *key = files
+    more: dict[str, Any] = {"authkey_r": key[0]} if key else {}
     try:
         for number in unused:
             os.close(number)
-        exec(command, {})
+        forkserver.main(listener, alive, [], **more)
     except Exception:
         sys.excepthook(*sys.exc_info())
     finally:

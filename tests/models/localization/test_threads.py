@@ -33,4 +33,5 @@ def test_the_number_of_threads_changes_nothing():
     for other, other_cavity in others:
         np.testing.assert_array_equal(first.to_atlas, other.to_atlas)
         assert torch.equal(first.structures.data, other.structures.data)
+        assert torch.equal(first.distance.data, other.distance.data)
         assert cavity.volume == other_cavity.volume
