@@ -114,8 +114,8 @@ def _copying() -> Iterator[None]:
 def _serve(files: Sequence[int], unused: set[int]) -> NoReturn:
     """Serve requests for workers in the copy, without the files that only the main process keeps.
 
-    ``files`` are those of multiprocessing's own command: the socket of the requests, a pipe that ends with the
-    main process, and in later versions of Python one with the key.
+    ``files`` are those of multiprocessing's own command: the socket of the requests, a pipe that ends with
+    the main process, and in later versions of Python one with the key.
     """
     listener, alive, *key = files
     more: dict[str, Any] = {"authkey_r": key[0]} if key else {}
