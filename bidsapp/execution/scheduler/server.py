@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import forkserver, util
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -70,6 +70,7 @@ def copy(settings: Settings) -> None:
     if copies(settings) and _left(settings):
         for name in PRELOAD:
             resolve(name)
+        resource_tracker.ensure_running()  # a process of its own, which would be copied, too
         with _copying():
             forkserver.ensure_running()
 

@@ -129,7 +129,7 @@ def test_workers_have_what_the_main_process_imported_and_end_with_it(tmp_path):
         text=True,
         timeout=60,
     )
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 0 and not run.stderr, run.stderr
     main, parent, worker, imported_by = map(int, run.stdout.split())
     assert imported_by == main and len({main, parent, worker}) == 3
     # What the copy kept open would keep this pipe open: the run above would not have ended.
