@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nipype.interfaces.base import File, Str, TraitedSpec, traits
+from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
 from ..models.intracranial import intracranial
 from ..models.io import outputs
+from ..models.localization import place
 from ..models.pipeline.networks import record_of
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives, files
@@ -57,6 +58,7 @@ UNMEASURED = Measured(reason=intracranial.UNKNOWN)
 class _MeasureInputSpec(NetworkInputSpec):
     in_file = File(exists=True, mandatory=True, desc="conformed image, with its skull")
     in_mask = File(exists=True, mandatory=True, desc="brain mask, on the image's grid")
+    in_place = File(exists=True, desc="where the brain was found in the image; found again by default")
     stripped = traits.Bool(False, usedefault=True, desc="whether the image has no skull")
     population = Str("adult", usedefault=True, desc="population of the brain")
     networks = traits.Dict(Str, Str, usedefault=True, desc="networks of the user by step")
@@ -77,7 +79,9 @@ class MeasureIntracranial(Stage):
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
         record = record_of(inputs.population, inputs.networks)
-        find = partial(intracranial.measure, load(inputs.in_file), record, stripped=bool(inputs.stripped))
+        known, stripped = place.read(inputs.in_place) if isdefined(inputs.in_place) else None, inputs.stripped
+        scan = load(inputs.in_file)
+        find = partial(intracranial.measure, scan, record, stripped=bool(stripped), place=known)
         result, notes = on_device(lambda device: find(device=device), inputs.device)
         measured = Measured(result.volume, result.reason)
         if result.mask is not None and result.distance is not None:

@@ -9,6 +9,7 @@ from nipype.interfaces.base import File, Str, TraitedSpec, isdefined, traits
 
 from ..models.errors import InputError
 from ..models.geometry.volume import Volume
+from ..models.localization import place
 from ..models.pipeline.networks import record_of
 from ..models.preprocessing import mp2rage
 from ..models.segmentation import skullstrip
@@ -28,6 +29,7 @@ class _SkullStripInputSpec(NetworkInputSpec):
 class _SkullStripOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="1 in the brain, uint8")
     out_region = File(exists=True, desc="mask and fluid around it, uint8; undefined if that is the mask")
+    out_place = File(exists=True, desc="where the brain was found, for later stages; undefined in other ways")
     stripped = traits.Bool(desc="whether the scan came without a skull")
     misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
     mask_source = Str(desc="network that made the mask, or 'extent'")
@@ -62,6 +64,8 @@ class SkullStrip(Stage):
         self._results["out_mask"] = save(result.mask, folder / "mask.nii")
         if result.region is not None:
             self._results["out_region"] = save(result.region, folder / "region.nii")
+        if result.place is not None:
+            self._results["out_place"] = place.write(folder / "place.npz", result.place)
         self._results["stripped"] = bool(result.stripped)
         self._results["misfit"] = result.misfit
         self._results["mask_source"] = result.source

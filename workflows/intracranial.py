@@ -13,7 +13,7 @@ from ..models.pipeline import methods
 from ..models.pipeline.networks import record_of
 from .common.base import init_stage_wf
 
-INPUTS = ["source_file", "in_file", "in_mask", "stripped"]
+INPUTS = ["source_file", "in_file", "in_mask", "in_place", "stripped"]
 OUTPUTS = ["out_mask", "out_measures", "notes"]
 
 
@@ -49,6 +49,8 @@ def init_intracranial_wf(
         Conformed image with its skull, shape (X, Y, Z).
     in_mask : str
         Brain mask on the same grid.
+    in_place : str
+        Where the brain was found in that image; it is found again without.
     stripped : bool
         Whether the image has no skull; then there is no volume.
 

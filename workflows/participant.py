@@ -76,6 +76,7 @@ OPTIONAL: dict[str, tuple[Connection, ...]] = {
         ("inputnode", "source_file", "intracranial", "source_file"),
         ("conform", "out_file", "intracranial", "in_file"),
         ("skullstrip", "out_mask", "intracranial", "in_mask"),
+        ("skullstrip", "out_place", "intracranial", "in_place"),
         ("skullstrip", "stripped", "intracranial", "stripped"),
         ("intracranial", "out_measures", "quality", "in_intracranial"),
         ("intracranial", "out_mask", "outputs", "in_intracranial_mask"),

@@ -14,7 +14,7 @@ from ..models.pipeline.networks import record_of
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file"]
-OUTPUTS = ["out_mask", "out_region", "stripped", "misfit", "mask_source", "notes"]
+OUTPUTS = ["out_mask", "out_region", "out_place", "stripped", "misfit", "mask_source", "notes"]
 
 
 def init_skullstrip_wf(
@@ -61,6 +61,8 @@ def init_skullstrip_wf(
         Why the orientation in the header does not fit the head; empty if it does.
     out_region
         The mask and fluid around it, uint8; undefined if that is the mask itself.
+    out_place
+        Where the coarse network found the brain; undefined if it did not search.
     mask_source
         Network that made the mask, ``extent`` or ``precomputed``.
     notes

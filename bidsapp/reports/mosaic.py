@@ -264,7 +264,7 @@ def over(base: Image.Image, layers: list[Image.Image]) -> Image.Image:
 
 def encoded(figure: Image.Image, extension: str) -> bytes:
     """Return a figure as the content of a PNG or WebP file, by the extension (``.png`` or ``.webp``)."""
-    options = {"compress_level": 6} if extension == ".png" else {"quality": 80, "method": 2}
+    options = {"compress_level": 6} if extension == ".png" else {"quality": 80, "method": 1}
     out = io.BytesIO()
     figure.save(out, "PNG" if extension == ".png" else "WEBP", **options)
     return out.getvalue()

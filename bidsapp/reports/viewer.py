@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import json
-import zlib
 from io import BytesIO
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import find_objects
+from zlib_ng import zlib_ng
 
 from .scans import Scan
 
@@ -64,13 +64,13 @@ def _sprite(volume: np.ndarray, columns: int) -> bytes:
         top, left = (k // columns) * y, (k % columns) * x
         sheet[top : top + y, left : left + x] = volume[:, :, k].T
     out = BytesIO()
-    Image.fromarray(sheet).save(out, "WEBP", quality=72, method=2)
+    Image.fromarray(sheet).save(out, "WEBP", quality=72, method=1)
     return out.getvalue()
 
 
 def _packed(volume: np.ndarray) -> str:
     """Return the deflated voxels in Fortran order as base64."""
-    return base64.b64encode(zlib.compress(volume.astype(np.uint8).tobytes(order="F"), 6)).decode()
+    return base64.b64encode(zlib_ng.compress(volume.astype(np.uint8).tobytes(order="F"), 6)).decode()
 
 
 def _places(structures: np.ndarray) -> dict[int, list[int]]:

@@ -35,6 +35,7 @@ class _PrecomputedMaskInputSpec(StageInputSpec):
 class _PrecomputedMaskOutputSpec(TraitedSpec):
     out_mask = File(exists=True, desc="brain mask, uint8")
     out_region = File(exists=True, desc="mask and fluid around it, uint8; undefined if that is the mask")
+    out_place = File(desc="undefined: nothing was searched for")
     stripped = traits.Bool(desc="whether the image was skull-stripped")
     misfit = Str(desc="why the orientation in the header does not fit the head; else empty")
     mask_source = Str(desc="always 'precomputed'")

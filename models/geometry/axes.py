@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
@@ -65,11 +66,13 @@ def slabs(data: np.ndarray) -> Iterator[np.ndarray]:
         for number in range(data.shape[-1]):
             yield from slabs(data[..., number])
         return
-    wide, _, high = data.shape
+    high = data.shape[2]
+    starts = list(itertools.product(*(range(0, n, BLOCK) for n in data.shape[:2])))
     for z in range(0, high, BLOCK):
         part = np.empty((min(BLOCK, high - z), *data.shape[1::-1]), data.dtype)
-        for x in range(0, wide, BLOCK):
-            part[:, :, x : x + BLOCK] = data[x : x + BLOCK, :, z : z + BLOCK].transpose(2, 1, 0)
+        for x, y in starts:
+            block = data[x : x + BLOCK, y : y + BLOCK, z : z + BLOCK]
+            part[:, y : y + BLOCK, x : x + BLOCK] = block.transpose(2, 1, 0)
         yield part
 
 

@@ -19,6 +19,7 @@ from ..geometry import sums
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, box, lattice, resample, transform_points
 from ..localization import head
+from ..localization.place import Place
 from ..networks import zoo
 from ..population.populations import Population
 from ..segmentation.masks import tidy
@@ -79,7 +80,12 @@ def unavailable(reason: str) -> Intracranial:
 
 
 def measure(
-    volume: Volume, record: Population, *, stripped: bool = False, device: str = "cpu"
+    volume: Volume,
+    record: Population,
+    *,
+    stripped: bool = False,
+    place: Place | None = None,
+    device: str = "cpu",
 ) -> Intracranial:
     """Return the cranial cavity of a head in any contrast.
 
@@ -91,6 +97,8 @@ def measure(
         Its networks.
     stripped : bool
         Whether the scan has no skull.
+    place : Place, optional
+        Where the coarse network found the brain in this scan; found here by default.
     device : str
         Device of the networks.
 
@@ -112,8 +120,8 @@ def measure(
     if head.is_partial(volume):
         return unavailable(PARTIAL)
     notes: list[str] = []
-    coarse = head.find(volume, model=record.coarse, device=device, notes=notes)
-    distance = _distance(volume, coarse, record.intracranial, device, notes)
+    found = place or head.find(volume, model=record.coarse, device=device, notes=notes)
+    distance = _distance(volume, found, record.intracranial, device, notes)
     inside = filling(distance)
     seen = resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data
     total = sums.total(inside)
@@ -169,7 +177,9 @@ def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
     return area * size**2
 
 
-def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, notes: list[str]) -> Volume:
+def _distance(
+    volume: Volume, coarse: head.Coarse | Place, model: str, device: str, notes: list[str]
+) -> Volume:
     """Return the signed distance (mm) to the surface of the cavity, without islands and holes."""
     loaded = zoo.load_once(model, device)
     grid = _box(volume, coarse, triple(loaded.card["shape"]), loaded.card["spacing"])
@@ -180,7 +190,7 @@ def _distance(volume: Volume, coarse: head.Coarse, model: str, device: str, note
     return Volume(found, grid.affine)
 
 
-def _box(volume: Volume, coarse: head.Coarse, shape: tuple[int, int, int], spacing: float) -> Grid:
+def _box(volume: Volume, coarse: head.Coarse | Place, shape: tuple[int, int, int], spacing: float) -> Grid:
     """Return a grid about the center of the brain, along the axes of the scan.
 
     It has the size of the training: the network takes what lies beyond for inside.

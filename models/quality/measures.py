@@ -190,14 +190,17 @@ def borders(image: np.ndarray, structures: np.ndarray) -> dict[int, float]:
     """
     size = int(structures.max()) + 1
     across, across_n, within, within_n = (np.zeros(size) for _ in range(4))
+    inside = structures > 0
     for axis in range(3):
-        a, b = structures[_at(axis, 0)].ravel(), structures[_at(axis, 1)].ravel()
-        step = np.abs(image[_at(axis, 1)] - image[_at(axis, 0)]).ravel()
+        first, second = _at(axis, 0), _at(axis, 1)
+        # The edge of the mask is no evidence: it has contrast at any position.
+        both = inside[first] & inside[second]
+        a, b = structures[first][both], structures[second][both]
+        step = np.abs(image[second][both] - image[first][both])
         same = a == b
         within += np.bincount(a[same], step[same], size)
         within_n += np.bincount(a[same], minlength=size)
-        # The edge of the mask is no evidence: it has contrast at any position.
-        other = ~same & (a > 0) & (b > 0)
+        other = ~same
         for side in (a, b):
             across += np.bincount(side[other], step[other], size)
             across_n += np.bincount(side[other], minlength=size)

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..geometry.volume import Volume, resample
+from ..localization.place import Place
 from ..population import labels
 
 EXTENT, PRECOMPUTED = "extent", "precomputed"
@@ -50,6 +51,8 @@ class SkullStripResult:
     region : Volume, uint8, or None
         The mask and fluid around it, in which the intensities of tissues and fluid are estimated; None if
         that is the mask itself.
+    place : Place or None
+        Where the coarse network found the brain.
     """
 
     mask: Volume
@@ -58,6 +61,7 @@ class SkullStripResult:
     misfit: str = ""
     source: str = ""
     region: Volume | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..geometry import distance as surface
 from ..geometry.volume import Grid, Volume, coordinate_channels, normalize, resample
 from ..localization import head, upright
+from ..localization.place import Place
 from ..networks import purpose, zoo
 from ..networks.inference import COORDINATE_SCALE, run
 from ..population import labels
@@ -105,7 +106,8 @@ def strip(volume: Volume, record: Population, *, mode: str = "auto", device: str
     misfit = "" if turn is None else turn.words
     if misfit:
         notes = [f"{misfit}. {upright.REMEDY}.", *notes]
-    return SkullStripResult(result, stripped, notes, misfit, source, around)
+    place = Place(coarse.distance, coarse.to_atlas)
+    return SkullStripResult(result, stripped, notes, misfit, source, around, place)
 
 
 def _located(volume: Volume, record: Population, device: str, notes: list[str]) -> head.Coarse:
@@ -264,7 +266,7 @@ def refine(
 
 def look(
     volume: Volume,
-    coarse: head.Coarse,
+    coarse: head.Coarse | Place,
     loaded: zoo.Model,
     grid: Grid,
     device: str,
@@ -276,7 +278,7 @@ def look(
     ----------
     volume : Volume
         The scan.
-    coarse : Coarse
+    coarse : Coarse or Place
         Result of the coarse network.
     loaded : Model
         The network.

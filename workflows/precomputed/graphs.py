@@ -51,7 +51,7 @@ def init_precomputed_mask_wf(
 
     Outputs
     -------
-    out_mask, out_region, stripped, misfit, mask_source, notes
+    out_mask, out_region, out_place, stripped, misfit, mask_source, notes
         As of :func:`brainseg.workflows.skullstrip.init_skullstrip_wf`.
     """
     node = pe.Node(

@@ -43,7 +43,7 @@ def draw(canvas: Canvas) -> dict[str, Any]:
         return {"figures": figures}
     levels = scans.window(source.data, canvas.mask)
     figures["before"] = canvas.save(frame.gray(source.data, levels), name.format("acquired"))
-    field = _field(source.data, canvas.image.data, canvas.mask, canvas.image.spacing)
+    field = _field(source.data, canvas.image.data, canvas.mask, canvas.image.spacing, canvas.brain_view)
     low, high = (float(x) for x in np.percentile(field[canvas.mask > 0], (1, 99)))
     reach = max(high - 1, 1 - low, 0.02)
     figure = frame.color(field, (1 - reach, 1 + reach), canvas.mask, COLORMAP)
@@ -67,8 +67,10 @@ def _source(canvas: Canvas) -> Scan | None:
     return source if canvas.on_grid(source) else None
 
 
-def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.ndarray) -> np.ndarray:
-    """Return the smooth ratio of two images within a mask, its median 1."""
+def _field(
+    before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.ndarray, box: scans.Box
+) -> np.ndarray:
+    """Return the smooth ratio of two images within a mask, its median 1; 1 outside a box around the mask."""
     steps = tuple(slice(None, None, max(1, round(3 / size))) for size in spacing)
     inside = (mask[steps] > 0) & (after[steps] > 1e-6) & (before[steps] > 0)
     ratio = np.where(inside, before[steps] / np.where(inside, after[steps], 1), 0).astype(np.float32)
@@ -78,13 +80,18 @@ def _field(before: np.ndarray, after: np.ndarray, mask: np.ndarray, spacing: np.
     smooth = np.where(weight > 1e-3, gaussian_filter(ratio, 2) / np.maximum(weight, 1e-3), 1).astype(
         np.float32
     )
-    return _enlarged(smooth, mask.shape)
+    out = np.ones(mask.shape, np.float32)
+    out[tuple(slice(*ends) for ends in box)] = _enlarged(smooth, mask.shape, box)
+    return out
 
 
-def _enlarged(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return values on more voxels of one field of view, interpolated linearly, constant at its edges."""
-    for axis, (count, size) in enumerate(zip(shape, values.shape, strict=True)):
-        place = np.clip((np.arange(count) + 0.5) * size / count - 0.5, 0, size - 1)
+def _enlarged(values: np.ndarray, shape: tuple[int, ...], box: scans.Box) -> np.ndarray:
+    """Return values on more voxels of one field of view, interpolated linearly, constant at its edges.
+
+    Those in a box of the larger grid alone are computed.
+    """
+    for axis, (count, size, ends) in enumerate(zip(shape, values.shape, box, strict=True)):
+        place = np.clip((np.arange(*ends) + 0.5) * size / count - 0.5, 0, size - 1)
         weight = np.clip(1 - np.abs(place[:, None] - np.arange(size)), 0, None).astype(np.float32)
         values = np.moveaxis(np.tensordot(weight, values, (1, axis)), 0, axis)
     return values

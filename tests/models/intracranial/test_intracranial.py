@@ -12,7 +12,7 @@ import torch
 from brainseg.models.errors import UsageError
 from brainseg.models.geometry.volume import Grid, Volume, coordinate_channels, resample
 from brainseg.models.intracranial import intracranial
-from brainseg.models.localization import head
+from brainseg.models.localization import head, place
 from brainseg.models.networks import purpose, zoo
 from brainseg.models.networks.stem_unet import StemUNet
 from brainseg.models.population import populations
@@ -144,6 +144,16 @@ def test_volume_does_not_depend_on_how_the_head_is_stored(found, measure, scans)
     assert again.volume == pytest.approx(first.volume, rel=1e-4)
     sizes = [float(one.mask.data.sum()) * one.mask.grid.voxel_volume for one in (first, again)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.005)
+
+
+@pytest.mark.slow
+def test_a_brain_that_was_found_before_is_not_searched_again(found, ball, monkeypatch, tmp_path):
+    scan, brain = found
+    wanted = intracranial.measure(scan, ADULT)
+    known = place.read(place.write(tmp_path / "place.npz", place.Place(brain.distance, brain.to_atlas)))
+    monkeypatch.setattr(intracranial.head, "find", lambda *_args, **_more: pytest.fail("searched again"))
+    result = intracranial.measure(scan, ADULT, place=known)
+    assert result.volume == wanted.volume and torch.equal(result.mask.data, wanted.mask.data)
 
 
 @pytest.mark.slow
