@@ -12,7 +12,7 @@ from nipype.interfaces.base import File, InputMultiObject, OutputMultiObject, St
 
 from ..models.geometry.volume import Volume, resample, transform_points
 from ..models.io import itk, outputs
-from ..models.io.images import open_image
+from ..models.io.images import kind_of, open_image
 from ..models.localization import upright
 from ..models.preprocessing import bias, scan
 from ..models.registration import coregistration
@@ -137,7 +137,7 @@ class WriteCoregistered(Sink):
             own_grid = inputs.flavor == "nibabies"
             image = load(native if own_grid else moved)
             origin = open_image(source if own_grid else inputs.source_file)
-            data = derivatives.as_stored(image.data.numpy(), open_image(source).get_data_dtype())
+            data = derivatives.as_stored(image.data.numpy(), kind_of(open_image(source)))
             affine = files.own_affine(origin, image.affine) if own_grid else image.affine
             written.append(
                 files.write_image(names.path(names.preproc), data, affine, files.geometry_code(origin))

@@ -86,8 +86,10 @@ class MeasureIntracranial(Stage):
         measured = Measured(result.volume, result.reason)
         if result.mask is not None and result.distance is not None:
             self._results["out_mask"] = save(result.mask, folder / "intracranial.nii")
-            outside = intracranial.brain_outside(load(inputs.in_mask), result.distance)
+            brain = load(inputs.in_mask)
+            outside = intracranial.brain_outside(brain, result.distance)
             measured = Measured(result.volume, result.reason, outside)
+            notes += intracranial.too_small(brain, result.volume or 0.0)
         self._results["out_measures"] = write(folder / "intracranial.json", measured)
         self._results["notes"] = [*notes, *result.notes]
 

@@ -27,7 +27,7 @@ from nipype.interfaces.base import (
 from ..models.data import model_files
 from ..models.geometry.volume import Volume
 from ..models.io import itk, outputs
-from ..models.io.images import open_image
+from ..models.io.images import kind_of, open_image
 from ..models.population import labels, populations
 from . import hippocampus, intracranial, lesion, own_labels, parcellation, quality
 from .base import Sink, StageInputSpec, load
@@ -367,7 +367,7 @@ class _Scan:
             "hippocampus": self.hippocampus.data.numpy() if self.hippocampus is not None else None,
             "own_labels": self.labels.data.numpy() if self.labels is not None else None,
         }
-        yield names.preproc, derivatives.as_stored(self.preproc.data.numpy(), self.source.get_data_dtype())
+        yield names.preproc, derivatives.as_stored(self.preproc.data.numpy(), kind_of(self.source))
         for name, values in data.items():
             if values is not None:
                 output = outputs.load()[name]
@@ -377,6 +377,4 @@ class _Scan:
 
     def to_resample(self) -> Native:
         """Return what is resampled in the output spaces."""
-        return Native(
-            self.preproc, self.mask, self.structures, self.probabilities, self.source.get_data_dtype()
-        )
+        return Native(self.preproc, self.mask, self.structures, self.probabilities, kind_of(self.source))

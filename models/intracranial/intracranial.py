@@ -235,3 +235,21 @@ def brain_outside(brain: Volume, distance: Volume, reach: float = REACH) -> floa
     inside = part.data > 0
     away = resample(distance, part.grid, outside=-20.0).data < -reach
     return float((inside & away).sum()) / float(inside.sum())
+
+
+def too_small(brain: Volume, volume: float) -> list[str]:
+    """Return a note if an intracranial volume (mm3) is below that of the brain mask, which it contains.
+
+    Examples
+    --------
+    >>> too_small(Volume(torch.ones(100, 100, 100), np.eye(4)), 0.9e6)[0][:51]
+    'The intracranial volume (900 mL) is below that of t'
+    """
+    size = float((brain.data > 0).sum()) * brain.grid.voxel_volume
+    if volume >= size:
+        return []
+    found, mask = (f"{value / 1000:.0f} mL" for value in (volume, size))
+    return [
+        f"The intracranial volume ({found}) is below that of the brain mask ({mask}), which lies inside: "
+        "one of them is wrong by at least the difference. Check their outlines before it is used."
+    ]

@@ -169,9 +169,10 @@ def _check_shape(path: str | Path, shape: tuple[int, ...]) -> None:
 
 def _check_affine(path: str | Path, image: images.Image, affine: np.ndarray, least_mm: float) -> None:
     remedy = "Repair the header (qform or sform), or convert from DICOM again"
-    header: Any = image.header
-    if "sform_code" in header and int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
-        raise InputError(path, "its header says nothing of orientation (qform and sform codes are 0)", remedy)
+    if images.is_unoriented(path, image):
+        header: Any = image.header
+        what = "goodRASFlag is" if "goodRASFlag" in header else "qform and sform codes are"
+        raise InputError(path, f"its header says nothing of orientation ({what} 0)", remedy)
     if not np.isfinite(affine).all():
         raise InputError(path, "its affine is not finite", remedy)
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
@@ -192,7 +193,8 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
     fetch = "Fetch or convert it again"
     _check_size(path, image)
     try:
-        data = np.asarray(image.dataobj, dtype=np.float32)
+        with np.errstate(over="ignore"):  # beyond float32: not finite, which is told
+            data = np.asarray(image.dataobj, dtype=np.float32)
         while data.ndim > 3:
             data = data[..., 0]
         return in_memory_order(data, np.float32)  # the files have the other order
@@ -221,7 +223,7 @@ def _check_values(path: str | Path, data: np.ndarray, notes: list[str]) -> None:
         count = int(data.size - finite.sum())
         data[~finite] = 0
         share = f"{count} voxels are" if count > 1 else "1 voxel is"
-        notes.append(f"{share} NaN or infinite ({100 * count / data.size:.2g} %): set to 0.")
+        notes.append(f"{share} NaN, infinite or beyond 3e38 ({100 * count / data.size:.2g} %): set to 0.")
     low, high = float(data.min()), float(data.max())
     if low == high:
         what = "all its voxels are zero" if low == 0 else f"all its voxels are {low:g}"

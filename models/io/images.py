@@ -172,10 +172,44 @@ def _with_affine(image: Image, factor: float, affine: np.ndarray | None = None) 
     return type(image)(image.dataobj, scale @ image.affine if affine is None else affine, header)
 
 
+def kind_of(image: Image) -> np.dtype:
+    """Return the type of an image's values: float32 for integers that the header scales.
+
+    Parameters
+    ----------
+    image : SpatialImage
+        The image; its data are not read.
+    """
+    stored = np.dtype(image.get_data_dtype())
+    scale = getattr(image.dataobj, "slope", 1.0), getattr(image.dataobj, "inter", 0.0)
+    return stored if stored.kind not in "iu" or scale == (1.0, 0.0) else np.dtype(np.float32)
+
+
 def voxel_size(path: str | Path) -> tuple[float, float, float]:
-    """Return the voxel size (mm) along each axis, from the header's ``pixdim``."""
-    x, y, z = (float(size) for size in open_image(path).header.get_zooms()[:3])
+    """Return the voxel size (mm) along each axis, from the affine, as everything else."""
+    x, y, z = (float(size) for size in np.linalg.norm(open_image(path).affine[:3, :3], axis=0))
     return x, y, z
+
+
+def is_unoriented(path: str | Path, image: Image) -> bool:
+    """Return whether a header says nothing of orientation: NIfTI's codes, or FreeSurfer's flag, are 0.
+
+    Parameters
+    ----------
+    path : path-like
+        The file of the image.
+    image : SpatialImage
+        The image.
+    """
+    header: Any = image.header
+    if "sform_code" in header:
+        return int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0
+    if "goodRASFlag" not in header:
+        return False
+    with Path(path).open("rb") as file:  # nibabel sets the flag where it assumes an orientation
+        packed = file.read(2) == GZIP
+    with gzip.open(path) if packed else Path(path).open("rb") as stream:
+        return stream.read(30)[28:] == b"\0\0"
 
 
 def affine_of(image: Image) -> np.ndarray:

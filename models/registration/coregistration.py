@@ -42,6 +42,9 @@ FIRST = 4.0
 TOLERANCE = 0.01
 """Accuracy of the search, in voxels."""
 
+SEEN = 0.99
+"""Share of a voxel in the field of view of an image above which the image counts there."""
+
 ROUNDS = 2
 """Number of alignments to the average."""
 
@@ -274,4 +277,8 @@ def _mean(volumes: list[Volume], matrices: list[np.ndarray], spacing: float) -> 
     data = [resample(volume, grid, mode="cubic").data for volume in moved]
     levels = [float(torch.quantile(d[d > d.mean()].flatten()[::7], 0.5)) for d in data]
     scaled = torch.stack([d * (levels[0] / level) for d, level in zip(data, levels, strict=True)])
-    return Volume(scaled.median(0).values if len(data) > 2 else scaled.mean(0), grid.affine)
+    # An image says nothing of what lies outside its field of view.
+    fields = [resample(v.with_data(torch.ones_like(v.data)), grid).data > SEEN for v in moved]
+    scaled[~torch.stack(fields)] = torch.nan
+    mean = scaled.nanmedian(0).values if len(data) > 2 else scaled.nanmean(0)
+    return Volume(mean.nan_to_num(0.0), grid.affine)

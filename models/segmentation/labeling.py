@@ -156,7 +156,7 @@ def label(
             sums.add(index, Volume(posteriors.data[k], posteriors.affine))
     # At the mask's edge, interpolation loses a little to the background.
     sums.tissues /= sums.total.clamp(min=LEAST_TOTAL)
-    structure = _filled(sums.structure, within)
+    structure = _filled(sums.structure, within, grid.spacing)
     whole = torch.zeros(grid.shape, dtype=torch.int16)
     whole[window] = structure
     probabilities = {}
@@ -201,12 +201,13 @@ def _mean_by_label(values: Tensor, structure: Tensor) -> dict[int, float]:
     return {int(k): float(mean[k]) for k in count.nonzero()[:, 0] if k > 0}
 
 
-def _filled(structure: Tensor, within: Tensor) -> Tensor:
-    """Return the labels with the unlabeled voxels of the mask filled from the nearest labeled voxel."""
+def _filled(structure: Tensor, within: Tensor, size: np.ndarray) -> Tensor:
+    """Return the labels with the unlabeled voxels of the mask filled from the nearest (mm) labeled voxel."""
     empty = within & (structure == 0)
     if not bool(empty.any()) or not bool((structure > 0).any()):
         return structure
-    _, nearest = ndimage.distance_transform_edt(structure.numpy() == 0, return_indices=True)
+    empty_at = structure.numpy() == 0
+    _, nearest = ndimage.distance_transform_edt(empty_at, sampling=size, return_indices=True)
     return torch.where(empty, torch.from_numpy(structure.numpy()[tuple(nearest)]), structure)
 
 

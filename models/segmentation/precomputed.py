@@ -151,7 +151,8 @@ def _known_ids(structures: Volume, brain: Volume, table: LabelTable) -> tuple[np
             f"Labels {', '.join(map(str, odd[:8]))} of the precomputed segmentation are not in the "
             "label table: their voxels got the nearest structure."
         )
-    _, nearest = ndimage.distance_transform_edt(~known, return_indices=True)
+    size = brain.grid.spacing
+    _, nearest = ndimage.distance_transform_edt(~known, sampling=size, return_indices=True)
     return np.where(inside, ids[tuple(nearest)], 0).astype(np.int16), notes
 
 

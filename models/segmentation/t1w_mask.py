@@ -49,8 +49,9 @@ T2-weighted scan, whose fluid is far brighter than its tissue. Real heads: T1w 0
 DEEP = 3.0
 """Depth (mm) in the coarse brain from which these intensities are taken."""
 
-DARK = 0.08
-"""Intensity below which a T2-weighted image has bone or background, relative to the image's range."""
+DARK, DARK_PART = 0.08, 0.6
+"""Intensity below which a T2-weighted image has bone or background, relative to the image's range, and relative
+to the darkest brain (the lowest of :data:`QUANTILES`): the larger one."""
 
 LEAST_OVERLAP = 0.85
 """Dice coefficient with the coarse brain below which the mask is not used."""
@@ -103,8 +104,9 @@ def as_t1w(volume: Volume, coarse: Coarse, structures: tuple[int, ...]) -> Volum
     """
     low, high = intensity_range(volume.data)
     span = max(high - low, 1e-6)
-    if _tails(volume, coarse) > BRIGHT_TAIL:
-        bright = volume.data > low + DARK * span
+    deep = _deep(volume, coarse)
+    if _tails(deep) > BRIGHT_TAIL:
+        bright = volume.data > low + max(DARK * span, DARK_PART * (deep[0] - low))
         return volume.with_data(torch.where(bright, (high - volume.data).clamp(min=0), torch.zeros(())))
     white, gray, fluid = ((level - low) / span for level in _levels(volume, coarse, structures))
     return volume if white - gray > CONTRAST and gray - fluid > CONTRAST else None
@@ -158,17 +160,22 @@ def darkest(image: Volume, coarse: Coarse, structures: tuple[int, ...]) -> float
     return min(DARKER, GRAY_PART * gray / max(white, gray, 1e-6))
 
 
-def _tails(volume: Volume, coarse: Coarse) -> float:
-    """Return the ratio of upper to lower tail of the intensities in the brain.
+def _deep(volume: Volume, coarse: Coarse) -> list[float]:
+    """Return the :data:`QUANTILES` of the intensities deep in the brain; zeros without any.
 
     The coarse network may confuse the tissues of T2-weighted scans, so that this does not use them.
     """
     inside = coarse.distance.data > DEEP
     if not bool(inside.any()):
-        return 0.0
+        return [0.0] * len(QUANTILES)
     levels = resample(volume, coarse.distance.grid).data[inside]
-    low, middle, high = torch.quantile(levels, torch.tensor(QUANTILES))
-    return float((high - middle) / (middle - low).clamp(min=1e-6))
+    return torch.quantile(levels, torch.tensor(QUANTILES)).tolist()
+
+
+def _tails(deep: list[float]) -> float:
+    """Return the ratio of upper to lower tail of the intensities deep in the brain."""
+    low, middle, high = deep
+    return (high - middle) / max(middle - low, 1e-6)
 
 
 def probability(

@@ -9,7 +9,7 @@ import numpy as np
 from ....interfaces.io import files
 from ....models.errors import BrainsegError
 from ....models.geometry.volume import Volume
-from ....models.io import freesurfer, images, outputs
+from ....models.io import conform, freesurfer, images, outputs
 from ...reports.derivatives import PREPROC, Result
 
 NEEDED = (PREPROC, outputs.ending("mask"), outputs.ending("structures"))
@@ -75,7 +75,7 @@ def _acquired(result: Result, preproc: Volume) -> tuple[Volume, list[str]]:
     source, why = result.source, "the source image is not there"
     if source is not None:
         try:
-            found = images.read(source)
+            found = conform.read(source)
         except BrainsegError as error:
             why = f"the source image cannot be read ({error.reason})"
         else:

@@ -172,3 +172,34 @@ def test_a_work_file_has_the_order_of_the_memory_and_is_a_valid_image(tmp_path, 
     assert other.shape == (6, 5, 4)
     assert np.asarray(other.dataobj)[5, 3, 2] == volume.data[2, 3, 5]
     assert np.allclose(other.affine @ [5, 3, 2, 1], affine @ [2, 3, 5, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "slope, inter, expected",
+    [(None, None, "int16"), (1.0, 0.0, "int16"), (0.001, 0.0, "float32"), (1.0, -9.0, "float32")],
+)
+def test_integers_that_the_header_scales_are_no_integers(data, tmp_path, slope, inter, expected):
+    image = nib.Nifti1Image(np.arange(1000, dtype=np.int16).reshape(10, 10, 10), np.eye(4))
+    image.header.set_slope_inter(slope, inter)
+    nib.save(image, tmp_path / "scaled.nii")
+    assert images.kind_of(images.open_image(tmp_path / "scaled.nii")) == np.dtype(expected)
+
+
+def test_the_voxel_size_is_that_of_the_affine(tmp_path):
+    image = nib.Nifti1Image(np.zeros((10, 10, 10), np.int16), np.diag([3.0, 3.0, 3.0, 1.0]))
+    image.header.set_sform(image.affine, 2)
+    image.header["pixdim"][1:4], image.header["qform_code"] = 1, 0
+    (tmp_path / "odd.nii").write_bytes(image.header.binaryblock + bytes(4) + bytes(2000))
+    assert images.voxel_size(tmp_path / "odd.nii") == (3, 3, 3)
+
+
+@pytest.mark.parametrize("name", ["scan.mgh", "scan.mgz"])
+def test_a_scan_of_freesurfer_without_orientation_is_refused(tmp_path, name):
+    data = np.random.default_rng(0).integers(0, 99, (50, 50, 50)).astype(np.uint8)
+    nib.save(nib.MGHImage(data, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "good.mgh")
+    content = bytearray((tmp_path / "good.mgh").read_bytes())
+    content[28:30] = b"\0\0"
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("z") else content)
+    conform.read(tmp_path / "good.mgh")
+    with pytest.raises(InputError, match="nothing of orientation"):
+        conform.read(tmp_path / name)

@@ -82,5 +82,19 @@ def test_the_average_lies_in_the_middle(head):
     np.testing.assert_allclose(coregistration.halfway(matrices), np.eye(4), atol=0.1)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_outside_of_one_field_of_view_the_average_is_that_of_the_others(head, count):
+    whole, _ = head
+    part = whole.crop((0, 0, 0), (*whole.grid.shape[:2], whole.grid.shape[2] * 2 // 3))
+    volumes = [whole, part, whole][:count]
+    mean = coregistration._mean(volumes, [np.eye(4)] * count, float(whole.grid.spacing[0]))
+    alone = coregistration._mean([whole, whole], [np.eye(4)] * 2, float(whole.grid.spacing[0]))
+    top = part.grid.shape[2] + 2
+    bright = alone.data[:, :, top:] > alone.data.mean()
+    assert bright.any()
+    ratio = mean.data[:, :, top:][bright] / alone.data[:, :, top:][bright]
+    assert float((ratio - 1).abs().max()) < 0.05
+
+
 def test_examples_are_true():
     assert doctest.testmod(coregistration).failed == 0

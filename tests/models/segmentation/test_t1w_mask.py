@@ -65,6 +65,18 @@ def test_contrast_is_recognized_by_intensities(levels, expected):
     assert white > gray >= fluid and around == 0
 
 
+@pytest.mark.parametrize("bone", [0, 60, 130])
+def test_bone_of_a_t2w_scan_stays_dark_when_it_is_inverted(bone):
+    coarse = coarse_of(fluid=30)
+    image = image_of(coarse, 300, 450, 900)
+    outside = coarse.distance.data < 0
+    far = coarse.distance.data < -15
+    image = image.with_data(torch.where(outside & ~far, float(bone), image.data))
+    found = t1w_mask.as_t1w(image, coarse, TABLE)
+    assert float(found.data[outside].max()) == 0
+    assert float(found.data[coarse.structures.data[TABLE.index(2)] > 0].min()) > 0
+
+
 @pytest.mark.parametrize("turn", [0.0, 30.0, 90.0])
 def test_network_sees_an_upright_box_in_any_position(turn, monkeypatch):
     """Stand-in network: whatever is bright. Its mask comes back to where the brain is."""
