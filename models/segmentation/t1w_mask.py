@@ -50,8 +50,8 @@ DEEP = 3.0
 """Depth (mm) in the coarse brain from which these intensities are taken."""
 
 DARK, DARK_PART = 0.08, 0.6
-"""Intensity below which a T2-weighted image has bone or background, relative to the image's range, and relative
-to the darkest brain (the lowest of :data:`QUANTILES`): the larger one."""
+"""Intensity below which a T2-weighted image has bone or background, relative to the image's range, and to the
+darkest brain (the lowest of :data:`QUANTILES`): the larger one."""
 
 LEAST_OVERLAP = 0.85
 """Dice coefficient with the coarse brain below which the mask is not used."""
