@@ -18,7 +18,7 @@ from torch import Tensor
 from ..geometry import sums
 from ..geometry.axes import triple
 from ..geometry.volume import Grid, Volume, box, lattice, resample, transform_points
-from ..localization import head
+from ..localization import head, tilt
 from ..localization.place import Place
 from ..networks import zoo
 from ..population.populations import Population
@@ -120,8 +120,15 @@ def measure(
     if head.is_partial(volume):
         return unavailable(PARTIAL)
     notes: list[str] = []
-    found = place or head.find(volume, model=record.coarse, device=device, notes=notes)
-    distance = _distance(volume, found, record.intracranial, device, notes)
+    if place is None:
+        found = head.find(volume, model=record.coarse, device=device, notes=notes)
+        place = Place(found.distance, found.to_atlas)
+    matrix = tilt.upright(place.to_atlas)
+    if matrix is None:
+        distance = _distance(volume, place, record.intracranial, device, notes)
+    else:
+        there = tilt.moved(volume, matrix), tilt.moved_place(place, matrix)
+        distance = tilt.moved(_distance(*there, record.intracranial, device, notes), np.linalg.inv(matrix))
     inside = filling(distance)
     seen = resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data
     total = sums.total(inside)
@@ -177,9 +184,7 @@ def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
     return area * size**2
 
 
-def _distance(
-    volume: Volume, coarse: head.Coarse | Place, model: str, device: str, notes: list[str]
-) -> Volume:
+def _distance(volume: Volume, coarse: Place, model: str, device: str, notes: list[str]) -> Volume:
     """Return the signed distance (mm) to the surface of the cavity, without islands and holes."""
     loaded = zoo.load_once(model, device)
     grid = _box(volume, coarse, triple(loaded.card["shape"]), loaded.card["spacing"])
@@ -190,7 +195,7 @@ def _distance(
     return Volume(found, grid.affine)
 
 
-def _box(volume: Volume, coarse: head.Coarse | Place, shape: tuple[int, int, int], spacing: float) -> Grid:
+def _box(volume: Volume, coarse: Place, shape: tuple[int, int, int], spacing: float) -> Grid:
     """Return a grid about the center of the brain, along the axes of the scan.
 
     It has the size of the training: the network takes what lies beyond for inside.

@@ -7,13 +7,14 @@ unsided structures; the coarse network separates left from right.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry.volume import Grid, Volume, coordinate_channels, resample
-from ..localization import head
+from ..geometry.volume import Grid, Volume, coordinate_channels, resample, transform_points
+from ..localization import head, tilt
 from ..networks import zoo
 from ..population import labels
 from ..population.populations import Population
@@ -67,9 +68,42 @@ def segment(
     InputError
         If the mask does not contain a brain.
     """
-    seen, mirrored = mask if region is None else region, MIRRORED[effort]
-    masked, notes = _within(volume, seen), list[str]()
-    coarse = head.find(masked, model=record.coarse, device=device, notes=notes)
+    seen, notes = mask if region is None else region, list[str]()
+    scan = Seen(volume, mask, seen, _within(volume, seen))
+    coarse = head.find(scan.masked, model=record.coarse, device=device, notes=notes)
+    matrix = tilt.upright(coarse.to_atlas)
+    if matrix is None:
+        return _segmented(scan, coarse, record, effort, likelihood, device, notes)
+    notes.append(
+        f"The head is tilted by {tilt.angle(coarse.to_atlas):.0f} degrees: it was segmented upright."
+    )
+    scan = Seen(*(tilt.moved(one, matrix) for one in (volume, mask, seen, scan.masked)))
+    coarse = head.find(scan.masked, model=record.coarse, device=device, notes=notes)
+    found = _segmented(scan, coarse, record, effort, likelihood, device, notes)
+    return _in_place(found, volume, np.linalg.inv(matrix))
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A scan, its brain mask, the region around it that networks see, and the scan in that region alone."""
+
+    volume: Volume
+    mask: Volume
+    region: Volume
+    masked: Volume
+
+
+def _segmented(
+    scan: Seen,
+    coarse: head.Coarse,
+    record: Population,
+    effort: str,
+    likelihood: bool,
+    device: str,
+    notes: list[str],
+) -> SegmentationResult:
+    """Return the segmentation of a head that is nearly upright."""
+    masked, seen, mirrored = scan.masked, scan.region, MIRRORED[effort]
     card = zoo.load_once(record.segmentation, device).card
     table = labels.load(card["label_table"])
     network = fusion.fine(masked, seen, coarse, record.segmentation, device, mirrored=mirrored, notes=notes)
@@ -80,10 +114,10 @@ def segment(
         prior = refinement.blend(
             prior, refinement.box_posteriors(masked, coarse, further, device, mirrored=mirrored, notes=notes)
         )
-    scan = fusion.sample(masked, seen, grid)
+    levels = fusion.sample(masked, seen, grid)
     if shapes := card.get("atlas"):
-        prior = fusion.with_shapes(shapes, network, prior, scan, coarse.to_atlas, table, likelihood, FLUID)
-    posteriors = fusion.fitted(scan, prior, table, likelihood, notes, FLUID, partial_volume=True)
+        prior = fusion.with_shapes(shapes, network, prior, levels, coarse.to_atlas, table, likelihood, FLUID)
+    posteriors = fusion.fitted(levels, prior, table, likelihood, notes, FLUID, partial_volume=True)
     del prior, network
     left = _left(coarse, grid)
     posteriors.data[:] = fusion.without_tails(fusion.without_strays(posteriors.data, left.data, table))
@@ -91,8 +125,22 @@ def segment(
         notes.append(
             f"The structures are {coarse.error:.1f} mm off their usual places: check the segmentation."
         )
-    result = label(volume, mask, posteriors, left, table, notes)
+    result = label(scan.volume, scan.mask, posteriors, left, table, notes)
     return replace(result, posteriors=posteriors, label_table=card["label_table"])
+
+
+def _in_place(found: SegmentationResult, volume: Volume, back: np.ndarray) -> SegmentationResult:
+    """Return results of a head that was made upright on the scan's own grid; ``back`` is the way back."""
+    assert found.posteriors is not None
+    centers = {k: transform_points(back, np.array(point)) for k, point in found.centroids.items()}
+    return replace(
+        found,
+        structures=volume.with_data(found.structures.data),
+        tissue=volume.with_data(found.tissue.data),
+        probabilities={name: volume.with_data(one.data) for name, one in found.probabilities.items()},
+        centroids={k: (float(x), float(y), float(z)) for k, (x, y, z) in centers.items()},
+        posteriors=tilt.moved(found.posteriors, back),
+    )
 
 
 def _within(volume: Volume, region: Volume) -> Volume:

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from brainseg.models.errors import InputError
 from brainseg.models.geometry.volume import Volume, resample
+from brainseg.models.localization import tilt
 from brainseg.models.population import labels
 from brainseg.models.segmentation import labeling, skullstrip
 from brainseg.models.segmentation import segmentation as stage
@@ -63,6 +65,23 @@ def test_everything_lies_on_the_grid_of_the_input(found):
     inside = mask.data > 0
     assert bool((result.structures.data[~inside] == 0).all())
     assert bool((result.structures.data[inside] > 0).all())
+
+
+@pytest.mark.parametrize("turn", [(20, 12, 8), (-25, 0, 0)])
+def test_a_tilted_head_has_the_same_labels_in_its_place(found, turn):
+    scan, mask, result = found
+    matrix = np.eye(4)
+    matrix[:3, :3] = Rotation.from_euler("xyz", turn, degrees=True).as_matrix()
+    tilted = stage.segment(*(tilt.moved(one, matrix) for one in (scan, mask)))
+    assert any("tilted by" in note for note in tilted.notes) and not any("tilted" in n for n in result.notes)
+    np.testing.assert_allclose(tilted.structures.affine, matrix @ scan.affine)
+    total, single = agreement(result.structures, scan.with_data(tilted.structures.data))
+    assert total > 0.93 and min(single.values()) > 0.75
+    for index, point in result.centroids.items():
+        moved = matrix[:3, :3] @ np.array(point)
+        assert np.linalg.norm(moved - np.array(tilted.centroids[index])) < 3
+    whole = resample(tilted.posteriors, tilted.structures.grid).data[1:].sum(0)
+    assert float((whole[mask.data > 0] > 0.5).float().mean()) > 0.99
 
 
 def test_products_agree_with_each_other(found):
