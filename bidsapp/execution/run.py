@@ -16,6 +16,7 @@ from ..config.imports import resolve
 from ..config.settings import Settings, to_toml
 from ..ratings import files as ratings
 from ..reports import derivatives
+from ..reports.sections import study_columns
 from ..status import failures, records
 from . import directories, participants_tsv, plan, progress
 from .context import BUSY, FAILED, OK, REPORT_FAILED, Run
@@ -114,6 +115,8 @@ def _group(run: Run) -> int:
         raise ReportError(out, f"the group report failed ({type(error).__name__}: {error})") from error
     for problem in ratings.read(out, derivatives.keys(out))[1]:
         run.progress.warn(problem)
+    if run.settings.group_by and (said := study_columns.repeated(out)):
+        run.progress.warn(said)
     run.progress.say(f"Group: {page}")
     return OK
 

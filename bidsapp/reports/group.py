@@ -226,6 +226,7 @@ def _context(
         "missing": [row | {"entry": _entry(row["result"])} for row in tables.missing(results)],
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
+        "people": len({result.participant for result in results if result.key in cohort}),
         "has": {name: any(row[name] is not None for row in rows) for name in tables.PERSON}
         | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
         | {"intervals": any(result.intervals for result in results)},
