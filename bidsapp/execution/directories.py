@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from ...interfaces.io import dataset
-from ...models.errors import InputError, UsageError
+from ...models.errors import FullDiskError, InputError, UsageError
 from .. import __version__
 from ..config.settings import Settings
 from ..inputs import names, sidecars
 from ..status import cleanup, inputs, records
+from ..status.failures import FULL
 
 NAME = "brainseg-bids"
 OUT_GB, WORK_GB = 0.1, 0.6
@@ -128,6 +129,8 @@ def prepare(settings: Settings) -> Directories:
     ------
     UsageError
         If a folder cannot be written, or the output folder holds another dataset.
+    FullDiskError
+        If a disk is full.
     """
     out = settings.output_dir
     if "participant" in settings.analysis_level and not settings.boilerplate_only:
@@ -209,7 +212,7 @@ def prepare_work(directories: Directories, count: int, at_once: int) -> list[str
 
     Raises
     ------
-    UsageError
+    FullDiskError
         If the space is too small for one participant-session.
     """
     _writable(directories.work, "work folder")
@@ -222,7 +225,7 @@ def prepare_work(directories: Directories, count: int, at_once: int) -> list[str
         if free < each:
             free_mb, each_mb = round(free * 1000), round(each * 1000)
             reason = f"only {free_mb} MB are free, but one participant needs about {each_mb} MB"
-            raise UsageError(path, reason, "Free disk space or give another folder")
+            raise FullDiskError(path, reason, "Free disk space or give another folder")
         if free < each * number:
             needed = f"about {each * number:.1f} GB for {number} participants"
             notes.append(f"{path}: {free:.1f} GB are free, {needed} may be needed")
@@ -263,9 +266,9 @@ def _writable(path: Path, what: str) -> None:
         raise UsageError(path, f"the {what} is a file", "Give a folder") from None
     except OSError as error:
         reason = f"the {what} cannot be written ({error.strerror})"
-        raise UsageError(
-            path, reason, "Give another one, or correct its permissions or free disk space"
-        ) from None
+        if error.errno in FULL:
+            raise FullDiskError(path, reason, "Free disk space or give another folder") from None
+        raise UsageError(path, reason, "Give another one, or correct its permissions") from None
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...interfaces.io import files
-from ...models.errors import BrainsegError, ReportError
+from ...models.errors import BrainsegError, FullDiskError, ReportError
 from .. import __version__
 from ..config.imports import resolve
 from ..config.settings import Settings, to_toml
@@ -19,7 +19,7 @@ from ..reports import derivatives
 from ..reports.sections import study_columns
 from ..status import failures, records
 from . import directories, participants_tsv, plan, progress
-from .context import BUSY, FAILED, OK, REPORT_FAILED, Run
+from .context import BUSY, OK, REPORT_FAILED, Run
 from .progress import Progress
 from .scheduler import logs, server
 from .scheduler.signals import stopping
@@ -144,4 +144,4 @@ def _internal(error: Exception, run: Run) -> int:
     text = str(fault) if full else f"internal error: {type(error).__name__}: {error}"
     with suppress(OSError):
         print(f"brainseg-bids: {text} {where}", file=sys.stderr)
-    return FAILED if full else INTERNAL
+    return FullDiskError.exit_code if full else INTERNAL

@@ -224,8 +224,21 @@ def test_no_space_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
     bids = fake.dataset(tmp_path / "bids")
     usage = shutil.disk_usage(tmp_path)._replace(free=30_000_000)
     monkeypatch.setattr(directories.shutil, "disk_usage", lambda path: usage)
-    assert app(bids, tmp_path / "out", "participant") == 2
+    assert app(bids, tmp_path / "out", "participant") == 73
     assert "only 30 MB are free" in _refused(capsys)
+
+
+def test_a_disk_that_is_full_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
+    bids, real = fake.dataset(tmp_path / "bids"), Path.write_text
+
+    def full(path, text, **more):
+        if path.name.startswith(".brainseg-"):
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, text, **more)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert app(bids, tmp_path / "out", "participant") == 73
+    assert "cannot be written (No space left on device). Free disk space" in _refused(capsys)
 
 
 @pytest.mark.slow
