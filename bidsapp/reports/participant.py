@@ -12,6 +12,7 @@ from ...models.errors import ReportError
 from ...models.io import outputs
 from ...models.segmentation.result import EXTENT, source_words
 from ..status.facts import DEFAULT
+from ..status.records import STOPPED
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, VOLUMES, Result
@@ -216,7 +217,8 @@ def _in_dataset(path: Any) -> str:
 def _error_words(result: Result) -> str:
     stage = result.error.get("stage") or result.error.get("node")
     if result.state == "failed":
-        return f"Failed at {stage}" if stage else "Failed"
+        ended = "Stopped" if result.error.get("kind") == STOPPED else "Failed"
+        return f"{ended} at {stage}" if stage else ended
     if result.error:
         return f"The results are complete, but {stage or 'a later stage'} failed"
     return render.STATE_WORDS[result.state]
@@ -227,8 +229,9 @@ def _planned(result: Result) -> str:
     if result.state != "failed":
         return ""
     stage = result.error.get("stage") or result.error.get("node") or "an unknown stage"
-    words = "The text describes the planned processing. It was not all done: this participant failed at"
-    return f"{words} {stage}."
+    ended = "was stopped" if result.error.get("kind") == STOPPED else "failed"
+    words = "The text describes the planned processing. It was not all done: this participant"
+    return f"{words} {ended} at {stage}."
 
 
 def _unfinished(result: Result) -> str:

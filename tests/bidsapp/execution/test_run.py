@@ -372,7 +372,9 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     assert f"stopped{by}. Run the same command again to continue." in said.err
     assert "Traceback" not in said.out + said.err
     assert _states(out) == {"sub-01": "failed"}
-    assert records.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
+    error = records.read(out, "sub-01")["error"]
+    assert (error["reason"], error["file"]) == (f"the run was stopped{by}", "")
+    assert f"sub-01  stopped at segmentation: the run was stopped{by}." in said.out
     assert app(bids, out, "participant") == 0
     assert set(_states(out).values()) == {"done"}
 
