@@ -67,6 +67,12 @@ class DatasetError(BrainsegError):
     exit_code = 65
 
 
+class FullDiskError(BrainsegError):
+    """Too little space on a disk to begin or to go on."""
+
+    exit_code = 73
+
+
 class MissingFileError(BrainsegError):
     """Missing file or program."""
 

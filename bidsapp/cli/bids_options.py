@@ -21,9 +21,9 @@ the study a table."""
 
 EPILOG = """\
 exit codes: 0 all done; 1 some participants failed, the others are complete; 2 wrong usage; 3 a report
-failed; 4 the quality gate was not passed; 65 the dataset is not usable; 70 internal error; 75 nothing to do
-here, other processes are at work on what is left; 126, 127 a needed file or program is missing; 128+N stopped
-by signal N"""
+failed; 4 the quality gate was not passed; 65 the dataset is not usable; 70 internal error; 73 too little disk
+space to begin or to go on; 75 nothing to do here, other processes are at work on what is left; 126, 127 a
+needed file or program is missing; 128+N stopped by signal N"""
 
 EXAMPLES = """\
   brainseg-bids BIDS OUT participant group              all participants, then tables and pages of the study

@@ -31,7 +31,7 @@ def parser() -> Parser:
     out = Parser(
         prog="brainseg-bids OUT status",
         usage="brainseg-bids OUT status [--tsv | --json]",
-        description="Who is done, has failed, was killed, is running, and has never begun.",
+        description="Who is done, has failed, was stopped or killed, is running, and has never begun.",
         formatter_class=HelpFormatter,
         allow_abbrev=False,
     )

@@ -14,16 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from ...interfaces.io import dataset
-from ...models.errors import InputError, UsageError
+from ...models.errors import FullDiskError, InputError, UsageError
 from .. import __version__
 from ..config.settings import Settings
-from ..inputs import sidecars
-from ..status import cleanup
+from ..inputs import names, sidecars
+from ..status import cleanup, inputs, records
+from ..status.failures import FULL
 
 NAME = "brainseg-bids"
 OUT_GB, WORK_GB = 0.1, 0.6
 """Space (GB) that one participant-session needs in the output folder,
 and in the work folder while it is computed."""
+
+
+ENOUGH = 20
+"""Images that are compared at most to know a dataset again."""
 
 
 def distinct(inputs: Iterable[str | Path | None], outputs: Iterable[str | Path | None]) -> None:
@@ -124,6 +129,8 @@ def prepare(settings: Settings) -> Directories:
     ------
     UsageError
         If a folder cannot be written, or the output folder holds another dataset.
+    FullDiskError
+        If a disk is full.
     """
     out = settings.output_dir
     if "participant" in settings.analysis_level and not settings.boilerplate_only:
@@ -205,7 +212,7 @@ def prepare_work(directories: Directories, count: int, at_once: int) -> list[str
 
     Raises
     ------
-    UsageError
+    FullDiskError
         If the space is too small for one participant-session.
     """
     _writable(directories.work, "work folder")
@@ -218,7 +225,7 @@ def prepare_work(directories: Directories, count: int, at_once: int) -> list[str
         if free < each:
             free_mb, each_mb = round(free * 1000), round(each * 1000)
             reason = f"only {free_mb} MB are free, but one participant needs about {each_mb} MB"
-            raise UsageError(path, reason, "Free disk space or give another folder")
+            raise FullDiskError(path, reason, "Free disk space or give another folder")
         if free < each * number:
             needed = f"about {each * number:.1f} GB for {number} participants"
             notes.append(f"{path}: {free:.1f} GB are free, {needed} may be needed")
@@ -259,9 +266,9 @@ def _writable(path: Path, what: str) -> None:
         raise UsageError(path, f"the {what} is a file", "Give a folder") from None
     except OSError as error:
         reason = f"the {what} cannot be written ({error.strerror})"
-        raise UsageError(
-            path, reason, "Give another one, or correct its permissions or free disk space"
-        ) from None
+        if error.errno in FULL:
+            raise FullDiskError(path, reason, "Free disk space or give another folder") from None
+        raise UsageError(path, reason, "Give another one, or correct its permissions") from None
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)
@@ -270,7 +277,7 @@ def _writable(path: Path, what: str) -> None:
 def _check_owner(settings: Settings) -> None:
     """Check that the output folder does not hold another dataset, or the results of another one.
 
-    Participants of two datasets may have the same labels. A dataset that was moved keeps its name.
+    Participants of two datasets may have the same labels. A dataset that was moved keeps its name or files.
     """
     out = settings.output_dir
     path = out / "dataset_description.json"
@@ -281,23 +288,70 @@ def _check_owner(settings: Settings) -> None:
     except InputError as error:
         raise UsageError(error.path, error.reason, error.remedy) from None
     makers = content.get("GeneratedBy", [])
-    names = (
+    named = (
         [maker.get("Name") for maker in makers if isinstance(maker, dict)] if isinstance(makers, list) else []
     )
-    if NAME not in names:
+    if NAME not in named:
         raise UsageError(out, "the output folder holds another dataset", "Give a new folder")
-    before = _link(content)
+    if (before := _other(settings)) is None:
+        return
     own: dict[str, Any] = {}
     with suppress(InputError):  # select says what is wrong with it
         own = sidecars.read_object(settings.bids_dir / path.name)
-    if "participant" not in settings.analysis_level or not own.get("Name") or before is None:
-        return
     now = dataset.description(out, settings.bids_dir, __version__)
-    name = str(content.get("Name")).removesuffix(dataset.SLOPPY_NAME)
-    if name != now["Name"] and before != now["DatasetLinks"]["raw"]:
+    renamed = own.get("Name") and str(content.get("Name")).removesuffix(dataset.SLOPPY_NAME) != now["Name"]
+    alike, same = _shared(out, settings.bids_dir)
+    if not same and (renamed or alike):
         reason = f"the output folder holds the results of another dataset ({before})"
         remedy = "Give a new folder, so that participants with the same label are not mixed up"
         raise UsageError(out, reason, remedy)
+
+
+def of_another(settings: Settings) -> list[str]:
+    """Return a warning if the output folder has results of a dataset elsewhere, and of none of these images.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    """
+    before = _other(settings)
+    known = any(records.folder(settings.output_dir).glob("*.json"))
+    if before is None or not known or _shared(settings.output_dir, settings.bids_dir)[1]:
+        return []
+    return [
+        f"The output folder has the results of another dataset ({before}), with none of the images of this "
+        "one: if these are two studies, give a new folder, or the tables of the group level will mix them."
+    ]
+
+
+def _other(settings: Settings) -> str | None:
+    """Return the link to the dataset whose results the output folder has; None if it is this one."""
+    if "participant" not in settings.analysis_level:
+        return None
+    out = settings.output_dir
+    try:
+        before = _link(sidecars.read_object(out / "dataset_description.json"))
+    except InputError:
+        return None
+    return None if before == dataset.link_to(settings.bids_dir, out, before) else before
+
+
+def _shared(out: Path, bids_dir: Path) -> tuple[int, bool]:
+    """Return the number of images in the dataset that have the name of one with results, and if one is it."""
+    there, alike = set(names.participants(bids_dir)), 0
+    for path in sorted(records.folder(out).glob("*.json")):
+        label = path.stem.partition("_ses-")[0].removeprefix("sub-")
+        before = records.read(out, path.stem).get("inputs") if label in there else None
+        if not isinstance(before, dict) or before.get("size") is None:
+            continue
+        image = bids_dir / inputs.place(str(before.get("path") or ""), label)
+        if inputs.same(before, image, label):
+            return alike + 1, True
+        alike += image.is_file()
+        if alike == ENOUGH:
+            break
+    return alike, False
 
 
 def has_results_of(out: Path, bids_dir: Path) -> bool:

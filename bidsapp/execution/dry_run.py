@@ -260,6 +260,9 @@ def _action(settings: Settings, participant_session: ParticipantSession) -> str:
         return f"would be skipped: {ELSEWHERE}"
     if finished == "report":
         return "only the report is missing"
+    if state == "done":
+        why = records.why_again(settings.output_dir, participant_session, settings.that_matter)
+        return f"would be processed again: {why or '--no-resume'}"
     if state not in ("failed", "running") or not settings.resume:
         return "would be processed"
     return "would run again" if str(before.get("stage") or "") in FIRST else "would resume"

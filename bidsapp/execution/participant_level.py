@@ -111,10 +111,22 @@ def _triage(run: Run) -> tuple[list[ParticipantSession], list[str]]:
                 reports.append(ps.key)
             else:
                 to_do.append(ps)
+    _tell_repeated(run, to_do)
     run.progress.total = len(to_do) + len(reports) + len(refused)
     for ps in refused:
         _refuse(ps, tracker)
     return to_do, reports
+
+
+def _tell_repeated(run: Run, to_do: list[ParticipantSession]) -> None:
+    """Tell why results that were complete are computed again, each reason once."""
+    found: dict[str, list[str]] = {}
+    for ps in to_do if run.settings.resume else ():
+        if why := records.why_again(run.directories.out, ps, run.tracker.settings):
+            found.setdefault(why, []).append(ps.key)
+    for why, keys in found.items():
+        some = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
+        run.progress.say(f"Done before and processed again ({len(keys)}: {some}): {why}")
 
 
 def _refuse(participant_session: ParticipantSession, tracker: Tracker) -> None:

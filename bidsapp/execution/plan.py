@@ -40,6 +40,7 @@ def selection(settings: Settings) -> Selection:
     if settings.nipype_plugin_file:
         plugin_file.read(settings.nipype_plugin_file)
     selected = select.select(settings)
+    selected.notes.extend(directories.of_another(settings))
     found = [ps.population for ps in selected.participant_sessions if ps.problem is None]
     options.check(settings, found)
     return selected

@@ -10,15 +10,16 @@ from contextlib import suppress
 from typing import Any
 
 from ...interfaces.io import files
-from ...models.errors import BrainsegError, ReportError
+from ...models.errors import BrainsegError, FullDiskError, ReportError
 from .. import __version__
 from ..config.imports import resolve
 from ..config.settings import Settings, to_toml
 from ..ratings import files as ratings
 from ..reports import derivatives
+from ..reports.sections import study_columns
 from ..status import failures, records
 from . import directories, participants_tsv, plan, progress
-from .context import BUSY, FAILED, OK, REPORT_FAILED, Run
+from .context import BUSY, OK, REPORT_FAILED, Run
 from .progress import Progress
 from .scheduler import logs, server
 from .scheduler.signals import stopping
@@ -114,6 +115,8 @@ def _group(run: Run) -> int:
         raise ReportError(out, f"the group report failed ({type(error).__name__}: {error})") from error
     for problem in ratings.read(out, derivatives.keys(out))[1]:
         run.progress.warn(problem)
+    if run.settings.group_by and (said := study_columns.repeated(out)):
+        run.progress.warn(said)
     run.progress.say(f"Group: {page}")
     return OK
 
@@ -141,4 +144,4 @@ def _internal(error: Exception, run: Run) -> int:
     text = str(fault) if full else f"internal error: {type(error).__name__}: {error}"
     with suppress(OSError):
         print(f"brainseg-bids: {text} {where}", file=sys.stderr)
-    return FAILED if full else INTERNAL
+    return FullDiskError.exit_code if full else INTERNAL

@@ -245,16 +245,7 @@ class Tracker:
         for key in sorted(self.pending):
             record = self.records[key]
             if record.state == "running":
-                self._fail(
-                    record,
-                    Fault(
-                        record.stage,
-                        reason,
-                        str(record.participant_session.image or ""),
-                        remedy,
-                        kind=records.STOPPED,
-                    ),
-                )
+                self._fail(record, Fault(record.stage, reason, remedy=remedy, kind=records.STOPPED))
 
     def write_again(self) -> None:
         """Retry the status files that could not be written, for example on a full disk."""

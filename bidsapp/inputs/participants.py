@@ -12,6 +12,7 @@ from typing import Any
 from ...models.population.age_parsing import (
     CODE,
     MISSING,
+    YEAR,
     is_age,
     is_before_birth,
     is_binned,
@@ -53,6 +54,8 @@ class Person:
         A note on an age that was taken from another row.
     fetal : bool
         Whether the tables have gestational ages and no ages after birth.
+    written : str
+        The age with its unit, as written in the table; empty if it is from several columns.
     """
 
     age: float | None = None
@@ -62,6 +65,7 @@ class Person:
     unread: str | None = None
     said: str | None = None
     fetal: bool = False
+    written: str = ""
 
     def age_in(self, unit: str) -> float | None:
         """Return the age at the scan of a participant of a population.
@@ -266,7 +270,25 @@ def _person(row: dict[str, str], units: dict[str, str]) -> Person:
     elif "age" in row and (units.get("age", "").startswith(("week", "day")) or _in_weeks(row["age"])):
         maybe = _weeks(row, "age", units)
     unread = unread_weeks or (unread if age is None else None)
-    return Person(age, None if sex in (None, "n/a") else sex, gestation, maybe, unread)
+    written = _written(row, units, age) if age is not None else ""
+    return Person(age, None if sex in (None, "n/a") else sex, gestation, maybe, unread, written=written)
+
+
+def _written(row: dict[str, str], units: dict[str, str], age: float) -> str:
+    """Return an age as written, with its unit; empty if no column alone says it."""
+    for column in filter(is_age, row):
+        unit = _unit(column, units)
+        if years(row[column], unit) == age:
+            name = next(word for word, each in YEAR.items() if each == unit)
+            plural = "s" * (row[column] != "1")
+            bare = BARE.fullmatch(row[column]) is not None
+            return f"{row[column].replace(',', '.')} {name}{plural}" if bare else row[column]
+    return ""
+
+
+def _unit(column: str, units: dict[str, str]) -> float:
+    """Return the years in the unit of a column."""
+    return years_in(units.get(column, "")) or years_in(unit_of(column)) or YEAR["year"]
 
 
 def _age(row: dict[str, str], units: dict[str, str]) -> tuple[float | None, str | None]:
@@ -274,7 +296,7 @@ def _age(row: dict[str, str], units: dict[str, str]) -> tuple[float | None, str 
     unread: str | None = None
     found: dict[float, float] = {}
     for column in sorted(filter(is_age, row), key=lambda name: name != "age"):
-        unit = years_in(units.get(column, "")) or years_in(unit_of(column)) or 1.0
+        unit = _unit(column, units)
         if (age := years(row[column], unit)) is not None:
             found.setdefault(unit, age)
         if row[column].lower() not in MISSING and not CODE.fullmatch(row[column]):
@@ -287,7 +309,7 @@ def _age(row: dict[str, str], units: dict[str, str]) -> tuple[float | None, str 
         # whole years in one column, and the months beyond them in another
         return (age + months if age % 1 == 0 and months < 1 else age), None
     for column in filter(is_binned, row):
-        unit = years_in(units.get(column, "")) or years_in(unit_of(column)) or 1.0
+        unit = _unit(column, units)
         is_range = re.search(r"\d\s*(-|–|to)\s*\d", row[column])  # a number alone is that of a group
         if is_range and (age := years(row[column], unit)) is not None:
             return age, None

@@ -16,6 +16,12 @@ DEFAULT, FETAL = "adult", "fetal"
 CHILD = 18.0
 """Age (years) below which the adult networks are less reliable."""
 
+YOUNG = re.compile(r"infan|neonat|newborn|bab(y|ies)|toddler|preterm|perinat", re.I)
+"""Beginnings of words in the path of a dataset of infants."""
+
+OF_INFANTS = re.compile(r"\d+(d|days?|w|wks?|weeks?|m|mos?|mths?|months?)", re.I)
+"""Labels of sessions that may be the age of an infant."""
+
 IN_DAYS = 45.0
 """Gestational weeks above which the number must be in days."""
 
@@ -75,7 +81,9 @@ def _by_age(person: Person, image: Path) -> tuple[str, str | None]:
     if found is None:
         raise _unknown_age(age, unit, image)
     if found.untrained:
-        raise InputError(image, f"its age is {age:.2g} {unit}, and {found.untrained}", _remedy(person))
+        written = "" if before else person.written
+        said = written or f"{age:.2g} {unit if age != 1 else unit.removesuffix('s')}"
+        raise InputError(image, f"its age is {said}, and {found.untrained}", _remedy(person))
     notes = []
     if mothers:
         notes.append(
@@ -98,10 +106,56 @@ def _unknown_age(age: float, unit: str, image: Path) -> InputError:
     """Return the error for an age outside all populations."""
     ranges = [populations.load(n) for n in populations.trained()]
     known = ", ".join(f"{r.ages[0]:g} to {r.ages[1]:g} {r.age_unit} ({r.name})" for r in ranges)
-    remedy = "Leave it out, or insist with --population"
+    remedy = f"Leave it out, or insist with --population {FETAL if unit == WEEKS else DEFAULT}"
     if unit == WEEKS and age > IN_DAYS:
         remedy = f'Are these days? Then say so in the JSON file beside the table ("Units": "days"). {remedy}'
     return InputError(image, f"its age is {age:.3g} {unit}, and the networks know {known}", remedy)
+
+
+def unknown_ages(lacking: list[str], tried: int, unit: str, *, assumed: bool) -> str:
+    """Return the note for the log on participant-sessions whose age is not in the tables.
+
+    Parameters
+    ----------
+    lacking : list of str
+        Their keys.
+    tried : int
+        Number of all participant-sessions with an image.
+    unit : str
+        Unit of the ages that are missing.
+    assumed : bool
+        Whether they are taken as the default population.
+    """
+    some = ", ".join(lacking[:3]) + (", ..." if len(lacking) > 3 else "")
+    what = "gestational age (weeks)" if unit == WEEKS else "readable age"
+    taken = f"taken as {DEFAULT}; see --population" if assumed else "check the tables"
+    return f"No {what} for {len(lacking)} of {tried} ({some}): {taken}."
+
+
+def no_ages(root: Path, sessions: list[str]) -> str:
+    """Return the note for the log on a dataset without any table of ages.
+
+    Parameters
+    ----------
+    root : Path
+        The dataset; its path may tell the age.
+    sessions : list of str
+        Labels of its sessions, which may be ages.
+
+    Examples
+    --------
+    >>> no_ages(Path("/data/study"), ["01"])
+    'No ages are known (there is no participants.tsv): taken as adult; see --population.'
+    >>> no_ages(Path("/data/study"), ["6mo"]).partition("population. ")[2]
+    "If '6mo' is an age, write the ages into participants.tsv: infants are refused by their age only."
+    """
+    said = f"No ages are known (there is no participants.tsv): taken as {DEFAULT}; see --population."
+    named = [word for part in root.parts[-3:] for word in re.split(r"[^a-zA-Z]+", part) if YOUNG.match(word)]
+    named += [label for label in sessions if OF_INFANTS.fullmatch(label)]
+    if not named:
+        return said
+    why = "write the ages into participants.tsv: infants are refused by their age only"
+    return f"{said} If {named[0]!r} is an age, {why}."
 
 
 def reconstruction(image: Path) -> str:
@@ -125,6 +179,11 @@ def _could_be_fetal(age: float | None) -> bool:
     """Return whether the fetal networks are trained for this gestational age."""
     least, most = populations.load(FETAL).ages
     return age is not None and least <= age <= most
+
+
+def unused(person: Person) -> bool:
+    """Return whether an age in weeks was not used, with a note of :func:`population_of`."""
+    return _could_be_fetal(person.maybe)
 
 
 def _remedy(person: Person) -> str:

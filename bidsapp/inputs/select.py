@@ -17,7 +17,7 @@ from . import filters, mp2rage, names, options, precomputed, reference, sidecars
 from .index import Image, anatomical_images
 from .labels import SEVERAL, check_dataset, natural, no_image, participants, sessions
 from .participants import Demographics
-from .population import DEFAULT, population_of
+from .population import DEFAULT, no_ages, population_of, unknown_ages, unused
 from .precomputed import Precomputed
 
 COREGISTERED = ("T1w", "T2w", "FLAIR", "PDw", "T2starw")
@@ -216,27 +216,30 @@ def _noted(found: list[ParticipantSession], wrong: list[names.Fault]) -> list[Pa
 def _of_ages(
     found: list[ParticipantSession], people: Demographics, settings: Settings, notes: list[str]
 ) -> list[ParticipantSession]:
-    """Note whose age is not known although there are tables: an infant would be taken for an adult."""
-    tried = [ps for ps in found if ps.image is not None]
-    lacking = {ps.key: ps for ps in tried if ps.age is None}
-    if not lacking or not people.found:
+    """Note whose age is not known: an infant would be taken for an adult."""
+    tried = [ps for ps in found if ps.image is not None and ps.problem is None]
+    lacking = [ps for ps in tried if ps.age is None and people(ps.participant, ps.session).weeks is None]
+    guessed = [ps for ps in lacking if settings.population == "auto" and ps.population == DEFAULT]
+    if not people.found:
+        if guessed:
+            notes.append(no_ages(settings.bids_dir, [ps.session for ps in guessed if ps.session]))
         return found
-    in_weeks = all(ps.age_unit == populations.WEEKS for ps in lacking.values())
-    guessed = settings.population == "auto" and not in_weeks
-    taken = f"taken as {DEFAULT}; see --population" if guessed else "check the tables"
-    some = ", ".join([*lacking][:3]) + (", ..." if len(lacking) > 3 else "")
-    what = "gestational age (weeks)" if in_weeks else "readable age"
-    notes.append(f"No {what} for {len(lacking)} of {len(tried)} ({some}): {taken}.")
-    said = {key: _of_age(ps, people, settings) for key, ps in lacking.items()}
-    return [replace(ps, notes=[*ps.notes, said[ps.key]]) if ps.key in said else ps for ps in found]
+    for unit in (populations.YEARS, populations.WEEKS):
+        if keys := [ps.key for ps in lacking if ps.age_unit == unit]:
+            assumed = unit == populations.YEARS and settings.population == "auto"
+            notes.append(unknown_ages(keys, len(tried), unit, assumed=assumed))
+    said = {ps.key: _of_age(ps, people, settings) for ps in lacking}
+    return [replace(ps, notes=[*ps.notes, said[ps.key]]) if said.get(ps.key) else ps for ps in found]
 
 
 def _of_age(ps: ParticipantSession, people: Demographics, settings: Settings) -> str:
-    """Return the note on the age of a participant-session that is not known."""
-    years = people(ps.participant, ps.session).age
-    if years is not None and ps.age_unit == populations.WEEKS:
-        return f"The age of {years:g} years is no gestational age (weeks) and is not used."
+    """Return the note on the age of a participant-session that is not known; empty if one has been made."""
+    person = people(ps.participant, ps.session)
+    if person.age is not None and ps.age_unit == populations.WEEKS:
+        return f"The age of {person.age:g} years is no gestational age (weeks) and is not used."
     taken = settings.population == "auto" and ps.population == DEFAULT
+    if taken and unused(person):
+        return ""
     guess = f": taken as {DEFAULT} (see --population)." if taken else "."
     return f"There is no readable age in the dataset's tables{guess}"
 

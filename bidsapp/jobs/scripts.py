@@ -23,7 +23,8 @@ OPTIONS = "options.toml"
 """Name of the file with the options of the user."""
 
 NOT_CARRIED = {
-    *("bids_dir", "output_dir", "analysis_level", "participant_label", "group_by", "config_file", "notes"),
+    *("bids_dir", "output_dir", "analysis_level", "participant_label", "config_file", "notes"),
+    *("group_by", "no_pages"),
     *("nprocs", "omp_nthreads", "mem", "work_dir", "resume_failed", "dry_run"),
     *("write_job", "image", "per_task", "max_array", "only_failed"),
 }
@@ -156,8 +157,9 @@ class Writer:
         words = [str(settings.bids_dir), str(settings.output_dir), level]
         if level == "participant":
             words += ["--config-file", str(folder / OPTIONS), "--skip-bids-validation"]
-        elif settings.group_by:
-            words += ["--group-by", settings.group_by]
+        else:
+            words += ["--group-by", settings.group_by] if settings.group_by else []
+            words += ["--no-pages"] if settings.no_pages else []
         words += ["--nprocs", str(needs.cpus), "--mem", f"{needs.usable_mb}M"]
         words += ["--omp-nthreads", str(self._threads(needs))]
         if work:

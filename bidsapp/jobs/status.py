@@ -17,7 +17,7 @@ from ..inputs.labels import natural
 from ..status import claims, records, selected
 from .scripts import LIST
 
-STATES = ("done", "failed", "killed", "running", "never begun")
+STATES = ("done", "failed", "stopped", "killed", "running", "never begun")
 """All states, in the order of the summary."""
 
 SHOWN = 20
@@ -37,7 +37,7 @@ class Row:
     stage, since, host, job : str
         Where and since when; empty if unknown.
     reason : str
-        Why it failed or was killed.
+        Why it failed, was stopped or was killed.
     """
 
     key: str
@@ -134,6 +134,8 @@ def _row(out_dir: Path, key: str) -> Row:
         return Row(key, "killed", since=began, reason=reason, **common)
     if not content:
         return Row(key, "failed", reason="its status file cannot be read")
+    if state == "failed" and (fault or {}).get("kind") == records.STOPPED:
+        state = "stopped"
     return Row(key, state, since=ended or began, reason=_reason(fault or {}), **common)
 
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ...models.errors import MissingFileError, UsageError
+from ...models.errors import FullDiskError, MissingFileError, UsageError
 from ..config.batch import ENGINES
 from ..config.settings import Settings
 from ..execution import plan
 from ..inputs.select import ParticipantSession
 from ..status import claims, records
+from ..status.failures import FULL
 from . import request
 from .engines import writer
 from .engines.writer import EngineWriter
@@ -122,6 +123,8 @@ def _folder(settings: Settings) -> Path:
             folder = folder.with_name(f"{folder.name.partition('_')[0]}_{number}")
         except OSError as error:
             reason = f"the folder for the job cannot be made ({error.strerror})"
+            if error.errno in FULL:
+                raise FullDiskError(folder, reason, "Free disk space or give another folder") from None
             raise UsageError(
                 folder, reason, "Give another output folder, or correct its permissions"
             ) from None

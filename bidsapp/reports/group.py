@@ -183,6 +183,12 @@ def _entry(result: Result) -> dict[str, Any]:
     }
 
 
+def _counted(results: list[Result], cohort: Cohort) -> dict[str, int]:
+    """Return the numbers of participant-sessions and of participants with volumes."""
+    people = {result.participant for result in results if result.key in cohort}
+    return {"count": len(cohort), "people": len(people)}
+
+
 def _context(
     results: list[Result], people: dict[str, dict[str, Any]], cohort: Cohort, outliers: Outliers
 ) -> dict[str, Any]:
@@ -225,7 +231,7 @@ def _context(
         "rows": rows,
         "missing": [row | {"entry": _entry(row["result"])} for row in tables.missing(results)],
         "enough": len(cohort) >= ENOUGH,
-        "count": len(cohort),
+        **_counted(results, cohort),
         "has": {name: any(row[name] is not None for row in rows) for name in tables.PERSON}
         | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
         | {"intervals": any(result.intervals for result in results)},

@@ -11,6 +11,8 @@ from ...interfaces.io.dataset import SLOPPY
 from ...models.errors import ReportError
 from ...models.io import outputs
 from ...models.segmentation.result import EXTENT, source_words
+from ..status.facts import DEFAULT
+from ..status.records import STOPPED
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, VOLUMES, Result
@@ -215,7 +217,8 @@ def _in_dataset(path: Any) -> str:
 def _error_words(result: Result) -> str:
     stage = result.error.get("stage") or result.error.get("node")
     if result.state == "failed":
-        return f"Failed at {stage}" if stage else "Failed"
+        ended = "Stopped" if result.error.get("kind") == STOPPED else "Failed"
+        return f"{ended} at {stage}" if stage else ended
     if result.error:
         return f"The results are complete, but {stage or 'a later stage'} failed"
     return render.STATE_WORDS[result.state]
@@ -226,8 +229,9 @@ def _planned(result: Result) -> str:
     if result.state != "failed":
         return ""
     stage = result.error.get("stage") or result.error.get("node") or "an unknown stage"
-    words = "The text describes the planned processing. It was not all done: this participant failed at"
-    return f"{words} {stage}."
+    ended = "was stopped" if result.error.get("kind") == STOPPED else "failed"
+    words = "The text describes the planned processing. It was not all done: this participant"
+    return f"{words} {ended} at {stage}."
 
 
 def _unfinished(result: Result) -> str:
@@ -268,7 +272,7 @@ def _facts(result: Result, facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("Intracranial volume", _intracranial(result)),
         ("Source of the mask", source_words(result.mask_source) if result.mask_source else ""),
         *coregistration.facts(result),
-        ("Population", result.facts.population if result.rows else ""),
+        ("Population", _population(result, person) if result.rows else ""),
         _age(person),
         ("Sex", person["sex"] or ""),
         ("Version", str(result.status.get("version") or "")),
@@ -283,6 +287,20 @@ def _intracranial(result: Result) -> str:
     found = result.sidecar(VOLUMES).get("IntracranialVolume")
     reason = found.get("Reason") if isinstance(found, dict) else ""
     return f"n/a: {reason}" if reason else ""
+
+
+def _population(result: Result, person: dict[str, Any]) -> str:
+    """Return the population, and that it was assumed where no age is known."""
+    found = result.facts.population
+    unknown = person["age"] is None and person["gestational_age"] is None
+    assumed = found == DEFAULT and unknown and _wanted(result) == "auto"
+    return f"{found} (assumed: no age is known)" if assumed else found
+
+
+def _wanted(result: Result) -> str:
+    """Return the population that was asked for; empty if the status file does not say it."""
+    settings = result.status.get("settings")
+    return str(settings.get("population", "")) if isinstance(settings, dict) else ""
 
 
 def _age(person: dict[str, Any]) -> tuple[str, str]:

@@ -24,6 +24,9 @@ from ..status import cards as kept
 from . import derivatives, label_tables
 from .derivatives import Result
 
+INSISTED = re.compile(r"insist with (--population \w+)")
+"""Option in the remedy of an error; the same command without it would fail again."""
+
 PACKAGES = (
     "brainseg-bids",
     "nipype",
@@ -122,6 +125,8 @@ def command(result: Result) -> str:
     words = str(settings.get("command") or "").split()
     if settings.get("work_dir") and any(word.startswith(WORK) for word in words):  # finished stages lie there
         parts += ["-w", str(settings["work_dir"])]
+    if insisted := INSISTED.search(str(result.error.get("remedy") or "")):
+        parts += insisted[1].split()
     return shlex.join(parts)
 
 

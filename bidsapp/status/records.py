@@ -176,22 +176,55 @@ def finished(out_dir: Path, participant_session: ParticipantSession, settings: d
     files, and all its output files exist.
     """
     content = read(out_dir, participant_session.key)
-    if content.get("state") != "done" or content.get("version") != __version__:
+    if content.get("state") != "done" or _difference(out_dir, content, participant_session, settings):
         return "no"
-    before = content.get("settings")
-    if not isinstance(before, dict) or _comparable(before) != _comparable(settings):
-        return "no"
-    outputs = content.get("outputs")
-    if not isinstance(outputs, list) or not outputs:
-        return "no"
-    missing = [name for name in outputs if not (out_dir / str(name)).is_file()]
-    if any(not name.endswith(".html") for name in missing):
-        return "no"
-    if not inputs.unchanged(content.get("inputs"), participant_session):
-        return "no"
+    outputs = content["outputs"]
     # A report that failed or was not reached is no reason to compute again.
     reported = any(str(name).endswith(".html") for name in outputs)
+    missing = _missing(out_dir, outputs)
     return "report" if missing or content.get("error") or not reported else "yes"
+
+
+def why_again(out_dir: Path, participant_session: ParticipantSession, settings: dict[str, Any]) -> str:
+    """Return why results that were complete are computed again; empty if they stand or were not complete.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    participant_session : ParticipantSession
+        The participant-session.
+    settings : dict
+        Settings of this run that matter.
+    """
+    content = read(out_dir, participant_session.key)
+    if content.get("state") != "done":
+        return ""
+    return _difference(out_dir, content, participant_session, settings)
+
+
+def _difference(
+    out_dir: Path, content: dict[str, Any], participant_session: ParticipantSession, settings: dict[str, Any]
+) -> str:
+    """Return what differs between complete results and this run in words; empty if nothing does."""
+    if content.get("version") != __version__:
+        return f"other version ({content.get('version')})"
+    before, now = content.get("settings"), _comparable(settings)
+    then = _comparable(before) if isinstance(before, dict) else {}
+    if then != now:
+        names = [name for name in dict.fromkeys([*now, *then]) if then.get(name) != now.get(name)]
+        return f"other settings ({', '.join(name.replace('_', ' ') for name in names)})"
+    outputs = content.get("outputs")
+    if not isinstance(outputs, list) or not outputs:
+        return "no list of its files"
+    if gone := [name for name in _missing(out_dir, outputs) if not name.endswith(".html")]:
+        return f"missing files ({gone[0]}{', ...' if len(gone) > 1 else ''})"
+    return "" if inputs.unchanged(content.get("inputs"), participant_session) else "other input files"
+
+
+def _missing(out_dir: Path, outputs: list[Any]) -> list[str]:
+    """Return the files of a status that are not there."""
+    return [str(name) for name in outputs if not (out_dir / str(name)).is_file()]
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:

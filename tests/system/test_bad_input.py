@@ -203,12 +203,42 @@ def test_two_studies_never_share_an_output_folder(app, fake, tmp_path, capsys):
     assert app(moved, out, "participant") == 0
 
 
+def test_two_studies_of_one_name_are_told_apart_by_their_images(app, fake, tmp_path, capsys):
+    bids, out = fake.dataset(tmp_path / "a", ["sub-01"]), tmp_path / "out"
+    assert app(bids, out, "participant") == 0
+    write_dataset_description(out, bids, "1")
+    others = fake.dataset(tmp_path / "b", ["sub-01"], sub_01=fake.head((25, 25, 25)))
+    assert app(others, out, "participant", "--dry-run") == 2
+    assert "holds the results of another dataset (../a)" in _refused(capsys)
+    more = fake.dataset(tmp_path / "c", ["sub-02"])
+    assert app(more, out, "participant", "--dry-run") == 0
+    assert "results of another dataset (../a), with none of the images" in capsys.readouterr().out
+    moved = shutil.move(bids, tmp_path / "moved")
+    (moved / "dataset_description.json").write_text('{"Name": "Renamed", "BIDSVersion": "1.10.0"}')
+    assert app(moved, out, "participant", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "already done, skipped" in said and "another dataset" not in said
+
+
 def test_no_space_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
     bids = fake.dataset(tmp_path / "bids")
     usage = shutil.disk_usage(tmp_path)._replace(free=30_000_000)
     monkeypatch.setattr(directories.shutil, "disk_usage", lambda path: usage)
-    assert app(bids, tmp_path / "out", "participant") == 2
+    assert app(bids, tmp_path / "out", "participant") == 73
     assert "only 30 MB are free" in _refused(capsys)
+
+
+def test_a_disk_that_is_full_from_the_start(app, fake, tmp_path, capsys, monkeypatch):
+    bids, real = fake.dataset(tmp_path / "bids"), Path.write_text
+
+    def full(path, text, **more):
+        if path.name.startswith(".brainseg-"):
+            raise OSError(28, "No space left on device", str(path))
+        return real(path, text, **more)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    assert app(bids, tmp_path / "out", "participant") == 73
+    assert "cannot be written (No space left on device). Free disk space" in _refused(capsys)
 
 
 @pytest.mark.slow

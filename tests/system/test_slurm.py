@@ -81,7 +81,7 @@ def test_killed_tasks_are_submitted_again(node, study):
     states = _states(out)
     assert {states[f"sub-{label}"] for label in ("01", "03", "05")} == {"done"}, _said(out)
     # at the end of its time the program is asked to end, and tells it; memory is taken without a word
-    assert (states["sub-02"], states["sub-04"]) == ("failed", "killed"), _said(out)
+    assert (states["sub-02"], states["sub-04"]) == ("stopped", "killed"), _said(out)
     assert "stopped by SIGTERM" in records.read(out, "sub-02")["error"]["reason"]
     assert "exceeded memory limit" in _said(out)
     assert records.read(out, "sub-04")["job"].endswith("_4")

@@ -53,6 +53,7 @@ def groups_and_numbers(results: list[Result]) -> tuple[dict[str, dict[str, str]]
 SUMMARY = {
     "measure": "Volume, as in group_volumes.tsv",
     "n": "Number of participant-sessions",
+    "n_participants": "Number of participants; it is less than n where some have several sessions",
     "mean": "Mean (mm^3)",
     "sd": "Standard deviation (mm^3); n/a for one",
     "median": "Median (mm^3)",
@@ -60,6 +61,9 @@ SUMMARY = {
     "max": "Largest (mm^3)",
 }
 """Columns of ``group_summary.tsv`` after that of the groups."""
+
+
+SUMMARY_FILE = "group_summary.tsv"
 
 
 def check(out_dir: Path, column: str, about: Collection[str]) -> None:
@@ -106,23 +110,41 @@ def write_summary(
     UsageError
         If there is no such column.
     """
-    path = out_dir / "group_summary.tsv"
+    path = out_dir / SUMMARY_FILE
     for old in (path, path.with_suffix(".json")):
         old.unlink(missing_ok=True)
     if column is None:
         return
     check(out_dir, column, about)
     lines = ["\t".join([column, *SUMMARY])]
-    by_group: dict[str, list[dict[str, float]]] = {}
-    for cell, found in zip(about[column], volumes, strict=True):
-        by_group.setdefault(str(cell or "n/a"), []).append(found)
+    by_group: dict[str, list[tuple[Any, dict[str, float]]]] = {}
+    for cell, person, found in zip(about[column], about["participant_id"], volumes, strict=True):
+        by_group.setdefault(str(cell or "n/a"), []).append((person, found))
     for group, mine in sorted(by_group.items()):
-        for name in dict.fromkeys(name for found in mine for name in found):
-            values = [found[name] for found in mine if name in found]
+        for name in dict.fromkeys(name for _, found in mine for name in found):
+            values = [found[name] for _, found in mine if name in found]
+            people = len({person for person, found in mine if name in found})
             spread = f"{statistics.stdev(values):.2f}" if len(values) > 1 else "n/a"
             numbers = [statistics.median(values), min(values), max(values)]
-            cells = [group, name, str(len(values)), f"{statistics.fmean(values):.2f}", spread]
+            cells = [group, name, str(len(values)), str(people), f"{statistics.fmean(values):.2f}", spread]
             lines.append("\t".join([*cells, *(f"{number:.2f}" for number in numbers)]))
     write_text(path, "\n".join(lines) + "\n")
     described = {column: {"Description": "Group"}} | {n: {"Description": d} for n, d in SUMMARY.items()}
     write_text(path.with_suffix(".json"), json.dumps(described, indent=2) + "\n")
+
+
+def repeated(out_dir: Path) -> str:
+    """Return a note on a summary in which participants count more than once; empty without one.
+
+    Parameters
+    ----------
+    out_dir : Path
+        Root of the derivatives.
+    """
+    rows = derivatives.read_tsv(out_dir / SUMMARY_FILE)
+    if all(row.get("n") == row.get("n_participants") for row in rows):
+        return ""
+    return (
+        f"{SUMMARY_FILE}: some participants have several sessions, and each counts in n, mean and SD, "
+        "which are not of independent values there (column n_participants)"
+    )

@@ -95,7 +95,12 @@ def test_what_is_done_is_skipped_and_what_changed_is_not(app, bids, out, fake, c
     (out / "sub-02" / "ses-2" / "anat" / "sub-02_ses-2_desc-preproc_T1w.json").unlink()
     assert app(bids, out, "participant") == 0
     assert {line.split()[0] for line in app.calls()[before:]} == {"sub-01", "sub-02_ses-2"}
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Done before and processed again (1: sub-01): other input files" in said
+    assert "processed again (1: sub-02_ses-2): missing files (sub-02/ses-2/anat/" in said
     before = len(app.calls())
+    assert app(bids, out, "participant", "--skull-strip", "force", "--dry-run") == 0
+    assert capsys.readouterr().out.count("would be processed again: other settings (skull strip)") == 3
     assert app(bids, out, "participant", "--skull-strip", "force", "--participant-label", "01") == 0
     assert (
         app(bids, out, "participant", "--skull-strip", "force", "--participant-label", "01", "--no-resume")
@@ -367,7 +372,9 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     assert f"stopped{by}. Run the same command again to continue." in said.err
     assert "Traceback" not in said.out + said.err
     assert _states(out) == {"sub-01": "failed"}
-    assert records.read(out, "sub-01")["error"]["reason"] == f"the run was stopped{by}"
+    error = records.read(out, "sub-01")["error"]
+    assert (error["reason"], error["file"]) == (f"the run was stopped{by}", "")
+    assert f"sub-01  stopped at segmentation: the run was stopped{by}." in said.out
     assert app(bids, out, "participant") == 0
     assert set(_states(out).values()) == {"done"}
 

@@ -192,6 +192,40 @@ def test_a_table_without_a_readable_age_is_told(dataset, age):
     assert second.notes == []
 
 
-def test_without_tables_nothing_is_said_of_ages(dataset):
+def test_without_tables_it_is_told_that_no_age_is_known(dataset):
     found = _select(dataset())
-    assert found.notes == [] and found.participant_sessions[0].notes == []
+    said = "No ages are known (there is no participants.tsv): taken as adult; see --population."
+    assert found.notes == [said] and found.participant_sessions[0].notes == []
+    assert _select(dataset(), "--population", "adult").notes == []
+    (longer,) = _select(dataset("sub-01_ses-6mo")).notes
+    assert longer.startswith(said) and "'6mo' is an age" in longer
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("age_months", "0.5", "0.5 months"),
+        ("age_months", "12", "12 months"),
+        ("age", "1", "1 year"),
+        ("age", "006M", "006M"),
+        ("age", "0,8", "0.8 years"),
+    ],
+)
+def test_an_age_is_told_in_the_units_of_the_table(dataset, column, cell, said):
+    found = _select(dataset(participants__tsv=f"participant_id\t{column}\nsub-01\t{cell}\n"))
+    assert f"its age is {said}, and" in str(found.participant_sessions[0].problem)
+
+
+def test_whose_age_is_read_or_refused_is_not_told_to_lack_one(dataset):
+    table = "participant_id\tgestational_age\nsub-01\t45\nsub-02\tn/a\n"
+    found = _select(dataset("sub-01", "sub-02", participants__tsv=table))
+    first, second = found.participant_sessions
+    assert "insist with --population fetal." in str(first.problem) and first.notes == []
+    assert [note for note in found.notes if "age" in note] == [
+        "No gestational age (weeks) for 1 of 1 (sub-02): check the tables."
+    ]
+    assert not any("taken as adult" in note for note in second.notes)
+    found = _select(dataset("sub-01", "sub-02", participants__tsv=table), "--population", "adult")
+    assert [note for note in found.notes if "age" in note] == [
+        "No readable age for 1 of 2 (sub-02): check the tables."
+    ]

@@ -105,6 +105,16 @@ def test_a_container_is_given_folders_resources_and_its_job(app, bids, out, plac
     assert "--gres" not in (_job(out) / "group.sh").read_text()
 
 
+def test_options_of_the_group_level_are_not_for_the_tasks(app, bids, out, place):
+    (bids / "participants.tsv").write_text("participant_id\tgroup\nsub-01\ta\n")
+    words = ["participant", "group", "--write-job", "slurm", "--group-by", "group", "--no-pages"]
+    assert app(bids, out, *words) == 0
+    _submit(out)
+    *tasks, group = _ran(place)
+    assert [parse(task).no_pages for task in tasks] == [False] * len(tasks)
+    assert parse(group).no_pages and parse(group).group_by == "group"
+
+
 @pytest.mark.slow
 def test_only_what_is_left_to_do(app, bids, out, place, capsys):
     assert (

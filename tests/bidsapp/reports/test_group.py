@@ -11,6 +11,7 @@ from brainseg.bidsapp.reports import derivatives
 from brainseg.bidsapp.reports.cohort import Cohort
 from brainseg.bidsapp.reports.group import run_group, write_index
 from brainseg.bidsapp.reports.group_quality import Outliers
+from brainseg.bidsapp.reports.sections import study_columns
 from brainseg.bidsapp.status import records
 from brainseg.models.errors import DatasetError, ReportError, UsageError
 from brainseg.models.population import labels
@@ -306,6 +307,7 @@ def test_volumes_are_summed_up_by_a_column(study, tmp_path):
     assert patients["n"] == "3" and float(patients["max"]) == pytest.approx(max(volumes), abs=0.02)
     assert float(patients["mean"]) == pytest.approx(sum(volumes) / 3, abs=0.02)
     assert rows["treated", "brain"]["sd"] == "n/a"
+    assert patients["n_participants"] == "3" and not study_columns.repeated(out)
     assert list(json.loads((out / "group_summary.json").read_text())) == list(
         rows_of(out / "group_summary.tsv")[0]
     )
@@ -313,6 +315,18 @@ def test_volumes_are_summed_up_by_a_column(study, tmp_path):
         run_group(out, "nobody")
     run_group(out)
     assert not (out / "group_summary.tsv").exists()
+
+
+def test_sessions_are_not_counted_as_people(built, phantoms, tmp_path):
+    out = shutil.copytree(built, tmp_path / "out")
+    phantoms.participant_session(out, "sub-06_ses-c", scale=0.98, age=45, sex="F", pictures=False)
+    lines = ["participant_id\tgroup", *(f"sub-0{i}\t{'a' if i < 5 else 'b'}" for i in range(1, 7))]
+    (out / "participants.tsv").write_text("\n".join(lines) + "\n")
+    assert "7 sessions of 6 participants" in run_group(out, "group").read_text()
+    rows = {row["group"]: row for row in rows_of(out / "group_summary.tsv") if row["measure"] == "brain"}
+    assert [rows[name]["n"] for name in "ab"] == ["4", "3"]
+    assert [rows[name]["n_participants"] for name in "ab"] == ["4", "2"]
+    assert "some participants have several sessions" in study_columns.repeated(out)
 
 
 @pytest.mark.browser

@@ -300,6 +300,26 @@ def test_crash_file_of_a_known_fault_is_linked_only(copy, phantoms):
         assert 'href="logs/run/crash-1.txt"' in text and ("it ends early" in text) == shown
 
 
+def test_what_was_refused_for_its_age_is_not_run_again_alike(copy, phantoms):
+    remedy = "Leave it out, or insist with --population fetal"
+    phantoms.failed(copy, "sub-04", stage="dataset", remedy=remedy)
+    text = text_of(write_participant(copy, "sub-04"))
+    assert "Run again after the remedy" in text
+    assert "--participant-label 04 --population fetal" in text
+
+
+def test_a_population_that_was_assumed_is_told_so(copy, phantoms):
+    assumed = "adult (assumed: no age is known)"
+    for key, wanted, shown in (
+        ("sub-03", "auto", True),
+        ("sub-03", "adult", False),
+        ("sub-01", "auto", False),
+    ):
+        status = records.read(copy, key) | {"population": "adult", "settings": {"population": wanted}}
+        records.write(copy, key, status)
+        assert (assumed in text_of(write_participant(copy, key))) == shown
+
+
 def test_crash_file_elsewhere_is_not_shown(copy, phantoms, tmp_path):
     secret = tmp_path / "secret.txt"
     secret.write_text("not for the page")

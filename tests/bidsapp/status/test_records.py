@@ -48,20 +48,23 @@ def test_what_is_done_stands(out, participant_session):
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "why"),
     [
-        {"state": "failed"},
-        {"state": "running"},
-        {"version": "0.0.1"},
-        {"settings": {"skull_strip": "force"}},
-        {"outputs": []},
-        {"outputs": ["sub-01/anat/gone.nii.gz"]},
-        {"inputs": {"path": "elsewhere", "size": 8, "mtime": 0}},
+        ({"state": "failed"}, ""),
+        ({"state": "running"}, ""),
+        ({"version": "0.0.1"}, "other version (0.0.1)"),
+        ({"settings": {"skull_strip": "force"}}, "other settings (skull strip)"),
+        ({"settings": {"skull_strip": "auto", "atlases": ["x"]}}, "other settings (atlases)"),
+        ({"outputs": []}, "no list of its files"),
+        ({"outputs": ["sub-01/anat/gone.nii.gz"]}, "missing files (sub-01/anat/gone.nii.gz)"),
+        ({"inputs": {"path": "elsewhere", "size": 8, "mtime": 0}}, "other input files"),
     ],
 )
-def test_what_differs_is_computed_again(out, participant_session, changes):
+def test_what_differs_is_computed_again_and_told(out, participant_session, changes, why):
+    assert records.why_again(out, participant_session, MATTER) == ""
     _change(out, **changes)
     assert records.finished(out, participant_session, MATTER) == "no"
+    assert records.why_again(out, participant_session, MATTER) == why
 
 
 def test_what_was_computed_with_former_names_of_settings_stands(out, participant_session):
