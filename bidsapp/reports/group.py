@@ -21,8 +21,13 @@ from .sections import growth, quality, skullstrip, study_columns, study_ratings
 from .study import pages as study_pages
 from .study import parcels, tables, vbm, volume_forms
 
-COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
-"""Volumes in the table of the page, beside those of the hippocampi."""
+COLUMNS = {
+    "brain": "Brain mask",
+    "total_gm": "Gray matter",
+    "total_wm": "White matter",
+    "lateral_ventricles": "Lat. ventricles",
+}
+"""Volumes in the table of the page with their titles, beside those of the hippocampi."""
 
 
 NAMED = tuple(f"group_{name}.tsv" for name in ("volumes", "intervals", "quality", "exclusions", "missing"))
@@ -228,7 +233,13 @@ def _context(
         "count": len(cohort),
         "has": {name: any(row[name] is not None for row in rows) for name in tables.PERSON}
         | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
-        | {"intervals": any(result.intervals for result in results)},
+        | {"intervals": any(result.intervals for result in results)}
+        | {"score": any(row["score"] is not None for row in rows)},
+        "volumes": [
+            (name, title)
+            for name, title in (COLUMNS | {"hippocampi": "Hippocampi"}).items()
+            if any(row[name] is not None for row in rows)
+        ],
         "inferred": sum(bool(result.rows) and result.facts.inferred for result in results),
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],
