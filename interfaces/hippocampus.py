@@ -11,7 +11,7 @@ from nipype.interfaces.base import File, Str, TraitedSpec, traits
 from ..models.hippocampus import hippocampus
 from ..models.io import outputs
 from ..models.population import labels
-from ..models.population.contrasts import hippocampus_skipped
+from ..models.population.contrasts import hippocampus_skipped as skipped
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives
 from .io.derivatives import Names
@@ -52,7 +52,7 @@ class FindHippocampus(Stage):
 
     def _stage(self, folder: Path) -> None:
         inputs = self.inputs
-        reason = hippocampus_skipped(inputs.contrast, inputs.model)
+        reason = skipped(inputs.contrast, inputs.model)
         if reason:
             self._results["notes"] = [reason]
             return

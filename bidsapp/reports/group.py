@@ -231,10 +231,7 @@ def _context(
         "missing": [row | {"entry": _entry(row["result"])} for row in tables.missing(results)],
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
-        "has": {name: any(row[name] is not None for row in rows) for name in tables.PERSON}
-        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
-        | {"intervals": any(result.intervals for result in results)}
-        | {"score": any(row["score"] is not None for row in rows)},
+        "has": {"intervals": any(result.intervals for result in results)} | _columns_with_values(rows),
         "volumes": [
             (name, title)
             for name, title in (COLUMNS | {"hippocampi": "Hippocampi"}).items()
@@ -254,3 +251,9 @@ def _context(
         "adjusted": outliers.adjusted,
         "made_with": __version__,
     }
+
+
+def _columns_with_values(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """Return for each optional column of the table whether any row has a value."""
+    found = {name: any(row[name] is not None for row in rows) for name in (*tables.PERSON, "score")}
+    return found | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
