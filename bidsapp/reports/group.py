@@ -232,11 +232,7 @@ def _context(
         "enough": len(cohort) >= ENOUGH,
         "count": len(cohort),
         "has": {"intervals": any(result.intervals for result in results)} | _columns_with_values(rows),
-        "volumes": [
-            (name, title)
-            for name, title in (COLUMNS | {"hippocampi": "Hippocampi"}).items()
-            if any(row[name] is not None for row in rows)
-        ],
+        "volumes": _volumes_with_values(rows),
         "inferred": sum(bool(result.rows) and result.facts.inferred for result in results),
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],
@@ -257,3 +253,9 @@ def _columns_with_values(rows: list[dict[str, Any]]) -> dict[str, bool]:
     """Return for each optional column of the table whether any row has a value."""
     found = {name: any(row[name] is not None for row in rows) for name in (*tables.PERSON, "score")}
     return found | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
+
+
+def _volumes_with_values(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return names and titles of the volumes in the table that any row has."""
+    titles = COLUMNS | {"hippocampi": "Hippocampi"}
+    return [(name, titles[name]) for name in titles if any(row[name] is not None for row in rows)]
