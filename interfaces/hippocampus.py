@@ -10,7 +10,8 @@ from nipype.interfaces.base import File, Str, TraitedSpec, traits
 
 from ..models.hippocampus import hippocampus
 from ..models.io import outputs
-from ..models.population import contrasts, labels
+from ..models.population import labels
+from ..models.population.contrasts import hippocampus_skipped as skipped
 from .base import NetworkInputSpec, Stage, load, on_device, save
 from .io import derivatives
 from .io.derivatives import Names
@@ -68,37 +69,6 @@ class FindHippocampus(Stage):
         path.write_text(json.dumps(result.volumes))
         self._results["out_volumes"] = str(path)
         self._results["notes"] = [*notes, *result.notes]
-
-
-def skipped(contrast: str, model: str) -> str:
-    """Return the reason why the hippocampus is not divided.
-
-    Parameters
-    ----------
-    contrast : str
-        Suffix of the image.
-    model : str
-        Weights of the network; empty if the population has none.
-
-    Returns
-    -------
-    str
-        The reason, as a note; empty if the stage runs.
-
-    Examples
-    --------
-    >>> skipped("T1w", "hippocampus")
-    ''
-    """
-    if not model:
-        return "The step hippocampus was left out: no network for this population."
-    if contrast not in contrasts.HIPPOCAMPUS:
-        known = " and ".join(contrasts.HIPPOCAMPUS)
-        return (
-            f"The step hippocampus was left out: its network supports {known} images only, "
-            f"and this one is {contrast}."
-        )
-    return ""
 
 
 def rows(path: str | Path) -> list[tuple[Any, ...]]:

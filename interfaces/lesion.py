@@ -88,7 +88,8 @@ class FindLesions(Stage):
         path.write_text(json.dumps(about))
         self._results["out_lesions"] = str(path)
         count, volume = len(result.lesions), sum(one.volume for one in result.lesions) / 1000
-        found = f"{count} lesion{'s' * (count != 1)} of {volume:.1f} mL in all" if count else "No lesion"
+        size = f"{volume:.1f}" if volume >= 1 else f"{volume:.2g}"
+        found = f"{count} lesion{'s' * (count != 1)} of {size} mL in all" if count else "No lesion"
         self._results["notes"] = [
             f"Lesions: {found} in the {contrast} image. This is for research only; check the lesion mask.",
             *cautions(contrast, inputs.model),

@@ -164,6 +164,8 @@ class WriteDerivatives(Sink):
         marks = _marks(inputs)
         for ending, content in self._sidecars(names, aligned, notes):
             paths.append(files.write_json(names.path(outputs.sidecar(ending)), content | marks))
+        for path, content in self._run_sidecars(names):
+            paths.append(files.write_json(path, content | marks))
         self._results["out_files"] = sorted(str(path) for path in paths)
         self._results["notes"] = notes
         self._results["stripped"] = bool(inputs.stripped)
@@ -281,6 +283,20 @@ class WriteDerivatives(Sink):
                 partial(itk.write_matrix, matrix=np.array(matrix)),
             )
             for source, matrix in zip(names.averaged, matrices, strict=True)
+        ]
+
+    def _run_sidecars(self, names: Names) -> list[tuple[Path, dict[str, Any]]]:
+        """Return paths and contents of the sidecars of these transforms."""
+        if not isdefined(self.inputs.in_runs):
+            return []
+        about = derivatives.described("run_transform")
+        found = [(names.of_run(source), uri) for source, uri in zip(names.averaged, names.raws, strict=True)]
+        return [
+            (
+                path.with_name(outputs.sidecar(path.name)),
+                {**about, "Sources": [uri], "SpatialReference": names.reference},
+            )
+            for path, uri in found
         ]
 
 

@@ -114,11 +114,11 @@ def said(atlas: atlases.Atlas, found: carry.Carried) -> list[str]:
             f"Atlas {label}: {100 * found.far / total:.0f} % of the cortex are more than {carry.REACH:g} mm "
             "from the carried parcels and have the nearest one. Inspect the parcels and the registration."
         )
-    if (found.filled and not atlas.whole) or found.left:
+    if found.left if atlas.whole else found.filled:  # regions that fill no structure leave most of it
         out.append(
             f"Atlas {label}: {found.filled} voxels of gray matter ({100 * found.filled / total:.0f} % of the "
             f"parcels) were beside the carried parcels and got the nearest one within {carry.REACH:g} mm; "
-            f"{found.left} voxels ({found.left * voxel:.1f} mL) of the same structures have no parcel."
+            f"{found.left} voxels ({found.left * voxel:.2g} mL) of the same structures have no parcel."
         )
     if found.lost:
         named = {parcel.index: parcel.name for parcel in atlas.parcels}

@@ -10,8 +10,8 @@ from ..models.population import growth, populations
 from .common.base import init_stage_wf
 
 DESC = """\
-The age was estimated by a regression on the logarithm of volumes, fitted to {subjects} labeled brains \
-(root mean squared error {error:.1f} {unit} on held-out brains). """
+Where it was not known, the age was estimated by a regression on the logarithm of volumes, fitted to \
+{subjects} labeled brains (root mean squared error {error:.1f} {unit} on held-out brains). """
 
 
 def init_growth_wf(

@@ -6,8 +6,9 @@ from nipype.pipeline import engine as pe
 from niworkflows.engine.workflows import LiterateWorkflow
 
 from ..interfaces.base import about
-from ..interfaces.hippocampus import FindHippocampus, skipped
+from ..interfaces.hippocampus import FindHippocampus
 from ..models.pipeline import methods
+from ..models.population.contrasts import hippocampus_skipped
 from .common.base import init_stage_wf
 
 INPUTS = ["source_file", "in_file", "in_structures", "in_measures"]
@@ -65,5 +66,5 @@ def init_hippocampus_wf(
         mem_gb=mem_gb,
     )
     with about(None):
-        desc = "" if skipped(contrast, model) else methods.hippocampus(model)
+        desc = "" if hippocampus_skipped(contrast, model) else methods.hippocampus(model)
     return init_stage_wf(name, hippocampus, INPUTS, OUTPUTS, desc)

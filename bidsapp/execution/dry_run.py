@@ -9,7 +9,6 @@ from ...models.data import model_files
 from ...models.errors import InputError
 from ...models.io import conform, outputs
 from ...models.parcellation import names
-from ...models.pipeline import lesion_image
 from ...models.population import contrasts, labels
 from ...models.templates import spaces
 from ...workflows.common.resources import memory
@@ -122,8 +121,7 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
         The participant-session.
     """
     record = options.record(settings, participant_session.population)
-    images = (participant_session.image, *participant_session.other_contrasts)
-    suffixes = [_suffix(path) for path in images if path is not None]
+    images = _images(participant_session)
     holding = {name for name in STEPS if settings.step(name)}
     if not (record.hippocampus and participant_session.suffix in contrasts.HIPPOCAMPUS):
         holding.discard("hippocampus")
@@ -137,8 +135,7 @@ def conditions(settings: Settings, participant_session: ParticipantSession) -> s
     holding = holding - {"parcels"} | ({"parcels"} if record.parcellation in atlases else set())
     if settings.smooth:
         holding.add("smoothed")
-    shown = lesion_image.shown_in(suffixes, record.lesion) or 0
-    if lesion_image.skipped(suffixes[shown], record.lesion, settings.force, suffixes):
+    if not options.lesions(settings, participant_session.population, images):
         holding.discard("lesion")
     return holding | (
         {"feta"} if labels.numbering(participant_session.label_table, "feta") is not None else set()
@@ -159,6 +156,12 @@ def label_files(settings: Settings, selection: Selection) -> set[str]:
         return set()
     usable = [ps for ps in selection.participant_sessions if ps.problem is None]
     return set().union(*(outputs.label_files(conditions(settings, ps)) for ps in usable))
+
+
+def _images(participant_session: ParticipantSession) -> list[Path]:
+    """Return the reference image, and those that are coregistered to it."""
+    found = (participant_session.image, *participant_session.other_contrasts)
+    return [path for path in found if path is not None]
 
 
 def _names_of_others(settings: Settings, participant_session: ParticipantSession) -> list[str]:
@@ -234,7 +237,8 @@ def _participants(settings: Settings, selection: Selection) -> list[str]:
         }
         for word, paths in lists.items():
             rows += [f"      {word}: {_short(path, settings.bids_dir)}" for path in paths]
-        rows += [f"      note: {note}" for note in ps.notes]
+        fall_away = options.left_out(settings, ps.population, _images(ps)) if ps.problem is None else []
+        rows += [f"      note: {note}" for note in dict.fromkeys((*ps.notes, *fall_away))]
     failing = sum((ps.problem or _unusable(ps)) is not None for ps in selection.participant_sessions)
     of_them = f", {failing} of them would fail" if failing else ""
     return [f"{len(selection.participant_sessions)} selected{of_them}:", *rows]

@@ -29,10 +29,18 @@ def notes(settings: Settings, participant_sessions: list[ParticipantSession]) ->
     list of str
         One note for each population with restrictions.
     """
-    steps = ("lesion",) if settings.step("lesion") else ()
-    names = sorted({ps.population for ps in participant_sessions if ps.problem is None})
-    found = (cards.restricted(options.record(settings, name), *steps) for name in names)
+    usable = [ps for ps in participant_sessions if ps.problem is None]
+    lesions = {ps.population for ps in usable if settings.step("lesion") and _lesions(settings, ps)}
+    found = (
+        cards.restricted(options.record(settings, name), *(("lesion",) if name in lesions else ()))
+        for name in sorted({ps.population for ps in usable})
+    )
     return [note for note in found if note]
+
+
+def _lesions(settings: Settings, ps: ParticipantSession) -> bool:
+    """Return whether the lesions of a participant-session are segmented."""
+    return ps.image is not None and options.lesions(settings, ps.population, (ps.image, *ps.other_contrasts))
 
 
 def print_note(given: argparse.Namespace) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from ...models.data import model_files
 from ...models.errors import UsageError
 from ...models.parcellation import names
+from ...models.pipeline import lesion_image
 from ...models.pipeline.networks import record_of
-from ...models.population import cards, populations
+from ...models.population import cards, contrasts, populations
 from ...models.population.populations import Population
 from ...models.templates import spaces
 from ..config.settings import Settings
@@ -54,6 +56,54 @@ def notes(settings: Settings, population: str) -> list[str]:
         for step in _requested_parts(settings)
         if step not in available
     ] + networks(settings, population)[1]
+
+
+def lesions(settings: Settings, population: str, images: Sequence[Path]) -> bool:
+    """Return whether the lesions of a participant-session are segmented.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    population : str
+        Name of the population.
+    images : sequence of Path
+        The reference image, and those that are coregistered to it.
+    """
+    wanted = settings.step("lesion") and settings.stop_after != "skullstrip"
+    return wanted and not _no_lesions(settings, population, images)
+
+
+def left_out(settings: Settings, population: str, images: Sequence[Path]) -> list[str]:
+    """Return notes on the steps that the images of a participant-session do not allow.
+
+    Parameters
+    ----------
+    settings : Settings
+        Settings of the run.
+    population : str
+        Name of the population.
+    images : sequence of Path
+        The reference image, and those that are coregistered to it.
+    """
+    if settings.stop_after == "skullstrip":
+        return []
+    reasons = [_no_lesions(settings, population, images)] if settings.step("lesion") else []
+    if settings.step("hippocampus"):
+        model = record(settings, population).hippocampus
+        reasons.append(contrasts.hippocampus_skipped(_suffix(images[0]), model))
+    return [reason for reason in reasons if reason]
+
+
+def _no_lesions(settings: Settings, population: str, images: Sequence[Path]) -> str:
+    """Return the reason why lesions are not segmented in these images; empty if they are."""
+    model, suffixes = record(settings, population).lesion, [_suffix(path) for path in images]
+    shown = lesion_image.shown_in(suffixes, model) or 0
+    return lesion_image.skipped(suffixes[shown], model, settings.force, suffixes)
+
+
+def _suffix(path: Path) -> str:
+    return path.name.split(".")[0].rpartition("_")[2]
 
 
 def atlases(settings: Settings, population: str) -> tuple[str, ...]:

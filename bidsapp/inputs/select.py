@@ -349,7 +349,8 @@ def _checked(participant_session: ParticipantSession, settings: Settings) -> Par
         given = precomputed.with_correction(
             given, settings.output_dir, participant_session.key, participant_session.image
         )
-        steps = ("lesion",) if settings.step("lesion") else ()
+        images = (participant_session.image, *participant_session.other_contrasts)
+        steps = ("lesion",) if options.lesions(settings, participant_session.population, images) else ()
         terms = cards.restricted(options.record(settings, participant_session.population), *steps)
         maps, missing = precomputed.maps(settings.map_paths, settings.bids_dir, participant_session.key)
         population = participant_session.population

@@ -21,8 +21,13 @@ from .sections import growth, quality, skullstrip, study_columns, study_ratings
 from .study import pages as study_pages
 from .study import parcels, tables, vbm, volume_forms
 
-COLUMNS = ("brain", "total_gm", "total_wm", "lateral_ventricles")
-"""Volumes in the table of the page, beside those of the hippocampi."""
+COLUMNS = {
+    "brain": "Brain mask",
+    "total_gm": "Gray matter",
+    "total_wm": "White matter",
+    "lateral_ventricles": "Lat. ventricles",
+}
+"""Volumes in the table of the page with their titles, beside those of the hippocampi."""
 
 
 NAMED = tuple(f"group_{name}.tsv" for name in ("volumes", "intervals", "quality", "exclusions", "missing"))
@@ -232,9 +237,8 @@ def _context(
         "missing": [row | {"entry": _entry(row["result"])} for row in tables.missing(results)],
         "enough": len(cohort) >= ENOUGH,
         **_counted(results, cohort),
-        "has": {name: any(row[name] is not None for row in rows) for name in tables.PERSON}
-        | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
-        | {"intervals": any(result.intervals for result in results)},
+        "has": {"intervals": any(result.intervals for result in results)} | _columns_with_values(rows),
+        "volumes": _volumes_with_values(rows),
         "inferred": sum(bool(result.rows) and result.facts.inferred for result in results),
         "data": {
             "measures": [*measures, *(m | {"group": "Quality", "parts": []} for m in metrics)],
@@ -249,3 +253,15 @@ def _context(
         "adjusted": outliers.adjusted,
         "made_with": __version__,
     }
+
+
+def _columns_with_values(rows: list[dict[str, Any]]) -> dict[str, bool]:
+    """Return for each optional column of the table whether any row has a value."""
+    found = {name: any(row[name] is not None for row in rows) for name in (*tables.PERSON, "score")}
+    return found | {name: any(row[name] for row in rows) for name in ("session", "qc_rating", "notes")}
+
+
+def _volumes_with_values(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """Return names and titles of the volumes in the table that any row has."""
+    titles = COLUMNS | {"hippocampi": "Hippocampi"}
+    return [(name, titles[name]) for name in titles if any(row[name] is not None for row in rows)]

@@ -204,7 +204,7 @@ class Mosaic:
             top, bottom, end = panel.top + 3, panel.top + panel.height - 3, panel.left + panel.width - 3
             draw.text((panel.left + 3, top), left, 255, font, "lt", **dark)
             draw.text((end, top), right, 255, font, "rt", **dark)
-            draw.text((end, bottom), f"{'xyz'[through]} {position:.0f}", 190, small, "rb", **dark)
+            draw.text((end, bottom), f"{'xyz'[through]} {round(position)}", 190, small, "rb", **dark)
             if panel.plane not in named:
                 draw.text((panel.left + 3, bottom), panel.plane, 255, small, "lb", **dark)
                 named.add(panel.plane)

@@ -117,6 +117,7 @@ def _context(result: Result, facts: dict[str, Any], cohort: Cohort) -> dict[str,
         "quality": rating,
         "groups": groups,
         "intervals": bool(result.intervals),
+        "usual": any(row["norm"] for group in groups for row in group["rows"]),
         "intracranial": "intracranial" in result.volumes,
         "tiles": tiles_of(result, cohort),
         "cohort_words": _cohort_words(result, cohort),
@@ -168,6 +169,7 @@ def _segmentation(result: Result, facts: dict[str, Any]) -> dict[str, Any]:
     volumes = [derivatives.number(row.get("volume_mm3")) or 0 for row in result.rows.values()]
     return {
         "structure_count": sum(volume > 0 for volume in volumes),
+        "freesurfer": result.facts.label_table == "adult",
         "legend": _legend(result),
         "tissues": colors.tissues(),
         "labels": _viewer_labels(result),

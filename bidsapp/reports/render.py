@@ -95,6 +95,8 @@ def volume(value: Any, unit: str = "mL") -> Markup:
     --------
     >>> str(volume(1234.5))
     '<data class="volume" value="1234.5">1.23 mL</data>'
+    >>> str(volume(29))
+    '<data class="volume" value="29.0">0.029 mL</data>'
     >>> str(volume(None))
     '–'
     """
@@ -103,6 +105,8 @@ def volume(value: Any, unit: str = "mL") -> Markup:
         return Markup("–")
     millilitres = found / 1000
     digits = 0 if millilitres >= 100 else 1 if millilitres >= 10 else 2
+    if 0 < millilitres < 0.1:  # small lesions and parcels: two digits that count
+        digits = 3 if millilitres >= 0.01 else 4
     words = f"{millilitres:,.{digits}f} {escape(unit)}"
     return Markup(f'<data class="volume" value="{found:.1f}">{words}</data>')
 

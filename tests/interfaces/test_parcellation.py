@@ -104,3 +104,12 @@ def test_far_parcels_of_the_whole_cortex_are_told(far, notes):
     found = parcellation.said(atlas, Carried(image, 300, 0, (), far))
     assert len(found) == notes
     assert not notes or "3 % of the cortex are more than 4 mm" in found[0]
+
+
+@pytest.mark.parametrize(("filled", "notes"), [(0, 0), (40, 1)])
+def test_a_few_regions_that_fill_no_structure_are_no_news(filled, notes):
+    image = Volume(torch.full((10, 10, 10), 1, dtype=torch.int32), np.eye(4))
+    atlas = Atlas(AtlasName("Lab", "Space"), image, (Parcel(1, "one", "#ff0000"),), {}, ())
+    found = parcellation.said(atlas, Carried(image, filled, 538_804, ()))
+    assert len(found) == notes
+    assert not notes or "40 voxels of gray matter (4 % of the parcels)" in found[0]

@@ -31,6 +31,7 @@ from brainseg.models.templates import bundled, catalog
 from brainseg.workflows import stages as builders
 from brainseg.workflows.common.parameters import ParticipantInputs
 from brainseg.workflows.common.resources import memory
+from brainseg.workflows.growth import init_growth_wf
 from brainseg.workflows.participant import select_connections
 from brainseg.workflows.quality import init_quality_wf
 from brainseg.workflows.registration import init_registration_wf
@@ -434,3 +435,8 @@ def test_the_methods_text_is_the_populations(population):
 
 def test_headers_that_agree_are_not_noted(nifti, tmp_path):
     assert notes_on(nib.load(nifti(tmp_path / "a.nii.gz"))) == []
+
+
+def test_methods_of_a_run_do_not_say_that_every_age_was_estimated():
+    assert "Where it was not known, the age was estimated" in init_growth_wf(population="fetal").__desc__
+    assert not init_growth_wf(population="fetal", age=27.0).__desc__

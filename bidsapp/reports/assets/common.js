@@ -4,7 +4,7 @@ const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 const showVolume = (value, unit) => {
   if (unit === "mm³") return `${value.toLocaleString("en", { maximumFractionDigits: 0 })} mm³`;
-  const digits = value >= 1e5 ? 0 : value >= 1e4 ? 1 : 2;
+  const digits = value >= 1e5 ? 0 : value >= 1e4 ? 1 : value >= 100 || value <= 0 ? 2 : value >= 10 ? 3 : 4;
   return `${(value / 1000).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })} mL`;
 };
 

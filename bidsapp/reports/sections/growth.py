@@ -17,6 +17,9 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 300, 190, 44, 28, 22
 DOT = "#d1495b"
 """Color of the dots."""
 
+OUTER = "Outer CSF"
+"""Title of the label CSF, which is without the ventricles."""
+
 HINT = (
     "The band is the mean ± 2 standard deviations of the atlases that the networks were trained on. Each "
     "atlas averages many fetuses, so individual fetuses vary more. Open circles: the age is estimated."
@@ -100,7 +103,8 @@ def _plot(index: int, curves: Growth, table: str, people: list[dict[str, Any]]) 
     def points(sigma: float) -> list[str]:
         return [f"{axes.x(a)},{axes.y(curve.at(a, sigma) / 1000)}" for a in ages]
 
-    name = labels.load(table)[index].name.removeprefix("Left-").replace("-", " ")
+    label = labels.load(table)[index]
+    name = OUTER if label.total == "outer_csf" else label.name.removeprefix("Left-").replace("-", " ")
     parts = [
         f'<text x="{LEFT}" y="14" font-weight="600">{escape(name)} (mL)</text>',
         f'<polygon points="{" ".join(points(2) + points(-2)[::-1])}" fill="currentColor" opacity="0.15"/>',
@@ -108,10 +112,10 @@ def _plot(index: int, curves: Growth, table: str, people: list[dict[str, Any]]) 
         *_ticks(axes),
         *(_dot(axes, person, volume) for person, volume in zip(people, volumes, strict=True)),
     ]
-    label = f"{name} against gestational age"
+    words = f"{name} against gestational age"
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-        f'aria-label="{escape(label)}" font-size="11" fill="currentColor">{"".join(parts)}</svg>'
+        f'aria-label="{escape(words)}" font-size="11" fill="currentColor">{"".join(parts)}</svg>'
     )
 
 

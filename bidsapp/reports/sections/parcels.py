@@ -21,6 +21,9 @@ ROWS = [[("axial", 5)], [("coronal", 5)], [("sagittal", 4)]]
 CODES = 250
 """Colors of a figure: parcels take them in turn, those of both hemispheres from the two ends of the table."""
 
+CORTICAL = 0.5
+"""Volume of all parcels, relative to that of the cortex, from which they should cover it."""
+
 NAME = re.compile(r"_seg-([0-9A-Za-z]+)_")
 
 
@@ -98,7 +101,8 @@ def rows(result: Result) -> list[dict[str, Any]]:
     -------
     list of dict
         ``name``, ``title``, ``count`` of the parcels with a voxel, ``volume`` and ``gm_volume`` (mm3) of all,
-        ``filled`` and ``left`` (voxels), and ``file`` of the table.
+        ``cortical`` (whether they are as large as the cortex), ``filled`` and ``left`` (voxels), and ``file``
+        of the table.
     """
     out = []
     for atlas in found(result):
@@ -107,12 +111,14 @@ def rows(result: Result) -> list[dict[str, Any]]:
         about = result.sidecar(image_of(atlas))
         named = about.get("Atlas")
         volumes = [derivatives.number(row.get("volume_mm3")) or 0.0 for row in cells]
+        cortex = result.volumes.get("cortex_gm") or 0.0
         out.append(
             {
                 "name": atlas,
                 "title": str(named.get("title") or atlas) if isinstance(named, dict) else atlas,
                 "count": sum(volume > 0 for volume in volumes),
                 "volume": sum(volumes),
+                "cortical": sum(volumes) >= CORTICAL * cortex,
                 "gm_volume": sum(derivatives.number(row.get("gm_volume_mm3")) or 0.0 for row in cells),
                 "filled": derivatives.number(about.get("FilledVoxels")),
                 "left": derivatives.number(about.get("VoxelsWithoutParcel")),

@@ -87,16 +87,18 @@ def context(result: Result) -> dict[str, Any]:
     -------
     dict
         ``qc_rating`` (empty if quality control did not run), ``score`` (expected Dice, 0 to 1), ``checks``,
-        ``flagged``, ``structures``, ``metrics`` and ``artifacts``.
+        ``flagged``, ``structures``, ``expected`` (whether any of them has an expected Dice), ``metrics`` and
+        ``artifacts``.
     """
     found = result.quality
-    checks = result.checks
+    checks, judged = result.checks, structures(result)
     return {
         "qc_rating": result.qc_rating,
         "score": number(found.get("Score")),
         "checks": [_check(check) for check in checks],
         "flagged": [str(check.get("words", "")) for check in checks if check.get("verdict") != "pass"],
-        "structures": structures(result),
+        "structures": judged,
+        "expected": any(side is not None for row in judged for side in row["sides"]),
         "metrics": metrics(result),
         "artifacts": ARTIFACTS,
     }

@@ -111,4 +111,7 @@ def _template_scans(space: Space) -> tuple[Scan, Scan]:
         return scans.read(found.image, np.float32), scans.read(found.mask, np.uint8)
     template = bundled.load(space.label)
     image, mask = template.image.canonical(), template.mask.canonical()
-    return Scan(image.data.numpy(), image.affine), Scan(mask.data.numpy(), mask.affine)
+    brain = np.zeros_like(mask.data.numpy())
+    inside = (slice(1, -1),) * 3  # the background of templates by age fades at the edges of their box
+    brain[inside] = mask.data.numpy()[inside]
+    return Scan(image.data.numpy(), image.affine), Scan(brain, mask.affine)

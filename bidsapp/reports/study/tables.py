@@ -209,9 +209,12 @@ def _measure(name: str) -> dict[str, Any]:
         return {"LongName": "Intracranial volume", "Description": words, "Units": "mm^3"}
     if total := labels.totals().get(name):
         return {"LongName": total.title, "Description": total.description, "Units": "mm^3"}
-    index = next((label.index for label in label_tables.every() if label.name == name), None)
-    known = f", FreeSurfer label {index}" if index is not None else ""
-    return {"Description": f"Volume of {name}{known}; sum of probabilities", "Units": "mm^3"}
+    label = next((label for label in label_tables.every() if label.name == name), None)
+    known = f", FreeSurfer label {label.index}" if label is not None else ""
+    words = f"Volume of {name}{known}; sum of probabilities"
+    if label is not None and label.total == "outer_csf":
+        words += ". Without the ventricles, which total_csf includes"
+    return {"Description": words, "Units": "mm^3"}
 
 
 def _write_tsv(path: Path, columns: list[str], rows: list[list[Any]]) -> None:

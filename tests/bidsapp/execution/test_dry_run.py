@@ -147,6 +147,22 @@ def test_conditions_of_a_fetal_brain(tmp_path):
     assert not [name for name in names if "lesion" in name or "hippocampus" in name]
 
 
+def test_steps_that_the_images_do_not_allow_are_told_before_the_run(app, fake, tmp_path, capsys):
+    bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
+    flair = bids / "sub-02" / "anat" / "sub-02_FLAIR.nii.gz"
+    shutil.copy(next((bids / "sub-02" / "anat").glob("*_T1w.nii*")), flair)
+    words = ("--steps", "lesion", "hippocampus", "--participant-label")
+    first = _plan(app, bids, tmp_path / "out", capsys, *words, "01")
+    assert "note: The step lesion was left out: it needs a FLAIR image." in first
+    assert "The networks for lesions" not in first and "hippocampus was left out" not in first
+    second = _plan(app, bids, tmp_path / "out", capsys, *words, "02")
+    assert "lesion was left out" not in second and "The networks for lesions" in second
+    third = _plan(app, bids, tmp_path / "out", capsys, *words, "02", "--modalities", "FLAIR")
+    assert "hippocampus was left out: its network supports T1w images only, and this one is FLAIR" in third
+    stopped = _plan(app, bids, tmp_path / "out", capsys, *words, "01", "--stop-after", "skullstrip")
+    assert "left out" not in stopped and "The networks for lesions" not in stopped
+
+
 def test_only_the_mask_if_the_run_stops_there(tmp_path):
     settings = Settings(tmp_path, tmp_path / "out", ("participant",), stop_after="skullstrip")
     participant_session = ParticipantSession("01", None, tmp_path / "sub-01_T1w.nii.gz", "T1w")

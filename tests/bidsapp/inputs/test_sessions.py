@@ -172,6 +172,9 @@ def test_the_average_of_sessions(scans_of, tmp_path, monkeypatch):
     assert runs <= names
     about = sidecar(anat, "sub-01_desc-preproc_T1w.json")
     assert len(about["Sources"]) == 2
+    moved = sidecar(anat, "sub-01_ses-2_run-1_from-orig_to-T1w_mode-image_xfm.json")
+    assert moved["Sources"] == ["bids:raw:sub-01/ses-2/anat/sub-01_ses-2_run-1_T1w.nii.gz"]
+    assert moved["SpatialReference"] == "bids::sub-01/anat/sub-01_desc-preproc_T1w.nii.gz"
     assert "average of 2 images" in sidecar(anat, "sub-01_desc-aseg_volumes.json")["Notes"][0]
 
 

@@ -1,8 +1,10 @@
-"""Measures of the group plot: each volume is there once."""
+"""Measures of the group plot: each volume is there once; volumes in words."""
 
 from types import SimpleNamespace
 
-from brainseg.bidsapp.reports import cohort
+import pytest
+
+from brainseg.bidsapp.reports import cohort, render
 
 
 def test_a_total_of_one_structure_is_shown_once():
@@ -17,3 +19,11 @@ def test_a_total_of_one_structure_is_shown_once():
     # without the total, the structure itself is shown
     found = cohort.measures_of([SimpleNamespace(volumes=dict.fromkeys(["brain", *cortex], 1.0))])
     assert [one["name"] for one in found if one["group"] == "Structures"] == ["Cerebral Cortex"]
+
+
+@pytest.mark.parametrize(
+    ("mm3", "words"),
+    [(29.0, "0.029 mL"), (3.2, "0.0032 mL"), (0.0, "0.00 mL"), (123.0, "0.12 mL"), (1234.5, "1.23 mL")],
+)
+def test_small_volumes_keep_two_digits(mm3, words):
+    assert words in render.volume(mm3)

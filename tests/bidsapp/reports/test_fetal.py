@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -206,3 +207,20 @@ def test_a_run_says_the_license_once(app, fake, tmp_path, capsys):
     bids = fake.dataset(tmp_path / "bids", ["sub-01", "sub-02"])
     assert app(bids, tmp_path / "out", "participant", "--population", "fetal") == 0
     assert capsys.readouterr().out.count("The networks for fetal brains") == 1
+
+
+def test_pages_of_fetuses_have_no_words_and_columns_of_adults(fetuses):
+    run_group(fetuses)
+    page, group = ((fetuses / f"{name}.html").read_text() for name in ("sub-1", "group"))
+    for words in ("Usual range", "an adult brain", "expected Dice", "numbers of FreeSurfer"):
+        assert words not in page, words
+    columns = re.findall(r'<button type="button">([^<]*)</button>', group)
+    assert "Gray matter" in columns and "Participant" in columns
+    assert not {"Expected Dice", "Hippocampi", "Outliers"} & {*columns}
+
+
+def test_csf_without_the_ventricles_is_called_so(fetuses):
+    run_group(fetuses)
+    assert "Outer CSF (mL)" in (fetuses / "sub-1.html").read_text()
+    described = json.loads((fetuses / "group_volumes.json").read_text())
+    assert "Without the ventricles" in described["CSF"]["Description"]

@@ -293,7 +293,8 @@ def test_tables_have_the_columns_of_the_study_and_notes(study):
 def test_the_page_can_split_by_the_columns_of_the_study(study):
     page = (study / "group.html").read_text()
     assert '<option value="study:group">' in page and '<option value="study:BMI">' in page
-    assert "3 voxels were NaN: set to 0." in page
+    assert "3 voxels were NaN: set to 0." in page and "<summary>1 note</summary>" in page
+    assert re.search(r"<details class=.files.><summary>Further tables \(\d+\)", page), "folded"
     assert "No readable age for" in page
 
 

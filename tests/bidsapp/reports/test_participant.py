@@ -485,13 +485,16 @@ def test_failed_page_in_a_browser(tree, browser):
     assert browser.complaints() == [] and browser.outside() == []
 
 
-def test_a_narrow_window_is_not_scrolled_sideways(tree, browser):
+@pytest.mark.parametrize("width", [500, 1000, 1300])
+def test_a_window_is_not_scrolled_sideways(tree, browser, width):
     page = write_participant(tree, "sub-01")
     size = browser.driver.get_window_size()
-    browser.driver.set_window_size(500, 900)
+    browser.driver.set_window_size(width, 900)
     try:
         browser.visit(page)
         assert browser.run("document.documentElement.scrollWidth <= window.innerWidth")
+        menu = "document.querySelector('.bar nav')"
+        assert width < 701 or browser.run(f"{menu}.scrollWidth <= {menu}.clientWidth"), "no entry is cut off"
     finally:
         browser.driver.set_window_size(size["width"], size["height"])
 

@@ -201,7 +201,7 @@ def test_the_step_writes_its_derivatives(stages, tmp_path, monkeypatch, suffix):
     assert about["Sources"][0] == "bids:raw:sub-01/anat/sub-01_FLAIR.nii.gz"
     table = json.loads((folder / "sub-01_desc-lesion_volumes.json").read_text())
     assert table["Count"] == 1 and table["Volume"] == {"Value": 80.0, "Units": "mm^3"}
-    assert any("1 lesion of 0.1 mL" in note for note in notes)
+    assert any("1 lesion of 0.08 mL" in note for note in notes)
     shown = page.context(Result(unit.out, "sub-01"))
     assert (shown["count"], shown["volume"], shown["contrast"]) == (1, 80.0, "FLAIR")
     assert shown["rows"][0]["center"] == "1.0, 2.0, 3.0"
