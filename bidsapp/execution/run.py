@@ -114,6 +114,12 @@ def _group(run: Run) -> int:
         raise ReportError(out, f"the group report failed ({type(error).__name__}: {error})") from error
     for problem in ratings.read(out, derivatives.keys(out))[1]:
         run.progress.warn(problem)
+    mixed = [result.key for result in derivatives.load_all(out) if result.former]
+    if mixed:
+        run.progress.warn(
+            f"Files of earlier runs that the last one did not write are left out: {', '.join(mixed)}. "
+            "The notes in group_quality.tsv name them"
+        )
     run.progress.say(f"Group: {page}")
     return OK
 
