@@ -17,7 +17,7 @@ from ..inputs.labels import natural
 from ..status import claims, records, selected
 from .scripts import LIST
 
-STATES = ("done", "failed", "killed", "running", "never begun")
+STATES = ("done", "failed", "stopped", "killed", "running", "never begun")
 """All states, in the order of the summary."""
 
 SHOWN = 20
@@ -37,7 +37,7 @@ class Row:
     stage, since, host, job : str
         Where and since when; empty if unknown.
     reason : str
-        Why it failed or was killed.
+        Why it failed, was stopped or was killed.
     """
 
     key: str
@@ -123,6 +123,8 @@ def _row(out_dir: Path, key: str) -> Row:
     common = {name: str(content.get(name) or "") for name in ("stage", "host", "job")}
     began, ended = str(content.get("started") or ""), str(content.get("finished") or "")
     state = str(content.get("state") or "failed")
+    if state == "failed" and records.was_stopped(fault):
+        state = "stopped"
     if state == "running":
         owner = claims.holder(out_dir, key)
         if owner is not None:

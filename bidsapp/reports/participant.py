@@ -11,6 +11,7 @@ from ...interfaces.io.dataset import SLOPPY
 from ...models.errors import ReportError
 from ...models.io import outputs
 from ...models.segmentation.result import EXTENT, source_words
+from ..status import records
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, VOLUMES, Result
@@ -215,7 +216,8 @@ def _in_dataset(path: Any) -> str:
 def _error_words(result: Result) -> str:
     stage = result.error.get("stage") or result.error.get("node")
     if result.state == "failed":
-        return f"Failed at {stage}" if stage else "Failed"
+        words = "Stopped" if records.was_stopped(result.error) else "Failed"
+        return f"{words} at {stage}" if stage else words
     if result.error:
         return f"The results are complete, but {stage or 'a later stage'} failed"
     return render.STATE_WORDS[result.state]
@@ -226,7 +228,8 @@ def _planned(result: Result) -> str:
     if result.state != "failed":
         return ""
     stage = result.error.get("stage") or result.error.get("node") or "an unknown stage"
-    words = "The text describes the planned processing. It was not all done: this participant failed at"
+    ended = "was stopped" if records.was_stopped(result.error) else "failed"
+    words = f"The text describes the planned processing. It was not all done: this participant {ended} at"
     return f"{words} {stage}."
 
 
