@@ -15,7 +15,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from ..status.records import STOPPED, Record
+from ..status import records
+from ..status.records import Record
 from .estimate import Stage, Stages, time_left
 
 LOG = logging.getLogger("brainseg")
@@ -240,8 +241,8 @@ def describe(record: Record) -> str:
     if record.report_only:
         return f"{key}  the report failed: {record.fault}" if record.fault else f"{key}  report written"
     if record.state == "failed":
-        ended = "stopped" if record.fault and record.fault.kind == STOPPED else "failed"
-        return f"{key}  {ended} at {record.stage or 'start'}: {record.fault}"
+        stopped = record.fault is not None and record.fault.kind == records.STOPPED
+        return f"{key}  {'stopped' if stopped else 'failed'} at {record.stage or 'start'}: {record.fault}"
     spent = {stage: took for stage, took in record.seconds.items() if took >= 1}
     parts = f" ({', '.join(f'{stage} {took:.0f}' for stage, took in spent.items())})" if spent else ""
     line = f"{key}  done in {clock(sum(record.seconds.values()))}{parts}"

@@ -117,6 +117,12 @@ def _group(run: Run) -> int:
         run.progress.warn(problem)
     if run.settings.group_by and (said := study_columns.repeated(out)):
         run.progress.warn(said)
+    mixed = [result.key for result in derivatives.load_all(out) if result.former]
+    if mixed:
+        run.progress.warn(
+            f"Files of earlier runs that the last one did not write are left out: {', '.join(mixed)}. "
+            "The notes in group_quality.tsv name them"
+        )
     run.progress.say(f"Group: {page}")
     return OK
 

@@ -241,10 +241,11 @@ class Tracker:
         self._fail(self.records[key], fault)
 
     def interrupt(self, reason: str, remedy: str = "Run the same command again to continue") -> None:
-        """Record that the run stopped: running participant-sessions fail, the others wait for another run."""
+        """Record that the run stopped: running participant-sessions end, the others wait for another run."""
         for key in sorted(self.pending):
             record = self.records[key]
             if record.state == "running":
+                # Without a file: nothing is wrong with the image.
                 self._fail(record, Fault(record.stage, reason, remedy=remedy, kind=records.STOPPED))
 
     def write_again(self) -> None:

@@ -34,7 +34,7 @@ from ..status import cards, failures, records
 from . import nodes
 from .context import Run
 from .directories import Directories
-from .scheduler import logs, nipype_internals, plugins, slots
+from .scheduler import logs, nipype_internals, plugins, signals, slots
 from .scheduler.devices import arithmetic
 from .tracker import Tracker, passes_on
 
@@ -272,14 +272,24 @@ def execute(workflow: pe.Workflow, run: Run, devices: Sequence[str] = ()) -> Non
     plugin = _plugin(run, devices)
     try:
         workflow.run(plugin=plugin)
-    except KeyboardInterrupt as stop:
-        reason = f"the run was stopped{f' by {stop}' if str(stop) else ''}"
-        run.tracker.interrupt(reason, f"{run.settings.again} to continue")
+    except KeyboardInterrupt as asked:
+        _interrupt(asked, run)
         raise
     except Exception as error:
+        stop = signals.received()
+        if stop is not None:  # it tore what was going on, or came while that was put away
+            LOG.debug("an error after the request to stop", exc_info=error)
+            _interrupt(stop, run)
+            raise stop from None
         _account(error, run.settings, run.tracker)
     finally:
         plugin.close()
+
+
+def _interrupt(stop: KeyboardInterrupt, run: Run) -> None:
+    """Record that the user or the system stopped the run."""
+    reason = f"the run was stopped{f' by {stop}' if str(stop) else ''}"
+    run.tracker.interrupt(reason, f"{run.settings.again} to continue")
 
 
 def _account(error: Exception, settings: Settings, tracker: Tracker) -> None:

@@ -78,6 +78,9 @@ class Check:
     of_others : dict of str to str
         Suffix of the image with the transforms to the space of fMRIPrep, by participant-session, where that
         is no T1w image; empty if a participant-session has no such transforms at all.
+    without : dict of str to list of str
+        Participant-sessions of other contrasts only, which a program cannot use, by program; they have no
+        verdicts.
     """
 
     verdicts: dict[str, dict[str, list[Verdict]]] = field(default_factory=dict)
@@ -85,6 +88,7 @@ class Check:
     merged: list[str] = field(default_factory=list)
     spaces: list[str] = field(default_factory=list)
     of_others: dict[str, str] = field(default_factory=dict)
+    without: dict[str, list[str]] = field(default_factory=dict)
 
 
 def queries(program: str, reference: str = "T1w") -> dict[str, dict[str, Any]]:
@@ -149,13 +153,15 @@ def check(
         for subject, session in participant_sessions
         if not session and _merged(root, subject)
     )
+    images = {"fMRIPrep": "T1w", "NiBabies": reference}
+    able = {
+        program: [ps for ps in participant_sessions if _has(root, *ps, image)]
+        for program, image in images.items()
+    }
     there = _spaces(root, participant_sessions, reference)
-    out.spaces = [
-        space
-        for space in there
-        if all(space in _both_ways(root, *ps, reference) for ps in participant_sessions)
-    ]
-    lacking = [ps for ps in participant_sessions if ALWAYS not in _both_ways(root, *ps, "T1w")]
+    asking = able["NiBabies"] or participant_sessions  # theirs is the same reference
+    out.spaces = [space for space in there if all(space in _both_ways(root, *ps, reference) for ps in asking)]
+    lacking = [ps for ps in able["fMRIPrep"] if ALWAYS not in _both_ways(root, *ps, "T1w")]
     others = {
         _key(*ps): suffix
         for ps in lacking
@@ -166,12 +172,21 @@ def check(
     wanted = list(dict.fromkeys([*(spaces or there), ALWAYS]))
     inside = len(participant_sessions) <= LOOK_INSIDE
     for program in PROGRAMS:
-        image = "T1w" if program == "fMRIPrep" else reference
+        image = images[program]
+        out.without[program] = [_key(*ps) for ps in participant_sessions if ps not in able[program]]
         asked = wanted if program == "fMRIPrep" else list(spaces or there)
         out.verdicts[program] = {
-            _key(*ps): _judge(index, program, image, *ps, asked, inside) for ps in participant_sessions
+            _key(*ps): _judge(index, program, image, *ps, asked, inside) for ps in able[program]
         }
     return out
+
+
+def _has(root: Path, subject: str, session: str | None, image: str) -> bool:
+    """Return whether results are of an image of that contrast, or may be: there is none of another one."""
+    names = [path.name for path in root.joinpath(*_key(subject, session).split("_"), "anat").glob("*.nii*")]
+    preproc = outputs.ending("preproc", suffix="(?P<suffix>[0-9A-Za-z]+)").replace(".nii.gz", r"\.nii")
+    found = {m["suffix"] for name in names if (m := re.search(f"_{preproc}", name))}
+    return image in found or not found
 
 
 def _participant_sessions(root: Path, labels: list[str] | None) -> list[tuple[str, str | None]]:

@@ -123,6 +123,8 @@ def _row(out_dir: Path, key: str) -> Row:
     common = {name: str(content.get(name) or "") for name in ("stage", "host", "job")}
     began, ended = str(content.get("started") or ""), str(content.get("finished") or "")
     state = str(content.get("state") or "failed")
+    if state == "failed" and records.was_stopped(fault):
+        state = "stopped"
     if state == "running":
         owner = claims.holder(out_dir, key)
         if owner is not None:
@@ -134,8 +136,6 @@ def _row(out_dir: Path, key: str) -> Row:
         return Row(key, "killed", since=began, reason=reason, **common)
     if not content:
         return Row(key, "failed", reason="its status file cannot be read")
-    if state == "failed" and (fault or {}).get("kind") == records.STOPPED:
-        state = "stopped"
     return Row(key, state, since=ended or began, reason=_reason(fault or {}), **common)
 
 

@@ -136,9 +136,14 @@ class Result:
         return {str(k): str(v) for k, v in error.items() if v} if isinstance(error, dict) else {}
 
     @cached_property
+    def former(self) -> list[str]:
+        """Names of results of an earlier run that the last one did not write."""
+        return records.former(self.status, self.key, sorted(_names(self.folder / "anat")))
+
+    @cached_property
     def listed(self) -> list[str]:
-        """Names of the files of the session, those of other prefixes too."""
-        return sorted(_names(self.folder / "anat"))
+        """Names of the files of the session, those of other prefixes too, without ``former``."""
+        return sorted({*_names(self.folder / "anat")} - {*self.former})
 
     @cached_property
     def prefix(self) -> str | None:
@@ -390,4 +395,5 @@ def notes_of(result: Result) -> list[str]:
     """Return what was ignored, guessed or replaced for a participant-session: notes of all stages."""
     sidecars = (result.sidecar(VOLUMES), result.quality)
     found = texts(result.status.get("notes")) + [n for one in sidecars for n in texts(one.get("Notes"))]
+    found += records.words_on_former(result.former)
     return list(dict.fromkeys(found))

@@ -11,8 +11,8 @@ from ...interfaces.io.dataset import SLOPPY
 from ...models.errors import ReportError
 from ...models.io import outputs
 from ...models.segmentation.result import EXTENT, source_words
+from ..status import records
 from ..status.facts import DEFAULT
-from ..status.records import STOPPED
 from . import colors, derivatives, drawing, provenance, render
 from .cohort import Cohort, groups_of, tiles_of
 from .derivatives import PREPROC, VOLUMES, Result
@@ -219,8 +219,8 @@ def _in_dataset(path: Any) -> str:
 def _error_words(result: Result) -> str:
     stage = result.error.get("stage") or result.error.get("node")
     if result.state == "failed":
-        ended = "Stopped" if result.error.get("kind") == STOPPED else "Failed"
-        return f"{ended} at {stage}" if stage else ended
+        words = "Stopped" if records.was_stopped(result.error) else "Failed"
+        return f"{words} at {stage}" if stage else words
     if result.error:
         return f"The results are complete, but {stage or 'a later stage'} failed"
     return render.STATE_WORDS[result.state]
@@ -231,9 +231,9 @@ def _planned(result: Result) -> str:
     if result.state != "failed":
         return ""
     stage = result.error.get("stage") or result.error.get("node") or "an unknown stage"
-    ended = "was stopped" if result.error.get("kind") == STOPPED else "failed"
-    words = "The text describes the planned processing. It was not all done: this participant"
-    return f"{words} {ended} at {stage}."
+    ended = "was stopped" if records.was_stopped(result.error) else "failed"
+    words = f"The text describes the planned processing. It was not all done: this participant {ended} at"
+    return f"{words} {stage}."
 
 
 def _unfinished(result: Result) -> str:

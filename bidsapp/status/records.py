@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ...models.io import atomic
+from ...models.io import atomic, outputs
 from .. import __version__
 from ..config import environment
 from ..config.settings import present_names
@@ -23,6 +23,9 @@ REPORT = "report"
 
 STOPPED, KILLED = "Stopped", "Killed"
 """Kinds of the faults of a run that was stopped, and of a process that was killed."""
+
+SHOWN = 8
+"""Files that a note names at most."""
 
 FORMER = {"others": "left_out", "beside": "other_contrasts", "given": "precomputed"}
 """Present names of the fields that status files of earlier versions name differently."""
@@ -169,6 +172,11 @@ def write(out_dir: Path, key: str, content: dict[str, Any]) -> None:
     )
 
 
+def was_stopped(error: Any) -> bool:
+    """Return whether the ``error`` of a status file says that the run was stopped: no failure of the data."""
+    return isinstance(error, dict) and error.get("kind") == STOPPED
+
+
 def finished(out_dir: Path, participant_session: ParticipantSession, settings: dict[str, Any]) -> str:
     """Return whether results are complete: ``yes``, ``no``, or ``report`` if only the report is missing.
 
@@ -178,10 +186,10 @@ def finished(out_dir: Path, participant_session: ParticipantSession, settings: d
     content = read(out_dir, participant_session.key)
     if content.get("state") != "done" or _difference(out_dir, content, participant_session, settings):
         return "no"
-    outputs = content["outputs"]
+    listed = content["outputs"]
     # A report that failed or was not reached is no reason to compute again.
-    reported = any(str(name).endswith(".html") for name in outputs)
-    missing = _missing(out_dir, outputs)
+    reported = any(str(name).endswith(".html") for name in listed)
+    missing = _missing(out_dir, listed)
     return "report" if missing or content.get("error") or not reported else "yes"
 
 
@@ -214,17 +222,17 @@ def _difference(
     if then != now:
         names = [name for name in dict.fromkeys([*now, *then]) if then.get(name) != now.get(name)]
         return f"other settings ({', '.join(name.replace('_', ' ') for name in names)})"
-    outputs = content.get("outputs")
-    if not isinstance(outputs, list) or not outputs:
+    listed = content.get("outputs")
+    if not isinstance(listed, list) or not listed:
         return "no list of its files"
-    if gone := [name for name in _missing(out_dir, outputs) if not name.endswith(".html")]:
+    if gone := [name for name in _missing(out_dir, listed) if not name.endswith(".html")]:
         return f"missing files ({gone[0]}{', ...' if len(gone) > 1 else ''})"
     return "" if inputs.unchanged(content.get("inputs"), participant_session) else "other input files"
 
 
-def _missing(out_dir: Path, outputs: list[Any]) -> list[str]:
+def _missing(out_dir: Path, listed: list[Any]) -> list[str]:
     """Return the files of a status that are not there."""
-    return [str(name) for name in outputs if not (out_dir / str(name)).is_file()]
+    return [str(name) for name in listed if not (out_dir / str(name)).is_file()]
 
 
 def _comparable(settings: dict[str, Any]) -> dict[str, Any]:
@@ -243,6 +251,35 @@ def keep_times(out_dir: Path, participant_session: ParticipantSession) -> None:
         now = inputs.retimed(content["inputs"], participant_session)
         if content["inputs"] != now:
             write(out_dir, participant_session.key, content | {"inputs": now})
+
+
+def former(content: dict[str, Any], key: str, names: list[str]) -> list[str]:
+    """Return the results that an earlier run left and the last one did not write; files of users are none.
+
+    Parameters
+    ----------
+    content : dict
+        Content of the status file; without a list of outputs nothing is known.
+    key : str
+        The participant-session.
+    names : list of str
+        Names of the files in its folder.
+    """
+    listed = content.get("outputs")
+    written = {str(name).rpartition("/")[2] for name in listed} if isinstance(listed, list) else set()
+    if written.isdisjoint(names):
+        return []
+    return [name for name in names if name not in written and outputs.is_result(name, key)]
+
+
+def words_on_former(names: list[str]) -> list[str]:
+    """Return the note on results of an earlier run; none without such files."""
+    if not names:
+        return []
+    shown = [name for name in names if not name.endswith((".json", ".lut.txt"))] or names
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    files = ", ".join(shown[:SHOWN])
+    return [f"Left out, as an earlier run wrote them and the last one did not: {files}{more}."]
 
 
 def outdated(before: dict[str, Any], participant_session: ParticipantSession) -> list[str]:

@@ -45,16 +45,31 @@ def lines(found: Check, root: Path, reference: str = "T1w") -> list[str]:
     out = [str(root), *(f"! {problem}" for problem in found.problems)]
     out += [f"! {SLOPPY}"] if records.any_sloppy(root) else []
     for program in PROGRAMS:
-        out += ["", f"{program} with --derivatives:", *_stages(found, program)]
+        out += ["", f"{program} with --derivatives:", *_without(found, program, reference)]
+        out += _stages(found, program)
         hint = advice(found) if program == "fMRIPrep" else flavor_advice(found)
         out += [f"  {hint}"] if hint else []
     out += ["", "These derivatives have no surfaces: both commands switch surface reconstruction off."]
     for program in PROGRAMS:
         if _usable(found, program):
             out += ["", f"{program}:", *(f"  {line}" for line in commands(found, root, program, reference))]
-        else:
+        elif found.verdicts[program]:
             out += ["", f"{program}: these derivatives would not save any stage yet; see above."]
+        else:
+            out += ["", f"{program} cannot use these derivatives; see above."]
     return out
+
+
+def _without(found: Check, program: str, reference: str) -> list[str]:
+    """Return the line on participant-sessions without the image that a program needs."""
+    keys = found.without.get(program, [])
+    if not keys:
+        return []
+    who = ", ".join(keys[:SEVERAL]) + (f" and {len(keys) - SEVERAL} more" * (len(keys) > SEVERAL))
+    image = "T1w" if program == "fMRIPrep" else reference
+    other = "T1w" if reference == "T2w" else "T2w"
+    more = f" (--reference {other} for those with a {other} image)" if program == "NiBabies" else ""
+    return [f"  {program} needs a {image} image: not for {who}{more}"]
 
 
 def _usable(found: Check, program: str) -> bool:
@@ -67,7 +82,7 @@ def _stages(found: Check, program: str) -> list[str]:
     for key, verdicts in found.verdicts[program].items():
         for verdict in verdicts:
             by_stage[verdict.stage][key] = verdict
-    width = max(map(len, by_stage))
+    width = max(map(len, by_stage), default=0)
     out = []
     for stage, by_key in by_stage.items():
         skipped = [key for key, verdict in by_key.items() if verdict.skipped]
@@ -120,7 +135,7 @@ def commands(found: Check, root: Path, program: str, reference: str = "T1w") -> 
         sessions[subject] += [session] if session else []
     merged = sorted(subject for subject in sessions if subject in found.merged)
     apart = sorted(subject for subject in sessions if subject not in found.merged)
-    everyone = len(usable) == len(found.verdicts[program])
+    everyone = len(usable) == len(found.verdicts[program]) and not found.without.get(program)
     out = []
     for subjects, whole in ((apart, False), (merged, True)):
         if not subjects:
@@ -175,7 +190,8 @@ def advice(found: Check) -> str:
     >>> advice(Check(of_others={"sub-02": "FLAIR"}))
     'fMRIPrep uses transforms of T1w images only: those to MNI152NLin2009cAsym are of FLAIR (sub-02)'
     """
-    if ALWAYS in found.spaces:
+    nobody = bool(found.without.get("fMRIPrep")) and not found.verdicts["fMRIPrep"]
+    if ALWAYS in found.spaces or nobody:
         return ""
     if found.of_others:
         suffixes = " and ".join(sorted(set(found.of_others.values())))
@@ -187,13 +203,14 @@ def advice(found: Check) -> str:
 
 def flavor_advice(found: Check) -> str:
     """Return the option that makes NiBabies find what only fMRIPrep finds; empty if not needed."""
-    masks = [
-        {verdict.stage: verdict for verdict in verdicts}["skull-stripping"].skipped
+    fmriprep, nibabies = (
+        [
+            {verdict.stage: verdict for verdict in verdicts}["skull-stripping"].skipped
+            for verdicts in found.verdicts[program].values()
+        ]
         for program in PROGRAMS
-        for verdicts in found.verdicts[program].values()
-    ]
-    half = len(masks) // 2
-    if any(masks[:half]) and not any(masks[half:]):
+    )
+    if any(fmriprep) and nibabies and not any(nibabies):
         need = "run brainseg-bids --derivatives-flavor both (or nibabies, for NiBabies alone)"
         return f"The file names are those of fMRIPrep: {need}"
     return ""

@@ -47,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
             print(f"{name}: good ({card['sha256'][:12]})")
         else:
             size = zoo.path_of(name).stat().st_size / 1e6
-            about = f"{size:5.1f} MB  {model_files.voxels(card)}  labels {card.get('label_table', '?')}"
-            about += f"  {purpose.kind_of(card)}  license {card.get('license', '?')}"
+            labels = [f"labels {card['label_table']}"] if card.get("label_table") else []  # a mask has none
+            kind, license_ = purpose.kind_of(card), f"license {card.get('license', 'not stated')}"
+            about = "  ".join([f"{size:5.1f} MB", model_files.voxels(card), *labels, kind, license_])
             print(f"{name:<14} {about}{_where(model_files.path_of(name))}")
     if args.action == "list" and not args.name:
         _list_others()

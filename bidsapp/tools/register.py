@@ -62,9 +62,8 @@ def run(args: argparse.Namespace) -> int:
     _write_images(args, found, fixed)
     deformed = args.engine != "none" and not args.kind
     folds = f", {100 * found.folds:.4f} % of the voxels fold" if deformed else ""
-    print(
-        f"{args.out}: structures {found.error_mm:.1f} mm apart (median) after the affine registration{folds}"
-    )
+    apart = f"structures {found.error_mm:.1f} mm apart (median)"
+    print(f"{args.out}: {apart} after the {args.kind or 'affine'} registration{folds}")
     return 0
 
 

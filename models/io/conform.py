@@ -136,7 +136,7 @@ def _open(path: Path) -> tuple[images.Image, list[str]]:
             path, f"its content is not on this machine ({what})", f"Run: datalad get {shlex.quote(str(path))}"
         )
     if not path.exists():
-        raise InputError(path, "the file does not exist")
+        raise InputError(path, "the file does not exist", "Check the path")
     if not path.is_file():
         raise InputError(path, f"it is a {'folder' if path.is_dir() else 'device or pipe'}, not a file")
     if path.stat().st_size == 0:

@@ -21,6 +21,9 @@ VALUE = r"[0-9A-Za-z+]+"
 SPACE = re.compile(rf"space-{VALUE}_(?:cohort-{VALUE}_)?(?:res-{VALUE}_)?")
 """Beginning of the ending of a file in another space."""
 
+OF_IMAGE = re.compile(rf"(?:(?:ses|acq|ce|rec|run|echo|part|inv|mod)-{VALUE}_)*")
+"""Entities of the source image in the name of a result."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -299,6 +302,30 @@ def prefix(name: str, key: str) -> str:
     """
     parts = name.split(".")[0].split("_")[:-1]
     return "_".join(part for part in parts if "_ses-" in key or not part.startswith("ses-"))
+
+
+def is_result(name: str, key: str) -> bool:
+    """Return whether a file has the name of a result or of its JSON file, whatever image it was made of.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+    key : str
+        ``sub-01_ses-02``, or ``sub-01`` without sessions or for all of them.
+
+    Examples
+    --------
+    >>> is_result("sub-1_acq-x_run-2_dseg.nii.gz", "sub-1"), is_result("sub-1_dseg.json", "sub-1")
+    (True, True)
+    >>> is_result("sub-1_desc-manual_T1w.nii.gz", "sub-1"), is_result("sub-1_T1w.nii.gz", "sub-1")
+    (False, False)
+    """
+    own = OF_IMAGE.sub("", name.removeprefix(f"{key}_"), count=1)
+    found = [own]
+    if own.endswith(".json"):
+        found += [f"{own.removesuffix('.json')}{o.entities['extension']}" for o in load().values() if o.json]
+    return name.startswith(f"{key}_") and any(find(text) is not None for text in found)
 
 
 def table() -> list[tuple[str, str, str]]:

@@ -9,8 +9,10 @@ from ..geometry.volume import Volume
 from .place import Place
 
 LIMIT = 12.0
-"""Angle (degrees) between a head and the atlas frame up to which it is computed as it is: along the scan's own
-axes little is interpolated, and the networks learned from rotations of 12 to 15 degrees about every axis."""
+"""Angle (degrees) between a head and the atlas frame up to which it is computed as it is.
+
+Along the scan's own axes little is interpolated, and the networks learned from rotations of 12 to 15 degrees.
+"""
 
 
 def upright(to_atlas: np.ndarray) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 from ..data import FOLDER
@@ -17,6 +18,9 @@ from ..templates import catalog, spaces
 
 WORD = re.compile(r"[A-Za-z0-9]+")
 IMAGES = (".nii.gz", ".nii")
+
+SHOWN, NEAR = 3, 0.6
+"""Names that a remedy suggests at most, and likeness from which a name is suggested."""
 
 
 @dataclass(frozen=True)
@@ -169,21 +173,49 @@ def _of_templateflow(atlas: AtlasName) -> AtlasFiles:
     tables = [p for name in (middle, plain) for p in root.rglob(f"tpl-*_{name}_dseg.tsv") if _fits(p, space)]
     if images and tables:
         return AtlasFiles(images[0], tables[0])
-    there = {
-        m[1] for p in root.rglob("tpl-*_atlas-*_dseg.nii.gz") if (m := re.search(r"_atlas-(.*)_dseg", p.name))
-    }
-    here = ", ".join(sorted(name.replace("_desc-", ":desc-") for name in there)) or "none"
+    known = _known(root, space)
+    here = ", ".join(name for name, fetched in known.items() if fetched) or "none"
     reason = (
         f"--atlases {atlas}: it is neither with the program ({', '.join(shipped())}) nor on this machine "
         f"(TemplateFlow's in {atlas.space} here: {here})"
     )
-    raise MissingFileError(root, reason, f"Run: brainseg templates get {space} --atlas {atlas}")
+    raise MissingFileError(root, reason, _remedy(atlas, space, known))
+
+
+def _known(root: Path, space: spaces.Space) -> dict[str, bool]:
+    """Return the atlases of TemplateFlow's folder by name, and whether they were fetched."""
+    out: dict[str, bool] = {}
+    for path in sorted(root.rglob("tpl-*_atlas-*_dseg.nii.gz")):
+        if (found := re.search(r"_atlas-(.*)_dseg", path.name)) and _of_cohort(path, space):
+            name = found[1].replace("_desc-", ":desc-")
+            out[name] = out.get(name, False) or _fits(path, space)
+    return out
+
+
+def _remedy(atlas: AtlasName, space: spaces.Space, known: dict[str, bool]) -> str:
+    """Return how to get an atlas, or the nearest names where TemplateFlow's list is here and lacks it."""
+    name = f"{atlas.name}:desc-{atlas.desc}" if atlas.desc else atlas.name
+    fetch = f"brainseg templates get {space} --atlas "
+    complete = not all(known.values())  # with empty files in place of what was not fetched
+    if not complete or name in known:
+        return f"Run: {fetch}{atlas}"
+    every = {**known, **dict.fromkeys(shipped(), True)}
+    parts = [part.lower() for part in re.findall(r"[A-Za-z]+|[0-9]+", f"{atlas.name} {atlas.desc}")]
+    alike = [one for one in every if all(part in one.lower() for part in parts)]
+    near = (alike or get_close_matches(name, every, cutoff=NEAR))[:SHOWN]
+    if not near:
+        return f"TemplateFlow has in {space}: {', '.join(known)}"
+    lacking = [one for one in near if not every[one]]
+    return f"The nearest are {', '.join(near)}" + (f"; fetch with: {fetch}{lacking[0]}" if lacking else "")
 
 
 def _fits(path: Path, space: spaces.Space) -> bool:
     """Return whether a file of TemplateFlow was fetched and is one of the cohort."""
-    cohort = f"_cohort-{space.cohort}_" if space.cohort else ""
-    return path.stat().st_size > 0 and cohort in path.name
+    return path.stat().st_size > 0 and _of_cohort(path, space)
+
+
+def _of_cohort(path: Path, space: spaces.Space) -> bool:
+    return not space.cohort or f"_cohort-{space.cohort}_" in path.name
 
 
 def not_in_space(name: AtlasName, aligned: Iterable[str]) -> str:

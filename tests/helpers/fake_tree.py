@@ -98,6 +98,14 @@ def status(out: Path, key: str, state: str = "done", **more) -> Path:
     return _json(out / "logs" / "status" / f"{key}.json", content | more)
 
 
+def relist(out: Path, key: str) -> None:
+    """List the files that a participant-session has now as outputs of its last run."""
+    path = out / "logs" / "status" / f"{key}.json"
+    files = sorted((out / key.replace("_ses-", "/ses-") / "anat").glob(f"{key}_*"))
+    content = json.loads(path.read_text()) | {"outputs": [str(file.relative_to(out)) for file in files]}
+    path.write_text(json.dumps(content))
+
+
 def failed(out: Path, key: str, **error) -> Path:
     """Write the status file of a participant-session that failed."""
     default = {

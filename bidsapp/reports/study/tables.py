@@ -177,7 +177,7 @@ def _describe(name: str, study: dict[str, Any] | None = None) -> dict[str, Any]:
             "Description": "Status of the participant-session",
             "Levels": {
                 "done": "Processed",
-                "failed": "Processing failed",
+                "failed": "Processing failed, or was stopped",
                 "running": "Started, not finished",
                 "skipped": "Skipped",
                 "missing": "Not processed",
@@ -191,7 +191,7 @@ def _describe(name: str, study: dict[str, Any] | None = None) -> dict[str, Any]:
         },
         "stage": {"Description": "Stage that failed"},
         "file": {"Description": "File that caused the failure"},
-        "reason": {"Description": "Reason of the failure, or missing files"},
+        "reason": {"Description": "Reason of the failure or stop, or missing files"},
         "remedy": {"Description": "How to fix it"},
     }
     known = (study or {}).get(name.removeprefix("study_"))

@@ -17,10 +17,19 @@ from ....models.io import outputs
 from ....models.io.images import open_image
 from ...reports import derivatives
 from ...reports.derivatives import Result
+from ...status import records
 from . import aparc, aseg, mri
 
 FOLDER = "fs-stats"
 """Folder in the derivatives for the files, unless the user names another."""
+
+STATES = {
+    "failed": "failed",
+    "running": "is not finished",
+    "skipped": "was skipped",
+    "missing": "was not processed",
+}
+"""What is said of a participant-session in a state."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -48,6 +57,9 @@ def run(args: argparse.Namespace) -> int:
     target = Path(args.fs_dir or args.to or root / FOLDER).expanduser()
     if not root.is_dir():
         raise DatasetError(root, "the folder does not exist", "Give the derivatives of brainseg-bids")
+    about = derivatives.read_json(root / "dataset_description.json")
+    if about and about.get("DatasetType", "raw") == "raw" and not records.folder(root).is_dir():
+        raise DatasetError(root, "it is a raw dataset", "Give the derivatives of brainseg-bids")
     wanted = {label.removeprefix("sub-") for label in args.participant_label or ()}
     results = [r for r in derivatives.load_all(root) if not wanted or r.participant in wanted]
     for label in sorted(wanted - {result.participant for result in results}):
@@ -78,7 +90,7 @@ def _say(target: Path, written: list[Result], *, images: bool) -> None:
 
 def _state(result: Result) -> str:
     """Return the state of a participant-session as the end of a sentence that begins with "it"."""
-    return "failed" if result.state == "failed" else f"is {result.state}"
+    return STATES.get(result.state, f"is {result.state}")
 
 
 def _write(result: Result, target: Path, images: bool) -> bool:

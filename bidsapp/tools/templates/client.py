@@ -25,6 +25,15 @@ WANTED = (
 )
 """Files that a registration to a template uses, as queries of the client."""
 
+SYSTEM = re.compile(r"\[Errno -?\d+\] ([^()\[\]'\"<>]+)|(?:Connection to \S+|Read) timed out")
+"""Words of the system on a connection, within those of its callers."""
+
+LONGEST = 160
+"""Characters of a cause that are shown at most."""
+
+NO_BRACKETS = str.maketrans("", "", "()")
+"""Removes brackets, whose other half may be cut off."""
+
 MODIFIER = re.compile(r"_(cohort|res)-([0-9A-Za-z]+)")
 
 
@@ -153,6 +162,22 @@ def get_atlas(atlas: AtlasName, space: Space) -> list[Path]:
     return wanted
 
 
+def cause(error: BaseException) -> str:
+    """Return why a download failed in few words: those of the system within the client's, if there are any.
+
+    Examples
+    --------
+    >>> cause(OSError("Max retries (Caused by X('host', ([Errno -3] Temporary failure in name resolution)))"))
+    'Temporary failure in name resolution'
+    >>> cause(RuntimeError("status 404"))
+    'status 404'
+    """
+    text = " ".join(str(error).split()) or type(error).__name__
+    found = [match[1] or match[0] for match in SYSTEM.finditer(text)]
+    words = found[-1].strip() if found else text
+    return words if len(words) <= LONGEST else f"{words[:LONGEST].translate(NO_BRACKETS)}..."
+
+
 def _is_here(path: Path) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
@@ -166,9 +191,8 @@ def _fetching(command: str, missing: list[Path]) -> Iterator[None]:
         for path in missing:
             if path.is_file():
                 path.write_bytes(b"")  # as in the client's list of files
-        words = " ".join(str(error).split())[:160]
         name = command.partition(":")[0].partition(" ")[0]
-        reason = f"{command} cannot be fetched ({words})"
+        reason = f"{command} cannot be fetched ({cause(error)})"
         remedy = (
             f"Run on a machine with internet access: brainseg templates get {command}; then copy its "
             f"folder tpl-{name} from TemplateFlow's folder there to {client().cache.config.root}"

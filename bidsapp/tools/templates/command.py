@@ -55,9 +55,11 @@ def _variants(names: list[str]) -> list[str]:
             about = catalog.card(name).get("about", {})
             lines += [f"  {about[key]}" for key in ("license", "license_text") if key in about]
         elif name in catalog.names():
-            weeks = [catalog.card(stem)["weeks"] for stem in catalog.families(name).values()]
-            ages = " and ".join(f"cohort-{one[0]:g} to cohort-{one[-1]:g}" for one in weeks[:1])
-            lines.append(f"{name}  with the program  {ages}")
+            ages = []
+            for family, stem in sorted(catalog.families(name).items()):
+                weeks = catalog.card(stem)["weeks"]
+                ages.append(f"cohort-{weeks[0]:g}{family} to cohort-{weeks[-1]:g}{family}")
+            lines.append(f"{name}  with the program  {', '.join(ages)}")
         elif name in client.names():
             found = client.variants(name)
             words = [f"{key}-{value}" for key, values in found.items() for value in values]

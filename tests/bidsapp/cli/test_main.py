@@ -144,7 +144,11 @@ def test_mistakes_are_told_in_one_line(scan, science, tmp_path, capsys):
         ),
         (["segment", scan, here / "out.mgz"], 2, "End its name with .nii.gz"),
         (["segment", scan, "/proc/x.nii.gz"], 2, "/proc: the folder cannot be written"),
-        (["segment", here / "gone.nii.gz", here / "o.nii"], 1, "gone.nii.gz: the file does not exist"),
+        (
+            ["segment", here / "gone.nii.gz", here / "o.nii"],
+            1,
+            "gone.nii.gz: the file does not exist. Check the path.",
+        ),
         (["segment", scan, scan / "out.nii"], 2, "cannot be written"),
         (["segment", scan, here / "o.nii", "--skull-strip", "force"], 1, "scan.nii.gz: no brain was found"),
         (["segmnt", scan], 2, "Did you mean segment? See brainseg --help"),
@@ -220,6 +224,8 @@ def test_models_are_listed_shown_and_verified(tmp_path, capsys):
     path = zoo.save(tmp_path, network.state_dict(), card | {"label_table": "adult", "spacing": 2.0})
     assert _run("models", "list", path) == 0
     assert "toy" in capsys.readouterr().out
+    assert _run("models", "list") == 0
+    assert "?" not in capsys.readouterr().out, "one that makes a mask has no labels"
     assert _run("models", "show", path) == 0
     assert json.loads(capsys.readouterr().out)["license"] == "CC0"
     assert _run("models", "verify", path) == 0

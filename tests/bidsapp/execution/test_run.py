@@ -14,6 +14,7 @@ import pytest
 
 from brainseg.bidsapp import __version__
 from brainseg.bidsapp.cli.bids import parse
+from brainseg.bidsapp.execution import workflow as graph
 from brainseg.bidsapp.execution.scheduler import devices
 from brainseg.bidsapp.reports import derivatives, provenance
 from brainseg.bidsapp.status import arithmetic, failures, records
@@ -371,12 +372,38 @@ def test_a_request_to_stop_while_a_step_runs(app, bids, out, capsys, request, na
     said = capsys.readouterr()
     assert f"stopped{by}. Run the same command again to continue." in said.err
     assert "Traceback" not in said.out + said.err
+    assert f"sub-01  stopped at segmentation: the run was stopped{by}. Run the same" in said.out
     assert _states(out) == {"sub-01": "failed"}
     error = records.read(out, "sub-01")["error"]
-    assert (error["reason"], error["file"]) == (f"the run was stopped{by}", "")
-    assert f"sub-01  stopped at segmentation: the run was stopped{by}." in said.out
+    assert error["reason"] == f"the run was stopped{by}" and not error["file"], "the image is not to blame"
+    assert "Stopped at segmentation" in (out / "sub-01.html").read_text()
     assert app(bids, out, "participant") == 0
     assert set(_states(out).values()) == {"done"}
+
+
+def test_an_error_after_a_request_to_stop_is_the_stop(app, bids, out, capsys, request, monkeypatch):
+    """Two interrupts at once tear a lock of Python."""
+
+    class Torn:
+        plugin_args = {}
+
+        def run(self, *arguments, **options):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(60)
+            except KeyboardInterrupt:
+                raise RuntimeError("release unlocked lock") from None
+
+        def close(self):
+            pass
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+    monkeypatch.setattr(graph, "_plugin", lambda run, devices: Torn())
+    assert app(bids, out, "participant") == 130
+    said = capsys.readouterr()
+    assert said.err.strip() == "brainseg-bids: stopped. Run the same command again to continue."
+    assert "Traceback" not in said.out and "fault of the program" not in said.out
 
 
 def test_a_stopped_run_without_resume_is_continued_by_another_command(app, bids, out, capsys):

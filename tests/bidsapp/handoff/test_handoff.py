@@ -357,6 +357,26 @@ def test_transforms_of_another_contrast_are_told(single, make, tmp_path):
     assert "run brainseg-bids --output-spaces" in check_derivatives.advice(lookup.check(out))
 
 
+def test_those_without_a_t1w_image_are_told_once(single, tmp_path):
+    """No stage counts as skipped for them, and no option would help."""
+    out = tmp_path / "out"
+    shutil.copytree(single.out, out)
+    shutil.copytree(out / "sub-01", out / "sub-02")
+    for path in [*(out / "sub-02").rglob("sub-01*")]:
+        name = path.name.replace("sub-01", "sub-02").replace("T1w", "FLAIR")
+        path.rename(path.with_name(name))
+    said = "\n".join(check_derivatives.lines(lookup.check(out), out))
+    assert "fMRIPrep needs a T1w image: not for sub-02\n" in said
+    assert "mixed" not in said and "there is no *_desc-preproc_T1w" not in said
+    command = next(line for line in said.splitlines() if line.startswith("  fmriprep "))
+    assert command.endswith(" --participant-label 01") and f"--output-spaces {SPACE}" in command
+    found = lookup.check(out, ["02"])
+    assert found.verdicts == {"fMRIPrep": {}, "NiBabies": {}}
+    said = "\n".join(check_derivatives.lines(found, out))
+    assert "NiBabies needs a T1w image: not for sub-02 (--reference T2w for those with a T2w image)" in said
+    assert "fMRIPrep cannot use these derivatives; see above." in said and "brainseg-bids" not in said
+
+
 def test_the_command_tells_what_is_no_folder_of_derivatives(tmp_path, capsys):
     assert main.main(["check-derivatives", str(tmp_path / "nowhere")]) == 65
     assert "nowhere: the folder does not exist" in capsys.readouterr().err

@@ -51,10 +51,12 @@ def test_as_tsv_and_json(study, capsys):
 
 def test_who_was_stopped_has_not_failed(tmp_path, capsys):
     fault = {"stage": "bias", "reason": "the run was stopped", "kind": records.STOPPED}
-    records.write(tmp_path, "sub-01", {"state": "failed", "stage": "bias", "error": fault})
+    content = {"key": "sub-01", "state": "failed", "stage": "bias", "error": fault}
+    records.write(tmp_path, "sub-01", content)
     assert main([str(tmp_path), "status"]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("stopped     sub-01  at bias") and "1 in all: 1 stopped" in said
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("stopped     sub-01  at bias") and lines[0].endswith("the run was stopped")
+    assert lines[-1] == "1 in all: 1 stopped"
 
 
 def test_a_folder_without_results(tmp_path, capsys):

@@ -383,6 +383,7 @@ def test_another_space_is_shown(copy, phantoms, space, label):
     for path in (copy / "sub-01" / "anat").glob("*MNI152NLin2009cAsym*"):
         name = path.name.replace("space-MNI152NLin2009cAsym", f"space-{space}")
         path.rename(path.with_name(name.replace("MNI152NLin2009cAsym", label)))
+    phantoms.relist(copy, "sub-01")
     page = write_participant(copy, "sub-01")
     assert "Registration to the template" in page.read_text() and space.split("_")[0] in text_of(page)
     assert f"sub-01_space-{space}_desc-image.webp" in phantoms.figures(copy, "sub-01")
@@ -542,7 +543,7 @@ def with_volume(out):
     return volume
 
 
-def test_intracranial_volume_is_shown(copy):
+def test_intracranial_volume_is_shown(copy, phantoms):
     def page():
         write_participant(copy, "sub-01")
         return (copy / "sub-01.html").read_text()
@@ -552,6 +553,7 @@ def test_intracranial_volume_is_shown(copy):
     about.write_text(json.dumps({"IntracranialVolume": {"Value": None, "Reason": "there is no skull"}}))
     assert "n/a: there is no skull" in page()
     volume = with_volume(copy)
+    phantoms.relist(copy, "sub-01")
     text = page()
     assert f"{volume / 1000:,.0f} mL" in text and "Share of intracranial volume" in text
     assert "50.00 %" in text, "the brain mask is half of it"

@@ -119,3 +119,26 @@ def test_former_names_of_fields_are_read(tmp_path):
         "other_contrasts": [],
         "precomputed": {"mask": "/a/mask.nii.gz"},
     }
+
+
+def test_results_of_an_earlier_run_are_told_from_files_of_users():
+    names = [
+        "sub-01_desc-aseg_dseg.nii.gz",
+        "sub-01_acq-x_desc-preproc_T2w.nii.gz",
+        "sub-01_desc-brain_mask_edited.nii.gz",
+        "sub-01_seg-Schaefer100_desc-parcels_dseg.json",
+        "sub-01_seg-Schaefer100_desc-parcels_dseg.nii.gz",
+        "notes.txt",
+    ]
+    content = {"outputs": ["sub-01/anat/sub-01_desc-aseg_dseg.nii.gz", "sub-01.html"]}
+    former = records.former(content, "sub-01", names)
+    assert former == [names[1], names[3], names[4]]
+    (note,) = records.words_on_former(former)
+    assert note.endswith(f"{names[1]}, {names[4]}.")
+    assert records.words_on_former([f"{n}.nii.gz" for n in range(10)])[0].endswith("7.nii.gz and 2 more.")
+    assert records.words_on_former([]) == []
+
+
+@pytest.mark.parametrize("outputs", [None, [], "x", ["sub-01.html"]])
+def test_without_a_list_of_outputs_all_files_count(outputs):
+    assert records.former({"outputs": outputs}, "sub-01", ["sub-01_desc-aseg_dseg.nii.gz"]) == []

@@ -70,9 +70,10 @@ def test_transforms_and_images(scans, known, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_only_rigid(scans, known, tmp_path):
+def test_only_rigid(scans, known, tmp_path, capsys):
     out = tmp_path / "rigid.h5"
     assert run("register", scans / "moving.nii.gz", scans / "fixed.nii.gz", out, "--kind", "rigid") == 0
+    assert "after the rigid registration" in capsys.readouterr().out
     (matrix,) = itk.read(out).steps
     assert np.allclose(matrix[:3, :3] @ matrix[:3, :3].T, np.eye(3), atol=1e-5)
 

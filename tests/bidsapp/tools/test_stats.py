@@ -126,6 +126,19 @@ def test_what_is_left_out_is_said(out, capsys):
     assert [path.name for path in (out / "fs-stats").iterdir()] == ["sub-1"]
 
 
+def test_a_raw_dataset_is_told(tmp_path, capsys):
+    (tmp_path / "dataset_description.json").write_text('{"Name": "x", "BIDSVersion": "1.9.0"}')
+    (tmp_path / "participants.tsv").write_text("participant_id\nsub-1\n")
+    assert main.main(["stats", str(tmp_path)]) == 65
+    said = capsys.readouterr().err
+    assert said.strip() == (
+        f"brainseg stats: {tmp_path}: it is a raw dataset. Give the derivatives of brainseg-bids."
+    )
+    (tmp_path / "dataset_description.json").unlink()
+    assert main.main(["stats", str(tmp_path)]) == 65
+    assert "sub-1: its volumes are missing (it was not processed)" in capsys.readouterr().err
+
+
 def test_files_of_freesurfer_itself_stay(out, tmp_path, capsys):
     theirs = tmp_path / "fs" / "sub-1" / "stats" / "aseg.stats"
     theirs.parent.mkdir(parents=True)

@@ -64,6 +64,9 @@ def test_templates_are_listed(home, capsys):
     assert "cohort-1 cohort-2 res-1 res-2" in said
     assert "with the program  res-1 res-2" in said
     assert "Louis Collins, McConnell Brain Imaging Centre" in said
+    assert _run("list", "BrainsegFetal") == 0
+    families = "cohort-21 to cohort-38, cohort-21sb to cohort-25sb, cohort-25sbop to cohort-33sbop"
+    assert capsys.readouterr().out.strip().endswith(f"with the program  {families}")
 
 
 def test_what_a_registration_needs_is_fetched(home, monkeypatch, capsys):
@@ -111,6 +114,18 @@ def test_without_network_a_remedy_is_told_and_no_part_of_a_file_is_left(home, mo
     assert "Name or service not known" in said
     assert "on a machine with internet access: brainseg templates get OASIS30ANTs:res-1" in said
     assert not (home / FILES[-1]).stat().st_size
+
+
+def test_causes_of_failed_downloads_are_short():
+    resolve = "Failed to resolve 'x.org' ([Errno -3] Temporary failure in name resolution)"
+    pool = f'HTTPSConnectionPool(host="x.org"): Max retries (Caused by NameError("{resolve}"))'
+    assert client.cause(OSError(pool)) == "Temporary failure in name resolution"
+    assert client.cause(OSError("(..., 'Connection to x.org timed out. (timeout=10)')")) == (
+        "Connection to x.org timed out"
+    )
+    long = client.cause(RuntimeError("Failed (" + "x" * 300 + ")"))
+    assert len(long) < 170 and long.endswith("...") and "(" not in long
+    assert client.cause(RuntimeError()) == "RuntimeError"
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,28 @@ def test_files_of_a_user_and_of_templateflow(home, tmp_path):
     assert "brainseg templates get MNI152NLin2009cAsym --atlas Yeo:desc-7" in caught.value.remedy
 
 
+def test_what_templateflow_has_but_was_not_fetched_is_not_here(home):
+    folder = home / "tpl-MNI152NLin2009cAsym"
+    folder.mkdir(parents=True)
+    ends = ("DiFuMo_desc-64dimensions", "Schaefer2018_desc-200Parcels7Networks", "HOCPA_desc-th0")
+    for number, end in enumerate(ends):
+        path = folder / f"tpl-MNI152NLin2009cAsym_res-01_atlas-{end}_dseg.nii.gz"
+        path.write_bytes(b"x" if number == 2 else b"")
+    whole = "Schaefer2018:desc-200Parcels7Networks"
+    fetch = "brainseg templates get MNI152NLin2009cAsym --atlas"
+    remedies = {
+        whole: f"Run: {fetch} {whole}",
+        "Schaefer200": f"The nearest are {whole}; fetch with: {fetch} {whole}",
+        "Shaefer100": "The nearest are Schaefer100, Schaefer400",
+        "HOCPA": "The nearest are HOCPA:desc-th0",
+        "Xyz": "TemplateFlow has in MNI152NLin2009cAsym: DiFuMo:desc-64dimensions, HOCPA:desc-th0, " + whole,
+    }
+    for text, remedy in remedies.items():
+        with pytest.raises(MissingFileError, match=r"here: HOCPA:desc-th0\)") as caught:
+            names.find(names.parse(text))
+        assert caught.value.remedy == remedy
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -27,6 +27,7 @@ def out(phantoms, tmp_path_factory):
     nib.save(nib.Nifti1Image(data, image.affine), anat / "sub-01_acq-x_desc-preproc_T2w.nii.gz")
     about = {"Rotation": 2.34, "Translation": 3.21, "SkullStripped": False}
     (anat / "sub-01_acq-x_desc-preproc_T2w.json").write_text(json.dumps(about))
+    phantoms.relist(out, "sub-01")
     write_participant(out, "sub-01")
     return out
 
@@ -50,6 +51,7 @@ def test_the_reference_is_not_mistaken(phantoms, tmp_path):
     for kind in ("nii.gz", "json"):
         source = anat / f"sub-01_desc-preproc_T1w.{kind}"
         (anat / f"sub-01_desc-preproc_FLAIR.{kind}").write_bytes(source.read_bytes())
+    phantoms.relist(tmp_path, "sub-01")
     result = derivatives.load(tmp_path, "sub-01")
     assert result.suffix == "T1w"
     assert result.file("desc-preproc_*.nii.gz").name == "sub-01_desc-preproc_T1w.nii.gz"

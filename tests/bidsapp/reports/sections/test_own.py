@@ -25,6 +25,7 @@ def test_labels_are_drawn_with_their_names_volumes_and_license(phantoms, tmp_pat
     (folder / "sub-01_desc-mine_volumes.tsv").write_text(
         "index\tname\tvolume_mm3\n3\tleft side\t5000\n2000\tright side\t4000\n"
     )
+    phantoms.relist(tmp_path, "sub-01")
     (tmp_path / "desc-mine_dseg.tsv").write_text(
         "index\tname\tcolor\n3\tleft side\t#00ff00\n2000\tright side\t<script>\n"
     )

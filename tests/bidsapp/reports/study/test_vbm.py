@@ -33,3 +33,20 @@ def test_mean_and_mask_of_the_study(tmp_path):
     assert about["Description"].endswith("of 1 participant-session")
     assert vbm.write(tmp_path, []) == []
     assert not list(tmp_path.glob("group_*"))
+
+
+def test_maps_of_an_earlier_run_are_left_out(tmp_path, phantoms):
+    for key in ("sub-1", "sub-2"):
+        anat = phantoms.participant_session(tmp_path, key, pictures=False)
+        image = nib.Nifti1Image(np.ones((4, 4, 4), np.float32), np.eye(4))
+        nib.save(image, anat / f"{key}_{NAME}")
+        (anat / f"{key}_{NAME.replace('nii.gz', 'json')}").write_text("{}")
+    phantoms.relist(tmp_path, "sub-1")
+    results = derivatives.load_all(tmp_path)
+    written = vbm.write(tmp_path, results)
+    about = json.loads(written[0].with_name(written[0].name.replace("nii.gz", "json")).read_text())
+    assert about["ParticipantSessions"] == ["sub-1"]
+    (note,) = derivatives.notes_of(results[1])
+    assert note == f"Left out, as an earlier run wrote them and the last one did not: sub-2_{NAME}."
+    assert (tmp_path / "sub-2" / "anat" / f"sub-2_{NAME}").is_file()
+    assert not any("Left out" in note for note in derivatives.notes_of(results[0]))
