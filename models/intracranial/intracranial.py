@@ -123,12 +123,7 @@ def measure(
     if place is None:
         found = head.find(volume, model=record.coarse, device=device, notes=notes)
         place = Place(found.distance, found.to_atlas)
-    matrix = tilt.upright(place.to_atlas)
-    if matrix is None:
-        distance = _distance(volume, place, record.intracranial, device, notes)
-    else:
-        there = tilt.moved(volume, matrix), tilt.moved_place(place, matrix)
-        distance = tilt.moved(_distance(*there, record.intracranial, device, notes), np.linalg.inv(matrix))
+    distance = _in_any_tilt(volume, place, record.intracranial, device, notes)
     inside = filling(distance)
     seen = resample(volume.with_data(torch.ones(volume.grid.shape)), distance.grid).data
     total = sums.total(inside)
@@ -182,6 +177,15 @@ def cut_area(inside: Tensor, seen: Tensor, size: float) -> float:
             side = inside.narrow(axis, first, inside.shape[axis] - 1)
             area += float((side * ends * there.narrow(axis, first, there.shape[axis] - 1)).sum())
     return area * size**2
+
+
+def _in_any_tilt(volume: Volume, place: Place, model: str, device: str, notes: list[str]) -> Volume:
+    """Return the signed distance (mm) to the surface of the cavity; the network sees the head upright."""
+    matrix = tilt.upright(place.to_atlas)
+    if matrix is None:
+        return _distance(volume, place, model, device, notes)
+    there = tilt.moved(volume, matrix), tilt.moved_place(place, matrix)
+    return tilt.moved(_distance(*there, model, device, notes), np.linalg.inv(matrix))
 
 
 def _distance(volume: Volume, coarse: Place, model: str, device: str, notes: list[str]) -> Volume:
