@@ -115,7 +115,7 @@ def install(patch) -> None:
         source = EXTENT if mode == "skip" else "deepbet"
         return SkullStripResult(volume.with_data(mask), mode == "skip", source=source)
 
-    def cavity(volume: Volume, record: Population, *, stripped: bool = False, device: str = "cpu"):
+    def cavity(volume: Volume, record: Population, *, stripped: bool = False, device: str = "cpu", **_):
         if stripped:
             return intracranial.unavailable(intracranial.STRIPPED)
         inside = volume.with_data(torch.from_numpy(mask_of(volume.data.numpy())))
