@@ -1,4 +1,4 @@
-"""Heads that are tilted further than those that the networks learned from: they are computed upright."""
+"""Heads that are tilted further than those of the training: they are computed upright."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from scipy.spatial.transform import Rotation
 from ..geometry.volume import Volume
 from .place import Place
 
-LIMIT = 12.0
-"""Angle (degrees) between a head and the atlas frame up to which it is computed as it is.
+LIMIT = 20.0
+"""Angle (degrees) between a head and the atlas frame up to which it is computed along the scan's own axes.
 
-Along the scan's own axes little is interpolated, and the networks learned from rotations of 12 to 15 degrees.
+The networks learned from heads as they lay in scanners, and rotations of 12 to 15 degrees. A real head that
+is tilted by 16 degrees is better as it is; one tilted by 23 degrees the other way is better upright.
 """
 
 
@@ -31,7 +32,7 @@ def upright(to_atlas: np.ndarray) -> np.ndarray | None:
     Examples
     --------
     >>> turn = np.eye(4)
-    >>> turn[:3, :3] = Rotation.from_euler("x", 20, degrees=True).as_matrix()
+    >>> turn[:3, :3] = Rotation.from_euler("x", 25, degrees=True).as_matrix()
     >>> upright(turn)[:3, :3].round(2).tolist() == turn[:3, :3].round(2).tolist()
     True
     >>> upright(np.diag([1.1, 1.0, 0.9, 1.0])) is None

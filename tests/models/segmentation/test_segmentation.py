@@ -67,7 +67,7 @@ def test_everything_lies_on_the_grid_of_the_input(found):
     assert bool((result.structures.data[inside] > 0).all())
 
 
-@pytest.mark.parametrize("turn", [(20, 12, 8), (-25, 0, 0)])
+@pytest.mark.parametrize("turn", [(35, 12, 8), (-25, 0, 0)])
 def test_a_tilted_head_has_the_same_labels_in_its_place(found, turn):
     scan, mask, result = found
     matrix = np.eye(4)
@@ -76,7 +76,7 @@ def test_a_tilted_head_has_the_same_labels_in_its_place(found, turn):
     assert any("tilted by" in note for note in tilted.notes) and not any("tilted" in n for n in result.notes)
     np.testing.assert_allclose(tilted.structures.affine, matrix @ scan.affine)
     total, single = agreement(result.structures, scan.with_data(tilted.structures.data))
-    assert total > 0.93 and min(single.values()) > 0.65
+    assert total > 0.92 and min(single.values()) > 0.6
     for index, point in result.centroids.items():
         moved = matrix[:3, :3] @ np.array(point)
         assert np.linalg.norm(moved - np.array(tilted.centroids[index])) < 3
