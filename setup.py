@@ -54,6 +54,7 @@ setup(
     install_requires=[
         "antspyx>=0.6",
         "h5py>=3.11",
+        "isal>=1.7",
         "jinja2>=3.1",
         "lazy-loader>=0.4",
         "markdown-it-py>=3.0",
@@ -73,7 +74,6 @@ setup(
         "scipy>=1.13",
         "templateflow>=25.0",
         "torch>=2.6,<2.14",
-        "zlib-ng>=0.5",
     ],
     extras_require={
         # ruff is held at one minor version: its rules and its formatting change between them

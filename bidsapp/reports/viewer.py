@@ -10,9 +10,9 @@ import json
 from io import BytesIO
 
 import numpy as np
+from isal import isal_zlib
 from PIL import Image
 from scipy.ndimage import find_objects
-from zlib_ng import zlib_ng
 
 from .scans import Scan
 
@@ -70,7 +70,7 @@ def _sprite(volume: np.ndarray, columns: int) -> bytes:
 
 def _packed(volume: np.ndarray) -> str:
     """Return the deflated voxels in Fortran order as base64."""
-    return base64.b64encode(zlib_ng.compress(volume.astype(np.uint8).tobytes(order="F"), 6)).decode()
+    return base64.b64encode(isal_zlib.compress(volume.astype(np.uint8).tobytes(order="F"), 2)).decode()
 
 
 def _places(structures: np.ndarray) -> dict[int, list[int]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...models.geometry.axes import occupied
 from ...models.io import outputs
 from ...models.population import labels
 from ...models.templates import catalog, spaces
@@ -312,7 +313,8 @@ def volume_rows(
         Cells in the order of ``VOLUME_COLUMNS``; a missing structure has no volume.
     """
     table = labels.load(label_table)
-    counts = np.bincount(structures.ravel().astype(np.int64), minlength=table.labels[-1].index + 1)
+    inside = structures[occupied(structures)]  # the count of the background is not used
+    counts = np.bincount(inside.ravel().astype(np.int64), minlength=table.labels[-1].index + 1)
     brain = max(float(np.count_nonzero(mask)) * voxel_mm3, 1e-6)
     rows = []
     for label in table:
@@ -375,7 +377,8 @@ def as_stored(data: np.ndarray, on_disk: np.dtype) -> np.ndarray:
     """
     low, high = float(data.min()), float(data.max())
     if np.dtype(on_disk).kind in "iu" and high - low < FEW_LEVELS:
-        return (np.rint(data * 16) / 16).astype(np.float32)
+        out = np.multiply(data, 16, dtype=np.float32)
+        return np.divide(np.rint(out, out=out), 16, out=out)
     if np.dtype(on_disk).kind in "iu" and low >= -32768 and high <= 32767:
         return np.rint(data).astype(np.int16)
     return data.astype(np.float32)
@@ -394,6 +397,9 @@ def as_probability(data: np.ndarray) -> np.ndarray:
     ndarray of float32
         Rounded probabilities.
     """
-    out = np.multiply(data, PROBABILITY_STEPS, dtype=np.float32)
-    np.rint(out, out=out)
-    return np.divide(out, PROBABILITY_STEPS, out=out)
+    out = np.zeros(data.shape, np.float32)
+    part = out[occupied(data)]
+    np.multiply(data[occupied(data)], PROBABILITY_STEPS, out=part)
+    np.rint(part, out=part)
+    np.divide(part, PROBABILITY_STEPS, out=part)
+    return out

@@ -12,14 +12,14 @@ from typing import Any, BinaryIO
 
 import nibabel as nib
 import numpy as np
-from zlib_ng import zlib_ng
+from isal import isal_zlib
 
 from ...models.errors import OutputError
 from ...models.geometry.axes import slabs
 from ...models.io import atomic
 
-LEVEL = 3
-"""Compression level of zlib-ng: a quarter of the time of zlib's level 4, and smaller files."""
+LEVEL = 2
+"""Compression level of ISA-L: a tenth of the time of zlib's level 4, for files of about the same size."""
 
 GZIP = 31
 """Window size of zlib for a gzip file, whose header then has no name and no time."""
@@ -175,7 +175,7 @@ def write_image(path: Path, data: np.ndarray, affine: np.ndarray, code: int = 1)
     header = nifti_header(data, affine, code)
     start = io.BytesIO()
     header.write_to(start)
-    packer = zlib_ng.compressobj(LEVEL, zlib_ng.DEFLATED, GZIP)
+    packer = isal_zlib.compressobj(LEVEL, isal_zlib.DEFLATED, GZIP)
     with whole(path) as file:
         file.write(packer.compress(start.getvalue()))
         for part in slabs(np.asarray(data)):

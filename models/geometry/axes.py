@@ -67,13 +67,42 @@ def slabs(data: np.ndarray) -> Iterator[np.ndarray]:
             yield from slabs(data[..., number])
         return
     high = data.shape[2]
-    starts = list(itertools.product(*(range(0, n, BLOCK) for n in data.shape[:2])))
+    # Most voxels of a head are zero around the brain, and stay so.
+    starts = list(itertools.product(*(range(s.start, s.stop, BLOCK) for s in occupied(data)[:2])))
     for z in range(0, high, BLOCK):
-        part = np.empty((min(BLOCK, high - z), *data.shape[1::-1]), data.dtype)
+        part = np.zeros((min(BLOCK, high - z), *data.shape[1::-1]), data.dtype)
         for x, y in starts:
             block = data[x : x + BLOCK, y : y + BLOCK, z : z + BLOCK]
             part[:, y : y + BLOCK, x : x + BLOCK] = block.transpose(2, 1, 0)
         yield part
+
+
+def occupied(data: np.ndarray) -> tuple[slice, slice, slice]:
+    """Return the box around the values that are not zero; an empty one if there are none.
+
+    Parameters
+    ----------
+    data : ndarray, shape (X, Y, Z)
+        Values.
+
+    Returns
+    -------
+    tuple of slice
+        The box.
+
+    Examples
+    --------
+    >>> data = np.zeros((4, 5, 6)); data[1:3, 2, 4:] = 7
+    >>> occupied(data)
+    (slice(1, 3, None), slice(2, 3, None), slice(4, 6, None))
+    """
+    there = data.any(axis=2)
+    lines = (there.any(axis=1), there.any(axis=0), data.any(axis=(0, 1)))
+    x, y, z = (
+        slice(int(found[0]), int(found[-1]) + 1) if (found := np.flatnonzero(line)).size else slice(0, 0)
+        for line in lines
+    )
+    return x, y, z
 
 
 def in_memory_order(data: np.ndarray, dtype: type[np.generic]) -> np.ndarray:

@@ -230,11 +230,12 @@ def read(path: str | Path, dtype: type[np.generic] | None = None) -> Volume:
     Returns
     -------
     Volume
-        Values on the file's own grid.
+        Values on the file's own grid. Those of a file that :func:`write` wrote are its pages in the memory, read when
+        they are used; changes of them do not reach the file.
     """
     image = open_image(path)
-    data = torch.from_numpy(np.array(image.dataobj, dtype=dtype))
-    return Volume(data, affine_of(image))
+    values = np.asarray(image.dataobj, dtype)
+    return Volume(torch.from_numpy(values if values.flags.writeable else values.copy()), affine_of(image))
 
 
 def write(volume: Volume, path: str | Path) -> None:
@@ -255,6 +256,7 @@ def write(volume: Volume, path: str | Path) -> None:
     header["descrip"] = REVERSED
     header.set_data_offset(header.single_vox_offset)
     header["magic"] = header.single_magic
+    Path(path).unlink(missing_ok=True)  # another process may still read the pages of an earlier one
     # nibabel writes plane by plane and looks for what has to be scaled: several times slower.
     with Path(path).open("wb") as file:
         header.write_to(file)

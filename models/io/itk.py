@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 import torch
+from isal import isal_zlib
 
 from ..deformation.warp import Warp
 from ..errors import InputError
@@ -23,6 +24,9 @@ LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 STEP = 1024
 """Displacements are kept to this part of a millimeter: finer digits are noise that does not compress."""
+
+CHUNK = 1 << 18
+"""Values of a field that are compressed together."""
 
 
 def write(path: str | Path | BinaryIO, warp: Warp, *, compress: bool = True) -> None:
@@ -89,16 +93,24 @@ def _write_field(group: Any, field: Volume, compress: bool) -> None:
     lps = LPS @ field.affine
     direction = lps[:3, :3] / spacing
     fixed = np.concatenate([size, lps[:3, 3], spacing, direction.ravel()]).astype(np.float64)
-    values = np.round(field.data.numpy().astype(np.float64) * STEP) / STEP
+    values = np.multiply(field.data.numpy(), STEP, dtype=np.float32)  # exact, and so is the division
+    np.divide(np.rint(values, out=values), STEP, out=values)
     values[:2] *= -1
-    # ITK's order: the component runs fastest, then x, y, z.
-    flat = (values.transpose(3, 2, 1, 0).ravel() + 0.0).astype(np.float32)
+    # ITK's order: the component runs fastest, then x, y, z; no negative zeros.
+    flat = values.transpose(3, 2, 1, 0).ravel() + np.float32(0)
     group.create_dataset("TransformFixedParameters", data=fixed)
-    packing: dict[str, Any] = {}
-    if compress:
-        chunks = (min(len(flat), 1 << 18),)
-        packing = {"chunks": chunks, "compression": "gzip", "compression_opts": 4, "shuffle": True}
-    group.create_dataset("TransformParameters", data=flat, **packing)
+    if not compress:
+        group.create_dataset("TransformParameters", data=flat)
+        return
+    chunk = min(len(flat), CHUNK)
+    packing = {"chunks": (chunk,), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    dataset = group.create_dataset("TransformParameters", len(flat), np.float32, **packing)
+    for first in range(0, len(flat), chunk):
+        part = np.zeros(chunk, np.float32)
+        part[: len(flat) - first] = flat[first : first + chunk]
+        # What HDF5 would do itself: the bytes of equal rank together, then zlib.
+        shuffled = np.ascontiguousarray(part.view(np.uint8).reshape(-1, 4).T)
+        dataset.id.write_direct_chunk((first,), isal_zlib.compress(shuffled.data, 2))
 
 
 def read(path: str | Path) -> Warp:

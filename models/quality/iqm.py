@@ -193,8 +193,10 @@ def _tissue_overlap(
     if matrix is None or tissue_maps is None:
         return dict.fromkeys(names)
     grid, expected = tissue_maps
-    together = torch.stack([expected[name] for name in TISSUES])
-    moved = Volume(together, np.linalg.inv(matrix) @ grid.affine)
+    some = torch.zeros(grid.shape, dtype=torch.bool)
+    for name in TISSUES:
+        some |= expected[name] > 0
+    moved = Volume(some, np.linalg.inv(matrix) @ grid.affine)
     window = _reach(image.grid, part, moved)
     window = tuple(slice(part.start, part.stop, EVERY) for part in window)
     affine = image.affine.copy()
@@ -202,17 +204,15 @@ def _tissue_overlap(
     affine[:3, :3] *= EVERY
     shape = triple(len(range(*part.indices(part.stop))) for part in window)
     where = coordinate_channels(Grid(shape, affine), np.linalg.inv(moved.affine), 1.0)
-    there = sample(moved.data, where, "zeros").numpy()
     return {
-        label: formulas.overlap(maps[name][window], found)
-        for name, label, found in zip(TISSUES, names, there, strict=True)
+        label: formulas.overlap(maps[name][window], sample(expected[name][None], where, "zeros")[0].numpy())
+        for name, label in zip(TISSUES, names, strict=True)
     }
 
 
 def _reach(grid: Grid, part: tuple[slice, ...], moved: Volume) -> tuple[slice, ...]:
     """Return the part of a grid that contains a part of it and the maps of a template."""
-    some = moved.data.sum(0) > 0
-    ends = [torch.where(some.any(a).any(b))[0][[0, -1]].tolist() for a, b in ((1, 1), (0, 1), (0, 0))]
+    ends = [torch.where(moved.data.any(a).any(b))[0][[0, -1]].tolist() for a, b in ((1, 1), (0, 1), (0, 0))]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
     index = transform_points(np.linalg.inv(grid.affine) @ moved.affine, corners)
     margin = np.abs((np.linalg.inv(grid.affine) @ moved.affine)[:3, :3]).sum(1)

@@ -99,8 +99,8 @@ def _symmetric_map(kind: str) -> Volume:
         raise MissingFileError(
             name, "the template's file from nilearn is missing", "Run: pip install nilearn"
         )
-    image = images.read(path, np.float32)
-    return image.with_data(image.data / image.data.max())
+    image = images.read(path)
+    return image.with_data(image.data / image.data.max().float())
 
 
 def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | None:
@@ -121,9 +121,9 @@ def tissue_maps(name: str = DEFAULT) -> tuple[Grid, dict[str, torch.Tensor]] | N
         image, gm, wm = (_stored(name, kind) for kind in ("image", "GM", "WM"))
     else:
         image, gm, wm = map(_symmetric_map, ("t1", "gm", "wm"))
-    maps = {"gm": gm.data.clamp(0, 1), "wm": wm.data.clamp(0, 1)}
     brain = image.data > (0 if name == DEFAULT else BRAIN)
-    return image.grid, {"csf": (1 - maps["gm"] - maps["wm"]).clamp(0, 1) * brain} | maps
+    csf = (1 - gm.data).sub_(wm.data).clamp_(min=0).mul_(brain)
+    return image.grid, {"csf": csf, "gm": gm.data, "wm": wm.data}
 
 
 def affine_to(name: str, other: str) -> np.ndarray | None:

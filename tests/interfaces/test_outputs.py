@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-from zlib_ng import zlib_ng
+from isal import isal_zlib
 
 from brainseg.interfaces import intracranial
 from brainseg.interfaces.io import dataset, derivatives, files
@@ -318,7 +318,7 @@ def test_the_same_input_gives_the_same_bytes(participant_session, stages, tmp_pa
 
 def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
     participant_session = stages.participant_session(tmp_path)
-    room, compressor = [4000], zlib_ng.compressobj
+    room, compressor = [4000], isal_zlib.compressobj
 
     class Full:
         def __init__(self, *options):
@@ -333,7 +333,7 @@ def test_a_full_disk_leaves_nothing_partial(stages, tmp_path, monkeypatch):
         def flush(self):
             return self.own.flush()
 
-    monkeypatch.setattr(files, "zlib_ng", SimpleNamespace(compressobj=Full, DEFLATED=zlib_ng.DEFLATED))
+    monkeypatch.setattr(files, "isal_zlib", SimpleNamespace(compressobj=Full, DEFLATED=isal_zlib.DEFLATED))
     with pytest.raises(
         BrainsegError, match=r"sub-01_.*\.nii\.gz: the disk is full\. Free disk space"
     ) as caught:
