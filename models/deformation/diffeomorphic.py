@@ -27,6 +27,9 @@ from .warp import Warp
 BRAIN_MARGIN = 6.0
 """Margin (mm) around both brains within which the images are compared."""
 
+MOST = 0.9
+"""Share of the voxels above which all are compared: to choose some takes as long as to compute the others."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -270,13 +273,17 @@ def optimize(
     return _to_level(velocity, scale, 1, triple(moving.shape[1:]))
 
 
-def foreground(a: Tensor, b: Tensor, radius: int) -> Tensor:
-    """Return flat indices of the voxels within ``radius`` voxels of the foreground of ``a`` or ``b``."""
+def foreground(a: Tensor, b: Tensor, radius: int) -> Tensor | None:
+    """Return flat indices of the voxels within ``radius`` voxels of the foreground of ``a`` or ``b``.
+
+    None stands for all, if they are nearly all.
+    """
     there = ((a[:-1] != 0).any(0) | (b[:-1] != 0).any(0)).float()[None]
     for axis in range(3):
         size = [2 * radius + 1 if k == axis else 1 for k in range(3)]
         there = F.max_pool3d(there, size, stride=1, padding=[n // 2 for n in size])
-    return there.flatten().nonzero()[:, 0]
+    found = there.flatten().nonzero()[:, 0]
+    return None if len(found) > MOST * there.numel() else found
 
 
 def at_level(maps: Tensor, level: Level) -> Tensor:
@@ -291,7 +298,7 @@ def differences(there: Tensor, here: Tensor) -> tuple[Tensor, list[Tensor]]:
     return (there[:-1] - here[:-1]) * visible, gradient((there[:-1] + here[:-1]) / 2)
 
 
-def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, some: Tensor, most: float) -> Tensor:
+def _force(a: Tensor, b: Tensor, velocity: Tensor, index: Tensor, some: Tensor | None, most: float) -> Tensor:
     """Return the voxelwise Gauss-Newton step of the squared differences, at most ``most`` voxels long."""
     half = velocity / 2
     # A first step of up to a voxel: the next iteration corrects its error.
@@ -332,11 +339,11 @@ def refine_linear(moving: Tensor, fixed: Tensor, space: Middle, kind: str = "aff
     points = np.argwhere(used.numpy()) @ space.grid.affine[:3, :3].T + space.grid.affine[:3, 3]
     center = points.mean(0)
     basis = _generators(kind)
-    motion = np.einsum("kij,nj->kin", basis, np.c_[(points - center) / 50, np.ones(len(points))])
-    rows = torch.einsum(
-        "icn,kin->kcn", slope / float(space.grid.spacing[0]), torch.from_numpy(motion).float()
-    )
-    rows = (rows * root).flatten(1).double()
+    place = torch.from_numpy(np.c_[(points - center) / 50, np.ones(len(points))]).float()
+    slope = slope * (root / float(space.grid.spacing[0]))
+    # Every degree of freedom is a sum of products of one slope and one coordinate.
+    products = (slope[:, None] * place.T[None, :, None]).flatten(0, 1).flatten(1)
+    rows = (torch.from_numpy(basis).float().flatten(1) @ products if kind != "affine" else products).double()
     right = (difference[:, used] * root).flatten().double()
     normal = sums.product(rows, rows.T)
     normal += torch.eye(len(basis), dtype=torch.double) * 1e-6 * normal.diagonal().mean()

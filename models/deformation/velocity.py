@@ -22,7 +22,7 @@ def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*lines, indexing="ij"))
 
 
-def sample_at(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
+def sample_at(values: Tensor, where: Tensor, some: Tensor | None) -> Tensor:
     """Sample values by trilinear interpolation at some voxels only; the others get zero.
 
     Parameters
@@ -31,14 +31,16 @@ def sample_at(values: Tensor, where: Tensor, some: Tensor) -> Tensor:
         Values.
     where : Tensor, shape (3, x, y, z)
         Voxel indices of the samples.
-    some : Tensor of int64, shape (N,)
-        Flat indices into ``where`` of the voxels to sample.
+    some : Tensor of int64, shape (N,), or None
+        Flat indices into ``where`` of the voxels to sample; None for all.
 
     Returns
     -------
     Tensor, shape (C, x, y, z)
         The samples.
     """
+    if some is None:
+        return sample(values, where)
     found = sample(values, where.flatten(1)[:, some, None, None])
     out = values.new_zeros(len(values), where[0].numel())
     out[:, some] = found[..., 0, 0]

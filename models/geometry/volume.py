@@ -17,6 +17,9 @@ from .axes import extent, triple
 from .orientation import closest_axes, is_turn, to_canonical, turned
 from .trilinear import sample
 
+PART = 2**20
+"""Values that are convolved at once: more of them do not stay in the caches."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -276,6 +279,14 @@ def weighted(data: Tensor, axis: int, weights: Tensor, replicate: bool = False) 
     >>> weighted(torch.ones(1, 3, 1, 1), 1, torch.tensor([0.25, 0.5, 0.25])).flatten().tolist()
     [0.75, 1.0, 0.75]
     """
+    if data.numel() > 2 * PART:
+        # Parts stay in the caches between the copies.
+        parts, other = math.ceil(data[0].numel() / PART), 1 if axis != 1 else 2
+        out = torch.empty_like(data)
+        for before, after in zip(data.split(1), out.split(1), strict=True):
+            for old, new in zip(before.chunk(parts, other), after.chunk(parts, other), strict=True):
+                new.copy_(weighted(old, axis, weights, replicate))
+        return out
     radius, count = len(weights) // 2, data.shape[axis]
     values = weights.tolist()
     out = data * values[radius]
@@ -326,7 +337,11 @@ def _separable(
     for channel, values in zip(out, data, strict=True):
         part = values[tuple(used)]
         moved = torch.matmul(part - outside if outside else part, weights[2].T)
-        moved = torch.matmul(weights[1], moved)
+        swapped = axes == (0, 2, 1)
+        moved = moved.mT @ weights[1].T if swapped else weights[1] @ moved
+        if swapped or axes == (0, 1, 2):
+            torch.mm(weights[0], moved.flatten(1), out=channel.view(len(channel), -1))
+            continue
         moved = (weights[0] @ moved.flatten(1)).view(-1, *moved.shape[1:])
         channel.copy_(moved.permute(axes))
     return out.add_(outside) if outside else out

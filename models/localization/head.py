@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..geometry.affine import fit_affine
-from ..geometry.sums import one_thread
 from ..geometry.volume import (
     Grid,
     Volume,
@@ -23,7 +22,7 @@ from ..geometry.volume import (
     transform_points,
 )
 from ..networks import zoo
-from ..networks.inference import COORDINATE_SCALE, run
+from ..networks.inference import COORDINATE_SCALE, probabilities, run
 from ..population import labels
 from ..population.labels import LabelTable
 
@@ -115,8 +114,7 @@ def find(
     grid = _window(whole, center, spacing)
     for _ in range(PASSES):
         out = _pass(loaded.network, seen, grid, device, notes)
-        with one_thread():  # the last bits of an exponential depend on the parts that threads get
-            structures = out["structure"].softmax(0)
+        structures = probabilities(out["structure"])
         found = _aligned(centroids(structures, out["mask"][1], grid, table), atlas, small)
         if found is None:
             raise no_brain(volume)

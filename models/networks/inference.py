@@ -123,14 +123,44 @@ def posteriors(
         found = posteriors(network, image, coordinates, prior, device, mirrored=both, notes=notes)
         prior = as_prior(found[None])[0]
     tasks = ("structure",)
-    found = run(network, image, coordinates, prior, device, tasks=tasks, notes=notes)["structure"].softmax(0)
-    if not mirrored:
-        return found
-    # Left and right change places in the mirror image: the first coordinate changes its sign.
-    turned = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
-    prior = None if prior is None else prior.flip(1)
-    other = run(network, image.flip(0), turned, prior, device, tasks=tasks, notes=notes)
-    return (found + other["structure"].softmax(0).flip(1)) / 2
+    found = _shares(run(network, image, coordinates, prior, device, tasks=tasks, notes=notes)["structure"])
+    if mirrored:
+        # Left and right change places in the mirror image: the first coordinate changes its sign.
+        turned = coordinates.flip(1) * torch.tensor([-1.0, 1.0, 1.0]).view(3, 1, 1, 1)
+        prior = None if prior is None else prior.flip(1)
+        other = _shares(
+            run(network, image.flip(0), turned, prior, device, tasks=tasks, notes=notes)["structure"]
+        )
+        back = torch.arange(len(other) - 1, -1, -1)
+        found = found.add_(other.index_select(0, back)).div_(2)
+    return _channels_first(found)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """Return the probabilities of classes, the same on any number of threads.
+
+    Parameters
+    ----------
+    logits : Tensor, shape (C, X, Y, Z)
+        Logits, on the CPU; the fastest if channels are last in the memory, as those of networks are.
+
+    Returns
+    -------
+    Tensor, shape (C, X, Y, Z)
+        Probabilities, contiguous.
+    """
+    return _channels_first(_shares(logits))
+
+
+def _shares(logits: Tensor) -> Tensor:
+    """Return the probabilities (X, Y, Z, C) of logits (C, X, Y, Z)."""
+    return logits.movedim(0, -1).contiguous().softmax(-1)
+
+
+def _channels_first(values: Tensor) -> Tensor:
+    """Return values (X, Y, Z, C), contiguous, as (C, X, Y, Z)."""
+    count = values.shape[-1]
+    return values.view(-1, count).t().contiguous().view(count, *values.shape[:3])
 
 
 def as_prior(probabilities: Tensor) -> Tensor:

@@ -76,10 +76,10 @@ def surroundings(
 
 def _finer(data: np.ndarray, step: list[int], shape: tuple[int, ...]) -> np.ndarray:
     """Repeat voxels ``step`` times along the axes, up to ``shape``."""
-    for axis, s in enumerate(step):
-        data = np.repeat(data, s, axis)
-    data = data[tuple(slice(0, n) for n in shape)]
-    return np.pad(data, [(0, n - m) for n, m in zip(shape, data.shape, strict=True)], mode="edge")
+    x, y, z = (
+        np.minimum(np.arange(n) // s, m - 1) for n, s, m in zip(shape, step, data.shape, strict=True)
+    )
+    return data[:, :, z][:, y][x]
 
 
 def opened(mask: np.ndarray, times: int = 1) -> np.ndarray:

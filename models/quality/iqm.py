@@ -125,8 +125,9 @@ def _scaled(image: Volume, white_matter: np.ndarray, part: tuple[slice, ...]) ->
     """Return the intensities, float32, scaled to the reference median of white matter in a box."""
     inside = white_matter > 0.5
     level = float(np.median(image.data.numpy()[part][inside])) if inside.any() else 0.0
-    data = np.nan_to_num(image.data.numpy())
-    data = np.clip(data, 0, None, out=data).astype(np.float32, copy=False)
+    data = image.data.numpy()
+    known = data if math.isfinite(float(image.data.sum())) else np.nan_to_num(data)
+    data = np.clip(known, 0, None).astype(np.float32, copy=False)
     data *= WM_LEVEL / level if level > 0 else 1.0
     return data
 
