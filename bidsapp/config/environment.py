@@ -35,6 +35,8 @@ def quiet_environment() -> None:
     os.environ.setdefault("MPLBACKEND", "Agg")
     # Threads that wait in a loop take a fifth of the CPU time, and gain nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Those of NumPy's and SciPy's library always do; its matrices here are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if "MPLCONFIGDIR" not in os.environ and not _writable_home():
         # Else every process that imports matplotlib warns on the terminal.
         with suppress(OSError):

@@ -398,8 +398,9 @@ def as_probability(data: np.ndarray) -> np.ndarray:
         Rounded probabilities.
     """
     out = np.zeros(data.shape, np.float32)
-    part = out[occupied(data)]
-    np.multiply(data[occupied(data)], PROBABILITY_STEPS, out=part)
+    box = occupied(data)
+    part = out[box]
+    np.multiply(data[box], PROBABILITY_STEPS, out=part)
     np.rint(part, out=part)
     np.divide(part, PROBABILITY_STEPS, out=part)
     return out

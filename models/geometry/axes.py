@@ -96,6 +96,8 @@ def occupied(data: np.ndarray) -> tuple[slice, slice, slice]:
     >>> occupied(data)
     (slice(1, 3, None), slice(2, 3, None), slice(4, 6, None))
     """
+    if data.dtype.kind == "f" and data.flags.c_contiguous:
+        data = data.view(f"i{data.itemsize}")  # compared several times as fast
     there = data.any(axis=2)
     lines = (there.any(axis=1), there.any(axis=0), data.any(axis=(0, 1)))
     x, y, z = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def _open(path: Path) -> tuple[images.Image, list[str]]:
         return images.opened(path)
     except images.FormatError as error:
         raise InputError(path, f"it is not a readable NIfTI file ({_line(error)})", fetch) from None
-    except (OSError, EOFError, ValueError, zlib.error, OverflowError, MemoryError) as error:
+    except (*images.UNREADABLE, OverflowError, MemoryError) as error:
         raise InputError(path, f"it cannot be read ({_line(error)})", fetch) from None
     except Exception as error:
         raise InputError(path, f"its header cannot be read ({_line(error)})", fetch) from None
@@ -198,7 +197,7 @@ def _data(path: str | Path, image: images.Image) -> np.ndarray:
         while data.ndim > 3:
             data = data[..., 0]
         return in_memory_order(data, np.float32)  # the files have the other order
-    except (OSError, EOFError, ValueError, zlib.error) as error:
+    except images.UNREADABLE as error:
         raise InputError(
             path, f"its voxels cannot be read, it is truncated or damaged ({_line(error)})", fetch
         ) from None

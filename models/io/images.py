@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
+from isal import igzip, isal_zlib
 
 from ..errors import InputError
 from ..geometry.volume import Volume
@@ -25,6 +27,9 @@ GZIP = b"\x1f\x8b"
 
 HEADERS: dict[int, type[nib.Nifti1Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """NIfTI images by the first number of their header."""
+
+UNREADABLE = (OSError, EOFError, ValueError, zlib.error, isal_zlib.error)
+"""What is raised where the file of an image ends early or has other values than it says."""
 
 REVERSED = b"axes in reverse order"
 """Mark in the header of work files that have the order of the memory."""
@@ -81,12 +86,15 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
     with path.open("rb") as file:
         packed = file.read(2) == GZIP
     named = path.name.lower().endswith((".gz", ".mgz"))
+    if packed and path.name.lower().endswith(".nii.gz"):
+        stream = igzip.open(path)
+        kind = _kind(stream)
+        return (nib.load(path) if kind is None else kind.from_stream(stream)), []
     if packed == named or not path.name.lower().endswith((".nii", ".nii.gz", ".mgz", ".mgh")):
         foreign = path.name.lower().endswith((".mgz", ".mgh"))
         return nib.load(path), [f"The image is in FreeSurfer's format ({path.suffix})."] if foreign else []
     stream = gzip.open(path) if packed else path.open("rb")  # noqa: SIM115  the image reads from it later
-    size = int.from_bytes(stream.peek(4)[:4], "little")
-    kind: Any = HEADERS.get(size) or HEADERS.get(int.from_bytes(size.to_bytes(4, "little"), "big"))
+    kind = _kind(stream)
     if kind is None and ".mg" in path.name.lower():
         kind = nib.MGHImage
     if kind is None:
@@ -96,6 +104,12 @@ def _loaded(path: Path) -> tuple[Any, list[str]]:
     return kind.from_stream(stream), [
         f"The file is {word}, although its name ends in {''.join(path.suffixes)}."
     ]
+
+
+def _kind(stream: Any) -> Any:
+    """Return the kind of a NIfTI image by the size of its header; None of other files."""
+    size = int.from_bytes(stream.peek(4)[:4], "little")
+    return HEADERS.get(size) or HEADERS.get(int.from_bytes(size.to_bytes(4, "little"), "big"))
 
 
 def _in_order(image: Image) -> tuple[Image, str]:

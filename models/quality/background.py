@@ -70,15 +70,13 @@ def surroundings(
         steep = (z1 - z0) / (y1 - y0)
         row = (matrix @ image.affine)[2] - steep * (matrix @ image.affine)[1]
         x, y, z = np.ogrid[tuple(slice(n) for n in data.shape)]
-        background &= row[0] * x + row[1] * y + row[2] * z + (row[3] - z0 + steep * y0) > 0
+        background &= row[0] * x + row[1] * y + (row[3] - z0 + steep * y0) > -row[2] * z
     return head, background, frame, away
 
 
 def _finer(data: np.ndarray, step: list[int], shape: tuple[int, ...]) -> np.ndarray:
     """Repeat voxels ``step`` times along the axes, up to ``shape``."""
-    x, y, z = (
-        np.minimum(np.arange(n) // s, m - 1) for n, s, m in zip(shape, step, data.shape, strict=True)
-    )
+    x, y, z = (np.minimum(np.arange(n) // s, m - 1) for n, s, m in zip(shape, step, data.shape, strict=True))
     return data[:, :, z][:, y][x]
 
 

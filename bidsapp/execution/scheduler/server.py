@@ -31,7 +31,6 @@ PRELOAD = ["brainseg.bidsapp.execution.scheduler.shared_modules"]
 THREADS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
     "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
 )
 

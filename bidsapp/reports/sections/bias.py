@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from ....models.io.images import UNREADABLE
 from .. import scans
 from ..canvas import Canvas
 from ..mosaic import Mosaic
@@ -62,7 +62,7 @@ def _source(canvas: Canvas) -> Scan | None:
         return None
     try:
         source = scans.read(path, np.float32)
-    except (OSError, ValueError, EOFError, zlib.error, nib.filebasedimages.ImageFileError):
+    except (*UNREADABLE, nib.filebasedimages.ImageFileError):
         return None
     return source if canvas.on_grid(source) else None
 

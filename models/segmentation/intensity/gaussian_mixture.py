@@ -156,7 +156,9 @@ def fit_with_partial_volume(
     if inside is not None:
         local_borders.add(density, y, prior, inside, classes, fitted)
     log_density = density.log_()
-    return Fit(log_prior.add_(log_density[classes.group]).softmax(0), separation, 1.0)
+    for row, position in zip(log_prior, classes.group.tolist(), strict=True):
+        row += log_density[position]
+    return Fit(log_prior.softmax(0), separation, 1.0)
 
 
 def _log_prior(prior: Tensor, floor: float, far: Tensor | None) -> Tensor:
