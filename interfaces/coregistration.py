@@ -17,7 +17,7 @@ from ..models.localization import upright
 from ..models.preprocessing import bias, scan
 from ..models.registration import coregistration
 from .base import Sink, Stage, StageInputSpec, load, save
-from .io import derivatives, files
+from .io import files, rounding
 from .io.derivatives import Names
 
 FAR_DEGREES, FAR_MM = 15.0, 25.0
@@ -137,7 +137,7 @@ class WriteCoregistered(Sink):
             own_grid = inputs.flavor == "nibabies"
             image = load(native if own_grid else moved)
             origin = open_image(source if own_grid else inputs.source_file)
-            data = derivatives.as_stored(image.data.numpy(), kind_of(open_image(source)))
+            data = rounding.as_stored(image.data.numpy(), kind_of(open_image(source)))
             affine = files.own_affine(origin, image.affine) if own_grid else image.affine
             written.append(
                 files.write_image(names.path(names.preproc), data, affine, files.geometry_code(origin))

@@ -17,7 +17,7 @@ from ..models.networks import zoo
 from ..models.pipeline.lesion_image import cautions, skipped, trained_on
 from ..models.segmentation import lesion
 from .base import NetworkInputSpec, Stage, load, on_device, save
-from .io import derivatives, files
+from .io import derivatives, files, rounding
 from .io.derivatives import Names
 
 COLUMNS = {
@@ -142,7 +142,7 @@ def jobs(
     ]
     images = {
         outputs.ending("lesion_mask"): load(mask).data.numpy().astype(np.uint8),
-        outputs.ending("lesion_probability"): derivatives.as_probability(load(probability).data.numpy()),
+        outputs.ending("lesion_probability"): rounding.as_probability(load(probability).data.numpy()),
     }
     out: list[Callable[[], Path]] = [
         partial(files.write_image, names.path(stored), data, affine, code)

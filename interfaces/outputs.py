@@ -32,7 +32,7 @@ from ..models.population import labels, populations
 from . import hippocampus, intracranial, lesion, own_labels, parcellation, quality
 from .base import Sink, StageInputSpec, load
 from .growth import read_age
-from .io import derivatives, files
+from .io import derivatives, files, rounding
 from .io.derivatives import Names
 from .io.spaces import InSpace, Native
 from .registration import read_alignment
@@ -383,13 +383,13 @@ class _Scan:
             "hippocampus": self.hippocampus.data.numpy() if self.hippocampus is not None else None,
             "own_labels": self.labels.data.numpy() if self.labels is not None else None,
         }
-        yield names.preproc, derivatives.as_stored(self.preproc.data.numpy(), kind_of(self.source))
+        yield names.preproc, rounding.as_stored(self.preproc.data.numpy(), kind_of(self.source))
         for name, values in data.items():
             if values is not None:
                 output = outputs.load()[name]
                 yield output.ending(network=self.own_desc), values.astype(output.dtype)
         for label, volume in self.probabilities.items():
-            yield outputs.ending("probseg", label=label), derivatives.as_probability(volume.data.numpy())
+            yield outputs.ending("probseg", label=label), rounding.as_probability(volume.data.numpy())
 
     def to_resample(self) -> Native:
         """Return what is resampled in the output spaces."""

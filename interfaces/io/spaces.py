@@ -20,7 +20,7 @@ from ...models.population import labels
 from ...models.registration import reference
 from ...models.templates import spaces
 from ..registration import Alignment
-from . import derivatives, files
+from . import derivatives, files, rounding
 from .derivatives import Names
 
 REFERENCES = {
@@ -114,7 +114,7 @@ class InSpace:
             _stacked(scan.preproc, scan.mask), self.grid
         ).data.numpy()
         inside = brain > 0.5
-        yield self.own.preproc, derivatives.as_stored(preproc, scan.on_disk)
+        yield self.own.preproc, rounding.as_stored(preproc, scan.on_disk)
         yield _typed("mask", inside)
         del preproc, brain
         window, part = self._around(inside, float(max(scan.mask.grid.spacing)))
@@ -133,7 +133,7 @@ class InSpace:
         if "posteriors" not in leave_out:
             total = np.maximum(maps.sum(0), 1e-3)
             for name, values in zip(names, maps, strict=True):
-                yield whole("probseg", derivatives.as_probability(values / total * brain), label=name)
+                yield whole("probseg", rounding.as_probability(values / total * brain), label=name)
         del maps
         yield whole("structures", self._labels(scan.structures, part))
         if "jacobian" not in leave_out:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ..geometry.axes import triple
+from ..geometry.smoothing import weighted
 from ..geometry.trilinear import sample
-from ..geometry.volume import weighted
 
 
 def identity(shape: tuple[int, int, int], like: Tensor) -> Tensor:

@@ -98,8 +98,7 @@ def occupied(data: np.ndarray) -> tuple[slice, slice, slice]:
     """
     if data.dtype.kind == "f" and data.flags.c_contiguous:
         data = data.view(f"i{data.itemsize}")  # compared several times as fast
-    there = data.any(axis=2)
-    lines = (there.any(axis=1), there.any(axis=0), data.any(axis=(0, 1)))
+    lines = [data.any(axis=tuple(k for k in range(3) if k != axis)) for axis in range(3)]
     x, y, z = (
         slice(int(found[0]), int(found[-1]) + 1) if (found := np.flatnonzero(line)).size else slice(0, 0)
         for line in lines

@@ -28,7 +28,7 @@ GZIP = b"\x1f\x8b"
 HEADERS: dict[int, type[nib.Nifti1Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """NIfTI images by the first number of their header."""
 
-UNREADABLE = (OSError, EOFError, ValueError, zlib.error, isal_zlib.error)
+UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, ValueError, zlib.error, isal_zlib.error)
 """What is raised where the file of an image ends early or has other values than it says."""
 
 REVERSED = b"axes in reverse order"
@@ -244,8 +244,8 @@ def read(path: str | Path, dtype: type[np.generic] | None = None) -> Volume:
     Returns
     -------
     Volume
-        Values on the file's own grid. Those of a file that :func:`write` wrote are its pages in the memory, read when
-        they are used; changes of them do not reach the file.
+        Values on the file's own grid. Those of a file of :func:`write` are read when they are used, and
+        changes of them do not reach the file.
     """
     image = open_image(path)
     values = np.asarray(image.dataobj, dtype)

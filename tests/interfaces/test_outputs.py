@@ -16,7 +16,7 @@ import pytest
 from isal import isal_zlib
 
 from brainseg.interfaces import intracranial
-from brainseg.interfaces.io import dataset, derivatives, files
+from brainseg.interfaces.io import dataset, derivatives, files, rounding
 from brainseg.models.errors import BrainsegError
 from brainseg.models.population import labels
 from brainseg.models.templates import bundled
@@ -375,10 +375,10 @@ def test_a_file_keeps_its_content_until_the_new_one_is_whole(tmp_path):
 @pytest.mark.parametrize("kind", ["float32", "uint8", "uint16"])
 def test_preproc_is_stored_without_loss(stages, kind):
     data = stages.scan(dtype="float32") * {"float32": 1, "uint8": 0.2, "uint16": 1}[kind] + 0.25
-    stored = derivatives.as_stored(data, np.dtype(kind))
+    stored = rounding.as_stored(data, np.dtype(kind))
     assert stored.dtype == {"float32": "float32", "uint8": "float32", "uint16": "int16"}[kind]
     assert np.abs(stored - data).max() <= {"float32": 0, "uint8": 1 / 32, "uint16": 0.5}[kind]
-    assert derivatives.as_stored(data * 200, np.dtype("uint16")).dtype == "float32"
+    assert rounding.as_stored(data * 200, np.dtype("uint16")).dtype == "float32"
 
 
 def test_a_sheared_affine_is_kept_in_the_sform(tmp_path):
