@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,13 +28,8 @@ GZIP = b"\x1f\x8b"
 HEADERS: dict[int, type[nib.Nifti1Image]] = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """NIfTI images by the first number of their header."""
 
-UNREADABLE: tuple[type[Exception], ...] = (
-    OSError,
-    EOFError,
-    ValueError,
-    zlib.error,
-    cast(type[Exception], isal_zlib.error),  # its annotation is wrong
-)
+# The annotation of the last one is wrong.
+UNREADABLE: Any = (OSError, EOFError, ValueError, zlib.error, isal_zlib.error)
 """What is raised where the file of an image ends early or has other values than it says."""
 
 REVERSED = b"axes in reverse order"
