@@ -79,7 +79,7 @@ def _between_planes(values: Tensor, where: Tensor, padding: str) -> Tensor | Non
     plane = x.floor().clamp_(max=max(sizes[0] - 2, 0))
     share = x.sub_(plane).view(-1)
     # The planes that the samples need are the rows of one image.
-    part = values[:, first : last + 2].flatten(1, 2)[None]
+    part = values.flatten(1, 2)[None, :, first * sizes[1] : (last + 2) * sizes[1]]
     step = [2.0 / max(n - 1, 1) for n in part.shape[2:]]
     column = z.mul_(step[1]).sub_(1).view(-1)
     row = plane.sub_(first).mul_(sizes[1]).add_(y).mul_(step[0]).sub_(1).view(-1)

@@ -19,6 +19,7 @@ KEEP = ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1), (TOP_PAD, 2**26))
 USUAL = ((MMAP_MAX, 65536), (TRIM_THRESHOLD, 2**17), (TOP_PAD, 2**17))
 
 _inside = False
+_roomy = False
 
 
 @cache
@@ -32,10 +33,22 @@ def _libc() -> ctypes.CDLL | None:
         return None
 
 
+def leave(roomy: bool) -> None:
+    """Leave it to glibc when it returns unused memory, or return it at once.
+
+    Parameters
+    ----------
+    roomy : bool
+        Whether to leave it to glibc: there must be room for the largest need of every process at once.
+    """
+    global _roomy
+    _roomy = roomy
+
+
 def trim() -> None:
-    """Return unused memory to the system; without glibc nothing happens."""
+    """Return unused memory to the system; nothing happens without glibc, or where it is left to it."""
     libc = _libc()
-    if libc is not None:
+    if libc is not None and not _roomy:
         libc.malloc_trim(0)
 
 
@@ -59,4 +72,4 @@ def kept() -> Iterator[None]:
         _inside = False
         for name, value in USUAL:
             libc.mallopt(name, value)
-        libc.malloc_trim(0)
+        trim()

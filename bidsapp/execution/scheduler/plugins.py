@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from traceback import format_exception
 from typing import Any
@@ -40,7 +40,7 @@ PATIENCE = 1.0
 """Seconds after which running nodes are looked at, even if none has ended."""
 
 
-def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[str, Any]:
+def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0, roomy: bool = False) -> dict[str, Any]:
     """Run a node and return its result, traceback and fault.
 
     Parameters
@@ -53,7 +53,10 @@ def run_node(node: Any, updatehash: bool, taskid: int, seed: int = 0) -> dict[st
         Number of the task.
     seed : int
         Seed of all random numbers.
+    roomy : bool
+        Whether there is room for memory that the process has freed and not returned.
     """
+    malloc.leave(roomy)
     result: dict[str, Any] = {"result": None, "traceback": None, "taskid": taskid, "fault": None}
     _seed(seed)
     try:
@@ -224,7 +227,7 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
 
     def _send(self, pool: ProcessPoolExecutor, taskid: int) -> None:
         node, updatehash = self._tasks[taskid]
-        future = pool.submit(run_node, node, updatehash, taskid, self.seed)
+        future = pool.submit(run_node, node, updatehash, taskid, self.seed, self._roomy)
         future.add_done_callback(partial(self._arrived, taskid))
 
     def _arrived(self, taskid: int, future: Future) -> None:
@@ -239,6 +242,12 @@ class WorkersPlugin(RankedSubmission, MultiProcPlugin):
         else:
             self._results[taskid] = _no_result(taskid, error)
         self._news.set()
+
+    @cached_property
+    def _roomy(self) -> bool:
+        """Whether the memory suffices for the largest need of every worker at once."""
+        largest = max(float(node.mem_gb) for node in self.procs)
+        return (self._size + len(self._slots)) * max(largest, 1.0) <= self.memory_gb
 
     def rest(self) -> None:
         """Wait until a node has ended, or for a second."""

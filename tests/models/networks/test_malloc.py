@@ -41,3 +41,16 @@ def test_without_glibc_nothing_happens(monkeypatch):
     monkeypatch.setattr(malloc, "_libc", lambda: None)
     with malloc.kept():
         pass
+
+
+def test_where_there_is_room_memory_is_not_returned_at_once(calls):
+    malloc.leave(True)
+    try:
+        with malloc.kept():
+            pass
+        malloc.trim()
+        assert calls == [*malloc.KEEP, *malloc.USUAL]
+    finally:
+        malloc.leave(False)
+    malloc.trim()
+    assert calls[-1] == "trim"
