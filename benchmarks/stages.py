@@ -34,6 +34,9 @@ RARELY = 3
 """Samples of the CPU time for one of the memory, which takes the kernel some milliseconds."""
 
 PRECISION = "BRAINSEG_PRECISION"
+SECONDS = "BRAINSEG_NETWORK_SECONDS"
+"""Environment variable with the file for the CPU time inside of networks; see ``watched/sitecustomize.py``."""
+
 STATUS = Path("logs") / "status" / "sub-01.json"
 BEFORE, AFTER = "start", "end"
 GIB = 2.0**30
@@ -41,11 +44,12 @@ GIB = 2.0**30
 
 @dataclass
 class Use:
-    """Resources of a stage."""
+    """Resources of a stage, or of all; ``networks`` is the CPU time inside of networks."""
 
     wall: float = 0.0
     cpu: float = 0.0
     peak: float = 0.0
+    networks: float = 0.0
 
     def add(self, wall: float, cpu: float, memory: float) -> None:
         """Add the resources used since the last sample."""
@@ -55,7 +59,8 @@ class Use:
 def total(used: dict[str, Use]) -> Use:
     """Return the sum of times and the largest memory."""
     uses = list(used.values())
-    return Use(sum(u.wall for u in uses), sum(u.cpu for u in uses), max(u.peak for u in uses))
+    sums = (sum(u.wall for u in uses), sum(u.cpu for u in uses), max(u.peak for u in uses))
+    return Use(*sums, sum(u.networks for u in uses))
 
 
 def dataset(image: Path, folder: Path) -> Path:
@@ -105,18 +110,22 @@ def run_in(
     argv = [str(program), str(bids), str(out), "participant", "--nprocs", str(cores)]
     argv += ["--population", "adult", "--device", "cpu", "--work-dir", str(place / "work"), *extra]
     allowed = sorted(os.sched_getaffinity(0))[:cores]
+    seconds, watched = place / "networks.txt", Path(__file__).with_name("watched")
+    paths = os.pathsep.join(filter(None, [str(watched), os.environ.get("PYTHONPATH")]))
+    environment = {SECONDS: str(seconds), "PYTHONPATH": paths} | ({PRECISION: precision} if precision else {})
     with (place / "output.txt").open("w+") as output:
         process = subprocess.Popen(
             argv,
             stdout=output,
             stderr=subprocess.STDOUT,
             preexec_fn=lambda: os.sched_setaffinity(0, allowed),
-            env=os.environ | ({PRECISION: precision} if precision else {}),
+            env=os.environ | environment,
         )
         used = watch(process, out / STATUS)
         if process.returncode:
             output.seek(0)
             raise SystemExit(f"{' '.join(argv)}\nexit code {process.returncode}\n{output.read()}")
+    used.setdefault(AFTER, Use()).networks = sum(map(float, seconds.read_text().split()))
     return used
 
 
@@ -259,6 +268,7 @@ def comparison(compared: list[tuple[str, Use, Use]]) -> str:
         for name, old, new in (
             ("wall (s)", before.wall, now.wall),
             ("CPU (s)", before.cpu, now.cpu),
+            ("CPU (s) outside of networks", before.cpu - before.networks, now.cpu - now.networks),
             ("peak memory (GiB)", before.peak / GIB, now.peak / GIB),
         )
     ]
