@@ -35,7 +35,7 @@ RARELY = 3
 
 PRECISION = "BRAINSEG_PRECISION"
 SECONDS = "BRAINSEG_NETWORK_SECONDS"
-"""Environment variable with the file for the CPU time inside of networks; see ``watched/sitecustomize.py``."""
+"""Environment variable with the file for the CPU time in networks; see ``watched/sitecustomize.py``."""
 
 STATUS = Path("logs") / "status" / "sub-01.json"
 BEFORE, AFTER = "start", "end"
