@@ -191,7 +191,8 @@ def probabilities(name: str) -> tuple[Volume, LabelTable]:
 
 def _by_age(name: str) -> Template:
     found, table = probabilities(name)
-    brain = found.data[1] < 0.5
+    # At the edges of the box there is neither background nor brain.
+    brain = (found.data[1] < 0.5) & (found.data[2:].sum(0) > 0.5)
     grid = found.grid
     x = torch.arange(grid.shape[0]) * grid.affine[0, 0] + grid.affine[0, 3]
     centroids: dict[int, tuple[float, float, float]] = {}

@@ -10,7 +10,7 @@ import pytest
 from brainseg.interfaces import registration as registering
 from brainseg.models.errors import InputError, MissingFileError, UsageError
 from brainseg.models.registration import reference
-from brainseg.models.templates import cohorts, spaces
+from brainseg.models.templates import bundled, cohorts, spaces
 from brainseg.workflows.registration import init_registration_wf
 
 WEEKS = {"unit": "gestational weeks"}
@@ -143,3 +143,9 @@ def test_folders_that_hold_no_template_or_several(tmp_path, flat):
     assert spaces.find(spaces.parse(f"Other={flat}")).image.name == "tpl-Other_T1w.nii.gz"
     with pytest.raises(UsageError, match="this is a file"):
         spaces.find(spaces.parse(f"Mine:cohort-2={flat / 'tpl-Other_T1w.nii.gz'}"))
+
+
+@pytest.mark.parametrize("cohort", ["22", "28", "24sb", "30sbop"])
+def test_the_brain_of_a_template_by_age_does_not_touch_the_edges_of_its_box(cohort):
+    mask = bundled.load(f"BrainsegFetal+{cohort}").mask.data
+    assert int(mask[1:-1, 1:-1, 1:-1].sum()) == int(mask.sum()) > 50_000
