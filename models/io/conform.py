@@ -144,6 +144,8 @@ def _open(path: Path) -> tuple[images.Image, list[str]]:
         return images.opened(path)
     except images.FormatError as error:
         raise InputError(path, f"it is not a readable NIfTI file ({_line(error)})", fetch) from None
+    except EOFError as error:
+        raise InputError(path, f"it is truncated or damaged ({_line(error)})", fetch) from None
     except (*images.UNREADABLE, OverflowError, MemoryError) as error:
         raise InputError(path, f"it cannot be read ({_line(error)})", fetch) from None
     except Exception as error:
