@@ -225,8 +225,12 @@ def _voted(data: Tensor, where: Tensor, outside: float) -> Tensor:
         found.append(torch.where(inside, value, torch.full((), outside, dtype=data.dtype)))
         weight.append(part)
     values, weights = torch.stack(found), torch.stack(weight)
-    votes = torch.stack([(weights * (values == one)).sum(0) for one in values])
-    return values.gather(0, votes.argmax(0, keepdim=True))[0]
+    best, most = values[0].clone(), torch.zeros(where.shape[1])
+    for one in values:
+        votes = (weights * (values == one)).sum(0)
+        more = votes > most
+        best[more], most = one[more], torch.maximum(most, votes)
+    return best
 
 
 def _spline(data: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 from torch import Tensor
 
+from .axes import occupied
 from .volume import Grid
 
 LENGTH = 8.0
@@ -34,13 +35,12 @@ def deviation(probability: Tensor, grid: Grid) -> float:
     grid : Grid
         Its grid.
     """
-    single = (probability * (1 - probability)).clamp(min=0).sqrt()
-    found = single.nonzero()
-    if not len(found):
+    single = (probability * (1 - probability)).clamp_(min=0).sqrt_().numpy()
+    box = occupied(single)
+    if not single[box].size:
         return 0.0
-    box = tuple(slice(int(a), int(b) + 1) for a, b in zip(found.amin(0), found.amax(0), strict=True))
     steps = [max(1, round(BLOCK / float(size))) for size in grid.spacing]
-    blocks = _pooled(single[box].numpy(), steps)
+    blocks = _pooled(single[box], steps)
     sigmas = LENGTH / (np.array(steps) * grid.spacing)
     # The filter's kernel sums to one; correlations are one at distance zero.
     scale = float(np.prod(np.sqrt(2 * np.pi) * sigmas))
@@ -62,5 +62,9 @@ def ends(volume: float, spread: float) -> tuple[float, float]:
 def _pooled(values: np.ndarray, steps: list[int]) -> np.ndarray:
     """Return the sums over blocks of voxels; the last blocks may be smaller."""
     for axis, step in enumerate(steps):
-        values = np.add.reduceat(values, np.arange(0, values.shape[axis], step), axis=axis)
+        values = np.moveaxis(values, axis, 0)
+        sums = values[::step].copy()
+        for k in range(1, step):
+            sums[: len(values[k::step])] += values[k::step]
+        values = np.moveaxis(sums, 0, axis)
     return values

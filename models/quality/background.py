@@ -21,6 +21,9 @@ HAT = ((85.0, -40.0), (-70.0, -65.0))
 LEAST_VOXELS = 1000
 """Smallest number of background voxels with signal for background metrics."""
 
+AWAY = 0.1
+"""Part of the largest distance from the head beyond which bright voxels are artifacts, as in MRIQC."""
+
 SAMPLE = 5000
 """Number of background voxels for the fit of the noise distribution."""
 
@@ -41,8 +44,8 @@ def surroundings(
     -------
     head, background, frame : ndarray of bool, shape (X, Y, Z)
         Head, background above the nasion, and frame.
-    away : ndarray of float32, shape (X, Y, Z)
-        Distance from the head, found at about 4 mm.
+    away : ndarray of bool, shape (X, Y, Z)
+        Voxels far from the head: at least :data:`AWAY` of the largest distance, found at about 4 mm.
     """
     data = image.data.numpy()
     empty = data == 0
@@ -63,7 +66,7 @@ def surroundings(
     head = _finer(pieces > 0, step, data.shape)
     wide = [2 * s for s in step]
     apart = ndimage.distance_transform_edt(pieces[::2, ::2, ::2] == 0, wide)
-    away = _finer(apart.astype(np.float32), wide, data.shape)
+    away = _finer(apart >= AWAY * apart.max(), wide, data.shape)
     background = ~head & ~frame
     if matrix is not None:
         (y0, z0), (y1, z1) = HAT
@@ -144,8 +147,8 @@ def artifacts_in(data: np.ndarray, away: np.ndarray, background: np.ndarray) -> 
     ----------
     data : ndarray, shape (X, Y, Z)
         Intensities.
-    away : ndarray, shape (X, Y, Z)
-        Distance from the head.
+    away : ndarray of bool, shape (X, Y, Z)
+        Voxels far from the head.
     background : ndarray of bool, shape (X, Y, Z)
         Background.
 
@@ -160,7 +163,7 @@ def artifacts_in(data: np.ndarray, away: np.ndarray, background: np.ndarray) -> 
     if spread <= 0:
         return out
     out[background] = values / spread > 10
-    out &= away >= 0.1 * away.max()
+    out &= away
     return opened(out) & background
 
 

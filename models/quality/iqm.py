@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from ..data import FOLDER
-from ..geometry.axes import triple
+from ..geometry.axes import occupied, triple
 from ..geometry.trilinear import sample
 from ..geometry.volume import Grid, Volume, coordinate_channels, transform_points
 from ..population.labels import DSEG_NAMES
@@ -65,7 +65,7 @@ def measure(
     """
     whole = {name: probabilities[name.upper()].data.numpy() for name in TISSUES}
     # Most measures are of the brain only, which fills a fifth of the image.
-    part = _box([mask.data.numpy() > 0, *whole.values()])
+    part = _box([mask.data.numpy(), *whole.values()])
     maps = {name: np.ascontiguousarray(values[part]) for name, values in whole.items()}
     data = _scaled(image, maps["wm"], part)
     head, background, frame, away = (
@@ -112,13 +112,13 @@ def _outside(
 
 
 def _box(masks: list[np.ndarray]) -> tuple[slice, ...]:
-    """Return the box around what is above zero in any of some arrays; all if nothing is."""
-    out = []
-    for axis, size in enumerate(masks[0].shape):
-        others = tuple(a for a in range(3) if a != axis)
-        found = np.flatnonzero(np.any([(one > 0).any(others) for one in masks], 0))
-        out.append(slice(int(found[0]), int(found[-1]) + 1) if found.size else slice(0, size))
-    return tuple(out)
+    """Return the box around what is not zero in any of some arrays; all if nothing is."""
+    boxes = [found for one in masks if (found := occupied(one))[0].stop]
+    if not boxes:
+        return tuple(slice(0, size) for size in masks[0].shape)
+    return tuple(
+        slice(min(s.start for s in line), max(s.stop for s in line)) for line in zip(*boxes, strict=True)
+    )
 
 
 def _scaled(image: Volume, white_matter: np.ndarray, part: tuple[slice, ...]) -> np.ndarray:
