@@ -60,3 +60,16 @@ def test_the_number_of_threads_does_not_matter(monkeypatch):
         monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
         found.append(sample(values, where, "zeros"))
     assert (found[0] == found[1]).all() and (found[0] == found[2]).all()
+
+
+def test_many_channels_are_those_of_each():
+    values, where = torch.rand(11, 9, 8, 7), torch.rand(3, 6, 5, 4) * 9 - 1
+    each = torch.cat([sample(channel[None], where) for channel in values])
+    assert torch.equal(sample(values, where), each)
+
+
+def test_a_large_volume_is_sampled_part_by_part(monkeypatch):
+    monkeypatch.setattr(trilinear, "MOST_ROWS", 40)
+    values = torch.rand(2, 30, 9, 7)
+    where = identity((30, 9, 7), values) + torch.rand(3, 30, 9, 7) - 0.5
+    assert torch.allclose(sample(values, where), at_once(values, where, "border"), atol=2e-3)

@@ -203,3 +203,14 @@ def test_a_scan_of_freesurfer_without_orientation_is_refused(tmp_path, name):
     conform.read(tmp_path / "good.mgh")
     with pytest.raises(InputError, match="nothing of orientation"):
         conform.read(tmp_path / name)
+
+
+def test_a_work_file_is_not_changed_by_what_is_read_from_it(tmp_path):
+    path, values = tmp_path / "work.nii", torch.rand(4, 5, 6)
+    images.write(Volume(values, np.eye(4)), path)
+    read = images.read(path)
+    read.data[0] = 7
+    assert torch.equal(images.read(path).data, values)
+    images.write(Volume(values + 1, np.eye(4)), path)  # what was read stays that of the earlier file
+    assert torch.equal(read.data[1:], values[1:])
+    assert torch.equal(images.read(path).data, values + 1)

@@ -159,3 +159,18 @@ def test_every_network_is_used_in_tiles_where_memory_does_not_suffice(scans, hal
     assert population == "fetal" or [note for note in found.notes if "2 tiles" in note]
     again = segmentation.segment(scan, found.mask, population, device=half_a_device, likelihood=False)
     assert [note for note in again.notes if "2 tiles" in note]
+
+
+def test_probabilities_are_the_same_on_any_number_of_threads():
+    logits = torch.randn(19, 21, 23, 17)
+    last = logits[None].to(memory_format=torch.channels_last_3d)[0]
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found += [inference.probabilities(logits), inference.probabilities(last)]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, found[0]) for one in found) and found[0].is_contiguous()
+    assert torch.allclose(found[0], logits.softmax(0), atol=1e-6)
