@@ -184,7 +184,7 @@ def _check_affine(path: str | Path, image: images.Image, affine: np.ndarray, lea
     if spacing.max() > 20 or extent.min() < least_mm or extent.max() > 2000:
         raise InputError(
             path,
-            f"its field of view of {_by(extent.round().astype(int))} mm "
+            f"its field of view of {_by(extent.round())} mm "
             f"or its voxels of {_by(spacing.round(2))} mm are impossible",
             "Check the header's units and voxel size; a brain does not fit",
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.ndimage import map_coordinates
 
 from brainseg.models.geometry.volume import Grid, Volume, transform_points
+from brainseg.models.registration import reference
 from brainseg.models.registration.reference import anatomy
 from brainseg.models.registration.result import Anatomy
 
@@ -72,6 +74,31 @@ def brain(
     )
 
 
+def of_template(place: np.ndarray, bend: float = 0.0, spacing: float = 3.0) -> Anatomy:
+    """The template's brain, moved and bent: unlike a brain of balls, it looks the same from one side only.
+
+    Parameters
+    ----------
+    place : ndarray, shape (4, 4)
+        From the template's mm to the image's.
+    bend : float
+        Amplitude (mm) of a smooth deformation in the template's space.
+    spacing : float
+        Voxel size (mm).
+    """
+    whole = reference.load("MNI152NLin2009cAsym")
+    shape = tuple(int(n) for n in np.array(whole.image.grid.shape) / spacing)
+    affine = place @ whole.image.affine @ np.diag([spacing, spacing, spacing, 1])
+    index = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"), -1)
+    own = bent(transform_points(np.linalg.inv(place) @ affine, index.astype(float)), bend)
+    voxels = np.moveaxis(transform_points(np.linalg.inv(whole.image.affine), own), -1, 0)
+    image, mask, structures = (
+        Volume(torch.from_numpy(map_coordinates(one.data.numpy(), voxels, order=order)), affine)
+        for one, order in ((whole.image, 1), (whole.mask, 0), (whole.structures, 0))
+    )
+    return anatomy(image, mask, structures, {})
+
+
 def bent(points: np.ndarray, amplitude: float) -> np.ndarray:
     """Points after a smooth deformation."""
     x, y, z = np.moveaxis(points, -1, 0)
@@ -80,7 +107,7 @@ def bent(points: np.ndarray, amplitude: float) -> np.ndarray:
 
 
 def dice(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Mean Dice of the balls."""
+    """Mean Dice of the structures that are balls in a brain of balls."""
     scores = [
         2 * float(((one == k) & (other == k)).sum()) / max(1, int((one == k).sum() + (other == k).sum()))
         for k in BALLS
