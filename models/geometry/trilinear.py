@@ -15,6 +15,9 @@ by more than half a thousandth of a voxel."""
 LEAST_SAMPLES = 2**15
 """Samples that one thread computes at least."""
 
+SAMPLES = 2**16
+"""Samples of a thread at once: the positions of more of them do not stay in its caches."""
+
 CHANNELS = 4
 """Channels that are sampled at once: the planes of more of them do not stay in the caches of a core."""
 
@@ -73,52 +76,57 @@ def _between_planes(values: Tensor, where: Tensor, padding: str) -> Tensor | Non
     first, last = (min(max(int(n), 0), values.shape[1] - 1) for n in ends)
     if (last + 2 - first) * values.shape[2] > MOST_ROWS:
         return None
-    where = where.float()
-    sizes = values.shape[1:]
-    x, y, z = (line.clamp(0, n - 1) for line, n in zip(where, sizes, strict=True))
+    sizes, lines = values.shape[1:], where.float().reshape(3, -1)
+    # The planes that the samples need are the rows of one image; in this order, for flattening may copy.
+    part = values[:, first : last + 2].flatten(1, 2)[None]
+    out = torch.empty(len(values), lines.shape[1])
+    size = SAMPLES * torch.get_num_threads()
+    for some, found in zip(lines.split(size, 1), out.split(size, 1), strict=True):
+        _sample_planes(part, some, first, sizes, found)
+        if padding == "zeros":
+            _fade(found, some, sizes)
+    return out.view(len(values), *where.shape[1:])
+
+
+def _sample_planes(part: Tensor, lines: Tensor, first: int, sizes: torch.Size, out: Tensor) -> None:
+    """Interpolate at voxel indices (3, N) in planes from ``first`` on, which are the rows of an image."""
+    x, y, z = (line.clamp(0, n - 1) for line, n in zip(lines, sizes, strict=True))
     plane = x.floor().clamp_(max=max(sizes[0] - 2, 0))
-    share = x.sub_(plane).view(-1)
-    # The planes that the samples need are the rows of one image.
-    part = values.flatten(1, 2)[None, :, first * sizes[1] : (last + 2) * sizes[1]]
+    share = x.sub_(plane)
     step = [2.0 / max(n - 1, 1) for n in part.shape[2:]]
-    column = z.mul_(step[1]).sub_(1).view(-1)
-    row = plane.sub_(first).mul_(sizes[1]).add_(y).mul_(step[0]).sub_(1).view(-1)
-    found = _between(part, column, row, sizes[1] * step[0], share)
-    if padding == "zeros":
-        _fade(found, where, sizes)
-    return found.reshape(len(values), *where.shape[1:])
+    column = z.mul_(step[1]).sub_(1)
+    row = plane.sub_(first).mul_(sizes[1]).add_(y).mul_(step[0]).sub_(1)
+    _between(part, column, row, sizes[1] * step[0], share, out)
 
 
 def _tracked(values: Tensor, where: Tensor) -> bool:
     return torch.is_grad_enabled() and (values.requires_grad or where.requires_grad)
 
 
-def _between(image: Tensor, column: Tensor, row: Tensor, down: float, share: Tensor) -> Tensor:
+def _between(image: Tensor, column: Tensor, row: Tensor, down: float, share: Tensor, out: Tensor) -> None:
     """Interpolate in an image (1, C, H, W) at N places, ``down`` below them, and between both: (C, N)."""
     count = share.numel()
     # PyTorch gives each image to one thread: several images are parts of the samples.
     parts = min(torch.get_num_threads(), math.ceil(count / LEAST_SAMPLES))
     each = math.ceil(count / parts)
     flat = torch.zeros(parts * each, 2, device=image.device)
-    shares = torch.zeros(parts * each, device=image.device)
-    flat[:count, 0], flat[:count, 1], shares[:count] = column, row, share
-    points, shares = flat.view(parts, 1, each, 2), shares.view(parts, 1, 1, each)
+    flat[:count, 0], flat[:count, 1] = column, row
+    if parts * each > count:
+        share = torch.cat([share, share.new_zeros(parts * each - count)])
+    points, shares = flat.view(parts, 1, each, 2), share.view(parts, 1, 1, each)
     below = points.clone()
     below[..., 1] += down
-    found = []
-    for some in image.split(CHANNELS, 1):
+    for some, place in zip(image.split(CHANNELS, 1), out.split(CHANNELS), strict=True):
         same = some.expand(parts, *some.shape[1:])
         upper = F.grid_sample(same, points, padding_mode="border", align_corners=True)
         lower = F.grid_sample(same, below, padding_mode="border", align_corners=True)
-        found.append(upper.lerp_(lower, shares).transpose(0, 1).reshape(some.shape[1], -1)[:, :count])
-    return torch.cat(found) if len(found) > 1 else found[0]
+        upper.lerp_(lower, shares)
+        place.copy_(upper.transpose(0, 1).reshape(len(place), -1)[:, :count])
 
 
 def _fade(found: Tensor, where: Tensor, sizes: torch.Size) -> None:
-    """Let samples (C, N) fall to zero within a voxel outside the values."""
+    """Let samples (C, N) at voxel indices (3, N) fall to zero within a voxel outside the values."""
     for line, n in zip(where, sizes, strict=True):
         low, high = line.aminmax()
         if n > 1 and (low < 0 or high > n - 1):
-            beyond = torch.maximum(-line, line - (n - 1)).view(-1)
-            some = (beyond > 0).nonzero()[:, 0]
-            found[..., some] *= (1 - beyond[some]).clamp_(min=0)
+            found *= torch.minimum(1 + line, n - line).clamp_(0, 1)

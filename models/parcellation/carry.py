@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from ..deformation.warp import Warp
+from ..geometry.axes import extent
+from ..geometry.distance import nearest
 from ..geometry.volume import Volume, box
 from .atlas import Atlas, Places
 
@@ -84,11 +85,11 @@ def carry(atlas: Atlas, known: Places, back: Warp, structures: Volume) -> Carrie
         allowed = np.zeros(size, bool)
         allowed[list(known.structures[group[0]])] = True
         target = np.isin(own, group)
-        place = ndimage.find_objects(target.astype(np.uint8))
-        if not place:
+        ends = extent(target)
+        if ends is None:
             continue
         pad = int(np.ceil(REACH / min(part.grid.spacing)))
-        wide = tuple(slice(max(0, s.start - pad), s.stop + pad) for s in place[0])
+        wide = tuple(slice(max(0, first - pad), last + 1 + pad) for first, last in ends)
         inside = target[wide]
         labels = np.where(allowed[found[wide]], found[wide], 0)
         if group[0] in known.dense and labels.any():
@@ -120,13 +121,14 @@ def _fill(
 
     Return the labels, the number of these voxels, and how many are beyond ``REACH``.
     """
-    distance, nearest = ndimage.distance_transform_edt(labels == 0, spacing, return_indices=True)
     missing = inside & (labels == 0)
-    beyond = missing & (distance > REACH)
-    missing &= whole | ~beyond
+    index, distance = nearest(labels > 0, missing, spacing)
+    beyond = distance > REACH
+    found = labels.ravel()[index]
     out = labels.copy()
-    out[missing] = labels[tuple(axis[missing] for axis in nearest)]
-    return out, int(np.count_nonzero(missing)), int(np.count_nonzero(beyond & missing))
+    out[missing] = found if whole else np.where(beyond, 0, found)
+    far = int(np.count_nonzero(beyond))
+    return out, len(index) - (0 if whole else far), far if whole else 0
 
 
 def measure(

@@ -9,11 +9,11 @@ import math
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from ..geometry import interval, sums
 from ..geometry.axes import triple
+from ..geometry.distance import nearest
 from ..geometry.volume import Grid, Volume, box, resample, transform_points
 from ..population import labels
 from ..population.labels import LabelTable
@@ -206,9 +206,10 @@ def _filled(structure: Tensor, within: Tensor, size: np.ndarray) -> Tensor:
     empty = within & (structure == 0)
     if not bool(empty.any()) or not bool((structure > 0).any()):
         return structure
-    empty_at = structure.numpy() == 0
-    _, nearest = ndimage.distance_transform_edt(empty_at, sampling=size, return_indices=True)
-    return torch.where(empty, torch.from_numpy(structure.numpy()[tuple(nearest)]), structure)
+    index, _ = nearest((structure > 0).numpy(), empty.numpy(), size)
+    out = structure.clone()
+    out[empty] = structure.flatten()[torch.from_numpy(index)]
+    return out
 
 
 def _box_of(inside: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

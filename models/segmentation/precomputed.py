@@ -9,7 +9,7 @@ from scipy import ndimage
 from ..deformation.warp import Warp
 from ..errors import InputError
 from ..geometry.affine import fit_affine
-from ..geometry.distance import signed_distance
+from ..geometry.distance import nearest, signed_distance
 from ..geometry.volume import Grid, Volume, lattice, resample, transform_points
 from ..population import labels
 from ..population.labels import LabelTable
@@ -152,8 +152,9 @@ def _known_ids(structures: Volume, brain: Volume, table: LabelTable) -> tuple[np
             "label table: their voxels got the nearest structure."
         )
     size = brain.grid.spacing
-    _, nearest = ndimage.distance_transform_edt(~known, sampling=size, return_indices=True)
-    return np.where(inside, ids[tuple(nearest)], 0).astype(np.int16), notes
+    out = np.zeros(ids.shape, np.int16)
+    out[inside] = ids.ravel()[nearest(known, inside, size)[0]]
+    return out, notes
 
 
 def _share(probability: Volume, grid: Grid) -> torch.Tensor:
