@@ -16,6 +16,9 @@ CLOSING = 4.0
 SHELLS = (4.0, 12.0)
 """Distances (mm) up to which neighbors are looked at one by one, first those of all voxels without a find."""
 
+FEW = 16
+"""Number of voxels that are compared with every known one."""
+
 MOST_LOOKS = 2**28
 """Number of neighbors above which a distance transform is faster."""
 
@@ -112,7 +115,13 @@ def nearest(
     for outer in SHELLS:
         left = _look(known, where, left, size, (inner, outer), (index, distance))
         inner = outer
-    if len(left):
+    if len(left) <= FEW:
+        there = np.flatnonzero(known)
+        places = np.stack(np.unravel_index(there, known.shape), -1) * size
+        for one in left:
+            apart = ((places - np.array(np.unravel_index(where[one], known.shape)) * size) ** 2).sum(1)
+            index[one], distance[one] = there[apart.argmin()], np.sqrt(apart.min())
+    else:
         apart, at = ndimage.distance_transform_edt(~known, size, return_indices=True)
         distance[left] = apart.ravel()[where[left]]
         index[left] = np.ravel_multi_index(tuple(axis.ravel()[where[left]] for axis in at), known.shape)
