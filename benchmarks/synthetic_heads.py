@@ -2,8 +2,9 @@
 
 ``python benchmarks/synthetic_heads.py HEADS [--out benchmarks/README.md]`` where HEADS is a folder of label
 maps or the arrays of ``brainseg train prepare``. Contrasts are drawn with fixed seeds: named ones, random
-means for every class (unseen in training), and T1w upside down. Heads have their skull; structures are
-scored in the mask of the program.
+means for every class (unseen in training), and T1w upside down. Heads have their skull, whose tissues look
+as in scanners in the named contrasts; the same heads with random intensities outside the brain, where a vein or
+marrow can look like cortex, have rows of their own. Structures are scored in the mask of the program.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from brainseg.training.synthesis.generator import HeadGenerator
 SHAPE, CENTER = (208, 272, 272), (0.0, 8.0, -20.0)
 LEAST = 300
 """Smallest number of voxels (1 mm) of a scored structure in the truth."""
+RANDOM = ", random outside"
 NATURAL = {
     "rotation": 10.0, "scaling": 0.1, "deformation": 3.0, "strip": 0.0, "crop": 0.0, "deface": 0.0,
-    "lesions": 0.0, "invert": 0.0, "wide": 0.0,
+    "lesions": 0.0, "invert": 0.0, "wide": 0.0, "known_outside": 1.0,
 }  # fmt: skip
+NAMED = ("T1w", "T2w", "FLAIR", "PDw")
 CONTRASTS = {
-    "T1w": {"contrasts": {"T1w": 1.0}},
-    "T2w": {"contrasts": {"T2w": 1.0}},
-    "FLAIR": {"contrasts": {"FLAIR": 1.0}},
-    "PDw": {"contrasts": {"PDw": 1.0}},
+    **{name: {"contrasts": {name: 1.0}} for name in NAMED},
     "T1w upside down": {"contrasts": {"T1w": 1.0}, "invert": 1.0},
     "random": {"contrasts": {"random": 1.0}},
     "random, 5 mm slices": {"contrasts": {"random": 1.0}, "low_resolution": 1.0, "slice_thickness": 5.0},
+    **{f"{name}{RANDOM}": {"contrasts": {name: 1.0}, "known_outside": 0.0} for name in NAMED},
 }
 
 
 def head(heads: Path, contrast: str, number: int) -> tuple[Volume, np.ndarray, np.ndarray]:
     """Return a synthetic scan, its structures and its brain mask."""
-    torch.manual_seed(1000 * list(CONTRASTS).index(contrast) + number)
+    torch.manual_seed(1000 * list(CONTRASTS).index(contrast.removesuffix(RANDOM)) + number)
     generator = HeadGenerator(heads, GeneratorConfig(**(NATURAL | CONTRASTS[contrast])))
     draw = generator.draw(number)
     # The background is air in every contrast.

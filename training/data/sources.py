@@ -44,6 +44,9 @@ class Source:
         (:mod:`brainseg.training.data.cavity`); all 0 if the table does not say.
     dark : ndarray of bool
         By class, whether it gives hardly any signal in any contrast, as cortical bone.
+    outside : ndarray of bool
+        By class, whether it is tissue outside the brain, whose intensities vary so much that they are mostly
+        drawn at random even where the means of scanners are known.
     """
 
     values: np.ndarray
@@ -57,6 +60,7 @@ class Source:
     meta: np.ndarray
     cavity: np.ndarray
     dark: np.ndarray
+    outside: np.ndarray
 
 
 NEEDED = ("source", "contrast_class", "structure", "side", "tissue_of_brain")
@@ -149,6 +153,7 @@ def source_table(name: str = "headmaps") -> Source:
         meta=np.array([int(row.get("meta") or 0) for row in rows]),
         cavity=np.array([int(row.get("cavity") or 0) for row in rows]),
         dark=np.array([first[k].get("dark") == "1" for k in classes]),
+        outside=np.array([first[k].get("outside") == "1" for k in classes]),
         contrast=np.array([classes.index(int(row["contrast_class"])) for row in rows]),
         structure=np.array([int(row["structure"]) for row in rows]),
         side=np.array([{"left": 1, "right": 0}.get(row["side"], -1) for row in rows]),

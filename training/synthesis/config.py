@@ -40,6 +40,10 @@ class GeneratorConfig:
     dark_bone: float = 0.0
     """Probability that cortical bone is dark, as in real scans, instead of random. Own; 0 where the skull is
     no target."""
+    known_outside: float = 0.0
+    """Probability that tissue outside the brain (skin, muscles, veins, marrow) has intensities near those of
+    scanners in the contrasts of the source table, instead of random ones. Own; random ones make networks robust,
+    known ones are for scores, where a vein as thick and as bright as cortex would be no fair case."""
     invert: float = 0.05
     """Probability of an inverted contrast. Own."""
     texture: float = 0.4
