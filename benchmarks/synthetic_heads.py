@@ -3,8 +3,8 @@
 ``python benchmarks/synthetic_heads.py HEADS [--out benchmarks/README.md]`` where HEADS is a folder of label
 maps or the arrays of ``brainseg train prepare``. Contrasts are drawn with fixed seeds: named ones, random
 means for every class (unseen in training), and T1w upside down. Heads have their skull, whose tissues look
-as in scanners in the named contrasts; the same heads with random intensities outside the brain, where a vein or
-marrow can look like cortex, have rows of their own. Structures are scored in the mask of the program.
+as in scanners in the named contrasts; the same heads with random intensities outside the brain, where a vein
+or marrow can look like cortex, have rows of their own. Structures are scored in the mask of the program.
 """
 
 from __future__ import annotations

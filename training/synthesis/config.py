@@ -42,8 +42,8 @@ class GeneratorConfig:
     no target."""
     known_outside: float = 0.0
     """Probability that tissue outside the brain (skin, muscles, veins, marrow) has intensities near those of
-    scanners in the contrasts of the source table, instead of random ones. Own; random ones make networks robust,
-    known ones are for scores, where a vein as thick and as bright as cortex would be no fair case."""
+    scanners in the contrasts of the source table, instead of random ones. Own; random ones make networks
+    robust, known ones are for scores: a vein as thick and as bright as cortex would be no fair case."""
     invert: float = 0.05
     """Probability of an inverted contrast. Own."""
     texture: float = 0.4
