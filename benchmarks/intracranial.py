@@ -48,11 +48,11 @@ ADULT = populations.load("adult")
 def cases(heads: Path, contrast: str, number: int) -> Iterable[tuple[str, Volume, float]]:
     """Yield the kind, a synthetic scan and the true intracranial volume (mL) of one head.
 
-    Bone is dark in all contrasts but the random ones, as in scanners.
+    Bone and other tissue outside the brain are as in scanners in all contrasts but the random ones.
     """
     torch.manual_seed(1000 * CONTRASTS.index(contrast) + number)
     dark = 0.0 if contrast == "random" else 1.0
-    config = GeneratorConfig(contrasts={contrast: 1.0}, dark_bone=dark, **NATURAL)
+    config = GeneratorConfig(contrasts={contrast: 1.0}, dark_bone=dark, known_outside=dark, **NATURAL)
     generator = HeadGenerator(heads, config)
     draw = generator.draw(number)
     front, up, normal = 58.0, -22.0, np.array([np.cos(0.7), -np.sin(0.7)])
