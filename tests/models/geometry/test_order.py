@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from brainseg.models.geometry import axes, orientation
-from brainseg.models.geometry.axes import extent
+from brainseg.models.geometry.axes import extent, occupied
 from brainseg.models.geometry.volume import Grid, Volume, resample
 
 
@@ -56,3 +56,12 @@ def test_extent_is_that_of_the_mask_in_any_order_of_memory(order):
     assert extent(mask) == ((1, 4), (2, 5), (3, 3))
     assert extent(mask.transpose(1, 2, 0)) == ((2, 5), (3, 3), (1, 4))
     assert extent(np.zeros((2, 3, 4), bool)) is None
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("kind", [np.uint8, np.int16, np.int32, np.float32, np.float64])
+def test_the_box_of_values_is_that_of_what_is_not_zero(kind, order):
+    values = np.zeros((6, 7, 8), kind, order=order)
+    values[1, 2, 3], values[4, 5, 3] = 3, -3 if kind is not np.uint8 else 4
+    assert occupied(values) == (slice(1, 5), slice(2, 6), slice(3, 4))
+    assert occupied(np.zeros((2, 3, 4), kind)) == (slice(0, 0), slice(0, 0), slice(0, 0))

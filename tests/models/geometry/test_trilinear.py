@@ -62,6 +62,23 @@ def test_the_number_of_threads_does_not_matter(monkeypatch):
     assert (found[0] == found[1]).all() and (found[0] == found[2]).all()
 
 
+@pytest.mark.parametrize("padding", ["border", "zeros"])
+def test_the_number_of_samples_at_once_does_not_matter(monkeypatch, padding):
+    noise = torch.Generator().manual_seed(3)
+    values = torch.randn(6, 11, 12, 13, generator=noise)
+    where = identity((11, 12, 13), values) + 4 * torch.randn(3, 11, 12, 13, generator=noise)
+    whole = sample(values, where, padding)
+    monkeypatch.setattr(trilinear, "SAMPLES", 100)
+    assert torch.equal(sample(values, where, padding), whole)
+
+
+def test_values_and_positions_in_another_order_of_memory():
+    values, where = torch.rand(2, 9, 8, 7), torch.rand(3, 6, 5, 4) * 8
+    turned = values.permute(3, 1, 0, 2).contiguous().permute(2, 1, 3, 0)
+    mixed = where.permute(1, 2, 3, 0).contiguous().permute(3, 0, 1, 2)
+    assert not turned.is_contiguous() and torch.equal(sample(turned, mixed), sample(values, where))
+
+
 def test_many_channels_are_those_of_each():
     values, where = torch.rand(11, 9, 8, 7), torch.rand(3, 6, 5, 4) * 9 - 1
     each = torch.cat([sample(channel[None], where) for channel in values])

@@ -100,8 +100,9 @@ def test_a_table_without_the_column_has_no_cavity(toy, tmp_path):
     from brainseg.training.data import prepare
 
     rows = (files("brainseg.training") / "sources" / "headmaps.tsv").read_text().splitlines()
+    before = rows[0].split("\t").index("cavity")
     table = tmp_path / "plain.tsv"
-    table.write_text("\n".join("\t".join(row.split("\t")[:-2]) for row in rows) + "\n")
+    table.write_text("\n".join("\t".join(row.split("\t")[:before]) for row in rows) + "\n")
     prepare.prepare(toy.write(tmp_path, 2), tmp_path / "heads.npz", str(table))
     generator = HeadGenerator(tmp_path / "heads.npz", GeneratorConfig(atrophy=1.0))
     assert generator.cavities == [None, None] and generator.draw(0).atrophy is None
@@ -169,6 +170,22 @@ def test_bone_is_dark_in_every_contrast():
         config = GeneratorConfig(contrasts={kind: 1.0}, dark_bone=1.0, split=1.0)
         contrast = draw_contrast(SOURCE, config, torch.device("cpu"), seeded=False)
         assert contrast.means.view(-1, LEVELS)[bone].max() <= DARKEST
+
+
+def test_tissue_outside_the_brain_looks_as_in_scanners_only_on_request():
+    vein, white = (int(np.flatnonzero(SOURCE.values == k)[0]) for k in (514, 2))
+
+    def drawn(known_outside, seed):
+        torch.manual_seed(seed)
+        config = GeneratorConfig(contrasts={"T2w": 1.0}, known_outside=known_outside, wide=0.0, invert=0.0)
+        means = draw_contrast(SOURCE, config, torch.device("cpu"), seeded=False).means.view(-1, LEVELS)
+        return float(means[vein].mean()), float(means[white].mean())
+
+    known, anything = (np.array([drawn(share, seed) for seed in range(20)]) for share in (1.0, 0.0))
+    assert known[:, 0].max() < 90 and anything[:, 0].max() > 120  # a flow void
+    assert (known[:, 1] == anything[:, 1]).all()  # the option changes no other draw
+    some = np.array([drawn(0.5, seed)[0] for seed in range(40)])
+    assert 0.5 < (some < 90).mean() < 1
 
 
 class _Nothing(torch.nn.Module):
