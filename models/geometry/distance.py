@@ -82,8 +82,8 @@ def nearest(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the known voxel that is nearest to every wanted one; faster than a distance transform.
 
-    The neighbors of the wanted voxels are looked at in the order of their distance, and what is left is computed
-    by a distance transform. Of several that are equally near, the first one in the order of the array is taken.
+    The neighbors of the wanted voxels are looked at in the order of their distance, and what is left is
+    computed by a distance transform. Of several that are equally near, the first one of the array is taken.
 
     Parameters
     ----------

@@ -213,7 +213,7 @@ def _tissue_overlap(
 
 def _reach(grid: Grid, part: tuple[slice, ...], moved: Volume) -> tuple[slice, ...]:
     """Return the part of a grid that contains a part of it and the maps of a template."""
-    ends = [torch.where(moved.data.any(a).any(b))[0][[0, -1]].tolist() for a, b in ((1, 1), (0, 1), (0, 0))]
+    ends = [(s.start, s.stop - 1) for s in occupied(moved.data.numpy())]
     corners = np.stack(np.meshgrid(*ends, indexing="ij"), -1).reshape(-1, 3)
     index = transform_points(np.linalg.inv(grid.affine) @ moved.affine, corners)
     margin = np.abs((np.linalg.inv(grid.affine) @ moved.affine)[:3, :3]).sum(1)

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 from scipy import ndimage
 
-from ..geometry.axes import triple
+from ..geometry.axes import occupied, triple
 from ..geometry.volume import Grid, Volume, resample
 
 SPACING = 3.0
@@ -95,11 +95,11 @@ def crop(structures: Volume, *others: Volume, margin: int = 3) -> list[Volume]:
     list of Volume
         The cropped volumes, labels first.
     """
-    where = ndimage.find_objects((structures.data.numpy() != 0).astype(np.uint8))
-    if not where:
+    where = occupied(structures.data.numpy())
+    if not where[0].stop:
         return [structures, *others]
-    start = triple(max(0, s.start - margin) for s in where[0])
-    ends = [min(n, s.stop + margin) for s, n in zip(where[0], structures.data.shape, strict=True)]
+    start = triple(max(0, s.start - margin) for s in where)
+    ends = [min(n, s.stop + margin) for s, n in zip(where, structures.data.shape, strict=True)]
     shape = triple(e - s for s, e in zip(start, ends, strict=True))
     return [volume.crop(start, shape) for volume in (structures, *others)]
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..geometry import interval, sums
-from ..geometry.axes import triple
+from ..geometry.axes import occupied, triple
 from ..geometry.distance import nearest
 from ..geometry.volume import Grid, Volume, box, resample, transform_points
 from ..population import labels
@@ -140,11 +140,10 @@ def label(
     """
     grid = volume.grid
     inside = mask.data > 0
-    start, shape = _box_of(inside)
+    window = occupied(inside.numpy())
     affine = grid.affine.copy()
-    affine[:3, 3] += grid.affine[:3, :3] @ np.array(start)
-    part = Grid(shape, affine)
-    window = tuple(slice(s, s + n) for s, n in zip(start, shape, strict=True))
+    affine[:3, 3] += grid.affine[:3, :3] @ [s.start for s in window]
+    part = Grid(triple(s.stop - s.start for s in window), affine)
     within = inside[window]
     # Interpolation is linear: the sum of the structures' maps is the map of their sum.
     summed = Volume(
@@ -210,10 +209,3 @@ def _filled(structure: Tensor, within: Tensor, size: np.ndarray) -> Tensor:
     out = structure.clone()
     out[empty] = structure.flatten()[torch.from_numpy(index)]
     return out
-
-
-def _box_of(inside: Tensor) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Return the first voxel and the size of the box around a mask."""
-    found = [inside.any(dim=tuple(a for a in range(3) if a != axis)).nonzero()[:, 0] for axis in range(3)]
-    start = triple(int(f[0]) for f in found)
-    return start, triple(int(f[-1]) - s + 1 for f, s in zip(found, start, strict=True))
