@@ -155,7 +155,7 @@ def extent(inside: np.ndarray) -> tuple[tuple[int, int], ...] | None:
     last = next(k for k in reversed(range(len(slow))) if slow[k].any())
     some = slow[first : last + 1]
     # One pass in the order of the memory, with vector instructions.
-    flat: np.ndarray = np.bitwise_or.reduce(some, axis=0) if inside.dtype.kind in "biu" else some.any(0)
+    flat = np.asarray(np.bitwise_or.reduce(some, axis=0) if inside.dtype.kind in "biu" else some.any(axis=0))
     there = [np.flatnonzero(flat.any(axis=axis)) for axis in (1, 0)]
     ends = [(first, last), *((int(index[0]), int(index[-1])) for index in there)]
     return tuple(ends[::-1] if reverse else ends)
