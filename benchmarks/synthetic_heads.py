@@ -90,9 +90,9 @@ def report(scores: dict[str, list[dict[str, float]]]) -> str:
         )
     header = ["contrast", "heads", "structure Dice", "lowest head", "mask Dice", "lowest mask"]
     return (
-        "Synthetic whole heads with skull, 1 mm, of held-out label maps; the whole pipeline. Tissue outside the "
-        "brain has intensities as in scanners in the named contrasts, and random ones in the last rows, which are "
-        "the same heads otherwise.\n\n"
+        "Synthetic whole heads with skull, 1 mm, of held-out label maps; the whole pipeline. Tissue outside "
+        "the brain has intensities as in scanners in the named contrasts, and random ones in the last rows, "
+        "which are the same heads otherwise.\n\n"
         f"{tables.markdown([*header, 'largest mask HD95 (mm)'], rows)}\n\n"
         f"{tables.stamp('head-coarse', 'skullstrip', 'segmentation')}"
     )

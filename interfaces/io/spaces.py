@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from ...models.geometry.axes import triple
+from ...models.deformation.warp import Placed
 from ...models.geometry.volume import Grid, Volume, box
 from ...models.io import itk, outputs
 from ...models.population import labels
@@ -110,14 +110,12 @@ class InSpace:
         """Return the ending and the values of every image."""
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
         # Several at once: the coordinates, which take most of the time, are the same for all.
-        preproc, brain = self.found.forward.resample(
-            _stacked(scan.preproc, scan.mask), self.grid
-        ).data.numpy()
+        preproc, brain = self._placed.resample(_stacked(scan.preproc, scan.mask)).data.numpy()
         inside = brain > 0.5
         yield self.own.preproc, rounding.as_stored(preproc, scan.on_disk)
         yield _typed("mask", inside)
         del preproc, brain
-        window, part = self._around(inside, float(max(scan.mask.grid.spacing)))
+        window = self._around(inside, float(max(scan.mask.grid.spacing)))
         brain = inside[window]
 
         def whole(name: str, values: np.ndarray, **entities: str) -> tuple[str, np.ndarray]:
@@ -127,7 +125,7 @@ class InSpace:
             return output.ending(**entities), out
 
         native = _within_brain(scan, names)
-        carried = self.found.forward.resample(native, part).data.numpy()
+        carried = self._placed.resample(native, window=window).data.numpy()
         maps = carried * brain
         yield whole("dseg", (maps.argmax(0) + 1) * brain)
         if "posteriors" not in leave_out:
@@ -135,7 +133,7 @@ class InSpace:
             for name, values in zip(names, maps, strict=True):
                 yield whole("probseg", rounding.as_probability(values / total * brain), label=name)
         del maps
-        yield whole("structures", self._labels(scan.structures, part))
+        yield whole("structures", self._labels(scan.structures, window))
         if "jacobian" not in leave_out:
             yield _typed("jacobian", self._change)
         if "vbm" not in leave_out:
@@ -144,12 +142,17 @@ class InSpace:
             yield from self._modulated(scan, smooth, found).items()
 
     @cached_property
+    def _placed(self) -> Placed:
+        """Return where the voxels of the template lie in the image."""
+        return self.found.forward.placed(self.grid)
+
+    @cached_property
     def _change(self) -> np.ndarray:
         """Return the change of volume from the template to the image at every voxel of the template."""
-        return self.found.forward.jacobian(self.grid).data.numpy()
+        return self._placed.jacobian().data.numpy()
 
     def _modulated(
-        self, scan: Native, smooth: float, found: dict[str, tuple[tuple[slice, ...], np.ndarray]]
+        self, scan: Native, smooth: float, found: Mapping[str, tuple[tuple[slice, ...], np.ndarray]]
     ) -> dict[str, np.ndarray]:
         """Return the modulated probabilities of gray and white matter by ending, not cut by the mask.
 
@@ -157,7 +160,7 @@ class InSpace:
         """
         names = [name for name in outputs.load()["modulated"].labels if name in scan.probabilities]
         if not found:
-            maps = self.found.forward.resample(_stacked(*(scan.probabilities[n] for n in names)), self.grid)
+            maps = self._placed.resample(_stacked(*(scan.probabilities[n] for n in names)))
             everywhere = tuple(slice(None) for _ in range(3))
             found = {name: (everywhere, one) for name, one in zip(names, maps.data.numpy(), strict=True)}
         out = {}
@@ -172,27 +175,26 @@ class InSpace:
                 out[outputs.ending("smoothed", label=name)] = blurred.astype(np.float32)
         return out
 
-    def _labels(self, structures: Volume, part: Grid) -> np.ndarray:
+    def _labels(self, structures: Volume, window: tuple[slice, slice, slice]) -> np.ndarray:
         """Return the labels on a part of the template's grid, from their box in the image."""
         if bool((structures.data > 0).any()):
             structures = structures.crop(*box(structures, 2 * float(max(structures.grid.spacing))))
-        return self.found.forward.resample(structures, part, "label").data.numpy()
+        return self._placed.resample(structures, "label", window=window).data.numpy()
 
-    def _around(self, inside: np.ndarray, size: float) -> tuple[tuple[slice, ...], Grid]:
-        """Return the window and the grid of the box around the brain, with a margin for what surrounds it.
+    def _around(self, inside: np.ndarray, size: float) -> tuple[slice, slice, slice]:
+        """Return the window around the brain, with a margin for what surrounds it.
 
         ``size`` is the voxel size (mm) of the image, up to which interpolated values reach beyond the brain.
         """
         if not inside.any():
-            return tuple(slice(0, 1) for _ in range(3)), Grid((1, 1, 1), self.grid.affine)
+            return slice(0, 1), slice(0, 1), slice(0, 1)
         mask = Volume(torch.from_numpy(inside), self.grid.affine)
         start, shape = box(mask, EDGE * max(size, float(max(self.grid.spacing))))
-        ends = [
-            (max(a, 0), min(a + n, size)) for a, n, size in zip(start, shape, self.grid.shape, strict=True)
-        ]
-        affine = self.grid.affine.copy()
-        affine[:3, 3] += affine[:3, :3] @ [first for first, _ in ends]
-        return tuple(slice(*end) for end in ends), Grid(triple(b - a for a, b in ends), affine)
+        x, y, z = (
+            slice(max(a, 0), min(a + n, size))
+            for a, n, size in zip(start, shape, self.grid.shape, strict=True)
+        )
+        return x, y, z
 
     def transforms(self) -> list[Callable[[], Path]]:
         """Return functions that write the transforms in both directions."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,45 +67,41 @@ class Warp:
         Volume
             On ``grid``; the input's type for 'nearest' and 'label', else floating point.
         """
-        data = (volume.data if volume.data.ndim == 4 else volume.data[None]).contiguous()
         to_voxel = np.linalg.inv(volume.affine)
-        if mode not in ("nearest", "label"):
-            data = data if data.is_floating_point() else data.float()
-            step = to_voxel @ self.matrix @ grid.affine
-            # One by one: convolutions of several channels round differently with the number of threads.
-            rows = [channel[None] for channel in data]
-            blurred = [antialias(row, step) for row in rows]
-            if any(one is not row for one, row in zip(blurred, rows, strict=True)):
-                data = torch.cat(blurred)
-            del rows, blurred
-        if mode == "cubic":
-            data = _spline(data)
-        even = [_even(channel) for channel in data] if mode == "label" else []
-        out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
-        for first in range(0, grid.shape[0], SLAB):
-            count = min(SLAB, grid.shape[0] - first)
-            where = self._follow(_lines(grid.shape, first, count), grid.affine, to_voxel)
-            found = _interpolate(data, where, mode, outside, even)
-            out[:, first : first + count] = found
-        if mode == "cubic":
-            for channel, values in zip(out, volume.data.view(-1, *volume.grid.shape), strict=True):
-                channel.clamp_(min(float(values.min()), outside), max(float(values.max()), outside))
-        return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
+
+        def where(first: int, count: int) -> Tensor:
+            return self._follow(_lines(grid.shape, first, count), grid.affine, to_voxel)
+
+        return _resampled(volume, grid, (mode, outside), to_voxel @ self.matrix @ grid.affine, where)
+
+    def placed(self, grid: Grid) -> Placed:
+        """Return where the voxels of a grid of the target lie, to resample several volumes onto it.
+
+        Parameters
+        ----------
+        grid : Grid
+            Grid of the target.
+
+        Returns
+        -------
+        Placed
+            The places; memory for three numbers a voxel.
+        """
+        padded = Grid(triple(n + 1 for n in grid.shape), grid.affine)
+        where = torch.empty(3, *padded.shape)
+        for first in range(0, padded.shape[0], SLAB):
+            count = min(SLAB, padded.shape[0] - first)
+            where[:, first : first + count] = self._follow(
+                _lines(padded.shape, first, count), grid.affine, np.eye(4)
+            )
+        return Placed(grid, self.matrix, where)
 
     def jacobian(self, grid: Grid) -> Volume:
         """Compute the volume change from the target to the source at every voxel of ``grid``.
 
         Values above one mean expansion from target to source; values not above zero mean folding.
         """
-        where = torch.empty(3, *(n + 1 for n in grid.shape))
-        padded = Grid(triple(n + 1 for n in grid.shape), grid.affine)
-        for first in range(0, padded.shape[0], SLAB):
-            count = min(SLAB, padded.shape[0] - first)
-            found = self._follow(_lines(padded.shape, first, count), grid.affine, np.linalg.inv(grid.affine))
-            where[:, first : first + count] = found.float()
-        for axis, line in enumerate(_lines(padded.shape, 0, padded.shape[0])):
-            where[axis] -= line.float()
-        return Volume(determinant(where), grid.affine)
+        return self.placed(grid).jacobian()
 
     @property
     def matrix(self) -> np.ndarray:
@@ -128,6 +124,86 @@ class Warp:
             else:
                 matrix = step @ matrix
         return _apply(after @ matrix, points)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where the voxels of a grid of the target lie in the source: the displacements are followed once.
+
+    Attributes
+    ----------
+    grid : Grid
+        Grid of the target.
+    matrix : ndarray, shape (4, 4)
+        Product of the matrices of the transform.
+    where : Tensor, shape (3, X + 1, Y + 1, Z + 1)
+        Positions (RAS mm) of the voxels, and of one more along each axis, in the source.
+    """
+
+    grid: Grid
+    matrix: np.ndarray
+    where: Tensor
+
+    def resample(
+        self,
+        volume: Volume,
+        mode: str = "linear",
+        outside: float = 0.0,
+        window: tuple[slice, slice, slice] | None = None,
+    ) -> Volume:
+        """Resample a volume of the source onto the grid or a window of it; see :meth:`Warp.resample`."""
+        x, y, z = window or tuple(slice(0, n) for n in self.grid.shape)
+        affine = self.grid.affine.copy()
+        affine[:3, 3] += affine[:3, :3] @ [x.start, y.start, z.start]
+        part = Grid(triple(s.stop - s.start for s in (x, y, z)), affine)
+        to_voxel = np.linalg.inv(volume.affine)
+
+        def where(first: int, count: int) -> Tensor:
+            return _apply(to_voxel, self.where[:, x.start + first : x.start + first + count, y, z])
+
+        return _resampled(volume, part, (mode, outside), to_voxel @ self.matrix @ affine, where)
+
+    def jacobian(self) -> Volume:
+        """Compute the volume change from target to source at every voxel; see :meth:`Warp.jacobian`."""
+        index = _apply(np.linalg.inv(self.grid.affine), self.where)
+        for axis, line in enumerate(_lines(triple(self.where.shape[1:]), 0, self.where.shape[1])):
+            index[axis] -= line.float()
+        return Volume(determinant(index), self.grid.affine)
+
+
+def _resampled(
+    volume: Volume,
+    grid: Grid,
+    how: tuple[str, float],
+    step: np.ndarray,
+    where: Callable[[int, int], Tensor],
+) -> Volume:
+    """Resample a volume onto a grid.
+
+    ``how`` is the mode and the value outside, ``step`` the affine from voxels of the grid to those of the
+    volume, and ``where`` returns the voxel indices (3, count, Y, Z) of some planes of the grid.
+    """
+    mode, outside = how
+    data = (volume.data if volume.data.ndim == 4 else volume.data[None]).contiguous()
+    if mode not in ("nearest", "label"):
+        data = data if data.is_floating_point() else data.float()
+        # One by one: convolutions of several channels round differently with the number of threads.
+        rows = [channel[None] for channel in data]
+        blurred = [antialias(row, step) for row in rows]
+        if any(one is not row for one, row in zip(blurred, rows, strict=True)):
+            data = torch.cat(blurred)
+        del rows, blurred
+    if mode == "cubic":
+        data = _spline(data)
+    even = [_even(channel) for channel in data] if mode == "label" else []
+    out = torch.empty(len(data), *grid.shape, dtype=data.dtype)
+    for first in range(0, grid.shape[0], SLAB):
+        count = min(SLAB, grid.shape[0] - first)
+        out[:, first : first + count] = _interpolate(data, where(first, count), mode, outside, even)
+    if mode == "cubic":
+        for channel, values in zip(out, volume.data.view(-1, *volume.grid.shape), strict=True):
+            channel.clamp_(min(float(values.min()), outside), max(float(values.max()), outside))
+    return Volume(out if volume.data.ndim == 4 else out[0], grid.affine)
 
 
 def _lines(shape: tuple[int, int, int], first: int, count: int) -> list[Tensor]:

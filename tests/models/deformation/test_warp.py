@@ -167,3 +167,27 @@ def test_a_point_between_two_voxels_gets_the_upper_one_everywhere():
     for warp in (Warp((shift,)), Warp((turn(0, (-90.2, 0, 0)), turn(0, (90.7, 0, 0))))):
         found = warp.resample(image, Grid((299, 1, 1), np.eye(4)), "nearest").data.flatten()
         assert torch.equal(found, torch.arange(1, 300, dtype=torch.int16))
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest", "label"])
+def test_places_that_are_known_resample_as_the_transform_does(mode):
+    noise = torch.Generator().manual_seed(0)
+    field = Volume(torch.randn(3, 8, 9, 10, generator=noise) * 2, np.diag([3.0, 3, 3, 1]))
+    turn = np.eye(4)
+    turn[:3, :3] = [[0.96, -0.28, 0], [0.28, 0.96, 0], [0, 0, 1]]
+    warp = Warp((turn, field))
+    values = torch.arange(20 * 22 * 24).view(20, 22, 24) // 90
+    source = Volume(values if mode != "linear" else values.float(), np.diag([1.1, 1, 1.2, 1]))
+    affine = np.eye(4)
+    affine[:3, 3] = -2
+    grid = Grid((18, 25, 21), affine)
+    placed, whole = warp.placed(grid), warp.resample(source, grid, mode).data
+    window = slice(3, 18), slice(0, 9), slice(5, 21)
+    part = placed.resample(source, mode, window=window)
+    for found, truth in ((placed.resample(source, mode).data, whole), (part.data, whole[window])):
+        assert (
+            (found.float() - truth.float()).abs().max() < 0.1
+            if mode == "linear"
+            else (found == truth).float().mean() > 0.999
+        )
+    assert np.allclose(part.affine[:3, 3], [1, -2, 3])
