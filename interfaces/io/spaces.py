@@ -109,8 +109,9 @@ class InSpace:
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Return the ending and the values of every image."""
         names = [name for name in labels.DSEG_NAMES if name in scan.probabilities]
-        # Several at once: the coordinates, which take most of the time, are the same for all.
-        preproc, brain = self._placed.resample(_stacked(scan.preproc, scan.mask)).data.numpy()
+        # Once for all images: it takes most of the time.
+        placed = self.found.forward.placed(self.grid)
+        preproc, brain = placed.resample(_stacked(scan.preproc, scan.mask)).data.numpy()
         inside = brain > 0.5
         yield self.own.preproc, rounding.as_stored(preproc, scan.on_disk)
         yield _typed("mask", inside)
@@ -125,7 +126,7 @@ class InSpace:
             return output.ending(**entities), out
 
         native = _within_brain(scan, names)
-        carried = self._placed.resample(native, window=window).data.numpy()
+        carried = placed.resample(native, window=window).data.numpy()
         maps = carried * brain
         yield whole("dseg", (maps.argmax(0) + 1) * brain)
         if "posteriors" not in leave_out:
@@ -133,41 +134,38 @@ class InSpace:
             for name, values in zip(names, maps, strict=True):
                 yield whole("probseg", rounding.as_probability(values / total * brain), label=name)
         del maps
-        yield whole("structures", self._labels(scan.structures, window))
+        yield whole("structures", self._labels(scan.structures, placed, window))
+        if {"jacobian", "vbm"} <= set(leave_out):
+            return
+        change = placed.jacobian().data.numpy()
         if "jacobian" not in leave_out:
-            yield _typed("jacobian", self._change)
+            yield _typed("jacobian", change)
         if "vbm" not in leave_out:
-            kept = _holds_all(native, scan, names)
-            found = {name: (window, one) for name, one in zip(names, carried, strict=True)} if kept else {}
-            yield from self._modulated(scan, smooth, found).items()
-
-    @cached_property
-    def _placed(self) -> Placed:
-        """Return where the voxels of the template lie in the image."""
-        return self.found.forward.placed(self.grid)
-
-    @cached_property
-    def _change(self) -> np.ndarray:
-        """Return the change of volume from the template to the image at every voxel of the template."""
-        return self._placed.jacobian().data.numpy()
+            where = window
+            if not _holds_all(native, scan, names):
+                where = slice(None), slice(None), slice(None)
+                carried = placed.resample(_stacked(*(scan.probabilities[n] for n in names))).data.numpy()
+            yield from self._modulated(dict(zip(names, carried, strict=True)), where, change, smooth).items()
 
     def _modulated(
-        self, scan: Native, smooth: float, found: Mapping[str, tuple[tuple[slice, ...], np.ndarray]]
+        self,
+        maps: Mapping[str, np.ndarray],
+        window: tuple[slice, slice, slice],
+        change: np.ndarray,
+        smooth: float,
     ) -> dict[str, np.ndarray]:
         """Return the modulated probabilities of gray and white matter by ending, not cut by the mask.
 
-        ``found`` has what is known of them: a window of the grid and the probabilities there, zero elsewhere.
+        ``maps`` are the probabilities in a window of the grid, zero elsewhere, and ``change`` is the change
+        of volume on the grid.
         """
-        names = [name for name in outputs.load()["modulated"].labels if name in scan.probabilities]
-        if not found:
-            maps = self._placed.resample(_stacked(*(scan.probabilities[n] for n in names)))
-            everywhere = tuple(slice(None) for _ in range(3))
-            found = {name: (everywhere, one) for name, one in zip(names, maps.data.numpy(), strict=True)}
         out = {}
-        for name in names:
-            window, values = found[name]
+        for name in outputs.load()["modulated"].labels:
+            if name not in maps:
+                continue
+            values = maps[name]
             modulated = np.zeros(self.grid.shape, np.float32)
-            modulated[window] = values * np.clip(self._change[window], 0, None)
+            modulated[window] = values * np.clip(change[window], 0, None)
             out[outputs.ending("modulated", label=name)] = modulated
             if smooth:
                 sigma = smooth / math.sqrt(8 * math.log(2)) / self.grid.spacing
@@ -175,11 +173,11 @@ class InSpace:
                 out[outputs.ending("smoothed", label=name)] = blurred.astype(np.float32)
         return out
 
-    def _labels(self, structures: Volume, window: tuple[slice, slice, slice]) -> np.ndarray:
+    def _labels(self, structures: Volume, placed: Placed, window: tuple[slice, slice, slice]) -> np.ndarray:
         """Return the labels on a part of the template's grid, from their box in the image."""
         if bool((structures.data > 0).any()):
             structures = structures.crop(*box(structures, 2 * float(max(structures.grid.spacing))))
-        return self._placed.resample(structures, "label", window=window).data.numpy()
+        return placed.resample(structures, "label", window=window).data.numpy()
 
     def _around(self, inside: np.ndarray, size: float) -> tuple[slice, slice, slice]:
         """Return the window around the brain, with a margin for what surrounds it.

@@ -19,7 +19,7 @@ from scipy.linalg import expm, sqrtm
 from torch import Tensor
 
 from ..geometry import sums
-from ..geometry.axes import occupied, triple
+from ..geometry.axes import extent, triple
 from ..geometry.volume import Grid, Volume
 from .velocity import exponential, gradient, identity, jacobian, sample_at, smooth, taper
 from .warp import Warp
@@ -166,7 +166,9 @@ def half_affine(matrix: np.ndarray) -> np.ndarray:
 
 def _extent(labels: Volume) -> np.ndarray:
     """Return the corners (mm) of the box around the labels."""
-    ends = [(s.start, s.stop - 1) for s in occupied((labels.data > 0).cpu().numpy())]
+    ends = extent((labels.data > 0).cpu().numpy())
+    if ends is None:
+        raise ValueError("there are no labels")
     corners = np.array(np.meshgrid(*ends, indexing="ij")).reshape(3, -1).T
     return corners @ labels.affine[:3, :3].T + labels.affine[:3, 3]
 

@@ -165,10 +165,14 @@ class Placed:
 
     def jacobian(self) -> Volume:
         """Compute the volume change from target to source at every voxel; see :meth:`Warp.jacobian`."""
-        index = _apply(np.linalg.inv(self.grid.affine), self.where)
-        for axis, line in enumerate(_lines(triple(self.where.shape[1:]), 0, self.where.shape[1])):
-            index[axis] -= line.float()
-        return Volume(determinant(index), self.grid.affine)
+        out, to_voxel = torch.empty(self.grid.shape), np.linalg.inv(self.grid.affine)
+        for first in range(0, self.grid.shape[0], SLAB):
+            count = min(SLAB, self.grid.shape[0] - first)
+            index = _apply(to_voxel, self.where[:, first : first + count + 1])
+            for axis, line in enumerate(_lines(triple(self.where.shape[1:]), first, count + 1)):
+                index[axis] -= line.float()
+            out[first : first + count] = determinant(index)
+        return Volume(out, self.grid.affine)
 
 
 def _resampled(

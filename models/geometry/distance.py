@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,9 @@ FEW = 16
 
 MOST_LOOKS = 2**28
 """Number of neighbors above which a distance transform is faster."""
+
+LEAST_LOOKS = 2**8
+"""Number of voxels that are counted at least: the list of neighbors itself needs memory."""
 
 
 def signed_distance(mask: np.ndarray, spacing: float | Sequence[float] | np.ndarray = 1.0) -> np.ndarray:
@@ -83,7 +87,7 @@ def nearest(
     """Find the known voxel that is nearest to every wanted one; faster than a distance transform.
 
     The neighbors of the wanted voxels are looked at in the order of their distance, and what is left is
-    computed by a distance transform. Of several that are equally near, the first one of the array is taken.
+    computed by a distance transform. Of several that are equally near, any may be taken.
 
     Parameters
     ----------
@@ -113,18 +117,23 @@ def nearest(
         return index, distance
     inner = -1.0  # a voxel may be wanted and known
     for outer in SHELLS:
-        left = _look(known, where, left, size, (inner, outer), (index, distance))
-        inner = outer
+        rest = _look(known, where, left, size, (inner, outer), (index, distance))
+        if rest is None:
+            break
+        left, inner = rest, outer
+    if not len(left):
+        return index, distance
     if len(left) <= FEW:
         there = np.flatnonzero(known)
-        places = np.stack(np.unravel_index(there, known.shape), -1) * size
+        places = np.unravel_index(there, known.shape)
         for one in left:
-            apart = ((places - np.array(np.unravel_index(where[one], known.shape)) * size) ** 2).sum(1)
+            at = np.unravel_index(where[one], known.shape)
+            apart = sum(((axis - k) * step) ** 2 for axis, k, step in zip(places, at, size, strict=True))
             index[one], distance[one] = there[apart.argmin()], np.sqrt(apart.min())
-    else:
-        apart, at = ndimage.distance_transform_edt(~known, size, return_indices=True)
-        distance[left] = apart.ravel()[where[left]]
-        index[left] = np.ravel_multi_index(tuple(axis.ravel()[where[left]] for axis in at), known.shape)
+        return index, distance
+    apart, axes = ndimage.distance_transform_edt(~known, size, return_indices=True)
+    distance[left] = apart.ravel()[where[left]]
+    index[left] = np.ravel_multi_index(tuple(axis.ravel()[where[left]] for axis in axes), known.shape)
     return index, distance
 
 
@@ -135,16 +144,21 @@ def _look(
     size: np.ndarray,
     shell: tuple[float, float],
     found: tuple[np.ndarray, np.ndarray],
-) -> np.ndarray:
-    """Look at the neighbors in a shell (mm) of the voxels that are left; return those that found nothing."""
+) -> np.ndarray | None:
+    """Look at the neighbors in a shell (mm) of the voxels that are left; return those that found nothing.
+
+    None if there are too many neighbors to look at.
+    """
     index, distance = found
-    reach = [min(int(shell[1] / step), n - 1) for step, n in zip(size, known.shape, strict=True)]
+    reach = [min(int(shell[1] / step + 1e-6), n - 1) for step, n in zip(size, known.shape, strict=True)]
+    if not len(left):
+        return left
+    if max(len(left), LEAST_LOOKS) * math.prod(2 * r + 1 for r in reach) > MOST_LOOKS:
+        return None
     steps = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), -1).reshape(-1, 3)
     apart = np.sqrt(((steps * size) ** 2).sum(1))
     order = np.argsort(apart, kind="stable")
     order = order[(apart[order] > shell[0]) & (apart[order] <= shell[1])]
-    if not len(left) or len(left) * len(order) > MOST_LOOKS:
-        return left
     padded = np.pad(known, [(r, r) for r in reach])
     pitch = np.array([padded.shape[1] * padded.shape[2], padded.shape[2], 1])
     there = np.stack(np.unravel_index(where[left], known.shape), -1)

@@ -152,8 +152,9 @@ def _known_ids(structures: Volume, brain: Volume, table: LabelTable) -> tuple[np
             "label table: their voxels got the nearest structure."
         )
     size = brain.grid.spacing
-    out = np.zeros(ids.shape, np.int16)
-    out[inside] = ids.ravel()[nearest(known, inside, size)[0]]
+    out = np.where(known, ids, 0).astype(np.int16)
+    missing = inside & ~known
+    out[missing] = ids.ravel()[nearest(known, missing, size)[0]]
     return out, notes
 
 

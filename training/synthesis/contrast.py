@@ -58,8 +58,8 @@ def draw_contrast(source: Source, config: GeneratorConfig, device: torch.device,
     kind = kinds[int(torch.multinomial(torch.tensor(shares), 1))]
     known = None if kind == "random" else torch.from_numpy(source.means[kind])
     # No random number is drawn where the outcome is certain: other draws stay the same.
-    natural = config.known_outside >= 1 or (config.known_outside > 0 and uniform(0, 1) < config.known_outside)
-    if known is not None and not natural:
+    share = config.known_outside
+    if known is not None and share < 1 and not (share > 0 and uniform(0, 1) < share):
         known = known.masked_fill(torch.from_numpy(source.outside), torch.nan)
     if known is not None and uniform(0, 1) < config.invert:
         known = torch.cat([known[:1], 255 - known[1:]])

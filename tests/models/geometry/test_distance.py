@@ -37,7 +37,7 @@ def test_closing_fills_sulci_and_keeps_the_outer_surface(spacing):
 
 @pytest.mark.parametrize("spacing", [1.0, (0.8, 1.2, 2.5)])
 @pytest.mark.parametrize("share", [0.2, 0.001, 0.00002])
-@pytest.mark.parametrize("looks", [distance.MOST_LOOKS, 1])
+@pytest.mark.parametrize("looks", [distance.MOST_LOOKS, 2**22, 1])
 def test_the_nearest_voxel_is_as_near_as_the_transform_says(spacing, share, looks, monkeypatch):
     monkeypatch.setattr(distance, "MOST_LOOKS", looks)
     random = np.random.default_rng(1)
@@ -47,6 +47,16 @@ def test_the_nearest_voxel_is_as_near_as_the_transform_says(spacing, share, look
     assert np.abs(found - truth).max() < 1e-9 and known.ravel()[index].all()
     steps = np.subtract(np.unravel_index(index, known.shape), np.nonzero(wanted)).T * spacing
     assert np.linalg.norm(steps, axis=1) == pytest.approx(found)
+
+
+@pytest.mark.parametrize("spacing", [0.1, 0.6666666666666667])
+def test_the_nearest_voxel_of_a_small_box_of_fine_voxels(spacing):
+    random = np.random.default_rng(0)
+    known = random.random((30, 30, 30)) < 0.0002
+    wanted = (random.random(known.shape) < 0.15) & ~known
+    found = distance.nearest(known, wanted, spacing)[1]
+    truth = ndimage.distance_transform_edt(~known, np.full(3, spacing))[wanted]
+    assert np.abs(found - truth).max() < 1e-9
 
 
 def test_few_voxels_far_away_find_the_nearest():
