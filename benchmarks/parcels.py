@@ -42,7 +42,7 @@ MOVED = (3.0, -2.0, 5.0)
 
 def scans(heads: Path, number: int) -> list[Volume]:
     """Return two T1w scans of one head; tissue outside the brain is as in scanners, in both."""
-    whole = {"low_resolution": 0.0, "deface": 0.0, "crop": 0.0, "invert": 0.0}
+    whole = {"low_resolution": 0.0, "deface": 0.0, "crop": 0.0, "invert": 0.0, "wide": 0.0}
     config = replace(MILD, **whole, rotation=10.0, known_outside=1.0)
     generator = HeadGenerator(heads, config)
     torch.manual_seed(100 + number)
