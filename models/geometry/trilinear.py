@@ -79,7 +79,7 @@ def _between_planes(values: Tensor, where: Tensor, padding: str) -> Tensor | Non
     sizes, lines = values.shape[1:], where.float().reshape(3, -1)
     # The planes that the samples need are the rows of one image; in this order, for flattening may copy.
     part = values[:, first : last + 2].flatten(1, 2)[None]
-    out = torch.empty(len(values), lines.shape[1])
+    out = torch.empty(len(values), lines.shape[1], device=values.device)
     size = SAMPLES * torch.get_num_threads()
     for some, found in zip(lines.split(size, 1), out.split(size, 1), strict=True):
         _sample_planes(part, some, first, sizes, found)
